@@ -1,0 +1,1 @@
+"""registryd: what one containerd node has, every node can pull."""
