@@ -9,6 +9,7 @@ files would otherwise generate a top-level package that hides a module of the st
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,8 @@ def generate(root: Path) -> list[Path]:
     outputs = [f"--{kind}_out={root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     include = f"-I{PREFIX}={source}"
     command = [sys.executable, "-m", "grpc_tools.protoc", include, *outputs, *protos]
-    subprocess.run(command, check=True, stderr=sys.stderr, stdout=subprocess.DEVNULL)  # noqa: S603
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # protoc looks its plugins up there
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PATH": path})  # noqa: S603
     folders = {target, *(parent for path in target.rglob("*.py") for parent in path.parents if target in parent.parents)}
     for folder in sorted(folders):
         name = ".".join(folder.relative_to(root).parts)
