@@ -1,0 +1,83 @@
+"""The contracts between those who want content and those who have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.ranges import Span
+    from registryd.oci.reference import TaggedName
+    from registryd.transfer.body import Body
+
+
+class ContentUnavailable(Exception):
+    """This source cannot give the content now; the next one may be asked. The message is the reason."""
+
+
+class ContentNotFound(ContentUnavailable):
+    """The source was asked properly and does not have it."""
+
+
+class StoreUnavailable(ContentUnavailable):
+    """The source cannot say: containerd does not answer, a disk fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A piece of content as a source knows it: its size in bytes and, if known, its media type.
+
+    The media type is a manifest's own, or stems from a manifest that refers to the content; None when nothing that
+    the source has refers to it. It is never guessed from the bytes of a blob.
+    """
+
+    digest: Digest
+    size: int
+    media_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenContent:
+    """Content with a span of its bytes, ready to be sent. Whoever receives it closes `body`."""
+
+    content: Content
+    span: Span
+    body: Body
+
+
+class ContentSource(Protocol):
+    """Something that may have content: this node, the cluster, an upstream."""
+
+    async def find(self, digest: Digest) -> Content:
+        """Tell whether the content is here. Raises ContentUnavailable."""
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        """Open the bytes that `wanted` names. Raises ContentUnavailable, or RangeInvalid for content that is here.
+
+        When it returns, the source has shown that it can give the first byte.
+        """
+
+
+class RangeOf(Protocol):
+    """Chooses a span once the size is known; RangeInvalid when there is none."""
+
+    def __call__(self, size: int, /) -> Span: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedContent:
+    """What a tag meant to a source, and when it learnt so (seconds since the epoch)."""
+
+    target: Descriptor
+    seen_at: float
+
+
+class NameSource(Protocol):
+    """Something that may know which manifest a tag means."""
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        """Everything that is known for the name, in no order; empty when nothing is. Raises ContentUnavailable."""

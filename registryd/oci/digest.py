@@ -1,0 +1,61 @@
+"""Content digests (image-spec, descriptor.md, "Digests")."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from registryd.oci.errors import DigestInvalid
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
+
+    Buffer = bytes | bytearray | memoryview
+
+# The registered algorithms that the image-spec asks implementations for; lengths in hexadecimal digits.
+_LENGTHS: Final = {"sha256": 64, "sha512": 128}
+_DIGEST: Final = re.compile(r"(?P<algorithm>sha256|sha512):(?P<encoded>[0-9a-f]{64}|[0-9a-f]{128})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """An algorithm and the lower-case hexadecimal digest: `sha256:ab…`.
+
+    Raises DigestInvalid when the two do not fit together, so a Digest in hand is safe to use as a file name.
+    """
+
+    algorithm: str
+    encoded: str
+
+    def __post_init__(self) -> None:
+        match = _DIGEST.fullmatch(f"{self.algorithm}:{self.encoded}")
+        if match is None or len(self.encoded) != _LENGTHS[self.algorithm]:
+            raise DigestInvalid(f"{str(self)[:100]!r} is not a digest: expected sha256:<64 hex> or sha512:<128 hex>")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `algorithm:hex`; raises DigestInvalid."""
+        algorithm, _, encoded = text.partition(":")
+        return cls(algorithm, encoded)
+
+    @classmethod
+    def of(cls, data: Buffer, *, algorithm: str = "sha256") -> Self:
+        """Compute the digest of these bytes."""
+        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+
+    def hasher(self) -> HASH:
+        """A fresh hash object of this digest's algorithm, to be fed and compared with `matches`."""
+        return hashlib.new(self.algorithm)
+
+    def matches(self, hasher: HASH) -> bool:
+        """Whether the bytes fed to a hasher of this digest's algorithm are the content."""
+        return hasher.hexdigest() == self.encoded
+
+    def verifies(self, data: Buffer) -> bool:
+        """Whether these bytes are the content."""
+        return Digest.of(data, algorithm=self.algorithm) == self
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.encoded}"

@@ -1,0 +1,73 @@
+"""What can be wrong with a request, as the OCI distribution specification names it.
+
+One table joins an error to its code and its HTTP status; whoever answers HTTP writes from it, nobody else.
+Codes: distribution-spec v1.1 "Error Codes"; RANGE_INVALID as the CNCF distribution registry has it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class OciError(Exception):
+    """A request that is answered with an OCI error body; the message is for people and names what to change."""
+
+
+class NameInvalid(OciError):
+    """Not a repository name."""
+
+
+class DigestInvalid(OciError):
+    """Not a digest, or of an algorithm that registryd does not verify."""
+
+
+class TagInvalid(OciError):
+    """Neither a tag nor a digest where a reference is expected."""
+
+
+class ManifestInvalid(OciError):
+    """Not a manifest that can be understood."""
+
+
+class RangeInvalid(OciError):
+    """A range outside of the content; `size` is the content's length in bytes."""
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class ManifestUnknown(OciError):
+    """No source has the manifest, or it may not be answered for: the client asks its next endpoint."""
+
+
+class BlobUnknown(OciError):
+    """No source has the blob, or it may not be answered for: the client asks its next endpoint."""
+
+
+class PathUnknown(OciError):
+    """No such endpoint: registryd serves the pull side of the distribution API only."""
+
+
+class MethodUnsupported(OciError):
+    """A method other than GET and HEAD."""
+
+
+class Code(NamedTuple):
+    """How an error is written: the `code` of the OCI error body and the HTTP status."""
+
+    code: str
+    status: int
+
+
+CODES: Final[dict[type[OciError], Code]] = {
+    NameInvalid: Code("NAME_INVALID", 400),
+    DigestInvalid: Code("DIGEST_INVALID", 400),
+    TagInvalid: Code("MANIFEST_INVALID", 400),
+    ManifestInvalid: Code("MANIFEST_INVALID", 400),
+    RangeInvalid: Code("RANGE_INVALID", 416),
+    ManifestUnknown: Code("MANIFEST_UNKNOWN", 404),
+    BlobUnknown: Code("BLOB_UNKNOWN", 404),
+    PathUnknown: Code("UNSUPPORTED", 404),
+    MethodUnsupported: Code("UNSUPPORTED", 405),
+}

@@ -1,0 +1,121 @@
+"""Names of images: registry, repository, tag or digest (distribution-spec, "Pulling manifests").
+
+The grammar of repository and tag is the specification's; the grammar of a registry host, and which first path
+component is one, is containerd's and Docker's (`distribution/reference`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+
+from registryd.oci.digest import Digest
+from registryd.oci.errors import NameInvalid, TagInvalid
+
+DOCKER_HUB: Final = "docker.io"
+# containerd looks Docker Hub up under its short name, whatever its API hosts are called.
+_HUB_ALIASES: Final = frozenset({"index.docker.io", "registry-1.docker.io"})
+# distribution/reference: a repository's path, host included, has at most this many characters.
+_MAX_NAME: Final = 255
+
+_COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST: Final = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]{{2,45}}\])(?::[0-9]{{1,5}})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Registry:
+    """The host of an upstream registry, `docker.io` or `registry.example:5000`, in lower case.
+
+    Raises NameInvalid when it is not a host with an optional port.
+    """
+
+    host: str
+
+    def __post_init__(self) -> None:
+        if len(self.host) > _MAX_NAME or not _HOST.fullmatch(self.host):
+            raise NameInvalid(f"{self.host[:100]!r} is not a registry: expected host or host:port")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a host; Docker Hub's other names become `docker.io`."""
+        host = text.lower()
+        return cls(DOCKER_HUB if host in _HUB_ALIASES else host)
+
+    def __str__(self) -> str:
+        return self.host
+
+
+def looks_like_host(component: str) -> bool:
+    """Whether a first path component names a registry and not part of a repository.
+
+    The rule of distribution/reference: it has a dot or a colon, or is `localhost`.
+    """
+    return "." in component or ":" in component or component == "localhost"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    """A repository of a registry: `docker.io` and `library/alpine`.
+
+    Raises NameInvalid when the path is not a repository name.
+    """
+
+    registry: Registry
+    path: str
+
+    def __post_init__(self) -> None:
+        if len(self.registry.host) + 1 + len(self.path) > _MAX_NAME or not _REPOSITORY.fullmatch(self.path):
+            raise NameInvalid(f"{self.path[:100]!r} is not a repository name: lower-case components joined by '/'")
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tag:
+    """A tag; raises TagInvalid when it is none."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _TAG.fullmatch(self.name):
+            raise TagInvalid(f"{self.name[:100]!r} is not a tag: up to 128 of letters, digits, '_', '.', '-'")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TaggedName:
+    """`registry/repository:tag`: what containerd calls the image's name when it was pulled by tag."""
+
+    repository: Repository
+    tag: Tag
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a full image name as containerd stores it; raises NameInvalid or TagInvalid.
+
+        Names without a registry or a tag are not guessed at: containerd and OCI layouts store full ones.
+        """
+        host, slash, rest = text.partition("/")
+        path, colon, tag = rest.partition(":")
+        if not slash or not colon or not looks_like_host(host):
+            raise NameInvalid(f"{text[:100]!r} is not a full image name: expected registry/repository:tag")
+        return cls(Repository(Registry.parse(host), path), Tag(tag))
+
+
+Reference = Tag | Digest
+"""What stands behind `/manifests/`."""
+
+
+def parse_reference(text: str) -> Reference:
+    """Read a tag or a digest; only a digest has a colon. Raises DigestInvalid or TagInvalid."""
+    return Digest.parse(text) if ":" in text else Tag(text)

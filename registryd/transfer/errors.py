@@ -1,0 +1,14 @@
+"""How a transfer ends when it does not end well. The two are never mixed: one is the sender's end, one the receiver's."""
+
+from __future__ import annotations
+
+
+class SourceBroken(Exception):
+    """The source stopped giving before the end: gone, reset, stalled, or shorter than it said.
+
+    What was sent so far is right and in order; another source may go on where this one stopped.
+    """
+
+
+class SinkClosed(Exception):
+    """The receiver went away; there is nobody to send to. Not a fault: containerd cancels requests."""

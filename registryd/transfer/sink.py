@@ -1,0 +1,121 @@
+"""The receiving end of a transfer: a connection whose response head has been written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.transfer.errors import SinkClosed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+# How long a look at the transport's own buffer waits between two looks while the response head leaves it.
+# The transport has no event for "empty"; a head is a few hundred bytes and nearly always gone at once.
+_FLUSH_POLL_SECONDS: Final = 0.001
+
+
+class Sink(Protocol):
+    """Takes the bytes of a body, in order, and counts them."""
+
+    sent: int
+    """Bytes handed over to the receiver's connection so far, whichever way."""
+
+    @property
+    def fd(self) -> int | None:
+        """A non-blocking descriptor for sendfile and splice, or None when bytes must go through `write` (TLS).
+
+        Whoever writes to it adds to `sent` what the kernel took, and waits for room with `wait_writable`.
+        """
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Send these bytes; returns when they need not be kept any longer. Raises SinkClosed."""
+
+    async def wait_writable(self) -> None:
+        """Wait until the descriptor takes bytes again, or has an error to report."""
+
+
+class ConnectionSink:
+    """A sink over an asyncio connection: the kernel's way when it is plain TCP, `write` otherwise."""
+
+    def __init__(self, fd: int | None, write: Callable[[bytes | memoryview], Awaitable[object]]) -> None:
+        self.sent = 0
+        self._fd = fd
+        self._write = write
+
+    @property
+    def fd(self) -> int | None:
+        return self._fd
+
+    async def write(self, data: bytes | memoryview) -> None:
+        if self._fd is None:
+            await self._write_through(data)
+        else:
+            await self._write_fd(self._fd, memoryview(data))
+
+    async def wait_writable(self) -> None:
+        if self._fd is None:
+            raise ValueError("this connection has no descriptor to wait for")
+        loop = asyncio.get_running_loop()
+        writable = loop.create_future()
+        loop.add_writer(self._fd, _set_once, writable)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(self._fd)
+
+    async def _write_through(self, data: bytes | memoryview) -> None:
+        try:
+            await self._write(data)
+        except ConnectionError as error:
+            raise SinkClosed("the receiver closed the connection") from error
+        self.sent += len(data)
+        # A receiver that takes everything at once would never let another request of this loop run.
+        await asyncio.sleep(0)
+
+    async def _write_fd(self, fd: int, data: memoryview) -> None:
+        while data:
+            try:
+                taken = os.write(fd, data)
+            except BlockingIOError:
+                await self.wait_writable()
+                continue
+            except OSError as error:
+                raise SinkClosed(f"the receiver closed the connection: {error.strerror}") from error
+            self.sent += taken
+            data = data[taken:]
+
+
+@asynccontextmanager
+async def open_sink(
+    transport: asyncio.Transport | None, write: Callable[[bytes | memoryview], Awaitable[object]]
+) -> AsyncIterator[ConnectionSink]:
+    """A sink for the body of a response whose head was written through this transport.
+
+    Waits until the head has left the transport's buffer, so that bytes which the kernel moves cannot overtake it.
+    The descriptor is a duplicate: the event loop refuses to watch a transport's own. `write` is the HTTP server's
+    way to send, used when there is no plain socket. Raises SinkClosed when the connection is gone already.
+    """
+    if transport is None or transport.is_closing():
+        raise SinkClosed("the receiver closed the connection")
+    while transport.get_write_buffer_size():
+        await asyncio.sleep(_FLUSH_POLL_SECONDS)
+        if transport.is_closing():
+            raise SinkClosed("the receiver closed the connection")
+    plain = transport.get_extra_info("socket") if transport.get_extra_info("sslcontext") is None else None
+    if plain is None or plain.family not in {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX}:
+        yield ConnectionSink(None, write)
+        return
+    fd = os.dup(plain.fileno())
+    try:
+        yield ConnectionSink(fd, write)
+    finally:
+        os.close(fd)
+
+
+def _set_once(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
