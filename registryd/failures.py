@@ -1,0 +1,15 @@
+"""What may go wrong in a way that the user, not a programmer, puts right."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CommandFailed(Exception):
+    """A command cannot do what it was asked to; the text is all that the user needs to know.
+
+    The program prints the text as one line on standard error, without a traceback, and exits with `exit_code`.
+    Lower layers keep their own error types; translate them where the user's intention is known.
+    """
+
+    exit_code: ClassVar[int] = 1

@@ -1,0 +1,122 @@
+"""How values are written in flags, environment, files and help: durations, sizes, addresses.
+
+Parsers raise `ValueError`; who calls them knows the key and says what would have been accepted.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+_DURATION = re.compile(
+    r"(?:(?P<h>[0-9]+(?:\.[0-9]+)?)h)?"
+    r"(?:(?P<m>[0-9]+(?:\.[0-9]+)?)m(?!s))?"
+    r"(?:(?P<s>[0-9]+(?:\.[0-9]+)?)s)?"
+    r"(?:(?P<ms>[0-9]+(?:\.[0-9]+)?)ms)?",
+)
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+_SIZE = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>B|[KMGT]i?B)")
+_BYTES: dict[str, int] = {"B": 1}
+_BYTES |= {f"{prefix}B": 10 ** (3 * power) for power, prefix in enumerate("KMGT", 1)}
+_BYTES |= {f"{prefix}iB": 1 << (10 * power) for power, prefix in enumerate("KMGT", 1)}
+
+# A DNS name, an IPv4 address or a name as /etc/hosts has it; underscores occur in Docker's names.
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
+_HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (name, IPv4 or IPv6 without brackets) and a TCP port; port 0 asks the system for a free one."""
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if not (_HOST_NAME.fullmatch(self.host) or _is_ipv6(self.host)):
+            raise ValueError(f"{self.host!r} is not a host")
+        if not 0 <= self.port <= _HIGHEST_PORT:
+            raise ValueError(f"{self.port} is not a port")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `host:port`, with brackets around an IPv6 host."""
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if not colon or bracketed != (":" in host) or not re.fullmatch(r"[0-9]{1,5}", port):
+            raise ValueError(f"{text!r} is not host:port")
+        return cls(host[1:-1] if bracketed else host, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it. A name other than localhost counts as reachable from outside."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `3s`, `200ms`, `1m30s`, `1.5h`."""
+    found = _DURATION.fullmatch(text)
+    if not text or not found:
+        raise ValueError(f"{text!r} is not a duration")
+    return sum(float(count) * _SECONDS[unit] for unit, count in found.groupdict().items() if count)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest notation of a duration, exact to the millisecond: `1m30s`."""
+    rest = round(seconds * 1000)
+    parts = []
+    for unit, milliseconds in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, rest = divmod(rest, milliseconds)
+        parts.append(f"{count}{unit}" if count else "")
+    return "".join(parts) or "0s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `64MiB` (binary), `1.5GB` (decimal), `512B`."""
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is not a size")
+    if "." in found["count"]:
+        return round(float(found["count"]) * _BYTES[found["unit"]])
+    return int(found["count"]) * _BYTES[found["unit"]]
+
+
+def format_size(count: int) -> str:
+    """The shortest exact notation of a size: `64MiB`."""
+    for unit, size in sorted(_BYTES.items(), key=lambda item: (-item[1], item[0])):
+        if count and count % size == 0:
+            return f"{count // size}{unit}"
+    return "0B"
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How the values of a type are read, shown and described; attached to the type by `Annotated`."""
+
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str]
+    accepts: str
+
+
+DURATION = Notation(parse_duration, format_duration, "a duration such as 3s, 200ms or 1m30s")
+SIZE = Notation(parse_size, format_size, "a size such as 64MiB or 10GB")
+ADDRESS = Notation(Address.parse, str, "host:port, such as 127.0.0.1:3172 or [::1]:3172")
+
+Seconds = Annotated[float, DURATION]
+ByteCount = Annotated[int, SIZE]

@@ -1,0 +1,302 @@
+"""Every setting of registryd: one frozen dataclass per subsystem, validated when made.
+
+A field is the flag `--<section>.<field>`, the variable `REGISTRYD_<SECTION>_<FIELD>` and a key of the TOML file.
+The text under a field is its `--help`: what it does, its unit, and why the default is what it is.
+"""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from registryd.failures import CommandFailed
+from registryd.notation import Address, Seconds
+
+REGISTRY_ADDRESS = Address("127.0.0.1", 3172)
+PEERS_ADDRESS = Address("0.0.0.0", 3173)  # noqa: S104 - peers are on other machines
+PEERS_CONTENT_ADDRESS = Address("0.0.0.0", 3174)  # noqa: S104
+ADMIN_ADDRESS = Address("127.0.0.1", 3175)
+
+
+class SettingsError(CommandFailed):
+    """A setting is unknown, malformed or contradicts another; the text names the key and says what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+        self.problem = problem
+
+
+class AuthorizationMode(StrEnum):
+    """Who decides that a client may resolve a manifest."""
+
+    PUBLIC = "public"
+    UPSTREAM = "upstream"
+    OPEN = "open"
+
+
+class StoreKind(StrEnum):
+    """Where this node's content is."""
+
+    AUTO = "auto"
+    CONTAINERD = "containerd"
+    DIRECTORY = "directory"
+
+
+class PeerTransport(StrEnum):
+    """How bytes travel between peers."""
+
+    TLS = "tls"
+    PLAIN = "plain"
+
+
+class DiscoveryKind(StrEnum):
+    """Where the list of peers comes from."""
+
+    STATIC = "static"
+    FILE = "file"
+    DNS = "dns"
+    KUBERNETES = "kubernetes"
+    MDNS = "mdns"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    HUMAN = "human"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """The local registry that containerd asks."""
+
+    listen: Address = REGISTRY_ADDRESS
+    """Where containerd's requests are answered. Loopback, because only this node's containerd should ask."""
+
+    token_file: Path | None = None
+    """File with the token that every request must carry. Empty: none is asked for."""
+
+    first_byte_timeout: Seconds = 3.0
+    """How long a request may wait for its first byte, search and connecting included, before containerd is sent on
+    with a 404. Below the patience of a person and far above a search, which takes milliseconds."""
+
+    def __post_init__(self) -> None:
+        _require_positive("registry.first_byte_timeout", self.first_byte_timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationSettings:
+    """Who may have which content."""
+
+    mode: AuthorizationMode = AuthorizationMode.PUBLIC
+    """public: resolve only what the upstream gives to anyone. upstream: never resolve, so that the upstream checks
+    every pull's credentials; content still comes from peers. open: answer everything, for air-gapped or trusted
+    registries. The default gives nobody what they may not have and still works when the upstream is away."""
+
+    registries: Mapping[str, AuthorizationMode] = MappingProxyType({})
+    """Mode of single registries, such as ghcr.io=upstream."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """This node's content."""
+
+    kind: StoreKind = StoreKind.AUTO
+    """auto: containerd if its socket is there, else the directory."""
+
+    containerd_socket: Path = Path("/run/containerd/containerd.sock")
+    """containerd's gRPC socket. k3s and RKE2 have it at /run/k3s/containerd/containerd.sock."""
+
+    containerd_root: Path = Path("/var/lib/containerd")
+    """containerd's root directory. Blobs are sent straight from its files if it is readable, over gRPC otherwise."""
+
+    namespaces: tuple[str, ...] = ("k8s.io",)
+    """containerd namespaces whose content is shared. Kubernetes uses k8s.io, ctr default, Docker moby."""
+
+    directory: Path = Path("/var/lib/registryd")
+    """Root of the directory store, an OCI image layout. Not touched when the store is containerd."""
+
+    def __post_init__(self) -> None:
+        # containerd's own grammar of namespaces (pkg/identifiers): they become metadata and path components.
+        for name in self.namespaces:
+            if not re.fullmatch(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", name):
+                raise SettingsError("store.namespaces", f"{name!r} is not a containerd namespace")
+        if not self.namespaces:
+            raise SettingsError("store.namespaces", "name at least one containerd namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class PeersSettings:
+    """How nodes reach each other."""
+
+    listen: Address = PEERS_ADDRESS
+    """Where peers ask this node what it has (gRPC)."""
+
+    content_listen: Address = PEERS_CONTENT_ADDRESS
+    """Where peers fetch bytes from this node (HTTP)."""
+
+    advertise: str = ""
+    """Host under which peers reach this node. Empty: the address that the system would use towards them."""
+
+    secret_file: Path | None = None
+    """File with the cluster secret that all agents share. Without one, peers listen on loopback only."""
+
+    transport: PeerTransport = PeerTransport.TLS
+    """tls: bytes between peers are encrypted. plain: a ticket authenticates them, for networks that encrypt already."""
+
+    insecure: bool = False
+    """Let anyone who reaches the peers' ports ask and fetch, unencrypted. For trials and trusted networks."""
+
+    fanout_limit: int = 32
+    """Up to this many peers all are asked for a digest; in a larger cluster its index nodes are."""
+
+    find_timeout: Seconds = 0.5
+    """How long peers may take to say whether they have a digest. A healthy peer needs milliseconds; a part of
+    registry.first_byte_timeout, so that time is left to fetch."""
+
+    backoff_min: Seconds = 1.0
+    """How long a peer that did not answer is set aside the first time; doubled with each further failure."""
+
+    backoff_max: Seconds = 60.0
+    """The longest that a peer is set aside: an hour-long outage is over for us a minute after it ends."""
+
+    def __post_init__(self) -> None:
+        _require_positive("peers.fanout_limit", self.fanout_limit)
+        _require_positive("peers.find_timeout", self.find_timeout)
+        _require_positive("peers.backoff_min", self.backoff_min)
+        if self.backoff_max < self.backoff_min:
+            raise SettingsError("peers.backoff_max", "must not be less than peers.backoff_min")
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    """Who the peers are."""
+
+    kind: DiscoveryKind = DiscoveryKind.STATIC
+    """static: those in discovery.peers. file: those in discovery.file. dns: the addresses of discovery.dns_name.
+    kubernetes: the endpoints of our own service. mdns: whoever announces itself on the local network."""
+
+    peers: tuple[Address, ...] = ()
+    """static: the gRPC addresses of the peers; this node itself may be among them."""
+
+    file: Path | None = None
+    """file: one host:port per line, or a JSON list of them. Watched: a change takes effect at once."""
+
+    dns_name: Address | None = None
+    """dns: name and port of the peers, such as a headless service: registryd.kube-system.svc:3173."""
+
+    interval: Seconds = 10.0
+    """dns: how long until the name is resolved again. A new node matters within seconds; a resolver bears this."""
+
+    service: str = "_registryd._tcp.local."
+    """mdns: the service type under which agents find each other; different ones make separate clusters."""
+
+    interface: str = ""
+    """mdns: the address of the interface to use. Empty: all interfaces."""
+
+    def __post_init__(self) -> None:
+        _require_positive("discovery.interval", self.interval)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """Probes and metrics."""
+
+    listen: Address = ADMIN_ADDRESS
+    """Where /metrics, /livez, /readyz and the dashboard are. Loopback, because they tell what the node runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is written to standard error."""
+
+    format: LogFormat = LogFormat.AUTO
+    """human: lines for people. json: one object per line. auto: human on a terminal, else json."""
+
+    level: LogLevel = LogLevel.INFO
+    """The least severe lines to write. debug includes one line per request."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """The agent itself."""
+
+    shutdown_timeout: Seconds = 10.0
+    """How long running transfers may go on after SIGTERM. A third of the 30 s that Kubernetes allows by default."""
+
+    node_name: str = field(default_factory=socket.gethostname)
+    """What this node is called in logs and metrics, and towards peers. The default is the host's name."""
+
+    def __post_init__(self) -> None:
+        _require_positive("agent.shutdown_timeout", self.shutdown_timeout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All of them. Each is valid by itself; `check` looks at how they go together."""
+
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+    authorization: AuthorizationSettings = field(default_factory=AuthorizationSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    peers: PeersSettings = field(default_factory=PeersSettings)
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    agent: AgentSettings = field(default_factory=AgentSettings)
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that an agent could not keep its promises with; raises `SettingsError`."""
+    _check_only_what_exists(settings)
+    _check_discovery(settings.discovery)
+    if settings.peers.insecure:
+        return
+    for name, address in (("listen", settings.peers.listen), ("content_listen", settings.peers.content_listen)):
+        if not address.is_loopback:
+            raise SettingsError(
+                f"peers.{name}",
+                f"{address} is open to the network, where anyone could fetch this node's images; "
+                "set peers.insecure = true if that is meant, or listen on 127.0.0.1",
+            )
+
+
+def _check_only_what_exists(settings: Settings) -> None:
+    # A setting that protects must never be accepted and ignored.
+    if settings.registry.token_file:
+        raise SettingsError("registry.token_file", "this version does not ask for a token yet; leave it empty")
+    if settings.peers.secret_file:
+        raise SettingsError("peers.secret_file", "this version does not know the cluster secret yet; leave it empty")
+    if settings.discovery.kind is DiscoveryKind.KUBERNETES:
+        raise SettingsError("discovery.kind", "this version has no kubernetes discovery yet; use dns")
+
+
+def _check_discovery(discovery: DiscoverySettings) -> None:
+    if discovery.kind is DiscoveryKind.FILE and not discovery.file:
+        raise SettingsError("discovery.file", "must name a file, because discovery.kind is file")
+    if discovery.kind is DiscoveryKind.DNS and not discovery.dns_name:
+        raise SettingsError("discovery.dns_name", "must be name:port, because discovery.kind is dns")
+
+
+def _require_positive(key: str, value: float) -> None:
+    if not value > 0:
+        raise SettingsError(key, "must be more than 0")
