@@ -110,7 +110,7 @@ class AuthorizationSettings:
     every pull's credentials; content still comes from peers. open: answer everything, for air-gapped or trusted
     registries. The default gives nobody what they may not have and still works when the upstream is away."""
 
-    registries: Mapping[str, AuthorizationMode] = MappingProxyType({})
+    registries: Mapping[str, AuthorizationMode] = field(default_factory=dict)
     """Mode of single registries, such as ghcr.io=upstream."""
 
     def __post_init__(self) -> None:
