@@ -1,4 +1,4 @@
-"""How a transfer ends when it does not end well. The two are never mixed: one is the sender's end, one the receiver's."""
+"""How a transfer ends when it does not end well: by the fault of the one who gives, or of the one who takes."""
 
 from __future__ import annotations
 
