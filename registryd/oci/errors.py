@@ -17,6 +17,10 @@ class NameInvalid(OciError):
     """Not a repository name."""
 
 
+class NameUnknown(OciError):
+    """A repository without its registry: there is no default to assume."""
+
+
 class DigestInvalid(OciError):
     """Not a digest, or of an algorithm that registryd does not verify."""
 
@@ -62,6 +66,7 @@ class Code(NamedTuple):
 
 CODES: Final[dict[type[OciError], Code]] = {
     NameInvalid: Code("NAME_INVALID", 400),
+    NameUnknown: Code("NAME_UNKNOWN", 404),
     DigestInvalid: Code("DIGEST_INVALID", 400),
     TagInvalid: Code("MANIFEST_INVALID", 400),
     ManifestInvalid: Code("MANIFEST_INVALID", 400),

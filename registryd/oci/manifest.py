@@ -10,7 +10,14 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registryd.oci.descriptor import MANIFEST_TYPES, OCI_INDEX, OCI_MANIFEST, Descriptor, is_media_type
+from registryd.oci.descriptor import (
+    IMAGE_MANIFEST_TYPES,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+)
 from registryd.oci.digest import Digest
 from registryd.oci.errors import ManifestInvalid, OciError
 
@@ -35,7 +42,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
     The media type is the document's own `mediaType`, which its digest covers, whoever refers to it. OCI documents
     may leave it out: then the shape tells, an index having `manifests`, a manifest `config` and `layers`
-    (image-spec, manifest.md and image-index.md).
+    (image-spec, manifest.md and image-index.md). A document whose type and shape disagree is refused.
     """
     document = _load(data)
     is_index = isinstance(document.get("manifests"), list)
@@ -44,8 +51,8 @@ def parse_manifest(data: bytes) -> Manifest:
         # Both at once is how a manifest pretends to be two things (CVE-2021-41190); containerd refuses it as well.
         raise ManifestInvalid("neither an image manifest nor an index")
     own_type = document.get("mediaType", OCI_INDEX if is_index else OCI_MANIFEST)
-    if not isinstance(own_type, str) or not is_media_type(own_type):
-        raise ManifestInvalid("mediaType is not a media type")
+    if not isinstance(own_type, str) or own_type not in (INDEX_TYPES if is_index else IMAGE_MANIFEST_TYPES):
+        raise ManifestInvalid("mediaType is not that of a manifest of this shape")
     raw = document["manifests"] if is_index else [document["config"], *document["layers"]]
     subject = document.get("subject")
     return Manifest(

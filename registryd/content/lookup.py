@@ -1,0 +1,79 @@
+"""The order in which sources are asked: this node, then the cluster, then whatever else there is."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from registryd.content.source import ContentNotFound, ContentUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from registryd.content.source import Content, ContentSource, OpenContent, RangeOf
+    from registryd.oci.digest import Digest
+
+T = TypeVar("T")
+
+
+class Origin(StrEnum):
+    """Which kind of source answered."""
+
+    LOCAL = "local"
+    PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Generic[T]):
+    """What was found, and where."""
+
+    origin: Origin
+    value: T
+
+
+class NoSource(ContentUnavailable):
+    """No source gave the content in time; the reason of each is kept, in the order they were asked.
+
+    `is_miss` is true when all of them answered properly that they do not have it.
+    """
+
+    def __init__(self, reasons: Mapping[Origin, ContentUnavailable]) -> None:
+        super().__init__("; ".join(f"{origin}: {reason}" for origin, reason in reasons.items()) or "no source")
+        self.reasons = dict(reasons)
+
+    @property
+    def is_miss(self) -> bool:
+        return all(isinstance(reason, ContentNotFound) for reason in self.reasons.values())
+
+
+class Lookup:
+    """Asks its sources one after the other, within one bound on the whole search."""
+
+    def __init__(self, sources: Mapping[Origin, ContentSource], *, timeout_seconds: float) -> None:
+        """`timeout_seconds` bounds the time until a source has shown its first byte, all of them together."""
+        self._sources = dict(sources)
+        self._timeout_seconds = timeout_seconds
+
+    async def find(self, digest: Digest) -> Hit[Content]:
+        """Who has the content, and what it is. Raises NoSource."""
+        return await self._first(lambda source: source.find(digest))
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
+        """The content's bytes, from the first source that has them. Raises NoSource, or RangeInvalid."""
+        return await self._first(lambda source: source.open(digest, wanted))
+
+    async def _first(self, ask: Callable[[ContentSource], Awaitable[T]]) -> Hit[T]:
+        reasons: dict[Origin, ContentUnavailable] = {}
+        current = Origin.LOCAL
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                for current, source in self._sources.items():
+                    try:
+                        return Hit(current, await ask(source))
+                    except ContentUnavailable as reason:
+                        reasons[current] = reason
+        except TimeoutError:
+            reasons[current] = ContentUnavailable(f"no first byte within {self._timeout_seconds:g} s")
+        raise NoSource(reasons)

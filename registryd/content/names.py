@@ -1,0 +1,41 @@
+"""What a tag means, as far as this node and the cluster know: the newest answer wins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from registryd.content.source import ContentUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.content.source import NamedContent, NameSource
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import TaggedName
+
+
+class NameLookup:
+    """Asks every source at once: a tag moves, so the first answer is not the right one, the newest is."""
+
+    def __init__(self, sources: Sequence[NameSource], *, timeout_seconds: float) -> None:
+        self._sources = tuple(sources)
+        self._timeout_seconds = timeout_seconds
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        """All that is known for the name, newest first, each target once; empty when nobody knows in time."""
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(self._ask(source, name), name="resolve name") for source in self._sources]
+        known = [named for task in asking for named in task.result()]
+        newest_first = sorted(known, key=lambda named: (named.seen_at, named.target.digest), reverse=True)
+        newest: dict[Digest, NamedContent] = {}
+        for named in newest_first:
+            newest.setdefault(named.target.digest, named)
+        return tuple(newest.values())
+
+    async def _ask(self, source: NameSource, name: TaggedName) -> Sequence[NamedContent]:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await source.resolve(name)
+        except (ContentUnavailable, TimeoutError):
+            return ()
