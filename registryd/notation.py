@@ -112,11 +112,12 @@ class Notation:
     parse: Callable[[str], Any]
     show: Callable[[Any], str]
     accepts: str
+    metavar: str
 
 
-DURATION = Notation(parse_duration, format_duration, "a duration such as 3s, 200ms or 1m30s")
-SIZE = Notation(parse_size, format_size, "a size such as 64MiB or 10GB")
-ADDRESS = Notation(Address.parse, str, "host:port, such as 127.0.0.1:3172 or [::1]:3172")
+DURATION = Notation(parse_duration, format_duration, "a duration such as 3s, 200ms or 1m30s", "DURATION")
+SIZE = Notation(parse_size, format_size, "a size such as 64MiB or 10GB", "SIZE")
+ADDRESS = Notation(Address.parse, str, "host:port, such as 127.0.0.1:3172 or [::1]:3172", "HOST:PORT")
 
 Seconds = Annotated[float, DURATION]
 ByteCount = Annotated[int, SIZE]

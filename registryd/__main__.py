@@ -1,0 +1,103 @@
+"""The console entry: argv to a command, its outcome to an exit code.
+
+0: done. 1: the command failed and said why in one line. 2: the command line or a setting is wrong, said in one line.
+130: interrupted. 141: nobody reads the output any more. A command that answers a question may return a code of its own.
+Commands are imported when they are called, so that `registryd version` needs no network library.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from cyclopts import App, Token
+from cyclopts.exceptions import (
+    CoercionError,
+    CycloptsError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+
+from registryd.configuration import nearest
+from registryd.failures import CommandFailed
+from registryd.version import installed_version
+
+_AGENT_HELP = """Run the agent of this node.
+
+containerd asks it first, and it answers from what this node and its peers have.
+
+Every setting is a flag, an environment variable and a key of the TOML file, and goes before in this order:
+--peers.find_timeout 1s, REGISTRYD_PEERS_FIND_TIMEOUT=1s, [peers] find_timeout = "1s".
+A list is separated by commas, or its flag is repeated."""
+
+_COMMANDS = {
+    "agent": ("registryd.commands.agent:run_agent", _AGENT_HELP),
+    "version": ("registryd.commands.version:print_version", "Print the version."),
+}
+_USAGE = 2
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments (default: those of the process) name; returns the exit code."""
+    try:
+        result = _app()(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _complain(_explain(error), _USAGE)
+    except CommandFailed as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Nothing must try to write the rest of the output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    return result if isinstance(result, int) else 0
+
+
+def _app() -> App:
+    app = App(
+        name="registryd",
+        help="What one containerd node has, every node can pull.",
+        help_epilogue="`registryd COMMAND --help` shows the flags of a command.",
+        help_format="plaintext",
+        version=installed_version,
+        result_action="return_value",
+    )
+    for name, (command, about) in _COMMANDS.items():
+        app.command(command, name=name, help=about)
+    return app
+
+
+def _explain(error: CycloptsError) -> str:
+    match error:
+        case UnknownCommandError(unused_tokens=[name, *_]):
+            # cyclopts' own message would import every command.
+            return f"there is no command {name!r}; {_advice(name, _COMMANDS, f'there are {", ".join(_COMMANDS)}')}"
+        case UnknownOptionError(token=token, argument_collection=known):
+            flag = token.keyword or token.value
+            names = [name for argument in known for name in argument.names]
+            return f"there is no flag {flag!r}; {_advice(flag, names, '--help lists them')}"
+        case UnusedCliTokensError(unused_tokens=[word, *_]):
+            return f"there is no place for {word!r} here"
+        case CoercionError(token=Token(keyword=flag, value=value), target_type=kind) if kind is bool:
+            return f"{flag}: expected true or false, or no value at all; got {value!r}"
+        case _:
+            return str(error)
+
+
+def _advice(name: str, known: Iterable[str], otherwise: str) -> str:
+    meant = nearest(name, known)
+    return f"did you mean {meant}?" if meant else otherwise
+
+
+def _complain(text: str, code: int) -> int:
+    line = " ".join(text.split())
+    sys.stderr.write(f"registryd: {line}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
