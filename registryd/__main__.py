@@ -7,18 +7,12 @@ Commands are imported when they are called, so that `registryd version` needs no
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from cyclopts import App, Token
-from cyclopts.exceptions import (
-    CoercionError,
-    CycloptsError,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
 
-from registryd.configuration import nearest
+from registryd.commands.usage import explain
 from registryd.failures import CommandFailed
 from registryd.version import installed_version
 
@@ -45,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = _app()(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
-        return _complain(_explain(error), _USAGE)
+        return _complain(explain(error, commands=_COMMANDS), _USAGE)
     except CommandFailed as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -69,28 +63,6 @@ def _app() -> App:
     for name, (command, about) in _COMMANDS.items():
         app.command(command, name=name, help=about)
     return app
-
-
-def _explain(error: CycloptsError) -> str:
-    match error:
-        case UnknownCommandError(unused_tokens=[name, *_]):
-            # cyclopts' own message would import every command.
-            return f"there is no command {name!r}; {_advice(name, _COMMANDS, f'there are {", ".join(_COMMANDS)}')}"
-        case UnknownOptionError(token=token, argument_collection=known):
-            flag = token.keyword or token.value
-            names = [name for argument in known for name in argument.names]
-            return f"there is no flag {flag!r}; {_advice(flag, names, '--help lists them')}"
-        case UnusedCliTokensError(unused_tokens=[word, *_]):
-            return f"there is no place for {word!r} here"
-        case CoercionError(token=Token(keyword=flag, value=value), target_type=kind) if kind is bool:
-            return f"{flag}: expected true or false, or no value at all; got {value!r}"
-        case _:
-            return str(error)
-
-
-def _advice(name: str, known: Iterable[str], otherwise: str) -> str:
-    meant = nearest(name, known)
-    return f"did you mean {meant}?" if meant else otherwise
 
 
 def _complain(text: str, code: int) -> int:
