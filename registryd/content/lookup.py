@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -34,7 +33,7 @@ class Hit(Generic[T]):
 
 
 class NoSource(ContentUnavailable):
-    """No source gave the content in time; the reason of each is kept, in the order they were asked.
+    """No source gave the content ; the reason of each is kept, in the order they were asked.
 
     `is_miss` is true when all of them answered properly that they do not have it.
     """
@@ -49,12 +48,10 @@ class NoSource(ContentUnavailable):
 
 
 class Lookup:
-    """Asks its sources one after the other, within one bound on the whole search."""
+    """Asks its sources one after the other; the bound on the whole search is the caller's."""
 
-    def __init__(self, sources: Mapping[Origin, ContentSource], *, timeout_seconds: float) -> None:
-        """`timeout_seconds` bounds the time until a source has shown its first byte, all of them together."""
+    def __init__(self, sources: Mapping[Origin, ContentSource]) -> None:
         self._sources = dict(sources)
-        self._timeout_seconds = timeout_seconds
 
     async def find(self, digest: Digest) -> Hit[Content]:
         """Who has the content, and what it is. Raises NoSource."""
@@ -66,14 +63,9 @@ class Lookup:
 
     async def _first(self, ask: Callable[[ContentSource], Awaitable[T]]) -> Hit[T]:
         reasons: dict[Origin, ContentUnavailable] = {}
-        current = Origin.LOCAL
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                for current, source in self._sources.items():
-                    try:
-                        return Hit(current, await ask(source))
-                    except ContentUnavailable as reason:
-                        reasons[current] = reason
-        except TimeoutError:
-            reasons[current] = ContentUnavailable(f"no first byte within {self._timeout_seconds:g} s")
+        for origin, source in self._sources.items():
+            try:
+                return Hit(origin, await ask(source))
+            except ContentUnavailable as reason:
+                reasons[origin] = reason
         raise NoSource(reasons)

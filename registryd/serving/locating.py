@@ -1,0 +1,132 @@
+"""From a request's path to content: who may ask, what a tag means, who has the digest, all within one bound."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from registryd.content.lookup import NoSource
+from registryd.oci.digest import Digest
+from registryd.oci.errors import BlobUnknown, ManifestUnknown, OciError
+from registryd.oci.manifest import is_manifest_type
+from registryd.oci.reference import Tag, TaggedName
+from registryd.serving.paths import BlobPath, ManifestPath
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from registryd.content.lookup import Hit, Lookup
+    from registryd.content.names import NameLookup
+    from registryd.content.source import Content, OpenContent, RangeOf
+    from registryd.serving.paths import ContentPath
+    from registryd.serving.policy import ResolvePolicy
+
+T = TypeVar("T")
+
+
+class Unlocated(Exception):
+    """The content is not given: `error` is the answer; `is_miss` tells a plain no from a failed or timed-out search."""
+
+    def __init__(self, error: OciError, *, is_miss: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.is_miss = is_miss
+
+
+class Locator:
+    """Finds what a path means and opens it; everything but a hit is Unlocated."""
+
+    def __init__(
+        self, *, lookup: Lookup, names: NameLookup, policy: ResolvePolicy, first_byte_timeout_seconds: float
+    ) -> None:
+        """`first_byte_timeout_seconds` bounds a whole search, from the policy's answer to the first byte."""
+        self._lookup = lookup
+        self._names = names
+        self._policy = policy
+        self._timeout_seconds = first_byte_timeout_seconds
+
+    async def find(self, path: ContentPath) -> Hit[Content]:
+        """What a HEAD is answered with. Raises Unlocated."""
+        return await self._within_bound(path, self._find(path))
+
+    async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
+        """What a GET is answered with; the caller closes its body. Raises Unlocated, or RangeInvalid."""
+        return await self._within_bound(path, self._open(path, wanted))
+
+    async def _within_bound(self, path: ContentPath, search: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await search
+        except TimeoutError as error:
+            reason = f"no first byte within {self._timeout_seconds:g} s"
+            raise Unlocated(_unknown(path, reason), is_miss=False) from error
+
+    async def _find(self, path: ContentPath) -> Hit[Content]:
+        # Also for a blob: containerd asks HEAD blobs/<digest> when the manifest of that digest was refused.
+        await self._require_policy(path)
+        search = _Search(path)
+        for digest in await self._digests(path):
+            hit = await search.attempt(self._lookup.find(digest))
+            if hit and search.accepts(hit.value):
+                return hit
+        raise search.failure()
+
+    async def _open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
+        if isinstance(path, ManifestPath) and isinstance(path.reference, Tag):
+            await self._require_policy(path)
+        search = _Search(path)
+        for digest in await self._digests(path):
+            hit = await search.attempt(self._lookup.open(digest, wanted))
+            if hit and search.accepts(hit.value.content):
+                return hit
+            if hit:
+                await hit.value.body.aclose()
+        raise search.failure()
+
+    async def _require_policy(self, path: ContentPath) -> None:
+        if not await self._policy.may_resolve(path.repository):
+            raise Unlocated(
+                _unknown(path, f"{path.repository.registry} itself decides who may pull this"), is_miss=True
+            )
+
+    async def _digests(self, path: ContentPath) -> Sequence[Digest]:
+        """The digests that the path may mean, best first."""
+        if isinstance(path, BlobPath):
+            return (path.digest,)
+        if isinstance(path.reference, Digest):
+            return (path.reference,)
+        known = await self._names.resolve(TaggedName(path.repository, path.reference))
+        return [named.target.digest for named in known]
+
+
+class _Search:
+    """The attempts to find what one path means, and why none of them led to it."""
+
+    def __init__(self, path: ContentPath) -> None:
+        self._path = path
+        self._reason = "no tag of that name is known here"
+        self._is_miss = True
+
+    async def attempt(self, search: Awaitable[Hit[T]]) -> Hit[T] | None:
+        try:
+            return await search
+        except NoSource as error:
+            self._reason = str(error)
+            self._is_miss = self._is_miss and error.is_miss
+            return None
+
+    def accepts(self, content: Content) -> bool:
+        """Whether content that was found fits the endpoint: below /manifests/ there are manifests only."""
+        if isinstance(self._path, BlobPath) or is_manifest_type(content.media_type):
+            return True
+        self._reason = "that content is not a manifest"
+        return False
+
+    def failure(self) -> Unlocated:
+        return Unlocated(_unknown(self._path, self._reason), is_miss=self._is_miss)
+
+
+def _unknown(path: ContentPath, reason: str) -> OciError:
+    if isinstance(path, BlobPath):
+        return BlobUnknown(f"{path.digest}: {reason}")
+    return ManifestUnknown(f"{path.reference}: {reason}")

@@ -1,0 +1,68 @@
+"""The paths of the distribution API, pull side, as values (distribution-spec v1.1, "Endpoints").
+
+Every pattern is anchored at both ends: what does not match whole is no path of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from registryd.oci.digest import Digest
+from registryd.oci.errors import NameUnknown, PathUnknown
+from registryd.oci.reference import Reference, Registry, Repository, looks_like_host, parse_reference
+
+# Repository names may contain /manifests/ and /blobs/; the last one separates, because no reference has a slash.
+_PATH: Final = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiBase:
+    """`/v2/`: does this speak the distribution API?"""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPath:
+    """A manifest of a repository, by tag or by digest."""
+
+    repository: Repository
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPath:
+    """A blob of a repository."""
+
+    repository: Repository
+    digest: Digest
+
+
+ContentPath = ManifestPath | BlobPath
+RegistryPath = ApiBase | ContentPath
+
+
+def parse_path(path: str, *, namespace: str | None) -> RegistryPath:
+    """Read a decoded path; `namespace` is containerd's `ns=`, the registry that the client meant.
+
+    Without it the first component of the name says the registry, if it looks like a host. Raises PathUnknown,
+    NameInvalid, NameUnknown, DigestInvalid or TagInvalid.
+    """
+    if path in {"/v2/", "/v2"}:
+        return ApiBase()
+    match = _PATH.fullmatch(path)
+    if match is None:
+        raise PathUnknown("registryd serves /v2/<name>/manifests/<reference> and /v2/<name>/blobs/<digest>")
+    repository = _repository(match["name"], namespace)
+    if match["kind"] == "blobs":
+        return BlobPath(repository, Digest.parse(match["reference"]))
+    return ManifestPath(repository, parse_reference(match["reference"]))
+
+
+def _repository(name: str, namespace: str | None) -> Repository:
+    if namespace is not None:
+        return Repository(Registry.parse(namespace), name)
+    host, slash, path = name.partition("/")
+    if not slash or not looks_like_host(host):
+        raise NameUnknown("which registry? Name it by ?ns=docker.io or as the first component, /v2/docker.io/…")
+    return Repository(Registry.parse(host), path)

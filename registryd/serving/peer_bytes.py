@@ -1,0 +1,51 @@
+"""The peers' bytes: `GET /v1/blobs/<digest>` with Range, out of this node's store and never out of another's."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentUnavailable
+from registryd.oci.digest import Digest
+from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown
+from registryd.serving.errors import error_response
+from registryd.serving.sending import Wanted, send_content, send_head
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from registryd.content.source import ContentSource
+    from registryd.telemetry import Metrics
+
+_PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
+
+
+class PeerBytesDoor:
+    """Gives peers what the store of this node has. It holds a store and nothing that could ask on."""
+
+    def __init__(self, *, store: ContentSource, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request of a peer."""
+        try:
+            if request.method not in {"GET", "HEAD"}:
+                raise MethodUnsupported("peers fetch: GET and HEAD")
+            match = _PATH.fullmatch(request.path)
+            if match is None:
+                raise PathUnknown("peers fetch /v1/blobs/<digest>")
+            return await self._answer(request, Digest.parse(match["digest"]))
+        except OciError as error:
+            return error_response(error)
+
+    async def _answer(self, request: web.BaseRequest, digest: Digest) -> web.StreamResponse:
+        try:
+            if request.method == "HEAD":
+                return await send_head(request, await self._store.find(digest))
+            wanted = Wanted.of(request)
+            opened = await self._store.open(digest, wanted)
+        except ContentUnavailable as reason:
+            raise BlobUnknown(f"{digest}: {reason}") from reason
+        delivery = await send_content(request, opened, wanted, on_sent=self._metrics.sent_to_peer)
+        return delivery.response

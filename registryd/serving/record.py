@@ -1,0 +1,85 @@
+"""What is counted and logged about one request of containerd."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from registryd.content.lookup import Origin
+from registryd.serving.paths import ManifestPath
+from registryd.telemetry import Kind, Method, Outcome, Source
+from registryd.transfer.errors import SinkClosed, SourceBroken
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from registryd.serving.locating import Unlocated
+    from registryd.serving.paths import ContentPath
+    from registryd.telemetry import Metrics
+
+_log = logging.getLogger(__name__)
+
+_OUTCOMES = {Origin.LOCAL: Outcome.LOCAL, Origin.PEER: Outcome.PEER}
+_SOURCES = {Origin.LOCAL: Source.LOCAL, Origin.PEER: Source.PEER}
+
+
+class Record:
+    """Follows a request from its head to its last byte; closed once, whatever happens in between.
+
+    A request whose body breaks counts as an error, not as the hit that it began as.
+    """
+
+    def __init__(self, metrics: Metrics, request: web.BaseRequest, path: ContentPath) -> None:
+        self._metrics = metrics
+        self._path = path
+        self._method = Method(request.method)
+        self._began = asyncio.get_running_loop().time()
+        self._origin: Origin | None = None
+        self._outcome = Outcome.ERROR
+        self._sent = 0
+
+    def located(self, origin: Origin) -> None:
+        """A source showed the first byte."""
+        self._origin = origin
+        self._outcome = _OUTCOMES[origin]
+        self._metrics.first_byte(self._elapsed(), outcome=self._outcome)
+
+    def unlocated(self, no: Unlocated) -> None:
+        """Nobody did; containerd is sent on."""
+        self._outcome = Outcome.MISS if no.is_miss else Outcome.ERROR
+        self._metrics.first_byte(self._elapsed(), outcome=self._outcome)
+        if not no.is_miss:
+            _log.warning("not served", extra={"content": str(no)})
+
+    def sent(self, count: int) -> None:
+        """So many bytes of a body were handed over."""
+        self._sent = count
+
+    def interrupted(self, failure: SourceBroken | SinkClosed) -> None:
+        """The body ended early; a client that changes its mind is no error."""
+        if isinstance(failure, SourceBroken):
+            self._outcome = Outcome.ERROR
+            _log.warning(
+                "a body ended early", extra={"content": str(self._path), "sent": self._sent, "why": str(failure)}
+            )
+
+    def close(self) -> None:
+        """The request is over."""
+        kind = Kind.MANIFEST if isinstance(self._path, ManifestPath) else Kind.BLOB
+        self._metrics.request(self._outcome, kind=kind, method=self._method)
+        if self._origin and self._sent:
+            self._metrics.sent(self._sent, source=_SOURCES[self._origin])
+        _log.debug(
+            "request",
+            extra={
+                "method": self._method.value,
+                "content": str(self._path),
+                "outcome": self._outcome.value,
+                "sent": self._sent,
+                "seconds": round(self._elapsed(), 4),
+            },
+        )
+
+    def _elapsed(self) -> float:
+        return asyncio.get_running_loop().time() - self._began

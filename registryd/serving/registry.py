@@ -1,0 +1,68 @@
+"""The local registry: what containerd asks first, and is answered quickly or sent on quickly."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from registryd.oci.errors import MethodUnsupported, OciError
+from registryd.serving.errors import error_response
+from registryd.serving.locating import Unlocated
+from registryd.serving.paths import ApiBase, parse_path
+from registryd.serving.record import Record
+from registryd.serving.sending import Wanted, send_content, send_head
+
+if TYPE_CHECKING:
+    from registryd.serving.locating import Locator
+    from registryd.serving.paths import ContentPath
+    from registryd.telemetry import Metrics
+
+_log = logging.getLogger(__name__)
+
+
+class RegistryDoor:
+    """Answers the pull side of the distribution API; 404 is the answer to everything that it cannot do well."""
+
+    def __init__(self, *, locator: Locator, metrics: Metrics) -> None:
+        self._locator = locator
+        self._metrics = metrics
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; whatever is not a bug has an answer of its own."""
+        try:
+            if request.method not in {"GET", "HEAD"}:
+                raise MethodUnsupported("registryd only serves pulls: GET and HEAD")
+            path = parse_path(request.path, namespace=request.query.get("ns"))
+            if isinstance(path, ApiBase):
+                return web.json_response({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
+            return await self._answer(request, path)
+        except OciError as error:
+            return error_response(error)
+
+    async def _answer(self, request: web.BaseRequest, path: ContentPath) -> web.StreamResponse:
+        record = Record(self._metrics, request, path)
+        try:
+            if request.method == "HEAD":
+                return await self._head(request, path, record)
+            return await self._get(request, path, record)
+        except Unlocated as no:
+            record.unlocated(no)
+            raise no.error from no
+        finally:
+            record.close()
+
+    async def _head(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
+        hit = await self._locator.find(path)
+        record.located(hit.origin)
+        return await send_head(request, hit.value)
+
+    async def _get(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
+        wanted = Wanted.of(request)
+        hit = await self._locator.open(path, wanted)
+        record.located(hit.origin)
+        delivery = await send_content(request, hit.value, wanted, on_sent=record.sent)
+        if delivery.failure:
+            record.interrupted(delivery.failure)
+        return delivery.response

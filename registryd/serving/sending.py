@@ -1,0 +1,100 @@
+"""The head of an answer with content, and the hand-over of its body to the transfer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from registryd.oci.descriptor import OCTET_STREAM
+from registryd.oci.ranges import RangeRequest, Span
+from registryd.transfer.ending import end_short
+from registryd.transfer.errors import SinkClosed, SourceBroken
+from registryd.transfer.sink import open_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.content.source import Content, OpenContent
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request's Range header asks of content whose size is not known yet."""
+
+    asked: RangeRequest | None
+
+    @classmethod
+    def of(cls, request: web.BaseRequest) -> Wanted:
+        """Read the header; `bytes=0-` asks for nothing special."""
+        asked = RangeRequest.parse(request.headers.get("Range"))
+        return cls(None if asked is None or asked.asks_for_all else asked)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the answer is a 206."""
+        return self.asked is not None
+
+    def __call__(self, size: int) -> Span:
+        """The bytes to send; raises RangeInvalid."""
+        return Span.whole(size) if self.asked is None else self.asked.span(size)
+
+
+def head_of(content: Content, span: Span | None = None) -> web.StreamResponse:
+    """The head of a 206 for these bytes, or of a 200 for all of the content.
+
+    Always the exact length and never an encoding: containerd counts and hashes what arrives. Content of which
+    no manifest tells the media type is octets.
+    """
+    response = web.StreamResponse(status=200 if span is None else 206)
+    response.headers["Content-Type"] = content.media_type or OCTET_STREAM
+    response.headers["Docker-Content-Digest"] = str(content.digest)
+    response.headers["ETag"] = f'"{content.digest}"'
+    response.headers["Accept-Ranges"] = "bytes"
+    response.content_length = content.size if span is None else span.length
+    if span is not None:
+        response.headers["Content-Range"] = span.content_range(content.size)
+    return response
+
+
+async def send_head(request: web.BaseRequest, content: Content) -> web.StreamResponse:
+    """Answer a HEAD."""
+    response = head_of(content)
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How a body ended: whole, or by the fault of one of the two ends."""
+
+    response: web.StreamResponse
+    failure: SourceBroken | SinkClosed | None
+
+
+async def send_content(
+    request: web.BaseRequest, opened: OpenContent, wanted: Wanted, *, on_sent: Callable[[int], None]
+) -> Delivery:
+    """Answer a GET with opened content and close it; `on_sent` is told the bytes that were given, on every path.
+
+    When the source breaks, the body ends with FIN after what was sent: containerd then asks for the rest by Range,
+    while a reset would fail its pull.
+    """
+    response = head_of(opened.content, opened.span if wanted.is_partial else None)
+    sink = None
+    try:
+        await response.prepare(request)
+        async with open_sink(request.transport, response.write) as sink:
+            await opened.body.send_to(sink)
+        await response.write_eof()
+    except (SourceBroken, SinkClosed) as failure:
+        response.force_close()
+        if isinstance(failure, SourceBroken) and request.transport is not None:
+            await end_short(request.transport)
+        return Delivery(response, failure)
+    finally:
+        await opened.body.aclose()
+        on_sent(0 if sink is None else sink.sent)
+    return Delivery(response, None)
