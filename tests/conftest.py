@@ -1,0 +1,62 @@
+"""What holds for every test: nothing it started or opened is left when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+# Assertions of the contract suites explain themselves like those of test modules do.
+pytest.register_assert_rewrite("tests.contracts")
+
+# gRPC's core keeps a few of these for the life of the process, and event loops are made of them.
+_NOT_OURS = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")
+# gRPC closes its sockets in threads of its own, a moment after the channel is closed. Waited only if something is open.
+_GRACE_SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_left() -> Iterator[None]:
+    """Files, sockets, pipes and watches that a test opened are closed when it ends."""
+    before = _descriptors()
+    yield
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while (leaked := _descriptors().items() - before.items()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not leaked, f"open descriptors were left: {sorted(leaked)}"
+
+
+@pytest.fixture(autouse=True)
+def _no_task_left_if_async(request: pytest.FixtureRequest, no_descriptor_left: None) -> None:
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("no_task_left")
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Tasks that a test started have ended when it ends. (Automatic for async tests.)"""
+    yield
+    # Transports close their sockets one turn of the loop after they are told to.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"tasks were left: {sorted(map(str, left))}"
+
+
+def _descriptors() -> dict[int, str]:
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except FileNotFoundError:  # the descriptor of the listing itself
+            continue
+        if target not in _NOT_OURS:
+            found[int(entry.name)] = target
+    return found
