@@ -1,0 +1,109 @@
+"""Nodes and an origin on one network: a cluster as it is in life, small enough for one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registryd.lab.agent import REGISTRY, Agent, agent_settings
+from registryd.lab.containerd import Containerd, running_containerd
+from registryd.lab.containerd_config import Mirror, Options
+from registryd.lab.leftovers import workspace
+from registryd.lab.network import Host, Network, new_network
+from registryd.lab.origin import Origin, running_origin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from registryd.lab.cri import Credentials
+    from registryd.lab.images import Image
+    from registryd.lab.toml_text import Table
+    from registryd.lab.versions import Release
+
+ORIGIN = "origin.lab"  # what references call the origin; no name server knows it, hosts.toml says where it is
+_ORIGIN_PORT = 5000
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    release: Release
+    options: Options = field(default_factory=Options)
+    agent: Table | None = field(default_factory=dict)  # changes to `agent_settings`; None: no agent, no mirror
+
+
+@dataclass(frozen=True)
+class Node:
+    host: Host
+    containerd: Containerd
+    agent: Agent | None
+
+    async def pull(self, reference: str, *, credentials: Credentials | None = None, timeout: float = 60) -> str:
+        return await self.containerd.images.pull(reference, credentials=credentials, timeout=timeout)
+
+    async def remove(self, reference: str, *digests: str) -> None:
+        """Remove the image, and wait until the content of these digests is gone with it."""
+        await self.containerd.images.remove(reference)
+        await self.containerd.wait_blobs_gone(*digests)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    folder: Path
+    network: Network
+    origin_host: Host
+    origin: Origin
+    nodes: tuple[Node, ...]
+
+    async def push(self, image: Image, repository: str) -> str:
+        """Push to the origin; return the reference by tag that nodes pull it by."""
+        await self.origin.push(image, repository)
+        return f"{ORIGIN}/{repository}:{image.tag}"
+
+
+@contextlib.asynccontextmanager
+async def running_cluster(plans: Sequence[NodePlan], *, is_private: bool = False) -> AsyncIterator[Cluster]:
+    """All of it ready, for the length of the block: origin first, then the nodes side by side."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = await stack.enter_async_context(workspace())
+        network = await stack.enter_async_context(new_network())
+        origin_host = await network.add_host("origin")
+        hosts = [await network.add_host(f"node{number}") for number in range(1, len(plans) + 1)]
+        origin = await stack.enter_async_context(_origin_on(origin_host, folder / "origin", is_private=is_private))
+        async with asyncio.TaskGroup() as group:
+            starting = [
+                group.create_task(stack.enter_async_context(_node(plan, host, hosts, origin, folder)), name=host.name)
+                for plan, host in zip(plans, hosts, strict=True)
+            ]
+        yield Cluster(folder, network, origin_host, origin, tuple(task.result() for task in starting))
+
+
+def _origin_on(host: Host, folder: Path, *, is_private: bool) -> contextlib.AbstractAsyncContextManager[Origin]:
+    address = f"{host.ipv4}:{_ORIGIN_PORT}"
+    return running_origin(folder, address=address, namespace=host.namespace, is_private=is_private)
+
+
+@contextlib.asynccontextmanager
+async def _node(plan: NodePlan, host: Host, hosts: list[Host], origin: Origin, folder: Path) -> AsyncIterator[Node]:
+    home = folder / host.name
+    async with running_containerd(plan.release, home, namespace=host.namespace, options=plan.options) as containerd:
+        agent = _agent(plan, host, hosts, containerd, home)
+        mirrors = [Mirror(f"http://{REGISTRY}", dial_timeout="1s")] if agent else []
+        containerd.write_hosts(ORIGIN, *mirrors, server=origin.url)
+        try:
+            if agent:
+                await agent.start()
+            yield Node(host, containerd, agent)
+        finally:
+            if agent:
+                await agent.stop()
+
+
+def _agent(plan: NodePlan, host: Host, hosts: list[Host], containerd: Containerd, home: Path) -> Agent | None:
+    if plan.agent is None:
+        return None
+    others = [other.ipv4 for other in hosts if other != host]
+    settings = agent_settings(containerd, host=host.ipv4, peers=others, changes=plan.agent)
+    return Agent(settings, home, host.namespace)

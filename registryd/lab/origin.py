@@ -1,0 +1,134 @@
+"""A real registry as the origin: Debian's docker-registry, whose log says what it was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from registryd.lab.access_log import Access, parse_access_log
+from registryd.lab.commands import require
+from registryd.lab.cri import Credentials
+from registryd.lab.fetch import fetch
+from registryd.lab.process import Process
+from registryd.lab.push import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from registryd.lab.images import Image
+    from registryd.lab.namespaces import Namespace
+
+CREDENTIALS = Credentials("puller", "lab-password")
+_HTPASSWD = "puller:$2b$05$abcdefghijklmnopqrstuuL/Ej5MNdcjasz4Sr7bjTMIxZn.WGpgG\n"  # bcrypt of that password
+_OFF_SUFFIX = ".off"
+
+
+class Origin:
+    """Keeps what was pushed over stops and starts, until its folder goes."""
+
+    def __init__(self, folder: Path, *, address: str, namespace: Namespace | None, is_private: bool) -> None:
+        self.address = address  # host:port
+        self._folder = folder
+        self._namespace = namespace
+        self._credentials = CREDENTIALS if is_private else None
+        self._process: Process | None = None
+
+    # Its life
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    async def start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        settings = self._folder / "registry.json"
+        settings.write_text(json.dumps(self._settings()))  # every JSON document is YAML too
+        argv = [require("docker-registry", package="docker-registry"), "serve", str(settings)]
+        environment = {"OTEL_TRACES_EXPORTER": "none"}
+        self._process = await Process.start(argv, log=self._log, namespace=self._namespace, environment=environment)
+        await self._process.wait_ready(self._is_ready)
+
+    async def stop(self) -> None:
+        if self._process:
+            await self._process.stop()
+
+    # Content
+
+    async def push(self, image: Image, repository: str) -> None:
+        """Raises LabError with the registry's own answer."""
+        await Repository(f"{self.url}/v2/{repository}", self._namespace, self._credentials).push(image)
+
+    def blobs_off(self) -> None:
+        """Answer every request for a blob with 404 from now on; manifests are still served.
+
+        A docker-registry keeps manifests among its blobs; what is not a manifest's file is moved aside.
+        """
+        manifests = set(self._manifest_digests())
+        for data in self._storage.glob("blobs/sha256/*/*/data"):
+            if data.parent.name not in manifests:
+                data.rename(data.with_suffix(_OFF_SUFFIX))
+
+    def blobs_on(self) -> None:
+        for data in self._storage.glob(f"blobs/sha256/*/*/data{_OFF_SUFFIX}"):
+            data.rename(data.with_suffix(""))
+
+    # What it was asked for
+
+    def requests(self) -> tuple[Access, ...]:
+        """Every read of a manifest or blob since the first start, or since `forget_requests`."""
+        accesses = parse_access_log(self._log.read_text(errors="replace"))
+        return tuple(access for access in accesses if access.is_read)
+
+    def forget_requests(self) -> None:
+        with self._log.open("r+b") as log:  # the registry appends, so it goes on at the new end
+            log.truncate(0)
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "registry.log"
+
+    @property
+    def _storage(self) -> Path:
+        return self._folder / "docker" / "registry" / "v2"
+
+    def _manifest_digests(self) -> Iterator[str]:
+        for link in self._storage.glob("repositories/**/_manifests/revisions/sha256/*/link"):
+            yield link.parent.name
+
+    def _settings(self) -> dict[str, object]:
+        settings: dict[str, object] = {
+            "version": "0.1",
+            "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(self._folder)}},
+            "http": {"addr": self.address},
+        }
+        if self._credentials:
+            path = self._folder / "htpasswd"
+            path.write_text(_HTPASSWD)
+            settings["auth"] = {"htpasswd": {"realm": "lab", "path": str(path)}}
+        return settings
+
+    async def _is_ready(self) -> bool:
+        try:
+            return (await fetch(f"{self.url}/v2/", namespace=self._namespace)).status in {200, 401}
+        except OSError:
+            return False
+
+
+@contextlib.asynccontextmanager
+async def running_origin(
+    folder: Path,
+    *,
+    address: str,
+    namespace: Namespace | None = None,
+    is_private: bool = False,
+) -> AsyncIterator[Origin]:
+    """A registry that is ready, for the length of the block. A private one asks for CREDENTIALS."""
+    origin = Origin(folder, address=address, namespace=namespace, is_private=is_private)
+    try:
+        await origin.start()
+        yield origin
+    finally:
+        await origin.stop()
