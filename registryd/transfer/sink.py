@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.transfer.errors import SinkClosed
+from registryd.transfer.readiness import wait_writable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -59,13 +60,7 @@ class ConnectionSink:
     async def wait_writable(self) -> None:
         if self._fd is None:
             raise ValueError("this connection has no descriptor to wait for")
-        loop = asyncio.get_running_loop()
-        writable = loop.create_future()
-        loop.add_writer(self._fd, _set_once, writable)
-        try:
-            await writable
-        finally:
-            loop.remove_writer(self._fd)
+        await wait_writable(self._fd)
 
     async def _write_through(self, data: bytes | memoryview) -> None:
         try:
@@ -114,8 +109,3 @@ async def open_sink(
         yield ConnectionSink(fd, write)
     finally:
         os.close(fd)
-
-
-def _set_once(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

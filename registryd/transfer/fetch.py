@@ -1,0 +1,75 @@
+"""Asking a source for bytes over HTTP/1.1, up to the point where it has shown that it gives them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.head import check_response, read_head, write_request
+from registryd.transfer.relay import RelayBody
+from registryd.transfer.wire import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ssl import SSLContext
+
+    from registryd.oci.ranges import Span
+    from registryd.transfer.body import Body
+    from registryd.transfer.wire import Wire
+
+# Silence in the middle of a body. TCP sends a lost segment again after 0.2, 0.6, 1.4 and 3 s: a link that lost four
+# in a row is still waited for, a peer that vanished is not.
+STALL_TIMEOUT: Final = 5.0
+
+
+async def fetch(  # noqa: PLR0913 - all are named, and belong to this one request
+    address: tuple[str, int],
+    path: str,
+    *,
+    span: Span,
+    size: int,
+    ssl: SSLContext | None,
+    connect_timeout: float,
+    first_byte_timeout: float,
+    stall_timeout: float = STALL_TIMEOUT,
+    headers: Sequence[tuple[str, str]] = (),
+) -> Body:
+    """Ask a source for a span of content of `size` bytes; returns when its first byte is here (timeouts in seconds).
+
+    Connecting and the TLS handshake may take `connect_timeout`, the first byte after that `first_byte_timeout`.
+    Raises SourceBroken with the reason: no connection, no answer in time, an answer that is not exactly these bytes;
+    SourceBusy for 503, SourceRefused for other statuses.
+    """
+    wire = await connect(address, ssl=ssl, timeout=connect_timeout)
+    try:
+        async with asyncio.timeout(first_byte_timeout):
+            await wire.send(write_request(_host(address), path, span=span, headers=headers))
+            response, early = await read_head(wire)
+            check_response(response, span=span, size=size)
+            early = early or await _first_bytes(wire, span)
+            return RelayBody(wire, early, length=span.length, stall_timeout=stall_timeout)
+    except BaseException as error:
+        wire.close()
+        if isinstance(error, TimeoutError):
+            raise SourceBroken(f"no first byte within {first_byte_timeout:g} s") from error
+        raise
+
+
+def _host(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# As many as come along with the head when it is quick: few enough to copy, the rest goes by the kernel.
+_FIRST_BYTES: Final = 16 * 1024
+
+
+async def _first_bytes(wire: Wire, span: Span) -> bytes:
+    if span.length == 0:
+        return b""
+    buffer = bytearray(min(_FIRST_BYTES, span.length))
+    count = await wire.receive(memoryview(buffer))
+    if count == 0:
+        raise SourceBroken("the source ended before the first byte")
+    return bytes(buffer[:count])

@@ -1,0 +1,43 @@
+"""Threads for system calls that may sleep on a disk, so that the event loop never does."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Job = asyncio.Future[object]
+
+_T = TypeVar("_T")
+
+# One for the process and nobody's to close: threads start with the first job, a job never outlives the await that
+# gave it, so an idle pool holds nothing, and the interpreter joins its threads at exit. Not the loop's default
+# executor, where a name lookup may sit for half a minute. Four: a call moves at most 4 MiB and then gives the
+# thread back, slow receivers are waited for in the loop; more threads only queue more reads at the same disk.
+_POOL: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="registryd-disk")
+
+
+async def run_in_pool(call: Callable[[], _T]) -> _T:
+    """Run a system call in a thread of the pool.
+
+    Cancelling takes effect when the call has returned: until then the kernel works with the caller's descriptors,
+    and closing one would hand its number to the next file that is opened.
+    """
+    job = asyncio.get_running_loop().run_in_executor(_POOL, call)
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        job.cancel()  # spares a call that no thread has begun
+        await _wait_returned(job)
+        raise
+
+
+async def _wait_returned(job: asyncio.Future[_T]) -> None:
+    while not job.done():
+        try:
+            await asyncio.wait((job,))
+        except asyncio.CancelledError:
+            continue  # the first one is raised when the call has returned

@@ -1,0 +1,138 @@
+"""The connection to a source: a raw non-blocking socket, plain or TLS, from which bytes are taken by the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import contextmanager
+from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
+from typing import TYPE_CHECKING, Any
+
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.readiness import wait_readable, wait_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from ssl import SSLContext
+
+
+class Wire:
+    """A connected socket. Whatever goes wrong on it is SourceBroken."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    @property
+    def splice_fd(self) -> int | None:
+        """The descriptor that the kernel can splice from; None when the bytes are encrypted."""
+        return None if isinstance(self._sock, SSLSocket) else self._sock.fileno()
+
+    async def send(self, data: bytes) -> None:
+        """Send a request; raises SourceBroken."""
+        with source_errors():
+            while data:
+                try:
+                    data = data[self._sock.send(data) :]
+                except (BlockingIOError, SSLWantWriteError):
+                    await wait_writable(self._sock.fileno())
+
+    def receive_now(self, buffer: memoryview) -> int:
+        """Take what is there; 0 is the end. Raises BlockingIOError when there is nothing yet, SourceBroken."""
+        with source_errors():
+            try:
+                return self._sock.recv_into(buffer)
+            except SSLWantReadError as error:
+                raise BlockingIOError from error
+
+    async def receive(self, buffer: memoryview, *, stall_timeout: float | None = None) -> int:
+        """Take some bytes, waiting for the first; 0 is the end. Raises SourceBroken."""
+        while True:
+            try:
+                return self.receive_now(buffer)
+            except BlockingIOError:
+                await self.wait_readable(stall_timeout=stall_timeout)
+
+    async def wait_readable(self, *, stall_timeout: float | None = None) -> None:
+        """Wait until there is something to take; raises SourceBroken after `stall_timeout` seconds of silence."""
+        try:
+            await wait_readable(self._sock.fileno(), seconds=stall_timeout)
+        except TimeoutError as error:
+            raise SourceBroken(f"no byte for {stall_timeout:g} s") from error
+
+    def close(self) -> None:
+        """Close the connection, whatever the source may still have to say; idempotent."""
+        self._sock.close()
+
+
+@contextmanager
+def source_errors() -> Iterator[None]:
+    """Errors of a source's socket as SourceBroken, except BlockingIOError, which is no error."""
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise SourceBroken(f"the connection broke: {error.strerror or error}") from error
+
+
+# ---------------------------------------------------------------- connecting
+
+
+async def connect(address: tuple[str, int], *, ssl: SSLContext | None, timeout: float) -> Wire:
+    """Connect to a source, and shake hands if it is to be TLS, within `timeout` seconds; raises SourceBroken."""
+    try:
+        async with asyncio.timeout(timeout):
+            with source_errors():
+                sock = await _connect(address)
+                return Wire(sock if ssl is None else await _encrypt(sock, ssl, address[0]))
+    except TimeoutError as error:
+        raise SourceBroken(f"no connection within {timeout:g} s") from error
+
+
+async def _connect(address: tuple[str, int]) -> socket.socket:
+    """Connect to the first of the host's addresses that accepts."""
+    refused: OSError | None = None
+    for family, kind, protocol, _, endpoint in await _resolve(*address):
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, endpoint)
+        except OSError as error:
+            sock.close()
+            refused = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise refused or OSError("the name has no address")
+
+
+async def _resolve(host: str, port: int) -> Sequence[tuple[int, int, int, str, tuple[Any, ...]]]:
+    try:  # an address needs no look-up and no thread
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+async def _encrypt(sock: socket.socket, context: SSLContext, host: str) -> SSLSocket:
+    try:
+        encrypted = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        await _shake_hands(encrypted)
+    except BaseException:
+        encrypted.close()
+        raise
+    return encrypted
+
+
+async def _shake_hands(sock: SSLSocket) -> None:
+    while True:
+        try:
+            return sock.do_handshake()
+        except SSLWantReadError:
+            await wait_readable(sock.fileno())
+        except SSLWantWriteError:
+            await wait_writable(sock.fileno())
