@@ -7,7 +7,7 @@ Commands are imported when they are called, so that `registryd version` needs no
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
@@ -24,7 +24,8 @@ Every setting is a flag, an environment variable and a key of the TOML file, and
 --peers.find_timeout 1s, REGISTRYD_PEERS_FIND_TIMEOUT=1s, [peers] find_timeout = "1s".
 A list is separated by commas, or its flag is repeated."""
 
-_COMMANDS = {
+# name: where the function is, and its help, whose first paragraph is shown in the list of commands.
+COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("registryd.commands.agent:run_agent", _AGENT_HELP),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }
@@ -33,13 +34,13 @@ _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, commands: Mapping[str, tuple[str, str]] = COMMANDS) -> int:
     """Run the command that the arguments (default: those of the process) name; returns the exit code."""
     try:
-        result = _app()(arguments, exit_on_error=False, print_error=False)
+        result = _app(commands)(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
-        return _complain(explain(error, commands=_COMMANDS), _USAGE)
+        return _complain(explain(error, commands=commands), _USAGE)
     except CommandFailed as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _app() -> App:
+def _app(commands: Mapping[str, tuple[str, str]]) -> App:
     app = App(
         name="registryd",
         help="What one containerd node has, every node can pull.",
@@ -59,8 +60,9 @@ def _app() -> App:
         help_format="plaintext",
         version=installed_version,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
-    for name, (command, about) in _COMMANDS.items():
+    for name, (command, about) in commands.items():
         app.command(command, name=name, help=about)
     return app
 
