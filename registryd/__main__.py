@@ -27,6 +27,12 @@ A list is separated by commas, or its flag is repeated."""
 # name: where the function is, and its help, whose first paragraph is shown in the list of commands.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("registryd.commands.agent:run_agent", _AGENT_HELP),
+    "demo": (
+        "registryd.commands.demo:run",
+        "Three agents on this machine, and an image pulled on one through the others.",
+    ),
+    "import": ("registryd.commands.import_export:import_command", "Put the images of an OCI archive into the store."),
+    "export": ("registryd.commands.import_export:export_command", "Write images of the store into an OCI archive."),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }
 _USAGE = 2

@@ -1,5 +1,7 @@
+import asyncio
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +31,13 @@ def moving(settings: Settings, archive: Path, /) -> None:
     print(settings.store.directory, settings.store.namespaces, settings.peers.find_timeout, archive)
 
 
-FAKES = {name: (f"{__name__}:{name}", name) for name in ("failing", "interrupted", "answering", "moving")}
+@takes_settings("log")
+async def waiting(settings: Settings) -> None:
+    await asyncio.sleep(0)
+    print(settings.log.level)
+
+
+FAKES = {name: (f"{__name__}:{name}", name) for name in ("failing", "interrupted", "answering", "moving", "waiting")}
 
 
 @pytest.fixture
@@ -117,6 +125,13 @@ def test_a_command_takes_its_own_arguments_and_the_settings_of_all_sources(
     assert main(["moving", "a.tar", "--store.directory", "/srv", "--config", str(file)], commands=FAKES) == 0
     assert capsys.readouterr().out == "/srv ('default',) 1.0 a.tar\n"
     assert main(["moving", "a.tar", "--peers.insecure"], commands=FAKES) == 2
+
+
+def test_a_coroutine_is_run_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    # looptime opens an event loop in this thread, which `asyncio.run` would drop unclosed.
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(main, ["waiting", "--log.level", "debug"], commands=FAKES).result() == 0
+    assert capsys.readouterr().out == "debug\n"
 
 
 def test_a_flag_may_be_repeated_or_negated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Gives a command the settings it takes as flags, and calls it with the `Settings` of all sources."""
 
+import asyncio
 import inspect
 import os
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from registryd.settings import Settings
 def takes_settings(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a command whose first parameter is `settings`; the sections named are its flags (none: all of them).
 
-    Settings of other sections still come from the environment and the file.
+    Its other parameters become arguments as their annotations say. Settings of other sections still come from the
+    environment and the file. A coroutine is run to its end.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,7 +28,8 @@ def takes_settings(*sections: str) -> Callable[[Callable[..., Any]], Callable[..
         @wraps(command)
         def with_settings(*args: Any, config: Path | None = None, **given: Any) -> Any:
             flags = {o.key: _texts(given.pop(_parameter_name(o))) for o in options if _parameter_name(o) in given}
-            return command(load(flags=flags, environment=os.environ, file=config), *args, **given)
+            result = command(load(flags=flags, environment=os.environ, file=config), *args, **given)
+            return asyncio.run(result) if inspect.iscoroutine(result) else result
 
         with_settings.__signature__ = _signature(command, options)  # type: ignore[attr-defined]
         return with_settings
