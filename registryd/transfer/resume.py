@@ -1,0 +1,87 @@
+"""A body that goes on with another source, at the same byte, when the one it has breaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.pace import FloorRate, send_at_pace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from registryd.oci.ranges import Span
+    from registryd.transfer.body import Body
+    from registryd.transfer.sink import Sink
+
+    Reopen = Callable[[Span], Awaitable[Body]]
+
+# 256 KiB/s is a 50 MiB layer in more than three minutes: no link between nodes is meant to be that slow, and the
+# origin rarely is. The window outlives a few lost segments in a row (see fetch.STALL_TIMEOUT).
+DEFAULT_FLOOR: Final = FloorRate(bytes_per_second=256 * 1024, window_seconds=5.0)
+# Each may cost the time-outs of one fetch, and containerd 1.7 cancels a pull that has not moved for a minute.
+_MAX_SOURCES: Final = 5
+
+
+class ResumingBody:
+    """The span, from the body that was opened first and from those that `reopen` gives for what is left of it.
+
+    `reopen` is asked each time the latest body broke or was slower than the floor (None: any pace will do). It
+    raises SourceBroken when a source failed it, which counts as one of `max_sources`, and SourcesExhausted when it
+    has none left, which ends the attempt. Every body is closed once, here.
+    """
+
+    def __init__(
+        self,
+        first: Body,
+        span: Span,
+        reopen: Reopen,
+        *,
+        floor: FloorRate | None = DEFAULT_FLOOR,
+        max_sources: int = _MAX_SOURCES,
+    ) -> None:
+        if first.length != span.length:
+            raise ValueError(f"a body of {first.length} bytes is not {span}")
+        self._body: Body | None = first
+        self._span = span
+        self._reopen = reopen
+        self._floor = floor
+        self._max_sources = max_sources
+
+    @property
+    def length(self) -> int:
+        return self._span.length
+
+    async def send_to(self, sink: Sink) -> None:
+        """Send the span; raises SourcesExhausted with the reason of every source, or SinkClosed."""
+        begun_at = sink.sent
+        reasons: list[SourceBroken] = []
+        while len(reasons) < self._max_sources:
+            try:
+                await self._send_rest(self._span.after(sink.sent - begun_at), sink)
+            except SourceBroken as error:
+                reasons.append(error)
+                await self.aclose()
+                if isinstance(error, SourcesExhausted):
+                    break
+            else:
+                return
+        at = self._span.start + sink.sent - begun_at
+        raise SourcesExhausted(f"no source could go on at byte {at}", reasons=reasons) from reasons[-1]
+
+    async def aclose(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            await body.aclose()
+
+    async def _send_rest(self, rest: Span, sink: Sink) -> None:
+        if not rest.length:
+            return  # the last byte was sent, and the source found slow, in the same moment
+        if self._body is None:
+            self._body = await self._reopen(rest)
+            if self._body.length != rest.length:
+                raise SourceBroken(f"a source gives {self._body.length} bytes instead of {rest.length}")
+        if self._floor is None:
+            await self._body.send_to(sink)
+        else:
+            await send_at_pace(self._body, sink, self._floor)
