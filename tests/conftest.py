@@ -22,6 +22,12 @@ _NOT_OURS = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 _GRACE_SECONDS = 1.0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_event_loop_of_its_own() -> None:
+    """The main thread has no event loop until a test makes one: looptime would open one and leave it."""
+    asyncio.set_event_loop(None)
+
+
 @pytest.fixture(autouse=True)
 def no_descriptor_left() -> Iterator[None]:
     """Files, sockets, pipes and watches that a test opened are closed when it ends."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from registryd.notation import Address
 
@@ -21,6 +23,23 @@ _KEEPALIVE_SECONDS: Final = 120.0
 # Request heads of containerd have a few hundred bytes, and up to some kilobytes with a bearer token.
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 64
+
+
+_log = logging.getLogger(__name__)
+
+
+class _BadRequestsAreNoBugs(logging.Filter):
+    """Takes the traceback off requests that are not HTTP: whoever sent them was answered with 400."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.args, record.exc_info = f"not HTTP: {error.message}", (), None
+            record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return record.levelno >= _log.getEffectiveLevel()
+
+
+_log.addFilter(_BadRequestsAreNoBugs())
 
 
 class ListenFailed(Exception):
@@ -44,6 +63,7 @@ async def open_door(
         # Without it a handler goes on sending to nobody when containerd cancels a request.
         handler_cancellation=True,
         access_log=None,
+        logger=_log,
         keepalive_timeout=_KEEPALIVE_SECONDS,
         max_line_size=_MAX_LINE_BYTES,
         max_field_size=_MAX_LINE_BYTES,

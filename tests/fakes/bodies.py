@@ -55,11 +55,15 @@ class StalledBody:
 
 
 class WitnessedBody:
-    """Another body, and whether it was closed."""
+    """Another body, and whether it was closed; `closed` is set when it is."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self.is_closed = False
+        self.closed = asyncio.Event()
+
+    @property
+    def is_closed(self) -> bool:
+        return self.closed.is_set()
 
     @property
     def length(self) -> int:
@@ -69,5 +73,5 @@ class WitnessedBody:
         await self._body.send_to(sink)
 
     async def aclose(self) -> None:
-        self.is_closed = True
+        self.closed.set()
         await self._body.aclose()

@@ -1,0 +1,95 @@
+"""A local registry on loopback, over sources in memory, and a client that shows exactly what came over the wire."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from registryd.content.lookup import Lookup, Origin
+from registryd.content.names import NameLookup
+from registryd.notation import Address
+from registryd.serving.listener import open_door
+from registryd.serving.locating import Locator
+from registryd.serving.policy import ModePolicy
+from registryd.serving.registry import RegistryDoor
+from registryd.settings import AuthorizationMode, AuthorizationSettings
+from registryd.telemetry import Metrics
+from tests.fakes.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from registryd.content.source import ContentSource, NameSource
+
+LOOPBACK = Address("127.0.0.1", 0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Client:
+    """Talks to one door; nothing is decompressed, retried or followed."""
+
+    def __init__(self, session: aiohttp.ClientSession, address: Address) -> None:
+        self.address = address
+        self._session = session
+
+    async def get(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._session.request(method, f"http://{self.address}{path}", headers=named) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def head(self, path: str, **headers: str) -> Answer:
+        return await self.get(path, method="HEAD", **headers)
+
+
+@asynccontextmanager
+async def client_of(address: Address) -> AsyncIterator[Client]:
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        yield Client(session, address)
+
+
+@dataclass
+class Registry:
+    """What the door under test is made of, to be changed before `serving`."""
+
+    local: ContentSource = field(default_factory=MemorySource)
+    cluster: ContentSource = field(default_factory=MemorySource)
+    names: list[NameSource] = field(default_factory=list)
+    authorization: AuthorizationSettings = field(
+        default_factory=lambda: AuthorizationSettings(mode=AuthorizationMode.OPEN)
+    )
+    metrics: Metrics = field(default_factory=Metrics)
+    first_byte_timeout_seconds: float = 5.0
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Client]:
+        locator = Locator(
+            lookup=Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster}),
+            names=NameLookup(self.names, timeout_seconds=1),
+            policy=ModePolicy(self.authorization),
+            first_byte_timeout_seconds=self.first_byte_timeout_seconds,
+        )
+        door = RegistryDoor(locator=locator, metrics=self.metrics)
+        async with open_door(door.handle, LOOPBACK, drain_seconds=1) as address, client_of(address) as client:
+            yield client
+
+    def counted(self, sample: str) -> float:
+        """The value of one sample of /metrics, written as it stands there."""
+        for line in self.metrics.render().decode().splitlines():
+            if line.startswith(sample + " "):
+                return float(line.split()[-1])
+        raise AssertionError(f"{sample} is not among the metrics")
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()

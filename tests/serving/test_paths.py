@@ -1,0 +1,93 @@
+"""Paths of the distribution API: what is read, what is refused, and that nothing else comes out."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registryd.oci.digest import Digest
+from registryd.oci.errors import CODES, DigestInvalid, NameInvalid, NameUnknown, OciError, PathUnknown, TagInvalid
+from registryd.oci.reference import Registry, Repository, Tag
+from registryd.serving.paths import ApiBase, BlobPath, ManifestPath, parse_path
+
+DIGEST = Digest.of(b"content")
+ALPINE = Repository(Registry("docker.io"), "library/alpine")
+
+
+@pytest.mark.parametrize("path", ["/v2/", "/v2"])
+def test_the_base(path: str) -> None:
+    assert parse_path(path, namespace=None) == ApiBase()
+
+
+def test_the_registry_is_that_of_ns() -> None:
+    path = parse_path("/v2/library/alpine/manifests/3.20", namespace="docker.io")
+    assert path == ManifestPath(ALPINE, Tag("3.20"))
+
+
+def test_the_registry_is_the_first_component_that_looks_like_a_host() -> None:
+    path = parse_path(f"/v2/docker.io/library/alpine/blobs/{DIGEST}", namespace=None)
+    assert path == BlobPath(ALPINE, DIGEST)
+
+
+def test_ns_wins_over_a_first_component_that_looks_like_a_host() -> None:
+    path = parse_path(f"/v2/quay.io/app/manifests/{DIGEST}", namespace="mirror.example:5000")
+    assert path == ManifestPath(Repository(Registry("mirror.example:5000"), "quay.io/app"), DIGEST)
+
+
+def test_a_repository_may_be_called_manifests() -> None:
+    path = parse_path("/v2/a/manifests/b/manifests/v1", namespace="r.example")
+    assert path == ManifestPath(Repository(Registry("r.example"), "a/manifests/b"), Tag("v1"))
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/", PathUnknown),
+        ("/v1/", PathUnknown),
+        ("/v2//manifests/v1", PathUnknown),
+        ("/v2/_catalog", PathUnknown),
+        ("/v2/a/tags/list", PathUnknown),
+        ("/v2/a/blobs/uploads/", PathUnknown),
+        ("/v2/a/manifests/", PathUnknown),
+        (f"/x/v2/a/blobs/{DIGEST}", PathUnknown),
+        (f"/v2/a/blobs/{DIGEST}/more", PathUnknown),
+        ("/v2/a/blobs/v1", DigestInvalid),
+        ("/v2/a/blobs/sha256:12", DigestInvalid),
+        ("/v2/a/manifests/md5:12", DigestInvalid),
+        ("/v2/a/manifests/.v1", TagInvalid),
+        (f"/v2/a/manifests/{'t' * 129}", TagInvalid),
+        ("/v2/UPPER/v2/x/manifests/latest", NameInvalid),
+        ("/v2/../../etc/manifests/latest", NameInvalid),
+        ("/v2/a//b/manifests/latest", NameInvalid),
+        (f"/v2/{'a' * 300}/manifests/latest", NameInvalid),
+    ],
+)
+def test_everything_else_is_refused_by_name(path: str, error: type[OciError]) -> None:
+    with pytest.raises(error):
+        parse_path(path, namespace="r.example")
+
+
+@pytest.mark.parametrize("path", ["/v2/library/alpine/manifests/3", "/v2/alpine/manifests/3"])
+def test_without_a_registry_the_error_says_how_to_name_it(path: str) -> None:
+    with pytest.raises(NameUnknown, match=r"ns=docker\.io"):
+        parse_path(path, namespace=None)
+
+
+@pytest.mark.parametrize("namespace", ["", "a/b", "http://r.example", "r.example:port", "-", "r.example\n", "x" * 300])
+def test_a_namespace_that_is_no_host_is_refused(namespace: str) -> None:
+    with pytest.raises(NameInvalid):
+        parse_path("/v2/a/manifests/latest", namespace=namespace)
+
+
+_PIECES = st.sampled_from(
+    ["/v2/", "manifests", "blobs", "/", "..", "%2e", str(DIGEST), "sha256:", "a", "A", ":", "\0", "é"]
+)
+
+
+@given(st.one_of(st.text(), st.lists(_PIECES).map("".join)), st.one_of(st.none(), st.text()))
+def test_hostile_paths_are_read_or_refused_with_an_error_of_the_table(path: str, namespace: str | None) -> None:
+    with suppress(*CODES):
+        parse_path(path, namespace=namespace)
