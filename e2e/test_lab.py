@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +20,11 @@ from registryd.lab.errors import ProcessDiedError, PullError
 from registryd.lab.fetch import Request, fetch
 from registryd.lab.images import MIB, ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
-from registryd.lab.leftovers import NAMESPACES, unique_name
+from registryd.lab.leftovers import NAMESPACES, sweep, unique_name
 from registryd.lab.origin import CREDENTIALS, running_origin
 from registryd.lab.process import running
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from registryd.lab.images import Image
     from registryd.lab.network import Network
     from registryd.lab.origin import Origin
@@ -187,6 +188,37 @@ async def test_a_program_that_dies_says_why(folder: Path) -> None:
     async with running(["sh", "-c", "echo the reason; exit 3"], log=folder / "log") as process:
         with pytest.raises(ProcessDiedError, match="sh exited with 3:\nthe reason"):
             await process.wait_ready(never)
+
+
+async def test_what_a_killed_run_leaves_is_swept(release: Release) -> None:
+    program = f"""
+import asyncio
+from pathlib import Path
+from registryd.lab.cluster import NodePlan, running_cluster
+from registryd.lab.versions import Release
+
+async def main():
+    release = Release({release.version!r}, Path({str(release.programs)!r}))
+    async with running_cluster([NodePlan(release, agent=None)]) as cluster:
+        print(cluster.folder, cluster.nodes[0].containerd.process.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+    run_to_kill = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    assert run_to_kill.stdout
+    folder, pid = (await run_to_kill.stdout.readline()).decode().split()
+    run_to_kill.kill()
+    await run_to_kill.wait()
+    removed = await sweep()
+    prefix = Path(folder).name.rsplit("-", 2)[0]
+    assert [name.rpartition("-")[2] for name in removed if name.startswith(prefix)] == [
+        "bridge",
+        "origin",
+        "node1",
+        "w",
+    ]
+    assert not [path for path in (folder, f"/proc/{pid}/exe") if os.path.exists(path)]  # noqa: ASYNC240, PTH110
 
 
 async def test_a_mixed_cluster_starts_and_leaves_nothing(releases: tuple[Release, ...], image: Image) -> None:

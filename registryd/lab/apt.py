@@ -17,7 +17,6 @@ from registryd.lab.errors import CommandError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ETC = Path("/etc/apt")
 _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)")
 _FIELD = re.compile(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
 
@@ -63,9 +62,8 @@ def parse_list(text: str) -> Iterator[AptSource]:
             yield AptSource(match["uri"], frozenset({match["suite"]}), components, options.get("signed-by", ""))
 
 
-def own_source(etc: Path = _ETC) -> AptSource:
+def own_source(codename: str, etc: Path = Path("/etc/apt")) -> AptSource:
     """Where this machine gets Debian itself from."""
-    codename = _debian_codename()
     for source in _configured(etc):
         if codename in source.suites and "main" in source.components:
             return source
@@ -80,7 +78,7 @@ def _configured(etc: Path) -> Iterator[AptSource]:
             yield from parse_list(path.read_text())
 
 
-def _debian_codename(os_release: Path = Path("/etc/os-release")) -> str:
+def debian_codename(os_release: Path = Path("/etc/os-release")) -> str:
     lines = os_release.read_text().splitlines() if os_release.is_file() else []
     fields = {name: "".join(shlex.split(value)) for name, _, value in (line.partition("=") for line in lines)}
     if fields.get("ID") != "debian" or "VERSION_CODENAME" not in fields:
@@ -91,7 +89,7 @@ def _debian_codename(os_release: Path = Path("/etc/os-release")) -> str:
 async def unpack_package(package: str, *, suite: str, target: Path, work: Path) -> None:
     """Unpack the newest version that `suite` has into `target`; `work` is an empty folder for the way there."""
     require("apt-get", package="apt")
-    options = _isolated(own_source(), suite, work)
+    options = _isolated(own_source(debian_codename()), suite, work)
     try:
         await run("apt-get", "-qq", *options, "update")
         await run("sh", "-c", 'cd "$0" && exec apt-get -qq "$@"', str(work), *options, "download", package)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registryd.lab.commands import run
@@ -14,7 +15,6 @@ from registryd.lab.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from registryd.lab.namespaces import Namespace
     from registryd.lab.versions import Release
@@ -125,3 +125,10 @@ async def running_containerd(
         yield containerd
     finally:
         await containerd.stop()
+        _remove_traces()
+
+
+def _remove_traces() -> None:
+    """1.7 and later make this folder wherever their state is. With something in it, it is another containerd's."""
+    with contextlib.suppress(OSError):
+        Path("/run/containerd").rmdir()

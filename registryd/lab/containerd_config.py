@@ -101,10 +101,15 @@ def _plugins_version_3(places: Places, options: Options) -> dict[str, Value]:
         "registry": {"config_path": str(places.hosts)},
     }
     unpack: Table = {"platform": "linux", "snapshotter": options.snapshotter}
+    transfer: Table = {
+        "unpack_config": [unpack],
+        # The transfer service, which pulls by default, looks only here; local pull only at the images plugin.
+        "concurrent_layer_fetch_buffer": options.concurrent_layer_fetch_buffer,
+    }
     return {
         "io.containerd.cri.v1.images": images,
         "io.containerd.cri.v1.runtime": {"cni": _cni(places)},
-        "io.containerd.transfer.v1.local": {"unpack_config": [unpack]},
+        "io.containerd.transfer.v1.local": transfer,
     }
 
 
