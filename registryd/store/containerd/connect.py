@@ -1,0 +1,51 @@
+"""Puts the store together and keeps it going for the length of a block."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from registryd.aio.scope import open_scope
+from registryd.store.containerd.connection import Connection, Timing
+from registryd.store.containerd.documents import Documents
+from registryd.store.containerd.following import Follower
+from registryd.store.containerd.images import Images
+from registryd.store.containerd.presence import Presence
+from registryd.store.containerd.reading import DocumentReader
+from registryd.store.containerd.route import Route
+from registryd.store.containerd.store import ContainerdStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from registryd.settings import StoreSettings
+
+
+@asynccontextmanager
+async def connect_containerd_store(
+    settings: StoreSettings, *, timing: Timing | None = None
+) -> AsyncIterator[ContainerdStore]:
+    """A store that follows the containerd behind the settings' socket until the block ends.
+
+    Does not wait for containerd, which may be away and come back at any time: `wait_ready` does. If following ends by
+    a fault of ours, the block is cancelled and an ExceptionGroup raised (see `registryd.aio.scope`).
+    """
+    connection = Connection(settings.containerd_socket, timing or Timing())
+    try:
+        async with open_scope() as scope:
+            store, follower = _assemble(connection, settings)
+            scope.serve(follower.run, name="follow containerd")
+            yield store
+    finally:
+        await connection.aclose()
+
+
+def _assemble(connection: Connection, settings: StoreSettings) -> tuple[ContainerdStore, Follower]:
+    namespaces = settings.namespaces
+    route = Route(connection, namespaces=namespaces, configured_root=settings.containerd_root)
+    reader = DocumentReader(Documents(), route)
+    images = Images(namespaces)
+    follower = Follower(connection, route=route, images=images, reader=reader)
+    presence = Presence(connection, namespaces)
+    store = ContainerdStore(presence=presence, route=route, reader=reader, images=images, follower=follower)
+    return store, follower

@@ -1,0 +1,151 @@
+"""The gRPC connection to containerd: deadlines, namespaces, and failures in our own words."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+import grpc
+
+from registryd.content.source import ContentNotFound, ContentUnavailable, StoreUnavailable
+from registryd.pb.containerd.content_pb2_grpc import ContentStub
+from registryd.pb.containerd.events_pb2_grpc import EventsStub
+from registryd.pb.containerd.images_pb2_grpc import ImagesStub
+from registryd.pb.containerd.introspection_pb2_grpc import IntrospectionStub
+from registryd.pb.containerd.leases_pb2_grpc import LeasesStub
+from registryd.pb.containerd.version_pb2_grpc import VersionStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from pathlib import Path
+
+    from grpc.aio import UnaryStreamCall, UnaryStreamMultiCallable, UnaryUnaryMultiCallable
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+_CHANNEL_OPTIONS: Final = (
+    # A restarted containerd listens again after some 300 ms. A failed attempt on a Unix socket costs next to nothing.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # What containerd itself will send at most (defaults.DefaultMaxSendMsgSize): all images come in one message.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    # Its own connection, whoever else in this process talks to the same socket.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+# Foreign text in our messages is kept short.
+_MAX_DETAILS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long to wait for what, in seconds."""
+
+    answer: float = 1.0
+    """One small question on the way to a first byte. containerd needs half a millisecond; the whole search has 3 s."""
+
+    listing: float = 10.0
+    """Everything that containerd has of something, asked in the background."""
+
+    chunk: float = 10.0
+    """The next message of a body: 1 MiB from a disk that is slow, not dead."""
+
+    subscription: float = 0.1
+    """Until a subscription surely counts: containerd does not confirm it, and starts it within microseconds."""
+
+    retry: float = 0.25
+    """Between two attempts to follow a containerd that is away."""
+
+
+class Connection:
+    """Talks to the containerd behind a socket, also when another one takes its place there."""
+
+    def __init__(self, socket: Path, timing: Timing) -> None:
+        self.timing = timing
+        channel = grpc.aio.insecure_channel(f"unix://{socket.absolute()}", options=_CHANNEL_OPTIONS)
+        self._channel = channel
+        self.content = ContentStub(channel)
+        self.events = EventsStub(channel)
+        self.images = ImagesStub(channel)
+        self.introspection = IntrospectionStub(channel)
+        self.leases = LeasesStub(channel)
+        self.version = VersionStub(channel)
+
+    async def ask(
+        self,
+        method: UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        namespace: str = "",
+        timeout: float | None = None,
+    ) -> ResponseT:
+        """One question, one answer, within `timeout` seconds (default: timing.answer).
+
+        Raises ContentNotFound for what is not in the namespace, StoreUnavailable when containerd gives no answer. A
+        containerd that is away fails at once; it is not waited for.
+        """
+        try:
+            answer = await method(request, metadata=_metadata(namespace), timeout=timeout or self.timing.answer)
+        except grpc.aio.AioRpcError as error:
+            raise translated(error) from error
+        return _readable(answer)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: UnaryStreamMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        namespace: str = "",
+        patience: float | None = None,
+    ) -> AsyncIterator[AsyncIterator[ResponseT]]:
+        """A call that is answered by messages, each within `patience` seconds if that is given.
+
+        It is under way when the block begins, and ended when the block is left. Taking a message raises as `ask` does.
+        """
+        call = method(request, metadata=_metadata(namespace))
+        try:
+            async with aclosing(_messages(call, patience)) as messages:
+                yield messages
+        finally:
+            call.cancel()
+
+    async def aclose(self) -> None:
+        """End every call and close the socket."""
+        await self._channel.close()
+
+
+def translated(error: grpc.aio.AioRpcError) -> ContentUnavailable:
+    """What a failed call means to those who look for content."""
+    reason = f"containerd: {error.code().name}: {(error.details() or '')[:_MAX_DETAILS]}"
+    return ContentNotFound(reason) if error.code() is grpc.StatusCode.NOT_FOUND else StoreUnavailable(reason)
+
+
+async def _messages(
+    call: UnaryStreamCall[RequestT, ResponseT], patience: float | None
+) -> AsyncGenerator[ResponseT, None]:
+    try:
+        while True:
+            async with asyncio.timeout(patience):
+                message = await call.read()
+            if message is grpc.aio.EOF:
+                return
+            yield _readable(cast("ResponseT | None", message))
+    except grpc.aio.AioRpcError as error:
+        raise translated(error) from error
+    except TimeoutError as error:
+        raise StoreUnavailable(f"containerd sent nothing for {patience} s") from error
+
+
+def _readable(message: ResponseT | None) -> ResponseT:
+    # gRPC's way to say that the bytes are no such message.
+    if message is None:
+        raise StoreUnavailable("containerd's answer cannot be read")
+    return message
+
+
+def _metadata(namespace: str) -> tuple[tuple[str, str], ...]:
+    return (("containerd-namespace", namespace),) if namespace else ()

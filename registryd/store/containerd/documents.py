@@ -1,0 +1,90 @@
+"""What the manifests and indexes of this node say of the content that they refer to."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from registryd.oci.digest import Digest
+from registryd.oci.manifest import is_manifest_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from registryd.oci.manifest import Manifest
+
+# About 20 MiB. A kubelet keeps a few hundred images, of ten blobs each.
+_MOST_DIGESTS: Final = 100_000
+_MOST_DISMISSED: Final = 4096
+_ALGORITHM_OF_LENGTH: Final = {32: "sha256", 64: "sha512"}
+
+
+class _Document(NamedTuple):
+    media_type: str
+    children: tuple[bytes, ...]
+
+
+class Documents:
+    """Media types by digest, from documents that were read; pure memory, bounded.
+
+    Content never changes under its digest, so nothing here becomes wrong; it is only dropped when nothing needs it.
+    Keys are the raw bytes of a digest, a third of the memory of a Digest.
+    """
+
+    def __init__(self, *, most_digests: int = _MOST_DIGESTS) -> None:
+        self._most_digests = most_digests
+        self._documents: dict[bytes, _Document] = {}
+        self._referred: dict[bytes, str] = {}
+        self._dismissed: dict[bytes, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._documents) + len(self._referred)
+
+    def media_type(self, digest: Digest) -> str | None:
+        """A document's own media type; else the one by which a document refers to the content; else None."""
+        key = _key(digest)
+        document = self._documents.get(key)
+        return document.media_type if document else self._referred.get(key)
+
+    def has_seen(self, digest: Digest) -> bool:
+        """Whether the content was looked at before, and turned out to be a document or not."""
+        key = _key(digest)
+        return key in self._documents or key in self._dismissed
+
+    def child_documents(self, digest: Digest) -> Iterator[Digest]:
+        """The content that a document refers to as a manifest or an index."""
+        document = self._documents.get(_key(digest))
+        for child in document.children if document else ():
+            if is_manifest_type(self._referred[child]):
+                yield Digest(_ALGORITHM_OF_LENGTH[len(child)], child.hex())
+
+    def learn(self, digest: Digest, manifest: Manifest) -> None:
+        """Take in a document."""
+        if len(self) + len(manifest.children) > self._most_digests:
+            # Far more than a node has images for. What is asked for will be looked at again.
+            self.keep(())
+        children = {_key(child.digest): sys.intern(child.media_type) for child in manifest.children}
+        self._referred.update(children)
+        self._documents[_key(digest)] = _Document(sys.intern(manifest.media_type), tuple(children))
+
+    def dismiss(self, digest: Digest) -> None:
+        """Remember that the content is not a document."""
+        if len(self._dismissed) >= _MOST_DISMISSED:
+            del self._dismissed[next(iter(self._dismissed))]
+        self._dismissed[_key(digest)] = None
+
+    def keep(self, roots: Iterable[Digest]) -> None:
+        """Drop everything that is not reachable from these documents."""
+        kept: dict[bytes, _Document] = {}
+        pending = [_key(root) for root in roots]
+        while pending:
+            key = pending.pop()
+            if key not in kept and (document := self._documents.get(key)):
+                kept[key] = document
+                pending += document.children
+        self._documents = kept
+        self._referred = {child: self._referred[child] for document in kept.values() for child in document.children}
+
+
+def _key(digest: Digest) -> bytes:
+    return bytes.fromhex(digest.encoded)

@@ -1,0 +1,131 @@
+"""Keeping up with containerd: everything it has at first and after every reconnect, then each change as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
+
+from registryd.content.source import ContentUnavailable, StoreUnavailable
+from registryd.pb.containerd.events_pb2 import SubscribeRequest
+from registryd.pb.containerd.images_pb2 import ImageCreate, ImageDelete, ImageUpdate
+from registryd.store.containerd.images import get_image, list_images
+
+if TYPE_CHECKING:
+    from registryd.pb.containerd.types_pb2 import Envelope
+    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.images import Images
+    from registryd.store.containerd.reading import DocumentReader
+    from registryd.store.containerd.route import Route
+
+_IMAGE_EVENTS: Final[dict[str, type[ImageCreate | ImageUpdate | ImageDelete]]] = {
+    "/images/create": ImageCreate,
+    "/images/update": ImageUpdate,
+    "/images/delete": ImageDelete,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Keeps what is known of images as it is in containerd.
+
+    Events of content are not needed: whether it is here is asked when somebody wants it, and only 2.1 has them.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        route: Route,
+        images: Images,
+        reader: DocumentReader,
+    ) -> None:
+        self._connection = connection
+        self._route = route
+        self._images = images
+        self._reader = reader
+        self._has_caught_up = asyncio.Event()
+        self._problem = "containerd has not been asked yet"
+
+    async def wait_caught_up(self) -> None:
+        """Return when everything was listed and events are coming in."""
+        await self._has_caught_up.wait()
+
+    async def check(self) -> None:
+        """Return if it has caught up and containerd answers right now; raises StoreUnavailable otherwise."""
+        if not self._has_caught_up.is_set():
+            raise StoreUnavailable(self._problem)
+        await self._version()
+
+    async def run(self) -> NoReturn:
+        """Follow until cancelled, through restarts of containerd."""
+        while True:
+            try:
+                await self._follow()
+            except ContentUnavailable as error:
+                self._lose(error)
+            finally:
+                self._has_caught_up.clear()
+            await asyncio.sleep(self._connection.timing.retry)
+
+    async def _follow(self) -> NoReturn:
+        # Subscribed before listing, so that no change falls between. Events that waited meanwhile only make us ask
+        # containerd for images that we know already.
+        async with self._connection.stream(self._connection.events.Subscribe, self._subscription()) as events:
+            await asyncio.sleep(self._connection.timing.subscription)
+            await self._load()
+            self._has_caught_up.set()
+            async for event in events:
+                await self._apply(event)
+        raise StoreUnavailable("containerd ended the stream of events")
+
+    def _subscription(self) -> SubscribeRequest:
+        filters = [
+            f'namespace=="{where}",topic=="{topic}"' for where in self._images.namespaces for topic in _IMAGE_EVENTS
+        ]
+        return SubscribeRequest(filters=filters)
+
+    async def _load(self) -> None:
+        version = await self._version()
+        await self._route.choose()
+        for namespace in self._images.namespaces:
+            images = await list_images(self._connection, namespace)
+            self._images.replace(namespace, images)
+            for image in images:
+                await self._reader.walk(image.target.digest, namespace)
+        self._images.are_listed = True
+        self._reader.keep_only(self._images.targets())
+        where = ", ".join(self._images.namespaces)
+        _log.info("containerd %s answers, with %d image names in %s", version, len(self._images), where)
+
+    async def _apply(self, event: Envelope) -> None:
+        name = _image_name(event)
+        # The event says what was; containerd says what is.
+        image = await get_image(self._connection, event.namespace, name)
+        if image is None:
+            self._images.drop(event.namespace, name)
+            self._reader.keep_only(self._images.targets())
+            return
+        self._images.put(image)
+        if not self._route.is_proven:
+            await self._route.choose()
+        await self._reader.walk(image.target.digest, image.namespace)
+
+    async def _version(self) -> str:
+        return (await self._connection.ask(self._connection.version.Version, Empty())).version
+
+    def _lose(self, error: ContentUnavailable) -> None:
+        if self._has_caught_up.is_set() or str(error) != self._problem:
+            _log.warning("containerd cannot be followed, trying again: %s", error)
+        self._problem = str(error)
+
+
+def _image_name(event: Envelope) -> str:
+    try:
+        return _IMAGE_EVENTS[event.topic].FromString(event.event.value).name
+    except (KeyError, DecodeError) as error:
+        raise StoreUnavailable(f"containerd sent an event that cannot be read: {event.topic[:100]!r}") from error

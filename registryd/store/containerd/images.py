@@ -1,0 +1,98 @@
+"""What images are called here, and which manifest or index each name stands for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registryd.content.source import ContentNotFound, NamedContent
+from registryd.oci.descriptor import Descriptor
+from registryd.oci.digest import Digest
+from registryd.oci.errors import OciError
+from registryd.pb.containerd.images_pb2 import GetImageRequest, ListImagesRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from registryd.oci.reference import TaggedName
+    from registryd.pb.containerd.images_pb2 import Image as ImageMessage
+    from registryd.store.containerd.connection import Connection
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A name in a namespace, its target, and when containerd last set it (seconds since the epoch)."""
+
+    namespace: str
+    name: str
+    target: Descriptor
+    updated_at: float
+
+
+class Images:
+    """The images of the shared namespaces.
+
+    Besides `<registry>/<repository>:<tag>` containerd names an image by digest and by its config's digest; those are
+    kept for their targets, and no TaggedName ever equals one.
+    """
+
+    def __init__(self, namespaces: Sequence[str]) -> None:
+        self.namespaces = tuple(namespaces)
+        self.are_listed = False
+        """Whether all that there was has been taken in once."""
+        self._images: dict[tuple[str, str], Image] = {}
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def put(self, image: Image) -> None:
+        self._images[image.namespace, image.name] = image
+
+    def drop(self, namespace: str, name: str) -> None:
+        """Absent already is fine."""
+        self._images.pop((namespace, name), None)
+
+    def replace(self, namespace: str, images: Iterable[Image]) -> None:
+        """These are all images of the namespace now."""
+        others = (image for image in self._images.values() if image.namespace != namespace)
+        self._images = {(image.namespace, image.name): image for image in (*others, *images)}
+
+    def targets(self) -> Iterator[Digest]:
+        """What the images stand for, repeatedly when several are called the same."""
+        return (image.target.digest for image in self._images.values())
+
+    def named(self, name: TaggedName) -> list[NamedContent]:
+        """What the name means in each of the namespaces that has it."""
+        found = (self._images.get((namespace, str(name))) for namespace in self.namespaces)
+        return [NamedContent(image.target, image.updated_at) for image in found if image]
+
+
+async def list_images(connection: Connection, namespace: str) -> list[Image]:
+    """All images of a namespace. Raises StoreUnavailable."""
+    answer = await connection.ask(
+        connection.images.List, ListImagesRequest(), namespace=namespace, timeout=connection.timing.listing
+    )
+    return [image for message in answer.images if (image := _image(namespace, message))]
+
+
+async def get_image(connection: Connection, namespace: str, name: str) -> Image | None:
+    """One image, None when there is none of that name (any more). Raises StoreUnavailable."""
+    try:
+        answer = await connection.ask(connection.images.Get, GetImageRequest(name=name), namespace=namespace)
+    except ContentNotFound:
+        return None
+    return _image(namespace, answer.image)
+
+
+def _image(namespace: str, message: ImageMessage) -> Image | None:
+    target = message.target
+    try:
+        descriptor = Descriptor(target.media_type, Digest.parse(target.digest), target.size)
+    except OciError as error:
+        # Such as a digest of an algorithm that registryd does not verify: not an image that can be shared.
+        _log.debug("image %.200s is passed over: %s", message.name, error)
+        return None
+    return Image(namespace, message.name, descriptor, message.updated_at.seconds + message.updated_at.nanos / 1e9)

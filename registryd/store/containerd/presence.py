@@ -1,0 +1,72 @@
+"""Whether content is here for others: in one of the containerd namespaces that are shared."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentNotFound, StoreUnavailable
+from registryd.pb.containerd.content_pb2 import InfoRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.oci.digest import Digest
+    from registryd.store.containerd.connection import Connection
+
+# Long enough for the `open` that follows a `find`, and for a rollout's nodes that ask for the same digest together;
+# short enough that content is gone from our answers within a second of being dropped.
+_REMEMBER_SECONDS: Final = 1.0
+_REMEMBER_AT_MOST: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Content that a shared namespace has: its size in bytes and the first such namespace."""
+
+    digest: Digest
+    size: int
+    namespace: str
+
+
+class Presence:
+    """Asks containerd, and remembers a yes for a second.
+
+    A blob's file does not answer this: all namespaces share one folder of files, but they may not see each other's
+    content, and neither may peers. Namespaces are asked one after the other: nearly always there is one, or the
+    first has it.
+    """
+
+    def __init__(self, connection: Connection, namespaces: Sequence[str]) -> None:
+        self._connection = connection
+        self._namespaces = tuple(namespaces)
+        self._recent: dict[Digest, tuple[float, Located]] = {}
+
+    async def locate(self, digest: Digest) -> Located:
+        """Raises ContentNotFound when no shared namespace has it, StoreUnavailable when that cannot be said."""
+        now = asyncio.get_running_loop().time()
+        known_until, located = self._recent.get(digest, (now, None))
+        if located is not None and now < known_until:
+            return located
+        located = await self._ask(digest)
+        if len(self._recent) >= _REMEMBER_AT_MOST:
+            self._recent.clear()
+        self._recent[digest] = (now + _REMEMBER_SECONDS, located)
+        return located
+
+    async def _ask(self, digest: Digest) -> Located:
+        for namespace in self._namespaces:
+            try:
+                size = await self._size_in(namespace, digest)
+            except ContentNotFound:
+                continue
+            return Located(digest, size, namespace)
+        raise ContentNotFound(f"not in containerd's namespaces {', '.join(self._namespaces)}")
+
+    async def _size_in(self, namespace: str, digest: Digest) -> int:
+        request = InfoRequest(digest=str(digest))
+        answer = await self._connection.ask(self._connection.content.Info, request, namespace=namespace)
+        if answer.info.digest != str(digest) or answer.info.size < 0:
+            raise StoreUnavailable(f"containerd's answer about {digest} is about something else")
+        return answer.info.size

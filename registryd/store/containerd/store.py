@@ -1,0 +1,77 @@
+"""The store: what of containerd's content is here for others, and how to get at its bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.content.source import NamedContent, RangeOf
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import TaggedName
+    from registryd.store.containerd.following import Follower
+    from registryd.store.containerd.images import Images
+    from registryd.store.containerd.presence import Located, Presence
+    from registryd.store.containerd.reading import DocumentReader
+    from registryd.store.containerd.route import Route
+
+
+class ContainerdStore:
+    """A ContentSource and a NameSource over one containerd; made by `connect_containerd_store`.
+
+    Content can be had as soon as containerd answers: what has not been listed yet is looked at when it is asked for.
+    Names are known once the images have been listed, and stay known while containerd is away.
+    """
+
+    def __init__(
+        self,
+        *,
+        presence: Presence,
+        route: Route,
+        reader: DocumentReader,
+        images: Images,
+        follower: Follower,
+    ) -> None:
+        self._presence = presence
+        self._route = route
+        self._reader = reader
+        self._images = images
+        self._follower = follower
+
+    async def find(self, digest: Digest) -> Content:
+        return await self._describe(await self._locate(digest))
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        located = await self._locate(digest)
+        span = wanted(located.size)
+        content = await self._describe(located)
+        # Last, because from here on something is open that the receiver must close.
+        return OpenContent(content, span, await self._route.blobs.open(located, span))
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        if not self._images.are_listed:
+            raise StoreUnavailable("containerd's images have not been listed yet")
+        return self._images.named(name)
+
+    # Its state, for those who start it and watch over it
+
+    async def wait_ready(self) -> None:
+        """Return when all images have been listed and changes are being followed."""
+        await self._follower.wait_caught_up()
+
+    async def check(self) -> None:
+        """Return if it is ready now and containerd answers; raises StoreUnavailable with the reason otherwise."""
+        await self._follower.check()
+
+    async def _locate(self, digest: Digest) -> Located:
+        # Most questions of peers are about what this node does not have: a stat answers them, a hundred times as
+        # fast as containerd. Only its yes needs containerd's, because files are shared by all namespaces.
+        if self._route.blobs.lacks(digest):
+            raise ContentNotFound("containerd has no such blob")
+        return await self._presence.locate(digest)
+
+    async def _describe(self, located: Located) -> Content:
+        return Content(located.digest, located.size, await self._reader.media_type(located))
