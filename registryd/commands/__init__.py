@@ -1,1 +1,4 @@
-"""One module per sub-command that is not the agent; printing and exit codes live here. No behaviour that a test could not reach without a terminal."""
+"""One module per sub-command; printing and exit codes live here.
+
+No behaviour that a test could only reach through a terminal.
+"""
