@@ -1,0 +1,81 @@
+"""What an upstream answers, as values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.oci.descriptor import is_media_type
+from registryd.oci.digest import Digest
+from registryd.oci.errors import DigestInvalid
+from registryd.upstream.errors import UpstreamBroken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.upstream.reply import Reply
+
+_CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?P<size>[0-9]{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """What a HEAD of a manifest says; what is missing or malformed is None."""
+
+    media_type: str | None
+    digest: Digest | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestBytes:
+    """A manifest as it was sent, with the digest of its bytes."""
+
+    media_type: str | None
+    digest: Digest
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStream:
+    """A blob that arrives: of `size` bytes, from `start` on, which is 0 when the server does not do ranges.
+
+    Not verified: whoever reads to the end compares the digest. `chunks` raises UpstreamFailed.
+    """
+
+    size: int
+    start: int
+    chunks: AsyncGenerator[bytes, None]
+
+
+def media_type_of(reply: Reply) -> str | None:
+    """The media type without parameters; None when there is none."""
+    text = (reply.header("Content-Type") or "").partition(";")[0].strip()
+    return text if ismedia_type_of(text) else None
+
+
+def digest_of(reply: Reply) -> Digest | None:
+    """The digest that the registry states; None when there is none."""
+    try:
+        return Digest.parse(reply.header("Docker-Content-Digest") or "")
+    except DigestInvalid:
+        return None
+
+
+def length_of(reply: Reply) -> int | None:
+    """The length of the body in bytes; None when it is not stated."""
+    text = reply.header("Content-Length") or ""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) else None
+
+
+def blob_stream_of(reply: Reply, start: int) -> BlobStream:
+    """The body of a 200 or a 206 that was asked for from `start` on; raises UpstreamBroken."""
+    if reply.status == 200:  # noqa: PLR2004 - HTTP's own name of its status
+        size, begins = length_of(reply), 0
+    else:
+        found = _CONTENT_RANGE.fullmatch(reply.header("Content-Range") or "")
+        size, begins = (int(found["size"]), int(found["start"])) if found else (None, -1)
+    if size is None or begins not in {0, start}:
+        raise UpstreamBroken(f"{reply.url.origin()}: does not say which bytes of how many it sends")
+    return BlobStream(size, begins, reply.chunks())

@@ -1,0 +1,120 @@
+"""Answers to challenges: which Authorization header a server wants, as far as our credentials go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.upstream.challenge import Basic, Bearer, Challenge
+from registryd.upstream.errors import UpstreamBroken, UpstreamDenied
+from registryd.upstream.recent import Recent
+from registryd.upstream.tokens import Token, TokenRequest, Tokens
+from registryd.upstream.transport import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yarl import URL
+
+    from registryd.upstream.credentials import Credentials
+    from registryd.upstream.endpoint import Endpoint, Site
+    from registryd.upstream.transport import Patience, Transport
+
+# A token is a few KiB; with keys, types and claims of all cloud registries 64 KiB are ample.
+_MAX_TOKEN_ANSWER: Final = 64 * 1024
+# What was asked for last time, per server and scope in use: some 300 bytes each.
+_MOST_REMEMBERED: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What is to be authorised: something in the name of an endpoint, at a server, for a scope.
+
+    Credentials are the endpoint's own server's. Where it redirects to, challenges are answered as an anonymous client
+    would: registries hand over to public ones that give a token to anyone.
+    """
+
+    endpoint: Endpoint
+    site: Site
+    scope: str
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Ours for this server, if any."""
+        return self.endpoint.credentials if self.site == self.endpoint.site else None
+
+
+class Authorizer:
+    """Remembers what servers ask for, so that one challenge serves many requests."""
+
+    def __init__(self, transport: Transport, *, clock: Callable[[], float]) -> None:
+        self._transport = transport
+        self._tokens = Tokens(clock=clock)
+        self._asked_for: Recent[Access, Challenge] = Recent(_MOST_REMEMBERED)
+
+    def known(self, access: Access) -> str | None:
+        """The Authorization header that worked before, if it still can."""
+        match self._asked_for.get(access):
+            case Basic() if access.credentials:
+                return access.credentials.authorization()
+            case Bearer() as challenge:
+                token = self._tokens.peek(_token_request(access, challenge))
+                return f"Bearer {token}" if token else None
+        return None
+
+    async def answer(
+        self, access: Access, challenges: tuple[Challenge, ...], *, patience: Patience, refused: str | None
+    ) -> str:
+        """The Authorization header for these challenges, which came although `refused` was sent.
+
+        Raises UpstreamDenied when there is nothing to say that was not refused, UpstreamFailed when the token server
+        does not give a token.
+        """
+        for challenge in sorted(challenges, key=lambda found: isinstance(found, Basic)):
+            header = await self._answer(access, challenge, patience, refused)
+            if header not in {None, refused}:
+                self._asked_for.put(access, challenge)
+                return header
+        raise UpstreamDenied(f"{access.site.host}: asks for credentials that we do not have, or refuses them")
+
+    async def _answer(
+        self, access: Access, challenge: Challenge, patience: Patience, refused: str | None
+    ) -> str | None:
+        if isinstance(challenge, Basic):
+            return access.credentials.authorization() if access.credentials else None
+        server = _Realm(self._transport, access.endpoint, patience)
+        token = await self._tokens.get(
+            _token_request(access, challenge), server, refused=refused.removeprefix("Bearer ") if refused else None
+        )
+        return f"Bearer {token}"
+
+
+class _Realm:
+    """The token server, as an upstream's challenge names it."""
+
+    def __init__(self, transport: Transport, endpoint: Endpoint, patience: Patience) -> None:
+        self._transport = transport
+        self._endpoint = endpoint
+        self._patience = patience
+
+    async def fetch(self, request: TokenRequest) -> Token:
+        headers = {"Accept": "application/json"}
+        if request.credentials is not None:
+            headers["Authorization"] = request.credentials.authorization()
+        asked = Request("GET", _token_url(request.challenge), self._endpoint, self._patience, headers)
+        async with self._transport.send(asked) as reply:
+            if reply.status == 404:  # noqa: PLR2004 - HTTP's own name of its status
+                # Not that what was asked for is missing.
+                raise UpstreamBroken(f"{reply.url.origin()}: there is no token server")
+            reply.expect(200)
+            return Token.read(await reply.read(_MAX_TOKEN_ANSWER))
+
+
+def _token_request(access: Access, challenge: Bearer) -> TokenRequest:
+    scoped = challenge if challenge.scopes else Bearer(challenge.realm, challenge.service, (access.scope,))
+    return TokenRequest(scoped, access.credentials)
+
+
+def _token_url(challenge: Bearer) -> URL:
+    query = [("service", challenge.service)] if challenge.service else []
+    return challenge.realm.extend_query([*query, *(("scope", scope) for scope in challenge.scopes)])

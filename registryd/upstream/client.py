@@ -1,0 +1,141 @@
+"""The pull side of the distribution API, asked of one endpoint at a time."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from registryd.oci.descriptor import MANIFEST_TYPES
+from registryd.oci.digest import Digest
+from registryd.oci.manifest import MAX_MANIFEST_SIZE
+from registryd.upstream.answers import (
+    BlobStream,
+    ManifestBytes,
+    ManifestHead,
+    blob_stream_of,
+    digest_of,
+    length_of,
+    media_type_of,
+)
+from registryd.upstream.authorizer import Access, Authorizer
+from registryd.upstream.endpoint import Site
+from registryd.upstream.errors import UpstreamBroken
+from registryd.upstream.transport import Patience, Request, open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from registryd.oci.reference import Reference, Repository
+    from registryd.upstream.endpoint import Endpoint
+    from registryd.upstream.proxies import Proxies
+    from registryd.upstream.reply import Reply
+    from registryd.upstream.transport import Transport
+
+# A registry, its regional front and a storage service make two; Go's client, containerd's, stops after ten.
+_MOST_REDIRECTS: Final = 5
+_ACCEPT: Final = ", ".join(sorted(MANIFEST_TYPES))
+
+
+class RegistryClient:
+    """Asks upstreams; every method raises UpstreamFailed of the kind that it was. Made by `open_client`."""
+
+    def __init__(self, transport: Transport, *, clock: Callable[[], float], patience: Patience) -> None:
+        self._transport = transport
+        self._patience = patience
+        self._authorizer = Authorizer(transport, clock=clock)
+
+    async def ping(self, endpoint: Endpoint) -> None:
+        """Return when the server answers, whatever it says, unless that is a fault of its own (5xx)."""
+        request = Request("GET", endpoint.ping_url(), endpoint, self._patience)
+        async with self._transport.send(request) as reply:
+            await reply.discard()
+            if reply.status >= 500:  # noqa: PLR2004 - HTTP's own class of statuses
+                reply.expect()
+
+    async def head_manifest(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> ManifestHead:
+        """Ask what a manifest is without fetching it: Docker Hub counts GETs of manifests as pulls, HEADs not."""
+        url = endpoint.manifest_url(repository, reference)
+        request = Request("HEAD", url, endpoint, self._patience, {"Accept": _ACCEPT})
+        async with self._exchange(request, scope=_scope(repository)) as reply:
+            reply.expect(200)
+            return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply))
+
+    async def get_manifest(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> ManifestBytes:
+        """Fetch a manifest; by digest, its bytes are verified."""
+        url = endpoint.manifest_url(repository, reference)
+        request = Request("GET", url, endpoint, self._patience, {"Accept": _ACCEPT})
+        async with self._exchange(request, scope=_scope(repository)) as reply:
+            reply.expect(200)
+            data = await reply.read(MAX_MANIFEST_SIZE)
+            if isinstance(reference, Digest) and not reference.verifies(data):
+                raise UpstreamBroken(f"{reply.url.origin()}: sent other bytes than those of {reference}")
+            digest = reference if isinstance(reference, Digest) else Digest.of(data)
+            return ManifestBytes(media_type_of(reply), digest, data)
+
+    @asynccontextmanager
+    async def open_blob(
+        self,
+        endpoint: Endpoint,
+        repository: Repository,
+        digest: Digest,
+        *,
+        start: int = 0,
+    ) -> AsyncIterator[BlobStream]:
+        """Open a blob, from `start` on if the server can; closed at the end of the block."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        # A layer may take hours; what counts is that bytes keep coming.
+        patience = replace(self._patience, total=None)
+        request = Request("GET", endpoint.blob_url(repository, digest), endpoint, patience, headers)
+        async with self._exchange(request, scope=_scope(repository)) as reply:
+            reply.expect(200, *([206] if start else []))
+            yield blob_stream_of(reply, start)
+
+    @asynccontextmanager
+    async def _exchange(self, request: Request, *, scope: str) -> AsyncIterator[Reply]:
+        """The last reply after redirects, each asked with the authorisation of its own server only."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            async with self._authorized(request, scope) as reply:
+                target = reply.leads_to
+                if target is None:
+                    yield reply
+                    return
+                await reply.discard()
+            request = replace(request, url=target)
+        raise UpstreamBroken(f"{request.endpoint.root.origin()}: more than {_MOST_REDIRECTS} redirects")
+
+    @asynccontextmanager
+    async def _authorized(self, request: Request, scope: str) -> AsyncIterator[Reply]:
+        """The reply to a request; a 401 is answered once."""
+        access = Access(request.endpoint, Site.of(request.url), scope)
+        known = self._authorizer.known(access)
+        async with self._transport.send(_with(request, known)) as reply:
+            if reply.status != 401:  # noqa: PLR2004 - HTTP's own name of its status
+                yield reply
+                return
+            challenges = reply.challenges
+            await reply.discard()
+        answer = await self._authorizer.answer(access, challenges, patience=request.patience, refused=known)
+        async with self._transport.send(_with(request, answer)) as reply:
+            yield reply
+
+
+@asynccontextmanager
+async def open_client(
+    *, clock: Callable[[], float], patience: Patience | None = None, proxies: Proxies | None = None
+) -> AsyncIterator[RegistryClient]:
+    """Open a client; `clock` gives seconds. The environment's proxies are used unless others are given.
+
+    `patience` holds for each request of a conversation; blobs have no bound in all.
+    """
+    async with open_transport(proxies=proxies) as transport:
+        yield RegistryClient(transport, clock=clock, patience=patience or Patience())
+
+
+def _scope(repository: Repository) -> str:
+    # For challenges that name none; the others say what the server calls the repository, as behind a path prefix.
+    return f"repository:{repository.path}:pull"
+
+
+def _with(request: Request, authorization: str | None) -> Request:
+    return replace(request, headers={**request.headers, "Authorization": authorization}) if authorization else request

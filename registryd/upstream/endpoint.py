@@ -1,0 +1,125 @@
+"""Where a registry is to be asked, and how its API's addresses are made."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Self
+
+from yarl import URL
+
+from registryd.oci.reference import DOCKER_HUB
+from registryd.upstream.trust import TlsTrust
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import Reference, Registry, Repository
+    from registryd.upstream.credentials import Credentials
+
+# Docker Hub's API is not where its name points (distribution/reference; containerd's docker.DefaultHost).
+_HUB_API: Final = "registry-1.docker.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A host and a port: the least that two addresses share when they are the same server's."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: URL) -> Self:
+        """The site of an absolute http or https URL."""
+        return cls((url.host or "").lower(), url.port or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One place where a registry's content may be asked for.
+
+    `root` is the address that repositories are below: `https://registry-1.docker.io/v2`, `https://harbor/v2/hub`.
+    `is_configured` says that the operator named it, so that it may be on this machine or speak plain HTTP; otherwise
+    its name came from somebody's image reference and is no more trusted than a redirect. `leads_to` are further sites
+    that the operator vouches for, such as a token server on this machine.
+    """
+
+    root: URL
+    is_configured: bool = True
+    trust: TlsTrust = field(default_factory=TlsTrust)
+    credentials: Credentials | None = None
+    leads_to: frozenset[Site] = frozenset()
+
+    @classmethod
+    def parse(cls, url: str, *, override_path: bool = False) -> Self:
+        """Read an endpoint as hosts.toml has it; raises ValueError.
+
+        Without `override_path`, `/v2` is appended unless the path ends so, as containerd does.
+        """
+        root = URL(url.rstrip("/"))
+        if root.scheme not in {"http", "https"} or not root.host or root.user or root.query_string or root.fragment:
+            raise ValueError(f"{url[:100]!r} is not an endpoint: expected http(s)://host[:port][/path]")
+        if not override_path and root.parts[-1:] != ("v2",):
+            root /= "v2"
+        return cls(root=root)
+
+    @property
+    def site(self) -> Site:
+        """The server that this endpoint is."""
+        return Site.of(self.root)
+
+    @property
+    def allows_plain_http(self) -> bool:
+        """Whether the operator has chosen plain HTTP for it; a realm or a redirect may then use it as well."""
+        return self.root.scheme == "http"
+
+    def vouches_for(self, url: URL) -> bool:
+        """Whether the operator named the server of this URL, so that it may be anywhere."""
+        return self.is_configured and (Site.of(url) == self.site or Site.of(url) in self.leads_to)
+
+    def anonymous(self) -> Self:
+        """The same place without our credentials.
+
+        The client certificate stays: containerd shows the node's to this endpoint whoever's pod pulls.
+        """
+        return replace(self, credentials=None)
+
+    def manifest_url(self, repository: Repository, reference: Reference) -> URL:
+        """Where the manifest is, for GET and HEAD."""
+        return self._below(repository, f"manifests/{reference}")
+
+    def blob_url(self, repository: Repository, digest: Digest) -> URL:
+        """Where the blob is, for GET and HEAD."""
+        return self._below(repository, f"blobs/{digest}")
+
+    def ping_url(self) -> URL:
+        """The API's own address: 200 or 401 from a registry ("Determining Support" in the distribution-spec)."""
+        return self.root.joinpath("")
+
+    def _below(self, repository: Repository, rest: str) -> URL:
+        url = self.root.joinpath(repository.path, *rest.split("/"))
+        return url if self._is_home_of(repository.registry) else url.with_query(ns=repository.registry.host)
+
+    def _is_home_of(self, registry: Registry) -> bool:
+        # A mirror of several registries needs to know which: containerd sends `ns` to all but the registry's own host.
+        return self.root.authority in {registry.host, _api_host(registry)}
+
+
+def default_endpoints(registry: Registry) -> Sequence[Endpoint]:
+    """Where a registry is that nothing was configured for, as containerd finds it; plain HTTP on loopback only."""
+    scheme = "http" if _is_loopback(registry) else "https"
+    endpoint = Endpoint.parse(f"{scheme}://{_api_host(registry)}")
+    return (replace(endpoint, is_configured=False),)
+
+
+def _api_host(registry: Registry) -> str:
+    return _HUB_API if registry.host == DOCKER_HUB else registry.host
+
+
+def _is_loopback(registry: Registry) -> bool:
+    host = URL(f"//{registry.host}").host or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

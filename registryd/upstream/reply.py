@@ -1,0 +1,127 @@
+"""What a server answered: status, headers, and a body that is read within bounds."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from yarl import URL
+
+from registryd.upstream.challenge import Challenge, parse_challenges
+from registryd.upstream.errors import (
+    RateLimit,
+    UpstreamBroken,
+    UpstreamDenied,
+    UpstreamFailed,
+    UpstreamLimited,
+    UpstreamMissing,
+    UpstreamUnreachable,
+)
+from registryd.upstream.wire_errors import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from aiohttp import ClientResponse
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+# The size of a read: large enough to cost little per byte, small enough to be passed on at once.
+_CHUNK: Final = 256 * 1024
+# Docker Hub: `ratelimit-limit: 100;w=21600`, the window in seconds.
+_LIMIT: Final = re.compile(r"(?P<count>[0-9]{1,9})(?:;w=(?P<window>[0-9]{1,9}))?", re.ASCII)
+
+
+class Reply:
+    """An answer whose head has arrived. Whoever sent the request closes it."""
+
+    def __init__(self, response: ClientResponse, url: URL, *, now: Callable[[], float]) -> None:
+        self._response = response
+        self._now = now
+        self.url = url
+        self.status = response.status
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name."""
+        return self._response.headers.get(name)
+
+    @property
+    def challenges(self) -> tuple[Challenge, ...]:
+        """What a 401 asks for."""
+        return parse_challenges(self._response.headers.getall("WWW-Authenticate", []))
+
+    @property
+    def leads_to(self) -> URL | None:
+        """Where a redirect points; None for an answer that is not one. Raises UpstreamBroken."""
+        if self.status not in _REDIRECTS:
+            return None
+        try:
+            # As it was sent: quoting it anew would break the signatures of storage services.
+            target = self.url.join(URL(self.header("Location") or "", encoded=True))
+            usable = target.absolute and target.host and target.port and not target.user
+        except ValueError:
+            raise UpstreamBroken(f"{self.url.origin()}: redirects to what is no address") from None
+        if not usable:
+            raise UpstreamBroken(f"{self.url.origin()}: redirects to nowhere")
+        return target
+
+    def expect(self, *statuses: int) -> None:
+        """Raise what any other status means: UpstreamFailed of some kind."""
+        if self.status not in statuses:
+            raise self._failure()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises UpstreamBroken when it has more than `limit` bytes, UpstreamFailed."""
+        data = bytearray()
+        async for chunk in self.chunks():
+            data += chunk
+            if len(data) > limit:
+                raise UpstreamBroken(f"{self.url.origin()}: the answer has more than {limit} bytes")
+        return bytes(data)
+
+    async def discard(self) -> None:
+        """Read a small body that nobody wants, so that the connection can be used again."""
+        with suppress(UpstreamFailed):
+            await self.read(_CHUNK)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives. Raises UpstreamFailed."""
+        while chunk := await self._next_chunk():
+            yield chunk
+
+    async def _next_chunk(self) -> bytes:
+        with translated(self.url):
+            return await self._response.content.read(_CHUNK)
+
+    def _failure(self) -> UpstreamFailed:
+        where = f"{self.url.origin()}: answers {self.status}"
+        if self.status in {401, 403}:
+            return UpstreamDenied(where)
+        if self.status == 404:  # noqa: PLR2004 - HTTP's own names of its statuses
+            return UpstreamMissing(where)
+        if self.status == 429:  # noqa: PLR2004
+            return UpstreamLimited(where, retry_after=self._retry_after(), rate_limit=self._rate_limit())
+        if self.status >= 500:  # noqa: PLR2004
+            return UpstreamUnreachable(where)
+        return UpstreamBroken(where)
+
+    def _retry_after(self) -> float | None:
+        """RFC 9110 section 10.2.3: seconds, or a date."""
+        text = self.header("Retry-After") or ""
+        if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+            return float(text)
+        try:
+            return max(0.0, math.ceil(parsedate_to_datetime(text).timestamp() - self._now()))
+        except (ValueError, OverflowError):
+            return None
+
+    def _rate_limit(self) -> RateLimit:
+        limit = _LIMIT.fullmatch(self.header("RateLimit-Limit") or "")
+        remaining = _LIMIT.fullmatch(self.header("RateLimit-Remaining") or "")
+        return RateLimit(
+            limit=int(limit["count"]) if limit else None,
+            remaining=int(remaining["count"]) if remaining else None,
+            window=int(limit["window"]) if limit and limit["window"] else None,
+        )

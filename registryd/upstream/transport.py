@@ -1,0 +1,160 @@
+"""One request, one reply: connections, proxies, TLS, time-outs, and the guard over where they go.
+
+Nothing is done behind the caller's back: no redirects, cookies, .netrc or decompression. The head of a reply is
+bounded by aiohttp: 8190 bytes for a line, 128 headers; registries send some twenty of a few hundred characters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from multidict import CIMultiDict
+
+from registryd.upstream.destinations import guarded_socket, is_forbidden_literal
+from registryd.upstream.endpoint import Site
+from registryd.upstream.errors import DestinationForbidden
+from registryd.upstream.proxies import Proxies
+from registryd.upstream.recent import Recent
+from registryd.upstream.reply import Reply
+from registryd.upstream.resolver import ThreadResolver
+from registryd.upstream.wire_errors import translated
+from registryd.version import installed_version
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Mapping
+
+    from yarl import URL
+
+    from registryd.upstream.endpoint import Endpoint
+    from registryd.upstream.trust import TlsTrust
+
+# Contexts of configured endpoints; each holds a parsed CA bundle, about 1 MiB.
+_MOST_CONTEXTS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in seconds: for a connection (name, TCP, TLS), for the next byte, and in all (None: no bound).
+
+    The defaults are for questions whose answers are small. A connection to the other side of the world takes half a
+    second; one retransmitted SYN makes it 1.5 s, two make it 3.5 s.
+    """
+
+    connect: float = 5.0
+    silence: float = 10.0
+    total: float | None = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send where, in the name of which endpoint: it decides about trust, TLS and plain HTTP."""
+
+    method: str
+    url: URL
+    endpoint: Endpoint
+    patience: Patience
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Transport:
+    """Sends requests; made by `open_transport`."""
+
+    def __init__(self, *, free: aiohttp.ClientSession, guarded: aiohttp.ClientSession, proxies: Proxies) -> None:
+        self._free = free
+        self._guarded = guarded
+        self._proxies = proxies
+        self._contexts: Recent[tuple[TlsTrust, bool], ssl.SSLContext] = Recent(_MOST_CONTEXTS)
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[Reply]:
+        """The reply to a request, closed at the end of the block. Raises UpstreamFailed.
+
+        Servers that the operator did not name are connected to only through the guard.
+        """
+        vouched_for = request.endpoint.vouches_for(request.url)
+        _check_url(request, vouched_for=vouched_for)
+        proxy = self._proxies.for_url(request.url)
+        # A proxy is the operator's choice and may be anywhere. What it connects to is then its own policy.
+        session = self._free if vouched_for or proxy is not None else self._guarded
+        response = await self._open(session, request, proxy)
+        try:
+            yield Reply(response, request.url, now=time.time)
+        finally:
+            # A connection whose body was read has been given back already; the rest of an unread one may be long.
+            response.close()
+
+    async def _open(
+        self, session: aiohttp.ClientSession, request: Request, proxy: URL | None
+    ) -> aiohttp.ClientResponse:
+        context = await self._context(request) if request.url.scheme == "https" else True
+        patience = request.patience
+        with translated(request.url):
+            return await session.request(
+                request.method,
+                request.url,
+                headers=CIMultiDict(request.headers),
+                allow_redirects=False,
+                ssl=context,
+                proxy=proxy.with_user(None) if proxy else None,
+                proxy_auth=_proxy_auth(proxy) if proxy else None,
+                timeout=aiohttp.ClientTimeout(
+                    total=patience.total, connect=patience.connect, sock_read=patience.silence
+                ),
+            )
+
+    async def _context(self, request: Request) -> ssl.SSLContext:
+        """CAs hold for whatever the endpoint leads to; the client certificate is shown to the endpoint only."""
+        trust = request.endpoint.trust
+        identify = trust.client_certificate is not None and Site.of(request.url) == request.endpoint.site
+        context = self._contexts.get((trust, identify))
+        if context is None:
+            context = await asyncio.to_thread(trust.context, identify=identify)
+            self._contexts.put((trust, identify), context)
+        return context
+
+
+@asynccontextmanager
+async def open_transport(*, proxies: Proxies | None = None) -> AsyncIterator[Transport]:
+    """Open a transport; the environment's proxies are used unless others are given. Closes its connections."""
+    if proxies is None:
+        proxies = Proxies.from_environment(os.environ)
+    async with AsyncExitStack() as stack:
+        resolver = ThreadResolver()
+        stack.push_async_callback(resolver.close)
+        free = aiohttp.TCPConnector(resolver=resolver)
+        guarded = aiohttp.TCPConnector(resolver=resolver, socket_factory=guarded_socket)
+        yield Transport(
+            free=await stack.enter_async_context(_session(free)),
+            guarded=await stack.enter_async_context(_session(guarded)),
+            proxies=proxies,
+        )
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        # The environment's proxies are read by ourselves, and .netrc would make an anonymous request somebody's.
+        trust_env=False,
+        headers={"User-Agent": f"registryd/{installed_version()}", "Accept-Encoding": "identity"},
+    )
+
+
+def _check_url(request: Request, *, vouched_for: bool) -> None:
+    url = request.url
+    if url.scheme != "https" and not (url.scheme == "http" and request.endpoint.allows_plain_http):
+        raise DestinationForbidden(f"{url.origin()}: plain HTTP only where the endpoint was configured with it")
+    if not vouched_for and is_forbidden_literal(url.host or ""):
+        raise DestinationForbidden(f"{url.origin()} is not a place that an upstream may lead to")
+
+
+def _proxy_auth(proxy: URL) -> aiohttp.BasicAuth | None:
+    return aiohttp.BasicAuth(proxy.user, proxy.password or "", encoding="utf-8") if proxy.user else None

@@ -1,0 +1,52 @@
+"""Whom a TLS connection to an upstream trusts, and what it shows of itself."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registryd.upstream.errors import UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class TlsTrust:
+    """The host's CA bundle and these certificates; optionally a client certificate; `verify` off trusts anyone.
+
+    The host's bundle is where OpenSSL has it, or where SSL_CERT_FILE and SSL_CERT_DIR say (as for containerd).
+    """
+
+    ca_files: tuple[Path, ...] = ()
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    verify: bool = True
+
+    def context(self, *, identify: bool) -> ssl.SSLContext:
+        """Read the files; with the client certificate if `identify`. Blocks for some 10 ms: the host's bundle is long.
+
+        Raises UpstreamUnreachable naming the file that cannot be used.
+        """
+        context = ssl.create_default_context()
+        for path in self.ca_files:
+            with _naming(path):
+                context.load_verify_locations(path)
+        if identify and self.client_certificate is not None:
+            with _naming(self.client_certificate):
+                context.load_cert_chain(self.client_certificate, self.client_key)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        raise UpstreamUnreachable(f"{path} cannot be used for TLS: {error.strerror or error}") from error

@@ -1,0 +1,45 @@
+"""aiohttp's errors in our own words."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from registryd.upstream.destinations import AddressForbidden
+from registryd.upstream.errors import DestinationForbidden, UpstreamBroken, UpstreamFailed, UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from yarl import URL
+
+
+@contextmanager
+def translated(url: URL) -> Iterator[None]:
+    """Raise UpstreamFailed for whatever goes wrong between us and the server of this URL.
+
+    Where aiohttp's own error would quote the URL, whose query may be signed, it does not become the cause.
+    """
+    where = str(url.origin())
+    try:
+        yield
+    except aiohttp.ClientConnectorError as error:
+        raise _not_connected(where, error) from error
+    except aiohttp.ClientHttpProxyError as error:
+        raise UpstreamUnreachable(f"{where}: the proxy answers {error.status}") from None
+    except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
+        raise UpstreamBroken(f"{where}: the answer is not HTTP, or its head is too large") from None
+    except TimeoutError as error:
+        raise UpstreamUnreachable(f"{where}: no answer in time") from error
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+        raise UpstreamUnreachable(f"{where}: the connection broke: {type(error).__name__}") from error
+
+
+def _not_connected(where: str, error: aiohttp.ClientConnectorError) -> UpstreamFailed:
+    if isinstance(error.os_error, AddressForbidden):
+        return DestinationForbidden(f"{where}: {error.os_error.strerror}")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return UpstreamUnreachable(f"{where}: its certificate is not trusted: {error.certificate_error}")
+    return UpstreamUnreachable(f"{where}: {error.os_error.strerror or error.os_error}")
