@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.lab.agent import running_agent
 from registryd.lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
 from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.commands import require, run
@@ -82,7 +83,7 @@ async def test_containerd_survives_a_kill_with_its_content(
     [
         Options(snapshotter="overlayfs"),
         Options(discard_unpacked_layers=True),
-        Options(concurrent_layer_fetch_buffer=512),
+        Options(concurrent_layer_fetch_buffer=1 << 18),
     ],
     ids=["overlayfs", "discard_unpacked_layers", "concurrent_layer_fetch_buffer"],
 )
@@ -190,7 +191,32 @@ async def test_a_program_that_dies_says_why(folder: Path) -> None:
             await process.wait_ready(never)
 
 
-async def test_what_a_killed_run_leaves_is_swept(release: Release) -> None:
+STAND_IN = """
+import http.server, sys, tomllib
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"settings_total 1\\n" if self.path == "/metrics" else b"")
+settings = tomllib.load(open(sys.argv[2], "rb"))
+print("advertised:", settings["peers"]["advertise"], flush=True)
+http.server.HTTPServer(("127.0.0.1", 3175), Answer).serve_forever()
+"""
+
+
+async def test_an_agent_is_reached_in_its_namespace(network: Network, folder: Path) -> None:
+    host = await network.add_host("node")
+    settings = {"peers": {"advertise": host.ipv4}}
+    program = (sys.executable, "-c", STAND_IN)
+    async with running_agent(settings, folder, namespace=host.namespace, program=program) as agent:
+        assert (await agent.metrics()).total("settings_total") == 1
+        await agent.kill()
+        assert not await agent.is_ready()
+        await agent.restart()
+        assert agent.process.log_tail().count(f"advertised: {host.ipv4}") == 2
+
+
+async def test_what_a_killed_run_leaves_is_swept(release: Release, network: Network) -> None:
     program = f"""
 import asyncio
 from pathlib import Path

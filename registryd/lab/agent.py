@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ REGISTRY = "127.0.0.1:3172"
 PEERS_PORT = 3173
 ADMIN = "127.0.0.1:3175"
 _OK = 200
+AGENT = (sys.executable, "-m", "registryd", "agent")
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,21 @@ def parse_metrics(text: str) -> Metrics:
 
 
 class Agent:
-    """May be stopped, killed and started again; `settings` may be exchanged in between."""
+    """May be stopped, killed and started again; `settings` may be exchanged in between.
 
-    def __init__(self, settings: Table, folder: Path, namespace: Namespace | None) -> None:
+    `program` is the command that gets `--config FILE`: another sub-command, or an installed registryd.
+    """
+
+    def __init__(
+        self,
+        settings: Table,
+        folder: Path,
+        namespace: Namespace | None,
+        *,
+        program: tuple[str, ...] = AGENT,
+    ) -> None:
         self.settings = settings
+        self.program = program
         self.folder = folder
         self._namespace = namespace
         self._process: Process | None = None
@@ -68,7 +79,7 @@ class Agent:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "agent.toml"
         config.write_text(to_toml(self.settings))
-        argv = [sys.executable, "-m", "registryd", "agent", "--config", str(config)]
+        argv = [*self.program, "--config", str(config)]
         self._process = await Process.start(argv, log=self.folder / "agent.log", namespace=self._namespace)
 
     @property
@@ -93,7 +104,7 @@ class Agent:
     async def is_ready(self) -> bool:
         try:
             return (await self.ask_admin("/readyz")).status == _OK
-        except (OSError, http.client.HTTPException):
+        except OSError:
             return False
 
     async def metrics(self) -> Metrics:
@@ -136,9 +147,15 @@ def agent_settings(containerd: Containerd, *, host: str, peers: list[str], chang
 
 
 @contextlib.asynccontextmanager
-async def running_agent(settings: Table, folder: Path, *, namespace: Namespace | None = None) -> AsyncIterator[Agent]:
+async def running_agent(
+    settings: Table,
+    folder: Path,
+    *,
+    namespace: Namespace | None = None,
+    program: tuple[str, ...] = AGENT,
+) -> AsyncIterator[Agent]:
     """An agent that is ready, for the length of the block."""
-    agent = Agent(settings, folder, namespace)
+    agent = Agent(settings, folder, namespace, program=program)
     try:
         await agent.start()
         yield agent

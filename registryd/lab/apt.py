@@ -115,6 +115,7 @@ def _isolated(source: AptSource, suite: str, work: Path) -> list[str]:
         "APT::Sandbox::User": "root",  # the folder is ours; apt's own user could not write there
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
         "Acquire::Languages": "none",
+        "APT::Update::Error-Mode": "any",  # else an archive that cannot be reached is a warning
         "Acquire::Retries": "1",
     }
     return [argument for name, value in settings.items() for argument in ("-o", f"{name}={value}")]

@@ -15,7 +15,7 @@ from registryd.lab.network import Host, Network, new_network
 from registryd.lab.origin import Origin, running_origin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
     from pathlib import Path
 
     from registryd.lab.cri import Credentials
@@ -72,12 +72,23 @@ async def running_cluster(plans: Sequence[NodePlan], *, is_private: bool = False
         origin_host = await network.add_host("origin")
         hosts = [await network.add_host(f"node{number}") for number in range(1, len(plans) + 1)]
         origin = await stack.enter_async_context(_origin_on(origin_host, folder / "origin", is_private=is_private))
-        async with asyncio.TaskGroup() as group:
-            starting = [
-                group.create_task(stack.enter_async_context(_node(plan, host, hosts, origin, folder)), name=host.name)
+        nodes = await _side_by_side(
+            [
+                stack.enter_async_context(_node(plan, host, hosts, origin, folder))
                 for plan, host in zip(plans, hosts, strict=True)
             ]
-        yield Cluster(folder, network, origin_host, origin, tuple(task.result() for task in starting))
+        )
+        yield Cluster(folder, network, origin_host, origin, tuple(nodes))
+
+
+async def _side_by_side(starts: Sequence[Coroutine[None, None, Node]]) -> list[Node]:
+    """The first failure ends the others, and is what is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(start, name=f"node {number}") for number, start in enumerate(starts, 1)]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [task.result() for task in tasks]
 
 
 def _origin_on(host: Host, folder: Path, *, is_private: bool) -> contextlib.AbstractAsyncContextManager[Origin]:

@@ -32,9 +32,12 @@ class Request:
 
 
 async def fetch(request: Request | str, *, namespace: Namespace | None = None) -> Response:
-    """Raises OSError or http.client.HTTPException when there is no complete answer."""
+    """Raises OSError when there is no complete answer."""
     wanted = Request(request) if isinstance(request, str) else request
-    return await asyncio.to_thread(_exchange, wanted, namespace)
+    try:
+        return await asyncio.to_thread(_exchange, wanted, namespace)
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{wanted.url}: {error!r}") from error
 
 
 def _exchange(request: Request, namespace: Namespace | None) -> Response:
