@@ -57,9 +57,22 @@ def parse_manifest(data: bytes) -> Manifest:
     subject = document.get("subject")
     return Manifest(
         media_type=own_type,
-        children=tuple(_descriptor(child) for child in raw),
-        subject=None if subject is None else _descriptor(subject),
+        children=tuple(parse_descriptor(child) for child in raw),
+        subject=None if subject is None else parse_descriptor(subject),
     )
+
+
+def parse_descriptor(raw: object) -> Descriptor:
+    """Read one descriptor of a document that has been loaded; raises ManifestInvalid."""
+    if not isinstance(raw, dict):
+        raise ManifestInvalid("a descriptor is not an object")
+    media_type, digest, size = raw.get("mediaType"), raw.get("digest"), raw.get("size")
+    if not isinstance(media_type, str) or not isinstance(digest, str) or type(size) is not int:
+        raise ManifestInvalid("a descriptor lacks mediaType, digest or size")
+    try:
+        return Descriptor(media_type, Digest.parse(digest), size)
+    except OciError as error:
+        raise ManifestInvalid(f"a descriptor is wrong: {error}") from error
 
 
 def is_manifest_type(media_type: str | None) -> bool:
@@ -77,15 +90,3 @@ def _load(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ManifestInvalid("not a JSON object")
     return document
-
-
-def _descriptor(raw: object) -> Descriptor:
-    if not isinstance(raw, dict):
-        raise ManifestInvalid("a descriptor is not an object")
-    media_type, digest, size = raw.get("mediaType"), raw.get("digest"), raw.get("size")
-    if not isinstance(media_type, str) or not isinstance(digest, str) or type(size) is not int:
-        raise ManifestInvalid("a descriptor lacks mediaType, digest or size")
-    try:
-        return Descriptor(media_type, Digest.parse(digest), size)
-    except OciError as error:
-        raise ManifestInvalid(f"a descriptor is wrong: {error}") from error

@@ -100,7 +100,15 @@ def document_of(document: dict[str, Any], *, media_type: str | None = None) -> t
 
 def _image(name: str, layers: tuple[bytes, ...], *, types: tuple[str, str, str]) -> SampleImage:
     manifest_type, config_type, layer_type = types
-    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+    # The author keeps configs of different types from being the same content.
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "author": config_type,
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": []},
+        }
+    ).encode()
     children = [Descriptor(config_type, Digest.of(config), len(config))]
     children += [Descriptor(layer_type, Digest.of(layer), len(layer)) for layer in layers]
     data, target = document_of(

@@ -1,0 +1,81 @@
+"""Changes that survive a power cut whole or not at all, and the lock that they are made under."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def lock_file(parent: int, name: str) -> Iterator[None]:
+    """Hold an exclusive lock, waiting for it; the kernel lets go of it when the process dies, however it dies."""
+    fd = open_lock(parent, name)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def open_lock(parent: int, name: str) -> int:
+    """Open a lock file, making it if need be."""
+    return os.open(name, _WRITE, 0o644, dir_fd=parent)
+
+
+def try_lock(fd: int) -> bool:
+    """Take the exclusive lock of an open file unless someone, in this process or another, has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def create_file(parent: int, name: str) -> int:
+    """Open a file that must not exist yet, for writing."""
+    return os.open(name, _WRITE | os.O_EXCL, 0o644, dir_fd=parent)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything, however little the kernel takes at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def replace_file(parent: int, name: str, data: bytes) -> None:
+    """Give a file new contents: readers see the old or the new ones, never something between.
+
+    The caller holds a lock, so the name of the file in the making can be fixed, and a killed process leaves at most
+    that one, for the next to overwrite.
+    """
+    making = f".{name}"
+    fd = os.open(making, _WRITE | os.O_TRUNC, 0o644, dir_fd=parent)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    move(making, parent, name, parent)
+
+
+def move(source: str, source_parent: int, target: str, target_parent: int) -> None:
+    """Rename a file, replacing what has the name, and make the new name durable."""
+    os.rename(source, target, src_dir_fd=source_parent, dst_dir_fd=target_parent)
+    os.fsync(target_parent)
+
+
+def exists(parent: int, name: str) -> bool:
+    """Whether something has the name, links to nowhere included."""
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

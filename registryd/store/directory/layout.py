@@ -1,0 +1,116 @@
+"""Where things are in an OCI image layout (image-spec, image-layout.md), and how they get there."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentNotFound, StoreUnavailable
+from registryd.store.directory.durable import exists, lock_file, replace_file
+from registryd.store.directory.errors import reading, writing
+from registryd.store.directory.folders import folder, make_folder, open_file, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from registryd.oci.digest import Digest
+
+LAYOUT_FILE: Final = "oci-layout"
+LAYOUT: Final = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
+INDEX_FILE: Final = "index.json"
+EMPTY_INDEX: Final = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
+# Content on its way in; not part of the specification, which lets a layout hold other things.
+INGEST_FOLDER: Final = "ingest"
+LOCK_FILE: Final = "lock"
+# What may be in the directory before it is a layout: nothing, what a killed process made of it so far, and what a
+# file system of its own has when it is new.
+_OURS: Final = frozenset({"lost+found", "blobs", INGEST_FOLDER, INDEX_FILE, f".{INDEX_FILE}", f".{LAYOUT_FILE}"})
+# Some 100,000 entries. What is larger is not a list of images.
+_MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+_SMALL: Final = 4096
+
+
+class Layout:
+    """The files of a layout. Calls block, but not for long: none moves more than an index.json."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        """Make a layout of an empty or absent directory; leave one that is there alone.
+
+        Raises StoreUnavailable for a directory with something else in it.
+        """
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            if self._is_layout():
+                return
+            if foreign := {entry.name for entry in self.root.iterdir()} - _OURS:
+                raise StoreUnavailable(f"{self.root} is not an OCI image layout: it holds {min(foreign)!r}")
+            with self.locked():
+                self._create()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock that changes of the layout are made under, against threads and processes alike."""
+        make_folder(self.root, INGEST_FOLDER)
+        with folder(self.root, INGEST_FOLDER) as parent, lock_file(parent, LOCK_FILE):
+            yield
+
+    def open_blob(self, digest: Digest) -> tuple[int, int]:
+        """A descriptor for reading, and the size in bytes. Raises ContentNotFound or StoreUnavailable."""
+        with reading(digest):
+            with folder(self.root, "blobs", digest.algorithm) as parent:
+                fd = open_file(parent, digest.encoded)
+            try:
+                return fd, _size_of_regular(fd, digest)
+            except BaseException:
+                os.close(fd)
+                raise
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether the blob is there. Raises StoreUnavailable."""
+        try:
+            fd, _ = self.open_blob(digest)
+        except ContentNotFound:
+            return False
+        os.close(fd)
+        return True
+
+    def read_index(self) -> tuple[bytes, float]:
+        """index.json and when it was written (seconds since the epoch). Raises ContentNotFound or StoreUnavailable."""
+        with reading(INDEX_FILE), folder(self.root) as parent:
+            status = os.stat(INDEX_FILE, dir_fd=parent, follow_symlinks=False)
+            return read_file(parent, INDEX_FILE, limit=_MAX_INDEX_BYTES), status.st_mtime
+
+    def replace_index(self, data: bytes) -> None:
+        """Put a new index.json in place, at once and durably; the caller holds the lock."""
+        with writing(INDEX_FILE), folder(self.root) as parent:
+            replace_file(parent, INDEX_FILE, data)
+
+    def _is_layout(self) -> bool:
+        with folder(self.root) as parent:
+            try:
+                document = json.loads(read_file(parent, LAYOUT_FILE, limit=_SMALL))
+            except (OSError, ValueError):
+                return False
+        return isinstance(document, dict) and "imageLayoutVersion" in document
+
+    def _create(self) -> None:
+        make_folder(self.root, "blobs", "sha256")
+        with folder(self.root) as parent:
+            if not exists(parent, INDEX_FILE):
+                replace_file(parent, INDEX_FILE, EMPTY_INDEX)
+            # oci-layout last: it is what makes the directory a layout.
+            replace_file(parent, LAYOUT_FILE, LAYOUT)
+
+
+def _size_of_regular(fd: int, digest: Digest) -> int:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise ContentNotFound(f"{digest} is not a regular file")
+    return status.st_size

@@ -1,0 +1,109 @@
+"""What the manifests of a layout say about its content, remembered."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentUnavailable
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
+    from registryd.store.directory.layout import Layout
+
+# Digests that are remembered, some 300 bytes each. Beyond, everything is forgotten and learnt again when asked for.
+_MAX_DIGESTS: Final = 200_000
+# JSON may begin with white space; a manifest that begins with more than this is not worth a look at every layer.
+_PEEK_BYTES: Final = 64
+
+
+class MediaTypes:
+    """Media types by digest: a manifest's own, and those that manifests and index.json give to what they refer to.
+
+    A digest always means the same bytes, so what was learnt once stays true. Usable from several threads.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._manifests: dict[Digest, Manifest | None] = {}
+        self._referred: dict[Digest, str] = {}
+
+    def known(self, digest: Digest) -> str | None:
+        """The media type, as far as it can be told without reading anything."""
+        manifest = self._manifests.get(digest)
+        return manifest.media_type if manifest else self._referred.get(digest)
+
+    def is_settled(self, digest: Digest) -> bool:
+        """Whether `look_into` has nothing more to tell about this content."""
+        return digest in self._manifests
+
+    def look_into(self, digest: Digest, fd: int, size: int) -> Manifest | None:
+        """Read open content and remember what it says if it is a manifest. Raises OSError."""
+        if digest not in self._manifests:
+            data = _read_candidate(fd, size)
+            # A damaged file may be put right: only what the digest vouches for is remembered.
+            if data is None or digest.verifies(data):
+                self._remember(digest, _parse(data))
+        return self._manifests.get(digest)
+
+    def learn(self, roots: Iterable[Descriptor]) -> None:
+        """Walk from these roots through all the manifests that are there."""
+        waiting = list(roots)
+        seen: set[Digest] = set()
+        for root in waiting:
+            self._refer(root)
+        while waiting:
+            digest = waiting.pop().digest
+            if digest not in seen:
+                seen.add(digest)
+                waiting += self._manifests_below(digest)
+
+    def _refer(self, descriptor: Descriptor) -> None:
+        # "It is a manifest" is for the manifest itself to say.
+        if not is_manifest_type(descriptor.media_type):
+            self._referred.setdefault(descriptor.digest, descriptor.media_type)
+
+    def _manifests_below(self, digest: Digest) -> list[Descriptor]:
+        manifest = self._manifests.get(digest) or self.look_at(digest)
+        return [child for child in manifest.children if is_manifest_type(child.media_type)] if manifest else []
+
+    def look_at(self, digest: Digest) -> Manifest | None:
+        """Open content and look into it; None when it is not there or no manifest."""
+        try:
+            fd, size = self._layout.open_blob(digest)
+        except ContentUnavailable:
+            return None
+        try:
+            return self.look_into(digest, fd, size)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def _remember(self, digest: Digest, manifest: Manifest | None) -> None:
+        if len(self._manifests) + len(self._referred) > _MAX_DIGESTS:
+            self._manifests.clear()
+            self._referred.clear()
+        self._manifests[digest] = manifest
+        for child in manifest.children if manifest else ():
+            self._refer(child)
+
+
+def _read_candidate(fd: int, size: int) -> bytes | None:
+    """The content, if it might be a manifest."""
+    if size > MAX_MANIFEST_SIZE or not os.pread(fd, _PEEK_BYTES, 0).lstrip().startswith(b"{"):
+        return None
+    return os.pread(fd, size, 0)
+
+
+def _parse(data: bytes | None) -> Manifest | None:
+    try:
+        return None if data is None else parse_manifest(data)
+    except ManifestInvalid:
+        return None

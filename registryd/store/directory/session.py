@@ -1,0 +1,106 @@
+"""One process's ingests: a folder of its own below `ingest/`, locked for as long as the process lives.
+
+`ingest/<session>/<algorithm>-<hex>` is a growing file, a correct prefix of the content at any time. A folder whose
+lock nobody holds belonged to a process that died; whoever opens the layout next removes it. The lock is the
+kernel's, so it holds across containers and never outlives its process, as a process id in a file would.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.writer import IngestInProgress
+from registryd.store.directory.durable import create_file, move, open_lock, try_lock
+from registryd.store.directory.folders import folder, make_folder
+from registryd.store.directory.layout import INGEST_FOLDER, LOCK_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.oci.digest import Digest
+    from registryd.store.directory.layout import Layout
+
+_SESSION: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class Session:
+    """The folder of this process, and which digests are being received in it."""
+
+    def __init__(self, layout: Layout, published: Callable[[Digest], object]) -> None:
+        self._layout = layout
+        self._published = published
+        self._receiving: set[Digest] = set()
+        self._folder = -1
+        self._lock = -1
+        self._name = secrets.token_hex(16)
+
+    def open(self) -> None:
+        """Make the folder and lock it. Raises OSError."""
+        # Under the layout's lock, so that nobody takes the folder for a dead one before it is locked.
+        with self._layout.locked():
+            make_folder(self._layout.root, INGEST_FOLDER, self._name)
+            with folder(self._layout.root, INGEST_FOLDER, self._name) as opened:
+                self._lock = open_lock(opened, LOCK_FILE)
+                self._folder = os.dup(opened)
+            try_lock(self._lock)
+
+    def close(self) -> None:
+        """Remove the folder with all that is in it. Never raises."""
+        with suppress(OSError), self._layout.locked(), folder(self._layout.root, INGEST_FOLDER) as parent:
+            shutil.rmtree(self._name, ignore_errors=True, dir_fd=parent)
+        for fd in (self._folder, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._folder = self._lock = -1
+
+    def reserve(self, digest: Digest) -> None:
+        """Claim the digest for one ingest; raises IngestInProgress."""
+        if digest in self._receiving:
+            raise IngestInProgress(f"{digest} is being received already")
+        self._receiving.add(digest)
+
+    # the place of ingests
+
+    def create(self, digest: Digest) -> int:
+        return create_file(self._folder, _file_name(digest))
+
+    def publish(self, digest: Digest) -> None:
+        make_folder(self._layout.root, "blobs", digest.algorithm)
+        with folder(self._layout.root, "blobs", digest.algorithm) as blobs:
+            move(_file_name(digest), self._folder, digest.encoded, blobs)
+        self._published(digest)
+
+    def discard(self, digest: Digest) -> None:
+        with suppress(OSError):
+            os.unlink(_file_name(digest), dir_fd=self._folder)
+
+    def release(self, digest: Digest) -> None:
+        self._receiving.discard(digest)
+
+
+def remove_dead_sessions(layout: Layout) -> None:
+    """Remove what killed processes were receiving; sessions of living ones stay. Raises OSError."""
+    if not (layout.root / INGEST_FOLDER).exists():
+        return
+    with layout.locked(), folder(layout.root, INGEST_FOLDER) as parent:
+        for name in filter(_SESSION.fullmatch, os.listdir(parent)):  # noqa: PTH208 - of a descriptor
+            if _is_dead(layout, name):
+                shutil.rmtree(name, ignore_errors=True, dir_fd=parent)
+
+
+def _is_dead(layout: Layout, name: str) -> bool:
+    with folder(layout.root, INGEST_FOLDER, name) as session:
+        lock = open_lock(session, LOCK_FILE)
+    try:
+        return try_lock(lock)
+    finally:
+        os.close(lock)
+
+
+def _file_name(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.encoded}"

@@ -1,0 +1,165 @@
+"""The contracts of `registryd.content`, fulfilled by a directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
+from registryd.oci.errors import ManifestInvalid
+from registryd.store.directory.catalog import Catalog
+from registryd.store.directory.errors import reading, reason, writing
+from registryd.store.directory.index import with_names
+from registryd.store.directory.ingest import FileIngest
+from registryd.store.directory.layout import EMPTY_INDEX, Layout
+from registryd.store.directory.media_types import MediaTypes
+from registryd.store.directory.session import Session, remove_dead_sessions
+from registryd.transfer.file import FileBody
+from registryd.transfer.pool import run_in_pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from registryd.content.source import NamedContent, RangeOf
+    from registryd.content.writer import Ingest
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import TaggedName
+
+# Reading and parsing this much in the event loop takes less than handing it to a thread and back would matter.
+_INLINE_BYTES: Final = 128 * 1024
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class DirectoryStore:
+    """A ContentSource, a NameSource and a ContentWriter. Made by `open_directory_store`."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._media_types = MediaTypes(layout)
+        self._catalog = Catalog(layout, self._media_types)
+        self._session: Session | None = None
+        self._opening_session = asyncio.Lock()
+
+    # what is there
+
+    async def find(self, digest: Digest) -> Content:
+        fd, size = self._layout.open_blob(digest)
+        try:
+            return await self._describe(digest, fd, size)
+        finally:
+            os.close(fd)
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        fd, size = self._layout.open_blob(digest)
+        try:
+            span = wanted(size)
+            content = await self._describe(digest, fd, size)
+        except BaseException:
+            os.close(fd)
+            raise
+        return OpenContent(content, span, FileBody(fd, span))
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        await self._catalog.refresh()
+        return self._catalog.get(name)
+
+    async def _describe(self, digest: Digest, fd: int, size: int) -> Content:
+        with reading(digest):
+            await self._look_into(digest, fd, size)
+        if self._media_types.known(digest) is None:
+            await self._catalog.refresh()
+        return Content(digest, size, self._media_types.known(digest))
+
+    async def _look_into(self, digest: Digest, fd: int, size: int) -> None:
+        look = partial(self._media_types.look_into, digest, fd, size)
+        if size <= _INLINE_BYTES or self._media_types.is_settled(digest):
+            look()
+        else:
+            await run_in_pool(look)
+
+    # what comes in
+
+    async def begin(self, digest: Digest, *, size: int | None = None) -> Ingest:
+        session = await self._writable_session()
+        session.reserve(digest)
+        ingest = FileIngest(session, digest, size)
+        await ingest.begin()
+        return ingest
+
+    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
+        if targets:
+            await run_in_pool(partial(self._name, dict(targets)))
+
+    async def _writable_session(self) -> Session:
+        async with self._opening_session:
+            if self._session is None:
+                self._session = await self._open_session()
+            return self._session
+
+    async def _open_session(self) -> Session:
+        session = Session(self._layout, self._media_types.look_at)
+        try:
+            with writing(self._layout.root):
+                await run_in_pool(session.open)
+        except BaseException:
+            await run_in_pool(session.close)
+            raise
+        return session
+
+    def _name(self, targets: dict[TaggedName, Descriptor]) -> None:
+        for name, target in targets.items():
+            if not self._layout.has_blob(target.digest):
+                raise ContentNotFound(f"{target.digest}, which {name} should mean, is not in the directory")
+        with writing(self._layout.root), self._layout.locked():
+            self._layout.replace_index(self._index_with(targets))
+
+    def _index_with(self, targets: dict[TaggedName, Descriptor]) -> bytes:
+        try:
+            data, _ = self._layout.read_index()
+        except ContentNotFound:
+            data = EMPTY_INDEX
+        try:
+            return with_names(data, targets, seen_at=time.time())
+        except ManifestInvalid as error:
+            raise StoreUnavailable(f"nothing can be named in {self._layout.root}: {error}") from error
+
+    # the end
+
+    async def aclose(self) -> None:
+        """Abort what is coming in; bodies that are open stay open. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await run_in_pool(session.close)
+
+
+@asynccontextmanager
+async def open_directory_store(root: Path) -> AsyncIterator[DirectoryStore]:
+    """A store over this directory: any OCI image layout, writable or not; made if it is empty or absent.
+
+    What killed processes left half received is removed first. Raises StoreUnavailable when the directory is
+    something else, or cannot be read.
+    """
+    layout = Layout(root)
+    await run_in_pool(layout.prepare)
+    await run_in_pool(partial(_sweep, layout))
+    store = DirectoryStore(layout)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _sweep(layout: Layout) -> None:
+    try:
+        remove_dead_sessions(layout)
+    except OSError as error:
+        # A layout that cannot be written is served all the same.
+        _LOG.warning("%s is not swept of what killed processes left: %s", layout.root, reason(error))
