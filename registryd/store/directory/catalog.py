@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, NamedContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
-from registryd.store.directory.index import parse_index
-from registryd.store.directory.layout import INDEX_FILE
+from registryd.oci.image_layout import INDEX_FILE, LayoutIndex, parse_index
 from registryd.transfer.pool import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registryd.oci.image_layout import Entry
     from registryd.oci.reference import TaggedName
-    from registryd.store.directory.index import Entry
     from registryd.store.directory.layout import Layout
     from registryd.store.directory.media_types import MediaTypes
 
@@ -61,15 +60,17 @@ class Catalog:
         fingerprint = self._fingerprint()
         try:
             data, written_at = self._layout.read_index()
-            entries = parse_index(data)
+            index = parse_index(data)
         except ContentNotFound:
-            entries, written_at = (), 0.0
+            index, written_at = LayoutIndex(), 0.0
         except (StoreUnavailable, ManifestInvalid) as error:
             _LOG.error("%s is ignored until it changes: %s", self._layout.root / INDEX_FILE, error)
             self._read = fingerprint
             return
-        self._media_types.learn(entry.target for entry in entries)
-        self._names = _by_name(entries, written_at)
+        if index.wrong:
+            _LOG.warning("%d entries of index.json are ignored; the first: %s", len(index.wrong), index.wrong[0])
+        self._media_types.learn(entry.target for entry in index.entries)
+        self._names = _by_name(index.entries, written_at)
         self._read = fingerprint if time.time() - written_at > _TICK_SECONDS else None
 
     def _is_current(self) -> bool:

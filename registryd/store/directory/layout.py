@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, StoreUnavailable
+from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT, LAYOUT_FILE, is_layout_file, render_index
 from registryd.store.directory.durable import exists, lock_file, replace_file
 from registryd.store.directory.errors import reading, writing
 from registryd.store.directory.folders import folder, make_folder, open_file, read_file
@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 
     from registryd.oci.digest import Digest
 
-LAYOUT_FILE: Final = "oci-layout"
-LAYOUT: Final = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
-INDEX_FILE: Final = "index.json"
-EMPTY_INDEX: Final = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
+EMPTY_INDEX: Final = render_index(())
 # Content on its way in; not part of the specification, which lets a layout hold other things.
 INGEST_FOLDER: Final = "ingest"
 LOCK_FILE: Final = "lock"
 # What may be in the directory before it is a layout: nothing, what a killed process made of it so far, and what a
 # file system of its own has when it is new.
-_OURS: Final = frozenset({"lost+found", "blobs", INGEST_FOLDER, INDEX_FILE, f".{INDEX_FILE}", f".{LAYOUT_FILE}"})
+_OURS: Final = frozenset({"lost+found", BLOBS_FOLDER, INGEST_FOLDER, INDEX_FILE, f".{INDEX_FILE}", f".{LAYOUT_FILE}"})
 # Some 100,000 entries. What is larger is not a list of images.
 _MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 _SMALL: Final = 4096
@@ -64,7 +61,7 @@ class Layout:
     def open_blob(self, digest: Digest) -> tuple[int, int]:
         """A descriptor for reading, and the size in bytes. Raises ContentNotFound or StoreUnavailable."""
         with reading(digest):
-            with folder(self.root, "blobs", digest.algorithm) as parent:
+            with folder(self.root, BLOBS_FOLDER, digest.algorithm) as parent:
                 fd = open_file(parent, digest.encoded)
             try:
                 return fd, _size_of_regular(fd, digest)
@@ -95,13 +92,12 @@ class Layout:
     def _is_layout(self) -> bool:
         with folder(self.root) as parent:
             try:
-                document = json.loads(read_file(parent, LAYOUT_FILE, limit=_SMALL))
-            except (OSError, ValueError):
+                return is_layout_file(read_file(parent, LAYOUT_FILE, limit=_SMALL))
+            except OSError:
                 return False
-        return isinstance(document, dict) and "imageLayoutVersion" in document
 
     def _create(self) -> None:
-        make_folder(self.root, "blobs", "sha256")
+        make_folder(self.root, BLOBS_FOLDER, "sha256")
         with folder(self.root) as parent:
             if not exists(parent, INDEX_FILE):
                 replace_file(parent, INDEX_FILE, EMPTY_INDEX)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.writer import IngestInProgress
+from registryd.oci.image_layout import BLOBS_FOLDER
 from registryd.store.directory.durable import create_file, move, open_lock, try_lock
 from registryd.store.directory.folders import folder, make_folder
 from registryd.store.directory.layout import INGEST_FOLDER, LOCK_FILE
@@ -70,8 +71,8 @@ class Session:
         return create_file(self._folder, _file_name(digest))
 
     def publish(self, digest: Digest) -> None:
-        make_folder(self._layout.root, "blobs", digest.algorithm)
-        with folder(self._layout.root, "blobs", digest.algorithm) as blobs:
+        make_folder(self._layout.root, BLOBS_FOLDER, digest.algorithm)
+        with folder(self._layout.root, BLOBS_FOLDER, digest.algorithm) as blobs:
             move(_file_name(digest), self._folder, digest.encoded, blobs)
         self._published(digest)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
+from registryd.oci.image_layout import with_names
 from registryd.store.directory.catalog import Catalog
 from registryd.store.directory.errors import reading, reason, writing
-from registryd.store.directory.index import with_names
 from registryd.store.directory.ingest import FileIngest
 from registryd.store.directory.layout import EMPTY_INDEX, Layout
 from registryd.store.directory.media_types import MediaTypes

@@ -1,9 +1,8 @@
-"""index.json: which images the layout holds, and by which names (image-spec, image-index.md and annotations.md)."""
+"""OCI image layouts (image-spec, image-layout.md): index.json, which images there are, and by which names."""
 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +25,10 @@ REF_NAME: Final = "org.opencontainers.image.ref.name"
 # time when the image was built. Layouts of other tools lack it; the time of index.json stands in.
 SEEN_AT: Final = "io.github.registryd.seen-at"
 
-_LOG: Final = logging.getLogger(__name__)
+LAYOUT_FILE: Final = "oci-layout"
+LAYOUT: Final = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
+INDEX_FILE: Final = "index.json"
+BLOBS_FOLDER: Final = "blobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,32 @@ class Entry:
     seen_at: float | None = None
 
 
-def parse_index(data: bytes) -> tuple[Entry, ...]:
-    """Read index.json; raises ManifestInvalid when it is none. Entries that are wrong are left out and logged."""
-    entries = []
+@dataclass(frozen=True, slots=True)
+class LayoutIndex:
+    """An index.json as it was understood: the entries that are right, and what is wrong with the others."""
+
+    entries: tuple[Entry, ...] = ()
+    wrong: tuple[ManifestInvalid, ...] = ()
+
+
+def is_layout_file(data: bytes) -> bool:
+    """Whether this is an oci-layout file, of whatever version."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and isinstance(document.get("imageLayoutVersion"), str)
+
+
+def parse_index(data: bytes) -> LayoutIndex:
+    """Read index.json; raises ManifestInvalid when it is none."""
+    entries, wrong = [], []
     for raw in _load(data)["manifests"]:
         try:
             entries.append(_entry(raw))
         except ManifestInvalid as error:
-            _LOG.warning("an entry of index.json is ignored: %s", error)
-    return tuple(entries)
+            wrong.append(error)
+    return LayoutIndex(tuple(entries), tuple(wrong))
 
 
 def with_names(data: bytes, targets: Mapping[TaggedName, Descriptor], *, seen_at: float | None) -> bytes:
