@@ -1,0 +1,222 @@
+"""What one node has, every node can pull: real containerds, each in its own network namespace."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.lab.agent import REGISTRY
+from registryd.lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
+from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
+from registryd.lab.containerd_config import Mirror
+from registryd.lab.errors import PullError
+from registryd.lab.fetch import Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from registryd.lab.cluster import Node
+    from registryd.lab.images import Image
+    from registryd.lab.versions import Release
+
+pytestmark = pytest.mark.timeout(180)
+
+UPSTREAM_DECIDES = {"authorization": {"mode": "upstream"}}
+
+
+@asynccontextmanager
+async def cluster_of(*plans: NodePlan) -> AsyncIterator[Cluster]:
+    async with running_cluster(plans) as cluster:
+        yield cluster
+
+
+def digests(image: Image) -> list[str]:
+    return [
+        image.root.digest,
+        image.local.blob.digest,
+        image.local.config.digest,
+        *(b.digest for b in image.local.layers),
+    ]
+
+
+def blob_transfers(cluster: Cluster) -> list[str]:
+    return [access.reference for access in cluster.origin.requests() if access.is_blob_transfer]
+
+
+async def bytes_from_peers(node: Node) -> float:
+    assert node.agent
+    return (await node.agent.metrics()).total("registryd_sent_bytes_total", source="peer")
+
+
+def size_of(image: Image) -> int:
+    return image.local.config.size + sum(layer.size for layer in image.local.layers)
+
+
+async def test_an_image_of_one_node_is_pulled_by_the_others_without_the_origin(release: Release, image: Image) -> None:
+    async with cluster_of(*[NodePlan(release)] * 3) as cluster:
+        first, second, third = cluster.nodes
+        by_tag = await cluster.push(image, "demo/app")
+        await first.pull(by_tag)
+        assert set(blob_transfers(cluster)) == set(digests(image)[2:])
+        await cluster.origin.stop()
+
+        began = time.monotonic()
+        await second.pull(f"{ORIGIN}/demo/app@{image.root.digest}")
+        await third.pull(by_tag)
+        print(f"{release}: two pulls without the origin in {time.monotonic() - began:.2f} s")
+
+        for node in (second, third):
+            assert all(map(node.containerd.has_blob, digests(image)))
+            assert await bytes_from_peers(node) >= size_of(image)
+
+
+async def test_where_the_upstream_decides_it_is_asked_for_the_name_and_for_no_blob(
+    release: Release, image: Image
+) -> None:
+    async with cluster_of(*[NodePlan(release, agent=UPSTREAM_DECIDES)] * 3) as cluster:
+        first, second, third = cluster.nodes
+        by_tag = await cluster.push(image, "demo/app")
+        await first.pull(by_tag)
+        cluster.origin.blobs_off()
+        cluster.origin.forget_requests()
+
+        await second.pull(f"{ORIGIN}/demo/app@{image.root.digest}")
+        await third.pull(by_tag)
+
+        requests = cluster.origin.requests()
+        assert not [access for access in requests if access.kind == "blobs"]
+        assert {access.method for access in requests} == {"HEAD"}
+
+
+async def test_what_nobody_has_comes_from_the_origin(release: Release, image: Image) -> None:
+    async with cluster_of(*[NodePlan(release)] * 3) as cluster:
+        reference = await cluster.push(image, "demo/new")
+        began = time.monotonic()
+        await cluster.nodes[1].pull(reference)
+        print(f"{release}: a pull that the cluster cannot serve took {time.monotonic() - began:.2f} s")
+        assert await bytes_from_peers(cluster.nodes[1]) == 0
+        assert len(blob_transfers(cluster)) == len(digests(image)) - 2
+
+
+async def test_the_next_mirror_with_a_path_of_its_own_works_behind_ours(release: Release, image: Image) -> None:
+    async with cluster_of(NodePlan(release)) as cluster:
+        (node,) = cluster.nodes
+        await cluster.origin.push(image, "proxy/demo/app")
+        harbor = Mirror(f"{cluster.origin.url}/v2/proxy", override_path=True)
+        node.containerd.write_hosts("other.lab", Mirror(f"http://{REGISTRY}"), harbor, server="http://10.77.255.1")
+        await node.pull("other.lab/demo/app:v1")
+        assert {access.repository for access in cluster.origin.requests() if access.is_read} == {"proxy/demo/app"}
+
+
+async def test_default_hosts_lead_to_us_as_well(release: Release, image: Image) -> None:
+    async with cluster_of(*[NodePlan(release)] * 2) as cluster:
+        first, second = cluster.nodes
+        await first.containerd.import_archive(image.archive(), "anything.lab/demo/app")
+        second.containerd.write_hosts("_default", Mirror(f"http://{REGISTRY}"), server="http://10.77.255.1")
+        await second.pull("anything.lab/demo/app:v1")
+        assert await bytes_from_peers(second) >= size_of(image)
+
+
+async def test_imported_images_travel(release: Release, image: Image) -> None:
+    async with cluster_of(*[NodePlan(release)] * 2) as cluster:
+        first, second = cluster.nodes
+        await cluster.origin.stop()
+        await first.containerd.import_archive(image.archive(), f"{ORIGIN}/demo/imported")
+        await second.pull(f"{ORIGIN}/demo/imported:v1")
+        assert all(map(second.containerd.has_blob, digests(image)))
+
+
+async def test_artifacts_of_any_type_travel(
+    release: Release, image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("artifacts")
+    recipes = {
+        "charts/app": helm_chart(),
+        "demo/signature": cosign_signature(image.root),
+        "demo/attestation": in_toto_statement(image.root),
+    }
+    async with cluster_of(*[NodePlan(release)] * 2) as cluster:
+        first, second = cluster.nodes
+        for number, (repository, recipe) in enumerate(recipes.items()):
+            artifact = make_artifact(folder / str(number), recipe)
+            name = f"{ORIGIN}/{repository}"
+            await first.containerd.import_archive(artifact.archive(), name)
+            manifest = artifact.manifests[0]
+            assert second.agent
+            head = await second.agent.ask_registry(
+                Request(f"/v2/{repository}/manifests/{artifact.tag}?ns={ORIGIN}", "HEAD")
+            )
+            assert (head.status, head.headers["content-type"]) == (200, manifest.blob.media_type)
+            for blob in (manifest.config, *manifest.layers):
+                answer = await second.agent.ask_registry(Request(f"/v2/{repository}/blobs/{blob.digest}?ns={ORIGIN}"))
+                assert (answer.status, answer.headers["content-type"]) == (200, blob.media_type)
+                assert answer.body == artifact.layout.read(blob.digest)
+
+
+async def test_without_its_agent_a_node_pulls_from_the_origin(release: Release, image: Image) -> None:
+    async with cluster_of(*[NodePlan(release)] * 2) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        assert second.agent
+        assert first.agent
+        await second.agent.stop()
+        await first.agent.kill()
+        await second.pull(reference)
+        await first.remove(reference, *digests(image))
+        await first.pull(reference)
+
+
+async def test_an_agent_recovers_when_its_containerd_is_restarted(release: Release, image: Image) -> None:
+    async with cluster_of(*[NodePlan(release)] * 2) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        await first.containerd.kill()
+        await first.containerd.start()
+        assert first.agent
+        await first.agent.process.wait_ready(first.agent.is_ready)
+        await cluster.origin.stop()
+        await second.pull(reference)
+        assert await bytes_from_peers(second) >= size_of(image)
+
+
+async def test_versions_may_be_mixed(releases: tuple[Release, ...], image: Image) -> None:
+    plans = [NodePlan(release) for release in releases]
+    for puller in range(len(plans)):
+        async with cluster_of(*plans) as cluster:
+            giver = cluster.nodes[(puller + 1) % len(plans)]
+            reference = await cluster.push(image, "demo/app")
+            await giver.pull(reference)
+            await cluster.origin.stop()
+            await cluster.nodes[puller].pull(reference)
+            assert await bytes_from_peers(cluster.nodes[puller]) >= size_of(image)
+
+
+async def test_a_tag_that_nobody_knows_is_reported_as_not_found(release: Release) -> None:
+    async with cluster_of(NodePlan(release)) as cluster:
+        with pytest.raises(PullError, match="not found"):
+            await cluster.nodes[0].pull(f"{ORIGIN}/demo/absent:v1")
+
+
+async def test_several_namespaces_are_served(release: Release, image: Image) -> None:
+    both = {"store": {"namespaces": ["k8s.io", "default"]}}
+    async with cluster_of(NodePlan(release, agent=both), NodePlan(release)) as cluster:
+        first, second = cluster.nodes
+        archive = str(image.archive())
+        await first.containerd.ctr(
+            "images",
+            "import",
+            "--all-platforms",
+            "--no-unpack",
+            "--base-name",
+            f"{ORIGIN}/demo/app",
+            archive,
+            namespace="default",
+        )
+        await cluster.origin.stop()
+        await second.pull(f"{ORIGIN}/demo/app:v1")
+        assert await bytes_from_peers(second) >= size_of(image)
