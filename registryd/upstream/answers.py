@@ -52,7 +52,7 @@ class BlobStream:
 def media_type_of(reply: Reply) -> str | None:
     """The media type without parameters; None when there is none."""
     text = (reply.header("Content-Type") or "").partition(";")[0].strip()
-    return text if ismedia_type_of(text) else None
+    return text if is_media_type(text) else None
 
 
 def digest_of(reply: Reply) -> Digest | None:

@@ -1,0 +1,65 @@
+"""What anyone would be told by a registry, through the endpoints that this node has for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.oci.manifest import is_manifest_type
+from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from registryd.oci.reference import Reference, Registry, Repository
+    from registryd.upstream.client import RegistryClient
+    from registryd.upstream.endpoint import Endpoint
+
+
+class EndpointsOf(Protocol):
+    """Where a registry is to be asked, in order: the node's mirrors that may resolve, at the end the registry itself.
+
+    Never empty, and without ourselves.
+    """
+
+    def __call__(self, registry: Registry, /) -> Sequence[Endpoint]: ...
+
+
+class AnonymousClient:
+    """Asks a registry without credentials, endpoint after endpoint as containerd would."""
+
+    def __init__(self, client: RegistryClient, endpoints_of: EndpointsOf) -> None:
+        self._client = client
+        self._endpoints_of = endpoints_of
+
+    async def head(self, repository: Repository, reference: Reference) -> None:
+        """Return when an endpoint would give the manifest to anyone; raises UpstreamFailed as `_first` does."""
+        await self._first(repository.registry, lambda endpoint: self._head(endpoint, repository, reference))
+
+    async def ping(self, registry: Registry) -> None:
+        """Return when an endpoint answers at all; raises UpstreamFailed as `_first` does."""
+        await self._first(registry, self._client.ping)
+
+    async def _head(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> None:
+        head = await self._client.head_manifest(endpoint, repository, reference)
+        if not is_manifest_type(head.media_type):
+            # A login page or a single-page application answers 200 to whatever it is asked.
+            raise UpstreamBroken(f"{endpoint.root.origin()}: its answer is not a manifest")
+
+    async def _first(self, registry: Registry, ask: Callable[[Endpoint], Awaitable[object]]) -> None:
+        """Ask until one says yes. If none does, the last one's word counts, which is the registry itself.
+
+        So a mirror's "denied" is not final while the registry cannot be reached, and a dead mirror changes nothing.
+        What the others said is in the notes of what is raised.
+        """
+        reasons: list[UpstreamFailed] = []
+        for endpoint in self._endpoints_of(registry):
+            try:
+                await ask(endpoint.anonymous())
+            except UpstreamFailed as reason:
+                reasons.append(reason)
+            else:
+                return
+        *earlier, last = reasons
+        for other in earlier:
+            last.add_note(f"before: {other}")
+        raise last

@@ -1,0 +1,74 @@
+"""What is known of a registry's being there, from everything that it was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from registryd.aio.backoff import Backoff
+
+_LONG_AGO: Final = float("-inf")
+# An answer proves that the registry is there for so long. The kubelet tries a failed pull again after 10 s: then an
+# outage that began just after the answer is noticed.
+_ANSWER_HOLDS: Final = 10.0
+# A dead registry is asked again in the background so often, at first and at last. A minute: it is back at most that
+# much longer than it was away.
+_AFTER_FAILURE: Final = Backoff(first=5.0, longest=60.0)
+# Twice the longest pause: a failure that is older was not checked on, because nobody asked, and proves nothing.
+_FAILURE_HOLDS: Final = 120.0
+# After a 429 without Retry-After. Docker Hub's limits are per minute (abuse) and per six hours (pulls).
+_AFTER_LIMIT: Final = Backoff(first=60.0, longest=3600.0)
+# Nobody silences us for longer than this, however large the Retry-After.
+_LONGEST_LIMIT: Final = 3600.0
+
+
+class Presence(Enum):
+    """Whether a registry can be used now."""
+
+    THERE = "there"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class Contact:
+    """One registry's latest answers and failures; times are of one clock, in seconds."""
+
+    answered_at: float = _LONG_AGO
+    failed_at: float = _LONG_AGO
+    failures: int = 0
+    limits: int = 0
+    quiet_until: float = _LONG_AGO
+    limited_until: float = _LONG_AGO
+
+    def presence(self, now: float) -> Presence:
+        """What the latest contact says, if it is recent enough to say anything."""
+        if now < self.limited_until or now - self.answered_at < _ANSWER_HOLDS:
+            return Presence.THERE
+        return Presence.GONE if self.failures and now - self.failed_at < _FAILURE_HOLDS else Presence.UNKNOWN
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether it should be left alone for now: it did not answer, or it said that it was too much."""
+        return now < max(self.quiet_until, self.limited_until)
+
+    def answered(self, now: float) -> None:
+        """It answered something sensible."""
+        self.answered_at = now
+        self.failures = self.limits = 0
+        self.quiet_until = _LONG_AGO
+
+    def limited(self, now: float, retry_after: float | None) -> None:
+        """It answered that it had enough of us."""
+        self.answered_at = now
+        self.failures = 0
+        self.limits += 1
+        pause = _AFTER_LIMIT.delay(self.limits) if retry_after is None else max(1.0, retry_after)
+        self.limited_until = now + min(pause, _LONGEST_LIMIT)
+
+    def failed(self, now: float) -> None:
+        """It did not answer, or with a fault of its own."""
+        self.failed_at = now
+        self.answered_at = _LONG_AGO
+        self.failures += 1
+        self.quiet_until = now + _AFTER_FAILURE.delay(self.failures)
