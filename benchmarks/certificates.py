@@ -5,7 +5,10 @@ from __future__ import annotations
 import ssl
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _EXTENSIONS = "subjectAltName=IP:127.0.0.1\nkeyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n"
 
@@ -37,7 +40,19 @@ def make_certificates(folder: Path) -> Certificates:
     usage = ["-addext", "keyUsage=critical,keyCertSign"]
     ca = [*key, "-x509", "-subj", "/CN=benchmark", *usage, "-keyout", "ca.key", "-out", "ca.pem"]
     request = [*key, "-subj", "/CN=127.0.0.1", "-keyout", "node.key", "-out", "node.csr"]
-    sign = ["-req", "-in", "node.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-extfile", "extensions", "-out", "node.pem"]
+    sign = [
+        "-req",
+        "-in",
+        "node.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-extfile",
+        "extensions",
+        "-out",
+        "node.pem",
+    ]
     for command in (["req", *ca], ["req", *request], ["x509", *sign]):
         subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
     return Certificates(folder / "ca.pem", folder / "node.pem", folder / "node.key")

@@ -36,9 +36,7 @@ async def open_file(folder: Path, name: str, size: int) -> Body:
 async def open_source(port: int, ssl: SSLContext | None, name: str, size: int) -> Body:
     span = Span.whole(size)
     address = ("127.0.0.1", port)
-    return await fetch(
-        address, f"/{name}", span=span, size=size, ssl=ssl, connect_timeout=3.0, first_byte_timeout=3.0
-    )
+    return await fetch(address, f"/{name}", span=span, size=size, ssl=ssl, connect_timeout=3.0, first_byte_timeout=3.0)
 
 
 async def answer(folder: Path, open_body: OpenBody, request: web.Request) -> web.StreamResponse:

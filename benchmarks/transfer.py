@@ -147,13 +147,11 @@ def stage(command: str, prefix: str, size: int) -> Iterator[tuple[Contestant, Co
     """Start the source, the server under test and nginx as its reference; yields the latter two."""
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)  # noqa: S103 - nginx's worker is another user; nothing secret is in it
+        folder.chmod(0o755)
         certificates = make_certificates(folder)
         write_blob(folder / _BLOB, size)
         plain, tls, port, reference = (free_port() for _ in range(4))
-        cleanup.enter_context(
-            running(source_command(folder, certificates, plain=plain, tls=tls), ports=(plain, tls))
-        )
+        cleanup.enter_context(running(source_command(folder, certificates, plain=plain, tls=tls), ports=(plain, tls)))
         nginx = reference_command(folder, certificates, port=reference, plain=plain, tls=tls)
         words = [word.format(folder=folder, port=port, plain=plain, tls=tls) for word in shlex.split(command)]
         yield (
