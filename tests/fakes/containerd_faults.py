@@ -1,0 +1,20 @@
+"""What may be wrong with a containerd."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class Fault(Enum):
+    """What is wrong with this containerd."""
+
+    NONE = auto()
+    SILENT = auto()  # takes every call and answers none
+    REFUSING = auto()  # every call fails
+    GARBAGE = auto()  # answers with bytes that are no message
+    OTHER_DIGEST = auto()  # Info is about something else
+    NEGATIVE_SIZE = auto()
+    WRONG_SIZE = auto()  # Info's size is not the file's
+    SHORT_READ = auto()  # Read ends properly after its first message
+    BROKEN_READ = auto()  # Read fails after its first message
+    STALLED_READ = auto()  # Read says nothing after its first message

@@ -1,0 +1,75 @@
+"""A fake containerd for each test, and stores that follow it with short waits."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+import pytest
+
+from registryd.settings import StoreSettings
+from registryd.store.containerd.connect import connect_containerd_store
+from registryd.store.containerd.connection import Timing
+from tests.fakes.containerd import FakeContainerd, running_fake
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from registryd.store.containerd.store import ContainerdStore
+
+TIMING = Timing(answer=0.3, listing=0.5, chunk=0.2, subscription=0.02, retry=0.02)
+
+
+class Connect(Protocol):
+    def __call__(self, *namespaces: str, ready: bool = True) -> AbstractAsyncContextManager[ContainerdStore]: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_stays_initialised() -> None:
+    """gRPC has a pair of sockets while any channel exists, also one that is closed and not collected yet.
+
+    Started before the first test, it keeps the same pair, and what is counted as left by a test is the test's.
+    """
+
+    async def initialise() -> None:  # gRPC asks for the running loop
+        grpc.aio.init_grpc_aio()
+
+    asyncio.run(initialise())
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Like tmp_path, short enough for a socket's path."""
+    with tempfile.TemporaryDirectory(prefix="rd") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+async def containerd(folder: Path) -> AsyncIterator[FakeContainerd]:
+    async with running_fake(folder) as fake:
+        yield fake
+
+
+@pytest.fixture
+def connect(containerd: FakeContainerd, folder: Path) -> Connect:
+    """Connects a store to the fake, and waits until it is ready unless told not to."""
+
+    @asynccontextmanager
+    async def connected(*namespaces: str, ready: bool = True) -> AsyncIterator[ContainerdStore]:
+        settings = StoreSettings(
+            containerd_socket=containerd.socket,
+            containerd_root=folder / "configured",
+            namespaces=namespaces or ("k8s.io",),
+        )
+        async with connect_containerd_store(settings, timing=TIMING) as store:
+            if ready:
+                async with asyncio.timeout(5):
+                    await store.wait_ready()
+            yield store
+
+    return connected
