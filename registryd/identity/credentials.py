@@ -1,0 +1,62 @@
+"""How a node proves to peers that it is a member, and how it tells that they are: the contracts, and the lack of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import grpc.aio
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    Options = Sequence[tuple[str, str | int]]
+
+
+class ServerCredentials(Protocol):
+    """For listeners. What they are made with holds for their whole life, through every renewal and rotation."""
+
+    def add_grpc_port(self, server: grpc.aio.Server, address: str) -> int:
+        """Let the server listen on `host:port`; returns the port. Raises RuntimeError as gRPC does."""
+
+    def listener_context(self) -> ssl.SSLContext | None:
+        """For a listener of bytes; None: without TLS."""
+
+
+class ClientCredentials(Protocol):
+    """For connections to peers."""
+
+    @property
+    def generation(self) -> int:
+        """Grows when certificates or authorities change.
+
+        A channel that was opened before may fail to connect again: open a new one for the next call, and close the
+        old one when its calls have ended.
+        """
+
+    def open_channel(self, target: str, options: Options = ()) -> grpc.aio.Channel:
+        """A channel to the member at `host:port`."""
+
+    def client_context(self) -> ssl.SSLContext | None:
+        """For one connection for bytes, asked for anew each time; None: without TLS.
+
+        It checks that the server is a member, under whatever address or name it is reached.
+        """
+
+
+class NoCredentials:
+    """Neither TLS nor membership: whoever reaches a port is let in. For loopback, and where the user insists."""
+
+    generation: Final = 0
+
+    def add_grpc_port(self, server: grpc.aio.Server, address: str) -> int:
+        return server.add_insecure_port(address)
+
+    def listener_context(self) -> None:
+        return None
+
+    def open_channel(self, target: str, options: Options = ()) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(target, tuple(options))
+
+    def client_context(self) -> None:
+        return None

@@ -1,0 +1,64 @@
+"""Files that hold secrets, one per line.
+
+The first is used, all are accepted, so each can be replaced while others still hold the old one. Empty lines and
+lines that begin with # are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from math import log2
+from typing import TYPE_CHECKING, Final
+
+from registryd.identity.errors import SecretInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# One is in use, one is leaving; more than a few are a wrong file. Each costs an authority and a link of the chain.
+_MAX_LINES: Final = 8
+_MAX_BYTES: Final = 16 * 1024
+_LINE: Final = re.compile(r"[\x21-\x7e]{32,1024}", re.ASCII)
+# Shannon's entropy of the line's own letters, as an estimate. 128 random bits in hexadecimal are 32 letters and come
+# out at 115 ± 5; a line below this is a repetition or a pattern.
+_MIN_BITS: Final = 90.0
+_NEEDED: Final = "needs at least 32 random printable characters without spaces"
+
+
+def read_lines(path: Path, *, remedy: str) -> tuple[str, ...]:
+    """The lines that count, in order and each once. Raises SecretInvalid, whose message ends with the remedy."""
+    return parse_lines(_read(path), name=str(path), remedy=remedy)
+
+
+def parse_lines(text: str, *, name: str, remedy: str) -> tuple[str, ...]:
+    """As `read_lines`, of a text; `name` is what an error calls it."""
+    found: dict[str, None] = {}
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if line and not line.startswith("#"):
+            if not _is_hard_to_guess(line):
+                raise SecretInvalid(f"{name}, line {number}: {_NEEDED}; {remedy}")
+            found[line] = None
+    if not 0 < len(found) <= _MAX_LINES:
+        raise SecretInvalid(f"{name}: has {len(found)} lines, needs 1 to {_MAX_LINES}; {remedy}")
+    return tuple(found)
+
+
+def _is_hard_to_guess(line: str) -> bool:
+    return _LINE.fullmatch(line) is not None and _estimated_bits(line) >= _MIN_BITS
+
+
+def _estimated_bits(line: str) -> float:
+    return -sum(count * log2(count / len(line)) for count in Counter(line).values())
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise SecretInvalid(f"{path}: {error.strerror}") from error
+    if len(data) > _MAX_BYTES:
+        raise SecretInvalid(f"{path}: is larger than {_MAX_BYTES} bytes")
+    # Letters outside ASCII become ones that no line may have, so that the error names the line and not a codec.
+    return data.decode("ascii", errors="replace")

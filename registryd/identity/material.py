@@ -1,0 +1,39 @@
+"""What a TLS connection between members is made of, whoever issued it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """A certificate with its chain, its key, and the authorities whose certificates are accepted; all PEM."""
+
+    chain: bytes = field(repr=False)
+    private_key: bytes = field(repr=False)
+    roots: bytes = field(repr=False)
+    name: str
+    """The DNS name that the certificate of every member carries."""
+
+
+class MaterialSource(Protocol):
+    """Where the material comes from."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files that it is made from, to be watched."""
+
+    @property
+    def private_path(self) -> Path:
+        """The one of them that nobody else may read."""
+
+    def load(self) -> TlsMaterial:
+        """The material to use from now on: equal to what it was before while that is still right.
+
+        Raises IdentityError when it cannot be made; what was loaded before stays usable.
+        """

@@ -1,0 +1,74 @@
+"""Tickets: the right to fetch bytes over plain TCP, for a peer that has just proved over mTLS that it is a member.
+
+A ticket is good for one digest, from one address, at the node that issued it, for a short time. Within that time the
+same requester may use it again, which resuming at a Range needs; anyone else who reads it from the wire would have
+to take over the requester's address. It protects who may fetch; it does not hide what is fetched.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.identity.requester import Requester
+    from registryd.oci.digest import Digest
+
+# A fetch begins within a find's and a connection's time-out, seconds; a queue at a busy source may add some. What has
+# begun is not checked again, and what has to begin later asks again, which costs a round trip of a millisecond.
+_LIFE_SECONDS: Final = 60
+_EXPIRY_BYTES: Final = 4
+# 160 bits of the MAC, and 24 bytes in all: Base64 without padding, 32 characters.
+_MAC_BYTES: Final = 20
+_LENGTH: Final = 32
+
+
+class Tickets:
+    """Issues and checks this node's tickets.
+
+    Only who issued a ticket has to check it, so the key is random, never leaves the process and is no member's: not
+    even one that went bad can make tickets for others. A restarted node refuses the old ones, and is asked again.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """The clock gives seconds and is never set back: nobody else has to agree with it."""
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+
+    def issue(self, digest: Digest, requester: Requester) -> str:
+        """A ticket of 32 characters, safe in URLs and headers."""
+        expiry = (int(self._clock()) + _LIFE_SECONDS).to_bytes(_EXPIRY_BYTES)
+        return urlsafe_b64encode(expiry + self._mac(expiry, digest, requester)).decode("ascii")
+
+    def admits(self, ticket: str | None, digest: Digest, requester: Requester) -> bool:
+        """Whether this node issued the ticket for this digest to this requester, less than a minute ago."""
+        parts = _parse(ticket)
+        if parts is None:
+            return False
+        expiry, mac = parts
+        genuine = hmac.compare_digest(mac, self._mac(expiry, digest, requester))
+        return genuine and self._clock() < int.from_bytes(expiry)
+
+    def _mac(self, expiry: bytes, digest: Digest, requester: Requester) -> bytes:
+        # Neither a digest nor an address contains a line feed, so no two contents share a text.
+        content = expiry + f"{digest}\n{requester.address}".encode()
+        return hmac.digest(self._key, content, sha256)[:_MAC_BYTES]
+
+
+def _parse(ticket: str | None) -> tuple[bytes, bytes] | None:
+    if ticket is None or len(ticket) != _LENGTH or not ticket.isascii():
+        return None
+    try:
+        data = urlsafe_b64decode(ticket)
+    except ValueError:
+        return None
+    # A decoder that skips what it does not know would accept other spellings of the same bytes.
+    if urlsafe_b64encode(data).decode("ascii") != ticket:
+        return None
+    return data[:_EXPIRY_BYTES], data[_EXPIRY_BYTES:]
