@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from registryd.aio.endings import run_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -34,10 +35,11 @@ async def at_once(attempts: Iterable[Attempt[T]]) -> AsyncGenerator[Sequence[Att
     yield tuple(attempts)
 
 
-async def one_by_one(attempts: AsyncIterator[Attempt[T]]) -> AsyncGenerator[Sequence[Attempt[T]], None]:
-    """Each attempt is a wave, taken from the iterator when it is its turn."""
-    async for attempt in attempts:
-        yield (attempt,)
+async def one_by_one(attempts: AsyncGenerator[Attempt[T], None]) -> AsyncGenerator[Sequence[Attempt[T]], None]:
+    """Each attempt is a wave, taken when it is its turn; closes what they are taken from."""
+    async with aclosing(attempts):
+        async for attempt in attempts:
+            yield (attempt,)
 
 
 async def arrivals(
@@ -87,8 +89,7 @@ async def first_success(
         await results.aclose()
     except BaseException:
         # Cancelled while the losers were ending: nobody is there to take the winner.
-        if discard is not None:
-            await run_to_end(_closed(discard, winner), name="winner that nobody took")
+        await run_to_end(_discard_all([winner], discard), name="discard winner")
         raise
     return winner
 
@@ -148,13 +149,10 @@ class _Race(Generic[T]):
             task.cancel()
         if ending:
             await asyncio.wait(ending)
-        for task in self._tasks:
-            # A loser may have succeeded in the same iteration of the loop, or in spite of being cancelled.
-            if not task.cancelled() and task.exception() is None and discard is not None:
-                await discard(task.result())
-        for pull in pulls:
-            if not pull.cancelled():
-                pull.exception()  # it was not waited for; asyncio must not complain that nobody looked
+        # Looked at, even if only to keep asyncio from complaining that nobody did. A loser may have succeeded in the
+        # same iteration of the loop, or in spite of being cancelled.
+        succeeded = [task for task in ending if not task.cancelled() and task.exception() is None]
+        await _discard_all([task.result() for task in self._tasks if task in succeeded], discard)
         await self._waves.aclose()
 
 
@@ -162,5 +160,7 @@ async def _next_or_none(waves: AsyncGenerator[T, None]) -> T | None:
     return await anext(waves, None)
 
 
-async def _closed(discard: Callable[[T], Awaitable[object]], result: T) -> None:
-    await discard(result)
+async def _discard_all(results: Sequence[T], discard: Callable[[T], Awaitable[object]] | None) -> None:
+    if discard is not None:
+        for result in results:
+            await discard(result)

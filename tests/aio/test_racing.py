@@ -10,7 +10,7 @@ import pytest
 from registryd.aio.racing import AllFailed, Attempt, arrivals, at_once, first_success, one_by_one
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 pytestmark = pytest.mark.looptime
 
@@ -182,7 +182,7 @@ async def test_an_empty_wave_is_passed_over(runners: Runners, looptime: int) -> 
 async def test_waves_may_be_slow_to_come_and_are_closed(runners: Runners, looptime: int) -> None:
     closed: list[str] = []
 
-    async def slow_to_come() -> AsyncIterator[Attempt[str]]:
+    async def slow_to_come() -> AsyncGenerator[Attempt[str], None]:
         try:
             yield runners.arrives("a", after=10)
             await asyncio.sleep(3)
@@ -227,3 +227,17 @@ async def test_closing_before_the_start_starts_nothing(runners: Runners) -> None
     results = arrivals(at_once([runners.arrives("a", after=1)]), expected=Refused)
     await results.aclose()
     assert runners.started == []
+
+
+async def test_closing_closes_what_attempts_are_taken_from(runners: Runners) -> None:
+    closed: list[str] = []
+
+    async def attempts() -> AsyncGenerator[Attempt[str], None]:
+        try:
+            yield runners.arrives("a", after=1)
+            yield runners.arrives("b", after=1)
+        finally:
+            closed.append("closed")
+
+    assert await first_success(one_by_one(attempts()), expected=Refused, patience=5) == "a"
+    assert closed == ["closed"]

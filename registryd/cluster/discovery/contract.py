@@ -1,0 +1,21 @@
+"""The contract of discovery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.notation import Address
+
+
+class Discovery(Protocol):
+    """Knows the addresses at which peers answer gRPC; this node's own may be among them."""
+
+    def watch(self) -> AsyncGenerator[frozenset[Address], None]:
+        """Yield the set of addresses as soon as it is known, and again after each change. Never ends; close it.
+
+        When the set cannot be found out, the last one stands and nothing is yielded: peers that were there are more
+        likely there than gone. That is logged once, and once more when it is over.
+        """

@@ -1,0 +1,32 @@
+"""Why a peer did not help: it is out of order, or it is well and says no.
+
+All of them mean "try the next"; only PeerFailed says something about the peer itself.
+"""
+
+from __future__ import annotations
+
+from registryd.content.source import ContentUnavailable
+
+
+class PeerFailed(ContentUnavailable):
+    """The peer is not to be asked for a while: it does not answer, or not in a way that makes sense."""
+
+
+class PeerUnreachable(PeerFailed):
+    """No connection, or one that broke."""
+
+
+class PeerSilent(PeerFailed):
+    """No answer in time."""
+
+
+class PeerGarbled(PeerFailed):
+    """An answer that is not valid."""
+
+
+class PeerDeclined(ContentUnavailable):
+    """The peer is well and cannot or does not want to give this now."""
+
+
+class ContentCorrupt(ContentUnavailable):
+    """What the peer gave is not what the digest stands for."""

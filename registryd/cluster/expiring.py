@@ -1,0 +1,52 @@
+"""A short memory: what was put in is there for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+K = TypeVar("K", bound="Hashable")
+
+
+class ExpiringSet(Generic[K]):
+    """Keeps each item for `lifetime` seconds of the event loop's clock, and at most `capacity` of them: the latest."""
+
+    def __init__(self, *, lifetime: float, capacity: int) -> None:
+        self._lifetime = lifetime
+        self._capacity = capacity
+        # In the order in which they expire, because all live equally long.
+        self._expiries: dict[K, float] = {}
+
+    def add(self, item: K) -> None:
+        """Put it in, or let it live anew."""
+        self._drop_expired()
+        self._expiries.pop(item, None)
+        if len(self._expiries) >= self._capacity:
+            del self._expiries[next(iter(self._expiries))]
+        self._expiries[item] = _now() + self._lifetime
+
+    def discard(self, item: K) -> None:
+        """Forget it, if it is there."""
+        self._expiries.pop(item, None)
+
+    def __contains__(self, item: K) -> bool:
+        return self._expiries.get(item, 0.0) > _now()
+
+    def __len__(self) -> int:
+        self._drop_expired()
+        return len(self._expiries)
+
+    def _drop_expired(self) -> None:
+        now = _now()
+        while self._expiries:
+            oldest = next(iter(self._expiries))
+            if self._expiries[oldest] > now:
+                return
+            del self._expiries[oldest]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

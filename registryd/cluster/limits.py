@@ -1,0 +1,34 @@
+"""How much one side of a peer connection lets the other do; both sides are built from these numbers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Read's messages: the size at which gRPC's cost per message no longer shows (1 MiB: 0.65 GB/s in Python).
+READ_CHUNK_BYTES: Final = 1024 * 1024
+# Replies: a chunk and its frame. Anything larger did not come from registryd.
+MAX_REPLY_BYTES: Final = READ_CHUNK_BYTES + 64 * 1024
+# Requests: a digest or an image name, at most a few hundred bytes.
+MAX_REQUEST_BYTES: Final = 16 * 1024
+# gRPC's own headers are some 200 bytes.
+MAX_METADATA_BYTES: Final = 8 * 1024
+# Answers to Resolve, per peer: containerd knows one digest for a name, each namespace its own.
+MAX_NAMED_TARGETS: Final = 16
+
+# Per connection and in all. A node asks for some ten layers at once, each with one find and perhaps one Read.
+MAX_STREAMS_PER_CONNECTION: Final = 100
+MAX_CALLS: Final = 1000
+
+# A connection that carries calls is tested, so that a peer that lost power ends a Read. Idle ones are not.
+KEEPALIVE_MILLISECONDS: Final = 20_000
+KEEPALIVE_TIMEOUT_MILLISECONDS: Final = 5_000
+# An idle connection costs 58 to 90 KB; it takes 1 ms to make a new one.
+IDLE_MILLISECONDS: Final = 300_000
+
+# The store's own time to answer a peer. Less than peers.find_timeout's default, so that a slow disk is told as such and
+# not taken for a dead node.
+STORE_TIMEOUT: Final = 0.4
+# Silence in a Read: of a sender before its first and later messages, and of a receiver that takes nothing.
+READ_START_TIMEOUT: Final = 1.5
+READ_STALL_TIMEOUT: Final = 5.0
+WRITE_STALL_TIMEOUT: Final = 30.0

@@ -1,0 +1,37 @@
+"""A request that comes from a peer is answered by this node alone.
+
+Forwarding would let two nodes ask each other in circles and one question become as many as there are nodes. So the
+server marks what it does on behalf of a peer, and whoever would ask other nodes refuses to work under that mark,
+however the parts are put together.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_answering_peer: Final = ContextVar("answering_peer", default=False)
+
+
+class ForwardingRefused(Exception):
+    """Someone has given the server a source that asks other nodes: a mistake in putting the agent together."""
+
+
+@contextmanager
+def answering_peer() -> Iterator[None]:
+    """Mark what is done in this block, in tasks that it starts too, as done on behalf of a peer."""
+    token = _answering_peer.set(True)
+    try:
+        yield
+    finally:
+        _answering_peer.reset(token)
+
+
+def refuse_to_forward() -> None:
+    """Raise ForwardingRefused when this is done on behalf of a peer."""
+    if _answering_peer.get():
+        raise ForwardingRefused("a peer's request would be forwarded to other nodes")

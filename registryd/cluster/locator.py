@@ -1,0 +1,75 @@
+"""Whom to ask for a digest, and whom not: one search, measured, without those who failed for it lately."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from registryd.aio.racing import AllFailed
+from registryd.cluster.expiring import ExpiringSet
+from registryd.cluster.outcome import find_outcome
+from registryd.cluster.search import Waves, offers
+from registryd.telemetry import FindOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.cluster.member import Member
+    from registryd.cluster.members import Members
+    from registryd.cluster.outcome import FindObserver
+    from registryd.cluster.search import Offer
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+# How long a peer that failed for a digest is not asked for it, and how many such pairs are kept in mind. A layer is
+# pulled within minutes; after that the peer may have got a good copy.
+_AVOID_SECONDS: Final = 60.0
+_AVOIDED_REMEMBERED: Final = 10_000
+
+
+class Locator:
+    """Searches among the members: up to `fanout_limit` of them are asked, in waves."""
+
+    def __init__(
+        self, members: Members, *, fanout_limit: int, waves: Waves | None = None, observer: FindObserver | None = None
+    ) -> None:
+        self._members = members
+        self._fanout_limit = fanout_limit
+        self._waves = waves or Waves()
+        self._observer = observer
+        self._avoided: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
+            lifetime=_AVOID_SECONDS, capacity=_AVOIDED_REMEMBERED
+        )
+
+    def members(self) -> list[Member]:
+        """Whom to ask about anything, the best first."""
+        return self._members.available()[: self._fanout_limit]
+
+    def avoid(self, offer: Offer) -> None:
+        """Do not ask this member for this digest for a while."""
+        self._avoided.add((offer.content.digest, offer.member.address))
+
+    async def offers(self, digest: Digest) -> AsyncGenerator[Offer, None]:
+        """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed."""
+        members = [member for member in self.members() if (digest, member.address) not in self._avoided]
+        begun = _now()
+        is_found = False
+        try:
+            async with aclosing(offers(members, digest, self._waves)) as found:
+                async for offer in found:
+                    if not is_found:
+                        is_found = True
+                        self._observe(begun, FindOutcome.FOUND)
+                    yield offer
+        except AllFailed as error:
+            self._observe(begun, find_outcome(error.reasons))
+            raise
+
+    def _observe(self, begun: float, outcome: FindOutcome) -> None:
+        if self._observer is not None:
+            self._observer.find(_now() - begun, outcome=outcome)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

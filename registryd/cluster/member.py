@@ -1,0 +1,115 @@
+"""One discovered address: the peer behind it and what is known of its health."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from registryd.cluster.errors import PeerFailed
+from registryd.content.source import ContentNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+
+    from registryd.cluster.node import Node, NodeId
+    from registryd.cluster.peer import Peer
+    from registryd.cluster.wire import Finding
+    from registryd.content.source import NamedContent
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+    from registryd.oci.ranges import Span
+    from registryd.oci.reference import TaggedName
+
+
+class MemberState(Enum):
+    """Whether a member is asked: yes when nothing is known against it."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    SET_ASIDE = "set aside"
+    SELF = "self"
+
+
+class Member:
+    """Asks its peer and takes note of how that went; `on_change` is called after each change of `state`.
+
+    Raises as Peer does. An answer that comes from this very node is a "no".
+    """
+
+    def __init__(self, address: Address, peer: Peer, *, own_id: NodeId, on_change: Callable[[Member], None]) -> None:
+        self.address = address
+        self.state = MemberState.UNKNOWN
+        self.failures = 0
+        """How often in a row it failed, probes included; it starts anew with the first real answer."""
+        self.last_failure = ""
+        self._peer = peer
+        self._own_id = own_id
+        self._on_change = on_change
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it may be asked."""
+        return self.state in {MemberState.UNKNOWN, MemberState.UP}
+
+    async def probe(self) -> bool:
+        """Ask who is there; whether there was an answer."""
+        try:
+            node = await self._peer.hello()
+        except PeerFailed as error:
+            self._fail(error)
+            return False
+        self._heard_from(node)
+        return True
+
+    async def find(self, digest: Digest) -> Finding:
+        with self._judged():
+            finding = await self._peer.find(digest)
+        self._refuse_self(finding.node)
+        return finding
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        with self._judged():
+            resolution = await self._peer.resolve(name)
+        self._refuse_self(resolution.node)
+        return resolution.known
+
+    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+        chunks = self._peer.read(digest, span)
+        try:
+            with self._judged():
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            await chunks.aclose()
+
+    async def aclose(self) -> None:
+        await self._peer.aclose()
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        try:
+            yield
+        except PeerFailed as error:
+            if self.is_available:  # of several questions under way at once, only the first to fail counts
+                self._fail(error)
+            raise
+        self.failures = 0
+
+    def _fail(self, error: PeerFailed) -> None:
+        self.failures += 1
+        self.last_failure = str(error)
+        self._become(MemberState.SET_ASIDE)
+
+    def _heard_from(self, node: Node) -> None:
+        self._become(MemberState.SELF if node.id == self._own_id else MemberState.UP)
+
+    def _refuse_self(self, node: Node) -> None:
+        self._heard_from(node)
+        if self.state is MemberState.SELF:
+            raise ContentNotFound(f"{self.address} is this node")
+
+    def _become(self, state: MemberState) -> None:
+        if state is not self.state:
+            self.state = state
+            self._on_change(self)

@@ -1,0 +1,142 @@
+"""The set of peers: it follows discovery, and looks after those that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from registryd.aio.endings import run_to_end
+from registryd.aio.scope import Scope, open_scope
+from registryd.cluster.member import Member, MemberState
+from registryd.telemetry import PeerState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from registryd.aio.backoff import Backoff
+    from registryd.cluster.discovery.contract import Discovery
+    from registryd.cluster.node import NodeId
+    from registryd.cluster.peer import Peer
+    from registryd.notation import Address
+
+    Connect = Callable[[Address], Peer]
+    Report = Callable[[Mapping[PeerState, int]], None]
+
+_log = logging.getLogger(__name__)
+
+# Probes under way at once: connecting ten channels takes 5 to 8 ms of the loop, requests are not to wait behind that.
+_PROBES_AT_ONCE: Final = 8
+
+
+class Members:
+    """Who can be asked. `run` keeps it up to date; before it runs there is nobody.
+
+    A member that fails is set aside at once and probed in the background until it answers; no request waits for it.
+    """
+
+    def __init__(
+        self, own_id: NodeId, connect: Connect, *, backoff: Backoff, greet_limit: int, report: Report = lambda _: None
+    ) -> None:
+        """Peers are made by `connect`; `report` is told the number of peers by state after each change.
+
+        Newly discovered peers are greeted, which connects them and finds out which one is this node, unless there are
+        more than `greet_limit`: then each is connected with the first question.
+        """
+        self._own_id = own_id
+        self._connect = connect
+        self._backoff = backoff
+        self._greet_limit = greet_limit
+        self._report = report
+        self._members: dict[Address, Member] = {}
+        self._care: dict[Address, asyncio.Task[object]] = {}
+        self._probe_slots = asyncio.Semaphore(_PROBES_AT_ONCE)
+        self._scope: Scope | None = None
+
+    # Asking
+
+    def available(self) -> list[Member]:
+        """Those that may be asked, in random order; those that have answered before come first."""
+        available = [member for member in self._members.values() if member.is_available]
+        random.shuffle(available)
+        return sorted(available, key=lambda member: member.state is not MemberState.UP)
+
+    def states(self) -> Mapping[Address, MemberState]:
+        """All members as they are now, for those who want to see them."""
+        return {address: member.state for address, member in self._members.items()}
+
+    # Life
+
+    async def run(self, discovery: Discovery) -> None:
+        """Follow discovery until cancelled; then close all connections."""
+        try:
+            async with open_scope() as self._scope, aclosing(discovery.watch()) as changes:
+                async for addresses in changes:
+                    await self._replace(addresses)
+        finally:
+            self._scope = None
+            await run_to_end(self._replace(frozenset()), name="close peers")
+
+    async def _replace(self, addresses: frozenset[Address]) -> None:
+        gone = [self._members.pop(address) for address in self._members.keys() - addresses]
+        added = [self._add(address) for address in addresses - self._members.keys()]
+        if len(addresses) <= self._greet_limit:
+            for member in added:
+                self._look_after(member)
+        self._report_states()
+        for member in gone:
+            self._stop_care(member)
+            await member.aclose()
+
+    def _add(self, address: Address) -> Member:
+        member = Member(address, self._connect(address), own_id=self._own_id, on_change=self._changed)
+        self._members[address] = member
+        return member
+
+    # Looking after those that failed
+
+    def _changed(self, member: Member) -> None:
+        if self._members.get(member.address) is not member:
+            return  # removed while it was being asked
+        if member.state is MemberState.SET_ASIDE:
+            _log.info("peer %s is set aside: %s", member.address, member.last_failure)
+            self._look_after(member)
+        elif member.failures:
+            _log.info("peer %s answers again", member.address)
+        self._report_states()
+
+    def _look_after(self, member: Member) -> None:
+        if self._scope is None or member.address in self._care:
+            return
+        task = self._scope.run(partial(self._probe_until_known, member), name=f"probe {member.address}")
+        self._care[member.address] = task
+        task.add_done_callback(partial(self._forget_care, member.address))
+
+    async def _probe_until_known(self, member: Member) -> None:
+        while member.state in {MemberState.UNKNOWN, MemberState.SET_ASIDE}:
+            if member.failures:
+                await asyncio.sleep(self._backoff.delay(member.failures))
+            async with self._probe_slots:
+                await member.probe()
+
+    def _forget_care(self, address: Address, task: asyncio.Task[object]) -> None:
+        if self._care.get(address) is task:
+            del self._care[address]
+
+    def _stop_care(self, member: Member) -> None:
+        task = self._care.pop(member.address, None)
+        if task is not None:
+            task.cancel()
+
+    def _report_states(self) -> None:
+        states = Counter(member.state for member in self._members.values())
+        self._report(
+            {
+                PeerState.AVAILABLE: states[MemberState.UNKNOWN] + states[MemberState.UP],
+                PeerState.SET_ASIDE: states[MemberState.SET_ASIDE],
+            }
+        )

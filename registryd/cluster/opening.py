@@ -1,0 +1,142 @@
+"""From an offer to bytes: small content whole and verified, large content as a body that streams."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.expiring import ExpiringSet
+from registryd.content.source import ContentUnavailable, OpenContent
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
+from registryd.oci.ranges import Span
+from registryd.transfer.body import BytesBody, ChunksBody
+from registryd.transfer.errors import SourceBroken, SourceRefused
+from registryd.transfer.fetch import fetch
+from registryd.transfer.memory import read_all
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from ssl import SSLContext
+
+    from registryd.cluster.search import Offer
+    from registryd.content.source import Content
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+    from registryd.transfer.body import Body
+
+# Content up to this size comes by Read, whole: one round trip on a connection that exists, and it can be verified
+# before its first byte is sent on.
+SMALL_BYTES: Final = 1024 * 1024
+
+# How long a door that could not be reached is passed by. Each try may cost its connect_timeout.
+_DOOR_CLOSED_SECONDS: Final = 30.0
+_DOORS_REMEMBERED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DoorTimeouts:
+    """Seconds until a door that does not answer is given up: peers are near, and others may have the content."""
+
+    connect: float = 0.5
+    first_byte: float = 1.5
+
+
+class Opener:
+    """Opens what peers offer. Raises ContentUnavailable or SourceBroken: the next offer may be better."""
+
+    def __init__(self, *, tls: SSLContext | None = None, timeouts: DoorTimeouts | None = None) -> None:
+        self._tls = tls
+        self._timeouts = timeouts or DoorTimeouts()
+        self._closed_doors: ExpiringSet[Address] = ExpiringSet(
+            lifetime=_DOOR_CLOSED_SECONDS, capacity=_DOORS_REMEMBERED
+        )
+
+    async def open(self, offer: Offer, span: Span) -> OpenContent:
+        """A span of the offered content, when its first byte is here."""
+        if not is_small(offer.content):
+            return OpenContent(offer.content, span, await self._stream(offer, span))
+        data = await _read_verified(offer)
+        return OpenContent(_spoken_for(offer.content, data), span, BytesBody(data[span.start : span.stop]))
+
+    async def confirm(self, offer: Offer) -> Content:
+        """The offered content; a manifest is read, so that its size is certain and its media type its own."""
+        content = offer.content
+        if not (is_manifest_type(content.media_type) and is_small(content)):
+            return content
+        return _spoken_for(content, await _read_verified(offer))
+
+    async def _stream(self, offer: Offer, span: Span) -> Body:
+        door = offer.door
+        if door is None or door in self._closed_doors:
+            return await _read_started(offer, span)
+        try:
+            return await self._fetch(door, offer.content, span)
+        except SourceRefused as error:
+            # It was reached, and the answer was no: asking by another way would only be rude.
+            raise PeerDeclined(f"{door}: {error}") from error
+        except SourceBroken:
+            self._closed_doors.add(door)
+            return await _read_started(offer, span)
+
+    async def _fetch(self, door: Address, content: Content, span: Span) -> Body:
+        return await fetch(
+            (door.host, door.port),
+            blob_path(content.digest),
+            span=span,
+            size=content.size,
+            ssl=self._tls,
+            connect_timeout=self._timeouts.connect,
+            first_byte_timeout=self._timeouts.first_byte,
+        )
+
+
+def blob_path(digest: Digest) -> str:
+    """Where the bytes door has content."""
+    return f"/v1/blobs/{digest}"
+
+
+def is_small(content: Content) -> bool:
+    """Whether content is read whole: all that is small, and all manifests of a size that a manifest may have."""
+    limit = MAX_MANIFEST_SIZE if is_manifest_type(content.media_type) else SMALL_BYTES
+    return content.size <= limit
+
+
+def _spoken_for(content: Content, data: bytes) -> Content:
+    """Verified content; a manifest's media type is what it says itself, whatever the peer said."""
+    if not is_manifest_type(content.media_type):
+        return content
+    try:
+        return replace(content, media_type=parse_manifest(data).media_type)
+    except ManifestInvalid as error:
+        raise ContentCorrupt(f"{content.digest} was offered as a manifest: {error}") from error
+
+
+async def _read_verified(offer: Offer) -> bytes:
+    content = offer.content
+    chunks = _read(offer, Span.whole(content.size))
+    data = await read_all(ChunksBody(chunks, length=content.size), limit=content.size)
+    if not content.digest.verifies(data):
+        raise ContentCorrupt(f"{offer.member.address} gave {content.size} bytes that are not {content.digest}")
+    return data
+
+
+async def _read_started(offer: Offer, span: Span) -> Body:
+    chunks = _read(offer, span)
+    await anext(chunks)
+    return ChunksBody(chunks, length=span.length)
+
+
+async def _read(offer: Offer, span: Span) -> AsyncGenerator[bytes, None]:
+    """The chunks of a Read, after an empty one: when that is given, the first byte is here."""
+    try:
+        async with aclosing(offer.member.read(offer.content.digest, span)) as chunks:
+            first = await anext(chunks, b"")
+            yield b""
+            yield first
+            async for chunk in chunks:
+                yield chunk
+    except ContentUnavailable as error:
+        raise SourceBroken(str(error)) from error

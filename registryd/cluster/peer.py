@@ -1,0 +1,192 @@
+"""Asking one peer: gRPC as the caller. Everything that can go wrong comes out as one of `registryd.cluster.errors`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import grpc
+
+from registryd.cluster import limits
+from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerSilent, PeerUnreachable
+from registryd.cluster.wire import SERVICE, Finding, Resolution, finding, node_value, parse_reply, resolution
+from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from google.protobuf.message import Message
+
+    from registryd.cluster.node import Node
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+    from registryd.oci.ranges import Span
+    from registryd.oci.reference import TaggedName
+
+
+class Peer(Protocol):
+    """One other node. Every question raises PeerFailed when it cannot be asked, ContentUnavailable for a "no"."""
+
+    async def hello(self) -> Node:
+        """Who is there."""
+
+    async def find(self, digest: Digest) -> Finding:
+        """Whether it has the content."""
+
+    async def resolve(self, name: TaggedName) -> Resolution:
+        """What it knows of a tag."""
+
+    def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+        """The bytes of a span in chunks, never more than the span has; closing it ends the call."""
+
+    async def aclose(self) -> None:
+        """Close the connection; calls that are under way fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSecurity:
+    """How a gRPC connection is secured; `server_name` is the name that every peer's certificate carries."""
+
+    credentials: grpc.ChannelCredentials
+    server_name: str
+
+
+_OPTIONS: Final = (
+    ("grpc.enable_http_proxy", 0),  # peers are neighbours; the node's proxy is for the world
+    ("grpc.use_local_subchannel_pool", 1),  # a peer's connection ends with its channel
+    ("grpc.max_receive_message_length", limits.MAX_REPLY_BYTES),
+    ("grpc.max_metadata_size", limits.MAX_METADATA_BYTES),
+    ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
+    ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.client_idle_timeout_ms", limits.IDLE_MILLISECONDS),
+    # When to try again is decided by Members; a probe must lead to an attempt to connect.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_retries", 0),
+)
+
+# Statuses by which a peer says that it is well and this is a "no". All others mean that it is not well.
+_DECLINED: Final = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+_FAILED: Final = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: PeerSilent,
+    grpc.StatusCode.UNAVAILABLE: PeerUnreachable,
+    grpc.StatusCode.CANCELLED: PeerUnreachable,
+}
+# Of what a peer sends as the reason; it ends up in our log.
+_MAX_REASON: Final = 200
+
+
+class GrpcPeer:
+    """A peer at an address; connects with the first question."""
+
+    def __init__(self, address: Address, *, timeout: float, security: ChannelSecurity | None = None) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._security = security
+        self._channel: grpc.aio.Channel | None = None
+        self._is_closed = False
+
+    async def hello(self) -> Node:
+        reply = await self._ask("Hello", pb.HelloRequest())
+        return node_value(parse_reply(pb.HelloReply, reply).node)
+
+    async def find(self, digest: Digest) -> Finding:
+        reply = await self._ask("Find", pb.FindRequest(digest=str(digest)))
+        return finding(parse_reply(pb.FindReply, reply), digest)
+
+    async def resolve(self, name: TaggedName) -> Resolution:
+        reply = await self._ask("Resolve", pb.ResolveRequest(name=str(name)))
+        return resolution(parse_reply(pb.ResolveReply, reply))
+
+    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+        request = pb.ReadRequest(digest=str(digest), offset=span.start, length=span.length)
+        with self._translated():
+            method: Any = self._connected().unary_stream(f"/{SERVICE}/Read")
+            call = method(request.SerializeToString())
+        left = span.length
+        try:
+            timeout = limits.READ_START_TIMEOUT
+            while left and (chunk := await self._next_chunk(call, timeout)):
+                timeout = limits.READ_STALL_TIMEOUT
+                if len(chunk) > left:
+                    raise PeerGarbled(f"{self._address} sent more than it was asked for")
+                left -= len(chunk)
+                yield chunk
+            if left:
+                raise PeerGarbled(f"{self._address} ended {left} bytes early")
+        finally:
+            call.cancel()
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    async def _ask(self, method: str, request: Message) -> bytes:
+        with self._translated():
+            ask: Any = self._connected().unary_unary(f"/{SERVICE}/{method}")
+            reply: bytes = await ask(request.SerializeToString(), timeout=self._timeout)
+            return reply
+
+    async def _next_chunk(self, call: Any, timeout: float) -> bytes:
+        """The data of the next message, empty at the end of the stream."""
+        with self._translated():
+            async with asyncio.timeout(timeout):
+                raw = await call.read()
+        if raw is grpc.aio.EOF:
+            return b""
+        return parse_reply(pb.ReadReply, raw).data
+
+    def _connected(self) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise PeerUnreachable(f"{self._address} is no peer any more")
+        if self._channel is None:
+            self._channel = _open_channel(self._address, self._security)
+        return self._channel
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise _reason_of(error, self._address) from error
+        except TimeoutError as error:
+            raise PeerSilent(f"{self._address} stopped sending") from error
+        except asyncio.CancelledError as error:
+            # gRPC cancels the calls of a channel that is closed. If nobody cancelled us, only the peer is gone.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise PeerUnreachable(f"the connection to {self._address} was closed") from error
+
+
+def _open_channel(address: Address, security: ChannelSecurity | None) -> grpc.aio.Channel:
+    if security is None:
+        return grpc.aio.insecure_channel(str(address), options=_OPTIONS)
+    name = ("grpc.ssl_target_name_override", security.server_name)
+    return grpc.aio.secure_channel(str(address), security.credentials, options=(*_OPTIONS, name))
+
+
+def _reason_of(error: grpc.aio.AioRpcError, address: Address) -> ContentUnavailable:
+    status = error.code()
+    text = f"{address}: {status.name} {(error.details() or '')[:_MAX_REASON]!r}"
+    if status is grpc.StatusCode.NOT_FOUND:
+        return ContentNotFound(text)
+    if status in _DECLINED:
+        return PeerDeclined(text)
+    failed: type[PeerFailed] = _FAILED.get(status, PeerGarbled)
+    return failed(text)

@@ -1,0 +1,134 @@
+"""The door at which peers ask: gRPC around `ClusterService`.
+
+Requests arrive as bytes and are decoded by ourselves: gRPC would answer what cannot be decoded with a traceback in
+the log and INTERNAL.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+
+from registryd.cluster import limits
+from registryd.cluster.wire import SERVICE, parse_request
+from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.oci.errors import OciError, RangeInvalid
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.errors import SinkClosed, SourceBroken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from google.protobuf.message import Message
+
+    from registryd.cluster.service import ClusterService
+    from registryd.notation import Address
+
+    Context = grpc.aio.ServicerContext[bytes, Message]
+
+_log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound="Message")
+
+# The first that fits; subclasses stand before what they are made of.
+_STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
+    RangeInvalid: grpc.StatusCode.OUT_OF_RANGE,
+    OciError: grpc.StatusCode.INVALID_ARGUMENT,
+    ContentNotFound: grpc.StatusCode.NOT_FOUND,
+    ContentUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
+    SourceBroken: grpc.StatusCode.DATA_LOSS,
+    SinkClosed: grpc.StatusCode.CANCELLED,
+}
+
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # a second agent on the same port is an error, not half of the requests
+    ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
+    ("grpc.max_metadata_size", limits.MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", limits.MAX_STREAMS_PER_CONNECTION),
+    ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
+    ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
+    # Peers test us as often as we test them; gRPC takes more than two such pings in five minutes for abuse.
+    ("grpc.http2.min_ping_interval_without_data_ms", limits.KEEPALIVE_MILLISECONDS // 2),
+)
+
+
+class CannotListen(Exception):
+    """The address for peers cannot be listened on; the message says which."""
+
+
+@asynccontextmanager
+async def serve_peers(
+    address: Address,
+    service: ClusterService,
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+    drain_timeout: float = 0.0,
+) -> AsyncIterator[int]:
+    """Answer peers until the block ends; yields the port, which is new when the address has port 0.
+
+    At the end new calls are refused, and Reads that are under way get `drain_timeout` seconds to end.
+    Raises CannotListen.
+    """
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.MAX_CALLS)
+    server.add_generic_rpc_handlers((_handlers(service),))
+    port = _listen(server, address, credentials)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(drain_timeout)
+
+
+def _listen(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(str(address))
+        return server.add_secure_port(str(address), credentials)
+    except RuntimeError as error:
+        raise CannotListen(f"cannot listen for peers on {address}") from error
+
+
+def _handlers(service: ClusterService) -> grpc.GenericRpcHandler:
+    handlers: dict[str, Any] = {
+        "Hello": _unary(pb.HelloRequest, service.hello),
+        "Find": _unary(pb.FindRequest, service.find),
+        "Resolve": _unary(pb.ResolveRequest, service.resolve),
+        "Read": grpc.unary_stream_rpc_method_handler(partial(_answer_read, service), response_serializer=_serialize),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+
+def _unary(kind: type[M], answer: Callable[[M], Awaitable[Message]]) -> Any:
+    async def handle(raw: bytes, context: Context) -> Message:
+        async with _as_status(context):
+            return await answer(parse_request(kind, raw))
+
+    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+def _serialize(reply: Message) -> bytes:
+    return reply.SerializeToString()
+
+
+async def _answer_read(service: ClusterService, raw: bytes, context: Context) -> None:
+    async with _as_status(context):
+        await service.read(parse_request(pb.ReadRequest, raw), context.write)
+
+
+@asynccontextmanager
+async def _as_status(context: Context) -> AsyncIterator[None]:
+    """End the call with the status that an error stands for."""
+    try:
+        yield
+    except tuple(_STATUS) as error:
+        status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+        await context.abort(status, str(error))
+    except grpc.aio.AbortError:
+        raise
+    except Exception:  # noqa: BLE001 - a mistake of ours: all of it belongs into our log, nothing of it to the peer
+        _log.exception("a peer's request failed")
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error")

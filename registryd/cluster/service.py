@@ -1,0 +1,117 @@
+"""What this node answers to its peers: its own store's knowledge and bytes. No gRPC here, only values and messages."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.cluster.limits import READ_CHUNK_BYTES, STORE_TIMEOUT, WRITE_STALL_TIMEOUT
+from registryd.cluster.locality import answering_peer
+from registryd.cluster.wire import find_reply, node_message, resolve_reply
+from registryd.content.source import ContentNotFound, ContentSource, NameSource, StoreUnavailable
+from registryd.oci.digest import Digest
+from registryd.oci.errors import RangeInvalid
+from registryd.oci.ranges import Span
+from registryd.oci.reference import TaggedName
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.errors import SinkClosed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from registryd.cluster.node import Node
+    from registryd.content.source import Content, OpenContent
+
+    Write = Callable[[pb.ReadReply], Awaitable[None]]
+
+
+class LocalStore(ContentSource, NameSource, Protocol):
+    """This node's own store. One that asks other nodes fails (see `registryd.cluster.locality`)."""
+
+
+class ClusterService:
+    """The four questions of cluster.proto.
+
+    Raises OciError for a request that is not valid, ContentUnavailable and SourceBroken; statuses are the server's.
+    """
+
+    def __init__(self, node: Node, store: LocalStore, *, is_busy: Callable[[], bool] = lambda: False) -> None:
+        self._node = node
+        self._store = store
+        self._is_busy = is_busy
+
+    async def hello(self, _request: pb.HelloRequest) -> pb.HelloReply:
+        return pb.HelloReply(node=node_message(self._node))
+
+    async def find(self, request: pb.FindRequest) -> pb.FindReply:
+        digest = Digest.parse(request.digest)
+        return find_reply(self._node, await self._content(digest), busy=self._is_busy())
+
+    async def resolve(self, request: pb.ResolveRequest) -> pb.ResolveReply:
+        name = TaggedName.parse(request.name)
+        async with _asking_store():
+            return resolve_reply(self._node, await self._store.resolve(name))
+
+    async def read(self, request: pb.ReadRequest, write: Write) -> None:
+        digest = Digest.parse(request.digest)
+        opened = await self._open(digest, offset=request.offset, length=request.length)
+        try:
+            await opened.body.send_to(_ReplySink(write))
+        finally:
+            await opened.body.aclose()
+
+    async def _content(self, digest: Digest) -> Content | None:
+        try:
+            async with _asking_store():
+                return await self._store.find(digest)
+        except ContentNotFound:
+            return None
+
+    async def _open(self, digest: Digest, *, offset: int, length: int) -> OpenContent:
+        def exactly(size: int) -> Span:
+            if offset + length > size:
+                raise RangeInvalid(f"the content has {size} bytes", size=size)
+            return Span(offset, offset + length)
+
+        async with _asking_store():
+            return await self._store.open(digest, exactly)
+
+
+class _ReplySink:
+    """A sink (`registryd.transfer.sink`) that sends what it is given as messages of a Read."""
+
+    def __init__(self, write: Write) -> None:
+        self.sent = 0
+        self._write = write
+
+    @property
+    def fd(self) -> int | None:
+        return None
+
+    async def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), READ_CHUNK_BYTES):
+            chunk = bytes(view[start : start + READ_CHUNK_BYTES])
+            await self._write_chunk(chunk)
+            self.sent += len(chunk)
+
+    async def wait_writable(self) -> None:
+        raise ValueError("a stream of messages has no descriptor to wait for")
+
+    async def _write_chunk(self, chunk: bytes) -> None:
+        try:
+            async with asyncio.timeout(WRITE_STALL_TIMEOUT):
+                await self._write(pb.ReadReply(data=chunk))
+        except TimeoutError as error:
+            raise SinkClosed(f"the peer took nothing for {WRITE_STALL_TIMEOUT:g} s") from error
+
+
+@asynccontextmanager
+async def _asking_store() -> AsyncIterator[None]:
+    try:
+        with answering_peer():
+            async with asyncio.timeout(STORE_TIMEOUT):
+                yield
+    except TimeoutError as error:
+        raise StoreUnavailable(f"the store did not answer within {STORE_TIMEOUT:g} s") from error

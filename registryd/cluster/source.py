@@ -1,0 +1,123 @@
+"""The cluster as a source of content and of names, asked like this node's own store."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, one_by_one
+from registryd.cluster.continuing import Continuation
+from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.locality import refuse_to_forward
+from registryd.cluster.opening import is_small
+from registryd.cluster.outcome import refusal
+from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
+from registryd.oci.errors import RangeInvalid
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.resume import ResumingBody
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+
+    from registryd.aio.racing import Attempt
+    from registryd.cluster.locator import Locator
+    from registryd.cluster.opening import Opener
+    from registryd.cluster.search import Offer
+    from registryd.content.source import Content, NamedContent, RangeOf
+    from registryd.oci.digest import Digest
+    from registryd.oci.ranges import Span
+    from registryd.oci.reference import TaggedName
+
+T = TypeVar("T")
+
+# Until the next offer is tried while the one before is still being opened: the pause of happy eyeballs (RFC 8305), for
+# the same reason. A peer's first byte takes milliseconds, tens of them from a cold disk.
+_PATIENCE: Final = 0.25
+
+_TRY_NEXT: Final = (ContentUnavailable, SourceBroken, RangeInvalid)
+
+
+class ClusterSource:
+    """Asks the members and opens what the first of them offers. Cancelling leaves nothing open.
+
+    Nothing that a peer says is believed further than it has to be: small content is verified, and large content has
+    the size that its first source gave; whoever gives another one is left out of that request.
+    """
+
+    def __init__(self, locator: Locator, opener: Opener) -> None:
+        self._locator = locator
+        self._opener = opener
+
+    async def find(self, digest: Digest) -> Content:
+        return await self._first(digest, self._opener.confirm)
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        offer, opened = await self._open_first(digest, wanted)
+        if is_small(opened.content):
+            return opened
+
+        def open_other(rest: Span) -> Awaitable[tuple[Offer, OpenContent]]:
+            return self._open_first(digest, lambda _: rest, size=opened.content.size)
+
+        way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid)
+        return replace(opened, body=ResumingBody(opened.body, opened.span, way_on.reopen))
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        """What all members know of the name: a tag moves, so the first answer is not enough.
+
+        Takes as long as the slowest member that is well, and at most peers.find_timeout.
+        """
+        refuse_to_forward()
+        questions = [partial(member.resolve, name) for member in self._locator.members()]
+        try:
+            async with aclosing(arrivals(at_once(questions), expected=ContentUnavailable)) as answers:
+                return [known async for answer in answers for known in answer]
+        except AllFailed as error:
+            reason = refusal(error.reasons)
+            if isinstance(reason, ContentNotFound):
+                return ()
+            raise reason from error
+
+    async def _open_first(
+        self, digest: Digest, wanted: RangeOf, *, size: int | None = None
+    ) -> tuple[Offer, OpenContent]:
+        async def open_offer(offer: Offer) -> tuple[Offer, OpenContent]:
+            if size is not None and offer.content.size != size:
+                raise PeerDeclined(f"{offer.member.address} has another size: {offer.content.size}")
+            return offer, await self._opener.open(offer, wanted(offer.content.size))
+
+        return await self._first(digest, open_offer, discard=_close)
+
+    async def _first(
+        self,
+        digest: Digest,
+        use: Callable[[Offer], Coroutine[Any, Any, T]],
+        *,
+        discard: Callable[[T], Awaitable[None]] | None = None,
+    ) -> T:
+        refuse_to_forward()
+        waves = one_by_one(self._attempts(digest, use))
+        try:
+            return await first_success(waves, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
+        except AllFailed as error:
+            raise refusal(error.reasons) from error
+
+    async def _attempts(
+        self, digest: Digest, use: Callable[[Offer], Coroutine[Any, Any, T]]
+    ) -> AsyncGenerator[Attempt[T], None]:
+        async with aclosing(self._locator.offers(digest)) as offers:
+            async for offer in offers:
+                yield partial(self._try, offer, use)
+
+    async def _try(self, offer: Offer, use: Callable[[Offer], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await use(offer)
+        except (SourceBroken, ContentCorrupt):
+            self._locator.avoid(offer)
+            raise
+
+
+async def _close(opened: tuple[Offer, OpenContent]) -> None:
+    await opened[1].body.aclose()

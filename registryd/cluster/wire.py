@@ -1,0 +1,129 @@
+"""Messages and values: everything that comes in is checked here, once.
+
+Requests raise OciError when they are not valid, replies raise PeerGarbled.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from registryd.cluster.errors import PeerGarbled
+from registryd.cluster.limits import MAX_NAMED_TARGETS
+from registryd.cluster.node import Node, NodeId
+from registryd.content.source import Content, NamedContent
+from registryd.oci.descriptor import Descriptor, is_media_type
+from registryd.oci.digest import Digest
+from registryd.oci.errors import OciError
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SERVICE: Final = "registryd.v1.Cluster"
+
+M = TypeVar("M", bound=Message)
+
+# Sizes are signed 64 bits wherever else they occur: in descriptors, in containerd, in file systems.
+_MAX_SIZE: Final = 2**63 - 1
+
+
+class RequestInvalid(OciError):
+    """Bytes that are not the message they should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A peer's answer to "do you have this?"; no content means no."""
+
+    node: Node
+    content: Content | None
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A peer's answer to "what does this tag mean?"."""
+
+    node: Node
+    known: tuple[NamedContent, ...]
+
+
+def parse_request(kind: type[M], raw: bytes) -> M:
+    """Decode a request; raises RequestInvalid."""
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise RequestInvalid(f"not a {kind.DESCRIPTOR.name}") from error
+
+
+def parse_reply(kind: type[M], raw: bytes) -> M:
+    """Decode a reply; raises PeerGarbled."""
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise PeerGarbled(f"not a {kind.DESCRIPTOR.name}") from error
+
+
+def node_message(node: Node) -> pb.Node:
+    return pb.Node(id=str(node.id), content_port=node.content_port)
+
+
+def node_value(message: pb.Node) -> Node:
+    try:
+        return Node(NodeId(message.id), message.content_port)
+    except ValueError as error:
+        raise PeerGarbled(str(error)) from error
+
+
+def find_reply(node: Node, content: Content | None, *, busy: bool) -> pb.FindReply:
+    reply = pb.FindReply(node=node_message(node), busy=busy)
+    if content is not None:
+        reply.content.CopyFrom(pb.Content(size=content.size, media_type=content.media_type or ""))
+    return reply
+
+
+def finding(reply: pb.FindReply, digest: Digest) -> Finding:
+    content = _content(reply.content, digest) if reply.HasField("content") else None
+    return Finding(node_value(reply.node), content, reply.busy)
+
+
+def resolve_reply(node: Node, known: Sequence[NamedContent]) -> pb.ResolveReply:
+    newest = sorted(known, key=lambda named: named.seen_at, reverse=True)[:MAX_NAMED_TARGETS]
+    return pb.ResolveReply(node=node_message(node), targets=[_named_message(named) for named in newest])
+
+
+def resolution(reply: pb.ResolveReply) -> Resolution:
+    if len(reply.targets) > MAX_NAMED_TARGETS:
+        raise PeerGarbled(f"{len(reply.targets)} targets for one name")
+    return Resolution(node_value(reply.node), tuple(_named_value(target) for target in reply.targets))
+
+
+def _content(message: pb.Content, digest: Digest) -> Content:
+    if message.size > _MAX_SIZE:
+        raise PeerGarbled(f"{message.size} bytes cannot be")
+    if message.media_type and not is_media_type(message.media_type):
+        raise PeerGarbled(f"{message.media_type[:100]!r} is not a media type")
+    return Content(digest, message.size, message.media_type or None)
+
+
+def _named_message(named: NamedContent) -> pb.NamedContent:
+    target = named.target
+    return pb.NamedContent(
+        digest=str(target.digest), size=target.size, media_type=target.media_type, seen_at=named.seen_at
+    )
+
+
+def _named_value(message: pb.NamedContent) -> NamedContent:
+    if message.size > _MAX_SIZE or not math.isfinite(message.seen_at):
+        raise PeerGarbled("a name's target has an impossible size or time")
+    try:
+        target = Descriptor(message.media_type, Digest.parse(message.digest), message.size)
+    except OciError as error:
+        raise PeerGarbled(f"a name's target is not valid: {error}") from error
+    # Nobody has seen the future: else the newest answer would belong to whoever lies most, or whose clock is ahead.
+    return NamedContent(target, min(message.seen_at, time.time()))
