@@ -105,10 +105,11 @@ class FakeContainerd:
         for digest in image.blobs:
             self.drop_blob(digest, namespace=namespace)
 
-    def publish(self, topic: str, event: Message, *, namespace: str = "k8s.io") -> None:
+    def publish(self, topic: str, event: Message, *, namespace: str = "k8s.io", as_topic: str = "") -> None:
+        """`as_topic` sends those who wait for `topic` an event that they did not ask for."""
         # containerd's type URLs have no host part.
         packed = AnyMessage(type_url=event.DESCRIPTOR.full_name, value=event.SerializeToString())
-        envelope = types_pb2.Envelope(namespace=namespace, topic=topic, event=packed)
+        envelope = types_pb2.Envelope(namespace=namespace, topic=as_topic or topic, event=packed)
         self._send(envelope, (namespace, topic))
 
     def publish_garbage(self) -> None:

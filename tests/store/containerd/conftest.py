@@ -17,7 +17,7 @@ from registryd.store.containerd.connection import Timing
 from tests.fakes.containerd import FakeContainerd, running_fake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from registryd.store.containerd.store import ContainerdStore
@@ -73,3 +73,10 @@ def connect(containerd: FakeContainerd, folder: Path) -> Connect:
             yield store
 
     return connected
+
+
+async def eventually(holds: Callable[[], bool], *, timeout: float = 5.0) -> None:
+    """Wait for what another task, or the other end of a connection, is about to do."""
+    async with asyncio.timeout(timeout):
+        while not holds():  # noqa: ASYNC110 - it is on the other side of a socket
+            await asyncio.sleep(0.001)
