@@ -89,6 +89,10 @@ def _endorsements(authorities: Sequence[Authority], validity: Validity) -> list[
     A node that has not been told of the first secret yet follows it to the one that it knows, so a new secret can be
     put on top of one node's file after the other's. A line and not a star, because verifiers that find two issuers
     of the same name try one of them only (OpenSSL and BoringSSL do not go back).
+
+    An endorsement outlives the file by a certificate's life: who knows a removed secret that stood above the one that
+    stayed, and recorded what was shown then, can be a member for a day longer. So new secrets belong on top, and one
+    that leaked is replaced at once instead of being kept below.
     """
     return [known.endorse(newer, validity) for newer, known in pairwise(authorities)]
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from registryd.identity.requester import Requester
     from registryd.oci.digest import Digest
 
+# In a header and not in the URL, which ends up in logs.
+TICKET_HEADER: Final = "Registryd-Ticket"
+
 # A fetch begins within a find's and a connection's time-out, seconds; a queue at a busy source may add some. What has
 # begun is not checked again, and what has to begin later asks again, which costs a round trip of a millisecond.
 _LIFE_SECONDS: Final = 60
