@@ -45,7 +45,7 @@ class Authority:
 
     def issue(self, key: ec.EllipticCurvePublicKey, *, node: str, validity: Validity) -> x509.Certificate:
         """The certificate of a member, as client and as server."""
-        return self._certify(Party(node[:_MAX_COMMON_NAME], key), validity, member_extensions())
+        return self._certify(Party(_readable(node), key), validity, member_extensions())
 
     def _certify(
         self, subject: Party, validity: Validity, extensions: list[x509.Extension[x509.ExtensionType]]
@@ -56,6 +56,10 @@ class Authority:
 def _derive_key(secret: Secret) -> ec.EllipticCurvePrivateKey:
     number = int.from_bytes(secret.derive(_KEY_LABEL, length=_KEY_BYTES))
     return ec.derive_private_key(number % (_ORDER - 1) + 1, ec.SECP256R1())
+
+
+def _readable(node: str) -> str:
+    return node.encode("ascii", errors="replace").decode("ascii")[:_MAX_COMMON_NAME] or "unnamed"
 
 
 def _key_id(key: ec.EllipticCurvePublicKey) -> str:

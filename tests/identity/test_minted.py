@@ -52,7 +52,7 @@ def test_another_secret_is_another_authority() -> None:
 
 def test_long_and_foreign_node_names_do_no_harm(tmp_path: Path, clock: Clock) -> None:
     file = write_secrets(tmp_path / "secret", OLD)
-    for name in ("n" * 253, "köln"):
+    for name in ("n" * 253, "ö" * 64, ""):
         MemberCredentials(MintedMaterial(file, node=name, clock=clock))
 
 
