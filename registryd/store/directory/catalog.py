@@ -18,7 +18,7 @@ from registryd.oci.image_layout import INDEX_FILE, LayoutIndex, parse_index
 from registryd.transfer.pool import run_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from registryd.oci.image_layout import Entry
     from registryd.oci.reference import TaggedName
@@ -47,6 +47,10 @@ class Catalog:
     def get(self, name: TaggedName) -> Sequence[NamedContent]:
         """What the name meant at the last refresh."""
         return tuple(self._names.get(name, ()))
+
+    def names(self) -> Collection[TaggedName]:
+        """All names at the last refresh."""
+        return tuple(self._names)
 
     async def refresh(self) -> None:
         """Read index.json again if it has changed. One that is wrong is logged, and what was known stays."""

@@ -71,6 +71,11 @@ class DirectoryStore:
         await self._catalog.refresh()
         return self._catalog.get(name)
 
+    async def names(self) -> Sequence[TaggedName]:
+        """All names that mean something here, sorted."""
+        await self._catalog.refresh()
+        return sorted(self._catalog.names())
+
     async def _describe(self, digest: Digest, fd: int, size: int) -> Content:
         with reading(digest):
             await self._look_into(digest, fd, size)

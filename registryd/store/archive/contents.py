@@ -1,0 +1,96 @@
+"""What images consist of: everything that is reached from their manifests, and what of it is not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registryd.oci.descriptor import INDEX_TYPES
+from registryd.oci.manifest import is_manifest_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
+
+# Layers that their licence keeps on the vendor's servers; containerd and Docker leave them out as well.
+_NOT_DISTRIBUTED = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Content that something refers to and that is not there, or is not what it should be.
+
+    An image is whole without the optional: other platforms of an index, layers that must not be distributed.
+    """
+
+    target: Descriptor
+    is_optional: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.target.digest} ({self.target.media_type}) {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything that some images reach: by digest what is there, in the order of the walk, and what is missing."""
+
+    there: Mapping[Digest, Descriptor]
+    missing: tuple[Missing, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is there, each digest counted once."""
+        return sum(descriptor.size for descriptor in self.there.values())
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Content as it is met; `sizes` and `manifests` say what there is and how it goes on."""
+
+    sizes: Mapping[Digest, int]
+    manifests: Mapping[Digest, Manifest]
+    there: dict[Digest, Descriptor] = field(default_factory=dict)
+    expanded: set[Digest] = field(default_factory=set)
+    missing: dict[Digest, Missing] = field(default_factory=dict)
+
+    def visit(self, target: Descriptor, *, is_platform: bool) -> Iterator[tuple[Descriptor, bool]]:
+        """Note one piece of content; gives those that it refers to, with whether they are platforms of an index."""
+        if why := self._fault(target):
+            is_optional = target.digest not in self.sizes and (is_platform or _is_not_distributed(target))
+            self.missing.setdefault(target.digest, Missing(target, is_optional, why))
+            return
+        self.there.setdefault(target.digest, target)
+        # Once only: indexes that refer to each other in many ways would make the walk take for ever.
+        if is_manifest_type(target.media_type) and target.digest not in self.expanded:
+            self.expanded.add(target.digest)
+            manifest = self.manifests[target.digest]
+            yield from ((child, manifest.media_type in INDEX_TYPES) for child in manifest.children)
+
+    def _fault(self, target: Descriptor) -> str:
+        if (size := self.sizes.get(target.digest)) is None:
+            return "is not there"
+        if size != target.size:
+            return f"has {size} bytes instead of {target.size}"
+        if is_manifest_type(target.media_type) and target.digest not in self.manifests:
+            return "is not a manifest"
+        return ""
+
+
+def contents_of(
+    images: Iterable[Descriptor], *, sizes: Mapping[Digest, int], manifests: Mapping[Digest, Manifest]
+) -> Contents:
+    """Walk from the images: `sizes` has all content that is there, `manifests` what could be read as one."""
+    walk = _Walk(sizes, manifests)
+    waiting = [(image, False) for image in images]
+    while waiting:
+        target, is_platform = waiting.pop()
+        waiting += walk.visit(target, is_platform=is_platform)
+    return Contents(walk.there, tuple(walk.missing.values()))
+
+
+def _is_not_distributed(target: Descriptor) -> bool:
+    return target.media_type.startswith(_NOT_DISTRIBUTED)

@@ -1,0 +1,88 @@
+"""Put the images of an OCI archive into a store: all of them, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.content.source import ContentNotFound, ContentSource
+from registryd.content.writer import ContentMismatch, ContentWriter
+from registryd.oci.image_layout import INDEX_FILE
+from registryd.store.archive.contents import contents_of
+from registryd.store.archive.errors import ArchiveInvalid
+from registryd.store.archive.staging import Staging
+from registryd.store.archive.stream import ArchiveStream
+from registryd.store.archive.tar import TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.image_layout import LayoutIndex
+    from registryd.oci.reference import TaggedName
+    from registryd.store.archive.contents import Contents, Missing
+
+
+class ImportTarget(ContentSource, ContentWriter, Protocol):
+    """A store that can be asked what it has, and takes content in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came into the store: the names, and the content they reach; what is missing of it is optional."""
+
+    images: Mapping[TaggedName, Descriptor]
+    contents: Contents
+
+
+async def read_archive(fd: int, store: ImportTarget, *, name: TaggedName | None = None) -> Imported:
+    """Import from a descriptor, which stays the caller's; `name` is for an archive with one image.
+
+    Raises ArchiveInvalid, OSError when the archive cannot be read, and StoreFull or StoreUnavailable.
+    """
+    async with Staging(store) as staging:
+        try:
+            index = await staging.take_all(TarReader(await ArchiveStream.open(fd)))
+        except ContentMismatch as error:
+            raise ArchiveInvalid(f"the archive is damaged: {error}") from error
+        images = _images(index, name)
+        contents = contents_of(_roots(index), sizes=staging.sizes, manifests=staging.manifests)
+        await _require_complete(contents.missing, store)
+        for digest in contents.there:
+            await staging.ingests[digest].commit()
+        await store.name(images)
+    return Imported(images, contents)
+
+
+def _roots(index: LayoutIndex) -> list[Descriptor]:
+    return [entry.target for entry in index.entries]
+
+
+def _images(index: LayoutIndex, name: TaggedName | None) -> dict[TaggedName, Descriptor]:
+    """What the archive's images will be called."""
+    if name is not None:
+        targets = set(_roots(index))
+        if len(targets) != 1:
+            raise ArchiveInvalid(f"a name was given for one image, but the archive has {len(targets)}")
+        return {name: targets.pop()}
+    images: dict[TaggedName, Descriptor] = {}
+    for entry in index.entries:
+        if entry.name is not None and images.setdefault(entry.name, entry.target) != entry.target:
+            raise ArchiveInvalid(f"{INDEX_FILE} of the archive gives {entry.name} two meanings")
+    if not images:
+        raise ArchiveInvalid("the archive does not say the full name of any image: give it as registry/repository:tag")
+    return images
+
+
+async def _require_complete(missing: Iterable[Missing], store: ContentSource) -> None:
+    """Whatever the archive may not lack must be in the store already."""
+    for lacking in missing:
+        if not lacking.is_optional and not await _has(store, lacking.target):
+            raise ArchiveInvalid(f"the archive is incomplete: {lacking}")
+
+
+async def _has(store: ContentSource, target: Descriptor) -> bool:
+    try:
+        return (await store.find(target.digest)).size == target.size
+    except ContentNotFound:
+        return False

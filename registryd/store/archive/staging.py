@@ -1,0 +1,129 @@
+"""The files of an archive as they stream by: every blob hashed into an ingest of the store, committed by nobody yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from registryd.oci.digest import Digest
+from registryd.oci.errors import DigestInvalid, ManifestInvalid
+from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT_FILE, is_layout_file, parse_index
+from registryd.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
+from registryd.store.archive.errors import ArchiveInvalid
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from registryd.content.writer import ContentWriter, Ingest
+    from registryd.oci.image_layout import LayoutIndex
+    from registryd.oci.manifest import Manifest
+    from registryd.store.archive.tar import Member, TarReader
+
+# Some 20,000 images; an index.json is kept in memory.
+_MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
+_MAX_LAYOUT_BYTES: Final = 4096
+# What the manifests refer to and the blobs themselves are kept in mind, some 500 bytes each. An archive of a
+# thousand images has a hundredth of this.
+_MAX_DESCRIPTORS: Final = 500_000
+# What docker save wrote before it wrote OCI layouts, and still writes besides.
+_DOCKER_FILE: Final = "manifest.json"
+# White space that a manifest may begin with.
+_PEEK_BYTES: Final = 64
+
+
+class Staging:
+    """A context: what was not committed when it ends is aborted."""
+
+    def __init__(self, writer: ContentWriter) -> None:
+        self._writer = writer
+        self._has_layout = self._has_docker = False
+        self._index: LayoutIndex | None = None
+        self._descriptors = 0
+        self.ingests: dict[Digest, Ingest] = {}
+        self.sizes: dict[Digest, int] = {}
+        self.manifests: dict[Digest, Manifest] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for ingest in self.ingests.values():
+            await ingest.aclose()
+
+    async def take_all(self, tar: TarReader) -> LayoutIndex:
+        """Take every file of the archive; what its index.json says. Raises ArchiveInvalid and whatever ingests do."""
+        async for member in tar.members():
+            await self._take(member, tar)
+        if self._index is None or not self._has_layout:
+            hint = "; it is of docker save before Docker 25, which skopeo can convert" if self._has_docker else ""
+            raise ArchiveInvalid(f"not an OCI archive: it lacks {INDEX_FILE} or {LAYOUT_FILE}{hint}")
+        return self._index
+
+    async def _take(self, member: Member, tar: TarReader) -> None:
+        if member.path == INDEX_FILE:
+            self._take_index(await tar.contents(limit=_MAX_INDEX_BYTES))
+        elif member.path == LAYOUT_FILE:
+            self._has_layout = is_layout_file(await tar.contents(limit=_MAX_LAYOUT_BYTES))
+        elif member.path.startswith(f"{BLOBS_FOLDER}/"):
+            await self._take_blob(_digest_of(member), member.size, tar)
+        elif member.path == _DOCKER_FILE:
+            self._has_docker = True
+
+    def _take_index(self, data: bytes) -> None:
+        if self._index is not None:
+            raise ArchiveInvalid(f"the archive has {INDEX_FILE} twice")
+        try:
+            self._index = parse_index(data)
+        except ManifestInvalid as error:
+            raise ArchiveInvalid(f"not an OCI archive: {error}") from error
+        if self._index.wrong:
+            raise ArchiveInvalid(f"{INDEX_FILE} of the archive is wrong: {self._index.wrong[0]}")
+
+    async def _take_blob(self, digest: Digest, size: int, tar: TarReader) -> None:
+        if digest in self.sizes:
+            raise ArchiveInvalid(f"the archive has {digest} twice")
+        self._count(1)
+        self.sizes[digest] = size
+        ingest = self.ingests[digest] = await self._writer.begin(digest, size=size)
+        candidate = _Candidate(size)
+        async for chunk in tar.chunks():
+            candidate.add(chunk)
+            await ingest.write(chunk)
+        await ingest.seal()
+        if manifest := candidate.manifest():
+            self._count(len(manifest.children))
+            self.manifests[digest] = manifest
+
+    def _count(self, descriptors: int) -> None:
+        self._descriptors += descriptors
+        if self._descriptors > _MAX_DESCRIPTORS:
+            raise ArchiveInvalid(f"the archive has more than {_MAX_DESCRIPTORS} pieces of content")
+
+
+class _Candidate:
+    """Bytes that may turn out to be a manifest: kept as long as they can be one."""
+
+    def __init__(self, size: int) -> None:
+        self._data: bytearray | None = bytearray() if size <= MAX_MANIFEST_SIZE else None
+
+    def add(self, chunk: bytes) -> None:
+        if self._data is not None:
+            self._data += chunk
+            if bytes(self._data[:_PEEK_BYTES]).lstrip()[:1] not in {b"{", b""}:
+                self._data = None
+
+    def manifest(self) -> Manifest | None:
+        try:
+            return None if self._data is None else parse_manifest(bytes(self._data))
+        except ManifestInvalid:
+            return None
+
+
+def _digest_of(member: Member) -> Digest:
+    _, _, name = member.path.partition("/")
+    try:
+        return Digest.parse(name.replace("/", ":", 1))
+    except DigestInvalid as error:
+        raise ArchiveInvalid(f"the archive has a blob with a wrong name: {error}") from error

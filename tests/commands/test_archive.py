@@ -1,0 +1,188 @@
+"""`registryd import` and `registryd export`: files and streams, their words, and skopeo as an independent judge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.commands.archive import export_archive, import_archive
+from registryd.failures import CommandFailed
+from registryd.store.directory.store import open_directory_store
+from tests.contracts.content_store import is_known
+from tests.fakes.archives import archive_of
+from tests.fakes.images import helm_chart, oci_image, oci_index
+from tests.fakes.layouts import write_image
+from tests.fakes.settings import directory_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registryd.settings import Settings
+    from tests.fakes.images import SampleImage
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return directory_settings(tmp_path / "store")
+
+
+@pytest.fixture
+def skopeo() -> str:
+    found = shutil.which("skopeo")
+    if found is None and os.environ.get("REGISTRYD_TESTS_MAY_SKIP") == "no":
+        pytest.fail("skopeo is needed, and no test may be skipped")
+    if found is None:
+        pytest.skip("skopeo is not installed")
+    return found
+
+
+async def imported(settings: Settings, tmp_path: Path, *images: SampleImage) -> None:
+    archive = tmp_path / "in.tar"
+    archive.write_bytes(archive_of(*images))
+    await import_archive(settings, str(archive))
+
+
+# ---- files
+
+
+async def test_import_says_what_came_in(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = oci_index()
+    await imported(settings, tmp_path, image)
+    said = capsys.readouterr().out
+    assert f"imported {image.name} {image.target.digest}" in said
+    assert "1 platforms or layers" in said
+
+
+async def test_chosen_image_is_exported_and_comes_back(settings: Settings, tmp_path: Path) -> None:
+    chosen, other = oci_image(), helm_chart()
+    await imported(settings, tmp_path, chosen, other)
+    out = tmp_path / "out.tar"
+    await export_archive(settings, str(out), str(chosen.name))
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    await import_archive(elsewhere, str(out))
+    async with open_directory_store(elsewhere.store.directory) as store:
+        assert await store.names() == [chosen.name]
+        assert await is_known(store, chosen)
+
+
+async def test_all_images_are_exported_by_default(settings: Settings, tmp_path: Path) -> None:
+    images = [oci_image(), helm_chart()]
+    await imported(settings, tmp_path, *images)
+    out = tmp_path / "out.tar"
+    await export_archive(settings, str(out))
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    await import_archive(elsewhere, str(out))
+    async with open_directory_store(elsewhere.store.directory) as store:
+        assert await store.names() == sorted(image.name for image in images)
+
+
+async def test_failed_export_leaves_no_file(settings: Settings, tmp_path: Path) -> None:
+    image = oci_index()
+    await imported(settings, tmp_path, image)
+    out = tmp_path / "out.tar"
+    with pytest.raises(CommandFailed, match="is not there"):
+        await export_archive(settings, str(out))
+    assert sorted(names_in(tmp_path)) == ["in.tar", "store"]
+
+
+async def test_running_store_sees_what_is_imported(settings: Settings, tmp_path: Path) -> None:
+    first, second = oci_image(), helm_chart()
+    async with open_directory_store(settings.store.directory) as store:
+        for image in (first, second):
+            assert not await store.resolve(image.name)
+            await imported(settings, tmp_path, image)
+            assert await is_known(store, image)
+
+
+# ---- what the user is told
+
+
+@pytest.mark.parametrize("name", ["v1", "demo/app:v1", "registry.example/demo/app", "registry.example/Demo/app:v1"])
+async def test_short_name_is_refused(settings: Settings, name: str) -> None:
+    with pytest.raises(CommandFailed):
+        await import_archive(settings, "never-opened.tar", name=name)
+
+
+async def test_absent_file_is_told(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match=r"absent\.tar: No such file"):
+        await import_archive(settings, str(tmp_path / "absent.tar"))
+
+
+async def test_bad_archive_is_told(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "bad.tar").write_bytes(b"x" * 1024)
+    with pytest.raises(CommandFailed, match=r"bad\.tar: not a tar archive"):
+        await import_archive(settings, str(tmp_path / "bad.tar"))
+
+
+async def test_unknown_image_is_told(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match=r"demo/other:v1 is not in the store"):
+        await export_archive(settings, str(tmp_path / "out.tar"), "registry.example/demo/other:v1")
+
+
+async def test_empty_store_is_told(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="no images"):
+        await export_archive(settings, str(tmp_path / "out.tar"))
+
+
+async def test_other_directory_is_told_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "love.txt").write_text("x")
+    with pytest.raises(CommandFailed, match="not an OCI image layout"):
+        await export_archive(directory_settings(tmp_path / "letters"), str(tmp_path / "out.tar"))
+    assert names_in(tmp_path / "letters") == ["love.txt"]
+
+
+# ---- skopeo
+
+
+async def test_skopeo_reads_what_we_export(skopeo: str, settings: Settings, tmp_path: Path) -> None:
+    image = oci_image()
+    await imported(settings, tmp_path, image)
+    await export_archive(settings, str(tmp_path / "out.tar"))
+    raw = await run(skopeo, "inspect", "--raw", f"oci-archive:{tmp_path}/out.tar:{image.name.tag}")
+    assert raw == image.manifest
+    await run(skopeo, "copy", f"oci-archive:{tmp_path}/out.tar", f"dir:{tmp_path}/copy")
+    assert (tmp_path / "copy" / "manifest.json").read_bytes() == image.manifest
+
+
+async def test_skopeo_reads_our_store(skopeo: str, settings: Settings, tmp_path: Path) -> None:
+    image = oci_image()
+    await imported(settings, tmp_path, image)
+    raw = await run(skopeo, "inspect", "--raw", f"oci:{settings.store.directory}:{image.name.tag}")
+    assert raw == image.manifest
+
+
+async def test_what_skopeo_writes_is_imported(skopeo: str, settings: Settings, tmp_path: Path) -> None:
+    image = oci_image()
+    write_image(tmp_path / "layout", image)
+    archive = f"{tmp_path}/skopeo.tar"
+    await run(skopeo, "copy", "--preserve-digests", f"oci:{tmp_path}/layout", f"oci-archive:{archive}:v1")
+    await import_archive(settings, archive, name=str(image.name))
+    async with open_directory_store(settings.store.directory) as store:
+        assert await is_known(store, image)
+
+
+async def test_layout_that_skopeo_wrote_is_served_as_it_is(skopeo: str, tmp_path: Path) -> None:
+    image = oci_image()
+    write_image(tmp_path / "layout", image)
+    copy = tmp_path / "copy"
+    async with open_directory_store(copy) as store:
+        await run(skopeo, "copy", "--preserve-digests", f"oci:{tmp_path}/layout", f"oci:{copy}:{image.name}")
+        assert await is_known(store, image)
+    assert json.loads((copy / "index.json").read_bytes())["manifests"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def run(*command: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0, command
+    return out
