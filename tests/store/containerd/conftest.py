@@ -13,7 +13,7 @@ import pytest
 
 from registryd.settings import StoreSettings
 from registryd.store.containerd.connect import connect_containerd_store
-from registryd.store.containerd.connection import Timing
+from registryd.store.containerd.timing import Timing
 from tests.fakes.containerd import FakeContainerd, running_fake
 
 if TYPE_CHECKING:
