@@ -9,7 +9,7 @@ from aiohttp import web
 from registryd.telemetry import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from registryd.telemetry import Metrics
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class AdminDoor:
     """`/livez`: the event loop turns. `/readyz`: the agent can serve, or why not. `/metrics`: Prometheus text."""
 
-    def __init__(self, *, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
+    def __init__(self, *, metrics: Metrics, not_ready: Callable[[], Awaitable[str | None]]) -> None:
         """`not_ready` tells in a few words what is missing, or None when nothing is."""
         self._metrics = metrics
         self._not_ready = not_ready
@@ -29,7 +29,7 @@ class AdminDoor:
         if request.path == "/livez":
             return web.Response(text="ok\n")
         if request.path == "/readyz":
-            missing = self._not_ready()
+            missing = await self._not_ready()
             return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
         if request.path == "/metrics":
             return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})

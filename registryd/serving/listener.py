@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from contextlib import asynccontextmanager
+import os
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     import ssl as tls
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 # containerd waits 30 s for every request when an accept queue is full (its dial timeout); the kernel caps this
 # at net.core.somaxconn.
 _BACKLOG: Final = 4096
@@ -23,6 +27,8 @@ _KEEPALIVE_SECONDS: Final = 120.0
 # Request heads of containerd have a few hundred bytes, and up to some kilobytes with a bearer token.
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 64
+# What a handler gets between being told to stop and being cancelled; draining comes before and has its own time.
+_CUT_OFF_SECONDS: Final = 0.1
 
 
 _log = logging.getLogger(__name__)
@@ -46,20 +52,53 @@ class ListenFailed(Exception):
     """The address cannot be listened on; the message says which and why."""
 
 
-@asynccontextmanager
-async def open_door(
-    handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-    address: Address,
-    *,
-    drain_seconds: float,
-    ssl: tls.SSLContext | None = None,
-) -> AsyncIterator[Address]:
-    """Serve HTTP on the address while the context lasts; yields the address with the port that it got.
+class Door:
+    """An open door: its address, with the port that it got, and the requests that run behind it."""
 
-    On leaving, no new connection is accepted and requests that run have `drain_seconds` to end. Raises ListenFailed.
-    """
+    def __init__(self, handle: Handler, address: Address) -> None:
+        self.address = address
+        self._handle = handle
+        self._running = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._sites: list[web.TCPSite] = []
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, counted until it is over."""
+        self._running += 1
+        self._is_idle.clear()
+        try:
+            return await self._handle(request)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._is_idle.set()
+
+    async def listen(self, runner: web.ServerRunner, ssl: tls.SSLContext | None) -> None:
+        """Accept connections. Raises ListenFailed."""
+        site = web.TCPSite(runner, self.address.host, self.address.port, backlog=_BACKLOG, ssl_context=ssl)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ListenFailed(f"cannot listen on {self.address}: {os.strerror(error.errno or 0)}") from error
+        self._sites.append(site)
+        self.address = Address(self.address.host, runner.addresses[0][1])
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing new, and wait for the requests that run, at most so long."""
+        while self._sites:
+            await self._sites.pop().stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_idle.wait()
+
+
+@asynccontextmanager
+async def open_door(handle: Handler, address: Address, *, ssl: tls.SSLContext | None = None) -> AsyncIterator[Door]:
+    """Serve HTTP on the address while the context lasts; leaving it cuts off what still runs. Raises ListenFailed."""
+    door = Door(handle, address)
     server = web.Server(
-        handle,
+        door.handle,
         # Without it a handler goes on sending to nobody when containerd cancels a request.
         handler_cancellation=True,
         access_log=None,
@@ -69,14 +108,10 @@ async def open_door(
         max_field_size=_MAX_LINE_BYTES,
         max_headers=_MAX_HEADERS,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=drain_seconds)
+    runner = web.ServerRunner(server, shutdown_timeout=_CUT_OFF_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG, ssl_context=ssl)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ListenFailed(f"cannot listen on {address}: {error.strerror or error}") from error
-        yield Address(address.host, runner.addresses[0][1])
+        await door.listen(runner, ssl)
+        yield door
     finally:
         await runner.cleanup()

@@ -79,7 +79,7 @@ class Registry:
             first_byte_timeout_seconds=self.first_byte_timeout_seconds,
         )
         door = RegistryDoor(locator=locator, metrics=self.metrics)
-        async with open_door(door.handle, LOOPBACK, drain_seconds=1) as address, client_of(address) as client:
+        async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
             yield client
 
     def counted(self, sample: str) -> float:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def serving(missing: list[str]) -> AsyncIterator[Client]:
-    door = AdminDoor(metrics=Metrics(), not_ready=lambda: missing[0] if missing else None)
-    async with open_door(door.handle, LOOPBACK, drain_seconds=1) as address, client_of(address) as client:
+    async def not_ready() -> str | None:
+        return missing[0] if missing else None
+
+    door = AdminDoor(metrics=Metrics(), not_ready=not_ready)
+    async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
         yield client
 
 

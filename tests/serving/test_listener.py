@@ -17,21 +17,21 @@ async def _hello(_: web.BaseRequest) -> web.StreamResponse:
 
 
 async def test_a_taken_address_is_named() -> None:
-    async with open_door(_hello, LOOPBACK, drain_seconds=1) as address:
-        with pytest.raises(ListenFailed, match=f"{address}.*in use"):
-            async with open_door(_hello, address, drain_seconds=1):
+    async with open_door(_hello, LOOPBACK) as door:
+        with pytest.raises(ListenFailed, match=f"{door.address}.*in use"):
+            async with open_door(_hello, door.address):
                 pass
 
 
 async def test_an_address_of_another_machine_is_named() -> None:
     with pytest.raises(ListenFailed, match=r"203\.0\.113\.1:3172"):
-        async with open_door(_hello, Address("203.0.113.1", 3172), drain_seconds=1):
+        async with open_door(_hello, Address("203.0.113.1", 3172)):
             pass
 
 
 async def test_ipv6() -> None:
-    async with open_door(_hello, Address("::1", 0), drain_seconds=1) as address:
-        reader, writer = await asyncio.open_connection("::1", address.port)
+    async with open_door(_hello, Address("::1", 0)) as door:
+        reader, writer = await asyncio.open_connection("::1", door.address.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"hello" in await reader.read()
         writer.close()
@@ -46,27 +46,47 @@ async def test_a_request_that_runs_is_finished_while_the_door_closes() -> None:
         await finish.wait()
         return web.Response(text="finished")
 
-    reader = writer = None
-    async with open_door(slow, LOOPBACK, drain_seconds=5) as address:
-        reader, writer = await asyncio.open_connection(address.host, address.port)
+    async with open_door(slow, LOOPBACK) as door:
+        reader, writer = await asyncio.open_connection(door.address.host, door.address.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await started.wait()
         asyncio.get_running_loop().call_later(0.05, finish.set)
+        await door.drain(5)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(door.address.host, door.address.port)
     assert b"finished" in await reader.read()
     writer.close()
     await writer.wait_closed()
 
 
 async def test_requests_that_are_no_http_get_an_answer_and_not_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    async with open_door(_hello, LOOPBACK, drain_seconds=1) as address:
+    async with open_door(_hello, LOOPBACK) as door:
         for garbage in (
             b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
             b"GET\r\n\r\n",
             b"GET / HTTP/1.1\r\n" + b"a: " + b"x" * 9000 + b"\r\n\r\n",
         ):
-            reader, writer = await asyncio.open_connection(address.host, address.port)
+            reader, writer = await asyncio.open_connection(door.address.host, door.address.port)
             writer.write(garbage)
             assert (await reader.read()).split()[1] == b"400"
             writer.close()
             await writer.wait_closed()
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_request_that_does_not_end_is_cut_off() -> None:
+    started = asyncio.Event()
+
+    async def endless(_: web.BaseRequest) -> web.StreamResponse:
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable: nothing sets the event")
+
+    async with open_door(endless, LOOPBACK) as door:
+        reader, writer = await asyncio.open_connection(door.address.host, door.address.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await started.wait()
+        await door.drain(0.01)
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()

@@ -27,7 +27,7 @@ LAYER = IMAGE.digest_of(OCI_LAYER)
 @asynccontextmanager
 async def serving(store: ContentSource, metrics: Metrics | None = None) -> AsyncIterator[Client]:
     door = PeerBytesDoor(store=store, metrics=metrics or Metrics())
-    async with open_door(door.handle, LOOPBACK, drain_seconds=1) as address, client_of(address) as client:
+    async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
         yield client
 
 

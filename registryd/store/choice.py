@@ -1,0 +1,46 @@
+"""The store that the settings ask for."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.content.source import ContentSource, NameSource
+from registryd.settings import StoreKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from registryd.settings import StoreSettings
+
+
+class NodeStore(ContentSource, NameSource, Protocol):
+    """All that an agent needs of the store of its node."""
+
+    async def check(self) -> None:
+        """Return if it can answer right now; raises StoreUnavailable with the reason otherwise."""
+
+
+def chosen_kind(settings: StoreSettings) -> StoreKind:
+    """What `auto` stands for on this machine: containerd if its socket is there."""
+    if settings.kind is not StoreKind.AUTO:
+        return settings.kind
+    return StoreKind.CONTAINERD if settings.containerd_socket.exists() else StoreKind.DIRECTORY
+
+
+@asynccontextmanager
+async def open_store(settings: StoreSettings) -> AsyncIterator[NodeStore]:
+    """The store for the length of the block; only what it needs is imported.
+
+    containerd may be away and is not waited for. Raises StoreUnavailable for a directory that cannot be used.
+    """
+    if chosen_kind(settings) is StoreKind.CONTAINERD:
+        from registryd.store.containerd.connect import connect_containerd_store  # noqa: PLC0415
+
+        async with connect_containerd_store(settings) as containerd:
+            yield containerd
+    else:
+        from registryd.store.directory.store import open_directory_store  # noqa: PLC0415
+
+        async with open_directory_store(settings.directory) as directory:
+            yield directory
