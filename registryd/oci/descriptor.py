@@ -25,6 +25,9 @@ INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 IMAGE_MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 MANIFEST_TYPES: Final = INDEX_TYPES | IMAGE_MANIFEST_TYPES
 
+# A size is an int64 (image-spec, descriptor.md), in gRPC messages and in files as well.
+MAX_SIZE: Final = 2**63 - 1
+
 
 def is_media_type(text: str) -> bool:
     """Whether this may stand in a Content-Type header and in a descriptor."""
@@ -35,7 +38,7 @@ def is_media_type(text: str) -> bool:
 class Descriptor:
     """What refers to content: its media type, digest and size in bytes.
 
-    Raises ManifestInvalid for a media type that is none or a negative size.
+    Raises ManifestInvalid for a media type that is none or a size that no content has.
     """
 
     media_type: str
@@ -45,5 +48,5 @@ class Descriptor:
     def __post_init__(self) -> None:
         if not is_media_type(self.media_type):
             raise ManifestInvalid(f"{self.media_type[:100]!r} is not a media type")
-        if self.size < 0:
-            raise ManifestInvalid(f"{self.digest} has a negative size")
+        if not 0 <= self.size <= MAX_SIZE:
+            raise ManifestInvalid(f"{self.digest} has an impossible size")

@@ -9,8 +9,9 @@ from typing import Final, Self
 from registryd.oci.errors import RangeInvalid
 
 # One range. Lists are legal and rare; a server may ignore a Range header, and a whole answer is right for them.
+# Names of units are case-insensitive, white space is allowed around the range and nowhere in it.
 _RANGE: Final = re.compile(
-    r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})?|-(?P<suffix>[0-9]{1,18}))", re.ASCII
+    r"(?i:bytes)=[ \t]*(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})?|-(?P<suffix>[0-9]{1,18}))[ \t]*", re.ASCII
 )
 
 
@@ -61,7 +62,7 @@ class RangeRequest:
 
         Ignored: other units, several ranges, and anything malformed (section 14.2).
         """
-        match = _RANGE.fullmatch(header.replace(" ", "")) if header else None
+        match = _RANGE.fullmatch(header) if header else None
         if match is None:
             return None
         first, last, suffix = (None if group is None else int(group) for group in match.groups())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final, Self
 
 from registryd.oci.digest import Digest
@@ -22,8 +23,11 @@ _MAX_NAME: Final = 255
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
-_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOST: Final = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]{{2,45}}\])(?::[0-9]{{1,5}})?", re.ASCII)
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST: Final = re.compile(
+    rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII
+)
+_MAX_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,17 +40,28 @@ class Registry:
     host: str
 
     def __post_init__(self) -> None:
-        if len(self.host) > _MAX_NAME or not _HOST.fullmatch(self.host):
+        if len(self.host) > _MAX_NAME or not _is_host(self.host):
             raise NameInvalid(f"{self.host[:100]!r} is not a registry: expected host or host:port")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a host; Docker Hub's other names become `docker.io`."""
-        host = text.lower()
+        # Not lower() alone: it turns a Kelvin sign into a k.
+        host = text.lower() if text.isascii() else text
         return cls(DOCKER_HUB if host in _HUB_ALIASES else host)
 
     def __str__(self) -> str:
         return self.host
+
+
+def _is_host(text: str) -> bool:
+    match = _HOST.fullmatch(text)
+    if match is None or not 0 < int(match["port"] or _MAX_PORT) <= _MAX_PORT:
+        return False
+    try:
+        return match["ipv6"] is None or bool(IPv6Address(match["ipv6"]))
+    except ValueError:
+        return False
 
 
 def looks_like_host(component: str) -> bool:

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registryd.oci.digest import Digest
+from registryd.oci.errors import DigestInvalid, NameInvalid, OciError, TagInvalid
+from registryd.oci.reference import Registry, Repository, Tag, TaggedName, looks_like_host, parse_reference
+
+HUB = Registry("docker.io")
+DIGEST = "sha256:" + "a" * 64
+
+# ---- registries
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docker.io",
+        "registry.k8s.io",
+        "localhost",
+        "localhost:5000",
+        "10.0.0.1:5000",
+        "[::1]:5000",
+        "[fe80::1]",
+        "a",
+        "xn--bcher-kva.example",
+        "harbor.example:65535",
+    ],
+)
+def test_registry_is_a_host_with_an_optional_port(text: str) -> None:
+    assert str(Registry.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["index.docker.io", "registry-1.docker.io", "DOCKER.io", "docker.io"])
+def test_docker_hub_has_one_name(text: str) -> None:
+    assert Registry.parse(text) == HUB
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "..",
+        "a..b",
+        "-a",
+        "a-",
+        "a_b",
+        "a/b",
+        "a:",
+        "a:b",
+        "a:123456",
+        "a:99999",
+        "a:65536",
+        "a:0",
+        "::1",
+        "[::1",
+        "[]",
+        "[:::::]",
+        "[1.2.3]",
+        "user@host",
+        "host\n",
+        "host\r\nX: y",
+        "hóst",
+        "http://host",
+        "a" * 64,
+        ".".join(["a" * 63] * 5),
+        "host?x",
+        "host#x",
+        "host%2e",
+        "\u212a.example",  # a Kelvin sign, which lower() turns into k
+    ],
+)
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(NameInvalid):
+        Registry.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("component", "expected"),
+    [("docker.io", True), ("host:5000", True), ("localhost", True), ("library", False), ("", False)],
+)
+def test_first_component_names_a_registry(component: str, *, expected: bool) -> None:
+    assert looks_like_host(component) is expected
+
+
+def test_registry_is_kept_in_lower_case() -> None:
+    with pytest.raises(NameInvalid):
+        Registry("Docker.io")
+
+
+# ---- repositories and tags
+
+
+@pytest.mark.parametrize(
+    "path", ["a", "library/alpine", "a/b/c/d", "a.b", "a_b", "a__b", "a-b", "a---b", "0/1", "a" * 245]
+)
+def test_repository_paths(path: str) -> None:
+    assert Repository(HUB, path).path == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "a/",
+        "/a",
+        "a//b",
+        "A",
+        "UPPER/v2/x",
+        "a..b",
+        "a___b",
+        "a.-b",
+        ".a",
+        "a.",
+        "_a",
+        "-a",
+        "..",
+        "a/../b",
+        "a/./b",
+        "a b",
+        "a\n",
+        "a\0",
+        "a%2fb",
+        "ä",
+        "a:b",
+        "a@b",
+        "a" * 246,
+    ],
+)
+def test_what_is_no_repository_is_refused(path: str) -> None:
+    with pytest.raises(NameInvalid):
+        Repository(HUB, path)
+
+
+@pytest.mark.parametrize("name", ["latest", "v1.2.3", "_x", "A", "0", "a" * 128, "1-2_3.4"])
+def test_tags(name: str) -> None:
+    assert str(Tag(name)) == name
+
+
+@pytest.mark.parametrize("name", ["", ".x", "-x", "a" * 129, "a/b", "a:b", "a b", "a\n", "ä", "a+b", "..", "a\0"])
+def test_what_is_no_tag_is_refused(name: str) -> None:
+    with pytest.raises(TagInvalid):
+        Tag(name)
+
+
+def test_reference_is_a_tag_or_a_digest() -> None:
+    assert parse_reference("v1") == Tag("v1")
+    assert parse_reference(DIGEST) == Digest.parse(DIGEST)
+    with pytest.raises(DigestInvalid):
+        parse_reference("sha256:short")
+    with pytest.raises(TagInvalid):
+        parse_reference("a/b")
+
+
+# ---- full names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docker.io/library/alpine:3.20",
+        "localhost/app:v1",
+        "localhost:5000/a/b/c:latest",
+        "[::1]:5000/app:v1",
+        "registry.example:5000/app:_",
+    ],
+)
+def test_full_names_are_read_and_written(text: str) -> None:
+    assert str(TaggedName.parse(text)) == text
+
+
+def test_full_name_has_parts() -> None:
+    name = TaggedName.parse("index.docker.io/library/alpine:3.20")
+    assert (name.repository.registry, name.repository.path, name.tag) == (HUB, "library/alpine", Tag("3.20"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "alpine",
+        "alpine:3",
+        "library/alpine:3",
+        "docker.io/library/alpine",
+        "docker.io/library/alpine:",
+        "docker.io/:v1",
+        "docker.io:v1",
+        f"docker.io/library/alpine@{DIGEST}",
+        f"docker.io/library/alpine:v1@{DIGEST}",
+        "docker.io/library/alpine:v1:v2",
+        "sha256:" + "a" * 64,
+        "docker.io/../etc:v1",
+    ],
+)
+def test_names_that_are_not_full_are_not_guessed_at(text: str) -> None:
+    with pytest.raises(OciError):
+        TaggedName.parse(text)
+
+
+_HOSTILE = st.text(st.characters() | st.sampled_from("/:.@-_[]%\0\n"), max_size=300)
+
+
+@given(_HOSTILE)
+def test_anything_is_read_or_refused(text: str) -> None:
+    for parse in (Registry.parse, Tag, TaggedName.parse, parse_reference, lambda path: Repository(HUB, path)):
+        try:
+            parsed = parse(text)
+        except OciError:
+            continue
+        assert str(parsed).isascii()
+        assert not set(str(parsed)) & set("\0\n\r %?#\\")
+        assert ".." not in str(parsed)
