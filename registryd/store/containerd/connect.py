@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from registryd.aio.scope import open_scope
-from registryd.store.containerd.connection import Connection, Timing
+from registryd.store.containerd.connection import Connection
 from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
 from registryd.store.containerd.images import Images
@@ -14,6 +14,7 @@ from registryd.store.containerd.presence import Presence
 from registryd.store.containerd.reading import DocumentReader
 from registryd.store.containerd.route import Route
 from registryd.store.containerd.store import ContainerdStore
+from registryd.store.containerd.timing import Timing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import grpc
 
-from registryd.content.source import ContentNotFound, ContentUnavailable, StoreUnavailable
+from registryd.content.source import StoreUnavailable
 from registryd.pb.containerd.content_pb2_grpc import ContentStub
 from registryd.pb.containerd.events_pb2_grpc import EventsStub
 from registryd.pb.containerd.images_pb2_grpc import ImagesStub
 from registryd.pb.containerd.introspection_pb2_grpc import IntrospectionStub
 from registryd.pb.containerd.leases_pb2_grpc import LeasesStub
 from registryd.pb.containerd.version_pb2_grpc import VersionStub
+from registryd.store.containerd.errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from grpc.aio import UnaryStreamCall, UnaryStreamMultiCallable, UnaryUnaryMultiCallable
+
+    from registryd.store.containerd.timing import Timing
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -36,28 +38,6 @@ _CHANNEL_OPTIONS: Final = (
     # Its own connection, whoever else in this process talks to the same socket.
     ("grpc.use_local_subchannel_pool", 1),
 )
-# Foreign text in our messages is kept short.
-_MAX_DETAILS: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long to wait for what, in seconds."""
-
-    answer: float = 1.0
-    """One small question on the way to a first byte. containerd needs half a millisecond; the whole search has 3 s."""
-
-    listing: float = 10.0
-    """Everything that containerd has of something, asked in the background."""
-
-    chunk: float = 10.0
-    """The next message of a body: 1 MiB from a disk that is slow, not dead."""
-
-    subscription: float = 0.1
-    """Until a subscription surely counts: containerd does not confirm it, and starts it within microseconds."""
-
-    retry: float = 0.25
-    """Between two attempts to follow a containerd that is away."""
 
 
 class Connection:
@@ -88,7 +68,7 @@ class Connection:
         containerd that is away fails at once; it is not waited for.
         """
         try:
-            answer = await method(request, metadata=_metadata(namespace), timeout=timeout or self.timing.answer)
+            answer = await method(request, metadata=metadata(namespace), timeout=timeout or self.timing.answer)
         except grpc.aio.AioRpcError as error:
             raise translated(error) from error
         return _readable(answer)
@@ -106,7 +86,7 @@ class Connection:
 
         It is under way when the block begins, and ended when the block is left. Taking a message raises as `ask` does.
         """
-        call = method(request, metadata=_metadata(namespace))
+        call = method(request, metadata=metadata(namespace))
         try:
             async with aclosing(_messages(call, patience)) as messages:
                 yield messages
@@ -118,10 +98,10 @@ class Connection:
         await self._channel.close()
 
 
-def translated(error: grpc.aio.AioRpcError) -> ContentUnavailable:
-    """What a failed call means to those who look for content."""
-    reason = f"containerd: {error.code().name}: {(error.details() or '')[:_MAX_DETAILS]}"
-    return ContentNotFound(reason) if error.code() is grpc.StatusCode.NOT_FOUND else StoreUnavailable(reason)
+def metadata(namespace: str, lease: str = "") -> tuple[tuple[str, str], ...]:
+    """Which namespace a call is about, and which lease keeps what it writes."""
+    pairs = (("containerd-namespace", namespace), ("containerd-lease", lease))
+    return tuple((key, value) for key, value in pairs if value)
 
 
 async def _messages(
@@ -145,7 +125,3 @@ def _readable(message: ResponseT | None) -> ResponseT:
     if message is None:
         raise StoreUnavailable("containerd's answer cannot be read")
     return message
-
-
-def _metadata(namespace: str) -> tuple[tuple[str, str], ...]:
-    return (("containerd-namespace", namespace),) if namespace else ()

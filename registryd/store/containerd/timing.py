@@ -1,0 +1,28 @@
+"""How long containerd is waited for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long to wait for what, in seconds."""
+
+    answer: float = 1.0
+    """One small question on the way to a first byte. containerd needs half a millisecond; the whole search has 3 s."""
+
+    listing: float = 10.0
+    """Everything that containerd has of something, asked in the background."""
+
+    chunk: float = 10.0
+    """The next message of a body: 1 MiB from a disk that is slow, not dead."""
+
+    commit: float = 120.0
+    """The last message of an ingest: containerd flushes all of it to the disk before it answers."""
+
+    subscription: float = 0.1
+    """Until a subscription surely counts: containerd does not confirm it, and starts it within microseconds."""
+
+    retry: float = 0.25
+    """Between two attempts to follow a containerd that is away."""
