@@ -1,0 +1,85 @@
+"""Discovery `kubernetes`: the peers are the pods behind a headless service."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractAsyncContextManager, aclosing
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from registryd.aio.backoff import Backoff
+from registryd.cluster.discovery.kubernetes.account import ServiceAccount
+from registryd.cluster.discovery.kubernetes.api import Service, open_api
+from registryd.cluster.discovery.kubernetes.following import SliceFollower
+from registryd.cluster.discovery.kubernetes.settling import settled
+from registryd.cluster.discovery.kubernetes.slices import choose_peers
+from registryd.cluster.discovery.trouble import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from registryd.cluster.discovery.kubernetes.api import SliceApi
+    from registryd.cluster.discovery.kubernetes.slices import IpVersion, Place
+    from registryd.notation import Address
+
+    OpenApi = Callable[[], AbstractAsyncContextManager[SliceApi]]
+
+# client-go's reflector pauses from 0.8 to 30 s. Half of a pause is left to chance: after an outage of the API server
+# every node of the cluster comes back to it.
+BACKOFF: Final = Backoff(first=1.0, longest=30.0, jitter=0.5)
+# The controller writes a change of several slices as several updates. A new node is not missed for half a second.
+SETTLE_SECONDS: Final = 0.5
+
+
+class KubernetesDiscovery:
+    """The endpoints that the API server lists for our service; while it is away, those that it listed last.
+
+    Pods with addresses in both families are peers at the one of the preferred family.
+    """
+
+    def __init__(self, open_slice_api: OpenApi, *, subject: str, prefer: IpVersion, backoff: Backoff = BACKOFF) -> None:
+        """`subject` is what log lines call the service."""
+        self._open_slice_api = open_slice_api
+        self._prefer = prefer
+        self._backoff = backoff
+        self._trouble = Trouble(subject)
+        self._places: Mapping[Address, Place] = MappingProxyType({})
+
+    @property
+    def places(self) -> Mapping[Address, Place]:
+        """Node and zone of every peer, as of now; not less than what `watch` yielded last."""
+        return self._places
+
+    async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
+        shown: frozenset[Address] | None = None
+        async with self._open_slice_api() as api:
+            follower = SliceFollower(api, backoff=self._backoff, trouble=self._trouble)
+            async with aclosing(settled(follower.changes(), seconds=SETTLE_SECONDS)) as changes:
+                async for slices in changes:
+                    self._places = MappingProxyType(choose_peers(slices, prefer=self._prefer))
+                    peers = frozenset(self._places)
+                    if peers != shown:
+                        shown = peers
+                        yield peers
+
+
+def discovery_in_cluster(
+    *,
+    namespace: str,
+    service_name: str,
+    port_name: str,
+    advertise: str,
+    environment: Mapping[str, str] = os.environ,
+) -> KubernetesDiscovery:
+    """Discovery by this pod's service account. Raises NotInCluster.
+
+    An empty namespace is the pod's own. Peers with two addresses are reached in the family of `advertise`, which the
+    chart sets to the node's primary address.
+    """
+    account = ServiceAccount.of_this_pod(environment)
+    service = Service(namespace or account.namespace(), service_name, port_name)
+    return KubernetesDiscovery(
+        lambda: open_api(account, service),
+        subject=f"endpoints of {service.namespace}/{service.name}",
+        prefer=6 if ":" in advertise else 4,
+    )

@@ -1,0 +1,47 @@
+"""Many changes in a row become one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+T = TypeVar("T")
+
+
+async def settled(values: AsyncGenerator[T, None], *, seconds: float) -> AsyncGenerator[T, None]:
+    """Yield the first value at once; then, `seconds` after one that is new, the newest there is.
+
+    `values` must not end, and is finished when this generator is closed.
+    """
+    upcoming = _ask(values)
+    try:
+        yield await upcoming
+        upcoming = _ask(values)
+        while True:
+            newest = await upcoming
+            upcoming = _ask(values)
+            until = asyncio.get_running_loop().time() + seconds
+            while await _is_done_by(upcoming, until):
+                newest = upcoming.result()
+                upcoming = _ask(values)
+            yield newest
+    finally:
+        upcoming.cancel()
+        await asyncio.wait({upcoming})
+
+
+def _ask(values: AsyncGenerator[T, None]) -> asyncio.Task[T]:
+    return asyncio.create_task(_next_of(values), name="wait for the next value")
+
+
+async def _next_of(values: AsyncGenerator[T, None]) -> T:
+    return await anext(values)
+
+
+async def _is_done_by(task: asyncio.Task[T], until: float) -> bool:
+    left = max(0.0, until - asyncio.get_running_loop().time())
+    done, _ = await asyncio.wait({task}, timeout=left)
+    return bool(done)
