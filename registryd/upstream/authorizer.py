@@ -75,7 +75,7 @@ class Authorizer:
             if header not in {None, refused}:
                 self._asked_for.put(access, challenge)
                 return header
-        raise UpstreamDenied(f"{access.site.host}: asks for credentials that we do not have, or refuses them")
+        raise UpstreamDenied(f"{access.site}: asks for credentials that we do not have, or refuses them")
 
     async def _answer(
         self, access: Access, challenge: Challenge, patience: Patience, refused: str | None

@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from yarl import URL
+from registryd.upstream.addresses import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from yarl import URL
 
 # Registries send one or two challenges of three parameters. The longest realms and scopes are some hundred characters:
 # a repository's name has at most 255, and a realm has to fit into a request line (8000 octets, RFC 9110 section 4.1).
@@ -63,19 +65,13 @@ def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
 def _understood(scheme: str, parameters: Mapping[str, str]) -> Challenge | None:
     if scheme == "basic":
         return Basic()
-    realm = _realm(parameters.get("realm", "")) if scheme == "bearer" else None
-    if realm is None:
+    if scheme != "bearer":
         return None
-    return Bearer(realm, parameters.get("service", ""), tuple(parameters.get("scope", "").split()))
-
-
-def _realm(text: str) -> URL | None:
     try:
-        realm = URL(text)
-        usable = realm.scheme in {"http", "https"} and realm.host and realm.port and not realm.user and text.isascii()
+        realm = parse_address(parameters.get("realm", ""))
     except ValueError:
         return None
-    return realm.with_fragment(None) if usable else None
+    return Bearer(realm, parameters.get("service", ""), tuple(parameters.get("scope", "").split()))
 
 
 def _split(header: str) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from yarl import URL
 
 from registryd.oci.reference import DOCKER_HUB
+from registryd.upstream.addresses import parse_address
 from registryd.upstream.trust import TlsTrust
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Site:
         """The site of an absolute http or https URL."""
         return cls((url.host or "").lower(), url.port or 0)
 
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -57,9 +61,12 @@ class Endpoint:
 
         Without `override_path`, `/v2` is appended unless the path ends so, as containerd does.
         """
-        root = URL(url.rstrip("/"))
-        if root.scheme not in {"http", "https"} or not root.host or root.user or root.query_string or root.fragment:
-            raise ValueError(f"{url[:100]!r} is not an endpoint: expected http(s)://host[:port][/path]")
+        try:
+            root = parse_address(url.rstrip("/"))
+        except ValueError as error:
+            raise ValueError(f"not an endpoint: {error}") from None
+        if root.query_string:
+            raise ValueError("not an endpoint: it has a query")
         if not override_path and root.parts[-1:] != ("v2",):
             root /= "v2"
         return cls(root=root)
@@ -103,7 +110,8 @@ class Endpoint:
 
     def _is_home_of(self, registry: Registry) -> bool:
         # A mirror of several registries needs to know which: containerd sends `ns` to all but the registry's own host.
-        return self.root.authority in {registry.host, _api_host(registry)}
+        home = URL(f"{self.root.scheme}://{_api_host(registry)}")
+        return self.site == Site.of(home)
 
 
 def default_endpoints(registry: Registry) -> Sequence[Endpoint]:

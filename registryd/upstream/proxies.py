@@ -8,22 +8,46 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from yarl import URL
 
+from registryd.upstream.credentials import Credentials
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_NO_PROXY_TEXT: Final = "a proxy in the environment is not http(s)://host:port"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Proxies:
-    """Which proxy to use for which address. Proxies may carry user and password, so they are not shown."""
+class Proxy:
+    """An HTTP proxy and the value of Proxy-Authorization that it wants, if any."""
 
-    http: URL | None = field(default=None, repr=False)
-    https: URL | None = field(default=None, repr=False)
+    url: URL
+    authorization: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `http://user:password@host:port`; the scheme may be left out. Raises ValueError without quoting it."""
+        try:
+            url = URL(text if "://" in text else f"http://{text}")
+            login = Credentials(url.user, url.password or "").authorization() if url.user else None
+        except (ValueError, IndexError):  # yarl raises the latter for `[]@`
+            raise ValueError(_NO_PROXY_TEXT) from None
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise ValueError(_NO_PROXY_TEXT)
+        return cls(url.with_user(None), login)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Which proxy to use for which address."""
+
+    http: Proxy | None = None
+    https: Proxy | None = None
     exceptions: tuple[str, ...] = ()
 
     @classmethod
@@ -37,7 +61,7 @@ class Proxies:
             ),
         )
 
-    def for_url(self, url: URL) -> URL | None:
+    def for_url(self, url: URL) -> Proxy | None:
         """The proxy for this URL, None to connect directly, as always on loopback."""
         host, port = (url.host or "").lower().rstrip("."), url.port or 0
         if _is_this_machine(host) or any(_excepts(exception, host, port) for exception in self.exceptions):
@@ -49,17 +73,8 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
     return environment.get(name) or environment.get(name.lower(), "")
 
 
-def _proxy(text: str) -> URL | None:
-    if not text:
-        return None
-    try:
-        url = URL(text if "://" in text else f"http://{text}")
-    except ValueError:
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        # The text may hold a password: it is not repeated.
-        raise ValueError("a proxy in the environment is not http(s)://host:port")
-    return url
+def _proxy(text: str) -> Proxy | None:
+    return Proxy.parse(text) if text else None
 
 
 def _is_this_machine(host: str) -> bool:

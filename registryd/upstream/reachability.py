@@ -59,6 +59,9 @@ class Reachability:
         if presence is Presence.UNKNOWN:
             await self._pings.wait(registry, lambda: self._ping(registry), name=name, patience=self._patience)
             presence = contact.presence(self._clock())
+            if presence is Presence.UNKNOWN:
+                # Until it answers after all, nobody else waits.
+                contact.failed(self._clock())
         elif presence is Presence.GONE and not contact.is_quiet(self._clock()):
             self._pings.start(registry, lambda: self._ping(registry), name=name)
         return presence is Presence.THERE

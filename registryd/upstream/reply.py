@@ -8,8 +8,7 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from yarl import URL
-
+from registryd.upstream.addresses import resolve_address
 from registryd.upstream.challenge import Challenge, parse_challenges
 from registryd.upstream.errors import (
     RateLimit,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from aiohttp import ClientResponse
+    from yarl import URL
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # The size of a read: large enough to cost little per byte, small enough to be passed on at once.
@@ -58,14 +58,9 @@ class Reply:
         if self.status not in _REDIRECTS:
             return None
         try:
-            # As it was sent: quoting it anew would break the signatures of storage services.
-            target = self.url.join(URL(self.header("Location") or "", encoded=True))
-            usable = target.absolute and target.host and target.port and not target.user
+            return resolve_address(self.url, self.header("Location") or "")
         except ValueError:
-            raise UpstreamBroken(f"{self.url.origin()}: redirects to what is no address") from None
-        if not usable:
-            raise UpstreamBroken(f"{self.url.origin()}: redirects to nowhere")
-        return target
+            raise UpstreamBroken(f"{self.url.origin()}: redirects to nowhere") from None
 
     def expect(self, *statuses: int) -> None:
         """Raise what any other status means: UpstreamFailed of some kind."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from multidict import CIMultiDict
 
 from registryd.upstream.destinations import guarded_socket, is_forbidden_literal
 from registryd.upstream.endpoint import Site
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from registryd.upstream.endpoint import Endpoint
+    from registryd.upstream.proxies import Proxy
     from registryd.upstream.trust import TlsTrust
 
 # Contexts of configured endpoints; each holds a parsed CA bundle, about 1 MiB.
@@ -91,19 +91,22 @@ class Transport:
             response.close()
 
     async def _open(
-        self, session: aiohttp.ClientSession, request: Request, proxy: URL | None
+        self, session: aiohttp.ClientSession, request: Request, proxy: Proxy | None
     ) -> aiohttp.ClientResponse:
-        context = await self._context(request) if request.url.scheme == "https" else True
+        is_tls = request.url.scheme == "https"
+        context = await self._context(request) if is_tls else True
+        login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
         patience = request.patience
         with translated(request.url):
             return await session.request(
                 request.method,
                 request.url,
-                headers=CIMultiDict(request.headers),
+                # For TLS the proxy gets a request of its own, which opens the tunnel.
+                headers={**request.headers, **({} if is_tls else login)},
                 allow_redirects=False,
                 ssl=context,
-                proxy=proxy.with_user(None) if proxy else None,
-                proxy_auth=_proxy_auth(proxy) if proxy else None,
+                proxy=proxy.url if proxy else None,
+                proxy_headers=login if proxy and is_tls else None,
                 timeout=aiohttp.ClientTimeout(
                     total=patience.total, connect=patience.connect, sock_read=patience.silence
                 ),
@@ -122,7 +125,10 @@ class Transport:
 
 @asynccontextmanager
 async def open_transport(*, proxies: Proxies | None = None) -> AsyncIterator[Transport]:
-    """Open a transport; the environment's proxies are used unless others are given. Closes its connections."""
+    """Open a transport; its connections are closed at the end of the block.
+
+    The environment's proxies are used unless others are given; raises ValueError when it names what is no proxy.
+    """
     if proxies is None:
         proxies = Proxies.from_environment(os.environ)
     async with AsyncExitStack() as stack:
@@ -154,7 +160,3 @@ def _check_url(request: Request, *, vouched_for: bool) -> None:
         raise DestinationForbidden(f"{url.origin()}: plain HTTP only where the endpoint was configured with it")
     if not vouched_for and is_forbidden_literal(url.host or ""):
         raise DestinationForbidden(f"{url.origin()} is not a place that an upstream may lead to")
-
-
-def _proxy_auth(proxy: URL) -> aiohttp.BasicAuth | None:
-    return aiohttp.BasicAuth(proxy.user, proxy.password or "", encoding="utf-8") if proxy.user else None

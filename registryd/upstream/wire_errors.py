@@ -42,4 +42,5 @@ def _not_connected(where: str, error: aiohttp.ClientConnectorError) -> UpstreamF
         return DestinationForbidden(f"{where}: {error.os_error.strerror}")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return UpstreamUnreachable(f"{where}: its certificate is not trusted: {error.certificate_error}")
+    where = f"{where}: the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else where
     return UpstreamUnreachable(f"{where}: {error.os_error.strerror or error.os_error}")

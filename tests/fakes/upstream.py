@@ -25,12 +25,14 @@ USER: Final = "pull:secret"
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it arrived."""
+    """A request as it arrived; `target` is the request line's, unquoted by nobody."""
 
     method: str
     path: str
     query: str
     authorization: str | None
+    target: str = ""
+    proxy_authorization: str | None = None
 
 
 @dataclass
@@ -82,7 +84,7 @@ class FakeUpstream:
     # Answering
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append(Seen(request.method, request.path, request.query_string, request.headers.get("Authorization")))
+        self.seen.append(_seen(request))
         is_token = request.path == "/token"
         character = self.token_character if is_token else self.character
         if character is not None:
@@ -200,6 +202,17 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Character:
         )
 
     return answer
+
+
+def _seen(request: web.Request) -> Seen:
+    return Seen(
+        method=request.method,
+        path=request.path,
+        query=request.query_string,
+        authorization=request.headers.get("Authorization"),
+        target=request.raw_path,
+        proxy_authorization=request.headers.get("Proxy-Authorization"),
+    )
 
 
 def _basic(user: str) -> str:
