@@ -7,6 +7,7 @@ all asks everyone at once; waves of one are the staggered start of happy eyeball
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -118,7 +119,9 @@ class _Race(Generic[T]):
             waited = [*self._tasks, *([self._pull] if self._pull else [])]
             if not waited:
                 return None
-            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            finished, _ = await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not finished:
+                self._next_wave_at = -math.inf  # what is left of the time-out is rounding
 
     def _pull_when_due(self) -> float | None:
         """Begin to take the next wave if it is time; otherwise how many seconds are left until it is."""

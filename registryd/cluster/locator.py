@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.racing import AllFailed
 from registryd.cluster.expiring import ExpiringSet
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.member import Member
-    from registryd.cluster.members import Members
     from registryd.cluster.outcome import FindObserver
     from registryd.cluster.search import Offer
     from registryd.notation import Address
@@ -28,11 +27,23 @@ _AVOID_SECONDS: Final = 60.0
 _AVOIDED_REMEMBERED: Final = 10_000
 
 
+class Candidates(Protocol):
+    """Who may be asked; `registryd.cluster.members.Members` is one."""
+
+    def available(self) -> list[Member]:
+        """Those who are well as far as is known, the best first."""
+
+
 class Locator:
     """Searches among the members: up to `fanout_limit` of them are asked, in waves."""
 
     def __init__(
-        self, members: Members, *, fanout_limit: int, waves: Waves | None = None, observer: FindObserver | None = None
+        self,
+        members: Candidates,
+        *,
+        fanout_limit: int,
+        waves: Waves | None = None,
+        observer: FindObserver | None = None,
     ) -> None:
         self._members = members
         self._fanout_limit = fanout_limit

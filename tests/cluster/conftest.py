@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import pytest
+
+from registryd.aio.backoff import Backoff
+from registryd.aio.scope import open_scope
+from registryd.cluster.discovery.static import StaticDiscovery
+from registryd.cluster.locator import Locator
+from registryd.cluster.members import Members
+from registryd.cluster.node import NodeId
+from registryd.cluster.opening import DoorTimeouts, Opener
+from registryd.cluster.peer import GrpcPeer
+from registryd.cluster.source import ClusterSource
+from tests.fakes.peers import FakePeer, FindRecord, good
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from registryd.cluster.member import MemberState
+    from registryd.cluster.service import LocalStore
+
+T = TypeVar("T")
+
+FIND_TIMEOUT = 0.3
+
+# gRPC's engine has a pair of sockets and lives as long as any object of gRPC. Kept, it does not look like a leak of
+# the test whose garbage is collected late.
+grpc.aio.init_grpc_aio()
+
+
+@dataclass
+class Node:
+    """A node that asks: its source, and what stands behind it."""
+
+    source: ClusterSource
+    members: Members
+    record: FindRecord
+
+    def state_of(self, peer: FakePeer) -> MemberState:
+        return self.members.states()[peer.address]
+
+
+class Lab:
+    """Starts peers and nodes that ask them; everything ends with the test."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+
+    async def start(self, peer: AbstractAsyncContextManager[T]) -> T:
+        return await self._stack.enter_async_context(peer)
+
+    async def good(self, store: LocalStore, **character: Any) -> FakePeer:
+        return await self.start(good(store, **character))
+
+    async def node(self, *peers: FakePeer, own_id: NodeId | None = None, greets: bool = True) -> Node:
+        """A node that knows these peers. Unless it greets them, it learns about them from its first question."""
+        members = Members(
+            own_id or NodeId.random(),
+            partial(GrpcPeer, timeout=FIND_TIMEOUT),
+            backoff=Backoff(first=0.2, longest=0.4, jitter=0),
+            greet_limit=32 if greets else 0,
+        )
+        record = FindRecord()
+        locator = Locator(members, fanout_limit=32, observer=record)
+        scope = await self._stack.enter_async_context(open_scope())
+        discovery = StaticDiscovery(peer.address for peer in peers)
+        scope.serve(partial(members.run, discovery), name="members")
+        await until(lambda: len(members.states()) == len(peers))
+        opener = Opener(timeouts=DoorTimeouts(connect=0.3, first_byte=0.3))
+        return Node(ClusterSource(locator, opener), members, record)
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    async with AsyncExitStack() as stack:
+        yield Lab(stack)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in another task or thread; the test's own time-out is the bound."""
+    while not condition():  # noqa: ASYNC110 - nothing there has an event to offer
+        await asyncio.sleep(0.002)

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.aio.backoff import Backoff
+from registryd.aio.scope import open_scope
+from registryd.cluster.errors import PeerFailed, PeerSilent
+from registryd.cluster.member import MemberState
+from registryd.cluster.members import Members
+from registryd.cluster.node import Node, NodeId
+from registryd.cluster.wire import Finding, Resolution
+from registryd.content.source import ContentNotFound
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.telemetry import PeerState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+    from registryd.oci.ranges import Span
+    from registryd.oci.reference import TaggedName
+
+pytestmark = pytest.mark.looptime
+
+DIGEST = Digest.of(b"")
+OWN_ID = NodeId("this-node")
+A, B, C = (Address("192.0.2.1", port) for port in (1, 2, 3))
+
+
+class ScriptedPeer:
+    """Well or not, as the test says; `asked` keeps when it was asked and what."""
+
+    def __init__(self, address: Address, *, node_id: str = "") -> None:
+        self.node = Node(NodeId(node_id or f"node-{address.port}"), 0)
+        self.is_well = True
+        self.answers_find = True
+        self.is_closed = False
+        self.asked: list[tuple[float, str]] = []
+
+    async def hello(self) -> Node:
+        await self._answer("hello", well=self.is_well)
+        return self.node
+
+    async def find(self, digest: Digest) -> Finding:
+        await self._answer("find", well=self.is_well and self.answers_find)
+        return Finding(self.node, None, busy=False)
+
+    async def resolve(self, name: TaggedName) -> Resolution:
+        await self._answer("resolve", well=self.is_well)
+        return Resolution(self.node, ())
+
+    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+        await self._answer("read", well=self.is_well)
+        yield b""
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+    async def _answer(self, question: str, *, well: bool) -> None:
+        self.asked.append((asyncio.get_running_loop().time(), question))
+        await asyncio.sleep(0)
+        if not well:
+            raise PeerSilent("a scripted peer says nothing")
+
+
+class ScriptedDiscovery:
+    """Gives the sets that the test puts in."""
+
+    def __init__(self, *addresses: Address) -> None:
+        self._sets: asyncio.Queue[frozenset[Address]] = asyncio.Queue()
+        self.put(*addresses)
+
+    def put(self, *addresses: Address) -> None:
+        self._sets.put_nowait(frozenset(addresses))
+
+    async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
+        while True:
+            yield await self._sets.get()
+
+
+class Ground:
+    """Members over scripted peers."""
+
+    def __init__(self, *addresses: Address, greet_limit: int) -> None:
+        self.discovery = ScriptedDiscovery(*addresses)
+        self.peers: dict[Address, ScriptedPeer] = {}
+        self.reports: list[Mapping[PeerState, int]] = []
+        self.members = Members(
+            OWN_ID,
+            self._connect,
+            backoff=Backoff(first=1.0, longest=4.0, jitter=0.0),
+            greet_limit=greet_limit,
+            report=self.reports.append,
+        )
+
+    def _connect(self, address: Address) -> ScriptedPeer:
+        return self.peers.setdefault(address, ScriptedPeer(address))
+
+    def states(self) -> dict[Address, MemberState]:
+        return dict(self.members.states())
+
+    async def find(self) -> list[str]:
+        """Ask all that may be asked; which failed."""
+        failed = []
+        for member in self.members.available():
+            try:
+                await member.find(DIGEST)
+            except PeerFailed:
+                failed.append(member.address)
+        return [str(address) for address in failed]
+
+
+@asynccontextmanager
+async def ground(*addresses: Address, greet_limit: int = 0, **peers: ScriptedPeer) -> AsyncIterator[Ground]:
+    made = Ground(*addresses, greet_limit=greet_limit)
+    async with open_scope() as scope:
+        scope.serve(partial(made.members.run, made.discovery), name="members")
+        await asyncio.sleep(0.001)
+        yield made
+    assert all(peer.is_closed for peer in made.peers.values())
+
+
+async def test_nobody_is_connected_before_the_first_question() -> None:
+    async with ground(A, B) as made:
+        assert set(made.states().values()) == {MemberState.UNKNOWN}
+        await made.find()
+        assert set(made.states().values()) == {MemberState.UP}
+        assert [question for _, question in made.peers[A].asked] == ["find"]
+
+
+async def test_a_few_are_greeted_when_they_are_discovered() -> None:
+    async with ground(A, B, greet_limit=2) as made:
+        assert set(made.states().values()) == {MemberState.UP}
+        assert [question for _, question in made.peers[A].asked] == ["hello"]
+
+
+async def test_who_fails_is_set_aside_at_once_and_probed_in_the_background(looptime: object) -> None:
+    async with ground(A, B) as made:
+        made.peers[A].is_well = False
+        await made.find()
+        assert made.states() == {A: MemberState.SET_ASIDE, B: MemberState.UP}
+        assert [member.address for member in made.members.available()] == [B]
+        await asyncio.sleep(12)
+        probes = [round(at) for at, question in made.peers[A].asked if question == "hello"]
+        assert probes == [1, 3, 7, 11]
+        made.peers[A].is_well = True
+        await asyncio.sleep(4)
+        assert made.states() == {A: MemberState.UP, B: MemberState.UP}
+
+
+async def test_no_request_ever_tries_one_that_is_set_aside() -> None:
+    async with ground(A) as made:
+        made.peers[A].is_well = False
+        for _ in range(5):
+            await made.find()
+        assert [question for _, question in made.peers[A].asked] == ["find"]
+
+
+async def test_questions_that_fail_together_count_once() -> None:
+    async with ground(A) as made:
+        made.peers[A].is_well = False
+        await asyncio.gather(*[made.find() for _ in range(5)])
+        [member] = made.members._members.values()
+        assert member.failures == 1
+
+
+async def test_saying_hello_is_not_enough_to_be_forgiven() -> None:
+    """A peer that answers probes and nothing else is left alone longer and longer."""
+    async with ground(A) as made:
+        made.peers[A].answers_find = False
+        away = []
+        for _ in range(3):
+            await made.find()
+            begun = asyncio.get_running_loop().time()
+            while not made.members.available():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            away.append(round(asyncio.get_running_loop().time() - begun))
+        assert away == [1, 2, 4]
+        made.peers[A].answers_find = True
+        await made.find()
+        [member] = made.members._members.values()
+        assert member.failures == 0
+
+
+async def test_a_node_recognises_itself_and_does_not_ask_itself() -> None:
+    made = Ground(A, B, greet_limit=2)
+    made.peers[A] = ScriptedPeer(A, node_id=str(OWN_ID))
+    async with open_scope() as scope:
+        scope.serve(partial(made.members.run, made.discovery), name="members")
+        await asyncio.sleep(0.1)
+        assert made.states() == {A: MemberState.SELF, B: MemberState.UP}
+        assert [member.address for member in made.members.available()] == [B]
+        assert made.reports[-1] == {PeerState.AVAILABLE: 1, PeerState.SET_ASIDE: 0}
+
+
+async def test_an_answer_of_our_own_is_a_no() -> None:
+    made = Ground(A, greet_limit=0)
+    made.peers[A] = ScriptedPeer(A, node_id=str(OWN_ID))
+    async with open_scope() as scope:
+        scope.serve(partial(made.members.run, made.discovery), name="members")
+        await asyncio.sleep(0.1)
+        [member] = made.members.available()
+        with pytest.raises(ContentNotFound, match="this node"):
+            await member.find(DIGEST)
+        assert made.states() == {A: MemberState.SELF}
+
+
+async def test_who_is_removed_is_closed_and_not_probed_any_more() -> None:
+    async with ground(A, B) as made:
+        made.peers[A].is_well = False
+        await made.find()
+        made.discovery.put(B, C)
+        await asyncio.sleep(10)
+        assert made.states() == {B: MemberState.UP, C: MemberState.UNKNOWN}
+        assert made.peers[A].is_closed
+        assert [question for _, question in made.peers[A].asked] == ["find"]
+
+
+async def test_who_comes_back_starts_anew() -> None:
+    async with ground(A) as made:
+        made.peers[A].is_well = False
+        await made.find()
+        made.discovery.put()
+        await asyncio.sleep(0.1)
+        made.discovery.put(A)
+        await asyncio.sleep(0.1)
+        assert made.states() == {A: MemberState.UNKNOWN}
+
+
+async def test_a_failure_after_the_removal_disturbs_nobody() -> None:
+    async with ground(A) as made:
+        [member] = made.members.available()
+        made.discovery.put()
+        await asyncio.sleep(0.1)
+        made.peers[A].is_well = False
+        with suppress(PeerFailed):
+            await member.find(DIGEST)
+        assert made.states() == {}
+        assert made.reports[-1] == {PeerState.AVAILABLE: 0, PeerState.SET_ASIDE: 0}
+
+
+async def test_the_number_of_peers_is_reported() -> None:
+    async with ground(A, B, C) as made:
+        made.peers[B].is_well = False
+        await made.find()
+        assert made.reports[-1] == {PeerState.AVAILABLE: 2, PeerState.SET_ASIDE: 1}
+
+
+async def test_those_who_answered_before_are_asked_first() -> None:
+    async with ground(A, B, C) as made:
+        member = next(member for member in made.members.available() if member.address == C)
+        await member.find(DIGEST)
+        assert all(made.members.available()[0].address == C for _ in range(10))
+
+
+async def test_discovery_that_fails_is_a_bug_that_shows() -> None:
+    class Broken(ScriptedDiscovery):
+        async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
+            yield await self._sets.get()
+            raise KeyError("bug")
+
+    made = Ground(A, greet_limit=0)
+    with pytest.raises(ExceptionGroup):
+        await made.members.run(Broken(A))
+    assert made.peers[A].is_closed

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.cluster.errors import PeerDeclined, PeerGarbled, PeerSilent, PeerUnreachable
+from registryd.cluster.member import MemberState
+from registryd.cluster.peer import GrpcPeer
+from registryd.content.source import ContentNotFound
+from registryd.oci.digest import Digest
+from registryd.oci.ranges import Span
+from tests.cluster.conftest import FIND_TIMEOUT, until
+from tests.fakes.images import sample_bytes
+from tests.fakes.peers import BoastingStore, FakePeer, SlowStore, garbling, good, resetting, silent, unreachable
+from tests.fakes.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.cluster.conftest import Lab
+
+DATA = sample_bytes(2_500_000)
+DIGEST = Digest.of(DATA)
+
+
+@pytest.fixture
+def store() -> MemorySource:
+    store = MemorySource()
+    store.add(DIGEST, DATA)
+    return store
+
+
+@asynccontextmanager
+async def client(peer: FakePeer) -> AsyncIterator[GrpcPeer]:
+    caller = GrpcPeer(peer.address, timeout=FIND_TIMEOUT)
+    try:
+        yield caller
+    finally:
+        await caller.aclose()
+
+
+async def read(peer: GrpcPeer, span: Span) -> bytes:
+    async with aclosing(peer.read(DIGEST, span)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def test_nobody_there() -> None:
+    with unreachable() as nobody:
+        async with client(nobody) as peer:
+            begun = time.monotonic()
+            with pytest.raises(PeerUnreachable):
+                await peer.find(DIGEST)
+            assert time.monotonic() - begun < FIND_TIMEOUT
+
+
+async def test_silence(lab: Lab) -> None:
+    async with client(await lab.start(silent())) as peer:
+        with pytest.raises(PeerSilent):
+            await peer.hello()
+
+
+async def test_another_protocol(lab: Lab) -> None:
+    async with client(await lab.start(garbling())) as peer:
+        with pytest.raises((PeerUnreachable, PeerGarbled)):
+            await peer.hello()
+
+
+async def test_reset(lab: Lab) -> None:
+    async with client(await lab.start(resetting())) as peer:
+        with pytest.raises(PeerUnreachable):
+            await peer.hello()
+
+
+async def test_an_answer_that_makes_no_sense(lab: Lab) -> None:
+    for store in (BoastingStore(size=2**64 - 1), BoastingStore(size=1, media_type="no type\r\nX: y")):
+        async with client(await lab.good(store)) as peer:
+            with pytest.raises(PeerGarbled):
+                await peer.find(DIGEST)
+
+
+async def test_bytes(lab: Lab, store: MemorySource) -> None:
+    async with client(await lab.good(store)) as peer:
+        assert await read(peer, Span.whole(len(DATA))) == DATA
+        assert await read(peer, Span(7, 9)) == DATA[7:9]
+        assert await read(peer, Span(3, 3)) == b""
+
+
+async def test_a_read_is_refused_with_a_reason(lab: Lab, store: MemorySource) -> None:
+    async with client(await lab.good(store)) as peer:
+        with pytest.raises(PeerDeclined, match="OUT_OF_RANGE"):
+            await read(peer, Span(0, len(DATA) + 1))
+        store.remove(DIGEST)
+        with pytest.raises(ContentNotFound):
+            await read(peer, Span(0, 1))
+
+
+async def test_a_closed_connection_is_a_peer_that_is_gone_and_not_a_cancellation(lab: Lab) -> None:
+    peer = GrpcPeer((await lab.start(silent())).address, timeout=5)
+    asking = asyncio.create_task(peer.find(DIGEST))
+    await asyncio.sleep(0.05)
+    await peer.aclose()
+    with pytest.raises(PeerUnreachable):
+        await asking
+    with pytest.raises(PeerUnreachable, match="no peer any more"):
+        await peer.find(DIGEST)
+
+
+async def test_cancelling_a_question_is_a_cancellation(lab: Lab) -> None:
+    async with client(await lab.start(silent())) as peer:
+        asking = asyncio.create_task(peer.find(DIGEST))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+async def test_a_flaky_peer_is_asked_again_when_it_is_back(lab: Lab, store: MemorySource) -> None:
+    async with good(store) as peer:
+        node = await lab.node(peer)
+        await node.source.find(DIGEST)
+    with pytest.raises(Exception, match=str(peer.address)):
+        await node.source.find(DIGEST)
+    assert node.state_of(peer) is MemberState.SET_ASIDE
+    with pytest.raises(ContentNotFound):
+        await node.source.find(DIGEST)
+    async with good(store, address=peer.address):
+        await until(lambda: node.state_of(peer) is MemberState.UP)
+        assert (await node.source.find(DIGEST)).size == len(DATA)
+
+
+async def test_two_agents_that_know_each_other_and_themselves(lab: Lab, store: MemorySource) -> None:
+    peer = await lab.good(SlowStore(store, seconds=0.01))
+    own = await lab.good(MemorySource())
+    node = await lab.node(peer, own, own_id=own.node.id)
+    assert (await node.source.find(DIGEST)).size == len(DATA)
+    await until(lambda: node.state_of(own) is MemberState.SELF)

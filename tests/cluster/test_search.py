@@ -1,0 +1,156 @@
+"""Whom a search asks and when, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.aio.racing import AllFailed
+from registryd.cluster.errors import PeerSilent
+from registryd.cluster.locator import Locator
+from registryd.cluster.member import Member
+from registryd.cluster.node import Node, NodeId
+from registryd.cluster.search import Waves, offers
+from registryd.cluster.wire import Finding
+from registryd.content.source import Content
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.telemetry import FindOutcome
+from tests.fakes.peers import FindRecord
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.cluster.search import Offer
+    from registryd.cluster.wire import Resolution
+    from registryd.oci.ranges import Span
+    from registryd.oci.reference import TaggedName
+
+pytestmark = pytest.mark.looptime
+
+DIGEST = Digest.of(b"")
+WAVES = Waves(first=2, patience=0.5)
+
+
+class TimedPeer:
+    """Answers after so many seconds: yes, no or never."""
+
+    def __init__(self, answer: str, *, after: float = 0.1, content_port: int = 0) -> None:
+        self.asked_at: float | None = None
+        self.is_cancelled = False
+        self._answer = answer
+        self._after = after
+        self._content_port = content_port
+
+    async def find(self, digest: Digest) -> Finding:
+        self.asked_at = asyncio.get_running_loop().time()
+        try:
+            await asyncio.sleep(self._after)
+        except asyncio.CancelledError:
+            self.is_cancelled = True
+            raise
+        if self._answer == "silence":
+            raise PeerSilent("silence")
+        content = None if self._answer == "no" else Content(digest, 1, None)
+        return Finding(Node(NodeId.random(), self._content_port), content, busy=self._answer == "busy")
+
+    async def hello(self) -> Node:
+        raise NotImplementedError
+
+    async def resolve(self, name: TaggedName) -> Resolution:
+        raise NotImplementedError
+
+    def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+def members(*peers: TimedPeer) -> list[Member]:
+    own = NodeId("own")
+    return [
+        Member(Address("192.0.2.1", port), peer, own_id=own, on_change=lambda _: None)
+        for port, peer in enumerate(peers, 1)
+    ]
+
+
+async def first(peers: list[TimedPeer]) -> Offer:
+    async with aclosing(offers(members(*peers), DIGEST, WAVES)) as found:
+        return await anext(found)
+
+
+async def test_a_hit_in_the_first_wave_spares_the_rest(looptime: object) -> None:
+    peers = [TimedPeer("no"), TimedPeer("yes", after=0.2), TimedPeer("yes")]
+    assert (await first(peers)).member.address.port == 2
+    assert peers[2].asked_at is None
+    assert looptime == pytest.approx(0.2)
+
+
+async def test_the_rest_is_asked_when_the_first_wave_said_no() -> None:
+    peers = [TimedPeer("no"), TimedPeer("no", after=0.2), TimedPeer("yes")]
+    await first(peers)
+    assert peers[2].asked_at == pytest.approx(0.2)
+
+
+async def test_the_rest_is_asked_when_the_first_wave_takes_long(looptime: object) -> None:
+    peers = [TimedPeer("silence", after=10), TimedPeer("yes", after=5), TimedPeer("yes")]
+    assert (await first(peers)).member.address.port == 3
+    assert peers[2].asked_at == pytest.approx(0.5)
+    assert [peer.is_cancelled for peer in peers] == [True, True, False]
+    assert looptime == pytest.approx(0.6)
+
+
+async def test_offers_come_as_they_arrive_the_busy_last() -> None:
+    peers = [TimedPeer("busy"), TimedPeer("yes", after=0.2), TimedPeer("yes", after=0.1)]
+    ports = [offer.member.address.port async for offer in offers(members(*peers), DIGEST, Waves())]
+    assert ports == [3, 2, 1]
+
+
+async def test_the_door_is_where_the_peer_is() -> None:
+    assert (await first([TimedPeer("yes", content_port=3174)])).door == Address("192.0.2.1", 3174)
+    assert (await first([TimedPeer("yes")])).door is None
+
+
+async def test_when_nobody_has_it_every_reason_is_kept() -> None:
+    with pytest.raises(AllFailed) as caught:
+        await first([TimedPeer("no"), TimedPeer("silence", after=3), TimedPeer("no")])
+    assert len(caught.value.reasons) == 3
+
+
+class FixedMembers:
+    """Always the same ones, in the same order."""
+
+    def __init__(self, *peers: TimedPeer) -> None:
+        self._members = members(*peers)
+
+    def available(self) -> list[Member]:
+        return self._members
+
+
+async def test_no_more_than_the_limit_are_asked() -> None:
+    peers = [TimedPeer("no") for _ in range(5)]
+    with pytest.raises(AllFailed):
+        await anext(Locator(FixedMembers(*peers), fanout_limit=3).offers(DIGEST))
+    assert [peer.asked_at is not None for peer in peers] == [True] * 3 + [False] * 2
+
+
+async def test_who_failed_for_a_digest_is_asked_again_after_a_minute() -> None:
+    locator = Locator(FixedMembers(TimedPeer("yes")), fanout_limit=3)
+    [offer] = [offer async for offer in locator.offers(DIGEST)]
+    locator.avoid(offer)
+    with pytest.raises(AllFailed):
+        await anext(locator.offers(DIGEST))
+    assert [offer async for offer in locator.offers(Digest.of(b"other"))]
+    await asyncio.sleep(60)
+    assert [offer async for offer in locator.offers(DIGEST)]
+
+
+async def test_searches_are_measured_once_to_the_first_offer() -> None:
+    record = FindRecord()
+    locator = Locator(FixedMembers(TimedPeer("yes"), TimedPeer("yes")), fanout_limit=3, observer=record)
+    assert len([offer async for offer in locator.offers(DIGEST)]) == 2
+    assert record.outcomes == {FindOutcome.FOUND: 1}

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from registryd.cluster import limits
+from registryd.cluster.locality import ForwardingRefused, answering_peer
+from registryd.cluster.member import MemberState
+from registryd.cluster.server import CannotListen
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.oci.ranges import Span
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from tests.cluster.conftest import until
+from tests.fakes.images import oci_image, sample_bytes
+from tests.fakes.peers import BoastingStore, good
+from tests.fakes.sources import FailingSource, MemorySource, SilentSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+
+    from tests.cluster.conftest import Lab
+    from tests.fakes.peers import FakePeer
+
+DATA = sample_bytes(2_500_000)
+DIGEST = Digest.of(DATA)
+
+
+class Asker:
+    """Sends raw messages, as someone would who does not use our client."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def ask(self, method: str, request: Message | bytes, **call: Any) -> bytes:
+        raw = request if isinstance(request, bytes) else request.SerializeToString()
+        ask: Any = self._channel.unary_unary(f"/registryd.v1.Cluster/{method}")
+        reply: bytes = await ask(raw, timeout=5, **call)
+        return reply
+
+    async def read(self, request: Message | bytes) -> list[bytes]:
+        raw = request if isinstance(request, bytes) else request.SerializeToString()
+        read: Any = self._channel.unary_stream("/registryd.v1.Cluster/Read")
+        return [pb.ReadReply.FromString(reply).data async for reply in read(raw, timeout=5)]
+
+    async def status_of(self, method: str, request: Message | bytes) -> grpc.StatusCode:
+        """With what a request is refused."""
+        try:
+            await (self.read(request) if method == "Read" else self.ask(method, request))
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+
+@asynccontextmanager
+async def asking(peer: FakePeer) -> AsyncIterator[Asker]:
+    async with grpc.aio.insecure_channel(str(peer.address)) as channel:
+        yield Asker(channel)
+
+
+@pytest.fixture
+def store() -> MemorySource:
+    store = MemorySource(oci_image())
+    store.add(DIGEST, DATA, media_type="application/x-layer")
+    return store
+
+
+async def test_a_node_introduces_itself(lab: Lab, store: MemorySource) -> None:
+    peer = await lab.good(store, content_port=3174)
+    async with asking(peer) as asker:
+        reply = pb.HelloReply.FromString(await asker.ask("Hello", pb.HelloRequest()))
+    assert (reply.node.id, reply.node.content_port) == (str(peer.node.id), 3174)
+
+
+async def test_what_is_here_and_what_is_not(lab: Lab, store: MemorySource) -> None:
+    async with asking(await lab.good(store, busy=True)) as asker:
+        here = pb.FindReply.FromString(await asker.ask("Find", pb.FindRequest(digest=str(DIGEST))))
+        absent = pb.FindReply.FromString(await asker.ask("Find", pb.FindRequest(digest=str(Digest.of(b"")))))
+    assert (here.content.size, here.content.media_type, here.busy) == (len(DATA), "application/x-layer", True)
+    assert not absent.HasField("content")
+
+
+async def test_bytes_come_in_bounded_messages(lab: Lab, store: MemorySource) -> None:
+    request = pb.ReadRequest(digest=str(DIGEST), offset=5, length=len(DATA) - 5)
+    async with asking(await lab.good(store)) as asker:
+        chunks = await asker.read(request)
+    assert b"".join(chunks) == DATA[5:]
+    assert max(map(len, chunks)) == limits.READ_CHUNK_BYTES
+    assert store.left_open == 0
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ("Find", pb.FindRequest(digest="../../etc/passwd"), "INVALID_ARGUMENT"),
+        ("Find", pb.FindRequest(), "INVALID_ARGUMENT"),
+        ("Find", b"\xff\xff\xff", "INVALID_ARGUMENT"),
+        ("Find", b"x" * 100_000, "RESOURCE_EXHAUSTED"),
+        ("Resolve", pb.ResolveRequest(name="alpine"), "INVALID_ARGUMENT"),
+        ("Resolve", pb.ResolveRequest(name="docker.io/UPPER:v1"), "INVALID_ARGUMENT"),
+        ("Read", pb.ReadRequest(digest="sha256:12"), "INVALID_ARGUMENT"),
+        ("Read", b"\x08", "INVALID_ARGUMENT"),
+        ("Read", pb.ReadRequest(digest=str(Digest.of(b"")), length=1), "NOT_FOUND"),
+        ("Read", pb.ReadRequest(digest=str(DIGEST), offset=2**64 - 1, length=2**64 - 1), "OUT_OF_RANGE"),
+        ("Read", pb.ReadRequest(digest=str(DIGEST), length=len(DATA) + 1), "OUT_OF_RANGE"),
+        ("Drop", pb.HelloRequest(), "UNIMPLEMENTED"),
+    ],
+)
+async def test_what_is_not_valid_is_refused(
+    lab: Lab, store: MemorySource, caplog: pytest.LogCaptureFixture, refused: tuple[str, Message | bytes, str]
+) -> None:
+    method, request, status = refused
+    async with asking(await lab.good(store)) as asker:
+        assert (await asker.status_of(method, request)).name == status
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("method", ["Find", "Resolve", "Read"])
+async def test_a_store_that_cannot_say(lab: Lab, method: str) -> None:
+    requests = {
+        "Find": pb.FindRequest(digest=str(DIGEST)),
+        "Resolve": pb.ResolveRequest(name="docker.io/library/alpine:3"),
+        "Read": pb.ReadRequest(digest=str(DIGEST), length=1),
+    }
+    async with asking(await lab.good(FailingSource())) as asker:
+        assert await asker.status_of(method, requests[method]) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_store_that_hangs_is_given_up(lab: Lab) -> None:
+    silent = SilentSource()
+    async with asking(await lab.good(silent)) as asker:
+        begun = time.monotonic()
+        status = await asker.status_of("Find", pb.FindRequest(digest=str(DIGEST)))
+    assert status is grpc.StatusCode.FAILED_PRECONDITION
+    assert time.monotonic() - begun < limits.STORE_TIMEOUT * 2
+    assert silent.cancelled == 1
+
+
+async def test_a_mistake_of_ours_is_logged_and_not_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    async with asking(await lab.good(BoastingStore(size=10))) as asker:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asker.read(pb.ReadRequest(digest=str(DIGEST), length=10))
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+    assert "a bug of the store" in caplog.text
+
+
+async def test_who_hangs_up_ends_the_read(lab: Lab, store: MemorySource) -> None:
+    async with asking(await lab.good(store)) as asker:
+        read: Any = asker._channel.unary_stream("/registryd.v1.Cluster/Read")
+        call = read(pb.ReadRequest(digest=str(DIGEST), length=len(DATA)).SerializeToString())
+        await call.read()
+        call.cancel()
+        await until(lambda: store.left_open == 0)
+
+
+async def test_a_second_agent_cannot_take_the_port(lab: Lab, store: MemorySource) -> None:
+    peer = await lab.good(store)
+    with pytest.raises(CannotListen, match=str(peer.address)):
+        await lab.good(store, address=peer.address)
+
+
+async def test_huge_headers_are_cut_off(lab: Lab, store: MemorySource) -> None:
+    async with asking(await lab.good(store)) as asker:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await asker.ask("Hello", pb.HelloRequest(), metadata=(("x", "y" * 100_000),))
+
+
+# Whatever bytes arrive, the answer is a proper refusal.
+
+_INTERNAL = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["Hello", "Find", "Resolve", "Read"]),
+    message=st.one_of(
+        st.binary(max_size=300),
+        st.builds(lambda text: pb.FindRequest(digest=text).SerializeToString(), st.text(max_size=200)),
+        st.builds(
+            lambda offset, length: pb.ReadRequest(digest=str(DIGEST), offset=offset, length=length).SerializeToString(),
+            st.integers(0, 2**64 - 1),
+            st.integers(0, 2**64 - 1),
+        ),
+    ),
+)
+def test_arbitrary_bytes(store: MemorySource, method: str, message: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def throw() -> grpc.StatusCode:
+        async with good(store) as peer, asking(peer) as asker:
+            return await asker.status_of(method, message)
+
+    caplog.set_level(logging.DEBUG)
+    assert asyncio.run(throw()) not in _INTERNAL
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+# What peers ask is never forwarded.
+
+
+async def test_a_peers_request_is_never_forwarded(
+    lab: Lab, store: MemorySource, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even when an agent is put together wrongly, with the cluster as the server's own store."""
+    knowing = await lab.good(store)
+    middle = await lab.node(knowing)
+    await until(lambda: middle.state_of(knowing) is MemberState.UP)
+    async with asking(await lab.good(middle.source)) as asker:
+        for method, request in (
+            ("Find", pb.FindRequest(digest=str(DIGEST))),
+            ("Resolve", pb.ResolveRequest(name=str(oci_image().name))),
+            ("Read", pb.ReadRequest(digest=str(DIGEST), length=1)),
+        ):
+            assert await asker.status_of(method, request) is grpc.StatusCode.INTERNAL
+    assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [ForwardingRefused] * 3
+    assert store.asked == []
+
+
+async def test_the_mark_holds_in_tasks_that_are_started_under_it(lab: Lab) -> None:
+    node = await lab.node()
+    with answering_peer():
+        task = asyncio.create_task(node.source.open(DIGEST, Span.whole))
+    with pytest.raises(ForwardingRefused):
+        await task
+
+
+async def test_listening_on_what_is_not_ours(lab: Lab, store: MemorySource) -> None:
+    with pytest.raises(CannotListen):
+        await lab.good(store, address=Address("192.0.2.254", 0))
