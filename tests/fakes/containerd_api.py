@@ -37,17 +37,17 @@ class Api:
     def services(self) -> dict[str, dict[str, Handler]]:
         return {
             "content.v1.Content": {
-                "Info": _unary(self._info, content_pb2.InfoRequest),
+                "Info": unary(self._info, content_pb2.InfoRequest),
                 "List": _stream(self._list_content, content_pb2.ListContentRequest),
                 "Read": _stream(self._read, content_pb2.ReadContentRequest),
             },
             "images.v1.Images": {
-                "Get": _unary(self._get_image, images_pb2.GetImageRequest),
-                "List": _unary(self._list_images, images_pb2.ListImagesRequest),
+                "Get": unary(self._get_image, images_pb2.GetImageRequest),
+                "List": unary(self._list_images, images_pb2.ListImagesRequest),
             },
             "events.v1.Events": {"Subscribe": _stream(self._subscribe, events_pb2.SubscribeRequest)},
-            "version.v1.Version": {"Version": _unary(self._version, Empty)},
-            "introspection.v1.Introspection": {"Plugins": _unary(self._plugins, introspection_pb2.PluginsRequest)},
+            "version.v1.Version": {"Version": unary(self._version, Empty)},
+            "introspection.v1.Introspection": {"Plugins": unary(self._plugins, introspection_pb2.PluginsRequest)},
         }
 
     async def _info(self, request: content_pb2.InfoRequest, context: Context) -> content_pb2.InfoResponse:
@@ -62,7 +62,7 @@ class Api:
     async def _list_content(
         self, _request: Message, context: Context
     ) -> AsyncIterator[content_pb2.ListContentResponse]:
-        digests = list(self._fake.content[_namespace(context)])
+        digests = list(self._fake.content[namespace_of(context)])
         infos = [content_pb2.Info(digest=d, size=self._fake.path(Digest.parse(d)).stat().st_size) for d in digests]
         for start in range(0, len(infos), 100):
             yield content_pb2.ListContentResponse(info=infos[start : start + 100])
@@ -91,18 +91,18 @@ class Api:
         return self._fake.fault is Fault.SHORT_READ
 
     async def _file(self, digest: str, context: Context) -> Path:
-        if digest not in self._fake.content[_namespace(context)]:
+        if digest not in self._fake.content[namespace_of(context)]:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"content {digest}: not found")
         return self._fake.path(Digest.parse(digest))
 
     async def _get_image(self, request: images_pb2.GetImageRequest, context: Context) -> images_pb2.GetImageResponse:
-        image = self._fake.images[_namespace(context)].get(request.name)
+        image = self._fake.images[namespace_of(context)].get(request.name)
         if image is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f'image "{request.name}": not found')
         return images_pb2.GetImageResponse(image=image)
 
     async def _list_images(self, _request: Message, context: Context) -> images_pb2.ListImagesResponse:
-        return images_pb2.ListImagesResponse(images=self._fake.images[_namespace(context)].values())
+        return images_pb2.ListImagesResponse(images=self._fake.images[namespace_of(context)].values())
 
     async def _subscribe(
         self, request: events_pb2.SubscribeRequest, _context: Context
@@ -145,7 +145,7 @@ class Faults(grpc.aio.ServerInterceptor):
         if self._fake.fault is Fault.SILENT:
             await asyncio.Event().wait()
         if self._fake.fault is Fault.REFUSING:
-            return _unary(_refuse, Empty)
+            return unary(_refuse, Empty)
         if self._fake.fault is Fault.GARBAGE:
             return handler._replace(response_serializer=lambda _message: b"\xff\xff")
         return handler
@@ -155,17 +155,17 @@ async def _refuse(_request: Message, context: Context) -> None:
     await context.abort(grpc.StatusCode.INTERNAL, "this containerd refuses " + "everything " * 100)
 
 
-def _namespace(context: Context) -> str:
+def namespace_of(context: Context) -> str:
     return dict(context.invocation_metadata() or ())["containerd-namespace"]  # type: ignore[return-value]
 
 
-def _unary(behaviour: Callable[..., Any], request: type[Message]) -> Handler:
-    return grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, _serialized)
+def unary(behaviour: Callable[..., Any], request: type[Message]) -> Handler:
+    return grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, serialized)
 
 
 def _stream(behaviour: Callable[..., Any], request: type[Message]) -> Handler:
-    return grpc.unary_stream_rpc_method_handler(behaviour, request.FromString, _serialized)
+    return grpc.unary_stream_rpc_method_handler(behaviour, request.FromString, serialized)
 
 
-def _serialized(message: Message) -> bytes:
+def serialized(message: Message) -> bytes:
     return message.SerializeToString()

@@ -18,3 +18,5 @@ class Fault(Enum):
     SHORT_READ = auto()  # Read ends properly after its first message
     BROKEN_READ = auto()  # Read fails after its first message
     STALLED_READ = auto()  # Read says nothing after its first message
+    DISK_FULL = auto()  # takes no bytes in
+    STALLED_WRITE = auto()  # does not say that it took them
