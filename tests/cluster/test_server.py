@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from registryd.oci.ranges import Span
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from tests.cluster.conftest import until
 from tests.fakes.images import oci_image, sample_bytes
-from tests.fakes.peers import BoastingStore, good
+from tests.fakes.peers import BoastingStore
 from tests.fakes.sources import FailingSource, MemorySource, SilentSource
 
 if TYPE_CHECKING:
@@ -193,13 +192,11 @@ _INTERNAL = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
         ),
     ),
 )
-def test_arbitrary_bytes(store: MemorySource, method: str, message: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async def throw() -> grpc.StatusCode:
-        async with good(store) as peer, asking(peer) as asker:
-            return await asker.status_of(method, message)
-
-    caplog.set_level(logging.DEBUG)
-    assert asyncio.run(throw()) not in _INTERNAL
+async def test_arbitrary_bytes(
+    lab: Lab, store: MemorySource, caplog: pytest.LogCaptureFixture, method: str, message: bytes
+) -> None:
+    async with asking(await lab.good(store)) as asker:
+        assert await asker.status_of(method, message) not in _INTERNAL
     assert not [record for record in caplog.records if record.exc_info]
 
 
