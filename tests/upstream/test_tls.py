@@ -24,6 +24,7 @@ from registryd.upstream.trust import TlsTrust
 from tests.fakes import upstream as fakes
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import FakeUpstream, open_upstream
+from tests.upstream.tunnels import open_tunnels
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -147,3 +148,20 @@ async def test_a_file_that_cannot_be_used_is_named(client: RegistryClient, tmp_p
     endpoint = Endpoint.parse("https://registry.example")
     with pytest.raises(UpstreamFailed, match=r"ca\.crt"):
         await client.ping(replace(endpoint, trust=TlsTrust(ca_files=(path,))))
+
+
+async def test_through_a_proxy_whose_login_the_upstream_never_sees(pki: Pki) -> None:
+    async with open_upstream(tls=pki.server()) as upstream, open_tunnels(upstream.port) as tunnels:
+        proxies = Proxies.from_environment({"HTTPS_PROXY": f"http://user:secret@127.0.0.1:{tunnels.port}"})
+        endpoint = Endpoint.parse("https://registry.example")
+        # The certificate is for another name: what is shown here is the way, not the trust.
+        endpoint = replace(endpoint, is_configured=False, trust=TlsTrust(verify=False))
+        async with open_client(clock=time.monotonic, proxies=proxies) as client:
+            await client.ping(endpoint)
+            assert tunnels.heads[0].startswith("CONNECT registry.example:443 ")
+            assert "Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=" in tunnels.heads[0]
+            assert [seen.proxy_authorization for seen in upstream.seen] == [None]
+            tunnels.refuses = True
+            with pytest.raises(UpstreamUnreachable, match="the proxy answers 407") as caught:
+                await client.ping(replace(endpoint, trust=TlsTrust(verify=False, ca_files=(pki.ca,))))
+            assert "secret" not in repr(caught.value.__context__)
