@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
     Job = asyncio.Future[object]
 
@@ -20,13 +21,13 @@ _T = TypeVar("_T")
 _POOL: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="registryd-disk")
 
 
-async def run_in_pool(call: Callable[[], _T]) -> _T:
-    """Run a system call in a thread of the pool.
+async def run_in_pool(call: Callable[[], _T], *, pool: Executor = _POOL) -> _T:
+    """Run a system call in a thread of the pool: the one for reading, unless whoever has slower work brings its own.
 
     Cancelling takes effect when the call has returned: until then the kernel works with the caller's descriptors,
     and closing one would hand its number to the next file that is opened.
     """
-    job = asyncio.get_running_loop().run_in_executor(_POOL, call)
+    job = asyncio.get_running_loop().run_in_executor(pool, call)
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
