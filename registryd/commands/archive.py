@@ -30,6 +30,7 @@ _MIB = 1024 * 1024
 async def import_archive(
     settings: Settings,
     archive: Annotated[str, Parameter(help="OCI archive, a tar file, gzipped or not; - is standard input.")],
+    /,
     *,
     name: Annotated[
         str | None, Parameter(help="Full name of the image, registry/repository:tag, if the archive lacks it.")
@@ -46,6 +47,7 @@ async def import_archive(
 async def export_archive(
     settings: Settings,
     archive: Annotated[str, Parameter(help="File to write; - is standard output.")],
+    /,
     *images: Annotated[str, Parameter(help="Full names, registry/repository:tag. None: all there are.")],
     partly: Annotated[
         bool, Parameter(help="Also images of which the store lacks some platforms.", negative=())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 from registryd.content.writer import ContentMismatch
 from registryd.store.directory.durable import write_all
 from registryd.store.directory.errors import writing
-from registryd.transfer.pool import run_in_pool
+from registryd.store.directory.pool import run_writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ class FileIngest:
         self._state = _State.ABORTED
         self._close_file()
         try:
-            await run_in_pool(partial(self._place.discard, self._digest))
+            await run_writing(partial(self._place.discard, self._digest))
         finally:
             self._place.release(self._digest)
 
@@ -137,7 +137,7 @@ class FileIngest:
         """Run a call that changes the disk; whatever keeps it from succeeding, cancellation too, ends the ingest."""
         try:
             with writing(self._digest):
-                await run_in_pool(call)
+                await run_writing(call)
         except BaseException:
             await self._abort()
             raise

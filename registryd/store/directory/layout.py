@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT, LAYOUT_FILE, is_layout_file, render_index
 from registryd.store.directory.durable import exists, lock_file, replace_file
-from registryd.store.directory.errors import reading, writing
+from registryd.store.directory.errors import reading, reason, writing
 from registryd.store.directory.folders import folder, make_folder, open_file, read_file
 
 if TYPE_CHECKING:
@@ -50,6 +50,15 @@ class Layout:
                 raise StoreUnavailable(f"{self.root} is not an OCI image layout: it holds {min(foreign)!r}")
             with self.locked():
                 self._create()
+
+    def require(self) -> None:
+        """Raise StoreUnavailable unless the layout is there and can be read."""
+        try:
+            is_there = self._is_layout()
+        except OSError as error:
+            raise StoreUnavailable(f"{self.root} cannot be read: {reason(error)}") from error
+        if not is_there:
+            raise StoreUnavailable(f"{self.root} is not an OCI image layout any more")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from registryd.store.directory.errors import reading, reason, writing
 from registryd.store.directory.ingest import FileIngest
 from registryd.store.directory.layout import EMPTY_INDEX, Layout
 from registryd.store.directory.media_types import MediaTypes
+from registryd.store.directory.pool import run_writing
 from registryd.store.directory.session import Session, remove_dead_sessions
 from registryd.transfer.file import FileBody
 from registryd.transfer.pool import run_in_pool
@@ -76,6 +77,10 @@ class DirectoryStore:
         await self._catalog.refresh()
         return sorted(self._catalog.names())
 
+    async def check(self) -> None:
+        """Whether the store can answer: raises StoreUnavailable when the directory is gone or cannot be read."""
+        self._layout.require()
+
     async def _describe(self, digest: Digest, fd: int, size: int) -> Content:
         with reading(digest):
             await self._look_into(digest, fd, size)
@@ -101,7 +106,7 @@ class DirectoryStore:
 
     async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
         if targets:
-            await run_in_pool(partial(self._name, dict(targets)))
+            await run_writing(partial(self._name, dict(targets)))
 
     async def _writable_session(self) -> Session:
         async with self._opening_session:
@@ -113,9 +118,9 @@ class DirectoryStore:
         session = Session(self._layout, self._media_types.look_at)
         try:
             with writing(self._layout.root):
-                await run_in_pool(session.open)
+                await run_writing(session.open)
         except BaseException:
-            await run_in_pool(session.close)
+            await run_writing(session.close)
             raise
         return session
 
@@ -142,7 +147,7 @@ class DirectoryStore:
         """Abort what is coming in; bodies that are open stay open. Idempotent."""
         session, self._session = self._session, None
         if session is not None:
-            await run_in_pool(session.close)
+            await run_writing(session.close)
 
 
 @asynccontextmanager
@@ -153,8 +158,8 @@ async def open_directory_store(root: Path) -> AsyncIterator[DirectoryStore]:
     something else, or cannot be read.
     """
     layout = Layout(root)
-    await run_in_pool(layout.prepare)
-    await run_in_pool(partial(_sweep, layout))
+    await run_writing(layout.prepare)
+    await run_writing(partial(_sweep, layout))
     store = DirectoryStore(layout)
     try:
         yield store

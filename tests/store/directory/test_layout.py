@@ -78,6 +78,14 @@ async def test_link_to_the_directory_is_the_operators_choice(root: Path, tmp_pat
         assert await is_known(store, image)
 
 
+async def test_check_tells_that_the_directory_is_gone(root: Path, store: DirectoryStore) -> None:
+    await store.check()
+    root.rename(root.with_name("elsewhere"))
+    with pytest.raises(StoreUnavailable):
+        await store.check()
+    assert not root.exists()
+
+
 # ---- what is among the blobs
 
 
