@@ -229,7 +229,7 @@ async def test_closing_while_it_waits_leaves_nothing() -> None:
     rig = Rig()
     changes = rig.discovery.watch()
     await anext(changes)
-    waiting = asyncio.create_task(anext(changes))  # type: ignore[arg-type]
+    waiting = asyncio.ensure_future(anext(changes))
     await asyncio.sleep(1)
     waiting.cancel()
     await asyncio.wait({waiting})

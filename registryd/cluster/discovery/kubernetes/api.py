@@ -120,7 +120,7 @@ class HttpSliceApi:
                 await _refuse_all_but_ok(answer)
                 yield answer
         except (aiohttp.ClientError, OSError, LineTooLong) as error:  # TimeoutError is an OSError
-            raise ApiFailed(f"{self._account.server}: {str(error) or type(error).__name__}") from error
+            raise ApiFailed(f"{self._account.server}: {_words(error)}") from error
 
 
 @asynccontextmanager
@@ -140,6 +140,11 @@ def _watchful_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     for option, seconds in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
         sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
     return sock
+
+
+def _words(error: Exception) -> str:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return str(cause) or type(cause).__name__
 
 
 async def _refuse_all_but_ok(answer: aiohttp.ClientResponse) -> None:

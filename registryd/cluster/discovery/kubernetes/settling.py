@@ -18,8 +18,9 @@ async def settled(values: AsyncGenerator[T, None], *, seconds: float) -> AsyncGe
     """
     upcoming = _ask(values)
     try:
-        yield await upcoming
+        first = await upcoming
         upcoming = _ask(values)
+        yield first
         while True:
             newest = await upcoming
             upcoming = _ask(values)

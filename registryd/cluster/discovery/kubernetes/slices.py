@@ -46,9 +46,10 @@ class EndpointSlice:
 def read_slice(document: Mapping[str, Any], *, port_name: str) -> EndpointSlice:
     """Read a `discovery.k8s.io/v1` EndpointSlice; raises ValueError, TypeError or LookupError when it is none.
 
-    Left out is what is no peer: pods that are terminating, because they give away what they are asked for anyway;
-    names instead of addresses (addressType FQDN); slices without the port; single endpoints that make no sense. Pods that are not ready count: whether a
-    peer answers is found out by asking it, sooner than by the kubelet's probes and also when the API server is away.
+    Left out is what is no peer: pods that are terminating, whose agents take no more questions;
+    names instead of addresses (addressType FQDN); slices without the port; single endpoints that make no sense. Pods
+    that are not ready count: whether a peer answers is found out by asking it, sooner than by the kubelet's probes and
+    also when the API server is away.
     """
     name = _text(document["metadata"]["name"])
     port = _port(document.get("ports") or (), port_name)
