@@ -115,6 +115,7 @@ async def test_default_hosts_lead_to_us_as_well(release: Release, image: Image) 
     async with cluster_of(*[NodePlan(release)] * 2) as cluster:
         first, second = cluster.nodes
         await first.containerd.import_archive(image.archive(), "anything.lab/demo/app")
+        await first.containerd.wait_image("anything.lab/demo/app:v1")
         second.containerd.write_hosts("_default", Mirror(f"http://{REGISTRY}"), server="http://10.77.255.1")
         await second.pull("anything.lab/demo/app:v1")
         assert await bytes_from_peers(second) >= size_of(image)
@@ -125,6 +126,7 @@ async def test_imported_images_travel(release: Release, image: Image) -> None:
         first, second = cluster.nodes
         await cluster.origin.stop()
         await first.containerd.import_archive(image.archive(), f"{ORIGIN}/demo/imported")
+        await first.containerd.wait_image(f"{ORIGIN}/demo/imported:v1")
         await second.pull(f"{ORIGIN}/demo/imported:v1")
         assert all(map(second.containerd.has_blob, digests(image)))
 

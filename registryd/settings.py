@@ -170,12 +170,13 @@ class PeersSettings:
     fanout_limit: int = 32
     """Up to this many peers all are asked for a digest; in a larger cluster its index nodes are."""
 
-    find_timeout: Seconds = 0.5
+    find_timeout: Seconds = 1.0
     """How long peers may take to say whether they have a digest. A healthy peer needs milliseconds; a part of
     registry.first_byte_timeout, so that time is left to fetch."""
 
-    backoff_min: Seconds = 1.0
-    """How long a peer that did not answer is set aside the first time; doubled with each further failure."""
+    backoff_min: Seconds = 0.25
+    """How long a peer that did not answer is set aside the first time; doubled with each further failure. An agent
+    that restarts is back within a second, and asking it again costs one packet."""
 
     backoff_max: Seconds = 60.0
     """The longest that a peer is set aside: an hour-long outage is over for us a minute after it ends."""

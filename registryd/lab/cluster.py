@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registryd.lab.agent import REGISTRY, Agent, agent_settings
 from registryd.lab.containerd import Containerd, running_containerd
 from registryd.lab.containerd_config import Mirror, Options
+from registryd.lab.errors import LabError
 from registryd.lab.leftovers import workspace
 from registryd.lab.network import Host, Network, new_network
 from registryd.lab.origin import Origin, running_origin
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     from registryd.lab.toml_text import Table
     from registryd.lab.versions import Release
 
+_log = logging.getLogger(__name__)
+
 ORIGIN = "origin.lab"  # what references call the origin; no name server knows it, hosts.toml says where it is
 _ORIGIN_PORT = 5000
+_ACQUAINTED_SECONDS = 10  # they start side by side: who asks too early asks again a moment later
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,30 @@ class Cluster:
     origin: Origin
     nodes: tuple[Node, ...]
 
+    async def wait_acquainted(self) -> None:
+        """Return when every agent has heard of every other; LabError when they don't find each other."""
+        agents = [node.agent for node in self.nodes if node.agent]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ACQUAINTED_SECONDS):
+                while not all([await _knows(agent, peers=len(agents) - 1) for agent in agents]):  # noqa: ASYNC110 - agents have no event for it
+                    await asyncio.sleep(_POLL_SECONDS)
+                return
+        raise LabError("the agents do not find each other")
+
+    def log_what_agents_said(self) -> None:
+        """For the report of a test that fails: the logs go with the folder."""
+        for node in self.nodes:
+            if node.agent:
+                _log.error("%s, the end of its agent's log:\n%s", node.host.name, node.agent.process.log_tail())
+
     async def push(self, image: Image, repository: str) -> str:
         """Push to the origin; return the reference by tag that nodes pull it by."""
         await self.origin.push(image, repository)
         return f"{ORIGIN}/{repository}:{image.tag}"
+
+
+async def _knows(agent: Agent, *, peers: int) -> bool:
+    return (await agent.metrics()).total("registryd_peers", state="available") >= peers
 
 
 @contextlib.asynccontextmanager
