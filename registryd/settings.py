@@ -215,8 +215,22 @@ class DiscoverySettings:
     interface: str = ""
     """mdns: the address of the interface to use. Empty: all interfaces."""
 
+    namespace: str = ""
+    """kubernetes: the namespace of our service. Empty: that of this pod."""
+
+    service_name: str = "registryd"
+    """kubernetes: the headless service whose endpoints are the peers."""
+
+    port_name: str = "peers"
+    """kubernetes: what the service calls the port of the peers' gRPC."""
+
     def __post_init__(self) -> None:
         _require_positive("discovery.interval", self.interval)
+        # Names of Kubernetes (RFC 1123 labels): they become part of a path, where nothing else may get in.
+        for name in ("namespace", "service_name", "port_name"):
+            value: str = getattr(self, name)
+            if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", value) and (value or name != "namespace"):
+                raise SettingsError(f"discovery.{name}", f"{value[:100]!r} is not a name of Kubernetes")
 
 
 @dataclass(frozen=True, slots=True)
