@@ -15,7 +15,7 @@ from registryd.failures import CommandFailed
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import OciError
 from registryd.oci.reference import TaggedName
-from registryd.settings import Settings
+from registryd.settings import Settings, StoreKind
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
 from registryd.store.archive.reading import read_archive
@@ -27,9 +27,18 @@ _STANDARD_STREAM = "-"
 _MIB = 1024 * 1024
 
 
+def _archive(about: str) -> Parameter:
+    return Parameter(help=about, allow_leading_hyphen=True, validator=_is_no_flag)
+
+
+def _is_no_flag(_: object, archive: str) -> None:
+    if archive.startswith("-") and archive != _STANDARD_STREAM:
+        raise ValueError(f"there is no flag {archive!r}; --help lists them (a file: ./{archive})")
+
+
 async def import_archive(
     settings: Settings,
-    archive: Annotated[str, Parameter(help="OCI archive, a tar file, gzipped or not; - is standard input.")],
+    archive: Annotated[str, _archive("OCI archive, a tar file, gzipped or not; - is standard input.")],
     /,
     *,
     name: Annotated[
@@ -39,14 +48,14 @@ async def import_archive(
     """Put the images of an OCI archive into the directory store, or raise CommandFailed and leave it as it was."""
     wanted = None if name is None else _full_name(name)
     with _complaining(archive), _reading(archive) as fd:
-        async with open_directory_store(settings.store.directory) as store:
+        async with open_directory_store(_directory(settings)) as store:
             imported = await read_archive(fd, store, name=wanted)
     _say(sys.stdout, "imported", imported.images, imported.contents)
 
 
 async def export_archive(
     settings: Settings,
-    archive: Annotated[str, Parameter(help="File to write; - is standard output.")],
+    archive: Annotated[str, _archive("File to write; - is standard output.")],
     /,
     *images: Annotated[str, Parameter(help="Full names, registry/repository:tag. None: all there are.")],
     partly: Annotated[
@@ -56,7 +65,7 @@ async def export_archive(
     """Write images of the directory store into an OCI archive, or raise CommandFailed and leave no file."""
     names = [_full_name(image) for image in images]
     with _complaining(archive):
-        async with open_directory_store(settings.store.directory) as store:
+        async with open_directory_store(_directory(settings)) as store:
             chosen = await _choose(store, names)
             with _writing(archive) as fd:
                 contents = await write_archive(partial(write_all, fd), store, chosen, partly=partly)
@@ -75,6 +84,16 @@ async def _choose(store: DirectoryStore, names: Sequence[TaggedName]) -> dict[Ta
     return chosen
 
 
+def _directory(settings: Settings) -> Path:
+    """Where the directory store is; whoever's agent serves another store should know."""
+    store = settings.store
+    if store.kind is StoreKind.CONTAINERD:
+        raise CommandFailed("the store is containerd's: `ctr -n k8s.io images import` and `export` are for that")
+    if store.kind is StoreKind.AUTO and store.containerd_socket.exists():
+        sys.stderr.write(f"an agent of this node serves {store.directory} only with store.kind = directory\n")
+    return store.directory
+
+
 def _full_name(text: str) -> TaggedName:
     try:
         return TaggedName.parse(text)
@@ -88,13 +107,17 @@ def _complaining(archive: str) -> Iterator[None]:
     try:
         yield
     except (ArchiveInvalid, ArchiveIncomplete) as error:
-        raise CommandFailed(f"{archive}: {error}") from error
+        raise CommandFailed(f"{_called(archive)}: {error}") from error
     except ContentUnavailable as error:
         raise CommandFailed(str(error)) from error
     except BrokenPipeError:
         raise  # nobody reads any more: the program has an exit code for that
     except OSError as error:
-        raise CommandFailed(f"{error.filename or archive}: {error.strerror or error}") from error
+        raise CommandFailed(f"{error.filename or _called(archive)}: {error.strerror or error}") from error
+
+
+def _called(archive: str) -> str:
+    return "the standard stream" if archive == _STANDARD_STREAM else archive
 
 
 @contextmanager

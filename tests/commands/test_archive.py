@@ -6,12 +6,14 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.commands.archive import export_archive, import_archive
 from registryd.failures import CommandFailed
+from registryd.settings import Settings, StoreKind, StoreSettings
 from registryd.store.directory.store import open_directory_store
 from tests.contracts.content_store import is_known
 from tests.fakes.archives import archive_of
@@ -22,7 +24,6 @@ from tests.fakes.settings import directory_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.settings import Settings
     from tests.fakes.images import SampleImage
 
 
@@ -137,6 +138,26 @@ async def test_other_directory_is_told_and_left_alone(tmp_path: Path) -> None:
     assert names_in(tmp_path / "letters") == ["love.txt"]
 
 
+async def test_store_of_containerd_is_left_to_containerd(tmp_path: Path) -> None:
+    settings = Settings(store=StoreSettings(kind=StoreKind.CONTAINERD))
+    with pytest.raises(CommandFailed, match="ctr"):
+        await export_archive(settings, str(tmp_path / "out.tar"))
+
+
+# ---- standard streams, by the command line
+
+
+async def test_archive_comes_and_goes_through_pipes(tmp_path: Path) -> None:
+    image = oci_image()
+    store = ["--store.directory", str(tmp_path / "store"), "--store.kind", "directory"]
+    said = await run(sys.executable, "-m", "registryd", "import", "-", *store, given=archive_of(image, packed=True))
+    assert str(image.target.digest).encode() in said
+    archive = await run(sys.executable, "-m", "registryd", "export", *store, "-", str(image.name))
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    (tmp_path / "out.tar").write_bytes(archive)
+    await import_archive(elsewhere, str(tmp_path / "out.tar"))
+
+
 # ---- skopeo
 
 
@@ -181,8 +202,9 @@ def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-async def run(*command: str) -> bytes:
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
+async def run(*command: str, given: bytes = b"") -> bytes:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    out, _ = await process.communicate(given)
     assert process.returncode == 0, command
     return out

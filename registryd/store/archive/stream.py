@@ -89,6 +89,8 @@ class ArchiveStream:
         """Over a descriptor, which stays the caller's; gzip is recognised. Raises ArchiveInvalid, OSError."""
         file = FileBlocks(fd)
         first = await file.read()
+        if not first:
+            raise ArchiveInvalid("the archive is empty")
         if not first.startswith(_GZIP_MAGIC):
             stream = cls(file)
             stream._rest = memoryview(first)
