@@ -61,7 +61,7 @@ class _Walk:
         """Note one piece of content; gives those that it refers to, with whether they are platforms of an index."""
         if why := self._fault(target):
             is_optional = target.digest not in self.sizes and (is_platform or _is_not_distributed(target))
-            self.missing.setdefault(target.digest, Missing(target, is_optional, why))
+            self._note_missing(Missing(target, is_optional, why))
             return
         self.there.setdefault(target.digest, target)
         # Once only: indexes that refer to each other in many ways would make the walk take for ever.
@@ -69,6 +69,12 @@ class _Walk:
             self.expanded.add(target.digest)
             manifest = self.manifests[target.digest]
             yield from ((child, manifest.media_type in INDEX_TYPES) for child in manifest.children)
+
+    def _note_missing(self, missing: Missing) -> None:
+        # Whoever needs it says more than whoever could do without.
+        known = self.missing.get(missing.target.digest)
+        if known is None or known.is_optional:
+            self.missing[missing.target.digest] = missing
 
     def _fault(self, target: Descriptor) -> str:
         if (size := self.sizes.get(target.digest)) is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from registryd.oci.descriptor import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.manifest import Manifest
@@ -17,7 +19,7 @@ def test_indexes_that_refer_to_each_other_in_many_ways_are_walked_once() -> None
     names = [f"level {number}" for number in range(40)]
     manifests = {
         descriptor(above).digest: Manifest(OCI_INDEX, (descriptor(below), descriptor(below, media_type=DOCKER_LIST)))
-        for above, below in zip(names, names[1:], strict=False)
+        for above, below in pairwise(names)
     }
     manifests[descriptor(names[-1]).digest] = Manifest(OCI_INDEX, ())
     contents = contents_of([descriptor(names[0])], sizes=dict.fromkeys(manifests, 1), manifests=manifests)
@@ -36,6 +38,15 @@ def test_wrong_size_is_noticed_wherever_it_is_said() -> None:
         )
         [missing] = contents.missing
         assert missing.target == wrong
+        assert not missing.is_optional
+
+
+def test_what_one_can_do_without_another_may_need() -> None:
+    """The same digest is a platform of an index, which may be absent, and an image of its own, which may not."""
+    index, shared = descriptor("index"), descriptor("shared", media_type=OCI_MANIFEST)
+    manifests = {index.digest: Manifest(OCI_INDEX, (shared,))}
+    for images in ([index, shared], [shared, index]):
+        [missing] = contents_of(images, sizes={index.digest: 1}, manifests=manifests).missing
         assert not missing.is_optional
 
 
