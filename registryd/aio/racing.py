@@ -7,7 +7,7 @@ all asks everyone at once; waves of one are the staggered start of happy eyeball
 from __future__ import annotations
 
 import asyncio
-import math
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -53,7 +53,7 @@ async def arrivals(
     """Yield the results of attempts as they arrive; closing it ends everything that was started.
 
     An `expected` exception means that this attempt failed; any other one ends the run and is raised. Raises AllFailed
-    at the end when no attempt succeeded. Time only passes for waves while the next result is being waited for.
+    at the end when no attempt succeeded. Waves start only while the next result is being waited for.
 
     On every way out, what still runs is cancelled and awaited, results that were not yielded are given to `discard`,
     and the waves are closed.
@@ -101,37 +101,31 @@ class _Race(Generic[T]):
     def __init__(self, waves: AsyncGenerator[Sequence[Attempt[T]], None], patience: float) -> None:
         self._waves = waves
         self._patience = patience
+        self._running: list[asyncio.Task[T]] = []
+        self._finished: deque[asyncio.Task[T]] = deque()
+        self._latest: frozenset[asyncio.Task[T]] = frozenset()
         self._pull: asyncio.Task[Sequence[Attempt[T]] | None] | None = None
         self._is_exhausted = False
-        self._tasks: list[asyncio.Task[T]] = []
-        self._latest: list[asyncio.Task[T]] = []
-        self._next_wave_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # Set when there is something new to look at: an end of an attempt, of the patience, or a wave that has come.
+        self._news = asyncio.Event()
 
     async def next_finished(self) -> asyncio.Task[T] | None:
         """Wait for the next attempt that ends, starting waves when they are due; None when all are through."""
-        while True:
+        while not self._finished:
+            self._news.clear()
             self._start_pulled_wave()
-            for task in self._tasks:
-                if task.done():
-                    self._tasks.remove(task)
-                    return task
-            timeout = self._pull_when_due()
-            waited = [*self._tasks, *([self._pull] if self._pull else [])]
-            if not waited:
+            if not self._is_exhausted and not self._pull and self._is_next_wave_due:
+                self._pull = asyncio.create_task(_next_or_none(self._waves), name="next wave")
+                self._pull.add_done_callback(self._wake)
+            if not self._running and not self._pull:
                 return None
-            finished, _ = await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if not finished:
-                self._next_wave_at = -math.inf  # what is left of the time-out is rounding
+            await self._news.wait()
+        return self._finished.popleft()
 
-    def _pull_when_due(self) -> float | None:
-        """Begin to take the next wave if it is time; otherwise how many seconds are left until it is."""
-        if self._is_exhausted or self._pull:
-            return None
-        left = self._next_wave_at - asyncio.get_running_loop().time()
-        if left > 0 and any(not task.done() for task in self._latest):
-            return left
-        self._pull = asyncio.create_task(_next_or_none(self._waves), name="next wave")
-        return None
+    @property
+    def _is_next_wave_due(self) -> bool:
+        return self._timer is None or self._latest.isdisjoint(self._running)
 
     def _start_pulled_wave(self) -> None:
         if self._pull is None or not self._pull.done():
@@ -140,22 +134,43 @@ class _Race(Generic[T]):
         if wave is None:
             self._is_exhausted = True
             return
-        self._latest = [asyncio.create_task(attempt(), name="attempt") for attempt in wave]
-        self._tasks += self._latest
-        self._next_wave_at = asyncio.get_running_loop().time() + self._patience
+        started = [asyncio.create_task(attempt(), name="attempt") for attempt in wave]
+        for task in started:
+            task.add_done_callback(self._note_end)
+        self._running += started
+        self._latest = frozenset(started)
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(self._patience, self._end_patience)
+
+    def _note_end(self, task: asyncio.Task[T]) -> None:
+        self._running.remove(task)
+        self._finished.append(task)
+        self._news.set()
+
+    def _end_patience(self) -> None:
+        self._timer = None
+        self._news.set()
+
+    def _wake(self, _: object) -> None:
+        self._news.set()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def end(self, discard: Callable[[T], Awaitable[object]] | None) -> None:
         """Cancel and await what runs, discard what nobody took, close the waves."""
-        pulls = [self._pull] if self._pull else []
-        ending = [*self._tasks, *pulls]
+        self._stop_timer()
+        ending = [*self._running, *([self._pull] if self._pull else [])]
         for task in ending:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
-        # Looked at, even if only to keep asyncio from complaining that nobody did. A loser may have succeeded in the
-        # same iteration of the loop, or in spite of being cancelled.
-        succeeded = [task for task in ending if not task.cancelled() and task.exception() is None]
-        await _discard_all([task.result() for task in self._tasks if task in succeeded], discard)
+        if self._pull and not self._pull.cancelled():
+            self._pull.exception()  # looked at, so that asyncio does not complain that nobody did
+        # A loser may have succeeded in the same iteration of the loop, or in spite of being cancelled.
+        untaken = [task for task in self._finished if not task.cancelled() and task.exception() is None]
+        await _discard_all([task.result() for task in untaken], discard)
         await self._waves.aclose()
 
 

@@ -16,7 +16,7 @@ from registryd.cluster.member import Member, MemberState
 from registryd.telemetry import PeerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from registryd.aio.backoff import Backoff
     from registryd.cluster.discovery.contract import Discovery
@@ -79,7 +79,7 @@ class Members:
                     await self._replace(addresses)
         finally:
             self._scope = None
-            await run_to_end(self._replace(frozenset()), name="close peers")
+            await self._replace(frozenset())
 
     async def _replace(self, addresses: frozenset[Address]) -> None:
         gone = [self._members.pop(address) for address in self._members.keys() - addresses]
@@ -90,7 +90,7 @@ class Members:
         self._report_states()
         for member in gone:
             self._stop_care(member)
-            await member.aclose()
+        await run_to_end(_close_all(gone), name="close peers")
 
     def _add(self, address: Address) -> Member:
         member = Member(address, self._connect(address), own_id=self._own_id, on_change=self._changed)
@@ -140,3 +140,8 @@ class Members:
                 PeerState.SET_ASIDE: states[MemberState.SET_ASIDE],
             }
         )
+
+
+async def _close_all(members: Iterable[Member]) -> None:
+    for member in members:
+        await member.aclose()

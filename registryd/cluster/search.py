@@ -30,6 +30,10 @@ class Waves:
     first: int = 8
     patience: float = 0.005
 
+    def size_of_first(self, count: int) -> int:
+        """How many of so many to ask at once: all, when asking the rest costs less than waiting for a second answer."""
+        return count if count <= self.first * 3 // 2 else self.first
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -62,8 +66,9 @@ async def _attempts(
     members: Sequence[Member], digest: Digest, waves: Waves
 ) -> AsyncGenerator[Sequence[Attempt[Offer]], None]:
     attempts = [partial(_ask, member, digest) for member in members]
-    yield attempts[: waves.first]
-    yield attempts[waves.first :]
+    first = waves.size_of_first(len(attempts))
+    yield attempts[:first]
+    yield attempts[first:]
 
 
 async def _ask(member: Member, digest: Digest) -> Offer:

@@ -13,6 +13,7 @@ from registryd.cluster.peer import GrpcPeer
 from registryd.content.source import ContentNotFound
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
+from registryd.transfer.body import BytesBody
 from tests.cluster.conftest import FIND_TIMEOUT, until
 from tests.fakes.images import sample_bytes
 from tests.fakes.peers import BoastingStore, FakePeer, SlowStore, garbling, good, resetting, silent, unreachable
@@ -96,6 +97,22 @@ async def test_a_read_is_refused_with_a_reason(lab: Lab, store: MemorySource) ->
         store.remove(DIGEST)
         with pytest.raises(ContentNotFound):
             await read(peer, Span(0, 1))
+
+
+async def test_more_bytes_than_asked_for(lab: Lab) -> None:
+    store = MemorySource(make_body=lambda data: BytesBody(data + b"more"))
+    store.add(DIGEST, DATA)
+    async with client(await lab.good(store)) as peer:
+        with pytest.raises(PeerGarbled, match="more than"):
+            await read(peer, Span(0, 10))
+
+
+async def test_fewer_bytes_than_asked_for(lab: Lab) -> None:
+    store = MemorySource(make_body=lambda data: BytesBody(data[:-1]))
+    store.add(DIGEST, DATA)
+    async with client(await lab.good(store)) as peer:
+        with pytest.raises(PeerGarbled, match="1 bytes early"):
+            await read(peer, Span(0, 10))
 
 
 async def test_a_closed_connection_is_a_peer_that_is_gone_and_not_a_cancellation(lab: Lab) -> None:

@@ -84,24 +84,30 @@ async def first(peers: list[TimedPeer]) -> Offer:
 
 
 async def test_a_hit_in_the_first_wave_spares_the_rest(looptime: object) -> None:
-    peers = [TimedPeer("no"), TimedPeer("yes", after=0.2), TimedPeer("yes")]
+    peers = [TimedPeer("no"), TimedPeer("yes", after=0.2), TimedPeer("yes"), TimedPeer("yes")]
     assert (await first(peers)).member.address.port == 2
-    assert peers[2].asked_at is None
+    assert [peer.asked_at is None for peer in peers] == [False, False, True, True]
     assert looptime == pytest.approx(0.2)
 
 
 async def test_the_rest_is_asked_when_the_first_wave_said_no() -> None:
-    peers = [TimedPeer("no"), TimedPeer("no", after=0.2), TimedPeer("yes")]
+    peers = [TimedPeer("no"), TimedPeer("no", after=0.2), TimedPeer("yes"), TimedPeer("no")]
     await first(peers)
     assert peers[2].asked_at == pytest.approx(0.2)
 
 
 async def test_the_rest_is_asked_when_the_first_wave_takes_long(looptime: object) -> None:
-    peers = [TimedPeer("silence", after=10), TimedPeer("yes", after=5), TimedPeer("yes")]
+    peers = [TimedPeer("silence", after=10), TimedPeer("yes", after=5), TimedPeer("yes"), TimedPeer("no", after=9)]
     assert (await first(peers)).member.address.port == 3
     assert peers[2].asked_at == pytest.approx(0.5)
-    assert [peer.is_cancelled for peer in peers] == [True, True, False]
+    assert [peer.is_cancelled for peer in peers] == [True, True, False, True]
     assert looptime == pytest.approx(0.6)
+
+
+async def test_a_rest_that_is_small_is_asked_at_once() -> None:
+    peers = [TimedPeer("no"), TimedPeer("no"), TimedPeer("yes")]
+    await first(peers)
+    assert peers[2].asked_at == 0
 
 
 async def test_offers_come_as_they_arrive_the_busy_last() -> None:

@@ -20,7 +20,7 @@ from tests.fakes.bodies import BrokenBody
 from tests.fakes.doors import Door
 from tests.fakes.images import oci_image, sample_bytes
 from tests.fakes.peers import BoastingStore, SlowStore, garbling, resetting, silent, unreachable
-from tests.fakes.sinks import FakeSink
+from tests.fakes.sinks import FakeSink, StuckSink
 from tests.fakes.sources import FailingSource, MemorySource
 
 if TYPE_CHECKING:
@@ -217,6 +217,39 @@ async def test_read_stands_in_for_a_silent_door_which_is_passed_by_from_then_on(
     begun = time.monotonic()
     assert await pull(node, LARGE) == LARGE
     assert time.monotonic() - begun < 0.25
+
+
+async def test_a_silent_door_does_not_keep_a_second_peer_waiting(lab: Lab) -> None:
+    contents = {Digest.of(LARGE): LARGE}
+    first = await lab.good(having(LARGE), content_port=await lab.start(Door(contents, is_silent=True).open()))
+    second = await lab.good(SlowStore(having(LARGE), seconds=0.02), content_port=await lab.start(Door(contents).open()))
+    node = await lab.node(first, second)
+    begun = time.monotonic()
+    opened = await node.source.open(Digest.of(LARGE), Span.whole)
+    assert 0.2 < time.monotonic() - begun < 0.3  # the patience, and not the time-out of the first
+    assert await receive(opened) == LARGE
+
+
+async def test_a_time_budget_that_ends_while_a_door_is_tried(lab: Lab) -> None:
+    door = Door({Digest.of(LARGE): LARGE}, is_silent=True)
+    node = await lab.node(await lab.good(having(LARGE), content_port=await lab.start(door.open())))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await node.source.open(Digest.of(LARGE), Span.whole)
+
+
+async def test_a_receiver_that_gives_up_leaves_nothing_behind(lab: Lab) -> None:
+    store = having(LARGE)
+    node = await lab.node(await lab.good(store))
+    opened = await node.source.open(Digest.of(LARGE), Span.whole)
+    stuck = StuckSink()
+    sending = asyncio.create_task(opened.body.send_to(stuck))
+    await stuck.reached.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await opened.body.aclose()
+    await until(lambda: store.left_open == 0)
 
 
 async def test_a_door_that_refuses_is_not_gone_around(lab: Lab) -> None:
