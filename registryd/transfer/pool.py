@@ -10,14 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    Job = asyncio.Future[object]
-
 _T = TypeVar("_T")
 
 # One for the process and nobody's to close: threads start with the first job, a job never outlives the await that
 # gave it, so an idle pool holds nothing, and the interpreter joins its threads at exit. Not the loop's default
-# executor, where a name lookup may sit for half a minute. Four: a call moves at most 4 MiB and then gives the
-# thread back, slow receivers are waited for in the loop; more threads only queue more reads at the same disk.
+# executor, where a name lookup may sit for half a minute. Four: a turn is over after some milliseconds, slow receivers
+# are waited for in the loop; more threads would only queue more reads at the same disk.
 _POOL: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="registryd-disk")
 
 
@@ -27,18 +25,19 @@ async def run_in_pool(call: Callable[[], _T], *, pool: Executor = _POOL) -> _T:
     Cancelling takes effect when the call has returned: until then the kernel works with the caller's descriptors,
     and closing one would hand its number to the next file that is opened.
     """
-    job = asyncio.get_running_loop().run_in_executor(pool, call)
+    job = pool.submit(call)
+    result = asyncio.wrap_future(job)
     try:
-        return await asyncio.shield(job)
+        return await asyncio.shield(result)
     except asyncio.CancelledError:
-        job.cancel()  # spares a call that no thread has begun
-        await _wait_returned(job)
+        if not job.cancel():  # a thread has begun with it
+            await _wait_returned(result)
         raise
 
 
-async def _wait_returned(job: asyncio.Future[_T]) -> None:
-    while not job.done():
+async def _wait_returned(result: asyncio.Future[_T]) -> None:
+    while not result.done():
         try:
-            await asyncio.wait((job,))
+            await asyncio.wait((result,))
         except asyncio.CancelledError:
             continue  # the first one is raised when the call has returned

@@ -65,14 +65,14 @@ class Wire:
 
 
 @contextmanager
-def source_errors() -> Iterator[None]:
+def source_errors(what_failed: str = "the connection broke") -> Iterator[None]:
     """Errors of a source's socket as SourceBroken, except BlockingIOError, which is no error."""
     try:
         yield
     except BlockingIOError:
         raise
     except OSError as error:
-        raise SourceBroken(f"the connection broke: {error.strerror or error}") from error
+        raise SourceBroken(f"{what_failed}: {error.strerror or error}") from error
 
 
 # ---------------------------------------------------------------- connecting
@@ -82,7 +82,7 @@ async def connect(address: tuple[str, int], *, ssl: SSLContext | None, timeout: 
     """Connect to a source, and shake hands if it is to be TLS, within `timeout` seconds; raises SourceBroken."""
     try:
         async with asyncio.timeout(timeout):
-            with source_errors():
+            with source_errors("cannot connect"):
                 sock = await _connect(address)
                 return Wire(sock if ssl is None else await _encrypt(sock, ssl, address[0]))
     except TimeoutError as error:
