@@ -6,21 +6,18 @@ all asks everyone at once; waves of one are the staggered start of happy eyeball
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from registryd.aio.endings import run_to_end
+from registryd.aio.race import Race
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+
+    from registryd.aio.race import Attempt
 
 T = TypeVar("T")
-
-Attempt = Callable[[], Coroutine[Any, Any, T]]
-"""Started, at most once, by calling it: what is never started needs no closing."""
 
 
 class AllFailed(Exception):
@@ -58,7 +55,7 @@ async def arrivals(
     On every way out, what still runs is cancelled and awaited, results that were not yielded are given to `discard`,
     and the waves are closed.
     """
-    race = _Race(waves, patience)
+    race = Race(waves, patience)
     failures: list[Exception] = []
     succeeded = False
     try:
@@ -71,7 +68,7 @@ async def arrivals(
             succeeded = True
             yield result
     finally:
-        await run_to_end(race.end(discard), name="end of a race")
+        await run_to_end(_end(race, discard), name="end of a race")
     if not succeeded:
         raise AllFailed(failures)
 
@@ -95,87 +92,11 @@ async def first_success(
     return winner
 
 
-class _Race(Generic[T]):
-    """The tasks of a run: what is running, what has finished and was not taken yet, and the wave to come."""
-
-    def __init__(self, waves: AsyncGenerator[Sequence[Attempt[T]], None], patience: float) -> None:
-        self._waves = waves
-        self._patience = patience
-        self._running: list[asyncio.Task[T]] = []
-        self._finished: deque[asyncio.Task[T]] = deque()
-        self._latest: frozenset[asyncio.Task[T]] = frozenset()
-        self._pull: asyncio.Task[Sequence[Attempt[T]] | None] | None = None
-        self._is_exhausted = False
-        self._timer: asyncio.TimerHandle | None = None
-        # Set when there is something new to look at: an end of an attempt, of the patience, or a wave that has come.
-        self._news = asyncio.Event()
-
-    async def next_finished(self) -> asyncio.Task[T] | None:
-        """Wait for the next attempt that ends, starting waves when they are due; None when all are through."""
-        while not self._finished:
-            self._news.clear()
-            self._start_pulled_wave()
-            if not self._is_exhausted and not self._pull and self._is_next_wave_due:
-                self._pull = asyncio.create_task(_next_or_none(self._waves), name="next wave")
-                self._pull.add_done_callback(self._wake)
-            if not self._running and not self._pull:
-                return None
-            await self._news.wait()
-        return self._finished.popleft()
-
-    @property
-    def _is_next_wave_due(self) -> bool:
-        return self._timer is None or self._latest.isdisjoint(self._running)
-
-    def _start_pulled_wave(self) -> None:
-        if self._pull is None or not self._pull.done():
-            return
-        wave, self._pull = self._pull.result(), None
-        if wave is None:
-            self._is_exhausted = True
-            return
-        started = [asyncio.create_task(attempt(), name="attempt") for attempt in wave]
-        for task in started:
-            task.add_done_callback(self._note_end)
-        self._running += started
-        self._latest = frozenset(started)
-        self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(self._patience, self._end_patience)
-
-    def _note_end(self, task: asyncio.Task[T]) -> None:
-        self._running.remove(task)
-        self._finished.append(task)
-        self._news.set()
-
-    def _end_patience(self) -> None:
-        self._timer = None
-        self._news.set()
-
-    def _wake(self, _: object) -> None:
-        self._news.set()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    async def end(self, discard: Callable[[T], Awaitable[object]] | None) -> None:
-        """Cancel and await what runs, discard what nobody took, close the waves."""
-        self._stop_timer()
-        ending = [*self._running, *([self._pull] if self._pull else [])]
-        for task in ending:
-            task.cancel()
-        if ending:
-            await asyncio.wait(ending)
-        if self._pull and not self._pull.cancelled():
-            self._pull.exception()  # looked at, so that asyncio does not complain that nobody did
-        # A loser may have succeeded in the same iteration of the loop, or in spite of being cancelled.
-        untaken = [task for task in self._finished if not task.cancelled() and task.exception() is None]
-        await _discard_all([task.result() for task in untaken], discard)
-        await self._waves.aclose()
-
-
-async def _next_or_none(waves: AsyncGenerator[T, None]) -> T | None:
-    return await anext(waves, None)
+async def _end(race: Race[T], discard: Callable[[T], Awaitable[object]] | None) -> None:
+    try:
+        await _discard_all(await race.stop(), discard)
+    finally:
+        await race.aclose()
 
 
 async def _discard_all(results: Sequence[T], discard: Callable[[T], Awaitable[object]] | None) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
 
 from registryd.cluster import limits
+from registryd.cluster.channel import Connection, open_channel
 from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerSilent, PeerUnreachable
-from registryd.cluster.wire import SERVICE, Finding, Resolution, finding, node_value, parse_reply, resolution
+from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.channel import ChannelSecurity
     from registryd.cluster.node import Node
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -45,29 +46,6 @@ class Peer(Protocol):
     async def aclose(self) -> None:
         """Close the connection; calls that are under way fail."""
 
-
-@dataclass(frozen=True, slots=True)
-class ChannelSecurity:
-    """How a gRPC connection is secured; `server_name` is the name that every peer's certificate carries."""
-
-    credentials: grpc.ChannelCredentials
-    server_name: str
-
-
-_OPTIONS: Final = (
-    ("grpc.enable_http_proxy", 0),  # peers are neighbours; the node's proxy is for the world
-    ("grpc.use_local_subchannel_pool", 1),  # a peer's connection ends with its channel
-    ("grpc.max_receive_message_length", limits.MAX_REPLY_BYTES),
-    ("grpc.max_metadata_size", limits.MAX_METADATA_BYTES),
-    ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
-    ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.client_idle_timeout_ms", limits.IDLE_MILLISECONDS),
-    # When to try again is decided by Members; a probe must lead to an attempt to connect.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.enable_retries", 0),
-)
 
 # Statuses by which a peer says that it is well and this is a "no". All others mean that it is not well.
 _DECLINED: Final = frozenset(
@@ -96,7 +74,7 @@ class GrpcPeer:
         self._address = address
         self._timeout = timeout
         self._security = security
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._is_closed = False
 
     async def hello(self) -> Node:
@@ -150,11 +128,11 @@ class GrpcPeer:
             return b""
         return parse_reply(pb.ReadReply, raw).data
 
-    def _connected(self) -> _Connection:
+    def _connected(self) -> Connection:
         if self._is_closed:
             raise PeerUnreachable(f"{self._address} is no peer any more")
         if self._connection is None:
-            self._connection = _Connection(_open_channel(self._address, self._security))
+            self._connection = Connection(open_channel(self._address, self._security))
         return self._connection
 
     @contextmanager
@@ -171,24 +149,6 @@ class GrpcPeer:
             if task is not None and task.cancelling():
                 raise
             raise PeerUnreachable(f"the connection to {self._address} was closed") from error
-
-
-class _Connection:
-    """A channel and its methods, made once: making them costs as much as half a call. Messages are bytes here."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-        self.unary: dict[str, Any] = {
-            method: channel.unary_unary(f"/{SERVICE}/{method}") for method in ("Hello", "Find", "Resolve")
-        }
-        self.read: Any = channel.unary_stream(f"/{SERVICE}/Read")
-
-
-def _open_channel(address: Address, security: ChannelSecurity | None) -> grpc.aio.Channel:
-    if security is None:
-        return grpc.aio.insecure_channel(str(address), options=_OPTIONS)
-    name = ("grpc.ssl_target_name_override", security.server_name)
-    return grpc.aio.secure_channel(str(address), security.credentials, options=(*_OPTIONS, name))
 
 
 def _reason_of(error: grpc.aio.AioRpcError, address: Address) -> ContentUnavailable:

@@ -14,7 +14,7 @@ from registryd.notation import Address
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from registryd.aio.racing import Attempt
+    from registryd.aio.race import Attempt
     from registryd.cluster.member import Member
     from registryd.content.source import Content
     from registryd.oci.digest import Digest

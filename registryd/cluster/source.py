@@ -21,7 +21,7 @@ from registryd.transfer.resume import ResumingBody
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 
-    from registryd.aio.racing import Attempt
+    from registryd.aio.race import Attempt
     from registryd.cluster.locator import Locator
     from registryd.cluster.opening import Opener
     from registryd.cluster.search import Offer

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.aio.racing import AllFailed, Attempt, arrivals, at_once, first_success, one_by_one
+from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, one_by_one
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+
+    from registryd.aio.race import Attempt
 
 pytestmark = pytest.mark.looptime
 

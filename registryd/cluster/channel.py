@@ -1,0 +1,56 @@
+"""A gRPC connection to a peer: how it is secured, how much it may carry, the methods on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from registryd.cluster import limits
+from registryd.cluster.wire import SERVICE
+
+if TYPE_CHECKING:
+    from registryd.notation import Address
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSecurity:
+    """How a gRPC connection is secured; `server_name` is the name that every peer's certificate carries."""
+
+    credentials: grpc.ChannelCredentials
+    server_name: str
+
+
+_OPTIONS: Final = (
+    ("grpc.enable_http_proxy", 0),  # peers are neighbours; the node's proxy is for the world
+    ("grpc.use_local_subchannel_pool", 1),  # a peer's connection ends with its channel
+    ("grpc.max_receive_message_length", limits.MAX_REPLY_BYTES),
+    ("grpc.max_metadata_size", limits.MAX_METADATA_BYTES),
+    ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
+    ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.client_idle_timeout_ms", limits.IDLE_MILLISECONDS),
+    # When to try again is decided by Members; a probe must lead to an attempt to connect.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_retries", 0),
+)
+
+
+class Connection:
+    """A channel and its methods, made once: making them costs as much as half a call. Messages are bytes here."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.unary: dict[str, Any] = {
+            method: channel.unary_unary(f"/{SERVICE}/{method}") for method in ("Hello", "Find", "Resolve")
+        }
+        self.read: Any = channel.unary_stream(f"/{SERVICE}/Read")
+
+
+def open_channel(address: Address, security: ChannelSecurity | None) -> grpc.aio.Channel:
+    if security is None:
+        return grpc.aio.insecure_channel(str(address), options=_OPTIONS)
+    name = ("grpc.ssl_target_name_override", security.server_name)
+    return grpc.aio.secure_channel(str(address), security.credentials, options=(*_OPTIONS, name))
