@@ -37,7 +37,8 @@ def generate(root: Path) -> list[Path]:
     command = [sys.executable, "-m", "grpc_tools.protoc", include, *outputs, *protos]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # protoc looks its plugins up there
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PATH": path})  # noqa: S603
-    folders = {target, *(parent for path in target.rglob("*.py") for parent in path.parents if target in parent.parents)}
+    inner = (parent for path in target.rglob("*.py") for parent in path.parents if target in parent.parents)
+    folders = {target, *inner}
     for folder in sorted(folders):
         name = ".".join(folder.relative_to(root).parts)
         (folder / "__init__.py").write_text(f'"""Generated from protos/ by build_protos.py: {name}."""\n')

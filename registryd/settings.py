@@ -113,8 +113,17 @@ class AuthorizationSettings:
     registries: Mapping[str, AuthorizationMode] = field(default_factory=dict)
     """Mode of single registries, such as ghcr.io=upstream."""
 
+    exclude: tuple[str, ...] = ()
+    """Images that are always left to the upstream, bytes too: patterns of registry/repository:tag, such as
+    ghcr.io/acme/*, or *:latest for a tag that moves. An asterisk stands for anything, slashes included."""
+
+    public_timeout: Seconds = 2.0
+    """public: how long a pull may wait until the upstream has said what anyone may pull; then this node leaves the pull
+    to it. A part of registry.first_byte_timeout."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))
+        _require_positive("authorization.public_timeout", self.public_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,18 @@ class PeersSettings:
     secret_file: Path | None = None
     """File with the cluster secret that all agents share. Without one, peers listen on loopback only."""
 
+    tls_cert: Path | None = None
+    """This node's own certificate and its intermediates (PEM), instead of one that follows from the secret. Watched."""
+
+    tls_key: Path | None = None
+    """Its private key (PEM, not encrypted). RSA, ECDSA P-256 or P-384: gRPC accepts no others."""
+
+    tls_ca: Path | None = None
+    """The authorities (PEM) whose certificates make a member. Give the cluster some of its own."""
+
+    tls_name: str = "registryd.peer"
+    """The DNS name that every node's own certificate carries; checked when connecting to a peer, not its address."""
+
     transport: PeerTransport = PeerTransport.TLS
     """tls: bytes between peers are encrypted. plain: a ticket authenticates them, for networks that encrypt already."""
 
@@ -187,6 +208,17 @@ class PeersSettings:
         _require_positive("peers.backoff_min", self.backoff_min)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("peers.backoff_max", "must not be less than peers.backoff_min")
+        if len({bool(self.tls_cert), bool(self.tls_key), bool(self.tls_ca)}) > 1:
+            raise SettingsError("peers.tls_cert", "give tls_cert, tls_key and tls_ca together, or none of them")
+        if self.secret_file and self.tls_cert:
+            raise SettingsError("peers.secret_file", "either the cluster secret or own certificates, not both")
+        if self.insecure and self.has_credentials:
+            raise SettingsError("peers.insecure", "would be ignored beside a secret or certificates; remove one")
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether members prove that they are."""
+        return bool(self.secret_file or self.tls_cert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,27 +314,18 @@ class Settings:
 
 def check(settings: Settings) -> None:
     """Refuse settings that an agent could not keep its promises with; raises `SettingsError`."""
-    _check_only_what_exists(settings)
     _check_discovery(settings.discovery)
-    if settings.peers.insecure:
+    peers = settings.peers
+    if peers.insecure or peers.has_credentials:
         return
-    for name, address in (("listen", settings.peers.listen), ("content_listen", settings.peers.content_listen)):
+    for name, address in (("listen", peers.listen), ("content_listen", peers.content_listen)):
         if not address.is_loopback:
             raise SettingsError(
                 f"peers.{name}",
-                f"{address} is open to the network, where anyone could fetch this node's images; "
-                "set peers.insecure = true if that is meant, or listen on 127.0.0.1",
+                f"{address} is open to the network, where anyone could fetch this node's images; set peers.secret_file "
+                "(`registryd secret new` prints one) or peers.tls_cert, tls_key and tls_ca, or listen on 127.0.0.1; "
+                "peers.insecure = true lets anyone in",
             )
-
-
-def _check_only_what_exists(settings: Settings) -> None:
-    # A setting that protects must never be accepted and ignored.
-    if settings.registry.token_file:
-        raise SettingsError("registry.token_file", "this version does not ask for a token yet; leave it empty")
-    if settings.peers.secret_file:
-        raise SettingsError("peers.secret_file", "this version does not know the cluster secret yet; leave it empty")
-    if settings.discovery.kind is DiscoveryKind.KUBERNETES:
-        raise SettingsError("discovery.kind", "this version has no kubernetes discovery yet; use dns")
 
 
 def _check_discovery(discovery: DiscoverySettings) -> None:

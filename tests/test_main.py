@@ -137,7 +137,7 @@ def test_a_coroutine_is_run_to_its_end(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_flag_may_be_repeated_or_negated(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["moving", "a.tar", "--store.namespaces", "a", "--store.namespaces=b,c", "--store.directory", "/srv"]
     assert main(words, commands=FAKES) == 0
-    assert capsys.readouterr().out == "/srv ('a', 'b', 'c') 0.5 a.tar\n"
+    assert capsys.readouterr().out == "/srv ('a', 'b', 'c') 1.0 a.tar\n"
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

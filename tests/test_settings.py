@@ -2,6 +2,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from registryd.settings import (
 )
 
 LOOPBACK = Address("127.0.0.1", 0)
+CERT = Path("pem")
 INSECURE = PeersSettings(insecure=True)
 
 
@@ -66,7 +68,8 @@ def test_peers_that_the_network_can_reach_need_a_decision() -> None:
         check(Settings())
     assert str(caught.value) == (
         "peers.listen: 0.0.0.0:3173 is open to the network, where anyone could fetch this node's images; "
-        "set peers.insecure = true if that is meant, or listen on 127.0.0.1"
+        "set peers.secret_file (`registryd secret new` prints one) or peers.tls_cert, tls_key and tls_ca, "
+        "or listen on 127.0.0.1; peers.insecure = true lets anyone in"
     )
 
 
@@ -85,14 +88,33 @@ def test_insecure_or_loopback_is_such_a_decision(peers: PeersSettings) -> None:
     [
         ("discovery.file", Settings(peers=INSECURE, discovery=DiscoverySettings(kind=DiscoveryKind.FILE))),
         ("discovery.dns_name", Settings(peers=INSECURE, discovery=DiscoverySettings(kind=DiscoveryKind.DNS))),
-        ("discovery.kind", Settings(peers=INSECURE, discovery=DiscoverySettings(kind=DiscoveryKind.KUBERNETES))),
-        ("registry.token_file", Settings(peers=INSECURE, registry=RegistrySettings(token_file=Path("token")))),
-        ("peers.secret_file", Settings(peers=PeersSettings(insecure=True, secret_file=Path("secret")))),
     ],
 )
 def test_settings_that_could_not_be_kept_are_refused(key: str, settings: Settings) -> None:
     with pytest.raises(SettingsError) as caught:
         check(settings)
+    assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    "peers", [PeersSettings(secret_file=CERT), PeersSettings(tls_cert=CERT, tls_key=CERT, tls_ca=CERT)]
+)
+def test_members_that_prove_who_they_are_may_meet_on_the_network(peers: PeersSettings) -> None:
+    check(Settings(peers=peers))
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("peers.tls_cert", {"tls_cert": CERT, "tls_key": CERT}),
+        ("peers.tls_cert", {"tls_ca": CERT}),
+        ("peers.secret_file", {"secret_file": CERT, "tls_cert": CERT, "tls_key": CERT, "tls_ca": CERT}),
+        ("peers.insecure", {"secret_file": CERT, "insecure": True}),
+    ],
+)
+def test_credentials_that_contradict_each_other_are_refused(key: str, given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        PeersSettings(**given)
     assert caught.value.key == key
 
 

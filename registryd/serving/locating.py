@@ -10,7 +10,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, ManifestUnknown, OciError
 from registryd.oci.manifest import is_manifest_type
 from registryd.oci.reference import Tag, TaggedName
-from registryd.serving.paths import BlobPath, ManifestPath
+from registryd.serving.paths import BlobPath
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -63,7 +63,7 @@ class Locator:
 
     async def _find(self, path: ContentPath) -> Hit[Content]:
         # Also for a blob: containerd asks HEAD blobs/<digest> when the manifest of that digest was refused.
-        await self._require_policy(path)
+        await self._require_policy(path, resolves=True)
         search = _Search(path)
         for digest in await self._digests(path):
             hit = await search.attempt(self._lookup.find(digest))
@@ -72,8 +72,7 @@ class Locator:
         raise search.failure()
 
     async def _open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
-        if isinstance(path, ManifestPath) and isinstance(path.reference, Tag):
-            await self._require_policy(path)
+        await self._require_policy(path, resolves=isinstance(path.reference, Tag))
         search = _Search(path)
         for digest in await self._digests(path):
             hit = await search.attempt(self._lookup.open(digest, wanted))
@@ -83,16 +82,14 @@ class Locator:
                 await hit.value.body.aclose()
         raise search.failure()
 
-    async def _require_policy(self, path: ContentPath) -> None:
-        if not await self._policy.may_resolve(path.repository):
-            raise Unlocated(
-                _unknown(path, f"{path.repository.registry} itself decides who may pull this"), is_miss=True
-            )
+    async def _require_policy(self, path: ContentPath, *, resolves: bool) -> None:
+        if not self._policy.may_serve(path.repository, path.reference):
+            raise Unlocated(_unknown(path, f"{path.repository} is excluded here"), is_miss=True)
+        if resolves and not await self._policy.may_resolve(path.repository, path.reference):
+            raise Unlocated(_unknown(path, f"{path.repository.registry} itself says who may pull this"), is_miss=True)
 
     async def _digests(self, path: ContentPath) -> Sequence[Digest]:
         """The digests that the path may mean, best first."""
-        if isinstance(path, BlobPath):
-            return (path.digest,)
         if isinstance(path.reference, Digest):
             return (path.reference,)
         known = await self._names.resolve(TaggedName(path.repository, path.reference))
@@ -128,5 +125,5 @@ class _Search:
 
 def _unknown(path: ContentPath, reason: str) -> OciError:
     if isinstance(path, BlobPath):
-        return BlobUnknown(f"{path.digest}: {reason}")
+        return BlobUnknown(f"{path.reference}: {reason}")
     return ManifestUnknown(f"{path.reference}: {reason}")

@@ -35,7 +35,7 @@ class BlobPath:
     """A blob of a repository."""
 
     repository: Repository
-    digest: Digest
+    reference: Digest
 
 
 ContentPath = ManifestPath | BlobPath

@@ -7,31 +7,67 @@ given out afterwards; whoever knows the digest of a private image was told it by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING, Protocol, assert_never
 
+from registryd.oci.reference import Tag
 from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
-    from registryd.oci.reference import Registry, Repository
+    from registryd.oci.reference import Reference, Registry, Repository
     from registryd.settings import AuthorizationSettings
 
 
 class ResolvePolicy(Protocol):
     """Decides in bounded time; a doubt is a no."""
 
-    async def may_resolve(self, repository: Repository) -> bool:
-        """Whether references into the repository may be answered from what the cluster has."""
+    async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
+        """Whether the reference may be answered from what the cluster has."""
+
+    def may_serve(self, repository: Repository, reference: Reference) -> bool:
+        """Whether the repository is served at all."""
+
+
+class PublicWord(Protocol):
+    """What upstreams say of themselves. Both answer in bounded time."""
+
+    async def is_reachable(self, registry: Registry, /) -> bool:
+        """Whether the registry answers now."""
+
+    async def is_public(self, repository: Repository, reference: Reference, /) -> bool:
+        """Whether anyone may pull it, as the registry said itself; False when that is not known."""
 
 
 class ModePolicy:
-    """The mode of the repository's registry: `open` answers, everything else is the upstream's."""
+    """The mode of the repository's registry.
 
-    def __init__(self, settings: AuthorizationSettings) -> None:
+    `open` answers everything, `upstream` nothing. `public` answers what anyone may pull; its tags only while the
+    upstream cannot be reached, because a tag moves and the upstream knows where to.
+    """
+
+    def __init__(self, settings: AuthorizationSettings, public: PublicWord) -> None:
         self._default = settings.mode
         self._registries = dict(settings.registries)
+        self._excluded = [re.compile(translate(pattern)) for pattern in settings.exclude]
+        self._public = public
 
-    async def may_resolve(self, repository: Repository) -> bool:
-        return self._mode(repository.registry) is AuthorizationMode.OPEN
+    async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
+        mode = self._registries.get(repository.registry.host, self._default)
+        match mode:
+            case AuthorizationMode.OPEN:
+                return True
+            case AuthorizationMode.UPSTREAM:
+                return False
+            case AuthorizationMode.PUBLIC:
+                return await self._is_ours_to_answer(repository, reference)
+        assert_never(mode)
 
-    def _mode(self, registry: Registry) -> AuthorizationMode:
-        return self._registries.get(registry.host, self._default)
+    def may_serve(self, repository: Repository, reference: Reference) -> bool:
+        names = [str(repository), *([f"{repository}:{reference}"] if isinstance(reference, Tag) else [])]
+        return not any(pattern.match(name) for pattern in self._excluded for name in names)
+
+    async def _is_ours_to_answer(self, repository: Repository, reference: Reference) -> bool:
+        if isinstance(reference, Tag) and await self._public.is_reachable(repository.registry):
+            return False
+        return await self._public.is_public(repository, reference)

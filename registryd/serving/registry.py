@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from registryd.oci.errors import MethodUnsupported, OciError
+from registryd.identity.node_token import TOKEN_HEADER
+from registryd.oci.errors import MethodUnsupported, OciError, PathUnknown
 from registryd.serving.errors import error_response
 from registryd.serving.locating import Unlocated
 from registryd.serving.paths import ApiBase, parse_path
@@ -15,23 +15,27 @@ from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head
 
 if TYPE_CHECKING:
+    from registryd.serving.admission import Admission
     from registryd.serving.locating import Locator
     from registryd.serving.paths import ContentPath
     from registryd.telemetry import Metrics
-
-_log = logging.getLogger(__name__)
 
 
 class RegistryDoor:
     """Answers the pull side of the distribution API; 404 is the answer to everything that it cannot do well."""
 
-    def __init__(self, *, locator: Locator, metrics: Metrics) -> None:
+    def __init__(self, *, locator: Locator, metrics: Metrics, admission: Admission | None = None) -> None:
+        """`admission` is the node's token, if it has one: then only who carries it is answered."""
         self._locator = locator
         self._metrics = metrics
+        self._admission = admission
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever is not a bug has an answer of its own."""
         try:
+            if self._admission and not self._admission.admits(request.headers.get(TOKEN_HEADER)):
+                # Like any miss and never a 401: after that containerd would send us the pull's credentials.
+                raise PathUnknown("nothing is here")
             if request.method not in {"GET", "HEAD"}:
                 raise MethodUnsupported("registryd only serves pulls: GET and HEAD")
             path = parse_path(request.path, namespace=request.query.get("ns"))

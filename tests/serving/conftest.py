@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from registryd.content.source import ContentSource, NameSource
+    from registryd.oci.reference import Reference, Repository
+    from registryd.oci.reference import Registry as RegistryName
+    from registryd.serving.admission import Admission
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -58,6 +61,23 @@ async def client_of(address: Address) -> AsyncIterator[Client]:
 
 
 @dataclass
+class FakePublicWord:
+    """An upstream that says what a test lets it say."""
+
+    reachable: bool = True
+    public: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    async def is_reachable(self, registry: RegistryName) -> bool:
+        self.asked.append(str(registry))
+        return self.reachable
+
+    async def is_public(self, repository: Repository, reference: Reference) -> bool:
+        self.asked.append(f"{repository} {reference}")
+        return self.public
+
+
+@dataclass
 class Registry:
     """What the door under test is made of, to be changed before `serving`."""
 
@@ -67,6 +87,8 @@ class Registry:
     authorization: AuthorizationSettings = field(
         default_factory=lambda: AuthorizationSettings(mode=AuthorizationMode.OPEN)
     )
+    public: FakePublicWord = field(default_factory=FakePublicWord)
+    admission: Admission | None = None
     metrics: Metrics = field(default_factory=Metrics)
     first_byte_timeout_seconds: float = 5.0
 
@@ -75,10 +97,10 @@ class Registry:
         locator = Locator(
             lookup=Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster}),
             names=NameLookup(self.names, timeout_seconds=1),
-            policy=ModePolicy(self.authorization),
+            policy=ModePolicy(self.authorization, self.public),
             first_byte_timeout_seconds=self.first_byte_timeout_seconds,
         )
-        door = RegistryDoor(locator=locator, metrics=self.metrics)
+        door = RegistryDoor(locator=locator, metrics=self.metrics, admission=self.admission)
         async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
             yield client
 

@@ -236,6 +236,74 @@ async def test_the_mode_can_be_that_of_one_registry(registry: Registry) -> None:
         assert (await client.head(BY_DIGEST.replace("registry.example", "other.example"))).status == 200
 
 
+PUBLIC = AuthorizationSettings(mode=AuthorizationMode.PUBLIC)
+
+
+@pytest.mark.parametrize("is_public", [True, False])
+async def test_a_digest_is_resolved_for_what_anyone_may_pull(registry: Registry, is_public: bool) -> None:
+    registry.local = MemorySource(IMAGE)
+    registry.authorization = PUBLIC
+    registry.public.public = is_public
+    async with registry.serving() as client:
+        assert (await client.head(BY_DIGEST)).status == (200 if is_public else 404)
+        assert (await client.head(BLOB)).status == (200 if is_public else 404)
+        assert (await client.get(BLOB)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("reachable", "is_public", "status"), [(True, True, 404), (False, True, 200), (False, False, 404)]
+)
+async def test_a_tag_is_the_upstreams_own_while_it_can_be_reached(
+    registry: Registry, reachable: bool, is_public: bool, status: int
+) -> None:
+    registry.local = MemorySource(IMAGE)
+    registry.names = [registry.local]
+    registry.authorization = PUBLIC
+    registry.public.reachable, registry.public.public = reachable, is_public
+    async with registry.serving() as client:
+        assert (await client.head(BY_TAG)).status == status
+        assert (await client.get(BY_TAG)).status == status
+
+
+async def test_open_and_upstream_mode_ask_nobody(registry: Registry) -> None:
+    registry.local = MemorySource(IMAGE)
+    for mode in (AuthorizationMode.OPEN, AuthorizationMode.UPSTREAM):
+        registry.authorization = AuthorizationSettings(mode=mode)
+        async with registry.serving() as client:
+            await client.head(BY_DIGEST)
+            await client.head(BY_TAG)
+    assert registry.public.asked == []
+
+
+@pytest.mark.parametrize("pattern", ["registry.example/*", "*/demo/app", "*:v1", "registry.example/demo/app"])
+async def test_what_is_excluded_is_left_to_the_upstream(registry: Registry, pattern: str) -> None:
+    registry.local = MemorySource(IMAGE)
+    registry.names = [registry.local]
+    registry.authorization = AuthorizationSettings(mode=AuthorizationMode.OPEN, exclude=(pattern,))
+    async with registry.serving() as client:
+        assert (await client.head(BY_TAG)).status == 404
+        assert (await client.get(BLOB)).status == (200 if pattern == "*:v1" else 404)
+        assert (await client.head(BY_TAG.replace("registry.example", "other.lab"))).status == 404
+        assert (await client.get(BLOB.replace("demo/app", "demo/other").replace("registry", "x"))).status == 200
+
+
+class _Doorkeeper:
+    def admits(self, header: str | None) -> bool:
+        return header == "the token"
+
+
+@pytest.mark.parametrize("path", ["/v2/", BY_TAG, BLOB, "/nothing", "/v2/UPPER/manifests/x"])
+async def test_without_the_nodes_token_there_is_nothing(registry: Registry, path: str) -> None:
+    registry.local = MemorySource(IMAGE)
+    registry.admission = _Doorkeeper()
+    async with registry.serving() as client:
+        without, wrong = await client.get(path), await client.get(path, Registryd_Token="a token")
+        right = await client.get("/v2/", Registryd_Token="the token")
+    assert (without.status, wrong.status, right.status) == (404, 404, 200)
+    assert without.body == wrong.body
+    assert "WWW-Authenticate" not in without.headers
+
+
 # Bodies that end early
 
 

@@ -1,0 +1,39 @@
+"""What upstreams say of themselves, by way of this node or of a peer that asked them before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.upstream.public import Verdict
+
+if TYPE_CHECKING:
+    from registryd.oci.reference import Reference, Registry, Repository
+    from registryd.upstream.public import PublicRepositories
+
+
+class Vouchers(Protocol):
+    """The other members."""
+
+    async def vouch(self, repository: Repository) -> bool:
+        """Whether one of them knows from the upstream that anyone may pull this."""
+
+
+class PublicByUpstreamOrPeers:
+    """The upstream's own word; a member's memory of it when the upstream says nothing now.
+
+    So that a node which has never asked can serve a public image while its registry is down. A member's word is as good
+    as the content that it could give away itself.
+    """
+
+    def __init__(self, upstream: PublicRepositories, peers: Vouchers) -> None:
+        self._upstream = upstream
+        self._peers = peers
+
+    async def is_reachable(self, registry: Registry) -> bool:
+        return await self._upstream.upstream_reachable(registry)
+
+    async def is_public(self, repository: Repository, reference: Reference) -> bool:
+        verdict = await self._upstream.check(repository, reference)
+        if verdict is Verdict.UNKNOWN:
+            return await self._peers.vouch(repository)
+        return verdict is Verdict.PUBLIC
