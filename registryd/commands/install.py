@@ -1,0 +1,166 @@
+"""`registryd install` and `registryd uninstall`."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from registryd.commands.install_report import report_install, report_uninstall
+from registryd.commands.node_token_file import node_token
+from registryd.commands.settings_flags import takes_settings
+from registryd.failures import CommandFailed
+from registryd.identity.errors import SecretInvalid
+from registryd.identity.node_token import TOKEN_HEADER
+from registryd.node.distribution import find_distribution
+from registryd.node.errors import NodeError
+from registryd.node.host_root import HostRoot
+from registryd.node.hosts_entry import MirrorEntry
+from registryd.node.intent import Intent
+from registryd.node.preview import diff_of
+from registryd.node.record_store import STATE
+from registryd.node.release import Release
+from registryd.node.setup import Containerd, NodeSetup
+from registryd.node.tree import NodeTree
+from registryd.notation import Address
+from registryd.oci.errors import OciError
+from registryd.oci.reference import Registry
+from registryd.settings import Settings, SettingsError
+
+_SWITCH = Parameter(negative=(), show_default=False)
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - an address to recognise, not to listen on
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """Where the node is and what it runs; all of it is found out where it is not given."""
+
+    root: Path = Path("/")
+    """Where the node's file system is mounted, as in an init container. All paths are the node's."""
+
+    state: Path = STATE
+    """Folder for the record of what was there."""
+
+    containerd_config: Path | None = None
+    """containerd's main configuration file."""
+
+    containerd_program: Path | None = None
+    """containerd's program, which is asked for its version and whether it takes its configuration."""
+
+    containerd_version: str | None = None
+    """containerd's version, where its program cannot be asked."""
+
+    restart_containerd: Annotated[bool, _SWITCH] = False
+    """Restart containerd if that is needed; without this nobody does."""
+
+    restart_command: str | None = None
+    """How to restart it. The default is systemctl restart containerd, or what the distribution needs."""
+
+    dry_run: Annotated[bool, _SWITCH] = False
+    """Say what would be done, and do nothing."""
+
+    def setup(self) -> NodeSetup:
+        release = Release.parse(self.containerd_version) if self.containerd_version else None
+        containerd = Containerd(self.containerd_config, self.containerd_program, release, self._restart())
+        return NodeSetup(HostRoot(self.root.resolve()), self.state, containerd)
+
+    def _restart(self) -> tuple[str, ...]:
+        if self.restart_command:
+            return tuple(shlex.split(self.restart_command))
+        if not self.restart_containerd:
+            return ()
+        distribution = find_distribution(NodeTree(HostRoot(self.root.resolve())))
+        if not distribution.restart:
+            raise CommandFailed(f"how {distribution.name} is restarted is yours to say: --restart-command")
+        return distribution.restart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """What containerd is to ask registryd for."""
+
+    registries: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True, show_default=False)] = ()
+    """Registries to mirror, such as docker.io ghcr.io. All of them if none is named."""
+
+    resolve: bool = True
+    """Whether containerd may ask us what a tag is; content by digest it always may."""
+
+    endpoint: str | None = None
+    """Where containerd reaches us. The default is http:// and registry.listen."""
+
+    token_file: Path | None = None
+    """File with the token that containerd shows; made if it is not there. The default is registry.token_file."""
+
+    config_path: Path | None = None
+    """Folder for the hosts.toml files. The default is where containerd looks for them."""
+
+
+@takes_settings("registry")
+def install(
+    settings: Settings,
+    mirror: Annotated[Mirror, Parameter(name="*")] = Mirror(),
+    node: Annotated[Node, Parameter(name="*")] = Node(),
+) -> None:
+    """Make this node's containerd ask registryd first, and everything else as before."""
+    with _failures():
+        setup = node.setup()
+        intent = _intent(settings, mirror, setup.root)
+        outcome = setup.preview_install(intent) if node.dry_run else setup.install(intent)
+    if node.dry_run:
+        _print(diff_of(outcome.plan).splitlines())
+    _print(report_install(outcome, is_done=not node.dry_run, has_token=bool(intent.entry.headers)))
+
+
+def uninstall(node: Annotated[Node, Parameter(name="*")] = Node()) -> None:
+    """Put everything that `registryd install` changed back as it was."""
+    with _failures():
+        setup = node.setup()
+        outcome = setup.preview_uninstall() if node.dry_run else setup.uninstall()
+    if node.dry_run and outcome:
+        _print(diff_of(outcome.plan).splitlines())
+    _print(report_uninstall(outcome, is_done=not node.dry_run))
+
+
+def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:
+    file = mirror.token_file or settings.registry.token_file
+    token, token_file = node_token(root, file) if file else (None, None)
+    headers = ((TOKEN_HEADER, token),) if token else ()
+    entry = MirrorEntry(mirror.endpoint or _endpoint(settings.registry.listen), mirror.resolve, headers)
+    return Intent(
+        entry,
+        tuple(_registry(name) for text in mirror.registries for name in text.split(",") if name),
+        token_file,
+        mirror.config_path,
+        (os.geteuid(), os.getegid()),
+    )
+
+
+def _endpoint(listen: Address) -> str:
+    if listen.host in _EVERYWHERE:
+        return f"http://{Address('127.0.0.1' if '.' in listen.host else '::1', listen.port)}"
+    return f"http://{listen}"
+
+
+def _registry(name: str) -> Registry:
+    try:
+        return Registry.parse(name)
+    except OciError as error:
+        raise SettingsError("--registries", str(error)) from error
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except (NodeError, SecretInvalid) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _print(lines: Sequence[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

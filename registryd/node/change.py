@@ -1,0 +1,62 @@
+"""What is to be done to a node, as values: a file before and after, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registryd.node.record import Record
+    from registryd.node.tree import FileImage
+
+
+class Kind(StrEnum):
+    """How a file is put right when someone has changed it since."""
+
+    HOSTS = "hosts"  # our host is taken out
+    CONFIG = "config"  # config_path is set back
+    OWN = "own"  # it is theirs now
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One file, all at once. None: there is no such file."""
+
+    path: Path
+    kind: Kind
+    before: FileImage | None
+    after: FileImage | None
+    why: str
+
+    @property
+    def inverse(self) -> Change:
+        return replace(self, before=self.after, after=self.before)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes in an order in which every state on the way is one that containerd can use.
+
+    Args:
+        changes: What is to be done; may be nothing.
+        known: The record that is there now.
+        record: The record that is left; None when nothing of ours is.
+        notes: What the operator should know besides, each a sentence or two.
+    """
+
+    changes: tuple[Change, ...]
+    known: Record | None
+    record: Record | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.changes and self.known == self.record
+
+    @property
+    def touches_config(self) -> bool:
+        """Whether containerd has to be restarted for it: hosts.toml it reads at every pull."""
+        return any(change.kind is Kind.CONFIG for change in self.changes)

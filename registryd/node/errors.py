@@ -1,0 +1,35 @@
+"""What keeps a node from being set up; every text is for the operator and says what to do."""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """The node was left as it was."""
+
+
+class CannotMerge(NodeError):
+    """A file is written in a way that leaves no place for our entry; it is not touched."""
+
+
+class ConfigConflict(NodeError):
+    """containerd's own configuration rules out what we need; somebody has to decide."""
+
+
+class UnsupportedNode(NodeError):
+    """A node that is set up in another way."""
+
+
+class PathProblem(NodeError):
+    """A path leads nowhere that we may write to."""
+
+
+class RecordBroken(NodeError):
+    """The record of what was there cannot be read; without it nothing can be put back."""
+
+
+class ApplyFailed(NodeError):
+    """A change could not be made, and those before it have been taken back (or the text says which were not)."""
+
+
+class ContainerdRefused(NodeError):
+    """containerd does not take the changed configuration, so it was changed back."""

@@ -1,0 +1,60 @@
+"""What we want in a hosts.toml: our `[host]` table, and hosts that stand for what a folder meant before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registryd.node.toml_sections import quoted
+
+# The line by which people, and an uninstall without its record, know our entry.
+MARK = "# registryd: this node's mirror, asked first. `registryd uninstall` takes it out."
+# A dead agent must not hold up every request for containerd's 30 s. Known to 2.0.7 and 2.1, ignored by the others.
+_DIAL_TIMEOUT = "1s"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorEntry:
+    """Our endpoint as a host of hosts.toml.
+
+    Never `ca`, `client` or `skip_verify`: with one of them 1.7 and later try TLS on an http endpoint first.
+
+    Args:
+        url: `http://127.0.0.1:3172`.
+        can_resolve: Whether containerd may ask it what a tag is; content by digest it may always ask for.
+        headers: Sent with every request to it, and to no other host.
+    """
+
+    url: str
+    can_resolve: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def to_toml(self, newline: str = "\n") -> str:
+        capabilities = '"pull", "resolve"' if self.can_resolve else '"pull"'
+        lines = [
+            MARK,
+            f"[host.{quoted(self.url)}]",
+            f"  capabilities = [{capabilities}]",
+            f"  dial_timeout = {quoted(_DIAL_TIMEOUT)}",
+        ]
+        if self.headers:
+            lines.append(f"  [host.{quoted(self.url)}.header]")
+            lines += [f"    {quoted(name)} = {quoted(value)}" for name, value in self.headers]
+        return "".join(line + newline for line in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What containerd finds in a folder in Docker's style: `*.crt` to trust, `*.cert` and `*.key` to show."""
+
+    authorities: tuple[str, ...] = ()
+    clients: tuple[tuple[str, str], ...] = ()
+
+    def to_toml(self) -> str:
+        """As keys: at the root of a hosts.toml they are the registry's own, in a table that host's."""
+        lines = []
+        if self.authorities:
+            lines.append(f"ca = [{', '.join(map(quoted, self.authorities))}]\n")
+        if self.clients:
+            pairs = (f"[{quoted(certificate)}, {quoted(key)}]" for certificate, key in self.clients)
+            lines.append(f"client = [{', '.join(pairs)}]\n")
+        return "".join(lines)

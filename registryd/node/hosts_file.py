@@ -1,0 +1,137 @@
+"""Putting our host first into a hosts.toml, and taking it out, with everything else as it was."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from registryd.node.errors import CannotMerge
+from registryd.node.hosts_entry import MARK
+from registryd.node.toml_sections import Section, lines_of, newline_of, sections_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from registryd.node.hosts_entry import MirrorEntry
+
+_NO_SETTING = re.compile(r"[ \t]*(?:#.*)?\r?\n?")
+
+
+def put_first(text: str, entry: MirrorEntry, *, then: str = "") -> str:
+    """The text with our host before all others, and the tables of `then` right after it.
+
+    A host of the same URL that is there already gives way. Raises CannotMerge when it is no TOML, or has its hosts in
+    a form (inline, or dotted keys) that a table cannot be put before.
+    """
+    before = take_out(text, entry.url)
+    newline = newline_of(before)
+    block = entry.to_toml(newline) + then.replace("\n", newline)
+    after = _insert(before, block, newline)
+    _require_only_added(before, after, entry.url, then)
+    return after
+
+
+def take_out(text: str, url: str) -> str:
+    """The text without the host of this URL. Raises CannotMerge when that is not possible, or it is no TOML."""
+    try:
+        sections = sections_of(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CannotMerge(f"is not TOML: {error}") from error
+    result = "".join(_without(sections, url))
+    if _without_host(tomllib.loads(text), url) != _parse(result):
+        raise CannotMerge(f"has {url} in a form that only a person can take out")
+    return result
+
+
+def hosts_in_order(text: str) -> list[str]:
+    """The hosts as containerd 2 finds them: by their tables' headers, in the order of the file."""
+    found = [section.path[1] for section in sections_of(text) if len(section.path) > 1 and section.path[0] == "host"]
+    return list(dict.fromkeys(found))
+
+
+# Putting in
+
+
+def _insert(text: str, block: str, newline: str) -> str:
+    head, tail = _cut(sections_of(text))
+    if head and not head.endswith("\n"):
+        head += newline
+    if head and lines_of(head)[-1].strip():
+        head += newline
+    return head + block + (newline + tail if tail else "")
+
+
+def _cut(sections: list[Section]) -> tuple[str, str]:
+    """Where ours belongs: before the first table of hosts and the comment that stands right above it."""
+    first = next((number for number, each in enumerate(sections) if each.path[:1] == ("host",)), len(sections))
+    head = "".join(section.text for section in sections[:first])
+    tail = "".join(section.text for section in sections[first:])
+    lines = lines_of(head)
+    start = len(lines)
+    while tail and start and lines[start - 1].lstrip().startswith("#"):
+        start -= 1
+    # A comment that begins the file is about the file; k3s knows its own files by their first line.
+    return (head, tail) if start == 0 else ("".join(lines[:start]), "".join(lines[start:]) + tail)
+
+
+def _require_only_added(before: str, after: str, url: str, then: str) -> None:
+    added = _parse(then).get("host", {})
+    rest = _without_host(_parse(after), url)
+    for host in added:
+        rest = _without_host(rest, host)
+    expected = _parse(before)
+    for host in added:
+        expected = _without_host(expected, host)
+    order = [url, *added]
+    if rest != expected or hosts_in_order(after) != [*order, *(h for h in hosts_in_order(before) if h not in order)]:
+        raise CannotMerge("has its hosts in a form that ours cannot be put before")
+
+
+# Taking out
+
+
+def _without(sections: Iterable[Section], url: str) -> Iterable[str]:
+    pieces: list[str] = []
+    for section in sections:
+        if section.path[:2] == ("host", url):
+            if pieces:
+                pieces[-1] = _without_mark(pieces[-1])
+            pieces.append(_remains(section))
+        else:
+            pieces.append(section.text)
+    return pieces
+
+
+def _without_mark(text: str) -> str:
+    lines = lines_of(text)
+    return "".join(lines[:-1]) if lines and lines[-1].strip() == MARK else text
+
+
+def _remains(section: Section) -> str:
+    """What follows the last setting of our table: comments that belong to the next one, less our own empty line."""
+    lines = section.lines
+    end = max(number for number, line in enumerate(lines, 1) if not _NO_SETTING.fullmatch(line))
+    rest = lines[end:]
+    return "".join(rest[1:] if rest and not rest[0].strip() else rest)
+
+
+# Comparing
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CannotMerge(f"leaves no place for our entry: {error}") from error
+
+
+def _without_host(document: dict[str, Any], url: str) -> dict[str, Any]:
+    hosts = document.get("host")
+    if not isinstance(hosts, dict) or url not in hosts:
+        return _without_empty_hosts(document)
+    return _without_empty_hosts(document | {"host": {name: host for name, host in hosts.items() if name != url}})
+
+
+def _without_empty_hosts(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "host" or value != {}}

@@ -1,0 +1,91 @@
+"""What was there before us: the only thing that an uninstall cannot find out by itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+from registryd.node.change import Kind
+from registryd.node.errors import RecordBroken
+from registryd.node.tree import FileImage
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of ours.
+
+    Args:
+        before: What was there; None when there was no file.
+        written: `digest_of` everything that we may have left there: more than one while a change is under way.
+        mode: The file's mode as we left it.
+        ours: What is ours in it, in case that someone has changed it since: the URL, or the value of config_path.
+    """
+
+    path: Path
+    kind: Kind
+    before: FileImage | None
+    written: tuple[str, ...]
+    mode: int
+    ours: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All files of ours, the folders that we made, and whether containerd still has to be restarted for it."""
+
+    entries: tuple[Entry, ...]
+    folders: tuple[Path, ...]
+    restart_due: bool = False
+
+    def covering(self, other: Record | None) -> Record:
+        """The record for the way from `other` to this one, right wherever the way is broken off."""
+        if other is None:
+            return self
+        old, new = ({entry.path: entry for entry in record.entries} for record in (other, self))
+        entries = [_either(old.get(path), new.get(path)) for path in dict.fromkeys([*old, *new])]
+        folders = tuple(dict.fromkeys([*other.folders, *self.folders]))
+        return Record(tuple(entries), folders, self.restart_due or other.restart_due)
+
+    def to_json(self) -> bytes:
+        document = asdict(self) | {"format": _FORMAT}
+        return json.dumps(document, default=_plain, indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, path: Path) -> Self:
+        """Raises RecordBroken, also for the record of a later registryd."""
+        try:
+            document = json.loads(data)
+            if document["format"] != _FORMAT:
+                raise RecordBroken(f"{path} is of another registryd: use that one's `uninstall` first")
+            entries = tuple(map(_entry, document["entries"]))
+            return cls(entries, tuple(map(Path, document["folders"])), bool(document["restart_due"]))
+        except (ValueError, LookupError, TypeError) as error:
+            raise RecordBroken(f"{path} cannot be read ({error}); it says what to put back") from error
+
+
+def digest_of(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def _either(old: Entry | None, new: Entry | None) -> Entry:
+    if old and new:
+        return replace(new, written=tuple(dict.fromkeys([*old.written, *new.written])))
+    return new or old  # type: ignore[return-value]
+
+
+def _plain(value: Any) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _entry(table: dict[str, Any]) -> Entry:
+    before = table["before"]
+    image = before and FileImage(**before | {"data": base64.b64decode(before["data"], validate=True)})
+    return Entry(
+        Path(table["path"]), Kind(table["kind"]), image, tuple(table["written"]), int(table["mode"]), str(table["ours"])
+    )

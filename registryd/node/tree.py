@@ -1,0 +1,124 @@
+"""Files as values, and where they are read: the node's own, or the node as it would be after some changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.node.errors import PathProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from registryd.node.host_root import HostRoot
+
+# More than any configuration, less than what would hurt: someone may have put an image where a file should be.
+_MAX_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileImage:
+    """A file: its bytes and whose it is. Times are not part of it."""
+
+    data: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+    @property
+    def text(self) -> str:
+        """Raises UnicodeDecodeError, a ValueError, when it is not UTF-8."""
+        return self.data.decode()
+
+
+class Tree(Protocol):
+    """A node's files. Paths are the node's. An `OSError` other than absence becomes PathProblem."""
+
+    def canonical(self, path: Path) -> Path:
+        """The path without symbolic links."""
+
+    def read(self, path: Path) -> FileImage | None:
+        """The file; None when there is none."""
+
+    def is_folder(self, path: Path) -> bool: ...
+
+    def names(self, path: Path) -> tuple[str, ...]:
+        """What is in a folder, in order; nothing when it does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTree:
+    """The files as they are."""
+
+    root: HostRoot
+
+    def canonical(self, path: Path) -> Path:
+        return self.root.canonical(path)
+
+    def read(self, path: Path) -> FileImage | None:
+        try:
+            with self.root.locate(path).open("rb") as file:
+                return _image(file.fileno(), file.read(_MAX_BYTES + 1), path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise PathProblem(f"cannot read {path}: {error.strerror}") from error
+
+    def is_folder(self, path: Path) -> bool:
+        return self.root.locate(path).is_dir()
+
+    def names(self, path: Path) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(entry.name for entry in self.root.locate(path).iterdir()))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError as error:
+            raise PathProblem(f"cannot list {path}: {error.strerror}") from error
+
+
+def _image(descriptor: int, data: bytes, path: Path) -> FileImage:
+    if len(data) > _MAX_BYTES:
+        raise PathProblem(f"{path} is larger than {_MAX_BYTES >> 20} MiB, which no configuration is")
+    status = os.fstat(descriptor)
+    return FileImage(data, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedTree:
+    """`base`, in which some files have other content (None: are not there) and some folders, if empty, are gone."""
+
+    base: Tree
+    files: Mapping[Path, FileImage | None] = field(default_factory=dict)
+    gone_if_empty: frozenset[Path] = frozenset()
+
+    def canonical(self, path: Path) -> Path:
+        return self.base.canonical(path)
+
+    def read(self, path: Path) -> FileImage | None:
+        path = self.canonical(path)
+        return self.files[path] if path in self.files else self.base.read(path)
+
+    def is_folder(self, path: Path) -> bool:
+        path = self.canonical(path)
+        return self.base.is_folder(path) and not (path in self.gone_if_empty and not self.names(path))
+
+    def names(self, path: Path) -> tuple[str, ...]:
+        path = self.canonical(path)
+        return tuple(name for name in self.base.names(path) if self._is_there(path / name))
+
+    def _is_there(self, path: Path) -> bool:
+        path = self.canonical(path)
+        if path in self.files:
+            return self.files[path] is not None
+        return not self.base.is_folder(path) or self.is_folder(path)
+
+
+def matching(tree: Tree, pattern: Path) -> tuple[Path, ...]:
+    """The files that a glob in the last component means, in the order in which Go's filepath.Glob has them."""
+    if not any(sign in pattern.name for sign in "*?["):
+        return (pattern,)
+    return tuple(pattern.parent / name for name in tree.names(pattern.parent) if fnmatchcase(name, pattern.name))

@@ -1,0 +1,103 @@
+"""What a node would be without us: file by file, from what is there now and the record of what was."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from registryd.node.change import Change, Kind, Plan
+from registryd.node.config_text import set_config_path
+from registryd.node.containerd_config import PLUGINS
+from registryd.node.errors import CannotMerge
+from registryd.node.hosts_file import take_out
+from registryd.node.record import digest_of
+from registryd.node.tree import ChangedTree, FileImage, Tree
+
+if TYPE_CHECKING:
+    from registryd.node.record import Entry, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A file without us, and what the operator should know about it (empty: nothing)."""
+
+    image: FileImage | None
+    why: str = "as it was"
+    note: str = ""
+
+
+def undone(entry: Entry, current: FileImage | None) -> Undone:
+    """The file as it was; if someone has changed it since, as it is now without what is ours."""
+    if current is None or current == entry.before:
+        return Undone(current)
+    if digest_of(current.data) in entry.written:
+        return Undone(_with_own_mode(entry, current))
+    if entry.kind is Kind.OWN:
+        return Undone(current, note=f"{entry.path} has been changed since and is left")
+    return _without_ours(entry, current)
+
+
+def _with_own_mode(entry: Entry, current: FileImage) -> FileImage | None:
+    has_other_mode = entry.before is not None and current.mode != entry.mode
+    return replace(entry.before, mode=current.mode) if entry.before and has_other_mode else entry.before
+
+
+def _without_ours(entry: Entry, current: FileImage) -> Undone:
+    try:
+        text = _take_out(entry, current.text)
+    except (CannotMerge, ValueError) as error:
+        return Undone(current, note=f"{entry.path} has been changed since and {error}; it is left as it is")
+    if entry.before is None and _says_nothing(text):
+        return Undone(None)
+    mode = entry.before.mode if entry.before and current.mode == entry.mode else current.mode
+    image = replace(current, data=text.encode(), mode=mode)
+    return Undone(image, "changed since: only our part is taken out")
+
+
+def _take_out(entry: Entry, text: str) -> str:
+    if entry.kind is Kind.HOSTS:
+        return take_out(text, entry.ours)
+    document = tomllib.loads(text)
+    plugin = PLUGINS[document.get("version", 1)]
+    before = tomllib.loads(entry.before.text) if entry.before else {}
+    if _config_path(document, plugin) != entry.ours:
+        return text  # someone's own choice by now
+    value = _config_path(before, plugin)
+    return set_config_path(text, plugin, value if isinstance(value, str) else None)
+
+
+def _config_path(document: dict[str, object], plugin: tuple[str, ...]) -> object:
+    table: object = document
+    for key in (*plugin, "registry", "config_path"):
+        table = table.get(key) if isinstance(table, dict) else None
+    return table
+
+
+def _says_nothing(text: str) -> bool:
+    return not {key for key in tomllib.loads(text) if key != "version"} and not [
+        line for line in text.splitlines() if line.strip() and not line.startswith(("version", "# Written by"))
+    ]
+
+
+# All files of a record
+
+
+def without_us(tree: Tree, record: Record | None) -> ChangedTree:
+    """The node as it would be after an uninstall."""
+    if record is None:
+        return ChangedTree(tree)
+    files = {entry.path: undone(entry, tree.read(entry.path)).image for entry in record.entries}
+    return ChangedTree(tree, files, frozenset(record.folders))
+
+
+def plan_uninstall(tree: Tree, record: Record) -> Plan:
+    """Everything back, in the opposite order."""
+    changes, notes = [], []
+    for entry in reversed(record.entries):
+        current = tree.read(entry.path)
+        result = undone(entry, current)
+        notes += [result.note] if result.note else []
+        if result.image != current:
+            changes.append(Change(entry.path, entry.kind, current, result.image, result.why))
+    return Plan(tuple(changes), record, None, tuple(notes))
