@@ -1,0 +1,101 @@
+{{/* Names */}}
+
+{{- define "registryd.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{/* At most 50 characters: what is appended must fit into the 63 of a label. */}}
+{{- define "registryd.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains (include "registryd.name" .) .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "registryd.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "registryd.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
+{{- define "registryd.serviceAccountName" -}}
+{{- default (ternary (include "registryd.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
+{{- end }}
+
+{{- define "registryd.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* Labels */}}
+
+{{- define "registryd.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "registryd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: agent
+{{- end }}
+
+{{- define "registryd.labels" -}}
+{{ include "registryd.selectorLabels" . }}
+{{ include "registryd.commonLabels" . }}
+{{- end }}
+
+{{- define "registryd.commonLabels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What objects of the removal have: they must not look like agents. */}}
+{{- define "registryd.removalSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "registryd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: removal
+{{- end }}
+
+{{- define "registryd.metadata" -}}
+name: {{ include "registryd.fullname" . }}
+namespace: {{ include "registryd.namespace" . }}
+labels:
+  {{- include "registryd.labels" . | nindent 2 }}
+{{- end }}
+
+{{/* Addresses */}}
+
+{{- define "registryd.ipFamily" -}}
+{{- if .Values.ipFamily }}
+{{- .Values.ipFamily }}
+{{- else }}
+{{- $kubernetes := lookup "v1" "Service" "default" "kubernetes" | default dict }}
+{{- dig "spec" "ipFamilies" (list "IPv4") $kubernetes | first }}
+{{- end }}
+{{- end }}
+
+{{/* The node's address with a port; status.hostIP comes without brackets. */}}
+{{- define "registryd.onNode" -}}
+{{- if eq (include "registryd.ipFamily" .root) "IPv6" }}[$(HOST_IP)]:{{ .port }}{{ else }}$(HOST_IP):{{ .port }}{{ end }}
+{{- end }}
+
+{{- define "registryd.adminIsExposed" -}}
+{{- with .Values.monitoring }}
+{{- if or .expose .podMonitor.enabled .serviceMonitor.enabled }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* Identity */}}
+
+{{- define "registryd.peersSecretName" -}}
+{{- if .Values.certManager.enabled }}{{ include "registryd.fullname" . }}-peers
+{{- else }}{{ default (include "registryd.fullname" .) .Values.clusterSecret.existingSecret }}
+{{- end }}
+{{- end }}
+
+{{/* The name in every member's certificate. It is no address: nobody resolves it. */}}
+{{- define "registryd.certificateName" -}}
+{{ include "registryd.fullname" . }}.{{ include "registryd.namespace" . }}.peers.registryd.internal
+{{- end }}

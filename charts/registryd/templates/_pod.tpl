@@ -1,0 +1,19 @@
+{{/* Variables of both containers. HOST_IP and NODE_NAME come first: the settings refer to them. */}}
+{{- define "registryd.env" -}}
+- name: HOST_IP
+  valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+{{- include "registryd.settingsEnv" . }}
+{{- end }}
+
+{{/* On the host's network the kubelet's loopback is the agent's. Without a host it asks the pod's address, the node's. */}}
+{{- define "registryd.probe" -}}
+{{- $root := index . 0 -}}
+httpGet:
+  {{- if not (include "registryd.adminIsExposed" $root) }}
+  host: 127.0.0.1
+  {{- end }}
+  port: admin
+  path: {{ index . 1 }}
+{{- end }}

@@ -1,0 +1,69 @@
+{{/* The settings as one dictionary of sections; .Values.settings goes before what the other values say. */}}
+
+{{- define "registryd.settings" -}}
+{{- $settings := dict
+  "registry" (dict "listen" (printf "127.0.0.1:%v" .Values.registry.port))
+  "authorization" (dict "mode" .Values.authorization.mode "registries" .Values.authorization.registries)
+  "store" (dict
+    "kind" "containerd"
+    "containerd_socket" .Values.containerd.socket
+    "containerd_root" .Values.containerd.root
+    "namespaces" .Values.containerd.namespaces)
+  "peers" (dict
+    "listen" (include "registryd.onNode" (dict "root" . "port" .Values.peers.port))
+    "content_listen" (include "registryd.onNode" (dict "root" . "port" .Values.peers.contentPort))
+    "advertise" "$(HOST_IP)"
+    "transport" .Values.peers.transport)
+  "discovery" (dict
+    "kind" "kubernetes"
+    "namespace" (include "registryd.namespace" .)
+    "service_name" (include "registryd.fullname" .)
+    "port_name" "peers")
+  "admin" (dict "listen" (printf "127.0.0.1:%v" .Values.admin.port))
+  "log" (dict "format" "json" "level" .Values.log.level)
+  "agent" (dict "node_name" "$(NODE_NAME)")
+}}
+{{- if .Values.peers.insecure }}
+{{- $_ := set $settings.peers "insecure" true }}
+{{- else if .Values.certManager.enabled }}
+{{- $_ := set $settings.peers "certificate_file" "/etc/registryd/peers/tls.crt" }}
+{{- $_ := set $settings.peers "key_file" "/etc/registryd/peers/tls.key" }}
+{{- $_ := set $settings.peers "authorities_file" "/etc/registryd/peers/ca.crt" }}
+{{- $_ := set $settings.peers "certificate_name" (include "registryd.certificateName" .) }}
+{{- else }}
+{{- $_ := set $settings.peers "secret_file" "/etc/registryd/peers/secret" }}
+{{- end }}
+{{- if .Values.nodeSetup.enabled }}
+{{- $_ := set $settings.registry "token_file" (printf "%s/token" .Values.nodeSetup.stateDirectory) }}
+{{- end }}
+{{- if include "registryd.adminIsExposed" . }}
+{{- $_ := set $settings.admin "listen" (include "registryd.onNode" (dict "root" . "port" .Values.admin.port)) }}
+{{- end }}
+{{- mustMergeOverwrite $settings (deepCopy .Values.settings) | toJson }}
+{{- end }}
+
+{{/* The same as a container's env. Numbers of values are floats: 1000000 must not become 1e+06. */}}
+{{- define "registryd.settingsEnv" -}}
+{{- range $section, $settings := include "registryd.settings" . | fromJson }}
+{{- range $name, $value := $settings }}
+- name: {{ printf "REGISTRYD_%s_%s" $section $name | upper }}
+  value: {{ include "registryd.settingText" $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "registryd.settingText" -}}
+{{- if kindIs "slice" . }}
+{{- $texts := list }}
+{{- range . }}{{ $texts = append $texts (include "registryd.settingText" .) }}{{ end }}
+{{- join "," $texts }}
+{{- else if kindIs "map" . }}
+{{- $texts := list }}
+{{- range $name, $value := . }}{{ $texts = append $texts (printf "%s=%s" $name (include "registryd.settingText" $value)) }}{{ end }}
+{{- join "," $texts }}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) }}
+{{- . | int64 }}
+{{- else }}
+{{- . }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,14 @@
+{{- define "registryd.scraping" -}}
+path: /metrics
+{{- with .interval }}
+interval: {{ . }}
+{{- end }}
+relabelings:
+  # Nodes have names that people know; pods come and go.
+  - sourceLabels: [__meta_kubernetes_pod_node_name]
+    targetLabel: node
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
