@@ -1,4 +1,4 @@
-"""What asking the peers costs: misses and hits, with three and with ten of them.
+"""What asking the peers costs: misses and hits, with three and with ten of them, and with one that is silent.
 
     python -m benchmarks.find [--rounds 500]
 
@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import socket
 import statistics
 import time
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,12 +45,36 @@ if TYPE_CHECKING:
 CONTENT = bytes(range(256)) * 40  # a manifest's size
 HERE, ABSENT = Digest.of(CONTENT), Digest.of(b"nobody has this")
 
-SCENES: list[tuple[str, int, Ask]] = [
-    ("miss, 3 peers", 3, lambda source: source.find(ABSENT)),
-    ("miss, 10 peers", 10, lambda source: source.find(ABSENT)),
-    ("found, 1 of 3 peers", 3, lambda source: source.find(HERE)),
-    ("found, 1 of 10 peers", 10, lambda source: source.find(HERE)),
-    ("10 KB read and verified, 3 peers", 3, lambda source: source.open(HERE, Span.whole)),
+
+@dataclass(frozen=True)
+class Scene:
+    """What is asked, and of how many peers that answer and that do not."""
+
+    name: str
+    ask: Ask
+    live: int
+    silent: int = 0
+
+
+def find_absent(source: ClusterSource) -> Awaitable[object]:
+    return source.find(ABSENT)
+
+
+def find_here(source: ClusterSource) -> Awaitable[object]:
+    return source.find(HERE)
+
+
+def read_here(source: ClusterSource) -> Awaitable[object]:
+    return source.open(HERE, Span.whole)
+
+
+SCENES = [
+    Scene("miss, 3 peers", find_absent, live=3),
+    Scene("miss, 10 peers", find_absent, live=10),
+    Scene("miss, 10 peers, 1 silent", find_absent, live=9, silent=1),
+    Scene("found, 1 of 3 peers", find_here, live=3),
+    Scene("found, 1 of 10 peers", find_here, live=10),
+    Scene("10 KB read and verified, 3 peers", read_here, live=3),
 ]
 
 
@@ -56,26 +82,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=500)
     rounds = parser.parse_args().rounds
-    print(f"{'':32}{'median':>10}{'p99':>10}")
-    for name, peers, ask in SCENES:
-        with peer_processes(peers) as addresses:
-            times = asyncio.run(measure(addresses, ask, rounds))
-        print(f"{name:32}{statistics.median(times):10.2f}{statistics.quantiles(times, n=100)[-1]:10.2f}")
+    print(f"{'':36}{'median':>10}{'p99':>10}{'cpu':>10}")
+    for scene in SCENES:
+        with peer_processes(scene.live) as live, silent_sockets(scene.silent) as silent:
+            times, cpu = asyncio.run(measure(live + silent, scene.ask, rounds))
+        p99 = statistics.quantiles(times, n=100)[-1]
+        print(f"{scene.name:36}{statistics.median(times):10.2f}{p99:10.2f}{cpu:10.2f}")
 
 
-async def measure(addresses: list[Address], ask: Ask, rounds: int) -> list[float]:
-    """Milliseconds of each round, after a few to get warm."""
+async def measure(addresses: list[Address], ask: Ask, rounds: int) -> tuple[list[float], float]:
+    """Milliseconds of each round, after a few to get warm, and of the asker's processor on average."""
     async with AsyncExitStack() as stack:
         members = Members(
             NodeId.random(), partial(GrpcPeer, timeout=0.5), backoff=Backoff(first=1, longest=60), greet_limit=32
         )
         scope = await stack.enter_async_context(open_scope())
         scope.serve(partial(members.run, StaticDiscovery(addresses)), name="members")
-        while set(members.states().values()) != {MemberState.UP}:  # noqa: ASYNC110
+        while len(members.states()) < len(addresses) or MemberState.UNKNOWN in members.states().values():  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # until all have been greeted, which connects them
-        source = ClusterSource(Locator(members, fanout_limit=32), Opener())
-        times = [await timed(ask, source) for _ in range(rounds + 20)]
-    return times[20:]
+        source = ClusterSource(Locator(members, fanout_limit=32), Opener(NoCredentials()))
+        for _ in range(20):
+            await timed(ask, source)
+        cpu = time.process_time()
+        times = [await timed(ask, source) for _ in range(rounds)]
+        return times, (time.process_time() - cpu) / rounds * 1000
 
 
 @contextmanager
@@ -95,6 +125,14 @@ def peer_processes(count: int) -> Iterator[list[Address]]:
         for process, (near, _) in zip(processes, pipes, strict=True):
             near.send("stop")
             process.join()
+
+
+@contextmanager
+def silent_sockets(count: int) -> Iterator[list[Address]]:
+    """Addresses at which the kernel accepts connections and nobody says a word."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        yield [Address("127.0.0.1", listening.getsockname()[1]) for listening in sockets]
 
 
 def run_peer(control: Connection, content: bytes) -> None:

@@ -60,7 +60,9 @@ class Lab:
     async def good(self, store: LocalStore, **character: Any) -> FakePeer:
         return await self.start(good(store, **character))
 
-    async def node(self, *peers: FakePeer, own_id: NodeId | None = None, greets: bool = True) -> Node:
+    async def node(
+        self, *peers: FakePeer, own_id: NodeId | None = None, greets: bool = True, door_timeout: float = 0.3
+    ) -> Node:
         """A node that knows these peers. Unless it greets them, it learns about them from its first question."""
         members = Members(
             own_id or NodeId.random(),
@@ -74,7 +76,7 @@ class Lab:
         discovery = StaticDiscovery(peer.address for peer in peers)
         scope.serve(partial(members.run, discovery), name="members")
         await until(lambda: len(members.states()) == len(peers))
-        opener = Opener(timeouts=DoorTimeouts(connect=0.3, first_byte=0.3))
+        opener = Opener(NoCredentials(), timeouts=DoorTimeouts(connect=door_timeout, first_byte=door_timeout))
         return Node(ClusterSource(locator, opener), members, record)
 
 
