@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from registryd.commands.install_report import report_install, report_uninstall
+from registryd.commands.mirror_flags import endpoint_of, registries_of
 from registryd.commands.node_token_file import node_token
 from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
@@ -27,13 +28,9 @@ from registryd.node.record_store import STATE
 from registryd.node.release import Release
 from registryd.node.setup import Containerd, NodeSetup
 from registryd.node.tree import NodeTree
-from registryd.notation import Address
-from registryd.oci.errors import OciError
-from registryd.oci.reference import Registry
-from registryd.settings import Settings, SettingsError
+from registryd.settings import Settings
 
 _SWITCH = Parameter(negative=(), show_default=False)
-_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - an address to recognise, not to listen on
 
 
 @Parameter(name="*")
@@ -131,27 +128,14 @@ def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:
     file = mirror.token_file or settings.registry.token_file
     token, token_file = node_token(root, file) if file else (None, None)
     headers = ((TOKEN_HEADER, token),) if token else ()
-    entry = MirrorEntry(mirror.endpoint or _endpoint(settings.registry.listen), mirror.resolve, headers)
+    entry = MirrorEntry(mirror.endpoint or endpoint_of(settings.registry.listen), mirror.resolve, headers)
     return Intent(
         entry,
-        tuple(_registry(name) for text in mirror.registries for name in text.split(",") if name),
+        registries_of(mirror.registries),
         token_file,
         mirror.config_path,
         (os.geteuid(), os.getegid()),
     )
-
-
-def _endpoint(listen: Address) -> str:
-    if listen.host in _EVERYWHERE:
-        return f"http://{Address('127.0.0.1' if '.' in listen.host else '::1', listen.port)}"
-    return f"http://{listen}"
-
-
-def _registry(name: str) -> Registry:
-    try:
-        return Registry.parse(name)
-    except OciError as error:
-        raise SettingsError("--registries", str(error)) from error
 
 
 @contextmanager

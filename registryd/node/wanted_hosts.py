@@ -102,7 +102,7 @@ def _why(source: RegistryFolder, target: RegistryFolder, meaning: Meaning) -> st
     if source.hosts and source.hosts.data:
         return "registryd first, the rest as it was"
     if meaning.text:
-        return "registryd first; it names the certificates beside it, which containerd only finds by itself without the file"
+        return "registryd first; it names the certificates beside it, which containerd only looks for where it is not"
     if source.registry == DEFAULT:
         return "registryd first for every registry without a folder of its own"
     return f"registryd first, then {source.registry} itself; without it the folder would hide {DEFAULT}"

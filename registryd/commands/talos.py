@@ -1,0 +1,62 @@
+"""`registryd talos`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from registryd.commands.mirror_flags import endpoint_of, registries_of
+from registryd.commands.settings_flags import takes_settings
+from registryd.failures import CommandFailed
+from registryd.node.errors import NodeError
+from registryd.settings import Settings
+
+_STDIN = Path("-")
+
+
+@takes_settings("registry")
+def talos(
+    settings: Settings,
+    machine_config: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    format: Literal["documents", "v1alpha1"] = "documents",  # noqa: A002 - it is the flag's name
+    registries: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True, show_default=False)] = (),
+    endpoint: str | None = None,
+) -> None:
+    """Print the machine configuration with which a Talos node asks registryd first, and everything else as before.
+
+    Args:
+        settings: Where the local registry listens.
+        machine_config: The node's machine configuration, or - for standard input; none: a node without mirrors.
+        format: documents for Talos 1.12 and later, v1alpha1 for a patch that every version takes.
+        registries: Registries to mirror, such as docker.io ghcr.io. All of them if none is named.
+        endpoint: Where containerd reaches us. The default is http:// and registry.listen.
+    """
+    # Here, because it needs the YAML library, which no other command does.
+    from registryd.node.talos.advice import advice_for  # noqa: PLC0415
+    from registryd.node.talos.documents import mirror_documents, v1alpha1_patch  # noqa: PLC0415
+    from registryd.node.talos.machine_config import parse_machine_config  # noqa: PLC0415
+    from registryd.node.talos.mirroring import mirrors_with_us  # noqa: PLC0415
+
+    try:
+        config = parse_machine_config(_read(machine_config))
+    except NodeError as error:
+        raise CommandFailed(str(error)) from error
+    mirrors = mirrors_with_us(config, endpoint or endpoint_of(settings.registry.listen), registries_of(registries))
+    advice = list(advice_for(config, mirrors, settings.registry.listen))
+    if format == "v1alpha1":
+        there = [name for name, mirror in config.mirrors.items() if not mirror.is_document]
+        sys.stdout.write(v1alpha1_patch(mirrors, there=there, advice=advice))
+    else:
+        sys.stdout.write(mirror_documents(mirrors, advice=advice))
+
+
+def _read(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return sys.stdin.read() if path == _STDIN else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"cannot read {path}: {error}") from error
