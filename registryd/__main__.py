@@ -33,6 +33,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "import": ("registryd.commands.import_export:import_command", "Put the images of an OCI archive into the store."),
     "export": ("registryd.commands.import_export:export_command", "Write images of the store into an OCI archive."),
+    "install": ("registryd.commands.install:install", "Make this node's containerd ask registryd first."),
+    "uninstall": ("registryd.commands.install:uninstall", "Put back what install changed on this node."),
+    "talos": (
+        "registryd.commands.talos:talos",
+        "Print the machine configuration that does the same on Talos.",
+    ),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }
 _USAGE = 2
