@@ -15,7 +15,7 @@ from registryd.pb.containerd.images_pb2_grpc import ImagesStub
 from registryd.pb.containerd.introspection_pb2_grpc import IntrospectionStub
 from registryd.pb.containerd.leases_pb2_grpc import LeasesStub
 from registryd.pb.containerd.version_pb2_grpc import VersionStub
-from registryd.store.containerd.errors import translated
+from registryd.store.containerd.errors import containerd_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -67,10 +67,8 @@ class Connection:
         Raises ContentNotFound for what is not in the namespace, StoreUnavailable when containerd gives no answer. A
         containerd that is away fails at once; it is not waited for.
         """
-        try:
+        with containerd_errors():
             answer = await method(request, metadata=metadata(namespace), timeout=timeout or self.timing.answer)
-        except grpc.aio.AioRpcError as error:
-            raise translated(error) from error
         return _readable(answer)
 
     @asynccontextmanager
@@ -86,7 +84,8 @@ class Connection:
 
         It is under way when the block begins, and ended when the block is left. Taking a message raises as `ask` does.
         """
-        call = method(request, metadata=metadata(namespace))
+        with containerd_errors():
+            call = method(request, metadata=metadata(namespace))
         try:
             async with aclosing(_messages(call, patience)) as messages:
                 yield messages
@@ -107,17 +106,16 @@ def metadata(namespace: str, lease: str = "") -> tuple[tuple[str, str], ...]:
 async def _messages(
     call: UnaryStreamCall[RequestT, ResponseT], patience: float | None
 ) -> AsyncGenerator[ResponseT, None]:
-    try:
-        while True:
-            async with asyncio.timeout(patience):
-                message = await call.read()
-            if message is grpc.aio.EOF:
-                return
-            yield _readable(cast("ResponseT | None", message))
-    except grpc.aio.AioRpcError as error:
-        raise translated(error) from error
-    except TimeoutError as error:
-        raise StoreUnavailable(f"containerd sent nothing for {patience} s") from error
+    while True:
+        try:
+            with containerd_errors():
+                async with asyncio.timeout(patience):
+                    message = await call.read()
+        except TimeoutError as error:
+            raise StoreUnavailable(f"containerd sent nothing for {patience} s") from error
+        if message is grpc.aio.EOF:
+            return
+        yield _readable(cast("ResponseT | None", message))
 
 
 def _readable(message: ResponseT | None) -> ResponseT:

@@ -6,12 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import grpc
-
 from registryd.content.source import StoreUnavailable
 from registryd.pb.containerd.content_pb2 import WriteContentResponse
 from registryd.store.containerd.connection import metadata
-from registryd.store.containerd.errors import translated
+from registryd.store.containerd.errors import containerd_errors
 
 if TYPE_CHECKING:
     from registryd.pb.containerd.content_pb2 import WriteContentRequest
@@ -22,18 +20,18 @@ class WriteDialogue:
     """One Content.Write; whoever begins it closes it."""
 
     def __init__(self, connection: Connection, *, namespace: str, lease: str) -> None:
-        self._call = connection.content.Write(metadata=metadata(namespace, lease))
+        with containerd_errors():
+            self._call = connection.content.Write(metadata=metadata(namespace, lease))
 
     async def say(self, request: WriteContentRequest, *, timeout: float) -> WriteContentResponse:
         """Send a message and wait for its answer. Raises AlreadyExists, StoreFull or StoreUnavailable."""
         try:
-            async with asyncio.timeout(timeout):
-                # What is over already says why when it is read from.
-                with suppress(asyncio.InvalidStateError):
-                    await self._call.write(request)
-                answer = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise translated(error) from error
+            with containerd_errors():
+                async with asyncio.timeout(timeout):
+                    # What is over already says why when it is read from.
+                    with suppress(asyncio.InvalidStateError):
+                        await self._call.write(request)
+                    answer = await self._call.read()
         except TimeoutError as error:
             raise StoreUnavailable(f"containerd did not answer within {timeout} s") from error
         if not isinstance(answer, WriteContentResponse):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from asyncio import CancelledError, current_task
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from grpc import StatusCode
+from grpc.aio import AioRpcError, UsageError
 
 from registryd.content.source import ContentNotFound, ContentUnavailable, StoreUnavailable
 from registryd.content.writer import StoreFull
 
 if TYPE_CHECKING:
-    from grpc.aio import AioRpcError
+    from collections.abc import Iterator
 
 
 class AlreadyExists(StoreUnavailable):
@@ -28,8 +31,23 @@ _DISK_IS_FULL: Final = re.compile("no space left on device|disk quota exceeded")
 _MAX_DETAILS: Final = 200
 
 
-def translated(error: AioRpcError) -> ContentUnavailable:
-    """What a failed call means to those who look for content or bring it."""
+@contextmanager
+def containerd_errors() -> Iterator[None]:
+    """Around every call: what its failure means to those who look for content or bring it."""
+    try:
+        yield
+    except AioRpcError as error:
+        raise _translated(error) from error
+    except UsageError as error:
+        raise StoreUnavailable("the connection to containerd is closed") from error
+    except CancelledError as error:
+        # gRPC raises it also for calls that were under way when the connection was closed.
+        if (task := current_task()) and task.cancelling():
+            raise
+        raise StoreUnavailable("the connection to containerd was closed") from error
+
+
+def _translated(error: AioRpcError) -> ContentUnavailable:
     details = error.details() or ""
     kind = _MEANINGS.get(error.code(), StoreUnavailable)
     if _DISK_IS_FULL.search(details):

@@ -27,6 +27,10 @@ _IMAGE_EVENTS: Final[dict[str, type[ImageCreate | ImageUpdate | ImageDelete]]] =
     "/images/delete": ImageDelete,
 }
 
+# Documents of images that are gone are swept out together, once a tenth of the names has gone: a sweep visits all
+# documents, which is 2 ms for a hundred images and 90 ms for five thousand.
+_SWEEP_AT_SHARE: Final = 10
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +53,7 @@ class Follower:
         self._images = images
         self._reader = reader
         self._has_caught_up = asyncio.Event()
+        self._dropped = 0
         self._problem = "containerd has not been asked yet"
 
     async def wait_caught_up(self) -> None:
@@ -98,7 +103,7 @@ class Follower:
             for image in images:
                 await self._reader.walk(image.target.digest, namespace)
         self._images.are_listed = True
-        self._reader.keep_only(self._images.targets())
+        self._sweep()
         where = ", ".join(self._images.namespaces)
         _log.info("containerd %s answers, with %d image names in %s", version, len(self._images), where)
 
@@ -107,13 +112,22 @@ class Follower:
         # The event says what was; containerd says what is.
         image = await get_image(self._connection, event.namespace, name)
         if image is None:
-            self._images.drop(event.namespace, name)
-            self._reader.keep_only(self._images.targets())
+            self._drop(event.namespace, name)
             return
         self._images.put(image)
-        if not self._route.is_proven:
+        if not self._route.is_settled:
             await self._route.choose()
         await self._reader.walk(image.target.digest, image.namespace)
+
+    def _drop(self, namespace: str, name: str) -> None:
+        self._images.drop(namespace, name)
+        self._dropped += 1
+        if self._dropped * _SWEEP_AT_SHARE >= len(self._images):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        self._dropped = 0
+        self._reader.keep_only(self._images.targets())
 
     async def _version(self) -> str:
         return (await self._connection.ask(self._connection.version.Version, Empty())).version

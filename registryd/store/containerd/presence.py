@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.store.containerd.connection import Connection
 
-# Long enough for the `open` that follows a `find`, and for a rollout's nodes that ask for the same digest together;
-# short enough that content is gone from our answers within a second of being dropped.
-_REMEMBER_SECONDS: Final = 1.0
 _REMEMBER_AT_MOST: Final = 1024
 
 
@@ -31,11 +28,12 @@ class Located:
 
 
 class Presence:
-    """Asks containerd, and remembers a yes for a second.
+    """Asks containerd, and remembers a yes for a moment.
 
     A blob's file does not answer this: all namespaces share one folder of files, but they may not see each other's
     content, and neither may peers. Namespaces are asked one after the other: nearly always there is one, or the
-    first has it.
+    first has it, and where files are read nothing is asked about content that is not there. (Four at once that all
+    say no take 0.9 ms instead of 1.7.)
     """
 
     def __init__(self, connection: Connection, namespaces: Sequence[str]) -> None:
@@ -52,7 +50,7 @@ class Presence:
         located = await self._ask(digest)
         if len(self._recent) >= _REMEMBER_AT_MOST:
             self._recent.clear()
-        self._recent[digest] = (now + _REMEMBER_SECONDS, located)
+        self._recent[digest] = (now + self._connection.timing.presence, located)
         return located
 
     async def _ask(self, digest: Digest) -> Located:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.route import Route
 
 # An index has one manifest per platform, rarely more than forty with their attestations.
-_MOST_DOCUMENTS_OF_AN_IMAGE: Final = 1000
+_MOST_DOCUMENTS_OF_AN_IMAGE: Final = 256
 
 _log = logging.getLogger(__name__)
 

@@ -45,6 +45,7 @@ class Route:
         self._configured_root = configured_root
         self._streams = BlobStreams(connection)
         self._files: BlobFiles | None = None
+        self._is_settled = False
         self._way = ""
 
     @property
@@ -52,13 +53,14 @@ class Route:
         return self._files or self._streams
 
     @property
-    def is_proven(self) -> bool:
-        """Whether bytes come from files."""
-        return self._files is not None
+    def is_settled(self) -> bool:
+        """Whether there was content to choose by."""
+        return self._is_settled
 
     async def choose(self) -> None:
         """Find out again, for a containerd that may be another one now. Raises StoreUnavailable."""
         samples = await self._samples()
+        self._is_settled = bool(samples)
         problems = [] if samples else ["it has no content yet to recognise its files by"]
         for root in await self._roots() if samples else ():
             files = BlobFiles(root)

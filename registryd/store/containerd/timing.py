@@ -12,6 +12,10 @@ class Timing:
     answer: float = 1.0
     """One small question on the way to a first byte. containerd needs half a millisecond; the whole search has 3 s."""
 
+    presence: float = 1.0
+    """A yes of containerd is believed for so long: enough for the `open` that follows a `find` and for the nodes of a
+    rollout that ask together; and content is gone from our answers within a second of being dropped."""
+
     listing: float = 10.0
     """Everything that containerd has of something, asked in the background."""
 

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
     from registryd.store.containerd.store import ContainerdStore
 
-TIMING = Timing(answer=0.3, listing=0.5, chunk=0.2, subscription=0.02, retry=0.02)
+# Patient, because machines that run tests are busy; and quick to try again.
+PATIENT = Timing(answer=5, presence=0.2, listing=5, chunk=5, subscription=0.02, retry=0.02)
+# For those who are kept waiting on purpose.
+HASTY = Timing(answer=0.3, presence=0.2, listing=5, chunk=0.3, subscription=0.02, retry=0.02)
 
 
 class Connect(Protocol):
-    def __call__(self, *namespaces: str, ready: bool = True) -> AbstractAsyncContextManager[ContainerdStore]: ...
+    def __call__(
+        self, *namespaces: str, ready: bool = True, timing: Timing = PATIENT
+    ) -> AbstractAsyncContextManager[ContainerdStore]: ...
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,13 +65,15 @@ def connect(containerd: FakeContainerd, folder: Path) -> Connect:
     """Connects a store to the fake, and waits until it is ready unless told not to."""
 
     @asynccontextmanager
-    async def connected(*namespaces: str, ready: bool = True) -> AsyncIterator[ContainerdStore]:
+    async def connected(
+        *namespaces: str, ready: bool = True, timing: Timing = PATIENT
+    ) -> AsyncIterator[ContainerdStore]:
         settings = StoreSettings(
             containerd_socket=containerd.socket,
             containerd_root=folder / "configured",
             namespaces=namespaces or ("k8s.io",),
         )
-        async with connect_containerd_store(settings, timing=TIMING) as store:
+        async with connect_containerd_store(settings, timing=timing) as store:
             if ready:
                 async with asyncio.timeout(5):
                     await store.wait_ready()

@@ -82,7 +82,7 @@ async def test_an_index_that_leads_to_itself_in_depth(containerd: FakeContainerd
     for data in image.blobs.values():
         containerd.put_blob(data)
     target = image.target
-    for _ in range(1500):
+    for _ in range(300):
         data, target = document_of({"mediaType": OCI_INDEX, "manifests": [raw_descriptor(target)]})
         containerd.put_blob(data)
     containerd.put_image("registry.example/deep:v1", target)

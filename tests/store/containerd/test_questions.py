@@ -13,7 +13,7 @@ from registryd.oci.ranges import Span
 from registryd.oci.reference import TaggedName
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import oci_image
-from tests.store.containerd.conftest import TIMING, Connect, eventually
+from tests.store.containerd.conftest import HASTY, Connect, eventually
 
 if TYPE_CHECKING:
     from tests.fakes.containerd import FakeContainerd
@@ -63,13 +63,13 @@ async def test_a_file_of_another_size_is_not_sent(containerd: FakeContainerd, co
 
 async def test_silence_is_bounded(containerd: FakeContainerd, connect: Connect) -> None:
     digest = containerd.put_blob(b"something")
-    async with connect() as store:
+    async with connect(timing=HASTY) as store:
         containerd.fault = Fault.SILENT
         begun_at = asyncio.get_running_loop().time()
         for question in (store.find(digest), store.open(digest, Span.whole), store.check()):
             with pytest.raises(StoreUnavailable, match="DEADLINE_EXCEEDED"):
                 await question
-        assert asyncio.get_running_loop().time() - begun_at < 3 * TIMING.answer + 0.5
+        assert asyncio.get_running_loop().time() - begun_at < 3 * HASTY.answer + 0.5
 
 
 async def test_a_question_can_be_cancelled(containerd: FakeContainerd, connect: Connect) -> None:
@@ -104,3 +104,18 @@ async def test_names_stay_known_while_containerd_is_away(containerd: FakeContain
         assert [named.target for named in await store.resolve(NAME)] == [image.target]
         with pytest.raises(StoreUnavailable):
             await store.find(image.target.digest)
+
+
+async def test_closing_ends_what_is_under_way_without_cancelling_anyone(
+    containerd: FakeContainerd, connect: Connect
+) -> None:
+    digest = containerd.put_blob(b"something")
+    async with connect() as store:
+        containerd.fault = Fault.SILENT
+        asked = containerd.calls["Info"]
+        asking = asyncio.create_task(store.find(digest))
+        await eventually(lambda: containerd.calls["Info"] > asked)
+    with pytest.raises(StoreUnavailable, match="was closed"):
+        await asking
+    with pytest.raises(StoreUnavailable, match="is closed"):
+        await store.find(digest)

@@ -13,7 +13,7 @@ from registryd.transfer.errors import SourceBroken
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import sample_bytes
 from tests.fakes.sinks import FakeSink
-from tests.store.containerd.conftest import Connect, eventually
+from tests.store.containerd.conftest import HASTY, Connect, eventually
 
 if TYPE_CHECKING:
     from tests.fakes.containerd import FakeContainerd
@@ -32,14 +32,14 @@ def _no_files(containerd: FakeContainerd) -> None:
     [
         (Fault.SHORT_READ, "bytes early"),
         (Fault.BROKEN_READ, "UNKNOWN: input/output error"),
-        (Fault.STALLED_READ, "sent nothing for 0.2 s"),
+        (Fault.STALLED_READ, "sent nothing for 0.3 s"),
     ],
 )
 async def test_a_stream_that_breaks_leaves_what_came(
     containerd: FakeContainerd, connect: Connect, fault: Fault, why: str
 ) -> None:
     digest = containerd.put_blob(DATA)
-    async with connect() as store:
+    async with connect(timing=HASTY) as store:
         containerd.fault = fault
         opened, sink = await store.open(digest, Span.whole), FakeSink()
         with pytest.raises(SourceBroken, match=why):
@@ -66,7 +66,7 @@ async def test_a_body_that_is_not_sent_ends_its_call(containerd: FakeContainerd,
     async with connect() as store:
         containerd.fault = Fault.STALLED_READ
         opened = await store.open(digest, Span.whole)
-        assert containerd.reads_under_way == 1
+        await eventually(lambda: containerd.reads_under_way == 1)  # that which looked for a manifest has ended
         await opened.body.aclose()
         await eventually(lambda: containerd.reads_under_way == 0)
 
@@ -74,7 +74,7 @@ async def test_a_body_that_is_not_sent_ends_its_call(containerd: FakeContainerd,
 async def test_what_cannot_be_begun_is_not_opened(containerd: FakeContainerd, connect: Connect) -> None:
     digest = containerd.put_blob(DATA)
     async with connect() as store:
-        await store.find(digest)  # looked at, and known to be here for a second
+        await store.find(digest)  # looked at, and known to be here for a moment
         containerd.fault = Fault.REFUSING
         with pytest.raises(StoreUnavailable):
             await store.open(digest, Span.whole)

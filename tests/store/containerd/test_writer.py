@@ -18,11 +18,12 @@ from registryd.store.containerd.writer import open_containerd_writer
 from tests.contracts.content_store import is_known, read, resolves_to, until
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import oci_image, oci_index, sample_bytes
-from tests.store.containerd.conftest import TIMING, eventually
+from tests.store.containerd.conftest import HASTY, PATIENT, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from registryd.store.containerd.timing import Timing
     from registryd.store.containerd.writer import ContainerdWriter
     from tests.fakes.containerd import FakeContainerd
     from tests.fakes.images import SampleImage
@@ -33,9 +34,9 @@ DIGEST = Digest.of(DATA)
 
 
 @asynccontextmanager
-async def writing(containerd: FakeContainerd) -> AsyncIterator[ContainerdWriter]:
+async def writing(containerd: FakeContainerd, *, timing: Timing = PATIENT) -> AsyncIterator[ContainerdWriter]:
     """A writer; when it ends neither a lease nor an ingest is left."""
-    async with open_containerd_writer(StoreSettings(containerd_socket=containerd.socket), timing=TIMING) as writer:
+    async with open_containerd_writer(StoreSettings(containerd_socket=containerd.socket), timing=timing) as writer:
         yield writer
     assert not containerd.leases
     await eventually(lambda: not containerd.ingests)
@@ -149,7 +150,7 @@ async def test_other_bytes_are_refused(containerd: FakeContainerd, data: bytes, 
     [(Fault.DISK_FULL, StoreFull), (Fault.STALLED_WRITE, StoreUnavailable)],
 )
 async def test_containerd_takes_no_bytes(containerd: FakeContainerd, fault: Fault, error: type[Exception]) -> None:
-    async with writing(containerd) as writer:
+    async with writing(containerd, timing=HASTY) as writer:
         ingest = await writer.begin(DIGEST)
         containerd.fault = fault
         with pytest.raises(error):
@@ -159,7 +160,7 @@ async def test_containerd_takes_no_bytes(containerd: FakeContainerd, fault: Faul
 
 
 async def test_containerd_dies_meanwhile(containerd: FakeContainerd) -> None:
-    async with open_containerd_writer(StoreSettings(containerd_socket=containerd.socket), timing=TIMING) as writer:
+    async with open_containerd_writer(StoreSettings(containerd_socket=containerd.socket), timing=PATIENT) as writer:
         ingest = await writer.begin(DIGEST)
         await containerd.stop()
         with pytest.raises(StoreUnavailable):
@@ -172,7 +173,7 @@ async def test_containerd_dies_meanwhile(containerd: FakeContainerd) -> None:
 async def test_containerd_is_away(containerd: FakeContainerd) -> None:
     await containerd.stop()
     with pytest.raises(StoreUnavailable):
-        async with open_containerd_writer(StoreSettings(containerd_socket=containerd.socket), timing=TIMING):
+        async with open_containerd_writer(StoreSettings(containerd_socket=containerd.socket), timing=PATIENT):
             pass
 
 
