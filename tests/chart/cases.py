@@ -1,0 +1,106 @@
+"""Values as people set them, one set for each thing that the chart can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MONITORS = {"podMonitor": {"enabled": True}}
+
+CASES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "cert-manager": {"certManager": {"enabled": True}},
+    "cert-manager, own issuer": {
+        "certManager": {"enabled": True, "issuerRef": {"name": "peers", "kind": "ClusterIssuer"}},
+    },
+    "existing secret": {"clusterSecret": {"existingSecret": "mine", "key": "token"}},
+    "insecure": {"peers": {"insecure": True}},
+    "kept secret": {"clusterSecret": {"keep": True}},
+    "IPv6": {"ipFamily": "IPv6", "monitoring": MONITORS},
+    "all monitoring": {
+        "monitoring": {
+            "podMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "prometheus"}},
+            "serviceMonitor": {"enabled": True, "metricRelabelings": [{"action": "labeldrop", "regex": "pod"}]},
+            "prometheusRule": {"enabled": True, "labels": {"role": "alerts"}, "alertLabels": {"team": "platform"}},
+            "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Nodes"}},
+        }
+    },
+    "exposed without operator": {"monitoring": {"expose": True}},
+    "network policy": {
+        "networkPolicy": {
+            "enabled": True,
+            "nodeCidrs": ["10.0.0.0/8", "fd00::/8"],
+            "extraIngress": [{"ports": [{"port": "admin", "protocol": "TCP"}]}],
+        }
+    },
+    "autoscaler": {"verticalPodAutoscaler": {"enabled": True}},
+    "k3s": {
+        "containerd": {
+            "socket": "/run/k3s/containerd/containerd.sock",
+            "root": "/var/lib/rancher/k3s/agent/containerd",
+        }
+    },
+    "Talos": {"nodeSetup": {"enabled": False}, "registry": {"port": 5172}},
+    "some registries": {
+        "mirroredRegistries": ["docker.io", "ghcr.io", "registry.example:5000", "[fd00::5]:5000"],
+        "authorization": {"mode": "upstream", "registries": {"docker.io": "public", "ghcr.io": "open"}},
+    },
+    "several namespaces": {"containerd": {"namespaces": ["k8s.io", "moby", "default"]}},
+    "own ports": {
+        "registry": {"port": 5001},
+        "peers": {"port": 5002, "contentPort": 5003},
+        "admin": {"port": 5004},
+    },
+    "further settings": {
+        "settings": {
+            "peers": {"find_timeout": "2s", "fanout_limit": 1_000_000},
+            "agent": {"shutdown_timeout": "20s"},
+            "authorization": {"registries": {"docker.io": "upstream"}},
+        }
+    },
+    "everything of pods": {
+        "image": {"repository": "registry.example/registryd", "digest": "sha256:" + "a" * 64, "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "commonLabels": {"team": "platform"},
+        "podLabels": {"team": "platform"},
+        "podAnnotations": {"example.com/note": "yes"},
+        "priorityClassName": "",
+        "nodeSelector": {"pool": "workers"},
+        "tolerations": [],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "pool", "operator": "Exists"}]}]
+                }
+            }
+        },
+        "updateStrategy": {"type": "OnDelete", "rollingUpdate": None},
+        "serviceAccount": {"name": "agents", "annotations": {"example.com/role": "none"}},
+        "nodeSetup": {"extraArgs": ["--restart-containerd"]},
+        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
+        "extraArgs": ["--log.level=debug"],
+        "extraVolumes": [{"name": "more", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+        "resources": {},
+        "securityContext": {"seLinuxOptions": {"type": "spc_t"}},
+    },
+    "own account": {"serviceAccount": {"create": False, "name": "mine"}, "rbac": {"create": False}},
+    "other namespace": {"namespaceOverride": "images"},
+    "other name": {"fullnameOverride": "mirror"},
+}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown value": ({"registries": ["docker.io"]}, "registries"),
+    "unknown value below": ({"peers": {"ports": 1}}, "peers"),
+    "port": ({"registry": {"port": 70000}}, "port"),
+    "port as text": ({"registry": {"port": "3172"}}, "port"),
+    "mode": ({"authorization": {"mode": "everyone"}}, "mode"),
+    "mode of a registry": ({"authorization": {"registries": {"ghcr.io": "maybe"}}}, "registries"),
+    "registry with a path": ({"mirroredRegistries": ["docker.io/library"]}, "mirroredRegistries"),
+    "registry with a scheme": ({"mirroredRegistries": ["https://docker.io"]}, "mirroredRegistries"),
+    "relative path": ({"containerd": {"root": "var/lib"}}, "root"),
+    "no namespaces": ({"containerd": {"namespaces": []}}, "namespaces"),
+    "digest": ({"image": {"digest": "sha256:abc"}}, "digest"),
+    "family": ({"ipFamily": "IPv5"}, "ipFamily"),
+    "surge": ({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}, "rollingUpdate"),
+    "settings without section": ({"settings": {"find_timeout": "2s"}}, "settings"),
+}

@@ -1,0 +1,67 @@
+"""The chart, rendered by a real Helm without a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from helm_python import Chart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHART = Path(__file__).parents[2] / "charts" / "registryd"
+NAMESPACE = "kube-system"
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The objects that a set of values makes."""
+
+    objects: tuple[Object, ...]
+
+    def all(self, kind: str) -> list[Object]:
+        return [each for each in self.objects if each["kind"] == kind]
+
+    def one(self, kind: str, name: str = "registryd") -> Object:
+        (found,) = [each for each in self.all(kind) if each["metadata"]["name"] == name]
+        return found
+
+    @property
+    def pod(self) -> Object:
+        """The agent's pod."""
+        found: Object = self.one("DaemonSet")["spec"]["template"]["spec"]
+        return found
+
+    @property
+    def agent(self) -> Object:
+        (found,) = self.pod["containers"]
+        return dict(found)
+
+
+class Helm:
+    def __init__(self, chart: Chart) -> None:
+        self.chart = chart
+
+    def render(self, values: Object | None = None, *, name: str = "registryd", namespace: str = NAMESPACE) -> Rendered:
+        return parse(self.chart.render(values or {}, name=name, namespace=namespace))
+
+
+def parse(manifests: dict[str, str]) -> Rendered:
+    documents = [
+        document
+        for path, text in sorted(manifests.items())
+        if path.endswith(".yaml")
+        for document in yaml.safe_load_all(text)
+    ]
+    return Rendered(tuple(document for document in documents if document))
+
+
+@pytest.fixture(scope="session")
+def helm() -> Iterator[Helm]:
+    with Chart.load(CHART) as chart:
+        yield Helm(chart)

@@ -1,0 +1,285 @@
+"""What the chart makes of values: valid for every supported Kubernetes, accepted by the agent, and what we promise."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from helm_python import HelmError
+from helm_python.chart import lint
+
+from registryd.configuration import load
+from registryd.identity.lines import parse_lines
+from registryd.notation import Address
+from registryd.options import all_options
+from registryd.settings import AuthorizationMode, DiscoveryKind, PeerTransport, Settings, check
+from tests.chart.cases import CASES, REFUSED
+from tests.chart.conftest import CHART, NAMESPACE, Helm, Object, Rendered
+
+# The oldest that Chart.yaml allows, the newest that there are schemas of, and one between.
+KUBERNETES = ("1.25", "1.31", "1.37")
+# Kinds of operators: their schemas do not come with Kubernetes.
+OF_OPERATORS = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "Certificate", "Issuer", "VerticalPodAutoscaler"}
+HOST_IP = {"IPv4": "10.1.2.3", "IPv6": "fd00::3"}
+
+
+def settings_of(rendered: Rendered, *, family: str = "IPv4") -> Settings:
+    """What an agent started with this pod's variables would run with."""
+    given = {"HOST_IP": HOST_IP[family], "NODE_NAME": "node-a"}
+    variables = {
+        entry["name"]: re.sub(r"\$\((\w+)\)", lambda match: given[match[1]], entry["value"])
+        for entry in rendered.agent["env"]
+        if entry["name"].startswith("REGISTRYD_")
+    }
+    return load(flags={}, environment=variables, file=None)
+
+
+# Any values
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_lint_finds_nothing(values: Object) -> None:
+    report = lint(CHART, values, strict=True)
+    assert not report["errors"]
+    assert [message for message in report["messages"] if message["severity"] > 1] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_object_is_valid(helm: Helm, values: Object, version: str) -> None:
+    rendered = helm.render(values)
+    names = [(each["kind"], each["metadata"]["name"]) for each in rendered.objects]
+    assert len(set(names)) == len(names)
+    for each in rendered.objects:
+        if each["kind"] not in OF_OPERATORS:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_object_is_where_it_belongs_and_says_whose_it_is(helm: Helm, values: Object) -> None:
+    for each in helm.render(values).objects:
+        assert each["metadata"]["namespace"] == values.get("namespaceOverride", NAMESPACE)
+        assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_the_agent_accepts_the_settings(helm: Helm, values: Object) -> None:
+    settings = settings_of(helm.render(values), family=values.get("ipFamily", "IPv4"))
+    check(settings)
+    assert settings.discovery.kind is DiscoveryKind.KUBERNETES
+    assert settings.registry.listen.is_loopback
+    assert settings.agent.node_name == "node-a"
+
+
+@pytest.mark.parametrize(("values", "key"), REFUSED.values(), ids=REFUSED)
+def test_wrong_values_are_refused_by_their_name(helm: Helm, values: Object, key: str) -> None:
+    with pytest.raises(HelmError, match=key):
+        helm.render(values)
+
+
+# Settings
+
+
+def test_settings_of_values_arrive(helm: Helm) -> None:
+    some = settings_of(helm.render(CASES["some registries"]))
+    assert some.authorization.mode is AuthorizationMode.UPSTREAM
+    assert some.authorization.registries == {"docker.io": "public", "ghcr.io": "open"}
+    assert settings_of(helm.render(CASES["several namespaces"])).store.namespaces == ("k8s.io", "moby", "default")
+    assert settings_of(helm.render({"peers": {"transport": "plain"}})).peers.transport is PeerTransport.PLAIN
+
+
+def test_further_settings_go_before_the_charts_own(helm: Helm) -> None:
+    settings = settings_of(helm.render(CASES["further settings"] | {"authorization": {"mode": "open"}}))
+    assert settings.peers.fanout_limit == 1_000_000
+    assert settings.agent.shutdown_timeout == 20
+    assert settings.authorization.registries == {"docker.io": "upstream"}
+    assert settings.authorization.mode is AuthorizationMode.OPEN
+
+
+@pytest.mark.parametrize("family", HOST_IP)
+def test_peers_are_on_the_nodes_address_and_nothing_else_is_but_for_monitoring(helm: Helm, family: str) -> None:
+    own = ipaddress.ip_address(HOST_IP[family])
+    settings = settings_of(helm.render({"ipFamily": family}), family=family)
+    for address in (settings.peers.listen, settings.peers.content_listen):
+        assert ipaddress.ip_address(address.host) == own
+    assert settings.peers.advertise == str(own)
+    assert settings.admin.listen == Address("127.0.0.1", 3175)
+    exposed = settings_of(helm.render({"ipFamily": family, "monitoring": {"expose": True}}), family=family)
+    assert exposed.admin.listen == Address(str(own), 3175)
+
+
+@pytest.mark.parametrize("case", ["defaults", "own ports", "IPv6", "exposed without operator"])
+def test_ports_probes_and_service_agree_with_the_settings(helm: Helm, case: str) -> None:
+    rendered = helm.render(CASES[case])
+    settings = settings_of(rendered, family=CASES[case].get("ipFamily", "IPv4"))
+    ports = {port["name"]: port["containerPort"] for port in rendered.agent["ports"]}
+    assert ports == {
+        "registry": settings.registry.listen.port,
+        "peers": settings.peers.listen.port,
+        "bytes": settings.peers.content_listen.port,
+        "admin": settings.admin.listen.port,
+    }
+    service = {port["name"]: port["port"] for port in rendered.one("Service")["spec"]["ports"]}
+    assert service.items() <= ports.items()
+    assert settings.discovery.port_name in service
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert rendered.agent[probe]["httpGet"].get("host", "") == (
+            "127.0.0.1" if settings.admin.listen.is_loopback else ""
+        )
+
+
+# The pods
+
+
+def test_agents_are_found_by_the_service_and_removals_are_not(helm: Helm) -> None:
+    rendered = helm.render()
+    selector = rendered.one("Service")["spec"]["selector"].items()
+    removals = [each for each in rendered.objects if each["metadata"]["name"] == "registryd-removal"]
+    templates = [each["spec"]["template"]["metadata"]["labels"] for each in removals if "template" in each.get("spec", {})]
+    assert selector <= rendered.one("DaemonSet")["spec"]["template"]["metadata"]["labels"].items()
+    assert len(templates) == 2
+    assert not any(selector <= labels.items() for labels in templates)
+    removal = rendered.one("DaemonSet", "registryd-removal")["spec"]["selector"]["matchLabels"].items()
+    assert [removal <= labels.items() for labels in templates] == [True, False]
+
+
+def test_the_agent_cannot_write_anything_of_the_node(helm: Helm) -> None:
+    rendered = helm.render()
+    host_paths = {volume["name"] for volume in rendered.pod["volumes"] if "hostPath" in volume}
+    mounted = [mount for mount in rendered.agent["volumeMounts"] if mount["name"] in host_paths]
+    assert {mount["mountPath"] for mount in mounted} == {
+        "/run/containerd",
+        "/var/lib/containerd/io.containerd.content.v1.content",
+        "/var/lib/registryd",
+    }
+    assert all(mount["readOnly"] for mount in mounted)
+
+
+@pytest.mark.parametrize("kind", ["DaemonSet", "Job"])
+def test_no_container_may_more_than_it_needs(helm: Helm, kind: str) -> None:
+    for each in helm.render().all(kind):
+        spec = each["spec"]["template"]["spec"]
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            context = container["securityContext"]
+            assert context["capabilities"]["drop"] == ["ALL"]
+            assert context["readOnlyRootFilesystem"]
+            assert not context["allowPrivilegeEscalation"]
+            assert not context.get("privileged")
+            assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert "add" not in context["capabilities"] or container["name"] in {"install", "uninstall", "sweep"}
+
+
+def test_the_role_is_for_one_resource_and_two_verbs(helm: Helm) -> None:
+    rules = helm.render().one("Role")["rules"]
+    assert rules == [{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}]
+
+
+def test_a_socket_that_is_made_anew_is_seen(helm: Helm) -> None:
+    """A mount of the socket itself would stay with the one that a restart of containerd removed."""
+    for values in (CASES["defaults"], CASES["k3s"]):
+        rendered = helm.render(values)
+        settings = settings_of(rendered)
+        (mount,) = [mount for mount in rendered.agent["volumeMounts"] if mount["name"] == "containerd"]
+        assert Path(mount["mountPath"]) == settings.store.containerd_socket.parent
+
+
+def test_without_node_setup_nothing_of_the_node_is_changed(helm: Helm) -> None:
+    rendered = helm.render(CASES["Talos"])
+    assert "initContainers" not in rendered.pod
+    assert len(rendered.all("DaemonSet")) == 1
+    assert not rendered.all("Job")
+    assert settings_of(rendered).registry.token_file is None
+
+
+def test_set_up_and_removal_look_at_the_same_record(helm: Helm) -> None:
+    rendered = helm.render({"nodeSetup": {"stateDirectory": "/opt/registryd"}, "mirroredRegistries": ["docker.io", "ghcr.io"]})
+    (install,) = rendered.pod["initContainers"]
+    uninstall, _ = rendered.one("DaemonSet", "registryd-removal")["spec"]["template"]["spec"]["initContainers"]
+    assert install["args"] == ["install", "--root=/host", "--state=/opt/registryd/node", "--registries=docker.io,ghcr.io"]
+    assert uninstall["args"] == ["uninstall", "--root=/host", "--state=/opt/registryd/node"]
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_the_commands_of_the_set_up_exist_with_these_flags(helm: Helm, command: str, tmp_path: Path) -> None:
+    """On an empty node, as a dry run: the command line is what is tested."""
+    rendered = helm.render(CASES["some registries"])
+    containers = [
+        *rendered.pod["initContainers"],
+        *rendered.one("DaemonSet", "registryd-removal")["spec"]["template"]["spec"]["initContainers"],
+    ]
+    (arguments,) = [each["args"] for each in containers if each["name"] == command]
+    arguments = [each.replace("--root=/host", f"--root={tmp_path}") for each in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "registryd", *arguments, "--dry-run"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 2, done.stderr
+
+
+# Identity
+
+
+def test_a_generated_secret_is_one_that_the_agent_takes(helm: Helm) -> None:
+    import base64
+
+    found = {helm.render().one("Secret")["data"]["secret"] for _ in range(2)}
+    assert len(found) == 2
+    for text in found:
+        (secret,) = parse_lines(base64.b64decode(text).decode(), name="secret", remedy="")
+        assert re.fullmatch(r"registryd_secret_[A-Za-z0-9_-]{43}", secret)
+
+
+def test_the_secret_is_mounted_under_one_name_whatever_its_key_is(helm: Helm) -> None:
+    rendered = helm.render(CASES["existing secret"])
+    assert not rendered.all("Secret")
+    (volume,) = [volume for volume in rendered.pod["volumes"] if volume["name"] == "peers"]
+    assert volume["secret"]["secretName"] == "mine"
+    assert volume["secret"]["items"] == [{"key": "token", "path": "secret"}]
+    assert settings_of(rendered).peers.secret_file == Path("/etc/registryd/peers/secret")
+
+
+def test_cert_manager_issues_what_agents_show_each_other(helm: Helm) -> None:
+    rendered = helm.render(CASES["cert-manager"])
+    member = rendered.one("Certificate", "registryd-peers")["spec"]
+    assert {"client auth", "server auth"} <= set(member["usages"])
+    assert member["issuerRef"]["name"] == rendered.one("Issuer")["metadata"]["name"]
+    assert rendered.one("Issuer")["spec"]["ca"]["secretName"] == rendered.one("Certificate", "registryd-authority")["spec"]["secretName"]
+    own = helm.render(CASES["cert-manager, own issuer"])
+    assert not own.all("Issuer")
+    assert own.one("Certificate", "registryd-peers")["spec"]["issuerRef"]["kind"] == "ClusterIssuer"
+
+
+# The README
+
+
+def test_the_table_of_values_is_up_to_date() -> None:
+    script = CHART.parent / "values_table.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    import json
+
+    def compare(values: Any, schema: Any, where: str) -> None:
+        if isinstance(values, dict) and "properties" in schema:
+            if values:
+                assert set(values) == set(schema["properties"]) - {"global"}, where
+            for name, value in values.items():
+                compare(value, schema["properties"][name], f"{where}.{name}")
+
+    compare(yaml.safe_load((CHART / "values.yaml").read_text()), json.loads((CHART / "values.schema.json").read_text()), "")
+
+
+def test_the_default_ports_are_those_of_the_settings(helm: Helm) -> None:
+    defaults = {key: option.default for key, option in all_options().items() if key.endswith("listen")}
+    settings = settings_of(helm.render())
+    for key, default in defaults.items():
+        section, _, name = key.partition(".")
+        assert getattr(getattr(settings, section), name).port == default.port
