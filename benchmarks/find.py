@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from registryd.identity.credentials import NoCredentials
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.discovery.static import StaticDiscovery
@@ -94,7 +95,10 @@ async def measure(addresses: list[Address], ask: Ask, rounds: int) -> tuple[list
     """Milliseconds of each round, after a few to get warm, and of the asker's processor on average."""
     async with AsyncExitStack() as stack:
         members = Members(
-            NodeId.random(), partial(GrpcPeer, timeout=0.5), backoff=Backoff(first=1, longest=60), greet_limit=32
+            NodeId.random(),
+            partial(GrpcPeer, timeout=0.5, credentials=NoCredentials()),
+            backoff=Backoff(first=1, longest=60),
+            greet_limit=32,
         )
         scope = await stack.enter_async_context(open_scope())
         scope.serve(partial(members.run, StaticDiscovery(addresses)), name="members")

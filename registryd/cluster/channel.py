@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-import grpc
 
 from registryd.cluster import limits
 from registryd.cluster.wire import SERVICE
 
 if TYPE_CHECKING:
+    import grpc
+
+    from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelSecurity:
-    """How a gRPC connection is secured; `server_name` is the name that every peer's certificate carries."""
-
-    credentials: grpc.ChannelCredentials
-    server_name: str
 
 
 _OPTIONS: Final = (
@@ -41,16 +33,15 @@ _OPTIONS: Final = (
 class Connection:
     """A channel and its methods, made once: making them costs as much as half a call. Messages are bytes here."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, generation: int) -> None:
         self.channel = channel
+        self.generation = generation
         self.unary: dict[str, Any] = {
-            method: channel.unary_unary(f"/{SERVICE}/{method}") for method in ("Hello", "Find", "Resolve")
+            method: channel.unary_unary(f"/{SERVICE}/{method}") for method in ("Hello", "Find", "Resolve", "Vouch")
         }
         self.read: Any = channel.unary_stream(f"/{SERVICE}/Read")
 
 
-def open_channel(address: Address, security: ChannelSecurity | None) -> grpc.aio.Channel:
-    if security is None:
-        return grpc.aio.insecure_channel(str(address), options=_OPTIONS)
-    name = ("grpc.ssl_target_name_override", security.server_name)
-    return grpc.aio.secure_channel(str(address), security.credentials, options=(*_OPTIONS, name))
+def open_connection(address: Address, credentials: ClientCredentials) -> Connection:
+    """A connection that is made with the first call, with the certificate that is current now."""
+    return Connection(credentials.open_channel(str(address), _OPTIONS), generation=credentials.generation)

@@ -15,6 +15,12 @@ MAX_METADATA_BYTES: Final = 8 * 1024
 # Answers to Resolve, per peer: containerd knows one digest for a name, each namespace its own.
 MAX_NAMED_TARGETS: Final = 16
 
+# A handshake takes some milliseconds of processor time at each end; who takes longer than this occupies a place.
+HANDSHAKE_MILLISECONDS: Final = 10_000
+# A connection is as good as the certificate it began with, which lives for 24 hours.
+CONNECTION_AGE_MILLISECONDS: Final = 3_600_000
+CONNECTION_GRACE_MILLISECONDS: Final = 60_000
+
 # Per connection and in all. A node asks for some ten layers at once, each with one find and perhaps one Read.
 MAX_STREAMS_PER_CONNECTION: Final = 100
 MAX_CALLS: Final = 1000

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 
 class MemberState(Enum):
@@ -73,6 +73,10 @@ class Member:
             resolution = await self._peer.resolve(name)
         self._refuse_self(resolution.node)
         return resolution.known
+
+    async def vouch(self, repository: Repository) -> bool:
+        with self._judged():
+            return await self._peer.vouch(repository)
 
     async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         chunks = self._peer.read(digest, span)

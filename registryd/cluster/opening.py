@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.expiring import ExpiringSet
 from registryd.content.source import ContentUnavailable, OpenContent
+from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.ranges import Span
@@ -19,10 +20,10 @@ from registryd.transfer.memory import read_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from ssl import SSLContext
 
     from registryd.cluster.search import Offer
     from registryd.content.source import Content
+    from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.transfer.body import Body
@@ -47,8 +48,8 @@ class DoorTimeouts:
 class Opener:
     """Opens what peers offer. Raises ContentUnavailable or SourceBroken: the next offer may be better."""
 
-    def __init__(self, *, tls: SSLContext | None = None, timeouts: DoorTimeouts | None = None) -> None:
-        self._tls = tls
+    def __init__(self, credentials: ClientCredentials, *, timeouts: DoorTimeouts | None = None) -> None:
+        self._credentials = credentials
         self._timeouts = timeouts or DoorTimeouts()
         self._closed_doors: ExpiringSet[Address] = ExpiringSet(
             lifetime=_DOOR_CLOSED_SECONDS, capacity=_DOORS_REMEMBERED
@@ -73,7 +74,7 @@ class Opener:
         if door is None or door in self._closed_doors:
             return await _read_started(offer, span)
         try:
-            return await self._fetch(door, offer.content, span)
+            return await self._fetch(door, offer, span)
         except SourceRefused as error:
             # It was reached, and the answer was no: asking by another way would only be rude.
             raise PeerDeclined(f"{door}: {error}") from error
@@ -81,13 +82,15 @@ class Opener:
             self._closed_doors.add(door)
             return await _read_started(offer, span)
 
-    async def _fetch(self, door: Address, content: Content, span: Span) -> Body:
+    async def _fetch(self, door: Address, offer: Offer, span: Span) -> Body:
         return await fetch(
             (door.host, door.port),
-            blob_path(content.digest),
+            blob_path(offer.content.digest),
             span=span,
-            size=content.size,
-            ssl=self._tls,
+            size=offer.content.size,
+            # Who hands out a ticket has a door without TLS.
+            ssl=None if offer.ticket else self._credentials.client_context(),
+            headers=((TICKET_HEADER, offer.ticket),) if offer.ticket else (),
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
         )

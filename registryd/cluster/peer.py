@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import grpc
 
 from registryd.cluster import limits
-from registryd.cluster.channel import Connection, open_channel
+from registryd.cluster.channel import Connection, open_connection
 from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerSilent, PeerUnreachable
 from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution
 from registryd.content.source import ContentNotFound, ContentUnavailable
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from registryd.cluster.channel import ChannelSecurity
     from registryd.cluster.node import Node
+    from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 
 class Peer(Protocol):
@@ -39,6 +39,9 @@ class Peer(Protocol):
 
     async def resolve(self, name: TaggedName) -> Resolution:
         """What it knows of a tag."""
+
+    async def vouch(self, repository: Repository) -> bool:
+        """Whether it knows from the upstream that anyone may pull from the repository."""
 
     def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         """The bytes of a span in chunks, never more than the span has; closing it ends the call."""
@@ -70,11 +73,12 @@ _MAX_REASON: Final = 200
 class GrpcPeer:
     """A peer at an address; connects with the first question."""
 
-    def __init__(self, address: Address, *, timeout: float, security: ChannelSecurity | None = None) -> None:
+    def __init__(self, address: Address, *, timeout: float, credentials: ClientCredentials) -> None:
         self._address = address
         self._timeout = timeout
-        self._security = security
+        self._credentials = credentials
         self._connection: Connection | None = None
+        self._former: Connection | None = None
         self._is_closed = False
 
     async def hello(self) -> Node:
@@ -89,10 +93,14 @@ class GrpcPeer:
         reply = await self._ask("Resolve", pb.ResolveRequest(name=str(name)))
         return resolution(parse_reply(pb.ResolveReply, reply))
 
+    async def vouch(self, repository: Repository) -> bool:
+        reply = await self._ask("Vouch", pb.VouchRequest(repository=str(repository)))
+        return parse_reply(pb.VouchReply, reply).public
+
     async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         request = pb.ReadRequest(digest=str(digest), offset=span.start, length=span.length)
         with self._translated():
-            call = self._connected().read(request.SerializeToString())
+            call = (await self._connected()).read(request.SerializeToString())
         left = span.length
         try:
             timeout = limits.READ_START_TIMEOUT
@@ -109,13 +117,15 @@ class GrpcPeer:
 
     async def aclose(self) -> None:
         self._is_closed = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.channel.close()
+        connections = (self._connection, self._former)
+        self._connection = self._former = None
+        for connection in connections:
+            if connection is not None:
+                await connection.channel.close()
 
     async def _ask(self, method: str, request: Message) -> bytes:
         with self._translated():
-            ask = self._connected().unary[method]
+            ask = (await self._connected()).unary[method]
             reply: bytes = await ask(request.SerializeToString(), timeout=self._timeout)
             return reply
 
@@ -128,12 +138,17 @@ class GrpcPeer:
             return b""
         return parse_reply(pb.ReadReply, raw).data
 
-    def _connected(self) -> Connection:
+    async def _connected(self) -> Connection:
         if self._is_closed:
             raise PeerUnreachable(f"{self._address} is no peer any more")
-        if self._connection is None:
-            self._connection = Connection(open_channel(self._address, self._security))
-        return self._connection
+        connection = self._connection
+        if connection is None or connection.generation != self._credentials.generation:
+            outlived, self._former = self._former, connection
+            connection = self._connection = open_connection(self._address, self._credentials)
+            if outlived is not None:
+                # Calls of the generation before may still run; of the one before that, hours ago, none does.
+                await outlived.channel.close()
+        return connection
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

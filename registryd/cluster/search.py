@@ -39,13 +39,15 @@ class Waves:
 class Offer:
     """A member that says it has the content. Nothing of this is proven.
 
-    `door` is where it gives bytes, None when only Read does; `busy`: it asks to be spared.
+    `door` is where it gives bytes, None when only Read does; `ticket` is what opens it without TLS; `busy`: the member
+    asks to be spared.
     """
 
     member: Member
     content: Content
     door: Address | None
     busy: bool
+    ticket: str = ""
 
 
 async def offers(members: Sequence[Member], digest: Digest, waves: Waves) -> AsyncGenerator[Offer, None]:
@@ -77,4 +79,4 @@ async def _ask(member: Member, digest: Digest) -> Offer:
         raise ContentNotFound(f"{member.address} does not have it")
     port = finding.node.content_port
     door = Address(member.address.host, port) if port else None
-    return Offer(member, finding.content, door, finding.busy)
+    return Offer(member, finding.content, door, finding.busy, finding.ticket)

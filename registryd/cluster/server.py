@@ -16,6 +16,7 @@ import grpc
 from registryd.cluster import limits
 from registryd.cluster.wire import SERVICE, parse_request
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.identity.requester import Requester
 from registryd.oci.errors import OciError, RangeInvalid
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from registryd.transfer.errors import SinkClosed, SourceBroken
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from registryd.cluster.service import ClusterService
+    from registryd.identity.credentials import ServerCredentials
     from registryd.notation import Address
 
     Context = grpc.aio.ServicerContext[bytes, Message]
@@ -48,6 +50,10 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second agent on the same port is an error, not half of the requests
     ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
     ("grpc.max_metadata_size", limits.MAX_METADATA_BYTES),
+    ("grpc.server_handshake_timeout_ms", limits.HANDSHAKE_MILLISECONDS),
+    # A member whose secret was taken away loses its connections within this time.
+    ("grpc.max_connection_age_ms", limits.CONNECTION_AGE_MILLISECONDS),
+    ("grpc.max_connection_age_grace_ms", limits.CONNECTION_GRACE_MILLISECONDS),
     ("grpc.max_concurrent_streams", limits.MAX_STREAMS_PER_CONNECTION),
     ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
     ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
@@ -65,7 +71,7 @@ async def serve_peers(
     address: Address,
     service: ClusterService,
     *,
-    credentials: grpc.ServerCredentials | None = None,
+    credentials: ServerCredentials,
     drain_timeout: float = 0.0,
 ) -> AsyncIterator[int]:
     """Answer peers until the block ends; yields the port, which is new when the address has port 0.
@@ -83,11 +89,9 @@ async def serve_peers(
         await server.stop(drain_timeout)
 
 
-def _listen(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> int:
+def _listen(server: grpc.aio.Server, address: Address, credentials: ServerCredentials) -> int:
     try:
-        if credentials is None:
-            return server.add_insecure_port(str(address))
-        return server.add_secure_port(str(address), credentials)
+        return credentials.add_grpc_port(server, str(address))
     except RuntimeError as error:
         raise CannotListen(f"cannot listen for peers on {address}") from error
 
@@ -97,15 +101,16 @@ def _handlers(service: ClusterService) -> grpc.GenericRpcHandler:
         "Hello": _unary(pb.HelloRequest, service.hello),
         "Find": _unary(pb.FindRequest, service.find),
         "Resolve": _unary(pb.ResolveRequest, service.resolve),
+        "Vouch": _unary(pb.VouchRequest, service.vouch),
         "Read": grpc.unary_stream_rpc_method_handler(partial(_answer_read, service), response_serializer=_serialize),
     }
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _unary(kind: type[M], answer: Callable[[M], Awaitable[Message]]) -> Any:
+def _unary(kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]) -> Any:
     async def handle(raw: bytes, context: Context) -> Message:
         async with _as_status(context):
-            return await answer(parse_request(kind, raw))
+            return await answer(parse_request(kind, raw), Requester.of_grpc(context.peer()))
 
     return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
 

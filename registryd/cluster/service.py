@@ -13,7 +13,7 @@ from registryd.content.source import ContentNotFound, ContentSource, NameSource,
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
-from registryd.oci.reference import TaggedName
+from registryd.oci.reference import Registry, Repository, TaggedName
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from registryd.transfer.errors import SinkClosed
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from registryd.cluster.node import Node
     from registryd.content.source import Content, OpenContent
+    from registryd.identity.requester import Requester
 
     Write = Callable[[pb.ReadReply], Awaitable[None]]
+    IssueTicket = Callable[[Digest, Requester], str]
 
 
 class LocalStore(ContentSource, NameSource, Protocol):
@@ -31,24 +33,44 @@ class LocalStore(ContentSource, NameSource, Protocol):
 
 
 class ClusterService:
-    """The four questions of cluster.proto.
+    """The questions of cluster.proto.
 
     Raises OciError for a request that is not valid, ContentUnavailable and SourceBroken; statuses are the server's.
     """
 
-    def __init__(self, node: Node, store: LocalStore, *, is_busy: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        node: Node,
+        store: LocalStore,
+        *,
+        is_busy: Callable[[], bool] = lambda: False,
+        issue_ticket: IssueTicket = lambda _digest, _requester: "",
+        remembers_public: Callable[[Repository], bool] = lambda _repository: False,
+    ) -> None:
+        """`issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
+
+        `remembers_public`: whether the upstream told this node that anyone may pull from a repository.
+        """
         self._node = node
         self._store = store
         self._is_busy = is_busy
+        self._issue_ticket = issue_ticket
+        self._remembers_public = remembers_public
 
-    async def hello(self, _request: pb.HelloRequest) -> pb.HelloReply:
+    async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
         return pb.HelloReply(node=node_message(self._node))
 
-    async def find(self, request: pb.FindRequest) -> pb.FindReply:
+    async def find(self, request: pb.FindRequest, requester: Requester) -> pb.FindReply:
         digest = Digest.parse(request.digest)
-        return find_reply(self._node, await self._content(digest), busy=self._is_busy())
+        content = await self._content(digest)
+        ticket = "" if content is None else self._issue_ticket(digest, requester)
+        return find_reply(self._node, content, busy=self._is_busy(), ticket=ticket)
 
-    async def resolve(self, request: pb.ResolveRequest) -> pb.ResolveReply:
+    async def vouch(self, request: pb.VouchRequest, _requester: Requester) -> pb.VouchReply:
+        registry, _, path = request.repository.partition("/")
+        return pb.VouchReply(public=self._remembers_public(Repository(Registry(registry), path)))
+
+    async def resolve(self, request: pb.ResolveRequest, _requester: Requester) -> pb.ResolveReply:
         name = TaggedName.parse(request.name)
         async with _asking_store():
             return resolve_reply(self._node, await self._store.resolve(name))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 T = TypeVar("T")
 
@@ -79,6 +79,19 @@ class ClusterSource:
             if isinstance(reason, ContentNotFound):
                 return ()
             raise reason from error
+
+    async def vouch(self, repository: Repository) -> bool:
+        """Whether a member knows from the upstream that anyone may pull from the repository."""
+        refuse_to_forward()
+        questions = [partial(member.vouch, repository) for member in self._locator.members()]
+        try:
+            async with aclosing(arrivals(at_once(questions), expected=ContentUnavailable)) as answers:
+                async for is_public in answers:
+                    if is_public:
+                        return True
+        except AllFailed:
+            pass
+        return False
 
     async def _open_first(
         self, digest: Digest, wanted: RangeOf, *, size: int | None = None

@@ -6,6 +6,7 @@ Requests raise OciError when they are not valid, replies raise PeerGarbled.
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -30,6 +31,7 @@ M = TypeVar("M", bound=Message)
 
 # Sizes are signed 64 bits wherever else they occur: in descriptors, in containerd, in file systems.
 _MAX_SIZE: Final = 2**63 - 1
+_TICKET: Final = re.compile(r"[A-Za-z0-9_-]{0,64}", re.ASCII)
 
 
 class RequestInvalid(OciError):
@@ -43,6 +45,7 @@ class Finding:
     node: Node
     content: Content | None
     busy: bool
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,8 @@ def node_value(message: pb.Node) -> Node:
         raise PeerGarbled(str(error)) from error
 
 
-def find_reply(node: Node, content: Content | None, *, busy: bool) -> pb.FindReply:
-    reply = pb.FindReply(node=node_message(node), busy=busy)
+def find_reply(node: Node, content: Content | None, *, busy: bool, ticket: str = "") -> pb.FindReply:
+    reply = pb.FindReply(node=node_message(node), busy=busy, ticket=ticket)
     if content is not None:
         reply.content.CopyFrom(pb.Content(size=content.size, media_type=content.media_type or ""))
     return reply
@@ -89,7 +92,10 @@ def find_reply(node: Node, content: Content | None, *, busy: bool) -> pb.FindRep
 
 def finding(reply: pb.FindReply, digest: Digest) -> Finding:
     content = _content(reply.content, digest) if reply.HasField("content") else None
-    return Finding(node_value(reply.node), content, reply.busy)
+    # It becomes the value of a header.
+    if not _TICKET.fullmatch(reply.ticket):
+        raise PeerGarbled("what it sent is no ticket")
+    return Finding(node_value(reply.node), content, reply.busy, reply.ticket)
 
 
 def resolve_reply(node: Node, known: Sequence[NamedContent]) -> pb.ResolveReply:

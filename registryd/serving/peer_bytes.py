@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentUnavailable
+from registryd.identity.requester import Requester
+from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown
 from registryd.serving.errors import error_response
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from registryd.content.source import ContentSource
+    from registryd.identity.ticket import Tickets
     from registryd.telemetry import Metrics
 
 _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
@@ -23,9 +26,11 @@ _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
 class PeerBytesDoor:
     """Gives peers what the store of this node has. It holds a store and nothing that could ask on."""
 
-    def __init__(self, *, store: ContentSource, metrics: Metrics) -> None:
+    def __init__(self, *, store: ContentSource, metrics: Metrics, tickets: Tickets | None = None) -> None:
+        """`tickets`, where members cannot prove themselves by TLS: then only who carries one is answered."""
         self._store = store
         self._metrics = metrics
+        self._tickets = tickets
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of a peer."""
@@ -35,9 +40,17 @@ class PeerBytesDoor:
             match = _PATH.fullmatch(request.path)
             if match is None:
                 raise PathUnknown("peers fetch /v1/blobs/<digest>")
-            return await self._answer(request, Digest.parse(match["digest"]))
+            digest = Digest.parse(match["digest"])
+            if not self._admits(request, digest):
+                raise BlobUnknown("nothing is here without a ticket")
+            return await self._answer(request, digest)
         except OciError as error:
             return error_response(error)
+
+    def _admits(self, request: web.BaseRequest, digest: Digest) -> bool:
+        if self._tickets is None:
+            return True
+        return self._tickets.admits(request.headers.get(TICKET_HEADER), digest, Requester(request.remote or ""))
 
     async def _answer(self, request: web.BaseRequest, digest: Digest) -> web.StreamResponse:
         try:

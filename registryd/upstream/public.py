@@ -116,6 +116,11 @@ class PublicRepositories:
         await self._ask(repository, reference, patience=0.0 if is_gone else self._patience)
         return self._latest(repository, reference)
 
+    def remembers_public(self, repository: Repository) -> bool:
+        """Whether the upstream has said so, not too long ago; nobody is asked."""
+        word = self._words.get(repository)
+        return word is not None and word.verdict(self._clock()) is Verdict.PUBLIC
+
     async def _ask(self, repository: Repository, reference: Reference, *, patience: float) -> None:
         """Ask the upstream, unless it is to be left alone or said lately that it does not have this."""
         now = self._clock()

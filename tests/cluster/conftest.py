@@ -18,6 +18,7 @@ from registryd.cluster.node import NodeId
 from registryd.cluster.opening import DoorTimeouts, Opener
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.source import ClusterSource
+from registryd.identity.credentials import NoCredentials
 from tests.fakes.peers import FakePeer, FindRecord, good
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Lab:
         """A node that knows these peers. Unless it greets them, it learns about them from its first question."""
         members = Members(
             own_id or NodeId.random(),
-            partial(GrpcPeer, timeout=FIND_TIMEOUT),
+            partial(GrpcPeer, timeout=FIND_TIMEOUT, credentials=NoCredentials()),
             backoff=Backoff(first=0.2, longest=0.4, jitter=0),
             greet_limit=32 if greets else 0,
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from registryd.oci.ranges import Span
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 pytestmark = pytest.mark.looptime
 
@@ -49,6 +49,9 @@ class ScriptedPeer:
     async def find(self, digest: Digest) -> Finding:
         await self._answer("find", well=self.is_well and self.answers_find)
         return Finding(self.node, None, busy=False)
+
+    async def vouch(self, repository: Repository) -> bool:
+        raise AssertionError("nobody asks")
 
     async def resolve(self, name: TaggedName) -> Resolution:
         await self._answer("resolve", well=self.is_well)

@@ -11,6 +11,7 @@ from registryd.cluster.errors import PeerDeclined, PeerGarbled, PeerSilent, Peer
 from registryd.cluster.member import MemberState
 from registryd.cluster.peer import GrpcPeer
 from registryd.content.source import ContentNotFound
+from registryd.identity.credentials import NoCredentials
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody
@@ -37,7 +38,7 @@ def store() -> MemorySource:
 
 @asynccontextmanager
 async def client(peer: FakePeer) -> AsyncIterator[GrpcPeer]:
-    caller = GrpcPeer(peer.address, timeout=FIND_TIMEOUT)
+    caller = GrpcPeer(peer.address, timeout=FIND_TIMEOUT, credentials=NoCredentials())
     try:
         yield caller
     finally:
@@ -116,7 +117,7 @@ async def test_fewer_bytes_than_asked_for(lab: Lab) -> None:
 
 
 async def test_a_closed_connection_is_a_peer_that_is_gone_and_not_a_cancellation(lab: Lab) -> None:
-    peer = GrpcPeer((await lab.start(silent())).address, timeout=5)
+    peer = GrpcPeer((await lab.start(silent())).address, timeout=5, credentials=NoCredentials())
     asking = asyncio.create_task(peer.find(DIGEST))
     await asyncio.sleep(0.05)
     await peer.aclose()

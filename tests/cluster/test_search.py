@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from registryd.cluster.search import Offer
     from registryd.cluster.wire import Resolution
     from registryd.oci.ranges import Span
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 pytestmark = pytest.mark.looptime
 
@@ -59,6 +59,9 @@ class TimedPeer:
 
     async def hello(self) -> Node:
         raise NotImplementedError
+
+    async def vouch(self, repository: Repository) -> bool:
+        raise AssertionError("nobody asks")
 
     async def resolve(self, name: TaggedName) -> Resolution:
         raise NotImplementedError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registryd.cluster.errors import PeerGarbled
@@ -19,6 +19,9 @@ from registryd.pb.registryd.v1 import cluster_pb2 as pb
 NODE = Node(NodeId("node-1"), 3174)
 DIGEST = Digest.of(b"")
 TARGET = Descriptor(OCI_MANIFEST, DIGEST, 7)
+
+# How long an example takes is the machine's affair.
+in_its_own_time = settings(deadline=None)
 
 
 @pytest.mark.parametrize("content", [None, Content(DIGEST, 0, None), Content(DIGEST, 2**40, "application/x-layer")])
@@ -72,6 +75,7 @@ def test_requests_that_are_none() -> None:
         parse_request(pb.FindRequest, b"\xff")
 
 
+@in_its_own_time
 @given(st.binary(max_size=200))
 def test_arbitrary_replies_are_valid_or_garbled(raw: bytes) -> None:
     try:
@@ -81,6 +85,7 @@ def test_arbitrary_replies_are_valid_or_garbled(raw: bytes) -> None:
     assert got.content is None or got.content.size >= 0
 
 
+@in_its_own_time
 @given(
     st.builds(
         pb.FindReply,
@@ -97,6 +102,7 @@ def test_what_is_let_in_may_stand_in_a_header(reply: pb.FindReply) -> None:
     assert got.content.media_type is None or is_media_type(got.content.media_type)
 
 
+@in_its_own_time
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_no_time_is_in_the_future(seen_at: float) -> None:
     [named] = resolution_of(resolve_reply(NODE, [NamedContent(TARGET, seen_at)])).known

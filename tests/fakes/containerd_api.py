@@ -73,7 +73,7 @@ class Api:
         data = (await self._file(request.digest, context)).read_bytes()
         if request.offset > len(data):
             await context.abort(grpc.StatusCode.OUT_OF_RANGE, "read past object length")
-        data = data[request.offset :][: request.size or None]
+        data = data[request.offset :][: request.size or None] if self._fake.fault is not Fault.EMPTY_READ else b""
         self._fake.reads_under_way += 1
         try:
             for offset in range(0, len(data), _CHUNK):

@@ -15,6 +15,7 @@ class Fault(Enum):
     OTHER_DIGEST = auto()  # Info is about something else
     NEGATIVE_SIZE = auto()
     WRONG_SIZE = auto()  # Info's size is not the file's
+    EMPTY_READ = auto()  # Read ends properly without a message
     SHORT_READ = auto()  # Read ends properly after its first message
     BROKEN_READ = auto()  # Read fails after its first message
     STALLED_READ = auto()  # Read says nothing after its first message

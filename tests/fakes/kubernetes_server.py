@@ -9,11 +9,13 @@ import asyncio
 import json
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from tests.fakes.certificates import server_tls
+from tests.fakes.kubernetes_discovery import discovery_documents
 from tests.fakes.kubernetes import FakeCluster, Gone, Key, Object, Selection
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class FakeApiServer:
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._admit])
+        for path, document in discovery_documents("v1.31.0"):
+            app.router.add_get(path, partial(_say, document))
         for prefix in _PREFIXES:
             for path in _PATHS:
                 app.router.add_route("*", prefix + path, self._answer)
@@ -156,6 +160,10 @@ async def running_api_server(server: FakeApiServer, folder: Path, *, host: str =
         yield
     finally:
         await runner.cleanup()
+
+
+async def _say(document: Object, _: web.Request) -> web.Response:
+    return web.json_response(document)
 
 
 def _key_of(request: web.Request) -> Key:

@@ -14,6 +14,7 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
 from registryd.content.source import Content, NamedContent, OpenContent
+from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ async def good(
 ) -> AsyncIterator[FakePeer]:
     """Answers from its store at once. Its character is that of the store: slow, lying, short."""
     node = node or Node(NodeId.random(), content_port)
-    async with serve_peers(address, ClusterService(node, store, is_busy=lambda: busy)) as port:
+    async with serve_peers(
+        address, ClusterService(node, store, is_busy=lambda: busy), credentials=NoCredentials()
+    ) as port:
         yield FakePeer(Address(address.host, port), node)
 
 

@@ -1,0 +1,168 @@
+"""The parts of an agent, connected, started in order and stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from registryd.agent.credentials import make_credentials, make_tickets, make_token
+from registryd.agent.entitlement import PublicByUpstreamOrPeers
+from registryd.agent.joining import answer_peers, find_peers
+from registryd.aio.scope import open_scope
+from registryd.cluster.node import Node, NodeId
+from registryd.cluster.service import ClusterService
+from registryd.content.lookup import Lookup, Origin
+from registryd.content.names import NameLookup
+from registryd.failures import CommandFailed
+from registryd.serving.admin import AdminDoor
+from registryd.serving.listener import ListenFailed, open_door
+from registryd.serving.locating import Locator
+from registryd.serving.peer_bytes import PeerBytesDoor
+from registryd.serving.policy import ModePolicy
+from registryd.serving.readiness import Readiness
+from registryd.serving.registry import RegistryDoor
+from registryd.settings import SettingsError
+from registryd.store.choice import chosen_kind, open_store
+from registryd.telemetry import Metrics
+from registryd.upstream.anonymous import AnonymousClient
+from registryd.upstream.client import open_client
+from registryd.upstream.endpoint import default_endpoints
+from registryd.upstream.public import open_public_repositories
+from registryd.version import installed_version
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from ssl import SSLContext
+
+    from registryd.agent.credentials import Credentials
+    from registryd.aio.scope import Scope
+    from registryd.cluster.source import ClusterSource
+    from registryd.identity.ticket import Tickets
+    from registryd.notation import Address
+    from registryd.serving.listener import Door, Handler
+    from registryd.serving.policy import PublicWord
+    from registryd.settings import Settings
+    from registryd.store.choice import NodeStore
+    from registryd.upstream.public import PublicRepositories
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """A running agent, as far as the one who runs it has to do with it."""
+
+    def __init__(self, *, readiness: Readiness, registry: Door, peer_bytes: Door) -> None:
+        self._readiness = readiness
+        self._doors = (registry, peer_bytes)
+        self.registry_address = registry.address
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new work and let what runs come to its end, at most so long."""
+        self._readiness.lacks("the agent is stopping")
+        async with asyncio.TaskGroup() as group:
+            for door in self._doors:
+                group.create_task(door.drain(seconds), name=f"drain {door.address}")
+
+
+@asynccontextmanager
+async def open_agent(settings: Settings) -> AsyncIterator[Agent]:
+    """An agent for the length of the block, with every part running. What stops unasked cancels the block.
+
+    Raises CommandFailed or ContentUnavailable, possibly within an ExceptionGroup.
+    """
+    async with AsyncExitStack() as stack:
+        assembly = _Assembly(settings, stack)
+        # First, because probes ask while everything else starts.
+        await assembly.open_admin()
+        async with open_scope() as scope:
+            yield await assembly.assemble(scope)
+
+
+class _Assembly:
+    """The order in which parts are made; the stack takes them apart in reverse."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._metrics = Metrics()
+        self._readiness = Readiness(self._metrics)
+
+    async def open_admin(self) -> None:
+        door = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
+        await self._open_door("admin.listen", self._settings.admin.listen, door.handle)
+
+    async def assemble(self, scope: Scope) -> Agent:
+        """Everything else; tasks run in the scope."""
+        settings = self._settings
+        store = await self._stack.enter_async_context(open_store(settings.store))
+        credentials = make_credentials(settings, scope)
+        tickets = make_tickets(settings.peers)
+        # The doors of peers are given the store of this node and nothing that could ask on.
+        peer_bytes = await self._give_bytes(store, credentials, tickets)
+        public = await self._ask_upstreams()
+        node = Node(NodeId.random(), peer_bytes.address.port)
+        listen = await answer_peers(
+            self._stack, settings.peers, _service(node, store, tickets, public), credentials=credentials
+        )
+        cluster = find_peers(scope, settings, node=node, listen=listen, credentials=credentials, metrics=self._metrics)
+        registry = await self._open_registry(scope, store, cluster, PublicByUpstreamOrPeers(public, cluster))
+        self._readiness.watch(store)
+        _log_start(settings, registry.address)
+        return Agent(readiness=self._readiness, registry=registry, peer_bytes=peer_bytes)
+
+    async def _give_bytes(self, store: NodeStore, credentials: Credentials, tickets: Tickets | None) -> Door:
+        door = PeerBytesDoor(store=store, metrics=self._metrics, tickets=tickets)
+        context = None if tickets else credentials.listener_context()
+        address = self._settings.peers.content_listen
+        return await self._open_door("peers.content_listen", address, door.handle, context=context)
+
+    async def _ask_upstreams(self) -> PublicRepositories:
+        clock = asyncio.get_running_loop().time
+        try:
+            client = await self._stack.enter_async_context(open_client(clock=clock))
+        except ValueError as error:
+            raise CommandFailed(f"the proxy in the environment cannot be used: {error}") from error
+        anonymous = AnonymousClient(client, default_endpoints)
+        patience = self._settings.authorization.public_timeout
+        return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
+
+    async def _open_registry(self, scope: Scope, store: NodeStore, cluster: ClusterSource, public: PublicWord) -> Door:
+        settings = self._settings.registry
+        locator = Locator(
+            lookup=Lookup({Origin.LOCAL: store, Origin.PEER: cluster}),
+            names=NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout),
+            policy=ModePolicy(self._settings.authorization, public),
+            first_byte_timeout_seconds=settings.first_byte_timeout,
+        )
+        token = make_token(settings.token_file, scope)
+        door = RegistryDoor(locator=locator, metrics=self._metrics, admission=token)
+        return await self._open_door("registry.listen", settings.listen, door.handle)
+
+    async def _open_door(
+        self, key: str, address: Address, handle: Handler, *, context: SSLContext | None = None
+    ) -> Door:
+        try:
+            return await self._stack.enter_async_context(open_door(handle, address, ssl=context))
+        except ListenFailed as error:
+            raise SettingsError(key, str(error)) from error
+
+
+def _service(node: Node, store: NodeStore, tickets: Tickets | None, public: PublicRepositories) -> ClusterService:
+    if tickets is None:
+        return ClusterService(node, store, remembers_public=public.remembers_public)
+    return ClusterService(node, store, remembers_public=public.remembers_public, issue_ticket=tickets.issue)
+
+
+def _log_start(settings: Settings, registry: Address) -> None:
+    _log.info(
+        "serving",
+        extra={
+            "version": installed_version(),
+            "registry": str(registry),
+            "peers": str(settings.peers.listen),
+            "store": chosen_kind(settings.store).value,
+            "discovery": settings.discovery.kind.value,
+        },
+    )

@@ -1,0 +1,74 @@
+"""How this node proves to others that it is a member, and its containerd to this node that it is it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.failures import CommandFailed
+from registryd.identity.credentials import ClientCredentials, NoCredentials, ServerCredentials
+from registryd.identity.errors import IdentityError
+from registryd.identity.node_token import NodeToken
+from registryd.identity.ticket import Tickets
+from registryd.settings import PeerTransport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registryd.aio.scope import Scope
+    from registryd.identity.material import MaterialSource
+    from registryd.settings import PeersSettings, Settings
+
+_log = logging.getLogger(__name__)
+
+
+class Credentials(ServerCredentials, ClientCredentials, Protocol):
+    """Both sides of every connection between members."""
+
+
+def make_credentials(settings: Settings, scope: Scope) -> Credentials:
+    """As the settings say, kept current while the scope lasts. Raises CommandFailed."""
+    peers = settings.peers
+    if not peers.has_credentials:
+        if peers.insecure:
+            _log.warning("peers.insecure is set: whoever reaches the peers' ports can fetch this node's images")
+        return NoCredentials()
+    # Not needed without a secret, and the heaviest import after gRPC.
+    from registryd.identity.membership import MemberCredentials  # noqa: PLC0415
+
+    try:
+        credentials = MemberCredentials(_material(peers, node=settings.agent.node_name))
+    except IdentityError as error:
+        raise CommandFailed(str(error)) from error
+    scope.serve(credentials.keep_current, name="certificates")
+    return credentials
+
+
+def make_tickets(peers: PeersSettings) -> Tickets | None:
+    """Issued where bytes travel without TLS between members; None where TLS or nobody asks who fetches."""
+    return Tickets() if peers.has_credentials and peers.transport is PeerTransport.PLAIN else None
+
+
+def make_token(path: Path | None, scope: Scope) -> NodeToken | None:
+    """The node's token if there is a file for it, followed while the scope lasts. Raises CommandFailed."""
+    if path is None:
+        return None
+    try:
+        token = NodeToken(path)
+    except IdentityError as error:
+        raise CommandFailed(str(error)) from error
+    scope.serve(token.keep_current, name="node token")
+    return token
+
+
+def _material(peers: PeersSettings, *, node: str) -> MaterialSource:
+    if peers.secret_file:
+        from registryd.identity.minted import MintedMaterial  # noqa: PLC0415
+
+        return MintedMaterial(peers.secret_file, node=node, clock=lambda: datetime.now(UTC))
+    from registryd.identity.certificate_files import CertificateFiles  # noqa: PLC0415
+
+    if peers.tls_cert is None or peers.tls_key is None or peers.tls_ca is None:
+        raise ValueError("PeersSettings lets neither be without the others")
+    return CertificateFiles(peers.tls_cert, peers.tls_key, peers.tls_ca, name=peers.tls_name)

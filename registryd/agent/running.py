@@ -1,0 +1,53 @@
+"""One run of the agent: from sound settings to SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from registryd.agent.assembly import open_agent
+from registryd.content.source import ContentUnavailable
+from registryd.failures import CommandFailed
+
+if TYPE_CHECKING:
+    from registryd.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then let transfers end. Raises CommandFailed when it cannot start or go on."""
+    stopping = _stop_signal()
+    try:
+        async with open_agent(settings) as agent:
+            await stopping.wait()
+            _log.info("stopping")
+            await agent.drain(settings.agent.shutdown_timeout)
+    except* CommandFailed as failures:
+        raise _first(failures) from None
+    except* ContentUnavailable as failures:
+        raise CommandFailed(f"the store cannot be used: {_first(failures)}") from None
+    _log.info("stopped")
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; a second one ends the process as it always does."""
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def stop() -> None:
+        stopping.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    return stopping
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """One of the failures: those that come with it are nearly always its consequences."""
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
