@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from registryd.content.source import ContentUnavailable
+from registryd.content.source import ContentUnavailable, StoreUnavailable
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.oci.ranges import Span
 from registryd.pb.containerd.content_pb2 import ReadContentRequest
@@ -65,6 +65,8 @@ async def _from_first_message(chunks: AsyncGenerator[bytes, None]) -> AsyncGener
     """
     async with aclosing(chunks):
         first = await anext(chunks, b"")
+        if not first:
+            raise StoreUnavailable("containerd sent none of the bytes")
         yield b""
         yield first
         try:

@@ -75,9 +75,10 @@ async def test_what_cannot_be_begun_is_not_opened(containerd: FakeContainerd, co
     digest = containerd.put_blob(DATA)
     async with connect() as store:
         await store.find(digest)  # looked at, and known to be here for a moment
-        containerd.fault = Fault.REFUSING
-        with pytest.raises(StoreUnavailable):
-            await store.open(digest, Span.whole)
+        for fault in (Fault.REFUSING, Fault.EMPTY_READ):
+            containerd.fault = fault
+            with pytest.raises(StoreUnavailable):
+                await store.open(digest, Span.whole)
         containerd.fault = Fault.NONE
         containerd.drop_blob(digest)
         with pytest.raises(ContentNotFound):
