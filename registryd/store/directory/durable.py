@@ -39,8 +39,8 @@ def try_lock(fd: int) -> bool:
 
 
 def create_file(parent: int, name: str) -> int:
-    """Open a file that must not exist yet, for writing."""
-    return os.open(name, _WRITE | os.O_EXCL, 0o644, dir_fd=parent)
+    """Open a file that must not exist yet, for writing, and for reading what was written."""
+    return os.open(name, _WRITE ^ os.O_WRONLY | os.O_RDWR | os.O_EXCL, 0o644, dir_fd=parent)
 
 
 def write_all(fd: int, data: bytes) -> None:

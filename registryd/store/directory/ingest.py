@@ -60,6 +60,7 @@ class FileIngest:
         self._fd: int | None = None
         self._hasher = digest.hasher()
         self._received = 0
+        self._written = 0
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._flushed_at = float("-inf")
@@ -67,6 +68,15 @@ class FileIngest:
     @property
     def received(self) -> int:
         return self._received
+
+    @property
+    def written(self) -> int:
+        """Number of bytes in the file: what a reader of `open_written` finds there."""
+        return self._written
+
+    def open_written(self) -> int:
+        """A descriptor of its own for reading the file while it grows and after; the caller closes it."""
+        return os.dup(self._file)
 
     # begun and written
 
@@ -149,6 +159,7 @@ class FileIngest:
     def _append(self, data: bytes) -> None:
         self._hasher.update(data)
         write_all(self._file, data)
+        self._written += len(data)
 
     def _make_durable(self) -> None:
         os.fchmod(self._file, 0o444)
