@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from registryd.identity.credentials import NoCredentials
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.discovery.static import StaticDiscovery
@@ -31,6 +30,7 @@ from registryd.cluster.opening import Opener
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.source import ClusterSource
 from registryd.content.source import ContentUnavailable
+from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
