@@ -4,6 +4,7 @@ Whatever is wrong is one `SettingsError` that names the key, where it came from 
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,6 +85,8 @@ def _texts(value: Any) -> tuple[str, ...]:
     match value:
         case list():
             return tuple(_text(item) for item in value)
+        case dict() if any(isinstance(item, dict) for item in value.values()):
+            return (json.dumps(value, default=str),)
         case dict():
             return tuple(f"{name}={_text(item)}" for name, item in value.items())
         case _:
@@ -111,6 +114,8 @@ def _subsystem(section: str, kind: Any, given: Mapping[str, Given]) -> Any:
 def _value(option: Option, given: Given) -> Any:
     try:
         return option.read(given.texts)
+    except SettingsError as error:
+        raise SettingsError(option.key, str(error)) from error
     except (ValueError, LookupError) as error:
         raise SettingsError(option.key, f"expected {option.accepts}; got {_quote(given)}") from error
 

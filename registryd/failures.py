@@ -13,3 +13,14 @@ class CommandFailed(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+
+
+class SettingsError(CommandFailed):
+    """A setting is unknown, malformed or contradicts another; the text names the key and says what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+        self.problem = problem

@@ -4,7 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum, StrEnum, auto
 from functools import cache
 from itertools import pairwise
@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from registryd.notation import ADDRESS, Address, Notation
 from registryd.settings import Settings
+from registryd.tables import tables_notation
 
 
 class Shape(Enum):
@@ -61,13 +62,9 @@ class Option:
 
     def read(self, texts: Sequence[str]) -> Any:
         """The value that the texts stand for; raises `ValueError` if they stand for none."""
-        if self.shape is Shape.MANY:
-            return tuple(self.notation.parse(item) for item in _items(texts))
         if self.shape is Shape.PAIRS:
             return dict(self._pair(item) for item in _items(texts))
-        if len(texts) != 1:
-            raise ValueError(f"{len(texts)} values")
-        return self.notation.parse(texts[0])
+        return _read(self.shape, self.notation, texts)
 
     def _pair(self, text: str) -> tuple[str, Any]:
         name, equals, value = text.partition("=")
@@ -82,6 +79,14 @@ class Option:
         if self.shape is Shape.PAIRS:
             return ",".join(f"{name}={self.notation.show(item)}" for name, item in value.items())
         return self.notation.show(value)
+
+
+def _read(shape: Shape, notation: Notation, texts: Sequence[str]) -> Any:
+    if shape is Shape.MANY:
+        return tuple(notation.parse(item) for item in _items(texts))
+    if len(texts) != 1:
+        raise ValueError(f"{len(texts)} values")
+    return notation.parse(texts[0])
 
 
 def _items(texts: Sequence[str]) -> list[str]:
@@ -118,9 +123,19 @@ _NOTATIONS: dict[Any, Notation] = {
 def _shape_and_notation(kind: Any) -> tuple[Shape, Notation]:
     if get_origin(kind) is tuple:
         return Shape.MANY, _notation(get_args(kind)[0])
+    if get_origin(kind) is Mapping and is_dataclass(get_args(kind)[1]):
+        return Shape.ONE, tables_notation(get_args(kind)[1], _read_field)
     if get_origin(kind) is Mapping:
         return Shape.PAIRS, _notation(get_args(kind)[1])
     return Shape.ONE, _notation(kind)
+
+
+def _read_field(kind: Any, texts: Sequence[str]) -> Any:
+    shape, notation = _shape_and_notation(kind)
+    try:
+        return _read(shape, notation, texts)
+    except (ValueError, LookupError) as error:
+        raise ValueError(f"expected {notation.accepts}") from error
 
 
 def _notation(kind: Any) -> Notation:

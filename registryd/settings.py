@@ -11,26 +11,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
 
-from registryd.failures import CommandFailed
+from registryd.cache_settings import CacheSettings, UpstreamsSettings
+from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
 from registryd.notation import Address, Seconds
 
 REGISTRY_ADDRESS = Address("127.0.0.1", 3172)
 PEERS_ADDRESS = Address("0.0.0.0", 3173)  # noqa: S104 - peers are on other machines
 PEERS_CONTENT_ADDRESS = Address("0.0.0.0", 3174)  # noqa: S104
 ADMIN_ADDRESS = Address("127.0.0.1", 3175)
-
-
-class SettingsError(CommandFailed):
-    """A setting is unknown, malformed or contradicts another; the text names the key and says what to do."""
-
-    exit_code: ClassVar[int] = 2
-
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}")
-        self.key = key
-        self.problem = problem
 
 
 class AuthorizationMode(StrEnum):
@@ -310,6 +299,8 @@ class Settings:
     admin: AdminSettings = field(default_factory=AdminSettings)
     log: LogSettings = field(default_factory=LogSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    upstreams: UpstreamsSettings = field(default_factory=UpstreamsSettings)
 
 
 def check(settings: Settings) -> None:
