@@ -10,7 +10,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from registryd.notation import ADDRESS, Address, Notation
 from registryd.settings import Settings
@@ -141,7 +141,7 @@ def _read_field(kind: Any, texts: Sequence[str]) -> Any:
 def _notation(kind: Any) -> Notation:
     if get_origin(kind) is Annotated:
         return next(note for note in kind.__metadata__ if isinstance(note, Notation))
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in {Union, UnionType}:
         (given,) = (part for part in get_args(kind) if part is not NoneType)
         return _or_empty(_notation(given))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
