@@ -4,6 +4,7 @@ Every label has a fixed set of values: no repository, digest, peer or client eve
 series are as many after a year as on its first day.
 """
 
+import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
@@ -94,6 +95,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._build_info()
+        self._count_tasks()
         self._requests = self._request_counters()
         self._sent_bytes = self._sent_byte_counters()
         self._sent_to_peers = Counter(
@@ -151,6 +153,10 @@ class Metrics:
         )
         info.labels(installed_version()).set(1)
 
+    def _count_tasks(self) -> None:
+        tasks = Gauge("registryd_tasks", "Asyncio tasks: idle connections have one each.", registry=self._registry)
+        tasks.set_function(_running_tasks)
+
     def _request_counters(self) -> Mapping[tuple[Outcome, Kind, Method], Counter]:
         labels = ["outcome", "kind", "method"]
         family = Counter("registryd_requests", "Requests of containerd.", labels, registry=self._registry)
@@ -180,3 +186,10 @@ class Metrics:
     def _peer_gauges(self) -> Mapping[PeerState, Gauge]:
         family = Gauge("registryd_peers", "Peers that discovery knows.", ["state"], registry=self._registry)
         return {state: family.labels(state) for state in PeerState}
+
+
+def _running_tasks() -> float:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # read outside of the event loop
+        return 0

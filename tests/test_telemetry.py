@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -79,3 +81,12 @@ def test_the_page_tells_the_version_and_the_process() -> None:
     assert sample(metrics, "process_resident_memory_bytes") > 1_000_000
     assert sample(metrics, "process_open_fds") > 0
     assert "_created" not in metrics.render().decode()
+
+
+async def test_tasks_are_counted_as_they_are_now() -> None:
+    metrics = Metrics()
+    before = sample(metrics, "registryd_tasks")
+    task = asyncio.create_task(asyncio.Event().wait())
+    assert sample(metrics, "registryd_tasks") == before + 1
+    task.cancel()
+    await asyncio.wait([task])
