@@ -1,0 +1,132 @@
+"""Being told by the kernel that an open file has changed: one inotify instance for everybody who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from asyncinotify import Inotify, Mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asyncinotify import Watch
+
+_log = logging.getLogger(__name__)
+
+# Written to, or its status changed: a link less is how a removed file shows.
+_CHANGES: Final = Mask.MODIFY | Mask.ATTRIB
+# How often to look where the kernel cannot tell: often enough for a follower not to lag, a few µs each.
+_LOOK_SECONDS: Final = 0.05
+
+
+class Changes(Protocol):
+    """What happens to one file."""
+
+    async def wait(self) -> None:
+        """Return when something may have changed since the last return, or since the watch began."""
+
+
+class FileEvents:
+    """Watches files for as long as somebody waits for them, and holds nothing when nobody does.
+
+    A user may have 128 inotify instances, which all of a node's daemons share, so this is one, for the loop that it is
+    used in; a file has one watch, however many wait for it. A file that is written to a hundred times while its
+    waiter is busy wakes it once.
+    """
+
+    def __init__(self) -> None:
+        self._inotify: Inotify | None = None
+        self._watched: dict[int, _Watched] = {}
+
+    @contextmanager
+    def watching(self, fd: int) -> Iterator[Changes]:
+        """Watch the open file, by whatever name, until the block ends; looks at intervals if inotify is exhausted."""
+        changes = _Told()
+        try:
+            watched = self._add(fd, changes)
+        except OSError as error:
+            _log.debug("no inotify, looking every %g s: %s", _LOOK_SECONDS, error)
+            yield _Looking()
+            return
+        try:
+            yield changes
+        finally:
+            self._remove(watched, changes)
+
+    def _add(self, fd: int, changes: _Told) -> _Watched:
+        inotify = self._inotify or self._open()
+        try:
+            # The inode itself: the file may be renamed while it is watched, or may have been already.
+            watch = inotify.add_watch(f"/proc/self/fd/{fd}", _CHANGES)
+            watched = self._watched.setdefault(watch.wd, _Watched(watch))
+            watched.waiting.add(changes)
+        finally:
+            self._close_if_idle()
+        return watched
+
+    def _remove(self, watched: _Watched, changes: _Told) -> None:
+        watched.waiting.remove(changes)
+        if not watched.waiting:
+            del self._watched[watched.watch.wd]
+            self._unwatch(watched.watch)
+        self._close_if_idle()
+
+    def _unwatch(self, watch: Watch) -> None:
+        # The kernel has ended the watch itself if its file system is gone.
+        with suppress(OSError):
+            if self._inotify is not None:
+                self._inotify.rm_watch(watch)
+
+    def _open(self) -> Inotify:
+        self._inotify = Inotify(sync_timeout=0)
+        asyncio.get_running_loop().add_reader(self._inotify.fd, self._tell)
+        return self._inotify
+
+    def _close_if_idle(self) -> None:
+        if self._inotify is not None and not self._watched:
+            asyncio.get_running_loop().remove_reader(self._inotify.fd)
+            self._inotify.close()
+            self._inotify = None
+
+    def _tell(self) -> None:
+        for event in self._inotify or ():
+            if event.watch is None:  # the kernel's queue ran over: anything may have changed
+                told = list(self._watched.values())
+            else:
+                told = [watched] if (watched := self._watched.get(event.watch.wd)) else []
+            for each in told:
+                each.tell()
+
+
+class _Told:
+    """One who waits."""
+
+    def __init__(self) -> None:
+        self.is_told = asyncio.Event()
+
+    async def wait(self) -> None:
+        await self.is_told.wait()
+        self.is_told.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A watch, and all who wait for it."""
+
+    watch: Watch
+    waiting: set[_Told] = field(default_factory=set)
+
+    def tell(self) -> None:
+        for changes in self.waiting:
+            changes.is_told.set()
+
+
+class _Looking:
+    """Says that the file may have changed, at intervals."""
+
+    async def wait(self) -> None:
+        await asyncio.sleep(_LOOK_SECONDS)
