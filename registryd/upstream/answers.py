@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from registryd.oci.descriptor import is_media_type
 from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid
-from registryd.upstream.errors import UpstreamBroken
+from registryd.upstream.errors import RateLimit, UpstreamBroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -26,6 +26,7 @@ class ManifestHead:
     media_type: str | None
     digest: Digest | None
     size: int | None
+    rate_limit: RateLimit = field(default_factory=RateLimit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class ManifestBytes:
     media_type: str | None
     digest: Digest
     data: bytes
+    rate_limit: RateLimit = field(default_factory=RateLimit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.upstream.challenge import Basic, Bearer, Challenge
+from registryd.upstream.credentials import Credentials, IdentityToken
 from registryd.upstream.errors import UpstreamBroken, UpstreamDenied
 from registryd.upstream.recent import Recent
 from registryd.upstream.tokens import Token, TokenRequest, Tokens
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from registryd.upstream.credentials import Credentials
+    from registryd.upstream.credentials import Login
     from registryd.upstream.endpoint import Endpoint, Site
     from registryd.upstream.transport import Patience, Transport
 
@@ -39,7 +40,7 @@ class Access:
     scope: str
 
     @property
-    def credentials(self) -> Credentials | None:
+    def credentials(self) -> Login | None:
         """Ours for this server, if any."""
         return self.endpoint.credentials if self.site == self.endpoint.site else None
 
@@ -55,8 +56,8 @@ class Authorizer:
     def known(self, access: Access) -> str | None:
         """The Authorization header that worked before, if it still can."""
         match self._asked_for.get(access):
-            case Basic() if access.credentials:
-                return access.credentials.authorization()
+            case Basic():
+                return _basic(access)
             case Bearer() as challenge:
                 token = self._tokens.peek(_token_request(access, challenge))
                 return f"Bearer {token}" if token else None
@@ -81,7 +82,7 @@ class Authorizer:
         self, access: Access, challenge: Challenge, patience: Patience, refused: str | None
     ) -> str | None:
         if isinstance(challenge, Basic):
-            return access.credentials.authorization() if access.credentials else None
+            return _basic(access)
         server = _Realm(self._transport, access.endpoint, patience)
         token = await self._tokens.get(
             _token_request(access, challenge), server, refused=refused.removeprefix("Bearer ") if refused else None
@@ -98,16 +99,36 @@ class _Realm:
         self._patience = patience
 
     async def fetch(self, request: TokenRequest) -> Token:
-        headers = {"Accept": "application/json"}
-        if request.credentials is not None:
-            headers["Authorization"] = request.credentials.authorization()
-        asked = Request("GET", _token_url(request.challenge), self._endpoint, self._patience, headers)
-        async with self._transport.send(asked) as reply:
+        async with self._transport.send(self._question(request)) as reply:
             if reply.status == 404:  # noqa: PLR2004 - HTTP's own name of its status
                 # Not that what was asked for is missing.
                 raise UpstreamBroken(f"{reply.url.origin()}: there is no token server")
             reply.expect(200)
             return Token.read(await reply.read(_MAX_TOKEN_ANSWER))
+
+    def _question(self, request: TokenRequest) -> Request:
+        headers = {"Accept": "application/json"}
+        if isinstance(request.credentials, IdentityToken):
+            form = _refresh_form(request.challenge, request.credentials)
+            return Request("POST", request.challenge.realm, self._endpoint, self._patience, headers, form)
+        if request.credentials is not None:
+            headers["Authorization"] = request.credentials.authorization()
+        return Request("GET", _token_url(request.challenge), self._endpoint, self._patience, headers)
+
+
+def _basic(access: Access) -> str | None:
+    return access.credentials.authorization() if isinstance(access.credentials, Credentials) else None
+
+
+def _refresh_form(challenge: Bearer, identity: IdentityToken) -> dict[str, str]:
+    """The form of distribution's "OAuth 2 Token Authentication", as Docker and containerd send it."""
+    return {
+        "grant_type": "refresh_token",
+        "service": challenge.service,
+        "client_id": "registryd",
+        "scope": " ".join(challenge.scopes),
+        "refresh_token": identity.token,
+    }
 
 
 def _token_request(access: Access, challenge: Bearer) -> TokenRequest:

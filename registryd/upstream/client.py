@@ -59,7 +59,7 @@ class RegistryClient:
         request = Request("HEAD", url, endpoint, self._patience, {"Accept": _ACCEPT})
         async with self._exchange(request, scope=_scope(repository)) as reply:
             reply.expect(200)
-            return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply))
+            return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply), reply.rate_limit)
 
     async def get_manifest(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> ManifestBytes:
         """Fetch a manifest; by digest, its bytes are verified."""
@@ -71,7 +71,14 @@ class RegistryClient:
             if isinstance(reference, Digest) and not reference.verifies(data):
                 raise UpstreamBroken(f"{reply.url.origin()}: sent other bytes than those of {reference}")
             digest = reference if isinstance(reference, Digest) else Digest.of(data)
-            return ManifestBytes(media_type_of(reply), digest, data)
+            return ManifestBytes(media_type_of(reply), digest, data, reply.rate_limit)
+
+    async def head_blob(self, endpoint: Endpoint, repository: Repository, digest: Digest) -> int | None:
+        """The size of a blob in bytes, None when it is not said."""
+        request = Request("HEAD", endpoint.blob_url(repository, digest), endpoint, self._patience)
+        async with self._exchange(request, scope=_scope(repository)) as reply:
+            reply.expect(200)
+            return length_of(reply)
 
     @asynccontextmanager
     async def open_blob(

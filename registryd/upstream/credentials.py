@@ -24,3 +24,17 @@ class Credentials:
         """The Authorization header of Basic authentication."""
         text = f"{self.username}:{self.password}".encode()
         return f"Basic {base64.b64encode(text).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityToken:
+    """A refresh token, which a token server changes into access tokens (distribution, "OAuth 2 Token Authentication").
+
+    Docker keeps one where a registry's login was by browser; its credential helpers give it the user name `<token>`.
+    """
+
+    token: str = field(repr=False)
+
+
+Login = Credentials | IdentityToken
+"""How we prove to an upstream who we are."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Registry, Repository
-    from registryd.upstream.credentials import Credentials
+    from registryd.upstream.credentials import Login
 
 # Docker Hub's API is not where its name points (distribution/reference; containerd's docker.DefaultHost).
 _HUB_API: Final = "registry-1.docker.io"
@@ -46,13 +46,15 @@ class Endpoint:
     `root` is the address that repositories are below: `https://registry-1.docker.io/v2`, `https://harbor/v2/hub`.
     `is_configured` says that the operator named it, so that it may be on this machine or speak plain HTTP; otherwise
     its name came from somebody's image reference and is no more trusted than a redirect. `leads_to` are further sites
-    that the operator vouches for, such as a token server on this machine.
+    that the operator vouches for, such as a token server on this machine. `headers` go with every request to its own
+    site, as those of hosts.toml do.
     """
 
     root: URL
     is_configured: bool = True
     trust: TlsTrust = field(default_factory=TlsTrust)
-    credentials: Credentials | None = None
+    credentials: Login | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     leads_to: frozenset[Site] = frozenset()
 
     @classmethod

@@ -97,7 +97,7 @@ class Reply:
         if self.status == 404:  # noqa: PLR2004 - HTTP's own names of its statuses
             return UpstreamMissing(where)
         if self.status == 429:  # noqa: PLR2004
-            return UpstreamLimited(where, retry_after=self._retry_after(), rate_limit=self._rate_limit())
+            return UpstreamLimited(where, retry_after=self._retry_after(), rate_limit=self.rate_limit)
         if self.status >= 500:  # noqa: PLR2004
             return UpstreamUnreachable(where)
         return UpstreamBroken(where)
@@ -112,7 +112,9 @@ class Reply:
         except (ValueError, OverflowError):
             return None
 
-    def _rate_limit(self) -> RateLimit:
+    @property
+    def rate_limit(self) -> RateLimit:
+        """What it says of its limit; Docker Hub does so with every manifest."""
         limit = _LIMIT.fullmatch(self.header("RateLimit-Limit") or "")
         remaining = _LIMIT.fullmatch(self.header("RateLimit-Remaining") or "")
         return RateLimit(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.upstream.challenge import Bearer
-    from registryd.upstream.credentials import Credentials
+    from registryd.upstream.credentials import Login
 
 # A token without expires_in lives so long, and none should live shorter (distribution, "Token Authentication").
 _DEFAULT_LIFE: Final = 60.0
@@ -35,7 +35,7 @@ class TokenRequest:
     """What a token is asked with. Equal requests get the same token."""
 
     challenge: Bearer
-    credentials: Credentials | None = None
+    credentials: Login | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class Request:
     endpoint: Endpoint
     patience: Patience
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 class Transport:
@@ -96,13 +97,15 @@ class Transport:
         is_tls = request.url.scheme == "https"
         context = await self._context(request) if is_tls else True
         login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
+        own = request.endpoint.headers if Site.of(request.url) == request.endpoint.site else ()
         patience = request.patience
         with translated(request.url):
             return await session.request(
                 request.method,
                 request.url,
                 # For TLS the proxy gets a request of its own, which opens the tunnel.
-                headers={**request.headers, **({} if is_tls else login)},
+                headers={**dict(own), **request.headers, **({} if is_tls else login)},
+                data=request.form,
                 allow_redirects=False,
                 ssl=context,
                 proxy=proxy.url if proxy else None,
