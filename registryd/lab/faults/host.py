@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
+from registryd.lab.commands import run
 from registryd.lab.process import Process
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class FaultyHost:
         self._log.unlink(missing_ok=True)
         self._process = await Process.start(argv, log=self._log, namespace=self.host.namespace)
         await self._process.wait_ready(self._is_ready)
+
+    async def revive(self) -> None:
+        """Plug its cable in again and start it anew, if a character of its own made that necessary."""
+        await run("ip", "-n", self.host.namespace.name, "link", "set", "eth0", "up")
+        if not self.is_running():
+            await self.start()
 
     async def stop(self) -> None:
         if self._process:

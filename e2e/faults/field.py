@@ -1,0 +1,105 @@
+"""The field of the fault matrix: nodes that pull, peers that go wrong, an origin that always works."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from e2e.faults.puller import Puller
+from registryd.lab.cluster import NodePlan, running_cluster
+from registryd.lab.containerd_config import Options
+from registryd.lab.faults.characters import CHARACTERS
+from registryd.lab.faults.host import FaultyHost
+from registryd.lab.images import MIB, Image, ImageRecipe, local_architecture, make_image
+from registryd.lab.layers import LayerRecipe
+from registryd.lab.leftovers import workspace
+from registryd.lab.versions import ALL_SERIES, obtain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from registryd.lab.cluster import Cluster
+
+# A layer that streams and has a middle to break in, and one that is read whole.
+_LAYERS: Final = (LayerRecipe(6 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))
+# Fast enough not to be the point, slow enough that two processors are not the limit.
+_MEGABITS: Final = 200
+# 512 and more switch it on; chunks of a megabyte make six of the large layer.
+_PARALLEL: Final = Options(concurrent_layer_fetch_buffer=MIB)
+# Characters that take their process or their host down with them: each node gets a host of its own for them.
+MORTAL: Final = ("dies", "vanishes")
+
+
+@dataclass(frozen=True)
+class Field:
+    """All of it, running."""
+
+    cluster: Cluster
+    pullers: tuple[Puller, ...]
+    faulty: FaultyHost
+    images: tuple[Image, ...]
+
+    def image(self, *, accompanied: bool) -> Image:
+        """Two kinds of cases have an image each: an agent remembers who failed for a digest, and must not yet."""
+        return self.images[accompanied]
+
+    def peer(self, character: str, puller: Puller, *, accompanied: bool) -> str:
+        """Where a peer of this character is asked, another one for each kind of cases."""
+        if character in MORTAL:
+            return puller.mortal.address(MORTAL.index(character))
+        return self.faulty.address(2 * list(CHARACTERS).index(character) + accompanied)
+
+
+@asynccontextmanager
+async def open_field() -> AsyncIterator[Field]:
+    """One node of each containerd version, and one more of the last with parallel layer fetch."""
+    async with AsyncExitStack() as stack:
+        folder = await stack.enter_async_context(workspace())
+        images = tuple(_image(folder, kind) for kind in ("lonely", "accompanied"))
+        plans, names = await _plans(folder)
+        cluster = await stack.enter_async_context(running_cluster(plans))
+        for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
+            await host.limit(_MEGABITS)
+        for image in images:
+            await cluster.push(image, f"faults/{image.tag}")
+        layouts = [image.layout.folder for image in images]
+
+        async def start(label: str, characters: list[str]) -> FaultyHost:
+            host = await cluster.network.add_host(label)
+            faulty = FaultyHost(host, characters, layouts=layouts, folder=folder)
+            stack.push_async_callback(faulty.stop)
+            await faulty.start()
+            return faulty
+
+        mortals = [await start(f"mortal{number}", list(MORTAL)) for number in range(len(names))]
+        faulty = await start("faulty", [name for name in CHARACTERS for _ in range(2)])
+        pullers = [
+            Puller(name, node, _peers_file(folder, number), mortal)
+            for number, (name, node, mortal) in enumerate(zip(names, cluster.nodes, mortals, strict=True))
+        ]
+        yield Field(cluster, tuple(pullers), faulty, images)
+
+
+async def _plans(folder: Path) -> tuple[list[NodePlan], list[str]]:
+    releases = [await obtain(series) for series in ALL_SERIES]
+    options = [Options()] * len(releases) + [_PARALLEL]
+    names = [*(str(release) for release in releases), f"{releases[-1]}, parallel"]
+    plans = []
+    for number, (release, option) in enumerate(zip([*releases, releases[-1]], options, strict=True)):
+        file = _peers_file(folder, number)
+        file.parent.mkdir()
+        file.touch()
+        discovery = {"kind": "file", "file": str(file), "peers": []}
+        plans.append(NodePlan(release, option, {"discovery": discovery}))
+    return plans, [name.removeprefix("containerd ") for name in names]
+
+
+def _peers_file(folder: Path, number: int) -> Path:
+    return folder / f"peers{number}" / "list"
+
+
+def _image(folder: Path, kind: str) -> Image:
+    recipe = ImageRecipe(_LAYERS, (local_architecture(),), tag=kind, seed=kind)
+    return make_image(folder / kind, recipe)

@@ -1,0 +1,69 @@
+"""What became of the pulls of a case, and the table of all cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A pull that succeeded, sooner or later."""
+
+    seconds: float
+    tries: int
+    origin_bytes: int = 0  # of blobs, as the origin's log has them
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s" + (f", {self.tries} tries" if self.tries > 1 else "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case: the fault, who else was there, how long a pull may take, and how it went on each node that pulled."""
+
+    fault: str
+    company: str
+    limit_seconds: float
+    pulls: tuple[tuple[str, Pull], ...]  # by the name of the puller
+
+    def cell(self, puller: str) -> str:
+        """Its pull in a few words; a dash where the case does not apply."""
+        return next((str(pull) for name, pull in self.pulls if name == puller), "—")
+
+
+def table(outcomes: Iterable[Outcome], pullers: Sequence[str]) -> list[str]:
+    """Lines of Markdown, one for each case."""
+    lines = [_line("The fault", "who else has it", "limit", *pullers), _line(*["---"] * (3 + len(pullers)))]
+    for outcome in outcomes:
+        cells = [outcome.cell(puller) for puller in pullers]
+        lines.append(_line(outcome.fault, outcome.company, f"{outcome.limit_seconds:g} s", *cells))
+    return lines
+
+
+def report(outcomes: Sequence[Outcome], pullers: Sequence[str], versions: Sequence[str]) -> str:
+    """The page that is kept: docs/faults.md."""
+    today = datetime.now(UTC).date().isoformat()
+    return "\n".join([_PREFACE.format(date=today, versions=", ".join(versions)), *table(outcomes, pullers), ""])
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+_PREFACE = """# Faults, and what becomes of a pull
+
+Written by `./dev faults` on {date}; real {versions} pull by CRI through their agents.
+
+Each line is a fault that a peer, the network or registryd itself has while an image of a 6 MiB and a 200 KiB layer
+is pulled over links of 200 Mbit/s, on a machine with two processors. Every pull succeeds. Each time includes resolving
+at the origin and unpacking; the limit is the one that the pull was given. "2 tries" is a pull that failed and was made
+again, as a kubelet does: only content that is wrong and too large to be verified before it is passed on can do that,
+and only once. "Parallel" is containerd 2.1 with `concurrent_layer_fetch_buffer`.
+
+What peers with a character do is in `registryd/lab/faults/characters.py`, what is asserted in `e2e/faults/`.
+"""
