@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.pipe import open_pipe
+from registryd.transfer.turns import taking_turns
 from registryd.transfer.wire import source_errors
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from registryd.transfer.sink import Sink
     from registryd.transfer.wire import Wire
 
-# One turn of a relay that has to copy. Next to nginx 256 KiB gave 0.87 of the throughput, 1 MiB 0.97; but with eight
-# relays at work another request waited 7 and 22 ms, as it has to let each of them take its turn (benchmarks.transfer).
-# Receiving in threads of the pool instead gave 0.76: the relay is quicker than its source and keeps changing threads.
+# One turn of a relay that has to copy: next to nginx 256 KiB gave 0.87 of the throughput, 1 MiB 0.97, and twice the
+# turn is twice the wait of other requests (benchmarks.transfer). Receiving in threads of the pool instead gave 0.76:
+# the relay is quicker than its source, and keeps changing threads.
 _COPY_BYTES: Final = 512 * 1024
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -55,38 +55,43 @@ class RelayBody:
 
     async def _splice(self, source: int, sink: Sink, out: int, left: int) -> None:
         """Fill the pipe, empty it, fill it again: when the source fails, nothing received is left unsent in it."""
-        with open_pipe() as pipe:
+        with open_pipe() as pipe, taking_turns() as turn:
             while left:
-                filled = await self._fill(source, pipe, left)
+                await turn()
+                try:
+                    filled = _count_or_broken(_fill(source, pipe, left), left)
+                except BlockingIOError:
+                    await self._wire.wait_readable(stall_timeout=self._stall_timeout)
+                    continue
                 await _empty(pipe, sink, out, filled)
                 left -= filled
-                await asyncio.sleep(0)  # both sides may be quick enough never to make us wait
-
-    async def _fill(self, source: int, pipe: Pipe, left: int) -> int:
-        while True:
-            try:
-                with source_errors():
-                    filled = os.splice(source, pipe.write_end, min(left, pipe.capacity), flags=_FLAGS)
-            except BlockingIOError:
-                await self._wire.wait_readable(stall_timeout=self._stall_timeout)
-            else:
-                return _count_or_broken(filled, left)
 
     async def _copy(self, sink: Sink, left: int) -> None:
         buffer = memoryview(bytearray(min(_COPY_BYTES, left)))
-        while left:
-            filled = await self._receive(buffer[:left])
-            await sink.write(buffer[: _count_or_broken(filled, left)])
-            left -= filled
-            await asyncio.sleep(0)
+        with taking_turns() as turn:
+            while left:
+                await turn()
+                try:
+                    filled = _count_or_broken(_take(self._wire, buffer[:left]), left)
+                except BlockingIOError:
+                    await self._wire.wait_readable(stall_timeout=self._stall_timeout)
+                    continue
+                await sink.write(buffer[:filled])
+                left -= filled
 
-    async def _receive(self, buffer: memoryview) -> int:
-        """Wait for bytes, then take what is there: TLS gives 16 KiB at a time, too little to be sent on singly."""
-        filled = await self._wire.receive(buffer, stall_timeout=self._stall_timeout)
-        with suppress(BlockingIOError, SourceBroken):  # comes again when the bytes before it have been sent
-            while 0 < filled < len(buffer) and (count := self._wire.receive_now(buffer[filled:])):
-                filled += count
-        return filled
+
+def _fill(source: int, pipe: Pipe, left: int) -> int:
+    with source_errors():
+        return os.splice(source, pipe.write_end, min(left, pipe.capacity), flags=_FLAGS)
+
+
+def _take(wire: Wire, buffer: memoryview) -> int:
+    """Take what is there: TLS gives 16 KiB at a time, too little to be sent on singly."""
+    filled = wire.receive_now(buffer)
+    with suppress(BlockingIOError, SourceBroken):  # comes again when the bytes before it have been sent
+        while 0 < filled < len(buffer) and (count := wire.receive_now(buffer[filled:])):
+            filled += count
+    return filled
 
 
 async def _empty(pipe: Pipe, sink: Sink, out: int, filled: int) -> None:
