@@ -28,8 +28,8 @@ class Pipe:
 def open_pipe() -> Iterator[Pipe]:
     """A pipe as large as the user's quota lets it be.
 
-    A user without privileges has 64 MiB of pipes (/proc/sys/fs/pipe-user-pages-soft), beyond which a pipe stays at
-    the size that it was born with: slower, not broken.
+    A user without privileges has 64 MiB of pipes (/proc/sys/fs/pipe-user-pages-soft); the 65th keeps the two pages
+    that it was born with, and is slower, not broken.
     """
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
