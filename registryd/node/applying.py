@@ -55,10 +55,13 @@ class Applying:
     def sweep(self, record: Record | None) -> None:
         """Remove what an interrupted run left beside the files. Raises ApplyFailed."""
         try:
-            for entry in record.entries if record else ():
-                sweep(self.disk, self.root.locate(entry.path))
+            self._sweep(record)
         except OSError as error:
             raise ApplyFailed(f"cannot tidy up after an interrupted run: {error}") from error
+
+    def _sweep(self, record: Record | None) -> None:
+        for entry in record.entries if record else ():
+            sweep(self.disk, self.root.locate(entry.path))
 
     def _make(self, change: Change, record: Record | None) -> None:
         path = self.root.locate(change.path)
@@ -84,7 +87,7 @@ class Applying:
 
     def _take_back(self, done: list[Change], plan: Plan, record: Record | None) -> None:
         try:
-            self.sweep(record)
+            self._sweep(record)
             for change in reversed(done):
                 self._make(change.inverse, record)
             known = plan.known.folders if plan.known else ()

@@ -39,7 +39,7 @@ def take_out(text: str, url: str) -> str:
     except tomllib.TOMLDecodeError as error:
         raise CannotMerge(f"is not TOML: {error}") from error
     result = "".join(_without(sections, url))
-    if _without_host(tomllib.loads(text), url) != _parse(result):
+    if _without_host(tomllib.loads(text), url) != _without_empty_hosts(_parse(result)):
         raise CannotMerge(f"has {url} in a form that only a person can take out")
     return result
 
@@ -80,7 +80,7 @@ def _require_only_added(before: str, after: str, url: str, then: str) -> None:
     rest = _without_host(_parse(after), url)
     for host in added:
         rest = _without_host(rest, host)
-    expected = _parse(before)
+    expected = _without_empty_hosts(_parse(before))
     for host in added:
         expected = _without_host(expected, host)
     order = [url, *added]

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from registryd.node.tree import Tree
 
-_UNKNOWN_MODE = 0
-
 
 def found_by_mark(tree: Tree, roots: Iterable[Path]) -> Record | None:
     """A record by which our entries are taken out, though not what was there before brought back; None: no entry."""
@@ -28,7 +26,7 @@ def found_by_mark(tree: Tree, roots: Iterable[Path]) -> Record | None:
 def _entries(tree: Tree, root: Path) -> Iterator[Entry]:
     for folder in read_folders(tree, root):
         if folder.hosts and not folder.ignored_because and (url := _marked(folder.hosts.text)):
-            yield Entry(tree.canonical(folder.path / HOSTS_TOML), Kind.HOSTS, None, (), _UNKNOWN_MODE, url)
+            yield Entry(tree.canonical(folder.path / HOSTS_TOML), Kind.HOSTS, None, (), (), url)
 
 
 def _marked(text: str) -> str | None:

@@ -81,7 +81,7 @@ def _entries(tree: Tree, pairs: Iterable[tuple[Kind, Wanted]], intent: Intent) -
     for kind, wanted in pairs:
         path = tree.canonical(wanted.path)
         image = _image(tree, wanted, intent)
-        yield Entry(path, kind, tree.read(path), (digest_of(image.data),), image.mode, wanted.ours)
+        yield Entry(path, kind, tree.read(path), (digest_of(image.data),), (image.mode,), wanted.ours)
 
 
 def _image(tree: Tree, wanted: Wanted, intent: Intent) -> FileImage:

@@ -23,7 +23,7 @@ class Entry:
     Args:
         before: What was there; None when there was no file.
         written: `digest_of` everything that we may have left there: more than one while a change is under way.
-        mode: The file's mode as we left it.
+        modes: The file's mode as we left it, or may have.
         ours: What is ours in it, in case that someone has changed it since: the URL, or the value of config_path.
     """
 
@@ -31,7 +31,7 @@ class Entry:
     kind: Kind
     before: FileImage | None
     written: tuple[str, ...]
-    mode: int
+    modes: tuple[int, ...]
     ours: str
 
 
@@ -75,7 +75,8 @@ def digest_of(data: bytes) -> str:
 
 def _either(old: Entry | None, new: Entry | None) -> Entry:
     if old and new:
-        return replace(new, written=tuple(dict.fromkeys([*old.written, *new.written])))
+        written = dict.fromkeys([*old.written, *new.written])
+        return replace(new, written=tuple(written), modes=tuple(dict.fromkeys([*old.modes, *new.modes])))
     return new or old  # type: ignore[return-value]
 
 
@@ -87,5 +88,10 @@ def _entry(table: dict[str, Any]) -> Entry:
     before = table["before"]
     image = before and FileImage(**before | {"data": base64.b64decode(before["data"], validate=True)})
     return Entry(
-        Path(table["path"]), Kind(table["kind"]), image, tuple(table["written"]), int(table["mode"]), str(table["ours"])
+        Path(table["path"]),
+        Kind(table["kind"]),
+        image,
+        tuple(table["written"]),
+        tuple(table["modes"]),
+        str(table["ours"]),
     )

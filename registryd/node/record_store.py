@@ -41,7 +41,7 @@ class RecordStore:
     @property
     def is_there(self) -> bool:
         """Whether a run has at least begun; it may have been interrupted before the record was written."""
-        return self._here.parent.is_dir()
+        return any(folder.is_dir() for folder in self._folders)
 
     def load(self) -> Record | None:
         """None when nothing of ours is on the node. Raises RecordBroken or PathProblem."""
@@ -54,14 +54,15 @@ class RecordStore:
 
     def remove(self) -> None:
         """Without a trace: the folder too, and the one above it if it bears our name and is empty."""
-        folder = self._here.parent
         if self._here.exists():
             self.disk.unlink(self._here)
         sweep(self.disk, self._here)
-        for each in (folder, folder.parent):
-            if each == folder or each.name == _OURS:
-                with suppress(OSError):
-                    self.disk.remove_folder(each)
+        self._remove_folders()
+
+    def _remove_folders(self) -> None:
+        for folder in self._folders:
+            with suppress(OSError):
+                self.disk.remove_folder(folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -72,12 +73,18 @@ class RecordStore:
                     self.disk.make_folder(each)
             descriptor = os.open(self._here.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
+            self._remove_folders()
             raise PathProblem(f"cannot keep a record in {self.folder}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        above = self._here.parent.parent
+        return (self._here.parent, above) if above.name == _OURS else (self._here.parent,)
 
     @property
     def _here(self) -> Path:

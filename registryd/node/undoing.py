@@ -39,7 +39,7 @@ def undone(entry: Entry, current: FileImage | None) -> Undone:
 
 
 def _with_own_mode(entry: Entry, current: FileImage) -> FileImage | None:
-    has_other_mode = entry.before is not None and current.mode != entry.mode
+    has_other_mode = entry.before is not None and current.mode not in entry.modes
     return replace(entry.before, mode=current.mode) if entry.before and has_other_mode else entry.before
 
 
@@ -50,7 +50,7 @@ def _without_ours(entry: Entry, current: FileImage) -> Undone:
         return Undone(current, note=f"{entry.path} has been changed since and {error}; it is left as it is")
     if entry.before is None and _says_nothing(text):
         return Undone(None)
-    mode = entry.before.mode if entry.before and current.mode == entry.mode else current.mode
+    mode = entry.before.mode if entry.before and current.mode in entry.modes else current.mode
     image = replace(current, data=text.encode(), mode=mode)
     return Undone(image, "changed since: only our part is taken out")
 

@@ -1,0 +1,213 @@
+"""Nodes as folders: made of a few lines, compared byte by byte, and disks that break at a given step."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registryd.node.disk import Disk
+from registryd.node.host_root import HostRoot
+from registryd.node.hosts_entry import MirrorEntry
+from registryd.node.intent import Intent, TokenFile
+from registryd.node.release import Release
+from registryd.node.setup import Containerd, NodeSetup
+from registryd.oci.reference import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.node.tree import FileImage
+
+URL = "http://127.0.0.1:3172"
+CERTS = "etc/containerd/certs.d"
+CONFIG_V2 = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/etc/containerd/certs.d"\n'
+CONFIG_V3 = "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/etc/containerd/certs.d'\n"
+TOKEN = TokenFile(Path("/etc/registryd/token"), "a-token\n")
+OWNER = (os.geteuid(), os.getegid())
+
+
+def intent(*, registries: tuple[str, ...] = (), has_token: bool = False, config_path: str = "") -> Intent:
+    headers = (("Registryd-Token", "a-token"),) if has_token else ()
+    return Intent(
+        MirrorEntry(URL, headers=headers),
+        tuple(map(Registry, registries)),
+        TOKEN if has_token else None,
+        Path(config_path) if config_path else None,
+        OWNER,
+    )
+
+
+@dataclass(frozen=True)
+class FolderNode:
+    """A node below a folder. `files` by their path without the leading slash; None makes a folder."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        (self.root / "var/lib").mkdir(parents=True)
+
+    def with_files(self, files: Mapping[str, str | None]) -> FolderNode:
+        for name, text in files.items():
+            path = self.root / name
+            folder = path if text is None else path.parent
+            folder.mkdir(parents=True, exist_ok=True)
+            if text is not None:
+                path.write_text(text)
+        return self
+
+    def setup(self, release: str = "1.7.24", disk: Disk | None = None) -> NodeSetup:
+        containerd = Containerd(release=Release.parse(release))
+        return NodeSetup(HostRoot(self.root), containerd=containerd, disk=disk or Disk())
+
+    def text(self, name: str) -> str:
+        return (self.root / name).read_text()
+
+    def hosts(self, registry: str) -> str:
+        return self.text(f"{CERTS}/{registry}/hosts.toml")
+
+    def state(self) -> dict[str, tuple[int, int, int, bytes | str | None]]:
+        """Everything below the root: kind and mode, owner, and content."""
+        return {str(path.relative_to(self.root)): _state(path) for path in self.root.rglob("*")}
+
+
+def _state(path: Path) -> tuple[int, int, int, bytes | str | None]:
+    status = path.lstat()
+    content: bytes | str | None = None
+    if stat.S_ISREG(status.st_mode):
+        content = path.read_bytes()
+    elif stat.S_ISLNK(status.st_mode):
+        content = str(path.readlink())
+    return status.st_mode, status.st_uid, status.st_gid, content
+
+
+class PowerCut(BaseException):
+    """Not an Exception: nothing gets to tidy up."""
+
+
+@dataclass
+class BreakingDisk(Disk):
+    """Does so many operations and then, at the next, raises `failure`; the state after one is that before the next."""
+
+    steps: int
+    failure: BaseException
+    taken: int = field(default=0)
+
+    def write(self, path: Path, image: FileImage) -> None:
+        self._step(lambda: super(BreakingDisk, self).write(path, image))
+
+    def rename(self, old: Path, new: Path) -> None:
+        self._step(lambda: super(BreakingDisk, self).rename(old, new))
+
+    def unlink(self, path: Path) -> None:
+        self._step(lambda: super(BreakingDisk, self).unlink(path))
+
+    def make_folder(self, path: Path) -> None:
+        self._step(lambda: super(BreakingDisk, self).make_folder(path))
+
+    def remove_folder(self, path: Path) -> None:
+        self._step(lambda: super(BreakingDisk, self).remove_folder(path))
+
+    def _step(self, operation: object) -> None:
+        assert callable(operation)
+        self.taken += 1
+        if self.taken == self.steps + 1:
+            raise self.failure
+        operation()
+
+
+# A zoo of configurations that nodes have
+
+ZOO: dict[str, dict[str, str | None]] = {
+    "bare": {},
+    "nothing but a config": {"etc/containerd/config.toml": "version = 2\n"},
+    "configured": {"etc/containerd/config.toml": CONFIG_V2, CERTS: None},
+    "mirrors and comments": {
+        "etc/containerd/config.toml": CONFIG_V2,
+        f"{CERTS}/docker.io/hosts.toml": """\
+# our mirrors, ask ops before you change them
+server = "https://registry-1.docker.io"   # the hub
+
+# Harbor
+[host."https://harbor.lab/v2/hub"]
+  capabilities = ["pull", "resolve"]
+  override_path = true
+  ca = "harbor.crt"
+  [host."https://harbor.lab/v2/hub".header]
+    Authorization = "Basic c2VjcmV0"
+
+# the old one
+[host.'http://10.0.0.5:5000']
+capabilities = [
+  "pull",  # only that
+]
+""",
+        f"{CERTS}/docker.io/harbor.crt": "a certificate\n",
+    },
+    "no newline at the end, dos ends": {
+        "etc/containerd/config.toml": CONFIG_V2,
+        f"{CERTS}/a.lab/hosts.toml": 'server = "https://a.lab"\r\n[host."http://b.lab"]\r\n  capabilities = ["pull"]',
+    },
+    "docker style": {
+        "etc/containerd/config.toml": CONFIG_V2,
+        f"{CERTS}/reg.lab:5000/ca.crt": "a certificate\n",
+        f"{CERTS}/reg.lab:5000/client.cert": "another\n",
+        f"{CERTS}/reg.lab:5000/client.key": "its key\n",
+        f"{CERTS}/reg.lab:5000/both.cert": "both in one\n",
+    },
+    "empty folder and empty file": {
+        "etc/containerd/config.toml": CONFIG_V2,
+        f"{CERTS}/empty.lab": None,
+        f"{CERTS}/blank.lab/hosts.toml": "",
+        f"{CERTS}/blank.lab/ca.crt": "a certificate\n",
+    },
+    "broken": {
+        "etc/containerd/config.toml": CONFIG_V2,
+        f"{CERTS}/broken.lab/hosts.toml": '[host."http://x"\n  capabilities = ["pull"]\n',
+        f"{CERTS}/wrong.lab/hosts.toml": '[host."http://x"]\n  override_path = "yes"\n',
+    },
+    "server only": {
+        "etc/containerd/config.toml": CONFIG_V2,
+        f"{CERTS}/alone.lab/hosts.toml": '# planned\nserver = "https://new.lab"\n',
+    },
+    "default of its own": {
+        "etc/containerd/config.toml": CONFIG_V2,
+        f"{CERTS}/_default/hosts.toml": '[host."https://cache.lab"]\n  capabilities = ["pull", "resolve"]\n  ca = "cache.crt"\n',
+        f"{CERTS}/_default/cache.crt": "a certificate\n",
+    },
+    "list of paths": {
+        "etc/containerd/config.toml": CONFIG_V2.replace("certs.d", "certs.d:/etc/docker/certs.d"),
+        f"{CERTS}/a.lab/hosts.toml": '[host."http://mirror.lab"]\n',
+        "etc/docker/certs.d/a.lab/ca.crt": "hidden by the first\n",
+        "etc/docker/certs.d/b.lab:443/ca.crt": "a certificate\n",
+        "etc/docker/certs.d/c.lab/hosts.toml": '[host."https://c2.lab"]\n  ca = "c2.crt"\n',
+    },
+    "format 3 with drop-ins": {
+        "etc/containerd/config.toml": 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n',
+        "etc/containerd/conf.d/10-gpu.toml": "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  enable_cdi = true\n",
+    },
+    "format 2 with drop-ins": {
+        "etc/containerd/config.toml": 'version = 2\nimports = ["conf.d/*.toml"]\n',
+        "etc/containerd/conf.d/10-cri.toml": 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "p"\n',
+    },
+    "k3s": {
+        "var/lib/rancher/k3s/agent/etc/containerd/config.toml": CONFIG_V2.replace(
+            "/etc/containerd", "/var/lib/rancher/k3s/agent/etc/containerd"
+        ),
+        "var/lib/rancher/k3s/agent/etc/containerd/certs.d/docker.io/hosts.toml": """\
+# File generated by k3s. DO NOT EDIT.
+
+
+server = "https://registry-1.docker.io/v2"
+capabilities = ["pull", "resolve", "push"]
+
+
+[host]
+
+[host."https://mirror.lab/v2"]
+  capabilities = ["pull", "resolve"]
+""",
+    },
+}

@@ -1,0 +1,172 @@
+"""Install and uninstall leave a node as it was, byte for byte, wherever they are interrupted."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.node.errors import ApplyFailed, ConfigConflict, NodeError
+from tests.node.nodes import CERTS, URL, ZOO, BreakingDisk, FolderNode, PowerCut, intent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RELEASES = ["1.7.24", "2.2.0", ""]
+WISHES = {
+    "all": intent(),
+    "with a token": intent(has_token=True),
+    "some": intent(registries=("docker.io", "ghcr.io", "c.lab", "reg.lab:5000")),
+    "elsewhere": intent(config_path="/etc/registryd/certs.d"),
+}
+
+
+@pytest.fixture(params=ZOO)
+def node(request: pytest.FixtureRequest, tmp_path: Path) -> FolderNode:
+    return FolderNode(tmp_path / "node").with_files(ZOO[request.param])
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("wish", WISHES)
+def test_there_and_back(node: FolderNode, wish: str, release: str) -> None:
+    before = node.state()
+    try:
+        outcome = node.setup(release).install(WISHES[wish])
+    except ConfigConflict:
+        assert node.state() == before
+        return
+    assert outcome.plan.changes
+    after = node.state()
+    for change in outcome.plan.changes:
+        if change.path.suffix == ".toml" and change.after:
+            tomllib.loads(change.after.text)
+    again = node.setup(release).install(WISHES[wish])
+    assert again.plan.changes == ()
+    assert node.state() == after
+    node.setup(release).uninstall()
+    assert node.state() == before
+    assert node.setup(release).uninstall() is None
+    assert node.state() == before
+
+
+def test_a_dry_run_touches_nothing(node: FolderNode) -> None:
+    before = node.state()
+    assert node.setup().preview_install(intent(has_token=True)).plan.changes
+    assert node.setup().preview_uninstall() is None
+    assert node.state() == before
+
+
+def steps_of() -> Iterator[BreakingDisk]:
+    """Disks that break at the first step, the second, and so on, until one does not break any more."""
+    for steps in itertools.count():
+        disk = BreakingDisk(steps, PowerCut())
+        yield disk
+        if disk.taken <= steps:
+            return
+
+
+INTERRUPTED = ["bare", "mirrors and comments", "docker style", "list of paths", "format 3 with drop-ins"]
+
+
+@pytest.mark.parametrize("name", INTERRUPTED)
+@pytest.mark.parametrize("then", ["uninstall", "install and uninstall"])
+def test_an_install_interrupted_at_any_step(tmp_path: Path, name: str, then: str) -> None:
+    wish = intent(has_token=True)
+    node = FolderNode(tmp_path / "node").with_files(ZOO[name])
+    before = node.state()
+    for disk in steps_of():
+        try:
+            node.setup("2.1.9", disk).install(wish)
+        except PowerCut:
+            every_hosts_file_is_whole(node)
+        if then != "uninstall":
+            node.setup("2.1.9").install(wish)
+        node.setup("2.1.9").uninstall()
+        assert node.state() == before, f"step {disk.steps}"
+
+
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_an_uninstall_interrupted_at_any_step(tmp_path: Path, name: str) -> None:
+    node = FolderNode(tmp_path / "node").with_files(ZOO[name])
+    before = node.state()
+    for disk in steps_of():
+        node.setup("2.1.9").install(intent(has_token=True))
+        try:
+            node.setup("2.1.9", disk).uninstall()
+        except PowerCut:
+            every_hosts_file_is_whole(node)
+        node.setup("2.1.9").uninstall()
+        assert node.state() == before, f"step {disk.steps}"
+
+
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_an_upgrade_interrupted_at_any_step(tmp_path: Path, name: str) -> None:
+    node = FolderNode(tmp_path / "node").with_files(ZOO[name])
+    before = node.state()
+    for disk in steps_of():
+        node.setup("2.1.9").install(intent(has_token=True))
+        try:
+            node.setup("2.1.9", disk).install(intent(registries=("docker.io", "a.lab")))
+        except PowerCut:
+            every_hosts_file_is_whole(node)
+        node.setup("2.1.9").uninstall()
+        assert node.state() == before, f"step {disk.steps}"
+
+
+def every_hosts_file_is_whole(node: FolderNode) -> None:
+    for folder in (node.root / CERTS).iterdir() if (node.root / CERTS).exists() else ():
+        file = folder / "hosts.toml"
+        if not folder.name.startswith("."):
+            assert folder.name == "empty.lab" or list(folder.iterdir()), "an empty folder hides _default"
+            assert not file.exists() or tomllib.loads(file.read_text()) is not None
+
+
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_a_full_disk_at_any_step_leaves_the_node_as_it_was(tmp_path: Path, name: str) -> None:
+    node = FolderNode(tmp_path / "node").with_files(ZOO[name])
+    before = node.state()
+    for steps in itertools.count():
+        disk = BreakingDisk(steps, OSError(errno.ENOSPC, "No space left on device"))
+        try:
+            node.setup("2.1.9", disk).install(intent(has_token=True))
+        except NodeError as error:
+            assert "No space left" in str(error)
+            assert node.state() == before, f"step {steps}"
+        else:
+            node.setup("2.1.9").uninstall()
+        if disk.taken <= steps:
+            break
+
+
+def test_what_an_upgrade_no_longer_needs_is_put_back(tmp_path: Path) -> None:
+    node = FolderNode(tmp_path / "node").with_files(ZOO["mirrors and comments"])
+    before = node.state()
+    node.setup().install(intent(has_token=True))
+    node.setup().install(intent(registries=("ghcr.io",)))
+    assert not (node.root / CERTS / "_default").exists()
+    assert not (node.root / "etc/registryd").exists()
+    assert URL not in node.hosts("docker.io")
+    assert URL in node.hosts("ghcr.io")
+    node.setup().uninstall()
+    assert node.state() == before
+
+
+def test_a_failure_while_going_back_says_that_uninstall_will(tmp_path: Path) -> None:
+    class Worn(BreakingDisk):
+        def _step(self, operation: object) -> None:
+            self.taken += 1
+            if self.taken > self.steps:
+                raise self.failure
+            assert callable(operation)
+            operation()
+
+    node = FolderNode(tmp_path / "node").with_files(ZOO["mirrors and comments"])
+    before = node.state()
+    with pytest.raises(ApplyFailed, match="uninstall"):
+        node.setup(disk=Worn(8, OSError(errno.EIO, "Input/output error"))).install(intent())
+    node.setup().uninstall()
+    assert node.state() == before
