@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.content.source import ContentSource, NameSource
+from registryd.content.sharing import GrowingStore
 from registryd.settings import StoreKind
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from registryd.settings import StoreSettings
 
 
-class NodeStore(ContentSource, NameSource, Protocol):
+class NodeStore(GrowingStore, Protocol):
     """All that an agent needs of the store of its node."""
 
     async def check(self) -> None:

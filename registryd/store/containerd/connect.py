@@ -10,11 +10,13 @@ from registryd.store.containerd.connection import Connection
 from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
 from registryd.store.containerd.images import Images
+from registryd.store.containerd.ingests import Ingests
 from registryd.store.containerd.presence import Presence
 from registryd.store.containerd.reading import DocumentReader
 from registryd.store.containerd.route import Route
 from registryd.store.containerd.store import ContainerdStore
 from registryd.store.containerd.timing import Timing
+from registryd.store.growing import GrowingFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,5 +50,8 @@ def _assemble(connection: Connection, settings: StoreSettings) -> tuple[Containe
     images = Images(namespaces)
     follower = Follower(connection, route=route, images=images, reader=reader)
     presence = Presence(connection, namespaces)
-    store = ContainerdStore(presence=presence, route=route, reader=reader, images=images, follower=follower)
+    growing = GrowingFiles(Ingests(route, namespaces).open, reader.known_media_type)
+    store = ContainerdStore(
+        presence=presence, route=route, reader=reader, images=images, growing=growing, follower=follower
+    )
     return store, follower

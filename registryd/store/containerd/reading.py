@@ -38,6 +38,10 @@ class DocumentReader:
             await self._look_at(located.digest, located.namespace)
         return self._documents.media_type(located.digest)
 
+    def known_media_type(self, digest: Digest) -> str | None:
+        """What documents that were read so far say of content that cannot be read."""
+        return self._documents.media_type(digest)
+
     def keep_only(self, roots: Iterable[Digest]) -> None:
         """Forget what these images' targets do not lead to."""
         self._documents.keep(roots)

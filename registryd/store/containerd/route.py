@@ -45,12 +45,23 @@ class Route:
         self._configured_root = configured_root
         self._streams = BlobStreams(connection)
         self._files: BlobFiles | None = None
+        self._candidates: Sequence[Path] = ()
         self._is_settled = False
         self._way = ""
 
     @property
     def blobs(self) -> Blobs:
         return self._files or self._streams
+
+    @property
+    def roots(self) -> Sequence[Path]:
+        """The folder that content is read from, if any; while that cannot be known, all that come into question.
+
+        Good enough to look for what is just arriving: those bytes have a digest, wherever they are found.
+        """
+        if self._files is not None:
+            return (self._files.root,)
+        return () if self._is_settled else self._candidates
 
     @property
     def is_settled(self) -> bool:
@@ -61,8 +72,9 @@ class Route:
         """Find out again, for a containerd that may be another one now. Raises StoreUnavailable."""
         samples = await self._samples()
         self._is_settled = bool(samples)
+        self._candidates = await self._roots()
         problems = [] if samples else ["it has no content yet to recognise its files by"]
-        for root in await self._roots() if samples else ():
+        for root in self._candidates if samples else ():
             files = BlobFiles(root)
             problem = await _problem(files, samples)
             if not problem:

@@ -9,6 +9,7 @@ from registryd.content.source import Content, ContentNotFound, OpenContent, Stor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
@@ -17,28 +18,31 @@ if TYPE_CHECKING:
     from registryd.store.containerd.presence import Located, Presence
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
+    from registryd.store.growing import GrowingFiles
 
 
 class ContainerdStore:
-    """A ContentSource and a NameSource over one containerd; made by `connect_containerd_store`.
+    """A ContentSource, a GrowingSource and a NameSource over one containerd; made by `connect_containerd_store`.
 
     Content can be had as soon as containerd answers: what has not been listed yet is looked at when it is asked for.
     Names are known once the images have been listed, and stay known while containerd is away.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, all of them named
         self,
         *,
         presence: Presence,
         route: Route,
         reader: DocumentReader,
         images: Images,
+        growing: GrowingFiles,
         follower: Follower,
     ) -> None:
         self._presence = presence
         self._route = route
         self._reader = reader
         self._images = images
+        self._growing = growing
         self._follower = follower
 
     async def find(self, digest: Digest) -> Content:
@@ -48,6 +52,8 @@ class ContainerdStore:
         located = await self._locate(digest)
         span = wanted(located.size)
         content = await self._describe(located)
+        if not self._route.is_settled:  # an empty node's first pull: what it has already can prove where the files are
+            await self._route.choose()
         # Last, because from here on something is open that the receiver must close.
         return OpenContent(content, span, await self._route.blobs.open(located, span))
 
@@ -55,6 +61,17 @@ class ContainerdStore:
         if not self._images.are_listed:
             raise StoreUnavailable("containerd's images have not been listed yet")
         return self._images.named(name)
+
+    # What is on its way in
+
+    async def growing(self, digest: Digest) -> GrowingContent:
+        return await self._growing.growing(digest)
+
+    async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        return await self._growing.open_growing(digest, wanted)
+
+    async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
+        return await self._growing.wait_grown(digest, beyond=beyond)
 
     # Its state, for those who start it and watch over it
 

@@ -14,10 +14,12 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from registryd.content.source import ContentNotFound
 from registryd.content.writer import IngestInProgress
 from registryd.oci.image_layout import BLOBS_FOLDER
 from registryd.store.directory.durable import create_file, move, open_lock, try_lock
-from registryd.store.directory.folders import folder, make_folder
+from registryd.store.directory.errors import reading
+from registryd.store.directory.folders import folder, make_folder, open_file
 from registryd.store.directory.layout import INGEST_FOLDER, LOCK_FILE
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Session:
     def __init__(self, layout: Layout, published: Callable[[Digest], object]) -> None:
         self._layout = layout
         self._published = published
-        self._receiving: set[Digest] = set()
+        self._receiving: dict[Digest, int | None] = {}
         self._folder = -1
         self._lock = -1
         self._name = secrets.token_hex(16)
@@ -59,11 +61,22 @@ class Session:
                 os.close(fd)
         self._folder = self._lock = -1
 
-    def reserve(self, digest: Digest) -> None:
-        """Claim the digest for one ingest; raises IngestInProgress."""
+    def reserve(self, digest: Digest, size: int | None) -> None:
+        """Claim the digest for one ingest, of that size if it is known; raises IngestInProgress."""
         if digest in self._receiving:
             raise IngestInProgress(f"{digest} is being received already")
-        self._receiving.add(digest)
+        self._receiving[digest] = size
+
+    def open_ingest(self, digest: Digest) -> tuple[int, int]:
+        """A new descriptor of the growing file, and the size that it will have.
+
+        Raises ContentNotFound for what is not being received, or has no known size; StoreUnavailable.
+        """
+        size = self._receiving.get(digest)
+        if size is None:
+            raise ContentNotFound(f"{digest} is not being received with a known size")
+        with reading(digest):
+            return open_file(self._folder, _file_name(digest)), size
 
     # the place of ingests
 
@@ -81,7 +94,7 @@ class Session:
             os.unlink(_file_name(digest), dir_fd=self._folder)
 
     def release(self, digest: Digest) -> None:
-        self._receiving.discard(digest)
+        self._receiving.pop(digest, None)
 
 
 def remove_dead_sessions(layout: Layout) -> None:

@@ -20,6 +20,7 @@ from registryd.store.directory.layout import EMPTY_INDEX, Layout
 from registryd.store.directory.media_types import MediaTypes
 from registryd.store.directory.pool import run_writing
 from registryd.store.directory.session import Session, remove_dead_sessions
+from registryd.store.growing import GrowingFiles
 from registryd.transfer.file import FileBody
 from registryd.transfer.pool import run_in_pool
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import NamedContent, RangeOf
     from registryd.content.writer import Ingest
     from registryd.oci.descriptor import Descriptor
@@ -40,7 +42,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class DirectoryStore:
-    """A ContentSource, a NameSource and a ContentWriter. Made by `open_directory_store`."""
+    """A ContentSource, a GrowingSource, a NameSource and a ContentWriter. Made by `open_directory_store`."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -48,6 +50,7 @@ class DirectoryStore:
         self._catalog = Catalog(layout, self._media_types)
         self._session: Session | None = None
         self._opening_session = asyncio.Lock()
+        self._growing = GrowingFiles(self._open_ingest, self._media_types.known)
 
     # what is there
 
@@ -99,10 +102,24 @@ class DirectoryStore:
 
     async def begin(self, digest: Digest, *, size: int | None = None) -> Ingest:
         session = await self._writable_session()
-        session.reserve(digest)
+        session.reserve(digest, size)
         ingest = FileIngest(session, digest, size)
         await ingest.begin()
         return ingest
+
+    async def growing(self, digest: Digest) -> GrowingContent:
+        return await self._growing.growing(digest)
+
+    async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        return await self._growing.open_growing(digest, wanted)
+
+    async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
+        return await self._growing.wait_grown(digest, beyond=beyond)
+
+    def _open_ingest(self, digest: Digest) -> tuple[int, int]:
+        if self._session is None:
+            raise ContentNotFound("nothing is being received")
+        return self._session.open_ingest(digest)
 
     async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
         if targets:

@@ -1,0 +1,90 @@
+"""Content from files that are still being written, the same for every store that receives into files."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from registryd.aio.file_events import FileEvents
+from registryd.content.growing import GrowingContent, NotArrived
+from registryd.content.source import ContentNotFound, OpenContent
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.growing import GROWING_STALL_TIMEOUT, GrowingBody, wait_larger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from registryd.content.source import RangeOf
+    from registryd.oci.digest import Digest
+
+    OpenIngest = Callable[[Digest], tuple[int, int]]
+
+
+class GrowingFiles:
+    """A GrowingSource over the files of ingests.
+
+    A file that has not been written to for `stall_timeout` seconds is passed over: its writer is dead, or stuck, and
+    who followed it would soon be looking for another source.
+    """
+
+    def __init__(
+        self,
+        open_ingest: OpenIngest,
+        media_type: Callable[[Digest], str | None],
+        *,
+        stall_timeout: float = GROWING_STALL_TIMEOUT,
+    ) -> None:
+        """`open_ingest` gives a new descriptor and the size in the end, or raises as `GrowingSource.growing` does.
+
+        `media_type` says what is known without reading anything.
+        """
+        self._open_ingest = open_ingest
+        self._media_type = media_type
+        self._stall_timeout = stall_timeout
+        self._events = FileEvents()
+
+    async def growing(self, digest: Digest) -> GrowingContent:
+        with self._opened(digest) as (fd, size):
+            return self._describe(digest, fd, size)
+
+    async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        fd, size = self._open_ingest(digest)
+        try:
+            content = self._describe(digest, fd, size)
+            span = wanted(size)
+            _require_arrived(content, span.start)
+        except BaseException:
+            os.close(fd)
+            raise
+        return OpenContent(content, span, GrowingBody(fd, span, self._events, stall_timeout=self._stall_timeout))
+
+    async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
+        with self._opened(digest) as (fd, size), self._events.watching(fd) as changes:
+            try:
+                await wait_larger(fd, changes, than=min(beyond, size - 1))
+            except SourceBroken as error:
+                raise ContentNotFound(str(error)) from error
+            return self._describe(digest, fd, size)
+
+    @contextmanager
+    def _opened(self, digest: Digest) -> Iterator[tuple[int, int]]:
+        fd, size = self._open_ingest(digest)
+        try:
+            yield fd, size
+        finally:
+            os.close(fd)
+
+    def _describe(self, digest: Digest, fd: int, size: int) -> GrowingContent:
+        status = os.fstat(fd)
+        if not status.st_nlink:
+            raise ContentNotFound("its receiver has just given it up")
+        if (silence := time.time() - status.st_mtime) > self._stall_timeout:
+            raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
+        return GrowingContent(digest, size, self._media_type(digest), min(status.st_size, size))
+
+
+def _require_arrived(content: GrowingContent, first: int) -> None:
+    if content.available <= first:
+        raise NotArrived(f"{content.available} bytes of it are here")
