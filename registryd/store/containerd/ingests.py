@@ -63,13 +63,15 @@ def _open(folder: str) -> tuple[int, int]:
     """Raises FileNotFoundError too when the ingest ends meanwhile: the folder goes, `total` before or after `data`."""
     try:
         fd = os.open(f"{folder}/data", _FLAGS)
-    except PermissionError as error:
-        raise StoreUnavailable(f"an ingest cannot be read: {error.strerror}") from error
-    try:
-        return fd, _read_total(folder)
-    except BaseException:
-        os.close(fd)
+        try:
+            return fd, _read_total(folder)
+        except BaseException:
+            os.close(fd)
+            raise
+    except (FileNotFoundError, NotADirectoryError):
         raise
+    except OSError as error:
+        raise StoreUnavailable(f"an ingest cannot be read: {error.strerror}") from error
 
 
 def _read_total(folder: str) -> int:

@@ -9,12 +9,15 @@ import pytest
 
 from registryd.store.directory.store import DirectoryStore, open_directory_store
 from tests.contracts.content_store import ContentStoreContract
+from tests.contracts.growing_content import GrowingContentContract
 from tests.fakes.layouts import forget, write_image
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from registryd.content.writer import Ingest
+    from registryd.oci.digest import Digest
     from tests.fakes.images import SampleImage
 
 
@@ -56,3 +59,20 @@ class TestForeignWriter(ContentStoreContract):
         async with open_directory_store(tmp_path) as store:
             assert json.loads((tmp_path / "index.json").read_bytes())["manifests"] == []
             yield ForeignStock(tmp_path, store)
+
+
+class OwnDock:
+    """Content arrives through the store's own writer."""
+
+    def __init__(self, store: DirectoryStore) -> None:
+        self.store = store
+
+    async def begin(self, digest: Digest, *, size: int | None) -> Ingest:
+        return await self.store.begin(digest, size=size)
+
+
+class TestGrowingIngests(GrowingContentContract):
+    @pytest.fixture
+    async def dock(self, tmp_path: Path) -> AsyncIterator[OwnDock]:
+        async with open_directory_store(tmp_path / "store") as store:
+            yield OwnDock(store)
