@@ -30,15 +30,16 @@ _OPTIONS: Final = (
 )
 
 
+_QUESTIONS: Final = ("Hello", "Find", "Resolve", "Vouch", "Doubt")
+
+
 class Connection:
     """A channel and its methods, made once: making them costs as much as half a call. Messages are bytes here."""
 
     def __init__(self, channel: grpc.aio.Channel, *, generation: int) -> None:
         self.channel = channel
         self.generation = generation
-        self.unary: dict[str, Any] = {
-            method: channel.unary_unary(f"/{SERVICE}/{method}") for method in ("Hello", "Find", "Resolve", "Vouch")
-        }
+        self.unary: dict[str, Any] = {method: channel.unary_unary(f"/{SERVICE}/{method}") for method in _QUESTIONS}
         self.read: Any = channel.unary_stream(f"/{SERVICE}/Read")
 
 

@@ -78,6 +78,10 @@ class Member:
         with self._judged():
             return await self._peer.vouch(repository)
 
+    async def doubt(self, digest: Digest) -> None:
+        with self._judged():
+            await self._peer.doubt(digest)
+
     async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         chunks = self._peer.read(digest, span)
         try:

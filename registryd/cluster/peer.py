@@ -43,6 +43,9 @@ class Peer(Protocol):
     async def vouch(self, repository: Repository) -> bool:
         """Whether it knows from the upstream that anyone may pull from the repository."""
 
+    async def doubt(self, digest: Digest) -> None:
+        """Tell it that what it gave of this content was wrong."""
+
     def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         """The bytes of a span in chunks, never more than the span has; closing it ends the call."""
 
@@ -96,6 +99,9 @@ class GrpcPeer:
     async def vouch(self, repository: Repository) -> bool:
         reply = await self._ask("Vouch", pb.VouchRequest(repository=str(repository)))
         return parse_reply(pb.VouchReply, reply).public
+
+    async def doubt(self, digest: Digest) -> None:
+        await self._ask("Doubt", pb.DoubtRequest(digest=str(digest)))
 
     async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         request = pb.ReadRequest(digest=str(digest), offset=span.start, length=span.length)

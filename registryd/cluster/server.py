@@ -102,6 +102,7 @@ def _handlers(service: ClusterService) -> grpc.GenericRpcHandler:
         "Find": _unary(pb.FindRequest, service.find),
         "Resolve": _unary(pb.ResolveRequest, service.resolve),
         "Vouch": _unary(pb.VouchRequest, service.vouch),
+        "Doubt": _unary(pb.DoubtRequest, service.doubt),
         "Read": grpc.unary_stream_rpc_method_handler(partial(_answer_read, service), response_serializer=_serialize),
     }
     return grpc.method_handlers_generic_handler(SERVICE, handlers)

@@ -38,7 +38,7 @@ class ClusterService:
     Raises OciError for a request that is not valid, ContentUnavailable and SourceBroken; statuses are the server's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of the node that it speaks for, each with a name
         self,
         node: Node,
         store: LocalStore,
@@ -46,16 +46,19 @@ class ClusterService:
         is_busy: Callable[[], bool] = lambda: False,
         issue_ticket: IssueTicket = lambda _digest, _requester: "",
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
+        hear_doubt: Callable[[Digest], None] = lambda _digest: None,
     ) -> None:
         """`issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
 
-        `remembers_public`: whether the upstream told this node that anyone may pull from a repository.
+        `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
+        told that a peer thinks little of this node's copy; it is up to no good, or right.
         """
         self._node = node
         self._store = store
         self._is_busy = is_busy
         self._issue_ticket = issue_ticket
         self._remembers_public = remembers_public
+        self._hear_doubt = hear_doubt
 
     async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
         return pb.HelloReply(node=node_message(self._node))
@@ -69,6 +72,10 @@ class ClusterService:
     async def vouch(self, request: pb.VouchRequest, _requester: Requester) -> pb.VouchReply:
         registry, _, path = request.repository.partition("/")
         return pb.VouchReply(public=self._remembers_public(Repository(Registry(registry), path)))
+
+    async def doubt(self, request: pb.DoubtRequest, _requester: Requester) -> pb.DoubtReply:
+        self._hear_doubt(Digest.parse(request.digest))
+        return pb.DoubtReply()
 
     async def resolve(self, request: pb.ResolveRequest, _requester: Requester) -> pb.ResolveReply:
         name = TaggedName.parse(request.name)

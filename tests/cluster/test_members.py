@@ -53,6 +53,9 @@ class ScriptedPeer:
     async def vouch(self, repository: Repository) -> bool:
         raise AssertionError("nobody asks")
 
+    async def doubt(self, digest: Digest) -> None:
+        raise NotImplementedError
+
     async def resolve(self, name: TaggedName) -> Resolution:
         await self._answer("resolve", well=self.is_well)
         return Resolution(self.node, ())

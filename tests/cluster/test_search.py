@@ -63,6 +63,9 @@ class TimedPeer:
     async def vouch(self, repository: Repository) -> bool:
         raise AssertionError("nobody asks")
 
+    async def doubt(self, digest: Digest) -> None:
+        raise NotImplementedError
+
     async def resolve(self, name: TaggedName) -> Resolution:
         raise NotImplementedError
 
