@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
 
@@ -28,22 +28,43 @@ class FloorRate:
             raise ValueError(f"{self} is no floor")
 
 
-async def send_at_pace(body: Body, sink: Sink, floor: FloorRate) -> None:
-    """Send the body; raises SourceBroken, besides what `send_to` raises, when its source is slower than the floor.
+# 256 KiB/s is a 50 MiB layer in more than three minutes: no link between nodes is meant to be that slow. The window
+# outlives a few lost segments in a row (see fetch.STALL_TIMEOUT).
+DEFAULT_FLOOR: Final = FloorRate(bytes_per_second=256 * 1024, window_seconds=5.0)
+
+
+class PacedBody:
+    """Another body, broken when its source is slower than the floor.
 
     A source is judged when the receiver waited for it during at least half of a window, so that a receiver that
-    stops reading is not put down to the source.
+    stops reading is not put down to the source. For sources that have everything: one that is still receiving cannot
+    be quicker than its own source, and whoever left it for that would only ask the origin twice.
     """
-    metered = _MeteredSink(sink)
-    limit = asyncio.timeout(None)
-    try:
-        async with limit:
-            with _watching(metered, floor, limit):
-                await body.send_to(metered)
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise SourceBroken(f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s") from error
+
+    def __init__(self, body: Body, floor: FloorRate = DEFAULT_FLOOR) -> None:
+        self._body = body
+        self._floor = floor
+
+    @property
+    def length(self) -> int:
+        return self._body.length
+
+    async def send_to(self, sink: Sink) -> None:
+        metered = _MeteredSink(sink)
+        floor = self._floor
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                with _watching(metered, floor, limit):
+                    await self._body.send_to(metered)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            slower = f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s"
+            raise SourceBroken(slower) from error
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 @contextmanager

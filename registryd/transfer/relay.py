@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SinkClosed, SourceBroken
@@ -72,7 +71,7 @@ class RelayBody:
             while left:
                 await turn()
                 try:
-                    filled = _count_or_broken(_take(self._wire, buffer[:left]), left)
+                    filled = _count_or_broken(self._wire.receive_now(buffer[:left]), left)
                 except BlockingIOError:
                     await self._wire.wait_readable(stall_timeout=self._stall_timeout)
                     continue
@@ -83,15 +82,6 @@ class RelayBody:
 def _fill(source: int, pipe: Pipe, left: int) -> int:
     with source_errors():
         return os.splice(source, pipe.write_end, min(left, pipe.capacity), flags=_FLAGS)
-
-
-def _take(wire: Wire, buffer: memoryview) -> int:
-    """Take what is there: TLS gives 16 KiB at a time, too little to be sent on singly."""
-    filled = wire.receive_now(buffer)
-    with suppress(BlockingIOError, SourceBroken):  # comes again when the bytes before it have been sent
-        while 0 < filled < len(buffer) and (count := wire.receive_now(buffer[filled:])):
-            filled += count
-    return filled
 
 
 async def _empty(pipe: Pipe, sink: Sink, out: int, filled: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
-from registryd.transfer.pace import FloorRate, send_at_pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
     Reopen = Callable[[Span], Awaitable[Body]]
 
-# 256 KiB/s is a 50 MiB layer in more than three minutes: no link between nodes is meant to be that slow, and the
-# origin rarely is. The window outlives a few lost segments in a row (see fetch.STALL_TIMEOUT).
-DEFAULT_FLOOR: Final = FloorRate(bytes_per_second=256 * 1024, window_seconds=5.0)
 # Each may cost the time-outs of one fetch, and containerd 1.7 cancels a pull that has not moved for a minute.
 _MAX_SOURCES: Final = 5
 
@@ -26,9 +22,9 @@ _MAX_SOURCES: Final = 5
 class ResumingBody:
     """The span, from the body that was opened first and from those that `reopen` gives for what is left of it.
 
-    `reopen` is asked each time the latest body broke or was slower than the floor (None: any pace will do). It
-    raises SourceBroken when a source failed it, which counts as one of `max_sources`, and SourcesExhausted when it
-    has none left, which ends the attempt. Every body is closed once, here.
+    `reopen` is asked each time the latest body broke. It raises SourceBroken when a source failed it, which counts as
+    one of `max_sources`, and SourcesExhausted when it has none left, which ends the attempt. Whether a source is too
+    slow is for its body to say (`registryd.transfer.pace`). Every body is closed once, here.
     """
 
     def __init__(
@@ -37,7 +33,6 @@ class ResumingBody:
         span: Span,
         reopen: Reopen,
         *,
-        floor: FloorRate | None = DEFAULT_FLOOR,
         max_sources: int = _MAX_SOURCES,
     ) -> None:
         if first.length != span.length:
@@ -45,7 +40,6 @@ class ResumingBody:
         self._body: Body | None = first
         self._span = span
         self._reopen = reopen
-        self._floor = floor
         self._max_sources = max_sources
 
     @property
@@ -81,7 +75,4 @@ class ResumingBody:
             self._body = await self._reopen(rest)
             if self._body.length != rest.length:
                 raise SourceBroken(f"a source gives {self._body.length} bytes instead of {rest.length}")
-        if self._floor is None:
-            await self._body.send_to(sink)
-        else:
-            await send_at_pace(self._body, sink, self._floor)
+        await self._body.send_to(sink)

@@ -37,12 +37,23 @@ class Wire:
                     await wait_writable(self._sock.fileno())
 
     def receive_now(self, buffer: memoryview) -> int:
-        """Take what is there; 0 is the end. Raises BlockingIOError when there is nothing yet, SourceBroken."""
+        """Take all that is there, as far as it fits; 0 is the end.
+
+        Raises BlockingIOError when there is nothing yet, SourceBroken. TLS gives 16 KiB a call, too little to be sent
+        on singly, so this is the innermost loop of an encrypted relay.
+        """
+        filled = 0
         with source_errors():
             try:
-                return self._sock.recv_into(buffer)
+                while filled < len(buffer) and (count := self._sock.recv_into(buffer[filled:])):
+                    filled += count
             except SSLWantReadError as error:
-                raise BlockingIOError from error
+                if not filled:
+                    raise BlockingIOError from error
+            except OSError:
+                if not filled:  # otherwise it comes again, when the bytes before it have been sent
+                    raise
+        return filled
 
     async def receive(self, buffer: memoryview, *, stall_timeout: float | None = None) -> int:
         """Take some bytes, waiting for the first; 0 is the end. Raises SourceBroken."""
