@@ -31,8 +31,7 @@ class Row(NamedTuple):
 def rows_of(source: str) -> Iterator[Row]:
     """The rows of a values.yaml, in its order. Raises ValueError for a value without a text."""
     root = yaml.compose(source, Loader=yaml.SafeLoader)
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError("values.yaml is no mapping")
+    assert isinstance(root, yaml.MappingNode)  # noqa: S101 - it is ours
     yield from _rows(root, source.splitlines(), "")
 
 

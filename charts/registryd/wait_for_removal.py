@@ -22,12 +22,12 @@ def ask(namespace: str, name: str) -> dict[str, Any]:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     token = (ACCOUNT / "token").read_text().strip()
-    request = urllib.request.Request(  # noqa: S310 - the scheme is written here
+    request = urllib.request.Request(
         f"https://{server}/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}",
         headers={"Authorization": f"Bearer {token}"},
     )
     tls = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    with urllib.request.urlopen(request, timeout=10, context=tls) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10, context=tls) as answer:  # noqa: S310 - the scheme is written above
         found: dict[str, Any] = json.load(answer)
         return found
 

@@ -34,7 +34,8 @@ class Rendered:
     @property
     def pod(self) -> Object:
         """The agent's pod."""
-        found: Object = self.one("DaemonSet")["spec"]["template"]["spec"]
+        (daemonset,) = [each for each in self.all("DaemonSet") if not each["metadata"]["name"].endswith("-removal")]
+        found: Object = daemonset["spec"]["template"]["spec"]
         return found
 
     @property

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from helm_python import HelmError
@@ -142,7 +144,9 @@ def test_agents_are_found_by_the_service_and_removals_are_not(helm: Helm) -> Non
     rendered = helm.render()
     selector = rendered.one("Service")["spec"]["selector"].items()
     removals = [each for each in rendered.objects if each["metadata"]["name"] == "registryd-removal"]
-    templates = [each["spec"]["template"]["metadata"]["labels"] for each in removals if "template" in each.get("spec", {})]
+    templates = [
+        each["spec"]["template"]["metadata"]["labels"] for each in removals if "template" in each.get("spec", {})
+    ]
     assert selector <= rendered.one("DaemonSet")["spec"]["template"]["metadata"]["labels"].items()
     assert len(templates) == 2
     assert not any(selector <= labels.items() for labels in templates)
@@ -199,10 +203,17 @@ def test_without_node_setup_nothing_of_the_node_is_changed(helm: Helm) -> None:
 
 
 def test_set_up_and_removal_look_at_the_same_record(helm: Helm) -> None:
-    rendered = helm.render({"nodeSetup": {"stateDirectory": "/opt/registryd"}, "mirroredRegistries": ["docker.io", "ghcr.io"]})
+    rendered = helm.render(
+        {"nodeSetup": {"stateDirectory": "/opt/registryd"}, "mirroredRegistries": ["docker.io", "ghcr.io"]}
+    )
     (install,) = rendered.pod["initContainers"]
     uninstall, _ = rendered.one("DaemonSet", "registryd-removal")["spec"]["template"]["spec"]["initContainers"]
-    assert install["args"] == ["install", "--root=/host", "--state=/opt/registryd/node", "--registries=docker.io,ghcr.io"]
+    assert install["args"] == [
+        "install",
+        "--root=/host",
+        "--state=/opt/registryd/node",
+        "--registries=docker.io,ghcr.io",
+    ]
     assert uninstall["args"] == ["uninstall", "--root=/host", "--state=/opt/registryd/node"]
 
 
@@ -226,8 +237,6 @@ def test_the_commands_of_the_set_up_exist_with_these_flags(helm: Helm, command: 
 
 
 def test_a_generated_secret_is_one_that_the_agent_takes(helm: Helm) -> None:
-    import base64
-
     found = {helm.render().one("Secret")["data"]["secret"] for _ in range(2)}
     assert len(found) == 2
     for text in found:
@@ -249,7 +258,10 @@ def test_cert_manager_issues_what_agents_show_each_other(helm: Helm) -> None:
     member = rendered.one("Certificate", "registryd-peers")["spec"]
     assert {"client auth", "server auth"} <= set(member["usages"])
     assert member["issuerRef"]["name"] == rendered.one("Issuer")["metadata"]["name"]
-    assert rendered.one("Issuer")["spec"]["ca"]["secretName"] == rendered.one("Certificate", "registryd-authority")["spec"]["secretName"]
+    assert (
+        rendered.one("Issuer")["spec"]["ca"]["secretName"]
+        == rendered.one("Certificate", "registryd-authority")["spec"]["secretName"]
+    )
     own = helm.render(CASES["cert-manager, own issuer"])
     assert not own.all("Issuer")
     assert own.one("Certificate", "registryd-peers")["spec"]["issuerRef"]["kind"] == "ClusterIssuer"
@@ -265,8 +277,6 @@ def test_the_table_of_values_is_up_to_date() -> None:
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
-    import json
-
     def compare(values: Any, schema: Any, where: str) -> None:
         if isinstance(values, dict) and "properties" in schema:
             if values:
@@ -274,7 +284,9 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
             for name, value in values.items():
                 compare(value, schema["properties"][name], f"{where}.{name}")
 
-    compare(yaml.safe_load((CHART / "values.yaml").read_text()), json.loads((CHART / "values.schema.json").read_text()), "")
+    compare(
+        yaml.safe_load((CHART / "values.yaml").read_text()), json.loads((CHART / "values.schema.json").read_text()), ""
+    )
 
 
 def test_the_default_ports_are_those_of_the_settings(helm: Helm) -> None:

@@ -85,6 +85,9 @@ class FakeCluster:
     def get(self, key: Key) -> Object | None:
         return deepcopy(self._objects.get(key))
 
+    def all_keys(self) -> list[Key]:
+        return sorted(self._objects)
+
     def put(self, key: Key, content: Object) -> Object:
         """Create or replace it."""
         entry = deepcopy(content)
@@ -143,7 +146,7 @@ class FakeCluster:
         metadata: Object = {"resourceVersion": str(version)}
         if end < len(items):
             metadata |= {"continue": json.dumps([end, version]), "remainingItemCount": len(items) - end}
-        return {"kind": "List", "metadata": metadata, "items": items[start:end]}
+        return {"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items[start:end]}
 
     async def watch(self, selection: Selection, *, since: int, bookmarks: bool = False) -> AsyncGenerator[Object, None]:
         """The events after a version: first those of the past."""

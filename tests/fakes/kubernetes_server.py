@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from tests.fakes.certificates import server_tls
-from tests.fakes.kubernetes_discovery import discovery_documents
 from tests.fakes.kubernetes import FakeCluster, Gone, Key, Object, Selection
+from tests.fakes.kubernetes_discovery import discovery_documents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -118,6 +118,8 @@ class FakeApiServer:
         return web.json_response(part)
 
     async def _watch(self, request: web.Request, selection: Selection) -> web.StreamResponse:
+        if "sendInitialEvents" in request.query:  # a list within a watch, beta in 1.32: clients then list first
+            return _status(422, "Invalid")
         since = int(request.query.get("resourceVersion") or 0)
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         answer.enable_chunked_encoding()

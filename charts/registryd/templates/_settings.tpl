@@ -26,10 +26,10 @@
 {{- if .Values.peers.insecure }}
 {{- $_ := set $settings.peers "insecure" true }}
 {{- else if .Values.certManager.enabled }}
-{{- $_ := set $settings.peers "certificate_file" "/etc/registryd/peers/tls.crt" }}
-{{- $_ := set $settings.peers "key_file" "/etc/registryd/peers/tls.key" }}
-{{- $_ := set $settings.peers "authorities_file" "/etc/registryd/peers/ca.crt" }}
-{{- $_ := set $settings.peers "certificate_name" (include "registryd.certificateName" .) }}
+{{- $_ := set $settings.peers "tls_cert" "/etc/registryd/peers/tls.crt" }}
+{{- $_ := set $settings.peers "tls_key" "/etc/registryd/peers/tls.key" }}
+{{- $_ := set $settings.peers "tls_ca" "/etc/registryd/peers/ca.crt" }}
+{{- $_ := set $settings.peers "tls_name" (include "registryd.certificateName" .) }}
 {{- else }}
 {{- $_ := set $settings.peers "secret_file" "/etc/registryd/peers/secret" }}
 {{- end }}
