@@ -6,8 +6,8 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.expiring import ExpiringSet
 from registryd.aio.racing import AllFailed
-from registryd.cluster.expiring import ExpiringSet
 from registryd.cluster.outcome import find_outcome
 from registryd.cluster.search import Waves, offers
 from registryd.telemetry import FindOutcome

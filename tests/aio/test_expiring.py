@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from registryd.cluster.expiring import ExpiringSet
+from registryd.aio.expiring import ExpiringSet
 
 pytestmark = pytest.mark.looptime
 
