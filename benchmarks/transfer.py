@@ -112,6 +112,7 @@ def main() -> None:
         source = cleanup.enter_context(running_source(folder, write_blob(folder, options.mib * _MIB)))
         ours = start_agents(cleanup, source) if options.agents else start_command(cleanup, source, options.server)
         results = measure(ours, start_nginx(cleanup, source), options)
+    options.json.parent.mkdir(exist_ok=True)
     options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
@@ -123,7 +124,12 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--mib", type=int, default=1024, help="size of the blob")
     parser.add_argument("--rounds", type=int, default=7, help="downloads of each, of which the medians are taken")
     parser.add_argument("--ways", nargs="+", default=[goal.way for goal in GOALS], help="what to measure")
-    parser.add_argument("--json", type=Path, default=Path("transfer.json"), help="where to write the results")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path(__file__).parent / "results" / "transfer.json",
+        help="where to write the results",
+    )
     return parser.parse_args()
 
 
