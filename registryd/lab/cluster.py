@@ -104,7 +104,13 @@ async def running_cluster(plans: Sequence[NodePlan], *, is_private: bool = False
                 for plan, host in zip(plans, hosts, strict=True)
             ]
         )
-        yield Cluster(folder, network, origin_host, origin, tuple(nodes))
+        cluster = Cluster(folder, network, origin_host, origin, tuple(nodes))
+        try:
+            await cluster.wait_acquainted()
+            yield cluster
+        except Exception:
+            cluster.log_what_agents_said()
+            raise
 
 
 async def _side_by_side(starts: Sequence[Coroutine[None, None, Node]]) -> list[Node]:

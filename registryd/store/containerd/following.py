@@ -15,6 +15,8 @@ from registryd.pb.containerd.images_pb2 import ImageCreate, ImageDelete, ImageUp
 from registryd.store.containerd.images import get_image, list_images
 
 if TYPE_CHECKING:
+    from registryd.content.source import NamedContent
+    from registryd.oci.reference import TaggedName
     from registryd.pb.containerd.types_pb2 import Envelope
     from registryd.store.containerd.connection import Connection
     from registryd.store.containerd.images import Images
@@ -65,6 +67,15 @@ class Follower:
         if not self._has_caught_up.is_set():
             raise StoreUnavailable(self._problem)
         await self._version()
+
+    async def look_up(self, name: TaggedName) -> list[NamedContent]:
+        """Ask containerd what a name means that no event has told of yet. Raises StoreUnavailable."""
+        for namespace in self._images.namespaces:
+            image = await get_image(self._connection, namespace, str(name))
+            if image is not None:
+                self._images.put(image)
+                await self._reader.walk(image.target.digest, namespace)
+        return self._images.named(name)
 
     async def run(self) -> NoReturn:
         """Follow until cancelled, through restarts of containerd."""

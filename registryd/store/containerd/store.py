@@ -60,7 +60,8 @@ class ContainerdStore:
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         if not self._images.are_listed:
             raise StoreUnavailable("containerd's images have not been listed yet")
-        return self._images.named(name)
+        # What is not known yet may have been imported a moment ago: an event takes its time on a busy node.
+        return self._images.named(name) or await self._follower.look_up(name)
 
     # What is on its way in
 
