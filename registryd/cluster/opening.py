@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.errors import ManifestInvalid
@@ -15,8 +16,10 @@ from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_ma
 from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody, ChunksBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
-from registryd.transfer.fetch import fetch
+from registryd.transfer.fetch import STALL_TIMEOUT, fetch
+from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.memory import read_all
+from registryd.transfer.pace import PacedBody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -56,7 +59,13 @@ class Opener:
         )
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
-        """A span of the offered content, when its first byte is here."""
+        """A span of the offered content, when its first byte is here.
+
+        Only of content that the member has up to there. So whoever follows a growing source is behind it, and stays
+        behind: nodes whose sources die never end up waiting for each other in a circle.
+        """
+        if span.length and offer.available <= span.start:
+            raise PeerDeclined(f"{offer.member.address} has only {offer.available} bytes yet")
         if not is_small(offer.content):
             return OpenContent(offer.content, span, await self._stream(offer, span))
         data = await _read_verified(offer)
@@ -83,7 +92,8 @@ class Opener:
             return await _read_started(offer, span)
 
     async def _fetch(self, door: Address, offer: Offer, span: Span) -> Body:
-        return await fetch(
+        is_growing = isinstance(offer.content, GrowingContent)
+        body = await fetch(
             (door.host, door.port),
             blob_path(offer.content.digest),
             span=span,
@@ -93,7 +103,9 @@ class Opener:
             headers=((TICKET_HEADER, offer.ticket),) if offer.ticket else (),
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
+            stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,
         )
+        return body if is_growing else PacedBody(body)
 
 
 def blob_path(digest: Digest) -> str:

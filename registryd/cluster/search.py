@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.aio.racing import arrivals
+from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.notation import Address
 
@@ -37,7 +38,7 @@ class Waves:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A member that says it has the content. Nothing of this is proven.
+    """A member that says it has the content, or the beginning of it. Nothing of this is proven.
 
     `door` is where it gives bytes, None when only Read does; `ticket` is what opens it without TLS; `busy`: the member
     asks to be spared.
@@ -49,18 +50,30 @@ class Offer:
     busy: bool
     ticket: str = ""
 
+    @property
+    def available(self) -> int:
+        """How many bytes from the beginning the member has."""
+        return self.content.available if isinstance(self.content, GrowingContent) else self.content.size
+
+    @property
+    def is_first_choice(self) -> bool:
+        return not (self.busy or isinstance(self.content, GrowingContent))
+
 
 async def offers(members: Sequence[Member], digest: Digest, waves: Waves) -> AsyncGenerator[Offer, None]:
-    """Yield offers as they arrive, busy members' last. Raises AllFailed when there is none; close it when done."""
-    busy: list[Offer] = []
+    """Yield offers as they arrive; then those of members that are still receiving, the furthest first; busy ones last.
+
+    Raises AllFailed when there is none; close it when done.
+    """
+    others: list[Offer] = []
     asking = arrivals(_attempts(members, digest, waves), expected=ContentUnavailable, patience=waves.patience)
     async with aclosing(asking) as answers:
         async for offer in answers:
-            if offer.busy:
-                busy.append(offer)
-            else:
+            if offer.is_first_choice:
                 yield offer
-    for offer in busy:
+            else:
+                others.append(offer)
+    for offer in sorted(others, key=lambda offer: (offer.busy, -offer.available)):
         yield offer
 
 
@@ -77,6 +90,8 @@ async def _ask(member: Member, digest: Digest) -> Offer:
     finding = await member.find(digest)
     if finding.content is None:
         raise ContentNotFound(f"{member.address} does not have it")
+    if isinstance(finding.content, GrowingContent) and not finding.content.available:
+        raise NotArrived(f"{member.address} waits for its first byte")
     port = finding.node.content_port
     door = Address(member.address.host, port) if port else None
     return Offer(member, finding.content, door, finding.busy, finding.ticket)

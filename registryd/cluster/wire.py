@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.limits import MAX_NAMED_TARGETS
 from registryd.cluster.node import Node, NodeId
+from registryd.content.growing import GrowingContent
 from registryd.content.source import Content, NamedContent
 from registryd.oci.descriptor import Descriptor, is_media_type
 from registryd.oci.digest import Digest
@@ -40,7 +41,7 @@ class RequestInvalid(OciError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A peer's answer to "do you have this?"; no content means no."""
+    """A peer's answer to "do you have this?"; no content means no, GrowingContent that it is arriving there."""
 
     node: Node
     content: Content | None
@@ -86,7 +87,7 @@ def node_value(message: pb.Node) -> Node:
 def find_reply(node: Node, content: Content | None, *, busy: bool, ticket: str = "") -> pb.FindReply:
     reply = pb.FindReply(node=node_message(node), busy=busy, ticket=ticket)
     if content is not None:
-        reply.content.CopyFrom(pb.Content(size=content.size, media_type=content.media_type or ""))
+        reply.content.CopyFrom(_content_message(content))
     return reply
 
 
@@ -109,12 +110,22 @@ def resolution(reply: pb.ResolveReply) -> Resolution:
     return Resolution(node_value(reply.node), tuple(_named_value(target) for target in reply.targets))
 
 
+def _content_message(content: Content) -> pb.Content:
+    available = content.available if isinstance(content, GrowingContent) else None
+    return pb.Content(size=content.size, media_type=content.media_type or "", available=available)
+
+
 def _content(message: pb.Content, digest: Digest) -> Content:
     if message.size > _MAX_SIZE:
         raise PeerGarbled(f"{message.size} bytes cannot be")
     if message.media_type and not is_media_type(message.media_type):
         raise PeerGarbled(f"{message.media_type[:100]!r} is not a media type")
-    return Content(digest, message.size, message.media_type or None)
+    media_type = message.media_type or None
+    if not message.HasField("available"):
+        return Content(digest, message.size, media_type)
+    if message.available > message.size:
+        raise PeerGarbled(f"{message.available} of {message.size} bytes cannot be")
+    return GrowingContent(digest, message.size, media_type, message.available)
 
 
 def _named_message(named: NamedContent) -> pb.NamedContent:

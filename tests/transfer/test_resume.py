@@ -9,13 +9,14 @@ import pytest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken, SourcesExhausted
 from registryd.transfer.memory import MemorySink
-from registryd.transfer.pace import FloorRate
+from registryd.transfer.pace import FloorRate, PacedBody
 from registryd.transfer.resume import ResumingBody
 from tests.fakes.sinks import FakeSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from registryd.transfer.body import Body
     from registryd.transfer.sink import Sink
 
 pytestmark = pytest.mark.looptime
@@ -62,16 +63,20 @@ class Sources:
     asked: list[Span] = field(default_factory=list)
     given: list[FakeBody] = field(default_factory=list)
 
-    async def reopen(self, rest: Span) -> FakeBody:
+    floor: FloorRate | None = FLOOR
+
+    async def reopen(self, rest: Span) -> Body:
         self.asked.append(rest)
         if not self.ways:
             raise SourcesExhausted("nobody has it")
-        self.given.append(self.ways.pop(0)(rest))
-        return self.given[-1]
+        return self.give(rest)
 
-    def body(self, *, floor: FloorRate | None = FLOOR, max_sources: int = 5) -> ResumingBody:
-        self.given.append(first := self.ways.pop(0)(WHOLE))
-        return ResumingBody(first, WHOLE, self.reopen, floor=floor, max_sources=max_sources)
+    def body(self, *, max_sources: int = 5) -> ResumingBody:
+        return ResumingBody(self.give(WHOLE), WHOLE, self.reopen, max_sources=max_sources)
+
+    def give(self, span: Span) -> Body:
+        self.given.append(body := self.ways.pop(0)(span))
+        return PacedBody(body, self.floor) if self.floor else body
 
 
 def good(span: Span) -> FakeBody:
@@ -201,7 +206,7 @@ async def test_a_source_above_the_floor_is_kept() -> None:
 
 
 async def test_without_a_floor_any_pace_will_do() -> None:
-    await Sources([trickles(60)]).body(floor=None).send_to(sink := MemorySink())
+    await Sources([trickles(60)], floor=None).body().send_to(sink := MemorySink())
     assert sink.data == DATA
 
 
@@ -231,8 +236,8 @@ async def test_a_source_is_judged_by_the_time_that_the_receiver_waited_for_it() 
 
 
 async def test_cancelling_while_sending_closes_the_source_once() -> None:
-    sources = Sources([trickles(1)])
-    body = sources.body(floor=None)
+    sources = Sources([trickles(1)], floor=None)
+    body = sources.body()
     sending = asyncio.create_task(body.send_to(sink := MemorySink()))
     await asyncio.sleep(10.5)
     sending.cancel()
