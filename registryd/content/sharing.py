@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class GrowingStore(ContentSource, NameSource, GrowingSource, Protocol):
-    """A store that also gives what it is still receiving."""
+class NamedStore(ContentSource, NameSource, Protocol):
+    """A store of content and of names."""
 
 
 class SharedStore:
@@ -27,17 +27,20 @@ class SharedStore:
     Never for this node's own containerd (see `registryd.content.growing`).
     """
 
-    def __init__(self, store: GrowingStore) -> None:
-        self._store = store
+    def __init__(self, whole: NamedStore, growing: GrowingSource) -> None:
+        self._whole = whole
+        self._growing = growing
 
     async def find(self, digest: Digest) -> Content:
-        return await _first(lambda: self._store.find(digest), lambda: self._store.growing(digest))
+        return await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest))
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        return await _first(lambda: self._store.open(digest, wanted), lambda: self._store.open_growing(digest, wanted))
+        return await _first(
+            lambda: self._whole.open(digest, wanted), lambda: self._growing.open_growing(digest, wanted)
+        )
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        return await self._store.resolve(name)
+        return await self._whole.resolve(name)
 
 
 async def _first(whole: Callable[[], Awaitable[T]], growing: Callable[[], Awaitable[T]]) -> T:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.content.sharing import GrowingStore
+from registryd.content.growing import GrowingSource
+from registryd.content.source import ContentSource, NameSource
 from registryd.settings import StoreKind
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from registryd.settings import StoreSettings
 
 
-class NodeStore(GrowingStore, Protocol):
+class NodeStore(ContentSource, GrowingSource, NameSource, Protocol):
     """All that an agent needs of the store of its node."""
 
     async def check(self) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import pytest
 
-from registryd.content.growing import GrowingContent, NotArrived
-from registryd.content.sharing import GrowingStore, SharedStore
-from registryd.content.source import Content, ContentNotFound
+from registryd.content.growing import GrowingContent, GrowingSource, NotArrived
+from registryd.content.sharing import SharedStore
+from registryd.content.source import Content, ContentNotFound, ContentSource, NameSource
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
@@ -36,6 +36,10 @@ PIECE = 1024 * 1024 + 7
 DATA = sample_bytes(3 * PIECE + 1)
 DIGEST = Digest.of(DATA)
 SIZE = len(DATA)
+
+
+class GrowingStore(ContentSource, GrowingSource, NameSource, Protocol):
+    """A store that also gives what it is still receiving."""
 
 
 class Arrival(Protocol):
@@ -233,7 +237,7 @@ class GrowingContentContract:
     # ---- as peers see it
 
     async def test_peers_are_given_it_from_the_first_byte_to_the_blob(self, dock: Dock) -> None:
-        shared = SharedStore(dock.store)
+        shared = SharedStore(dock.store, dock.store)
         with pytest.raises(ContentNotFound):
             await shared.find(DIGEST)
         async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
