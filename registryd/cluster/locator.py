@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # pulled within minutes; after that the peer may have got a good copy.
 _AVOID_SECONDS: Final = 60.0
 _AVOIDED_REMEMBERED: Final = 10_000
+# How long one whose content was wrong is not asked for it. It may have been innocent (several gave parts), or have
+# replaced its copy; each new attempt with a bad one costs a failed pull.
+_BLAME_SECONDS: Final = 1800.0
 
 
 class Candidates(Protocol):
@@ -52,6 +55,9 @@ class Locator:
         self._avoided: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
             lifetime=_AVOID_SECONDS, capacity=_AVOIDED_REMEMBERED
         )
+        self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
+            lifetime=_BLAME_SECONDS, capacity=_AVOIDED_REMEMBERED
+        )
 
     def members(self) -> list[Member]:
         """Whom to ask about anything, the best first."""
@@ -61,9 +67,13 @@ class Locator:
         """Do not ask this member for this digest for a while."""
         self._avoided.add((offer.content.digest, offer.member.address))
 
+    def blame(self, offer: Offer) -> None:
+        """Do not ask this member for this digest for a long while: what it gave was wrong."""
+        self._blamed.add((offer.content.digest, offer.member.address))
+
     async def offers(self, digest: Digest) -> AsyncGenerator[Offer, None]:
         """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed."""
-        members = [member for member in self.members() if (digest, member.address) not in self._avoided]
+        members = [member for member in self.members() if not self._is_avoided(digest, member.address)]
         begun = _now()
         is_found = False
         try:
@@ -76,6 +86,10 @@ class Locator:
         except AllFailed as error:
             self._observe(begun, find_outcome(error.reasons))
             raise
+
+    def _is_avoided(self, digest: Digest, address: Address) -> bool:
+        pair = (digest, address)
+        return pair in self._avoided or pair in self._blamed
 
     def _observe(self, begun: float, outcome: FindOutcome) -> None:
         if self._observer is not None:

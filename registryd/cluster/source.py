@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 
     from registryd.aio.race import Attempt
+    from registryd.cluster.blame import Blame
     from registryd.cluster.locator import Locator
     from registryd.cluster.opening import Opener
     from registryd.cluster.search import Offer
@@ -46,9 +47,11 @@ class ClusterSource:
     the size that its first source gave; whoever gives another one is left out of that request.
     """
 
-    def __init__(self, locator: Locator, opener: Opener) -> None:
+    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame | None = None) -> None:
+        """`blame` is told who gives large content."""
         self._locator = locator
         self._opener = opener
+        self._blame = blame
 
     async def find(self, digest: Digest) -> Content:
         return await self._first(digest, self._opener.confirm)
@@ -101,7 +104,10 @@ class ClusterSource:
                 raise PeerDeclined(f"{offer.member.address} has another size: {offer.content.size}")
             return offer, await self._opener.open(offer, wanted(offer.content.size))
 
-        return await self._first(digest, open_offer, discard=_close)
+        offer, opened = await self._first(digest, open_offer, discard=_close)
+        if self._blame and not is_small(opened.content):
+            self._blame.gave(offer, from_start=opened.span.start == 0)
+        return offer, opened
 
     async def _first(
         self,

@@ -1,0 +1,64 @@
+"""Who gave which large content, until it is known what became of it; what follows for those who gave it wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentUnavailable
+
+if TYPE_CHECKING:
+    from registryd.aio.scope import Scope
+    from registryd.cluster.locator import Locator
+    from registryd.cluster.search import Offer
+    from registryd.oci.digest import Digest
+
+_log = logging.getLogger(__name__)
+
+# Contents whose givers are kept in mind: a node pulls three layers at a time for each image; what was given before that
+# and never came to an end is of no interest.
+_REMEMBERED: Final = 1000
+
+
+class Blame:
+    """Several may have given parts of the same content: which part was wrong is not known, so all are suspected.
+
+    For the innocent that costs little: for a while they are not asked for this content, and they look at their copy.
+    """
+
+    def __init__(self, locator: Locator, scope: Scope) -> None:
+        """What suspects are told is sent in the scope."""
+        self._locator = locator
+        self._scope = scope
+        self._givers: OrderedDict[Digest, dict[str, Offer]] = OrderedDict()
+
+    def gave(self, offer: Offer, *, from_start: bool) -> None:
+        """A member begins to give content, from its first byte or what is left of it."""
+        digest = offer.content.digest
+        if from_start:
+            self._givers.pop(digest, None)
+        elif len(self._givers) >= _REMEMBERED:
+            self._givers.popitem(last=False)
+        self._givers.setdefault(digest, {})[str(offer.member.address)] = offer
+
+    def kept(self, digest: Digest) -> None:
+        """The content was right."""
+        self._givers.pop(digest, None)
+
+    def thrown_away(self, digest: Digest) -> None:
+        """The content was wrong: its givers are not asked for it, and are told."""
+        suspects = self._givers.pop(digest, {})
+        if suspects:
+            _log.warning("%s was wrong as it came from %s", digest, ", ".join(suspects))
+        for offer in suspects.values():
+            self._locator.blame(offer)
+            self._scope.run(partial(_tell, offer), name=f"doubt {digest}")
+
+
+async def _tell(offer: Offer) -> None:
+    try:
+        await offer.member.doubt(offer.content.digest)
+    except ContentUnavailable as error:
+        _log.info("%s cannot be told that its copy is doubted: %s", offer.member.address, error)

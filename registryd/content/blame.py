@@ -1,0 +1,119 @@
+"""What became of content that was delivered: containerd keeps it, or throws it away because it is wrong.
+
+Large content is not hashed on its way (it would halve the throughput), so the first who knows that it is wrong is
+containerd, and it tells nobody. But it stores what is right within moments of the last byte. So: content that has been
+delivered whole, to somebody who is still connected, and then does not come to be in the store, was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.content.source import ContentNotFound, ContentUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from registryd.aio.scope import Scope
+    from registryd.content.source import Content, ContentSource
+    from registryd.oci.digest import Digest
+
+# Looks into the store double their distance. The first comes soon, because a pull that fails for another reason takes
+# good content out of the store again within a second (reference: garbage collection 0 to 0.3 s later).
+_FIRST_LOOK: Final = 0.02
+# How long containerd may take from the last byte to "stored", which is to flush the file: a moment, and for large
+# content as long as a slow disk needs, 50 MB a second.
+_PATIENCE: Final = 5.0
+_SLOW_DISK: Final = 50_000_000
+# A store that does not answer says nothing about the content.
+_LOOK_TIMEOUT: Final = 1.0
+
+
+class Givers(Protocol):
+    """Those who gave content: told in the end how it was."""
+
+    def kept(self, digest: Digest) -> None:
+        """The content was right."""
+
+    def thrown_away(self, digest: Digest) -> None:
+        """What was given of this content was wrong, or part of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Delivery:
+    digest: Digest
+    is_connected: Callable[[], bool]
+
+
+class Aftermath:
+    """Watches the store after each delivery; the watch runs in the scope and ends with the verdict."""
+
+    def __init__(self, store: ContentSource, givers: Givers, scope: Scope) -> None:
+        self._store = store
+        self._givers = givers
+        self._scope = scope
+        self._open: dict[Digest, _Delivery] = {}
+
+    def delivered(self, content: Content, *, is_connected: Callable[[], bool]) -> None:
+        """The last byte was handed over. `is_connected`: whether the receiver still is.
+
+        Whoever cancels a pull closes its connections, and content that it has no use for any more proves nothing.
+        """
+        delivery = _Delivery(content.digest, is_connected)
+        self._open[content.digest] = delivery
+        self._scope.run(partial(self._watch, delivery, content.size), name=f"aftermath of {content.digest}")
+
+    async def asked_again(self, digest: Digest) -> None:
+        """The content is asked for from its first byte: settle now what became of it, before it is given again."""
+        if delivery := self._open.get(digest):
+            await self._settle(delivery)
+
+    async def _watch(self, delivery: _Delivery, size: int) -> None:
+        for pause in _pauses(_PATIENCE + size / _SLOW_DISK):
+            await asyncio.sleep(pause)
+            if self._open.get(delivery.digest) is not delivery:
+                return  # settled, or delivered once more
+            if await self._is_stored(delivery.digest):
+                self._close(delivery)
+                self._givers.kept(delivery.digest)
+                return
+        await self._settle(delivery)
+
+    async def _settle(self, delivery: _Delivery) -> None:
+        """Give the verdict; without one when the store cannot say, or when the receiver went away."""
+        is_stored = await self._is_stored(delivery.digest)
+        if not self._close(delivery):
+            return  # somebody else was quicker
+        if is_stored:
+            self._givers.kept(delivery.digest)
+        elif is_stored is False and delivery.is_connected():
+            self._givers.thrown_away(delivery.digest)
+
+    async def _is_stored(self, digest: Digest) -> bool | None:
+        """None: it cannot be told now."""
+        with suppress(ContentUnavailable, TimeoutError):
+            async with asyncio.timeout(_LOOK_TIMEOUT):
+                try:
+                    await self._store.find(digest)
+                except ContentNotFound:
+                    return False
+                return True
+        return None
+
+    def _close(self, delivery: _Delivery) -> bool:
+        if self._open.get(delivery.digest) is not delivery:
+            return False
+        del self._open[delivery.digest]
+        return True
+
+
+def _pauses(in_all: float) -> Iterator[float]:
+    pause = _FIRST_LOOK
+    while in_all > 0:
+        yield min(pause, in_all)
+        in_all -= pause
+        pause *= 2

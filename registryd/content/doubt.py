@@ -1,0 +1,90 @@
+"""A second look at this node's own copies, when a peer says that they are bad."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from registryd.aio.expiring import ExpiringSet
+from registryd.content.source import ContentUnavailable
+from registryd.oci.ranges import Span
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.pool import run_in_pool
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
+    from collections.abc import Awaitable, Callable
+
+    from registryd.content.source import ContentSource
+    from registryd.oci.digest import Digest
+
+_log = logging.getLogger(__name__)
+
+# Hashing costs a second of processor time for each gigabyte. Whoever doubts may be lying, so a copy is looked at once
+# in this time, one copy at a time, and no more than so many wait for it.
+_LOOK_AGAIN_SECONDS: Final = 600.0
+_WAITING: Final = 64
+_REMEMBERED: Final = 10_000
+
+
+class SecondLook:
+    """Takes doubts, hashes the copies in its own time, and reports the bad ones."""
+
+    def __init__(self, store: ContentSource, *, withdraw: Callable[[Digest], Awaitable[None]]) -> None:
+        self._store = store
+        self._withdraw = withdraw
+        self._waiting: asyncio.Queue[Digest] = asyncio.Queue(_WAITING)
+        self._looked_at: ExpiringSet[Digest] = ExpiringSet(lifetime=_LOOK_AGAIN_SECONDS, capacity=_REMEMBERED)
+
+    def doubt(self, digest: Digest) -> None:
+        """Somebody thinks that the copy is bad. Ignored when it was looked at lately, or when too many wait."""
+        if digest in self._looked_at or self._waiting.full():
+            return
+        self._looked_at.add(digest)
+        self._waiting.put_nowait(digest)
+
+    async def run(self) -> NoReturn:
+        """Look at doubted copies until cancelled."""
+        while True:
+            digest = await self._waiting.get()
+            try:
+                is_good = await _is_good(self._store, digest)
+            except (ContentUnavailable, SourceBroken) as reason:
+                _log.info("a peer doubts %s, which cannot be read: %s", digest, reason)
+                continue
+            if is_good:
+                _log.info("a peer doubts %s, but the copy here is good", digest)
+            else:
+                await self._withdraw(digest)
+
+
+async def _is_good(store: ContentSource, digest: Digest) -> bool:
+    """Raises ContentUnavailable or SourceBroken when the copy cannot be read."""
+    opened = await store.open(digest, Span.whole)
+    sink = _HashingSink(digest.hasher())
+    try:
+        await opened.body.send_to(sink)
+    finally:
+        await opened.body.aclose()
+    return digest.matches(sink.hasher)
+
+
+class _HashingSink:
+    """A sink (`registryd.transfer.sink`) that hashes what it is sent, in a thread."""
+
+    def __init__(self, hasher: HASH) -> None:
+        self.sent = 0
+        self.hasher = hasher
+
+    @property
+    def fd(self) -> int | None:
+        return None
+
+    async def write(self, data: bytes | memoryview) -> None:
+        await run_in_pool(partial(self.hasher.update, data))
+        self.sent += len(data)
+
+    async def wait_writable(self) -> None:
+        """There is always room."""

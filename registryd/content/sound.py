@@ -1,0 +1,58 @@
+"""This node's store without the copies that turned out to be bad."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.content.source import ContentNotFound, ContentSource, NameSource
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import TaggedName
+
+_log = logging.getLogger(__name__)
+
+
+class NamedStore(ContentSource, NameSource, Protocol):
+    """A store of content and of names."""
+
+
+class SoundStore:
+    """A store without the content that has been withdrawn: for all who give, be it to peers or to containerd."""
+
+    def __init__(self, store: NamedStore, *, set_aside: Callable[[Digest], Awaitable[None]]) -> None:
+        """`set_aside` takes a bad copy out of the store, where the store is ours to change."""
+        self._store = store
+        self._set_aside = set_aside
+        self._withdrawn: set[Digest] = set()
+
+    async def withdraw(self, digest: Digest) -> None:
+        """Do not give this copy any more; one that replaces it will be given again."""
+        self._withdrawn.add(digest)
+        _log.error("the copy of %s here is corrupt and is not given to anybody any more", digest)
+        await self._set_aside(digest)
+
+    async def find(self, digest: Digest) -> Content:
+        await self._require_sound(digest)
+        return await self._store.find(digest)
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        await self._require_sound(digest)
+        return await self._store.open(digest, wanted)
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        return await self._store.resolve(name)
+
+    async def _require_sound(self, digest: Digest) -> None:
+        if digest not in self._withdrawn:
+            return
+        try:
+            await self._store.find(digest)
+        except ContentNotFound:
+            self._withdrawn.discard(digest)  # the bad copy is gone: whatever comes next is another one
+            raise
+        raise ContentNotFound(f"the copy of {digest} here is corrupt")
