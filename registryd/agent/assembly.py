@@ -15,6 +15,7 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.service import ClusterService
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
+from registryd.content.sharing import SharedStore
 from registryd.failures import CommandFailed
 from registryd.serving.admin import AdminDoor
 from registryd.serving.listener import ListenFailed, open_door
@@ -99,12 +100,14 @@ class _Assembly:
         store = await self._stack.enter_async_context(open_store(settings.store))
         credentials = make_credentials(settings, scope)
         tickets = make_tickets(settings.peers)
-        # The doors of peers are given the store of this node and nothing that could ask on.
-        peer_bytes = await self._give_bytes(store, credentials, tickets)
+        # The doors of peers are given the store of this node and nothing that could ask on; and only they are given
+        # what is still arriving in it, which this node's containerd is receiving itself.
+        shared = SharedStore(store, store)
+        peer_bytes = await self._give_bytes(shared, credentials, tickets)
         public = await self._ask_upstreams()
         node = Node(NodeId.random(), peer_bytes.address.port)
         listen = await answer_peers(
-            self._stack, settings.peers, _service(node, store, tickets, public), credentials=credentials
+            self._stack, settings.peers, _service(node, shared, tickets, public), credentials=credentials
         )
         cluster = find_peers(scope, settings, node=node, listen=listen, credentials=credentials, metrics=self._metrics)
         registry = await self._open_registry(scope, store, cluster, PublicByUpstreamOrPeers(public, cluster))
@@ -112,7 +115,7 @@ class _Assembly:
         _log_start(settings, registry.address)
         return Agent(readiness=self._readiness, registry=registry, peer_bytes=peer_bytes)
 
-    async def _give_bytes(self, store: NodeStore, credentials: Credentials, tickets: Tickets | None) -> Door:
+    async def _give_bytes(self, store: SharedStore, credentials: Credentials, tickets: Tickets | None) -> Door:
         door = PeerBytesDoor(store=store, metrics=self._metrics, tickets=tickets)
         context = None if tickets else credentials.listener_context()
         address = self._settings.peers.content_listen
@@ -149,7 +152,7 @@ class _Assembly:
             raise SettingsError(key, str(error)) from error
 
 
-def _service(node: Node, store: NodeStore, tickets: Tickets | None, public: PublicRepositories) -> ClusterService:
+def _service(node: Node, store: SharedStore, tickets: Tickets | None, public: PublicRepositories) -> ClusterService:
     if tickets is None:
         return ClusterService(node, store, remembers_public=public.remembers_public)
     return ClusterService(node, store, remembers_public=public.remembers_public, issue_ticket=tickets.issue)
