@@ -34,6 +34,7 @@ class Outcome(StrEnum):
 
     LOCAL = "local"
     PEER = "peer"
+    UPSTREAM = "upstream"
     MISS = "miss"
     ERROR = "error"
 
@@ -57,6 +58,7 @@ class Source(StrEnum):
 
     LOCAL = "local"
     PEER = "peer"
+    UPSTREAM = "upstream"
 
 
 class FindOutcome(StrEnum):
@@ -107,6 +109,11 @@ class Metrics:
         self._store_up = Gauge(
             "registryd_store_up", "Whether the store answers (1) or not (0).", registry=self._registry
         )
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where subsystems that only some agents have add their own series."""
+        return self._registry
 
     # Recording
 

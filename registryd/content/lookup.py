@@ -22,14 +22,16 @@ class Origin(StrEnum):
 
     LOCAL = "local"
     PEER = "peer"
+    UPSTREAM = "upstream"
 
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[T]):
-    """What was found, and where."""
+    """What was found, and where. `stale` says why it may be out of date, if it may: its owner could not be asked."""
 
     origin: Origin
     value: T
+    stale: str | None = None
 
 
 class NoSource(ContentUnavailable):

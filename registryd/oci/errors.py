@@ -57,6 +57,14 @@ class MethodUnsupported(OciError):
     """A method other than GET and HEAD."""
 
 
+class Denied(OciError):
+    """The upstream refuses it to us. Not 401: after that clients would send us their own credentials."""
+
+
+class Unavailable(OciError):
+    """The upstream cannot be asked now. Not 429: containerd would ask six times at once."""
+
+
 class Code(NamedTuple):
     """How an error is written: the `code` of the OCI error body and the HTTP status."""
 
@@ -73,6 +81,8 @@ CODES: Final[dict[type[OciError], Code]] = {
     RangeInvalid: Code("RANGE_INVALID", 416),
     ManifestUnknown: Code("MANIFEST_UNKNOWN", 404),
     BlobUnknown: Code("BLOB_UNKNOWN", 404),
+    Denied: Code("DENIED", 403),
+    Unavailable: Code("UNAVAILABLE", 503),
     PathUnknown: Code("UNSUPPORTED", 404),
     MethodUnsupported: Code("UNSUPPORTED", 405),
 }

@@ -13,9 +13,10 @@ from registryd.oci.manifest import parse_descriptor
 from registryd.oci.reference import TaggedName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
 
 # containerd and Docker keep an image's full name here ...
 NAME: Final = "io.containerd.image.name"
@@ -77,6 +78,16 @@ def with_names(data: bytes, targets: Mapping[TaggedName, Descriptor], *, seen_at
     document = _load(data)
     kept = [raw for raw in document["manifests"] if full_name(raw) not in targets]
     document["manifests"] = kept + [_raw_entry(name, targets[name], seen_at) for name in sorted(targets)]
+    return _dump(document)
+
+
+def without_targets(data: bytes, gone: Collection[Digest]) -> bytes:
+    """The same index.json without the entries for these digests; raises ManifestInvalid."""
+    document = _load(data)
+    texts = {str(digest) for digest in gone}
+    document["manifests"] = [
+        raw for raw in document["manifests"] if not isinstance(raw, dict) or raw.get("digest") not in texts
+    ]
     return _dump(document)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_OUTCOMES = {Origin.LOCAL: Outcome.LOCAL, Origin.PEER: Outcome.PEER}
-_SOURCES = {Origin.LOCAL: Source.LOCAL, Origin.PEER: Source.PEER}
+_OUTCOMES = {Origin.LOCAL: Outcome.LOCAL, Origin.PEER: Outcome.PEER, Origin.UPSTREAM: Outcome.UPSTREAM}
+_SOURCES = {Origin.LOCAL: Source.LOCAL, Origin.PEER: Source.PEER, Origin.UPSTREAM: Source.UPSTREAM}
 
 
 class Record:

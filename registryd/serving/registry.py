@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
+from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.oci.errors import MethodUnsupported, OciError, PathUnknown
 from registryd.serving.errors import error_response
@@ -15,16 +16,29 @@ from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.content.lookup import Hit
+    from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.serving.admission import Admission
-    from registryd.serving.locating import Locator
     from registryd.serving.paths import ContentPath
     from registryd.telemetry import Metrics
+
+
+class Locating(Protocol):
+    """Says what a path means and where it is; whatever is not to be given is Unlocated."""
+
+    async def find(self, path: ContentPath) -> Hit[Content]:
+        """What a HEAD is answered with."""
+
+    async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
+        """What a GET is answered with; the caller closes its body. Raises RangeInvalid besides."""
 
 
 class RegistryDoor:
     """Answers the pull side of the distribution API; 404 is the answer to everything that it cannot do well."""
 
-    def __init__(self, *, locator: Locator, metrics: Metrics, admission: Admission | None = None) -> None:
+    def __init__(self, *, locator: Locating, metrics: Metrics, admission: Admission | None = None) -> None:
         """`admission` is the node's token, if it has one: then only who carries it is answered."""
         self._locator = locator
         self._metrics = metrics
@@ -60,13 +74,21 @@ class RegistryDoor:
     async def _head(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
         hit = await self._locator.find(path)
         record.located(hit.origin)
-        return await send_head(request, hit.value)
+        return await send_head(request, hit.value, headers=_headers_of(hit))
 
     async def _get(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
         wanted = Wanted.of(request)
         hit = await self._locator.open(path, wanted)
         record.located(hit.origin)
-        delivery = await send_content(request, hit.value, wanted, on_sent=record.sent)
+        delivery = await send_content(request, hit.value, wanted, on_sent=record.sent, headers=_headers_of(hit))
         if delivery.failure:
             record.interrupted(delivery.failure)
         return delivery.response
+
+
+def _headers_of(hit: Hit[Any]) -> Mapping[str, str]:
+    """Whether we had it, had to ask an upstream, or could not ask: Cache-Status (RFC 9211)."""
+    if hit.stale is not None:
+        reason = hit.stale.replace("\\", "").replace('"', "'")
+        return {"Cache-Status": f'registryd; hit; ttl=-1; detail="{reason}"'}
+    return {"Cache-Status": "registryd; fwd=miss" if hit.origin is Origin.UPSTREAM else "registryd; hit"}

@@ -14,7 +14,7 @@ from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.sink import open_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from registryd.content.source import Content, OpenContent
 
@@ -58,9 +58,12 @@ def head_of(content: Content, span: Span | None = None) -> web.StreamResponse:
     return response
 
 
-async def send_head(request: web.BaseRequest, content: Content) -> web.StreamResponse:
-    """Answer a HEAD."""
+async def send_head(
+    request: web.BaseRequest, content: Content, *, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """Answer a HEAD; `headers` are further ones."""
     response = head_of(content)
+    response.headers.update(headers or {})
     await response.prepare(request)
     await response.write_eof()
     return response
@@ -75,7 +78,12 @@ class Delivery:
 
 
 async def send_content(
-    request: web.BaseRequest, opened: OpenContent, wanted: Wanted, *, on_sent: Callable[[int], None]
+    request: web.BaseRequest,
+    opened: OpenContent,
+    wanted: Wanted,
+    *,
+    on_sent: Callable[[int], None],
+    headers: Mapping[str, str] | None = None,
 ) -> Delivery:
     """Answer a GET with opened content and close it; `on_sent` is told the bytes that were given, on every path.
 
@@ -83,6 +91,7 @@ async def send_content(
     while a reset would fail its pull.
     """
     response = head_of(opened.content, opened.span if wanted.is_partial else None)
+    response.headers.update(headers or {})
     sink = None
     try:
         await response.prepare(request)
