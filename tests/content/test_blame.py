@@ -1,0 +1,151 @@
+"""Content that was delivered and does not come to be in the store was wrong; nothing else proves that."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.aio.scope import open_scope
+from registryd.content.blame import Aftermath
+from registryd.content.source import Content
+from registryd.oci.digest import Digest
+from tests.fakes.sources import FailingSource, MemorySource, SilentSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from registryd.content.source import ContentSource
+
+pytestmark = pytest.mark.looptime
+
+DATA = b"layer"
+DIGEST = Digest.of(DATA)
+MIB = 1 << 20
+
+
+@dataclass
+class FakeGivers:
+    """Remembers the verdicts, and when they came."""
+
+    verdicts: list[tuple[str, float]] = field(default_factory=list)
+
+    def kept(self, digest: Digest) -> None:
+        self._add("kept")
+
+    def thrown_away(self, digest: Digest) -> None:
+        self._add("thrown away")
+
+    def _add(self, verdict: str) -> None:
+        self.verdicts.append((verdict, round(asyncio.get_running_loop().time(), 3)))
+
+
+@dataclass
+class Scene:
+    """A delivery and its aftermath."""
+
+    aftermath: Aftermath
+    store: MemorySource
+    givers: FakeGivers
+    is_connected: bool = True
+
+    def deliver(self, *, size: int = len(DATA)) -> None:
+        self.aftermath.delivered(Content(DIGEST, size, None), is_connected=lambda: self.is_connected)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    store, givers = MemorySource(), FakeGivers()
+    async with open_scope() as scope:
+        yield Scene(Aftermath(store, givers, scope), store, givers)
+
+
+async def verdicts_over(store: ContentSource, seconds: float) -> list[tuple[str, float]]:
+    givers = FakeGivers()
+    async with open_scope() as scope:
+        aftermath = Aftermath(store, givers, scope)
+        aftermath.delivered(Content(DIGEST, len(DATA), None), is_connected=lambda: True)
+        await asyncio.sleep(seconds)
+    return givers.verdicts
+
+
+async def test_content_that_is_stored_at_once_was_right(scene: Scene) -> None:
+    scene.store.add(DIGEST, DATA)
+    scene.deliver()
+    await asyncio.sleep(60)
+    assert scene.givers.verdicts == [("kept", 0.02)]
+
+
+async def test_content_that_is_stored_in_time_was_right_even_if_it_is_gone_soon_after(scene: Scene) -> None:
+    scene.deliver()
+    await asyncio.sleep(0.31)
+    scene.store.add(DIGEST, DATA)
+    await asyncio.sleep(0.4)
+    scene.store.remove(DIGEST)
+    await asyncio.sleep(60)
+    assert scene.givers.verdicts == [("kept", 0.62)]
+
+
+async def test_content_that_never_comes_to_be_there_was_wrong(scene: Scene) -> None:
+    scene.deliver()
+    await asyncio.sleep(60)
+    assert scene.givers.verdicts == [("thrown away", 5.0)]
+
+
+async def test_large_content_is_given_the_time_that_a_slow_disk_needs(scene: Scene) -> None:
+    scene.deliver(size=500_000_000)
+    await asyncio.sleep(60)
+    assert scene.givers.verdicts == [("thrown away", 15.0)]
+
+
+async def test_who_has_gone_away_proves_nothing(scene: Scene) -> None:
+    scene.deliver()
+    scene.is_connected = False
+    await asyncio.sleep(60)
+    assert scene.givers.verdicts == []
+
+
+async def test_whoever_asks_again_from_the_start_settles_it_at_once(scene: Scene) -> None:
+    scene.deliver()
+    await asyncio.sleep(0.5)
+    await scene.aftermath.asked_again(DIGEST)
+    assert scene.givers.verdicts == [("thrown away", 0.5)]
+    await asyncio.sleep(60)
+    assert len(scene.givers.verdicts) == 1
+
+
+async def test_asking_again_after_a_cancelled_pull_proves_nothing(scene: Scene) -> None:
+    scene.deliver()
+    scene.is_connected = False
+    await scene.aftermath.asked_again(DIGEST)
+    await asyncio.sleep(60)
+    assert scene.givers.verdicts == []
+
+
+async def test_asking_again_for_what_was_kept_proves_that_it_was_right(scene: Scene) -> None:
+    scene.deliver()
+    scene.store.add(DIGEST, DATA)
+    await scene.aftermath.asked_again(DIGEST)
+    assert scene.givers.verdicts == [("kept", 0.0)]
+
+
+async def test_asking_for_what_was_never_delivered_proves_nothing(scene: Scene) -> None:
+    await scene.aftermath.asked_again(DIGEST)
+    assert scene.givers.verdicts == []
+
+
+async def test_each_delivery_has_one_verdict(scene: Scene) -> None:
+    scene.deliver()
+    await asyncio.sleep(0.5)
+    await scene.aftermath.asked_again(DIGEST)
+    scene.deliver()
+    scene.store.add(DIGEST, DATA)
+    await asyncio.sleep(60)
+    assert [verdict for verdict, _ in scene.givers.verdicts] == ["thrown away", "kept"]
+
+
+async def test_a_store_that_cannot_say_proves_nothing() -> None:
+    assert await verdicts_over(FailingSource(), 60) == []
+    assert await verdicts_over(SilentSource(), 60) == []
