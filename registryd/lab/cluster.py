@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,11 @@ class Cluster:
     nodes: tuple[Node, ...]
 
     async def wait_acquainted(self) -> None:
-        """Return when every agent has heard of every other; LabError when they don't find each other."""
+        """Return when every agent has heard of all that it is to know; LabError when they don't find each other."""
         agents = [node.agent for node in self.nodes if node.agent]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ACQUAINTED_SECONDS):
-                while not all([await _knows(agent, peers=len(agents) - 1) for agent in agents]):  # noqa: ASYNC110 - agents have no event for it
+                while not all([await _knows(agent, peers=_peers_of(agent, agents)) for agent in agents]):  # noqa: ASYNC110 - agents have no event for it
                     await asyncio.sleep(_POLL_SECONDS)
                 return
         raise LabError("the agents do not find each other")
@@ -83,6 +84,13 @@ class Cluster:
         """Push to the origin; return the reference by tag that nodes pull it by."""
         await self.origin.push(image, repository)
         return f"{ORIGIN}/{repository}:{image.tag}"
+
+
+def _peers_of(agent: Agent, agents: Sequence[Agent]) -> int:
+    """How many peers it is to know: those that its settings name, or everybody."""
+    discovery = agent.settings.get("discovery")
+    peers = discovery.get("peers") if isinstance(discovery, Mapping) else None
+    return len(peers) if isinstance(peers, list) else len(agents) - 1
 
 
 async def _knows(agent: Agent, *, peers: int) -> bool:

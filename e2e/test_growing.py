@@ -1,0 +1,183 @@
+"""What a node is still receiving is passed on while it arrives: real containerds behind limited links."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.lab.cluster import NodePlan, running_cluster
+from registryd.lab.fetch import Request, fetch
+from registryd.lab.images import MIB, ImageRecipe, local_architecture, make_image
+from registryd.lab.layers import LayerRecipe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from registryd.lab.access_log import Access
+    from registryd.lab.cluster import Cluster, Node
+    from registryd.lab.images import Image
+    from registryd.lab.layout import Blob
+    from registryd.lab.versions import Release
+
+pytestmark = pytest.mark.timeout(120)
+
+# The origin's link: the layer below takes three seconds over it.
+MEGABITS = 64
+LAYER_BYTES = 24 * MIB
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """One layer, for this machine."""
+    recipe = ImageRecipe(layers=(LayerRecipe(LAYER_BYTES),), architectures=(local_architecture(),))
+    return make_image(tmp_path_factory.mktemp("large") / "layout", recipe)
+
+
+def knowing(release: Release, *numbers: int) -> NodePlan:
+    """A node that knows these nodes and no others. The lab counts addresses from the origin, which is the first."""
+    peers = [f"10.77.0.{number + 1}:3173" for number in numbers]
+    return NodePlan(release, agent={"discovery": {"peers": peers}})
+
+
+@asynccontextmanager
+async def cluster_of(*plans: NodePlan) -> AsyncIterator[Cluster]:
+    async with running_cluster(plans) as cluster:
+        await cluster.origin_host.limit(MEGABITS)
+        yield cluster
+
+
+def arrived(node: Node, blob: Blob) -> int:
+    """How much of a layer containerd has received; -1: it is not receiving it."""
+    name = hashlib.sha256(f"k8s.io/1/layer-{blob.digest}".encode()).hexdigest()
+    path = node.containerd.places.root / "io.containerd.content.v1.content" / "ingest" / name / "data"
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+async def wait_arrived(node: Node, blob: Blob, *, more_than: int = 0) -> None:
+    async with asyncio.timeout(20):
+        while arrived(node, blob) <= more_than:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.005)
+
+
+async def wait_given_up(node: Node, blob: Blob) -> float:
+    """When it was."""
+    async with asyncio.timeout(20):
+        while arrived(node, blob) >= 0:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.002)
+    return time.monotonic()
+
+
+async def bytes_of(node: Node, path: str) -> bytes:
+    """The whole answer of a node's bytes door, asked from its own host."""
+    request = Request(f"http://{node.host.ipv4}:3174{path}", timeout=30)
+    answer = await fetch(request, namespace=node.host.namespace)
+    assert answer.status == 200
+    return answer.body
+
+
+async def finished(pull: asyncio.Task[str]) -> float:
+    """When the pull was over, and successful."""
+    await pull
+    return time.monotonic()
+
+
+def transfers(cluster: Cluster, blob: Blob) -> Sequence[Access]:
+    return [a for a in cluster.origin.requests() if a.is_blob_transfer and a.reference == blob.digest]
+
+
+async def test_a_chain_receives_together_and_the_origin_sends_once(release: Release, large: Image) -> None:
+    layer = large.local.layers[0]
+    async with cluster_of(knowing(release), knowing(release, 1), knowing(release, 2)) as cluster:
+        reference = await cluster.push(large, "demo/app")
+        began = time.monotonic()
+        pulls = []
+        for node in cluster.nodes:
+            pulls.append(asyncio.create_task(node.pull(reference)))
+            await wait_arrived(node, layer)
+        ended = await asyncio.gather(*map(finished, pulls))
+
+        for node in cluster.nodes:
+            assert node.containerd.has_blob(layer.digest)
+        assert [access.client for access in transfers(cluster, layer)] == [cluster.nodes[0].host.ipv4]
+        after_first = [f"{end - ended[0]:+.2f} s" for end in ended[1:]]
+        print(f"{release}: first node {ended[0] - began:.2f} s, second and third {', '.join(after_first)}")
+        assert max(ended) - ended[0] < 1.5  # one after the other would be 3 s each
+
+
+async def test_a_reader_gets_what_arrives_and_keeps_its_place(release: Release, large: Image) -> None:
+    layer = large.local.layers[0]
+    async with cluster_of(knowing(release)) as cluster:
+        node = cluster.nodes[0]
+        pull = asyncio.create_task(node.pull(await cluster.push(large, "demo/app")))
+        await wait_arrived(node, layer)
+        readers = [asyncio.create_task(bytes_of(node, f"/v1/blobs/{layer.digest}")) for _ in range(3)]
+        assert arrived(node, layer) < LAYER_BYTES / 2
+        for data in await asyncio.gather(*readers):
+            assert data == large.layout.read(layer.digest)
+        await pull
+        assert await bytes_of(node, f"/v1/blobs/{layer.digest}") == large.layout.read(layer.digest)
+
+
+async def test_an_aborted_pull_ends_its_readers_within_a_second(release: Release, large: Image) -> None:
+    layer = large.local.layers[0]
+    async with cluster_of(knowing(release)) as cluster:
+        node = cluster.nodes[0]
+        pull = asyncio.create_task(node.pull(await cluster.push(large, "demo/app")))
+        await wait_arrived(node, layer, more_than=4 * MIB)
+        reader = asyncio.create_task(bytes_of(node, f"/v1/blobs/{layer.digest}"))
+        await wait_arrived(node, layer, more_than=8 * MIB)
+        assert not reader.done()
+        await cancelled(pull)
+        gone = await wait_given_up(node, layer)
+        with pytest.raises(ConnectionError, match="IncompleteRead"):
+            await reader
+        print(f"{release}: the reader ended {(time.monotonic() - gone) * 1000:.0f} ms after the ingest")
+        assert time.monotonic() - gone < 1
+
+
+async def test_who_followed_an_aborted_pull_goes_on_with_another_peer(release: Release, large: Image) -> None:
+    layer = large.local.layers[0]
+    async with cluster_of(knowing(release), knowing(release, 1, 3), knowing(release)) as cluster:
+        first, second, third = cluster.nodes
+        reference = await cluster.push(large, "demo/app")
+        pull = asyncio.create_task(first.pull(reference))
+        await wait_arrived(first, layer)
+        following = asyncio.create_task(second.pull(reference))
+        await wait_arrived(second, layer, more_than=4 * MIB)
+        await third.containerd.import_archive(large.archive(), "anything.lab/demo/app")
+        assert arrived(second, layer) < LAYER_BYTES
+        await cancelled(pull)
+        await following
+        assert second.containerd.has_blob(layer.digest)
+        assert [access.client for access in transfers(cluster, layer)] == [first.host.ipv4]
+
+
+async def test_who_followed_an_aborted_pull_goes_on_at_the_origin(release: Release, large: Image) -> None:
+    layer = large.local.layers[0]
+    async with cluster_of(knowing(release), knowing(release, 1)) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(large, "demo/app")
+        pull = asyncio.create_task(first.pull(reference))
+        await wait_arrived(first, layer)
+        following = asyncio.create_task(second.pull(reference))
+        await wait_arrived(second, layer, more_than=4 * MIB)
+        await cancelled(pull)
+        await following
+        rest = [a for a in transfers(cluster, layer) if a.client == second.host.ipv4]
+        print(f"{release}: the origin sent the last {rest[0].sent / MIB:.1f} of {layer.size / MIB:.1f} MiB")
+        assert [access.status for access in rest] == [206]
+        assert rest[0].sent < layer.size - 4 * MIB
+
+
+async def cancelled(pull: asyncio.Task[str]) -> None:
+    pull.cancel()
+    with suppress(asyncio.CancelledError):
+        await pull
