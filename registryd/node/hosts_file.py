@@ -84,6 +84,9 @@ def _require_only_added(before: str, after: str, url: str, then: str) -> None:
     for host in added:
         expected = _without_host(expected, host)
     order = [url, *added]
+    if set(hosts_in_order(before)) != set(_parse(before).get("host", {})):
+        # 1.6 and 1.7 try a host that is written inline before all that have a table; 2.x does not see it.
+        raise CannotMerge("has a host without a [host] table of its own")
     if rest != expected or hosts_in_order(after) != [*order, *(h for h in hosts_in_order(before) if h not in order)]:
         raise CannotMerge("has its hosts in a form that ours cannot be put before")
 

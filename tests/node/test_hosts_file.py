@@ -125,6 +125,8 @@ def test_comments_that_someone_wrote_below_ours_stay() -> None:
     "text",
     [
         'host = {"https://a" = {capabilities = ["pull"]}}\n',
+        '[host]\n"https://a" = {capabilities = ["pull"]}\n',
+        '[host]\n"https://a".capabilities = ["pull"]\n',
         "not toml",
         "[[host]]\nx = 1\n",
     ],
@@ -132,11 +134,6 @@ def test_comments_that_someone_wrote_below_ours_stay() -> None:
 def test_forms_without_a_place_for_ours_are_refused(text: str) -> None:
     with pytest.raises(CannotMerge):
         put_first(text, ENTRY)
-
-
-def test_hosts_inline_below_their_table_can_be_put_before_only_with_a_table() -> None:
-    text = '[host]\n"https://a" = {capabilities = ["pull"]}\n'
-    assert next(iter(tomllib.loads(put_first(text, ENTRY))["host"])) == URL
 
 
 def test_an_entry_written_inline_by_someone_is_named_not_lost() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ from tests.node.nodes import CERTS, URL, ZOO, BreakingDisk, FolderNode, PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 RELEASES = ["1.7.24", "2.2.0", ""]
 WISHES = {
@@ -131,15 +132,11 @@ def test_a_full_disk_at_any_step_leaves_the_node_as_it_was(tmp_path: Path, name:
     before = node.state()
     for steps in itertools.count():
         disk = BreakingDisk(steps, OSError(errno.ENOSPC, "No space left on device"))
-        try:
+        with contextlib.suppress(NodeError):
             node.setup("2.1.9", disk).install(intent(has_token=True))
-        except NodeError as error:
-            assert "No space left" in str(error)
-            assert node.state() == before, f"step {steps}"
-        else:
-            node.setup("2.1.9").uninstall()
         if disk.taken <= steps:
-            break
+            return
+        assert node.state() == before, f"step {steps}"
 
 
 def test_what_an_upgrade_no_longer_needs_is_put_back(tmp_path: Path) -> None:
