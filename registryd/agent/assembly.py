@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.agent.credentials import make_credentials, make_tickets, make_token
@@ -13,9 +14,12 @@ from registryd.agent.joining import answer_peers, find_peers
 from registryd.aio.scope import open_scope
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.service import ClusterService
+from registryd.content.blame import Aftermath
+from registryd.content.doubt import SecondLook
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
 from registryd.content.sharing import SharedStore
+from registryd.content.sound import SoundStore
 from registryd.failures import CommandFailed
 from registryd.serving.admin import AdminDoor
 from registryd.serving.listener import ListenFailed, open_door
@@ -102,15 +106,18 @@ class _Assembly:
         tickets = make_tickets(settings.peers)
         # The doors of peers are given the store of this node and nothing that could ask on; and only they are given
         # what is still arriving in it, which this node's containerd is receiving itself.
-        shared = SharedStore(store, store)
+        sound = SoundStore(store, set_aside=store.withdraw)
+        shared = SharedStore(sound, store)
+        look = SecondLook(store, withdraw=sound.withdraw)
+        scope.serve(look.run, name="second look")
         peer_bytes = await self._give_bytes(shared, credentials, tickets)
         public = await self._ask_upstreams()
         node = Node(NodeId.random(), peer_bytes.address.port)
         listen = await answer_peers(
-            self._stack, settings.peers, _service(node, shared, tickets, public), credentials=credentials
+            self._stack, settings.peers, _service(node, shared, tickets, public, look), credentials=credentials
         )
         cluster = find_peers(scope, settings, node=node, listen=listen, credentials=credentials, metrics=self._metrics)
-        registry = await self._open_registry(scope, store, cluster, PublicByUpstreamOrPeers(public, cluster))
+        registry = await self._open_registry(scope, sound, cluster, PublicByUpstreamOrPeers(public, cluster))
         self._readiness.watch(store)
         _log_start(settings, registry.address)
         return Agent(readiness=self._readiness, registry=registry, peer_bytes=peer_bytes)
@@ -131,7 +138,7 @@ class _Assembly:
         patience = self._settings.authorization.public_timeout
         return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
 
-    async def _open_registry(self, scope: Scope, store: NodeStore, cluster: ClusterSource, public: PublicWord) -> Door:
+    async def _open_registry(self, scope: Scope, store: SoundStore, cluster: ClusterSource, public: PublicWord) -> Door:
         settings = self._settings.registry
         locator = Locator(
             lookup=Lookup({Origin.LOCAL: store, Origin.PEER: cluster}),
@@ -140,7 +147,8 @@ class _Assembly:
             first_byte_timeout_seconds=settings.first_byte_timeout,
         )
         token = make_token(settings.token_file, scope)
-        door = RegistryDoor(locator=locator, metrics=self._metrics, admission=token)
+        aftermath = Aftermath(store, cluster.blame, scope)
+        door = RegistryDoor(locator=locator, metrics=self._metrics, admission=token, aftermath=aftermath)
         return await self._open_door("registry.listen", settings.listen, door.handle)
 
     async def _open_door(
@@ -152,10 +160,13 @@ class _Assembly:
             raise SettingsError(key, str(error)) from error
 
 
-def _service(node: Node, store: SharedStore, tickets: Tickets | None, public: PublicRepositories) -> ClusterService:
-    if tickets is None:
-        return ClusterService(node, store, remembers_public=public.remembers_public)
-    return ClusterService(node, store, remembers_public=public.remembers_public, issue_ticket=tickets.issue)
+def _service(
+    node: Node, store: SharedStore, tickets: Tickets | None, public: PublicRepositories, look: SecondLook
+) -> ClusterService:
+    answering = partial(
+        ClusterService, node, store, remembers_public=public.remembers_public, hear_doubt=look.doubt
+    )
+    return answering() if tickets is None else answering(issue_ticket=tickets.issue)
 
 
 def _log_start(settings: Settings, registry: Address) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.backoff import Backoff
+from registryd.cluster.blame import Blame
 from registryd.cluster.discovery.choice import choose_discovery
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
@@ -56,4 +57,4 @@ def find_peers(  # noqa: PLR0913 - the parts that meet here
     discovery = choose_discovery(settings.discovery, node=node.id, listen=listen, advertise=peers.advertise)
     scope.serve(partial(members.run, discovery), name="members")
     locator = Locator(members, fanout_limit=peers.fanout_limit, observer=metrics)
-    return ClusterSource(locator, Opener(credentials))
+    return ClusterSource(locator, Opener(credentials), blame=Blame(locator, scope))

@@ -43,6 +43,10 @@ class Blame:
             self._givers.popitem(last=False)
         self._givers.setdefault(digest, {})[str(offer.member.address)] = offer
 
+    def await_verdict(self, digest: Digest) -> bool:
+        """Whether anybody gave this content."""
+        return digest in self._givers
+
     def kept(self, digest: Digest) -> None:
         """The content was right."""
         self._givers.pop(digest, None)

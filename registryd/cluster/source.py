@@ -47,11 +47,11 @@ class ClusterSource:
     the size that its first source gave; whoever gives another one is left out of that request.
     """
 
-    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame | None = None) -> None:
+    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame) -> None:
         """`blame` is told who gives large content."""
+        self.blame = blame
         self._locator = locator
         self._opener = opener
-        self._blame = blame
 
     async def find(self, digest: Digest) -> Content:
         return await self._first(digest, self._opener.confirm)
@@ -105,8 +105,8 @@ class ClusterSource:
             return offer, await self._opener.open(offer, wanted(offer.content.size))
 
         offer, opened = await self._first(digest, open_offer, discard=_close)
-        if self._blame and not is_small(opened.content):
-            self._blame.gave(offer, from_start=opened.span.start == 0)
+        if not is_small(opened.content):
+            self.blame.gave(offer, from_start=opened.span.start == 0)
         return offer, opened
 
     async def _first(

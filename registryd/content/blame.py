@@ -36,6 +36,9 @@ _LOOK_TIMEOUT: Final = 1.0
 class Givers(Protocol):
     """Those who gave content: told in the end how it was."""
 
+    def await_verdict(self, digest: Digest) -> bool:
+        """Whether anybody gave content of this digest that was not verified on its way."""
+
     def kept(self, digest: Digest) -> None:
         """The content was right."""
 
@@ -63,6 +66,8 @@ class Aftermath:
 
         Whoever cancels a pull closes its connections, and content that it has no use for any more proves nothing.
         """
+        if not self._givers.await_verdict(content.digest):
+            return
         delivery = _Delivery(content.digest, is_connected)
         self._open[content.digest] = delivery
         self._scope.run(partial(self._watch, delivery, content.size), name=f"aftermath of {content.digest}")

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
+from registryd.oci.digest import Digest
 from registryd.oci.errors import MethodUnsupported, OciError, PathUnknown
 from registryd.serving.errors import error_response
 from registryd.serving.locating import Unlocated
@@ -16,8 +17,10 @@ from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
+    from registryd.content.blame import Aftermath
     from registryd.content.lookup import Hit
     from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.serving.admission import Admission
@@ -38,11 +41,22 @@ class Locating(Protocol):
 class RegistryDoor:
     """Answers the pull side of the distribution API; 404 is the answer to everything that it cannot do well."""
 
-    def __init__(self, *, locator: Locating, metrics: Metrics, admission: Admission | None = None) -> None:
-        """`admission` is the node's token, if it has one: then only who carries it is answered."""
+    def __init__(
+        self,
+        *,
+        locator: Locating,
+        metrics: Metrics,
+        admission: Admission | None = None,
+        aftermath: Aftermath | None = None,
+    ) -> None:
+        """`admission` is the node's token, if it has one: then only who carries it is answered.
+
+        `aftermath` finds out whether what peers gave was right.
+        """
         self._locator = locator
         self._metrics = metrics
         self._admission = admission
+        self._aftermath = aftermath
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever is not a bug has an answer of its own."""
@@ -78,12 +92,20 @@ class RegistryDoor:
 
     async def _get(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
         wanted = Wanted.of(request)
+        if self._aftermath and isinstance(path.reference, Digest) and not wanted.is_partial:
+            await self._aftermath.asked_again(path.reference)
         hit = await self._locator.open(path, wanted)
         record.located(hit.origin)
         delivery = await send_content(request, hit.value, wanted, on_sent=record.sent, headers=_headers_of(hit))
         if delivery.failure:
             record.interrupted(delivery.failure)
+        elif hit.origin is Origin.PEER:
+            self._note_delivery(hit.value, request.transport)
         return delivery.response
+
+    def _note_delivery(self, given: OpenContent, connection: asyncio.Transport | None) -> None:
+        if self._aftermath and connection and given.span.stop == given.content.size:
+            self._aftermath.delivered(given.content, is_connected=lambda: not connection.is_closing())
 
 
 def _headers_of(hit: Hit[Any]) -> Mapping[str, str]:

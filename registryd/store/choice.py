@@ -12,11 +12,18 @@ from registryd.settings import StoreKind
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from registryd.oci.digest import Digest
     from registryd.settings import StoreSettings
 
 
 class NodeStore(ContentSource, GrowingSource, NameSource, Protocol):
     """All that an agent needs of the store of its node."""
+
+    async def withdraw(self, digest: Digest) -> None:
+        """Take a copy that is not what its digest says out of the way, where the store is ours to change.
+
+        Raises StoreUnavailable.
+        """
 
     async def check(self) -> None:
         """Return if it can answer right now; raises StoreUnavailable with the reason otherwise."""

@@ -11,6 +11,7 @@ import pytest
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
+from registryd.cluster.blame import Blame
 from registryd.cluster.discovery.static import StaticDiscovery
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
@@ -78,7 +79,8 @@ class Lab:
         scope.serve(partial(members.run, discovery), name="members")
         await until(lambda: len(members.states()) == len(peers))
         opener = Opener(NoCredentials(), timeouts=DoorTimeouts(connect=door_timeout, first_byte=door_timeout))
-        return Node(ClusterSource(locator, opener), members, record)
+        source = ClusterSource(locator, opener, blame=Blame(locator, scope))
+        return Node(source, members, record)
 
 
 @pytest.fixture

@@ -31,6 +31,10 @@ class FakeGivers:
     """Remembers the verdicts, and when they came."""
 
     verdicts: list[tuple[str, float]] = field(default_factory=list)
+    gave: bool = True
+
+    def await_verdict(self, digest: Digest) -> bool:
+        return self.gave
 
     def kept(self, digest: Digest) -> None:
         self._add("kept")
@@ -129,6 +133,13 @@ async def test_asking_again_for_what_was_kept_proves_that_it_was_right(scene: Sc
     scene.store.add(DIGEST, DATA)
     await scene.aftermath.asked_again(DIGEST)
     assert scene.givers.verdicts == [("kept", 0.0)]
+
+
+async def test_what_was_verified_on_its_way_is_not_watched(scene: Scene) -> None:
+    scene.givers.gave = False
+    scene.deliver()
+    await asyncio.sleep(60)
+    assert scene.store.asked == []
 
 
 async def test_asking_for_what_was_never_delivered_proves_nothing(scene: Scene) -> None:

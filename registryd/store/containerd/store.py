@@ -74,6 +74,9 @@ class ContainerdStore:
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
         return await self._growing.wait_grown(digest, beyond=beyond)
 
+    async def withdraw(self, digest: Digest) -> None:
+        """Does nothing: what containerd keeps is containerd's."""
+
     # Its state, for those who start it and watch over it
 
     async def wait_ready(self) -> None:

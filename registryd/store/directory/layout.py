@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, StoreUnavailable
@@ -23,6 +23,8 @@ EMPTY_INDEX: Final = render_index(())
 # Content on its way in; not part of the specification, which lets a layout hold other things.
 INGEST_FOLDER: Final = "ingest"
 LOCK_FILE: Final = "lock"
+# Blobs that turned out not to be what their names say, by the same names.
+CORRUPT_FOLDER: Final = "corrupt"
 # What may be in the directory before it is a layout: nothing, what a killed process made of it so far, and what a
 # file system of its own has when it is new.
 _OURS: Final = frozenset({"lost+found", BLOBS_FOLDER, INGEST_FOLDER, INDEX_FILE, f".{INDEX_FILE}", f".{LAYOUT_FILE}"})
@@ -86,6 +88,13 @@ class Layout:
             return False
         os.close(fd)
         return True
+
+    def withdraw_blob(self, digest: Digest) -> None:
+        """Move a blob into the folder of corrupt ones; absent already is fine. Raises StoreUnavailable."""
+        make_folder(self.root, CORRUPT_FOLDER)
+        with writing(digest), folder(self.root, BLOBS_FOLDER, digest.algorithm) as blobs:
+            with folder(self.root, CORRUPT_FOLDER) as corrupt, suppress(FileNotFoundError):
+                os.rename(digest.encoded, digest.encoded, src_dir_fd=blobs, dst_dir_fd=corrupt)
 
     def read_index(self) -> tuple[bytes, float]:
         """index.json and when it was written (seconds since the epoch). Raises ContentNotFound or StoreUnavailable."""

@@ -71,6 +71,10 @@ class DirectoryStore:
             raise
         return OpenContent(content, span, FileBody(fd, span))
 
+    async def withdraw(self, digest: Digest) -> None:
+        """Move a corrupt blob out of the layout's way, where somebody who wants to know more finds it."""
+        await run_writing(partial(self._layout.withdraw_blob, digest))
+
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         await self._catalog.refresh()
         return self._catalog.get(name)
