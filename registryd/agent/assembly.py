@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from registryd.serving.listener import Door, Handler
     from registryd.serving.policy import PublicWord
     from registryd.settings import Settings
-    from registryd.store.choice import NodeStore
     from registryd.upstream.public import PublicRepositories
 
 _log = logging.getLogger(__name__)

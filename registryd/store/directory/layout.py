@@ -92,9 +92,13 @@ class Layout:
     def withdraw_blob(self, digest: Digest) -> None:
         """Move a blob into the folder of corrupt ones; absent already is fine. Raises StoreUnavailable."""
         make_folder(self.root, CORRUPT_FOLDER)
-        with writing(digest), folder(self.root, BLOBS_FOLDER, digest.algorithm) as blobs:
-            with folder(self.root, CORRUPT_FOLDER) as corrupt, suppress(FileNotFoundError):
-                os.rename(digest.encoded, digest.encoded, src_dir_fd=blobs, dst_dir_fd=corrupt)
+        with (
+            writing(digest),
+            folder(self.root, BLOBS_FOLDER, digest.algorithm) as blobs,
+            folder(self.root, CORRUPT_FOLDER) as corrupt,
+            suppress(FileNotFoundError),
+        ):
+            os.rename(digest.encoded, digest.encoded, src_dir_fd=blobs, dst_dir_fd=corrupt)
 
     def read_index(self) -> tuple[bytes, float]:
         """index.json and when it was written (seconds since the epoch). Raises ContentNotFound or StoreUnavailable."""
