@@ -106,6 +106,10 @@ class AuthorizationSettings:
     """Images that are always left to the upstream, bytes too: patterns of registry/repository:tag, such as
     ghcr.io/acme/*, or *:latest for a tag that moves. An asterisk stands for anything, slashes included."""
 
+    hosts_dir: Path = Path("/etc/containerd/certs.d")
+    """public: containerd's config_path. Its hosts.toml files say where upstreams are asked, so that they are asked as
+    this node's containerd asks them: through the same mirrors, with the same authorities."""
+
     public_timeout: Seconds = 2.0
     """public: how long a pull may wait until the upstream has said what anyone may pull; then this node leaves the pull
     to it. A part of registry.first_byte_timeout."""

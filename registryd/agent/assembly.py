@@ -33,7 +33,8 @@ from registryd.store.choice import chosen_kind, open_store
 from registryd.telemetry import Metrics
 from registryd.upstream.anonymous import AnonymousClient
 from registryd.upstream.client import open_client
-from registryd.upstream.endpoint import default_endpoints
+from registryd.upstream.containerd_hosts import ContainerdHosts
+from registryd.upstream.endpoint import Site
 from registryd.upstream.public import open_public_repositories
 from registryd.version import installed_version
 
@@ -133,8 +134,10 @@ class _Assembly:
             client = await self._stack.enter_async_context(open_client(clock=clock))
         except ValueError as error:
             raise CommandFailed(f"the proxy in the environment cannot be used: {error}") from error
-        anonymous = AnonymousClient(client, default_endpoints)
-        patience = self._settings.authorization.public_timeout
+        authorization, listen = self._settings.authorization, self._settings.registry.listen
+        ourselves = frozenset({Site(listen.host, listen.port), Site("localhost", listen.port)})
+        anonymous = AnonymousClient(client, ContainerdHosts(authorization.hosts_dir, ourselves=ourselves))
+        patience = authorization.public_timeout
         return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
 
     async def _open_registry(self, scope: Scope, store: SoundStore, cluster: ClusterSource, public: PublicWord) -> Door:

@@ -32,6 +32,9 @@ class PublicByUpstreamOrPeers:
     async def is_reachable(self, registry: Registry) -> bool:
         return await self._upstream.upstream_reachable(registry)
 
+    async def learn(self, repository: Repository, reference: Reference) -> None:
+        await self._upstream.learn(repository, reference)
+
     async def is_public(self, repository: Repository, reference: Reference) -> bool:
         verdict = await self._upstream.check(repository, reference)
         if verdict is Verdict.UNKNOWN:

@@ -134,7 +134,7 @@ def agent_settings(containerd: Containerd, *, host: str, peers: list[str], chang
         changes: Merged over the result last.
     """
     settings: Table = {
-        "authorization": {"mode": "open"},
+        "authorization": {"mode": "open", "hosts_dir": str(containerd.places.hosts)},
         "store": {
             "kind": "containerd",
             "containerd_socket": str(containerd.places.socket),

@@ -98,8 +98,13 @@ async def _knows(agent: Agent, *, peers: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def running_cluster(plans: Sequence[NodePlan], *, is_private: bool = False) -> AsyncIterator[Cluster]:
-    """All of it ready, for the length of the block: origin first, then the nodes side by side."""
+async def running_cluster(
+    plans: Sequence[NodePlan], *, is_private: bool = False, are_acquainted: bool = True
+) -> AsyncIterator[Cluster]:
+    """All of it ready, for the length of the block: origin first, then the nodes side by side.
+
+    `are_acquainted`: every agent has heard of every other when the block begins.
+    """
     async with contextlib.AsyncExitStack() as stack:
         folder = await stack.enter_async_context(workspace())
         network = await stack.enter_async_context(new_network())
@@ -114,7 +119,8 @@ async def running_cluster(plans: Sequence[NodePlan], *, is_private: bool = False
         )
         cluster = Cluster(folder, network, origin_host, origin, tuple(nodes))
         try:
-            await cluster.wait_acquainted()
+            if are_acquainted:
+                await cluster.wait_acquainted()
             yield cluster
         except Exception:
             cluster.log_what_agents_said()

@@ -35,6 +35,9 @@ class PublicWord(Protocol):
     async def is_reachable(self, registry: Registry, /) -> bool:
         """Whether the registry answers now."""
 
+    async def learn(self, repository: Repository, reference: Reference, /) -> None:
+        """Find out for later whether anyone may pull it; does not wait for the answer."""
+
     async def is_public(self, repository: Repository, reference: Reference, /) -> bool:
         """Whether anyone may pull it, as the registry said itself; False when that is not known."""
 
@@ -69,5 +72,7 @@ class ModePolicy:
 
     async def _is_ours_to_answer(self, repository: Repository, reference: Reference) -> bool:
         if isinstance(reference, Tag) and await self._public.is_reachable(repository.registry):
+            # Its tags are its own now; in an outage it will matter what it says today.
+            await self._public.learn(repository, reference)
             return False
         return await self._public.is_public(repository, reference)

@@ -116,6 +116,12 @@ class PublicRepositories:
         await self._ask(repository, reference, patience=0.0 if is_gone else self._patience)
         return self._latest(repository, reference)
 
+    async def learn(self, repository: Repository, reference: Reference) -> None:
+        """Find out in the background what `check` would say, for a time when the upstream says nothing."""
+        word = self._words.get(repository)
+        if word is None or not word.holds(self._clock()):
+            await self._ask(repository, reference, patience=0.0)
+
     def remembers_public(self, repository: Repository) -> bool:
         """Whether the upstream has said so, not too long ago; nobody is asked."""
         word = self._words.get(repository)

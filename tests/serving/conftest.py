@@ -72,6 +72,9 @@ class FakePublicWord:
         self.asked.append(str(registry))
         return self.reachable
 
+    async def learn(self, repository: Repository, reference: Reference) -> None:
+        self.asked.append(f"{repository} {reference} for later")
+
     async def is_public(self, repository: Repository, reference: Reference) -> bool:
         self.asked.append(f"{repository} {reference}")
         return self.public

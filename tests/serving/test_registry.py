@@ -263,6 +263,7 @@ async def test_a_tag_is_the_upstreams_own_while_it_can_be_reached(
     async with registry.serving() as client:
         assert (await client.head(BY_TAG)).status == status
         assert (await client.get(BY_TAG)).status == status
+    assert ("registry.example/demo/app v1 for later" in registry.public.asked) is reachable
 
 
 async def test_open_and_upstream_mode_ask_nobody(registry: Registry) -> None:

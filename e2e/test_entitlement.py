@@ -1,0 +1,226 @@
+"""Only members, only those entitled: private images, public ones in an outage, and those who are not let in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.lab.agent import REGISTRY
+from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
+from registryd.lab.containerd_config import Mirror
+from registryd.lab.errors import PullError
+from registryd.lab.fetch import Request, fetch
+from registryd.lab.origin import CREDENTIALS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from registryd.lab.cluster import Node
+    from registryd.lab.images import Image
+    from registryd.lab.toml_text import Table
+    from registryd.lab.versions import Release
+
+pytestmark = pytest.mark.timeout(180)
+
+SECRET = "registryd_secret_nothing-but-a-secret-of-the-end-to-end-tests-0123456789"
+OTHER_SECRET = "registryd_secret_quite-another-secret-of-the-end-to-end-tests-9876543210"
+
+
+def digests(image: Image) -> list[str]:
+    return [
+        image.root.digest,
+        image.local.blob.digest,
+        image.local.config.digest,
+        *(b.digest for b in image.local.layers),
+    ]
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text(f"{SECRET}\n")
+    path.chmod(0o600)
+    return path
+
+
+def members_with(secret: Path, **more: Table) -> Table:
+    """Settings of a cluster as it should be run: mTLS between members, and only public images are resolved."""
+    return {"peers": {"secret_file": str(secret), "insecure": False}, "authorization": {"mode": "public"}, **more}
+
+
+@asynccontextmanager
+async def cluster_of(
+    release: Release, settings: Table, *, nodes: int = 2, is_private: bool = False
+) -> AsyncIterator[Cluster]:
+    async with running_cluster([NodePlan(release, agent=settings)] * nodes, is_private=is_private) as cluster:
+        yield cluster
+
+
+async def from_peers(node: Node) -> float:
+    assert node.agent
+    return (await node.agent.metrics()).total("registryd_sent_bytes_total", source="peer")
+
+
+def blobs_given_to(cluster: Cluster, node: Node) -> list[str]:
+    """What the origin gave to a node; a refusal is not a gift."""
+    return [a.reference for a in cluster.origin.requests() if a.is_blob_transfer and a.client == node.host.ipv4]
+
+
+# Who may have an image
+
+
+@pytest.mark.parametrize("transport", ["tls", "plain"])
+async def test_a_private_image_is_for_those_with_credentials_and_then_comes_from_peers(
+    release: Release, image: Image, secret_file: Path, transport: str
+) -> None:
+    settings = members_with(secret_file)
+    settings = {**settings, "peers": {**settings["peers"], "transport": transport}}  # type: ignore[dict-item]
+    async with cluster_of(release, settings, is_private=True) as cluster:
+        first, second = cluster.nodes
+        by_tag = await cluster.push(image, "secret/app")
+        by_digest = f"{ORIGIN}/secret/app@{image.root.digest}"
+        await first.pull(by_tag, credentials=CREDENTIALS)
+
+        for reference in (by_tag, by_digest):
+            with pytest.raises(PullError) as refusal:
+                await second.pull(reference)
+            print(f"{release}, without credentials: {refusal.value}")
+        assert not any(map(second.containerd.has_blob, digests(image)[2:]))
+        # Even what is on this very node is not resolved for a pod that lacks the credentials.
+        with pytest.raises(PullError):
+            await first.pull(by_digest)
+
+        await second.pull(by_tag, credentials=CREDENTIALS)
+        assert blobs_given_to(cluster, second) == []
+        assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
+
+
+async def test_a_layer_that_a_public_image_shares_opens_no_door_to_the_private_one(
+    release: Release, image: Image, secret_file: Path
+) -> None:
+    async with cluster_of(release, members_with(secret_file), is_private=True) as cluster:
+        first, second = cluster.nodes
+        by_tag = await cluster.push(image, "secret/app")
+        await first.containerd.import_archive(image.archive(), f"{ORIGIN}/imported/app")
+        await first.containerd.wait_image(f"{ORIGIN}/imported/app:v1")
+        for reference in (by_tag, f"{ORIGIN}/imported/app:v1"):
+            with pytest.raises(PullError):
+                await second.pull(reference)
+
+
+async def test_a_public_image_is_pulled_while_its_origin_is_down(
+    release: Release, image: Image, secret_file: Path
+) -> None:
+    async with cluster_of(release, members_with(secret_file), nodes=3) as cluster:
+        first, second, third = cluster.nodes
+        by_tag = await cluster.push(image, "demo/app")
+        await first.pull(by_tag)
+        await cluster.origin.stop()
+        await second.pull(f"{ORIGIN}/demo/app@{image.root.digest}")
+        await third.pull(by_tag)
+        for node in (second, third):
+            assert await from_peers(node) >= sum(layer.size for layer in image.local.layers)
+
+
+# Who is let in
+
+
+async def test_peers_ports_answer_members_only(release: Release, image: Image, secret_file: Path, folder: Path) -> None:
+    async with cluster_of(release, members_with(secret_file)) as cluster:
+        first, _ = cluster.nodes
+        await first.pull(await cluster.push(image, "demo/app"))
+        outsider = cluster.origin_host.namespace
+        layer = image.local.layers[0].digest
+        with pytest.raises(OSError, match="."):
+            await fetch(f"http://{first.host.ipv4}:3174/v1/blobs/{layer}", namespace=outsider)
+        for port in (3173, 3174):
+            assert "alert" in await _handshake(cluster, f"{first.host.ipv4}:{port}")
+
+
+async def _handshake(cluster: Cluster, address: str) -> str:
+    """What a client without a certificate is told."""
+    command = cluster.origin_host.namespace.command("openssl", "s_client", "-connect", address, "-tls1_3", "-ign_eof")
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    return output.decode(errors="replace")
+
+
+async def test_another_clusters_secret_gets_nothing_and_its_pull_goes_on_at_the_origin(
+    release: Release, image: Image, secret_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_text(f"{OTHER_SECRET}\n")
+    plans = [NodePlan(release, agent=members_with(secret)) for secret in (secret_file, other)]
+    async with running_cluster(plans, are_acquainted=False) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        await second.pull(reference)
+        assert await from_peers(second) == 0
+        assert blobs_given_to(cluster, second) != []
+
+
+async def test_the_nodes_door_opens_for_its_token_only(
+    release: Release, image: Image, secret_file: Path, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("registryd_token_of-the-end-to-end-tests-0123456789-abcdefghij\n")
+    token.chmod(0o600)
+    settings = members_with(secret_file, registry={"token_file": str(token)})
+    async with cluster_of(release, settings) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        header = {"Registryd-Token": token.read_text().strip()}
+        for node in cluster.nodes:
+            mirror = Mirror(f"http://{REGISTRY}", dial_timeout="1s", header=header)
+            node.containerd.write_hosts(ORIGIN, mirror, server=cluster.origin.url)
+        await first.pull(reference)
+        cluster.origin.blobs_off()
+        await second.pull(reference)
+        assert first.agent
+        blob = f"/v2/demo/app/blobs/{image.local.layers[0].digest}?ns={ORIGIN}"
+        assert (await first.agent.ask_registry(Request(blob))).status == 404
+        assert (await first.agent.ask_registry(Request(blob, headers=tuple(header.items())))).status == 200
+
+
+async def test_the_secret_is_changed_under_load_without_a_failed_pull(
+    release: Release, image: Image, secret_file: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"secret{number}" for number in range(3)]
+    for file in files:
+        file.write_text(f"{SECRET}\n")
+    plans = [NodePlan(release, agent=members_with(file)) for file in files]
+    async with running_cluster(plans) as cluster:
+        reference = await cluster.push(image, "demo/app")
+        first, *others = cluster.nodes
+        await first.pull(reference)
+        cluster.origin.blobs_off()
+        async with asyncio.TaskGroup() as group:
+            stop = asyncio.Event()
+            pulling = [group.create_task(_pull_until(stop, node, reference, image)) for node in others]
+            for content in (f"{OTHER_SECRET}\n{SECRET}\n", f"{OTHER_SECRET}\n"):
+                for file in files:
+                    replacement = file.with_suffix(".new")
+                    replacement.write_text(content)
+                    replacement.rename(file)
+                    await asyncio.sleep(0.5)
+            stop.set()
+        print(
+            f"{release}: {sum(task.result() for task in pulling)} pulls while the secret was changed twice on three nodes"
+        )
+        assert all(task.result() > 1 for task in pulling)
+
+
+async def _pull_until(stop: asyncio.Event, node: Node, reference: str, image: Image) -> int:
+    pulls = 0
+    while not stop.is_set():
+        await node.pull(reference)
+        await node.remove(reference, *digests(image))
+        pulls += 1
+    return pulls
