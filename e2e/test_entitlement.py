@@ -135,7 +135,7 @@ async def test_peers_ports_answer_members_only(release: Release, image: Image, s
         await first.pull(await cluster.push(image, "demo/app"))
         outsider = cluster.origin_host.namespace
         layer = image.local.layers[0].digest
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             await fetch(f"http://{first.host.ipv4}:3174/v1/blobs/{layer}", namespace=outsider)
         for port in (3173, 3174):
             assert "alert" in await _handshake(cluster, f"{first.host.ipv4}:{port}")
@@ -211,9 +211,8 @@ async def test_the_secret_is_changed_under_load_without_a_failed_pull(
                     replacement.rename(file)
                     await asyncio.sleep(0.5)
             stop.set()
-        print(
-            f"{release}: {sum(task.result() for task in pulling)} pulls while the secret was changed twice on three nodes"
-        )
+        pulls = sum(task.result() for task in pulling)
+        print(f"{release}: {pulls} pulls while the secret was changed twice on three nodes")
         assert all(task.result() > 1 for task in pulling)
 
 
