@@ -24,9 +24,14 @@ Every setting is a flag, an environment variable and a key of the TOML file, and
 --peers.find_timeout 1s, REGISTRYD_PEERS_FIND_TIMEOUT=1s, [peers] find_timeout = "1s".
 A list is separated by commas, or its flag is repeated."""
 
+_CACHE_HELP = """Run a pull-through cache of many registries.
+
+It answers what it has, and fetches what it lacks from the registries that upstreams.allow names, each byte once."""
+
 # name: where the function is, and its help, whose first paragraph is shown in the list of commands.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("registryd.commands.agent:run_agent", _AGENT_HELP),
+    "cache": ("registryd.commands.cache:run_cache", _CACHE_HELP),
     "demo": (
         "registryd.commands.demo:run",
         "Three agents on this machine, and an image pulled on one through the others.",

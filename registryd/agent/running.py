@@ -5,23 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from registryd.agent.assembly import open_agent
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
     from registryd.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings) -> None:
+class Drained(Protocol):
+    """What runs, and can be told to come to its end."""
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new work and let what runs come to its end, at most so long."""
+
+
+async def run(
+    settings: Settings, *, opening: Callable[[Settings], AbstractAsyncContextManager[Drained]] = open_agent
+) -> None:
     """Run until SIGTERM or SIGINT, then let transfers end. Raises CommandFailed when it cannot start or go on."""
     stopping = _stop_signal()
     try:
-        async with open_agent(settings) as agent:
+        async with opening(settings) as agent:
             await stopping.wait()
             _log.info("stopping")
             await agent.drain(settings.agent.shutdown_timeout)

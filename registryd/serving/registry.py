@@ -47,13 +47,18 @@ class RegistryDoor:
         locator: Locating,
         metrics: Metrics,
         admission: Admission | None = None,
+        stored: Locating | None = None,
         aftermath: Aftermath | None = None,
     ) -> None:
         """`admission` is the node's token, if it has one: then only who carries it is answered.
 
         `aftermath` finds out whether what peers gave was right.
+
+        `stored` is asked instead of `locator` by requests that want what is here already and nothing fetched for them
+        (`Cache-Control: only-if-cached`, RFC 9111 section 5.2.1.7).
         """
         self._locator = locator
+        self._stored = stored or locator
         self._metrics = metrics
         self._admission = admission
         self._aftermath = aftermath
@@ -86,7 +91,7 @@ class RegistryDoor:
             record.close()
 
     async def _head(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
-        hit = await self._locator.find(path)
+        hit = await self._locator_for(request).find(path)
         record.located(hit.origin)
         return await send_head(request, hit.value, headers=_headers_of(hit))
 
@@ -94,7 +99,7 @@ class RegistryDoor:
         wanted = Wanted.of(request)
         if self._aftermath and isinstance(path.reference, Digest) and not wanted.is_partial:
             await self._aftermath.asked_again(path.reference)
-        hit = await self._locator.open(path, wanted)
+        hit = await self._locator_for(request).open(path, wanted)
         record.located(hit.origin)
         delivery = await send_content(request, hit.value, wanted, on_sent=record.sent, headers=_headers_of(hit))
         if delivery.failure:
@@ -106,6 +111,9 @@ class RegistryDoor:
     def _note_delivery(self, given: OpenContent, connection: asyncio.Transport | None) -> None:
         if self._aftermath and connection and given.span.stop == given.content.size:
             self._aftermath.delivered(given.content, is_connected=lambda: not connection.is_closing())
+
+    def _locator_for(self, request: web.BaseRequest) -> Locating:
+        return self._stored if "only-if-cached" in request.headers.get("Cache-Control", "") else self._locator
 
 
 def _headers_of(hit: Hit[Any]) -> Mapping[str, str]:

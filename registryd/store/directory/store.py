@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from registryd.content.growing import GrowingContent
     from registryd.content.source import NamedContent, RangeOf
-    from registryd.content.writer import Ingest
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
@@ -104,7 +103,7 @@ class DirectoryStore:
 
     # what comes in
 
-    async def begin(self, digest: Digest, *, size: int | None = None) -> Ingest:
+    async def begin(self, digest: Digest, *, size: int | None = None) -> FileIngest:
         session = await self._writable_session()
         session.reserve(digest, size)
         ingest = FileIngest(session, digest, size)

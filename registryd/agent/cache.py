@@ -1,0 +1,228 @@
+"""The parts of a pull-through cache, connected, started in order and stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from registryd.agent.credentials import make_token
+from registryd.aio.scope import open_scope
+from registryd.caching.blobs import Blobs
+from registryd.caching.downloads import Downloads
+from registryd.caching.locating import CacheLocator
+from registryd.caching.manifests import Manifests
+from registryd.caching.metrics import CacheMetrics
+from registryd.caching.naming import Naming
+from registryd.caching.policy import CachePolicy
+from registryd.caching.registries import Registries
+from registryd.caching.stored import StoredContent, StoredTags
+from registryd.caching.tags import Tags
+from registryd.caching.upstreams import Upstreams
+from registryd.failures import CommandFailed
+from registryd.serving.admin import AdminDoor
+from registryd.serving.listener import ListenFailed, open_door
+from registryd.serving.readiness import Readiness
+from registryd.serving.registry import RegistryDoor
+from registryd.settings import AuthorizationMode, SettingsError
+from registryd.store.directory.bounded import open_bounded_store
+from registryd.store.directory.space import SpaceLimits
+from registryd.telemetry import Metrics
+from registryd.upstream.anonymous import AnonymousClient
+from registryd.upstream.client import open_client
+from registryd.upstream.docker_config import DockerConfig
+from registryd.upstream.public import Verdict, open_public_repositories
+from registryd.version import installed_version
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from registryd.aio.scope import Scope
+    from registryd.notation import Address
+    from registryd.oci.reference import Reference, Repository
+    from registryd.serving.listener import Door, Handler
+    from registryd.settings import Settings
+    from registryd.store.directory.bounded import BoundedStore
+    from registryd.upstream.client import RegistryClient
+    from registryd.upstream.public import PublicRepositories
+
+_log = logging.getLogger(__name__)
+
+
+class Cache:
+    """A running cache, as far as the one who runs it has to do with it."""
+
+    def __init__(self, readiness: Readiness, door: Door) -> None:
+        self._readiness = readiness
+        self._door = door
+        self.address = door.address
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new work and let what runs come to its end, at most so long."""
+        self._readiness.lacks("the cache is stopping")
+        await self._door.drain(seconds)
+
+
+@asynccontextmanager
+async def open_cache(settings: Settings) -> AsyncIterator[Cache]:
+    """A cache for the length of the block. Raises CommandFailed or ContentUnavailable, perhaps in an ExceptionGroup."""
+    check_exposure(settings)
+    async with AsyncExitStack() as stack:
+        assembly = _Assembly(settings, stack)
+        await assembly.open_admin()
+        async with open_scope() as scope:
+            yield await assembly.assemble(scope)
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to give what our logins open to whoever reaches us; raises SettingsError."""
+    cache, upstreams, authorization = settings.cache, settings.upstreams, settings.authorization
+    if cache.insecure or cache.token_file or cache.listen.is_loopback:
+        return
+    with_login = [name for name, table in upstreams.registries.items() if table.username]
+    for name in with_login if upstreams.docker_config is None else [*with_login, *upstreams.allow]:
+        if authorization.registries.get(name, authorization.mode) is not AuthorizationMode.PUBLIC:
+            raise SettingsError(
+                "cache.listen",
+                f"{cache.listen} is open to the network, where anyone could pull from {name} by this cache's login; "
+                "set cache.token_file, or authorization.mode = public, or listen on 127.0.0.1; cache.insecure = true lets "
+                "anyone in",
+            )
+
+
+class _Assembly:
+    """The order in which parts are made; the stack takes them apart in reverse."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._clock = asyncio.get_running_loop().time
+        self._metrics = Metrics()
+        self._counted = CacheMetrics(self._metrics.registry)
+        self._readiness = Readiness(self._metrics)
+
+    async def open_admin(self) -> None:
+        """First, because probes ask while everything else starts."""
+        door = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
+        await self._open_door("admin.listen", self._settings.admin.listen, door.handle)
+
+    async def assemble(self, scope: Scope) -> Cache:
+        """Everything else; tasks run in the scope."""
+        settings = self._settings
+        store = await self._open_store()
+        client = await self._open_client()
+        registries = self._registries()
+        public = await self._ask_upstreams(client, registries)
+        policy = CachePolicy(settings.authorization, registries, _Public(public))
+        upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
+        naming = Naming(store)
+        door = RegistryDoor(
+            locator=self._locator(scope, store, policy, registries, upstreams, naming),
+            stored=self._stored(store, policy, naming),
+            metrics=self._metrics,
+            admission=make_token(settings.cache.token_file, scope),
+        )
+        opened = await self._open_door("cache.listen", settings.cache.listen, door.handle, context=self._tls())
+        self._readiness.watch(store)
+        _log_start(settings, opened.address)
+        return Cache(self._readiness, opened)
+
+    # the parts
+
+    def _registries(self) -> Registries:
+        upstreams = self._settings.upstreams
+        docker = DockerConfig(upstreams.docker_config, clock=self._clock) if upstreams.docker_config else None
+        return Registries(upstreams, self._settings.cache, docker)
+
+    async def _open_store(self) -> BoundedStore:
+        cache = self._settings.cache
+        limits = SpaceLimits(cache.size_limit, cache.keep_free, cache.min_age, cache.pinned)
+        opening = open_bounded_store(self._settings.store.directory, limits, self._counted)
+        return await self._stack.enter_async_context(opening)
+
+    async def _open_client(self) -> RegistryClient:
+        try:
+            return await self._stack.enter_async_context(open_client(clock=self._clock))
+        except ValueError as error:
+            raise CommandFailed(f"the proxy in the environment cannot be used: {error}") from error
+
+    async def _ask_upstreams(self, client: RegistryClient, registries: Registries) -> PublicRepositories:
+        anonymous = AnonymousClient(client, registries.anonymous_endpoints)
+        patience = self._settings.authorization.public_timeout
+        return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
+
+    def _locator(  # noqa: PLR0913, PLR0917 - the parts that meet here
+        self,
+        scope: Scope,
+        store: BoundedStore,
+        policy: CachePolicy,
+        registries: Registries,
+        upstreams: Upstreams,
+        naming: Naming,
+    ) -> CacheLocator:
+        counted, clock = self._counted, self._clock
+        manifests = Manifests(store, upstreams, naming, scope=scope, metrics=counted)
+        tags = Tags(registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock)
+        downloads = Downloads(upstreams, store, scope, counted)
+        return CacheLocator(
+            policy=policy,
+            tags=tags,
+            manifests=manifests,
+            blobs=Blobs(store, downloads, upstreams, metrics=counted, clock=clock),
+            first_byte_timeout_seconds=self._settings.cache.first_byte_timeout,
+        )
+
+    def _stored(self, store: BoundedStore, policy: CachePolicy, naming: Naming) -> CacheLocator:
+        content = StoredContent(store)
+        return CacheLocator(
+            policy=policy,
+            tags=StoredTags(naming),
+            manifests=content,
+            blobs=content,
+            first_byte_timeout_seconds=self._settings.cache.first_byte_timeout,
+        )
+
+    def _tls(self) -> ssl.SSLContext | None:
+        cache = self._settings.cache
+        if cache.tls_cert is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(cache.tls_cert, cache.tls_key)
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError("cache.tls_cert", f"cannot be used: {error.strerror or error}") from error
+        return context
+
+    async def _open_door(
+        self, key: str, address: Address, handle: Handler, *, context: ssl.SSLContext | None = None
+    ) -> Door:
+        try:
+            return await self._stack.enter_async_context(open_door(handle, address, ssl=context))
+        except ListenFailed as error:
+            raise SettingsError(key, str(error)) from error
+
+
+class _Public:
+    """The upstream's word, as the policy asks for it."""
+
+    def __init__(self, public: PublicRepositories) -> None:
+        self._public = public
+
+    async def is_public(self, repository: Repository, reference: Reference) -> bool:
+        return await self._public.check(repository, reference) is Verdict.PUBLIC
+
+
+def _log_start(settings: Settings, address: Address) -> None:
+    if settings.cache.insecure:
+        _log.warning("cache.insecure is set: whoever reaches this cache can have what its logins open")
+    _log.info(
+        "caching",
+        extra={
+            "version": installed_version(),
+            "registry": str(address),
+            "store": str(settings.store.directory),
+            "upstreams": ", ".join(sorted({*settings.upstreams.allow, *settings.upstreams.registries})),
+        },
+    )

@@ -1,0 +1,41 @@
+"""One answer for all who ask the same at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable
+
+    from registryd.aio.scope import Scope
+
+K = TypeVar("K", bound="Hashable")
+V = TypeVar("V")
+
+
+class Shared(Generic[K, V]):
+    """At most one running question per key. It goes on when those who asked are cancelled; the scope ends it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._running: dict[K, asyncio.Future[V]] = {}
+
+    async def get(self, key: K, ask: Callable[[], Coroutine[Any, Any, V]], *, name: str) -> V:
+        """The answer to the question of that key, asked now unless it is being asked; raises what asking raises."""
+        answer = self._running.get(key)
+        if answer is None:
+            answer = self._running[key] = asyncio.get_running_loop().create_future()
+            self._scope.run(partial(self._settle, key, ask, answer), name=name)
+        return await asyncio.shield(answer)
+
+    async def _settle(self, key: K, ask: Callable[[], Coroutine[Any, Any, V]], answer: asyncio.Future[V]) -> None:
+        try:
+            answer.set_result(await ask())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised to those who asked
+            answer.set_exception(error)
+            answer.exception()  # looked at, so that asyncio does not complain when nobody waits any more
+        finally:
+            self._running.pop(key)
+            answer.cancel()  # only if this was cancelled: then so are those who wait

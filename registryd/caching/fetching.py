@@ -1,0 +1,97 @@
+"""The bytes of a blob from a registry, going on where they were interrupted, at another endpoint if need be."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.aio.backoff import Backoff
+from registryd.upstream.errors import UpstreamBroken, UpstreamFailed, UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.caching.upstreams import Upstreams
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import Repository
+    from registryd.upstream.answers import BlobStream
+    from registryd.upstream.endpoint import Endpoint, Site
+
+# Interruptions in a row without a byte in between: some 8 s with these pauses, a registry's restart or a lost route.
+# Whoever waits for the bytes is told then, and asks again.
+_MOST_INTERRUPTIONS: Final = 5
+_PAUSES: Final = Backoff(first=0.25, longest=4.0)
+
+
+class Receipts(Protocol):
+    """Is told what comes in."""
+
+    def received(self, count: int) -> None:
+        """So many bytes of a blob came from an upstream."""
+
+
+class BlobFetch:
+    """One blob, from byte `start` on; `size` is known once it is open. Whoever opens it closes it."""
+
+    def __init__(
+        self, upstreams: Upstreams, repository: Repository, digest: Digest, *, observer: Receipts, start: int = 0
+    ) -> None:
+        self._upstreams = upstreams
+        self._repository = repository
+        self._digest = digest
+        self._observer = observer
+        self._position = start
+        self._held = AsyncExitStack()
+        self._stream: BlobStream | None = None
+        self.size = 0
+        self.sites: set[Site] = set()
+
+    async def open(self) -> None:
+        """Return when an endpoint gives it. Raises UpstreamFailed."""
+        self._stream = await self._upstreams.ask(self._repository.registry, self._open_at, digest=self._digest)
+        self.size = self._stream.size
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Everything up to the end. Raises UpstreamFailed when it cannot go on."""
+        interruptions = 0
+        while self._position < self.size:
+            try:
+                async with aclosing(self._next_stream()) as stream:
+                    async for chunk in stream:
+                        interruptions = 0
+                        yield chunk
+            except UpstreamFailed:
+                interruptions += 1
+                if interruptions > _MOST_INTERRUPTIONS:
+                    raise
+                # At once the first time: a connection that ends is mended by a new one.
+                await asyncio.sleep(_PAUSES.delay(interruptions - 1) if interruptions > 1 else 0)
+
+    async def aclose(self) -> None:
+        """Let go of the connection; idempotent."""
+        self._stream = None
+        await self._held.aclose()
+
+    async def _next_stream(self) -> AsyncGenerator[bytes, None]:
+        stream, self._stream = self._stream, None
+        if stream is None:
+            stream = await self._upstreams.ask(self._repository.registry, self._open_at, digest=self._digest)
+        if stream.size != self.size:
+            raise UpstreamBroken(f"{self._digest} has {stream.size} bytes now, and had {self.size}")
+        unwanted = self._position - stream.start
+        async for chunk in stream.chunks:
+            skipped, unwanted = min(unwanted, len(chunk)), max(0, unwanted - len(chunk))
+            if wanted := chunk[skipped:]:
+                self._position += len(wanted)
+                self._observer.received(len(wanted))
+                yield wanted
+        if self._position < self.size:
+            raise UpstreamUnreachable(f"{self._repository.registry}: ended {self.size - self._position} bytes early")
+
+    async def _open_at(self, endpoint: Endpoint) -> BlobStream:
+        await self._held.aclose()
+        opening = self._upstreams.blob_at(endpoint, self._repository, self._digest, self._position)
+        stream = await self._held.enter_async_context(opening)
+        self.sites.add(endpoint.site)
+        return stream

@@ -1,0 +1,36 @@
+"""What a cache needs of the store that it keeps content in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.content.source import ContentSource, NameSource
+from registryd.content.writer import Ingest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import TaggedName
+
+
+class ReadableIngest(Ingest, Protocol):
+    """An ingest whose bytes can be read while they arrive."""
+
+    @property
+    def written(self) -> int:
+        """Number of bytes that a reader of `open_written` finds."""
+
+    def open_written(self) -> int:
+        """A descriptor of its own for reading them, also after the commit; the caller closes it."""
+
+
+class Keeper(ContentSource, NameSource, Protocol):
+    """A writable store. What it may hold is limited, so every call that brings content in may raise StoreFull."""
+
+    async def begin(self, digest: Digest, *, size: int) -> ReadableIngest:
+        """As `ContentWriter` has it, for content whose size is known."""
+
+    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
+        """As `ContentWriter` has it."""

@@ -1,0 +1,136 @@
+"""From a request's path to content, for the door of a cache."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from registryd.content.lookup import Hit, Origin
+from registryd.content.source import Content, ContentNotFound, ContentUnavailable
+from registryd.oci.digest import Digest
+from registryd.oci.errors import BlobUnknown, Denied, ManifestUnknown, Unavailable
+from registryd.oci.manifest import is_manifest_type
+from registryd.oci.reference import TaggedName
+from registryd.serving.locating import Unlocated
+from registryd.serving.paths import BlobPath
+from registryd.upstream.errors import UpstreamDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from registryd.caching.policy import CachePolicy
+    from registryd.caching.tags import Meaning
+    from registryd.content.source import OpenContent, RangeOf
+    from registryd.oci.errors import OciError
+    from registryd.oci.reference import Repository
+    from registryd.serving.paths import ContentPath, ManifestPath
+
+T = TypeVar("T")
+
+
+class ContentOfRepositories(Protocol):
+    """Content by digest, of a repository that it may have to be fetched from."""
+
+    async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
+        """What it is. Raises ContentUnavailable."""
+
+    async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
+        """Its bytes; the caller closes the body. Raises ContentUnavailable, or RangeInvalid."""
+
+
+class TagsOfRepositories(Protocol):
+    """What tags mean."""
+
+    async def resolve(self, name: TaggedName) -> Meaning:
+        """What this one means. Raises ContentUnavailable."""
+
+
+class CacheLocator:
+    """Finds what a path means here or upstream; what is not given is Unlocated, with the reason that it has."""
+
+    def __init__(
+        self,
+        *,
+        policy: CachePolicy,
+        tags: TagsOfRepositories,
+        manifests: ContentOfRepositories,
+        blobs: ContentOfRepositories,
+        first_byte_timeout_seconds: float,
+    ) -> None:
+        """`first_byte_timeout_seconds` bounds everything up to the first byte."""
+        self._policy = policy
+        self._tags = tags
+        self._manifests = manifests
+        self._blobs = blobs
+        self._timeout_seconds = first_byte_timeout_seconds
+
+    async def find(self, path: ContentPath) -> Hit[Content]:
+        """What a HEAD is answered with. Raises Unlocated."""
+        return await self._bounded(path, self._find(path), resolves=True)
+
+    async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
+        """What a GET is answered with; the caller closes its body. Raises Unlocated, or RangeInvalid."""
+        return await self._bounded(path, self._open(path, wanted), resolves=not isinstance(path.reference, Digest))
+
+    async def _find(self, path: ContentPath) -> Hit[Content]:
+        if isinstance(path, BlobPath):
+            return await self._blobs.find(path.repository, path.reference)
+        if isinstance(path.reference, Digest):
+            hit = await self._manifests.find(path.repository, path.reference)
+            _require_manifest(hit.value)
+            return hit
+        # Answered from what the tag's own HEAD said: nothing has to be fetched for it.
+        meaning = await self._tags.resolve(TaggedName(path.repository, path.reference))
+        target = meaning.target
+        return Hit(Origin.LOCAL, Content(target.digest, target.size, target.media_type), meaning.stale)
+
+    async def _open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
+        if isinstance(path, BlobPath):
+            return await self._blobs.open(path.repository, path.reference, wanted)
+        digest, stale = await self._meaning(path)
+        hit = await self._manifests.open(path.repository, digest, wanted)
+        try:
+            _require_manifest(hit.value.content)
+        except ContentNotFound:
+            await hit.value.body.aclose()
+            raise
+        return Hit(hit.origin, hit.value, stale)
+
+    async def _meaning(self, path: ManifestPath) -> tuple[Digest, str | None]:
+        if isinstance(path.reference, Digest):
+            return path.reference, None
+        meaning = await self._tags.resolve(TaggedName(path.repository, path.reference))
+        return meaning.target.digest, meaning.stale
+
+    async def _bounded(self, path: ContentPath, search: Coroutine[Any, Any, T], *, resolves: bool) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                refusal = await self._policy.refusal(path.repository, path.reference, resolves=resolves)
+                if refusal is not None:
+                    search.close()
+                    raise Unlocated(_unknown(path, refusal), is_miss=True)
+                return await search
+        except ContentUnavailable as reason:
+            raise Unlocated(_error(path, reason), is_miss=isinstance(reason, ContentNotFound)) from reason
+        except TimeoutError as error:
+            late = Unavailable(f"{path.reference}: no first byte within {self._timeout_seconds:g} s")
+            raise Unlocated(late, is_miss=False) from error
+
+
+def _require_manifest(content: Content) -> None:
+    if not is_manifest_type(content.media_type):
+        raise ContentNotFound("that content is not a manifest")
+
+
+def _error(path: ContentPath, reason: ContentUnavailable) -> OciError:
+    """In the words of the specification: there is none, we may not have it, or it cannot be asked now."""
+    if isinstance(reason, ContentNotFound):
+        return _unknown(path, str(reason))
+    if isinstance(reason, UpstreamDenied):
+        return Denied(f"{path.reference}: {reason}")
+    return Unavailable(f"{path.reference}: {reason}")
+
+
+def _unknown(path: ContentPath, reason: str) -> OciError:
+    kind = BlobUnknown if isinstance(path, BlobPath) else ManifestUnknown
+    return kind(f"{path.reference}: {reason}")

@@ -1,0 +1,93 @@
+"""What a cache counts, besides what every agent does."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Counter, Gauge
+
+from registryd.upstream.errors import (
+    UpstreamBroken,
+    UpstreamDenied,
+    UpstreamLimited,
+    UpstreamMissing,
+    UpstreamUnreachable,
+)
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from registryd.oci.reference import Registry
+    from registryd.upstream.errors import RateLimit, UpstreamFailed
+
+
+class Answer(StrEnum):
+    """How an upstream answered."""
+
+    GIVEN = "given"
+    MISSING = "missing"
+    DENIED = "denied"
+    LIMITED = "limited"
+    UNREACHABLE = "unreachable"
+    BROKEN = "broken"
+
+
+_ANSWERS: Final[tuple[tuple[type[UpstreamFailed], Answer], ...]] = (
+    (UpstreamMissing, Answer.MISSING),
+    (UpstreamDenied, Answer.DENIED),
+    (UpstreamLimited, Answer.LIMITED),
+    (UpstreamUnreachable, Answer.UNREACHABLE),
+    (UpstreamBroken, Answer.BROKEN),
+)
+
+
+class CacheMetrics:
+    """Adds its series to the registry of `/metrics`. Only registries that the settings name become labels."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        requests = Counter("registryd_upstream_requests", "Requests to upstreams.", ["answer"], registry=registry)
+        self._requests = {answer: requests.labels(answer) for answer in Answer}
+        self._bytes = Counter("registryd_upstream_bytes", "Bytes of blobs from upstreams.", registry=registry)
+        self._stale = Counter("registryd_cache_stale", "Tags answered from memory in an outage.", registry=registry)
+        self._unstored = Counter("registryd_cache_unstored", "Content sent on without storing it.", registry=registry)
+        self._mismatched = Counter("registryd_cache_mismatched", "Content thrown away as wrong.", registry=registry)
+        self._evicted = Counter("registryd_cache_evicted_bytes", "Bytes removed for others.", registry=registry)
+        self._used = Gauge("registryd_cache_used_bytes", "Bytes of content in the store.", registry=registry)
+        text = "What an upstream said is left of its limit."
+        self._left = Gauge("registryd_upstream_limit_remaining", text, ["registry"], registry=registry)
+        text = "What an upstream said its limit is."
+        self._limit = Gauge("registryd_upstream_limit", text, ["registry"], registry=registry)
+
+    def answered(self, failure: UpstreamFailed | None) -> None:
+        """An upstream was asked something, and this is how it failed, if it did."""
+        found = (answer for kind, answer in _ANSWERS if isinstance(failure, kind))
+        self._requests[Answer.GIVEN if failure is None else next(found, Answer.BROKEN)].inc()
+
+    def limit(self, registry: Registry, limit: RateLimit) -> None:
+        """A registry that the settings name told what is left of its limit."""
+        if limit.remaining is not None:
+            self._left.labels(registry.host).set(limit.remaining)
+        if limit.limit is not None:
+            self._limit.labels(registry.host).set(limit.limit)
+
+    def received(self, count: int) -> None:
+        """So many bytes of a blob came from an upstream."""
+        self._bytes.inc(count)
+
+    def stale(self) -> None:
+        """A tag was answered with what it meant last."""
+        self._stale.inc()
+
+    def unstored(self) -> None:
+        """Content is sent on that there is no room for."""
+        self._unstored.inc()
+
+    def mismatched(self) -> None:
+        """An upstream sent other bytes than it should have."""
+        self._mismatched.inc()
+
+    def space(self, *, used: int, evicted: int) -> None:
+        """So many bytes are there now, and so many were just removed."""
+        self._used.set(used)
+        self._evicted.inc(evicted)

@@ -1,0 +1,61 @@
+"""Who is given what by a cache, which fetches with credentials of its own."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from registryd.oci.digest import Digest
+from registryd.settings import AuthorizationMode
+
+if TYPE_CHECKING:
+    from registryd.caching.registries import Registries
+    from registryd.oci.reference import Reference, Repository
+    from registryd.settings import AuthorizationSettings
+
+
+class AnonymousRights(Protocol):
+    """What an upstream gives to anyone."""
+
+    async def is_public(self, repository: Repository, reference: Reference, /) -> bool:
+        """Whether anyone may pull it, as the upstream says or said lately; False when that is not known."""
+
+
+class CachePolicy:
+    """The modes of an agent, seen by somebody who has credentials that the clients do not have.
+
+    `public` gives, bytes too, what the upstream gives to anyone; that is everything where we have no login. `upstream`
+    says nothing of what a reference is, and gives bytes to who was told their digest. `open` gives all.
+    """
+
+    def __init__(self, settings: AuthorizationSettings, registries: Registries, rights: AnonymousRights) -> None:
+        self._default = settings.mode
+        self._modes = dict(settings.registries)
+        self._excluded = [re.compile(translate(pattern)) for pattern in settings.exclude]
+        self._registries = registries
+        self._rights = rights
+
+    async def refusal(self, repository: Repository, reference: Reference, *, resolves: bool) -> str | None:
+        """Why this is not given, in a few words; None when it is. `resolves`: it is said what the reference means."""
+        registry = repository.registry
+        if not self._registries.allows(registry):
+            return f"{registry} is not among the registries of this cache"
+        names = [str(repository), *([] if isinstance(reference, Digest) else [f"{repository}:{reference}"])]
+        if any(pattern.match(name) for pattern in self._excluded for name in names):
+            return f"{repository} is excluded here"
+        mode = self._modes.get(registry.host, self._default)
+        match mode:
+            case AuthorizationMode.OPEN:
+                return None
+            case AuthorizationMode.UPSTREAM:
+                return f"{registry} itself says who may pull this" if resolves else None
+            case AuthorizationMode.PUBLIC:
+                return None if await self._is_public(repository, reference) else f"{repository} is not public"
+        assert_never(mode)
+
+    async def _is_public(self, repository: Repository, reference: Reference) -> bool:
+        # Without a login of ours an upstream gives us what it gives to anyone.
+        if not await self._registries.has_login(repository.registry):
+            return True
+        return await self._rights.is_public(repository, reference)

@@ -1,0 +1,113 @@
+"""Which registries a cache may ask, and where, as the settings say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from registryd.cache_settings import RegistryUpstream, TagMode
+from registryd.failures import SettingsError
+from registryd.oci.reference import Registry
+from registryd.upstream.credentials import Credentials
+from registryd.upstream.endpoint import Endpoint, default_endpoints
+from registryd.upstream.errors import UpstreamDenied
+from registryd.upstream.trust import TlsTrust
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.cache_settings import CacheSettings, UpstreamsSettings
+    from registryd.upstream.credentials import Login
+    from registryd.upstream.docker_config import DockerConfig
+
+_NOTHING_SAID = RegistryUpstream()
+
+
+@dataclass(frozen=True, slots=True)
+class TagRule:
+    """When a registry is asked what a tag means; `trust_seconds` is for mode trust."""
+
+    mode: TagMode
+    trust_seconds: float
+
+
+class Registries:
+    """The allow-list, and how each registry on it is reached."""
+
+    def __init__(self, upstreams: UpstreamsSettings, cache: CacheSettings, docker: DockerConfig | None = None) -> None:
+        """Raises SettingsError for a URL that is none."""
+        self._tables = {Registry.parse(name): table for name, table in upstreams.registries.items()}
+        self._allowed = {Registry.parse(name) for name in upstreams.allow if name != "*"} | set(self._tables)
+        self._allows_any = "*" in upstreams.allow
+        self._rule = TagRule(cache.tags, cache.trust_for)
+        self._docker = docker
+        self._places = {registry: _places(registry, table) for registry, table in self._tables.items()}
+
+    def allows(self, registry: Registry) -> bool:
+        """Whether this cache fetches from it."""
+        return self._allows_any or registry in self._allowed
+
+    def is_named(self, registry: Registry) -> bool:
+        """Whether the operator named it: one of a few, which may become a metric's label."""
+        return registry in self._allowed
+
+    def tag_rule(self, registry: Registry) -> TagRule:
+        """How its tags are treated."""
+        table = self._tables.get(registry, _NOTHING_SAID)
+        seconds = self._rule.trust_seconds if table.trust_for is None else table.trust_for
+        return TagRule(table.tags or self._rule.mode, seconds)
+
+    def anonymous_endpoints(self, registry: Registry) -> Sequence[Endpoint]:
+        """Where it is asked, in order, without our login."""
+        places = self._places.get(registry)
+        if places is None:
+            return [replace(place, is_configured=registry in self._allowed) for place in default_endpoints(registry)]
+        return places
+
+    async def endpoints(self, registry: Registry) -> Sequence[Endpoint]:
+        """The same with our login at its own address, the last. Raises UpstreamDenied when a login cannot be read."""
+        *mirrors, own = self.anonymous_endpoints(registry)
+        return [*mirrors, replace(own, credentials=await self._login(registry))]
+
+    async def has_login(self, registry: Registry) -> bool:
+        """Whether it is shown anything that not everybody has. A login that cannot be read is one."""
+        try:
+            return await self._login(registry) is not None
+        except UpstreamDenied:
+            return True
+
+    def has_configured_login(self) -> bool:
+        """Whether any registry has a login of its own in the settings, or some may have one in Docker's file."""
+        return self._docker is not None or any(table.username for table in self._tables.values())
+
+    async def _login(self, registry: Registry) -> Login | None:
+        table = self._tables.get(registry, _NOTHING_SAID)
+        if table.password_file:
+            # Read whenever it is needed: a password that is rotated is a file that is replaced.
+            try:
+                return Credentials(table.username, table.password_file.read_text().strip())
+            except (OSError, ValueError) as error:
+                raise UpstreamDenied(f"{table.password_file} cannot be read ({type(error).__name__})") from None
+        return await self._docker.login(registry) if self._docker else None
+
+
+def _places(registry: Registry, table: RegistryUpstream) -> Sequence[Endpoint]:
+    ca_files = (table.ca,) if table.ca else ()
+    own = TlsTrust(ca_files, table.client_cert, table.client_key)
+    try:
+        mirrors = [Endpoint.parse(url, override_path=table.override_path) for url in table.mirrors]
+        return [
+            *(replace(mirror, trust=TlsTrust(ca_files)) for mirror in mirrors),
+            replace(_own(registry, table), trust=own),
+        ]
+    except ValueError as error:
+        raise SettingsError("upstreams.registries", f"{registry}: {error}") from error
+
+
+def _own(registry: Registry, table: RegistryUpstream) -> Endpoint:
+    if table.url:
+        return Endpoint.parse(table.url, override_path=table.override_path)
+    if table.plain_http:
+        return Endpoint.parse(f"http://{registry}")
+    (default,) = default_endpoints(registry)
+    return replace(default, is_configured=True)

@@ -1,0 +1,45 @@
+"""What is in the store already, for those who want nothing fetched: is all of it here?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.caching.tags import Meaning
+from registryd.content.lookup import Hit, Origin
+from registryd.content.source import ContentNotFound
+
+if TYPE_CHECKING:
+    from registryd.caching.keeping import Keeper
+    from registryd.caching.naming import Naming
+    from registryd.content.source import Content, OpenContent, RangeOf
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import Repository, TaggedName
+
+
+class StoredContent:
+    """Content by digest, whatever the repository."""
+
+    def __init__(self, store: Keeper) -> None:
+        self._store = store
+
+    async def find(self, _repository: Repository, digest: Digest) -> Hit[Content]:
+        """What it is. Raises ContentUnavailable."""
+        return Hit(Origin.LOCAL, await self._store.find(digest))
+
+    async def open(self, _repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
+        """Its bytes. Raises ContentUnavailable, or RangeInvalid."""
+        return Hit(Origin.LOCAL, await self._store.open(digest, wanted))
+
+
+class StoredTags:
+    """What tags meant last."""
+
+    def __init__(self, naming: Naming) -> None:
+        self._naming = naming
+
+    async def resolve(self, name: TaggedName) -> Meaning:
+        """Raises ContentNotFound."""
+        latest = await self._naming.latest(name)
+        if latest is None:
+            raise ContentNotFound(f"{name} is not here")
+        return Meaning(latest.target)

@@ -1,0 +1,113 @@
+"""What a tag means now: as the upstream says, as it said a while ago, or as it said last when it says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, assert_never
+
+from registryd.aio.shared import Shared
+from registryd.cache_settings import TagMode
+from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.oci.descriptor import Descriptor
+from registryd.oci.manifest import is_manifest_type
+from registryd.upstream.errors import UpstreamDenied, UpstreamMissing
+from registryd.upstream.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.aio.scope import Scope
+    from registryd.caching.manifests import Manifests
+    from registryd.caching.metrics import CacheMetrics
+    from registryd.caching.naming import Naming
+    from registryd.caching.registries import Registries
+    from registryd.caching.upstreams import Upstreams
+    from registryd.content.source import NamedContent
+    from registryd.oci.reference import TaggedName
+
+_log = logging.getLogger(__name__)
+
+_MOST_TRUSTED: Final = 4096
+# How long an upstream may take to say what a tag means when we know what it meant: a HEAD with a token over new
+# connections to the other side of the world takes 1.5 s.
+_CHECK_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a tag means. `stale` says why it may mean something else by now."""
+
+    target: Descriptor
+    stale: str | None = None
+
+
+class Tags:
+    """Resolves tags as each registry's rule says."""
+
+    def __init__(  # noqa: PLR0913 - the parts that meet here
+        self,
+        registries: Registries,
+        upstreams: Upstreams,
+        manifests: Manifests,
+        naming: Naming,
+        *,
+        scope: Scope,
+        metrics: CacheMetrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registries = registries
+        self._upstreams = upstreams
+        self._manifests = manifests
+        self._naming = naming
+        self._metrics = metrics
+        self._clock = clock
+        self._checks: Shared[TaggedName, Descriptor] = Shared(scope)
+        self._trusted: Recent[TaggedName, tuple[float, Descriptor]] = Recent(_MOST_TRUSTED)
+
+    async def resolve(self, name: TaggedName) -> Meaning:
+        """What the tag means. Raises ContentUnavailable."""
+        rule = self._registries.tag_rule(name.repository.registry)
+        match rule.mode:
+            case TagMode.DIGESTS:
+                raise ContentNotFound(f"tags of {name.repository.registry} are not answered here")
+            case TagMode.TRUST:
+                trusted = self._trusted.get(name)
+                if trusted and self._clock() - trusted[0] < rule.trust_seconds:
+                    return Meaning(trusted[1])
+                return await self._check(name)
+            case TagMode.CHECK:
+                return await self._check(name)
+        assert_never(rule.mode)
+
+    async def _check(self, name: TaggedName) -> Meaning:
+        latest = await self._naming.latest(name)
+        if latest and self._upstreams.must_wait(name.repository.registry):
+            return self._last_known(name, latest, "the upstream is left alone for a while")
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS if latest else None):
+                return Meaning(await self._checks.get(name, partial(self._ask, name), name=f"check {name}"))
+        except (UpstreamMissing, UpstreamDenied):
+            raise  # the upstream's own word
+        except (ContentUnavailable, TimeoutError) as error:
+            if latest is None:
+                raise
+            why = str(error) or f"no answer within {_CHECK_SECONDS:g} s"
+            return self._last_known(name, latest, why)
+
+    async def _ask(self, name: TaggedName) -> Descriptor:
+        head = await self._upstreams.head_manifest(name.repository, name.tag)
+        if head.digest is None or head.size is None or head.media_type is None or not is_manifest_type(head.media_type):
+            target = await self._manifests.fetch_tag(name.repository, name.tag)
+        else:
+            target = Descriptor(head.media_type, head.digest, head.size)
+        self._trusted.put(name, (self._clock(), target))
+        await self._naming.learnt(name, target)
+        return target
+
+    def _last_known(self, name: TaggedName, latest: NamedContent, why: str) -> Meaning:
+        self._metrics.stale()
+        _log.info("a tag is answered with what it meant last", extra={"name": str(name), "why": why})
+        return Meaning(latest.target, stale=why)

@@ -1,0 +1,134 @@
+"""A registry's endpoints as one: asked in order, left alone when they ask for it, not believed where they lied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from registryd.upstream.contact import Contact
+from registryd.upstream.errors import UpstreamBroken, UpstreamFailed, UpstreamLimited, UpstreamUnreachable
+from registryd.upstream.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from registryd.caching.metrics import CacheMetrics
+    from registryd.caching.registries import Registries
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import Reference, Registry, Repository
+    from registryd.upstream.answers import BlobStream, ManifestBytes, ManifestHead
+    from registryd.upstream.client import RegistryClient
+    from registryd.upstream.endpoint import Endpoint, Site
+
+T = TypeVar("T")
+
+# Endpoints of the registries in use, and content that one of them gave wrong; both are named by requests.
+_MOST_ENDPOINTS: Final = 256
+_MOST_LIES: Final = 4096
+# Who sent wrong bytes is not asked for them for so long: a damaged file stays so until somebody has looked, a
+# damaged connection does not.
+_LIE_HOLDS_SECONDS: Final = 600.0
+
+
+class Upstreams:
+    """What a cache asks registries. Everything raises UpstreamFailed of the kind that it was."""
+
+    def __init__(
+        self, client: RegistryClient, registries: Registries, *, metrics: CacheMetrics, clock: Callable[[], float]
+    ) -> None:
+        self._client = client
+        self._registries = registries
+        self._metrics = metrics
+        self._clock = clock
+        self._contacts: Recent[Site, Contact] = Recent(_MOST_ENDPOINTS)
+        self._lies: Recent[tuple[Site, Digest], float] = Recent(_MOST_LIES)
+
+    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
+        """What a manifest is; costs no pull."""
+        head = await self.ask(repository.registry, lambda at: self._client.head_manifest(at, repository, reference))
+        if self._registries.is_named(repository.registry):
+            self._metrics.limit(repository.registry, head.rate_limit)
+        return head
+
+    async def get_manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
+        """A manifest; by digest, its bytes are verified."""
+        got = await self.ask(repository.registry, lambda at: self._client.get_manifest(at, repository, reference))
+        if self._registries.is_named(repository.registry):
+            self._metrics.limit(repository.registry, got.rate_limit)
+        return got
+
+    async def head_blob(self, repository: Repository, digest: Digest) -> int:
+        """The size of a blob in bytes."""
+        size = await self.ask(repository.registry, lambda at: self._client.head_blob(at, repository, digest))
+        if size is None:
+            raise UpstreamBroken(f"{repository.registry}: does not say the size of {digest}")
+        return size
+
+    def blob_at(
+        self, endpoint: Endpoint, repository: Repository, digest: Digest, start: int
+    ) -> AbstractAsyncContextManager[BlobStream]:
+        """A blob of one endpoint, to be used within `ask` for as long as the head takes."""
+        return self._client.open_blob(endpoint, repository, digest, start=start)
+
+    def blame(self, site: Site, digest: Digest) -> None:
+        """It sent other bytes than those of the digest."""
+        self._lies.put((site, digest), self._clock())
+
+    def must_wait(self, registry: Registry) -> bool:
+        """Whether all its endpoints are to be left alone now: they don't answer, or had enough of us."""
+        endpoints = self._registries.anonymous_endpoints(registry)
+        return all(self._contact(endpoint).is_quiet(self._clock()) for endpoint in endpoints)
+
+    async def ask(
+        self, registry: Registry, question: Callable[[Endpoint], Awaitable[T]], *, digest: Digest | None = None
+    ) -> T:
+        """The first endpoint's answer that is one. When none is, the last one's word counts, the registry's own."""
+        reasons: list[UpstreamFailed] = []
+        for endpoint in await self._order(registry, digest):
+            try:
+                answer = await self._ask_one(endpoint, question)
+            except UpstreamFailed as reason:
+                reasons.append(reason)
+            else:
+                return answer
+        *earlier, last = reasons or [UpstreamBroken(f"{registry}: sent other bytes than those of {digest} before")]
+        for other in earlier:
+            last.add_note(f"before: {other}")
+        raise last
+
+    async def _order(self, registry: Registry, digest: Digest | None) -> Sequence[Endpoint]:
+        """Those that answered lately before those that did not. Not those that lied about the digest."""
+        now = self._clock()
+        endpoints = [
+            endpoint
+            for endpoint in await self._registries.endpoints(registry)
+            if digest is None or now - (self._lies.get((endpoint.site, digest)) or float("-inf")) > _LIE_HOLDS_SECONDS
+        ]
+        return sorted(endpoints, key=lambda endpoint: self._contact(endpoint).quiet_until > now)
+
+    async def _ask_one(self, endpoint: Endpoint, question: Callable[[Endpoint], Awaitable[T]]) -> T:
+        contact = self._contact(endpoint)
+        wait = contact.limited_until - self._clock()
+        if wait > 0:
+            raise UpstreamLimited(f"{endpoint.root.origin()}: asked to be left alone", retry_after=wait)
+        try:
+            answer = await question(endpoint)
+        except UpstreamFailed as failure:
+            self._note(contact, failure)
+            raise
+        contact.answered(self._clock())
+        self._metrics.answered(None)
+        return answer
+
+    def _note(self, contact: Contact, failure: UpstreamFailed) -> None:
+        self._metrics.answered(failure)
+        match failure:
+            case UpstreamUnreachable():
+                contact.failed(self._clock())
+            case UpstreamLimited():
+                contact.limited(self._clock(), failure.retry_after)
+            case _:
+                contact.answered(self._clock())
+
+    def _contact(self, endpoint: Endpoint) -> Contact:
+        return self._contacts.get_or_put(endpoint.site, Contact)

@@ -1,0 +1,137 @@
+"""A directory store within limits: what comes in reserves its room first, what is read is not evicted meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from registryd.content.source import OpenContent
+from registryd.store.directory.layout import Layout
+from registryd.store.directory.media_types import MediaTypes
+from registryd.store.directory.space import Space
+from registryd.store.directory.store import DirectoryStore, open_directory_store
+from registryd.store.directory.usage import note_use
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from registryd.content.source import Content, NamedContent, RangeOf
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import TaggedName
+    from registryd.store.directory.ingest import FileIngest
+    from registryd.store.directory.space import SpaceLimits, SpaceObserver
+    from registryd.transfer.body import Body
+    from registryd.transfer.sink import Sink
+
+
+class BoundedStore:
+    """A ContentSource, a NameSource and a ContentWriter; made by `open_bounded_store`."""
+
+    def __init__(self, store: DirectoryStore, layout: Layout, space: Space) -> None:
+        self._store = store
+        self._layout = layout
+        self._space = space
+
+    async def find(self, digest: Digest) -> Content:
+        return await self._store.find(digest)
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        opened = await self._store.open(digest, wanted)
+        note_use(self._layout, digest)
+        self._space.in_use[digest] += 1
+        return OpenContent(opened.content, opened.span, _HeldBody(opened.body, self._space, digest))
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        return await self._store.resolve(name)
+
+    async def check(self) -> None:
+        await self._store.check()
+
+    async def begin(self, digest: Digest, *, size: int) -> ReservedIngest:
+        """As ContentWriter has it; StoreFull also when the limits leave no room."""
+        await self._space.reserve(size)
+        try:
+            ingest = await self._store.begin(digest, size=size)
+        except BaseException:
+            self._space.release(size)
+            raise
+        return ReservedIngest(ingest, self._space, size)
+
+    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
+        await self._store.name(targets)
+
+
+class ReservedIngest:
+    """An ingest whose room is given back, or taken for good, when it ends."""
+
+    def __init__(self, ingest: FileIngest, space: Space, size: int) -> None:
+        self._ingest = ingest
+        self._space: Space | None = space
+        self._size = size
+
+    @property
+    def received(self) -> int:
+        return self._ingest.received
+
+    @property
+    def written(self) -> int:
+        """As FileIngest has it."""
+        return self._ingest.written
+
+    def open_written(self) -> int:
+        """As FileIngest has it."""
+        return self._ingest.open_written()
+
+    async def write(self, data: bytes) -> None:
+        await self._ingest.write(data)
+
+    async def seal(self) -> None:
+        await self._ingest.seal()
+
+    async def commit(self) -> None:
+        await self._ingest.commit()
+        if self._space:
+            self._space.stored(self._size)
+            self._space = None
+
+    async def aclose(self) -> None:
+        await self._ingest.aclose()
+        if self._space:
+            self._space.release(self._size)
+            self._space = None
+
+
+class _HeldBody:
+    """Another body, whose content is in use until it is closed."""
+
+    def __init__(self, body: Body, space: Space, digest: Digest) -> None:
+        self._body = body
+        self._space: Space | None = space
+        self._digest = digest
+
+    @property
+    def length(self) -> int:
+        return self._body.length
+
+    async def send_to(self, sink: Sink) -> None:
+        await self._body.send_to(sink)
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+        if self._space:
+            self._space.in_use[self._digest] -= 1
+            self._space = None
+
+
+@asynccontextmanager
+async def open_bounded_store(
+    root: Path, limits: SpaceLimits, observer: SpaceObserver | None = None
+) -> AsyncIterator[BoundedStore]:
+    """As `open_directory_store`, within limits."""
+    async with open_directory_store(root) as store:
+        layout = Layout(root)
+        space = Space(layout, MediaTypes(layout), limits, observer)
+        await space.measure()
+        yield BoundedStore(store, layout, space)

@@ -1,0 +1,160 @@
+"""Room for what comes in: counted, reserved, and made by removing what was not used for longest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.content.source import ContentNotFound
+from registryd.content.writer import StoreFull
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.image_layout import BLOBS_FOLDER, parse_index, without_targets
+from registryd.store.directory.errors import reading, writing
+from registryd.store.directory.eviction import Keep, choose_evicted
+from registryd.store.directory.folders import folder
+from registryd.store.directory.pool import run_writing
+from registryd.store.directory.usage import stored_blobs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
+    from registryd.store.directory.layout import Layout
+    from registryd.store.directory.media_types import MediaTypes
+    from registryd.store.directory.usage import StoredBlob
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceLimits:
+    """Most bytes of blobs (0: no limit), bytes to leave free on the file system, seconds that content is safe for."""
+
+    size_limit: int = 0
+    keep_free: int = 0
+    min_age: float = 0.0
+    pinned: tuple[str, ...] = ()
+
+
+class SpaceObserver(Protocol):
+    """Is told how full it is."""
+
+    def space(self, *, used: int, evicted: int) -> None:
+        """So many bytes are there now, and so many were just removed."""
+
+
+class Space:
+    """The bytes of one layout. Only its owner evicts; other processes may read it and put content in."""
+
+    def __init__(
+        self, layout: Layout, media_types: MediaTypes, limits: SpaceLimits, observer: SpaceObserver | None = None
+    ) -> None:
+        self._layout = layout
+        self._media_types = media_types
+        self._limits = limits
+        self._observer = observer
+        self._pinned = [re.compile(translate(pattern)) for pattern in limits.pinned]
+        self._used = 0
+        self._reserved = 0
+        self._evicting = asyncio.Lock()
+        self.in_use: Counter[Digest] = Counter()
+
+    async def measure(self) -> None:
+        """Count what is there. Raises StoreUnavailable."""
+        self._used = sum(blob.size for blob in await run_writing(self._scan))
+        self._tell()
+
+    # for one piece of content
+
+    async def reserve(self, size: int) -> None:
+        """Return when there is room for so many bytes, which are then taken; raises StoreFull."""
+        async with self._evicting:
+            shortage = self._shortage(size)
+            if shortage > 0:
+                await self._make_room(shortage)
+            self._reserved += size
+
+    def release(self, size: int) -> None:
+        """What was reserved is not needed after all."""
+        self._reserved -= size
+
+    def stored(self, size: int) -> None:
+        """What was reserved is there now."""
+        self._reserved -= size
+        self._used += size
+        self._tell()
+
+    # making room
+
+    def _shortage(self, size: int) -> int:
+        limits = self._limits
+        over = self._used + self._reserved + size - limits.size_limit if limits.size_limit else 0
+        status = os.statvfs(self._layout.root)
+        lacking = (
+            limits.keep_free + self._reserved + size - status.f_bavail * status.f_frsize if limits.keep_free else 0
+        )
+        return max(over, lacking)
+
+    async def _make_room(self, need: int) -> None:
+        freed = await run_writing(partial(self._evict, need, frozenset(+self.in_use)))
+        if freed < need:
+            raise StoreFull(f"there is no room for {need} more bytes, and nothing that may be removed")
+        await self.measure()
+        self._tell(evicted=freed)
+
+    def _evict(self, need: int, in_use: Collection[Digest]) -> int:
+        """In a thread: choose under the lock that names change under, so that nothing is named meanwhile."""
+        with writing(self._layout.root), self._layout.locked():
+            blobs = self._scan()
+            manifests = self._manifests(blobs)
+            keep = Keep(self._pinned_roots(), in_use, time.time() - self._limits.min_age)
+            chosen = choose_evicted(blobs, manifests, need=need, keep=keep)
+            self._remove(chosen, manifests)
+        return sum(blob.size for blob in chosen)
+
+    def _remove(self, chosen: Sequence[StoredBlob], manifests: Collection[Digest]) -> None:
+        """Names first, then what they mean, then the rest: killed in between, nothing refers to what is gone."""
+        gone = {blob.digest for blob in chosen if blob.digest in manifests}
+        if gone:
+            with suppress(ContentNotFound, ManifestInvalid):
+                data, _ = self._layout.read_index()
+                self._layout.replace_index(without_targets(data, gone))
+        for blob in chosen:
+            with folder(self._layout.root, BLOBS_FOLDER, blob.digest.algorithm) as parent, suppress(FileNotFoundError):
+                os.unlink(blob.digest.encoded, dir_fd=parent)
+            _log.debug("evicted", extra={"digest": str(blob.digest), "size": blob.size})
+
+    def _scan(self) -> Sequence[StoredBlob]:
+        with reading(self._layout.root):
+            return list(stored_blobs(self._layout))
+
+    def _manifests(self, blobs: Sequence[StoredBlob]) -> dict[Digest, Manifest]:
+        found = ((blob.digest, self._media_types.look_at(blob.digest)) for blob in blobs)
+        return {digest: manifest for digest, manifest in found if manifest}
+
+    def _pinned_roots(self) -> set[Digest]:
+        if not self._pinned:
+            return set()
+        try:
+            index = parse_index(self._layout.read_index()[0])
+        except (ContentNotFound, ManifestInvalid):
+            return set()
+        return {
+            entry.target.digest
+            for entry in index.entries
+            if entry.name and any(pattern.match(str(entry.name)) for pattern in self._pinned)
+        }
+
+    def _tell(self, *, evicted: int = 0) -> None:
+        if self._observer:
+            self._observer.space(used=self._used, evicted=evicted)

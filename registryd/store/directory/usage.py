@@ -1,0 +1,60 @@
+"""What is in a layout, how large it is, and when it was last of use.
+
+The time of the last use is the file's access time, set by ourselves because file systems are mounted without it: it
+survives a restart and needs no database. When the file came is its modification time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.oci.digest import Digest
+from registryd.oci.errors import DigestInvalid
+from registryd.oci.image_layout import BLOBS_FOLDER
+from registryd.store.directory.folders import folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registryd.store.directory.layout import Layout
+
+# Uses that are closer together than this are not told apart: what is evicted was not used for hours.
+_PRECISION_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob's file: bytes, and seconds since the epoch."""
+
+    digest: Digest
+    size: int
+    stored_at: float
+    used_at: float
+
+
+def stored_blobs(layout: Layout) -> Iterator[StoredBlob]:
+    """Every blob that is there now. Raises OSError."""
+    with folder(layout.root, BLOBS_FOLDER) as blobs:
+        algorithms = [entry.name for entry in os.scandir(blobs) if entry.is_dir(follow_symlinks=False)]
+    for algorithm in algorithms:
+        with folder(layout.root, BLOBS_FOLDER, algorithm) as parent:
+            for entry in os.scandir(parent):
+                with suppress(DigestInvalid, FileNotFoundError):
+                    yield _stored(Digest(algorithm, entry.name), entry.stat(follow_symlinks=False))
+
+
+def note_use(layout: Layout, digest: Digest) -> None:
+    """The blob is being used now. Never raises: on a read-only layout there is nothing to evict."""
+    path = layout.root / BLOBS_FOLDER / digest.algorithm / digest.encoded
+    with suppress(OSError):
+        status = path.stat(follow_symlinks=False)
+        if time.time() - status.st_atime >= _PRECISION_SECONDS:
+            os.utime(path, ns=(time.time_ns(), status.st_mtime_ns), follow_symlinks=False)
+
+
+def _stored(digest: Digest, status: os.stat_result) -> StoredBlob:
+    return StoredBlob(digest, status.st_size, status.st_mtime, status.st_atime)
