@@ -57,8 +57,6 @@ def _insert(text: str, block: str, newline: str) -> str:
     head, tail = _cut(sections_of(text))
     if head and not head.endswith("\n"):
         head += newline
-    if head and lines_of(head)[-1].strip():
-        head += newline
     return head + block + (newline + tail if tail else "")
 
 

@@ -186,11 +186,11 @@ capabilities = [
     },
     "format 3 with drop-ins": {
         "etc/containerd/config.toml": 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n',
-        "etc/containerd/conf.d/10-gpu.toml": "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\nenable_cdi = true\n",
+        "etc/containerd/conf.d/10-gpu.toml": "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\nenable_cdi=true\n",
     },
     "format 2 with drop-ins": {
         "etc/containerd/config.toml": 'version = 2\nimports = ["conf.d/*.toml"]\n',
-        "etc/containerd/conf.d/10-cri.toml": 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "p"\n',
+        "etc/containerd/conf.d/10-cri.toml": 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image="p"\n',
     },
     "k3s": {
         "var/lib/rancher/k3s/agent/etc/containerd/config.toml": CONFIG_V2.replace(
