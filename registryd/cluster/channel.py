@@ -30,7 +30,7 @@ _OPTIONS: Final = (
 )
 
 
-_QUESTIONS: Final = ("Hello", "Find", "Resolve", "Vouch", "Doubt")
+_QUESTIONS: Final = ("Hello", "Find", "Resolve", "Vouch", "Doubt", "Claim", "Announce")
 
 
 class Connection:

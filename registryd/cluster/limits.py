@@ -31,6 +31,11 @@ KEEPALIVE_TIMEOUT_MILLISECONDS: Final = 5_000
 # An idle connection costs 58 to 90 KB; it takes 1 ms to make a new one.
 IDLE_MILLISECONDS: Final = 300_000
 
+# Finds that wait for a byte to arrive, and how long each may. A source has a child or two for each of its layers, and
+# many for what is small; the rest is answered at once and asks again.
+MAX_WAITS: Final = 400
+MAX_WAIT_SECONDS: Final = 5.0
+
 # The store's own time to answer a peer. Less than peers.find_timeout's default, so that a slow disk is told as such and
 # not taken for a dead node.
 STORE_TIMEOUT: Final = 0.4

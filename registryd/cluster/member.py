@@ -12,8 +12,9 @@ from registryd.content.source import ContentNotFound
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
+    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node, NodeId
-    from registryd.cluster.peer import Peer
+    from registryd.cluster.peer import Peer, Wait
     from registryd.cluster.wire import Finding
     from registryd.content.source import NamedContent
     from registryd.notation import Address
@@ -62,11 +63,19 @@ class Member:
         self._heard_from(node)
         return True
 
-    async def find(self, digest: Digest) -> Finding:
+    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
         with self._judged():
-            finding = await self._peer.find(digest)
+            finding = await self._peer.find(digest, wait)
         self._refuse_self(finding.node)
         return finding
+
+    async def claim(self, claim: Claim) -> Verdict:
+        with self._judged():
+            return await self._peer.claim(claim)
+
+    async def announce(self, announcement: Announcement) -> Receipt:
+        with self._judged():
+            return await self._peer.announce(announcement)
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         with self._judged():

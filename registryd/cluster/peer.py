@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
@@ -11,6 +12,12 @@ import grpc
 from registryd.cluster import limits
 from registryd.cluster.channel import Connection, open_connection
 from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerSilent, PeerUnreachable
+from registryd.cluster.index.messages import (
+    announcement_message,
+    claim_message,
+    receipt_value,
+    verdict_value,
+)
 from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node
     from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
@@ -28,14 +36,32 @@ if TYPE_CHECKING:
     from registryd.oci.reference import Repository, TaggedName
 
 
-class Peer(Protocol):
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long an answer may wait for growing content to have more than `beyond` bytes."""
+
+    seconds: float
+    beyond: int
+
+
+class IndexNode(Protocol):
+    """One node as an index node. Raises as Peer does."""
+
+    async def claim(self, claim: Claim) -> Verdict:
+        """Ask it where to get content from."""
+
+    async def announce(self, announcement: Announcement) -> Receipt:
+        """Tell it what this node has."""
+
+
+class Peer(IndexNode, Protocol):
     """One other node. Every question raises PeerFailed when it cannot be asked, ContentUnavailable for a "no"."""
 
     async def hello(self) -> Node:
         """Who is there."""
 
-    async def find(self, digest: Digest) -> Finding:
-        """Whether it has the content."""
+    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+        """Whether it has the content; when it is only arriving there, the answer may wait."""
 
     async def resolve(self, name: TaggedName) -> Resolution:
         """What it knows of a tag."""
@@ -88,9 +114,19 @@ class GrpcPeer:
         reply = await self._ask("Hello", pb.HelloRequest())
         return node_value(parse_reply(pb.HelloReply, reply).node)
 
-    async def find(self, digest: Digest) -> Finding:
-        reply = await self._ask("Find", pb.FindRequest(digest=str(digest)))
+    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+        request = pb.FindRequest(digest=str(digest))
+        if wait is not None:
+            request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
+        reply = await self._ask("Find", request, longer=wait.seconds if wait else 0)
         return finding(parse_reply(pb.FindReply, reply), digest)
+
+    async def claim(self, claim: Claim) -> Verdict:
+        return verdict_value(parse_reply(pb.ClaimReply, await self._ask("Claim", claim_message(claim))))
+
+    async def announce(self, announcement: Announcement) -> Receipt:
+        reply = await self._ask("Announce", announcement_message(announcement))
+        return receipt_value(parse_reply(pb.AnnounceReply, reply))
 
     async def resolve(self, name: TaggedName) -> Resolution:
         reply = await self._ask("Resolve", pb.ResolveRequest(name=str(name)))
@@ -129,10 +165,10 @@ class GrpcPeer:
             if connection is not None:
                 await connection.channel.close()
 
-    async def _ask(self, method: str, request: Message) -> bytes:
+    async def _ask(self, method: str, request: Message, *, longer: float = 0) -> bytes:
         with self._translated():
             ask = (await self._connected()).unary[method]
-            reply: bytes = await ask(request.SerializeToString(), timeout=self._timeout)
+            reply: bytes = await ask(request.SerializeToString(), timeout=self._timeout + longer)
             return reply
 
     async def _next_chunk(self, call: Any, timeout: float) -> bytes:

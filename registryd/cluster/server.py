@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.index.service import IndexService
     from registryd.cluster.service import ClusterService
     from registryd.identity.credentials import ServerCredentials
     from registryd.notation import Address
@@ -72,6 +73,7 @@ async def serve_peers(
     service: ClusterService,
     *,
     credentials: ServerCredentials,
+    index: IndexService | None = None,
     drain_timeout: float = 0.0,
 ) -> AsyncIterator[int]:
     """Answer peers until the block ends; yields the port, which is new when the address has port 0.
@@ -80,7 +82,7 @@ async def serve_peers(
     Raises CannotListen.
     """
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.MAX_CALLS)
-    server.add_generic_rpc_handlers((_handlers(service),))
+    server.add_generic_rpc_handlers((_handlers(service, index),))
     port = _listen(server, address, credentials)
     await server.start()
     try:
@@ -96,7 +98,7 @@ def _listen(server: grpc.aio.Server, address: Address, credentials: ServerCreden
         raise CannotListen(f"cannot listen for peers on {address}") from error
 
 
-def _handlers(service: ClusterService) -> grpc.GenericRpcHandler:
+def _handlers(service: ClusterService, index: IndexService | None) -> grpc.GenericRpcHandler:
     handlers: dict[str, Any] = {
         "Hello": _unary(pb.HelloRequest, service.hello),
         "Find": _unary(pb.FindRequest, service.find),
@@ -105,6 +107,9 @@ def _handlers(service: ClusterService) -> grpc.GenericRpcHandler:
         "Doubt": _unary(pb.DoubtRequest, service.doubt),
         "Read": grpc.unary_stream_rpc_method_handler(partial(_answer_read, service), response_serializer=_serialize),
     }
+    if index is not None:
+        handlers["Claim"] = _unary(pb.ClaimRequest, index.claim)
+        handlers["Announce"] = _unary(pb.AnnounceRequest, index.announce)
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 

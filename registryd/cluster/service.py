@@ -6,9 +6,16 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.cluster.limits import READ_CHUNK_BYTES, STORE_TIMEOUT, WRITE_STALL_TIMEOUT
+from registryd.cluster.limits import (
+    MAX_WAIT_SECONDS,
+    MAX_WAITS,
+    READ_CHUNK_BYTES,
+    STORE_TIMEOUT,
+    WRITE_STALL_TIMEOUT,
+)
 from registryd.cluster.locality import answering_peer
 from registryd.cluster.wire import find_reply, node_message, resolve_reply
+from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentSource, NameSource, StoreUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from registryd.cluster.node import Node
+    from registryd.content.growing import GrowingSource
     from registryd.content.source import Content, OpenContent
     from registryd.identity.requester import Requester
 
@@ -47,11 +55,13 @@ class ClusterService:
         issue_ticket: IssueTicket = lambda _digest, _requester: "",
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
+        growing: GrowingSource | None = None,
     ) -> None:
         """`issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
 
         `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
-        told that a peer thinks little of this node's copy; it is up to no good, or right.
+        told that a peer thinks little of this node's copy; it is up to no good, or right. `growing` is what peers may
+        wait for; without it they are answered at once.
         """
         self._node = node
         self._store = store
@@ -59,6 +69,8 @@ class ClusterService:
         self._issue_ticket = issue_ticket
         self._remembers_public = remembers_public
         self._hear_doubt = hear_doubt
+        self._growing = growing
+        self._waits = 0
 
     async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
         return pb.HelloReply(node=node_message(self._node))
@@ -66,6 +78,9 @@ class ClusterService:
     async def find(self, request: pb.FindRequest, requester: Requester) -> pb.FindReply:
         digest = Digest.parse(request.digest)
         content = await self._content(digest)
+        if request.wait_milliseconds and isinstance(content, GrowingContent) and content.available <= request.beyond:
+            seconds = min(MAX_WAIT_SECONDS, request.wait_milliseconds / 1000)
+            content = await self._wait_grown(digest, request.beyond, seconds)
         ticket = "" if content is None else self._issue_ticket(digest, requester)
         return find_reply(self._node, content, busy=self._is_busy(), ticket=ticket)
 
@@ -89,6 +104,19 @@ class ClusterService:
             await opened.body.send_to(_ReplySink(write))
         finally:
             await opened.body.aclose()
+
+    async def _wait_grown(self, digest: Digest, beyond: int, seconds: float) -> Content | None:
+        """The content when it has grown, or as it is after so many seconds."""
+        if self._growing is not None and self._waits < MAX_WAITS:
+            self._waits += 1
+            try:
+                async with asyncio.timeout(seconds):
+                    return await self._growing.wait_grown(digest, beyond=beyond)
+            except (TimeoutError, ContentNotFound):
+                pass  # it may be whole by now
+            finally:
+                self._waits -= 1
+        return await self._content(digest)
 
     async def _content(self, digest: Digest) -> Content | None:
         try:

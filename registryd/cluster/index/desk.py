@@ -1,0 +1,112 @@
+"""What this node keeps as an index node: the waves of the digests that others ask and tell it about."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.index.values import Announcement, Receipt, Verdict
+from registryd.cluster.index.wave import Wave
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from registryd.cluster.index.values import Claim
+    from registryd.cluster.node import NodeId
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+# A wave that nobody has joined or confirmed for so long is over. Holders announce again in half the time.
+WAVE_SECONDS: Final = 3600.0
+# An index node younger than this has not been told everything yet.
+YOUNG_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How many spots are kept, in all and of one node; beyond, the oldest are forgotten.
+
+    5,000 nodes with 2,000 digests each and 3 index nodes for every digest make 6,000 spots at each node, of some
+    400 bytes; a wave that all take part in adds 5,000 for every digest that this node is an index node of.
+    One node in a cluster of two has all of its digests at the other.
+    """
+
+    spots: int = 200_000
+    spots_of_node: int = 20_000
+
+
+class IndexDesk:
+    """Takes claims and announcements; never refuses one, so that a full desk costs its own memory and no pull.
+
+    `clock` gives seconds and is never set back.
+    """
+
+    def __init__(self, own_id: NodeId, clock: Callable[[], float], *, quotas: Quotas | None = None) -> None:
+        self._own_id = own_id
+        self._clock = clock
+        self._quotas = quotas or Quotas()
+        self._began = clock()
+        # Both in the order in which they were last used.
+        self._waves: OrderedDict[Digest, tuple[Wave, float]] = OrderedDict()
+        self._digests_of: defaultdict[Address, OrderedDict[Digest, None]] = defaultdict(OrderedDict)
+        self._spots = 0
+
+    def __len__(self) -> int:
+        return self._spots
+
+    def claim(self, claim: Claim) -> Verdict:
+        """Who is to give the claimant the content."""
+        now = self._clock()
+        if claim.is_question:
+            wave, _ = self._waves.get(claim.digest, (Wave(), now))
+            sources = wave.look(claim, now)
+        else:
+            sources = self._touch(claim.digest, claim.claimant.address, now).join(claim, now)
+            self._keep_within_quotas(claim.claimant.address)
+        return Verdict(sources, is_new=now - self._began < YOUNG_SECONDS)
+
+    def announce(self, announcement: Announcement) -> Receipt:
+        """Take it in."""
+        holder, now = announcement.holder, self._clock()
+        self._forget(holder.address, announcement.dropped)
+        if announcement.is_all:
+            self._forget(holder.address, self._digests_of[holder.address].keys() - set(announcement.held))
+        for digest in announcement.held:
+            self._touch(digest, holder.address, now).hold(holder)
+        self._keep_within_quotas(holder.address)
+        return Receipt(self._own_id)
+
+    def _touch(self, digest: Digest, address: Address, now: float) -> Wave:
+        """The wave, in which the address is about to have a spot."""
+        wave, _ = self._waves.pop(digest, None) or (Wave(), now)
+        self._waves[digest] = wave, now
+        digests = self._digests_of[address]
+        if digest not in digests:
+            self._spots += 1
+        digests[digest] = None
+        digests.move_to_end(digest)
+        return wave
+
+    def _forget(self, address: Address, digests: Iterable[Digest]) -> None:
+        known = self._digests_of[address]
+        for digest in [digest for digest in digests if digest in known]:
+            del known[digest]
+            self._spots -= 1
+            wave, _ = self._waves[digest]
+            wave.drop(address)
+            if not wave.addresses:
+                del self._waves[digest]
+        if not known:
+            del self._digests_of[address]
+
+    def _keep_within_quotas(self, address: Address) -> None:
+        known = self._digests_of.get(address, ())
+        self._forget(address, list(known)[: max(0, len(known) - self._quotas.spots_of_node)])
+        while self._waves:
+            digest = next(iter(self._waves))
+            wave, used = self._waves[digest]
+            if self._spots <= self._quotas.spots and used + WAVE_SECONDS > self._clock():
+                return
+            for other in list(wave.addresses):
+                self._forget(other, [digest])

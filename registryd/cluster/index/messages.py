@@ -1,0 +1,116 @@
+"""Claims and announcements as messages: everything that comes in is checked here, once.
+
+Requests raise OciError when they are not valid, replies raise PeerGarbled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.errors import PeerGarbled
+from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
+from registryd.cluster.index.wave import SOURCES
+from registryd.cluster.node import NodeId
+from registryd.cluster.wire import RequestInvalid
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from registryd.identity.requester import Requester
+
+# What an asker can have tried within its fetch_wait, with three named at a time.
+MAX_FAILED: Final = 16
+# 13 KB of digests, which with all else fits into limits.MAX_REQUEST_BYTES.
+MAX_ANNOUNCED: Final = 400
+_MAX_SIZE: Final = 2**63 - 1
+_ALGORITHMS: Final = {32: "sha256", 64: "sha512"}
+
+
+def claim_message(claim: Claim) -> pb.ClaimRequest:
+    return pb.ClaimRequest(
+        digest=str(claim.digest),
+        claimant=_place_message(claim.claimant),
+        size=claim.size or 0,
+        failed=[str(address) for address in claim.failed[-MAX_FAILED:]],
+        is_question=claim.is_question,
+    )
+
+
+def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
+    if len(message.failed) > MAX_FAILED or message.size > _MAX_SIZE:
+        raise RequestInvalid("a claim with too much in it")
+    failed = tuple(_address(text) for text in message.failed)
+    claimant = _place(message.claimant, requester)
+    return Claim(Digest.parse(message.digest), claimant, message.size or None, failed, message.is_question)
+
+
+def verdict_message(verdict: Verdict) -> pb.ClaimReply:
+    return pb.ClaimReply(sources=[str(address) for address in verdict.sources], is_new=verdict.is_new)
+
+
+def verdict_value(message: pb.ClaimReply) -> Verdict:
+    if len(message.sources) > SOURCES:
+        raise PeerGarbled(f"{len(message.sources)} sources at once")
+    try:
+        return Verdict(tuple(_address(text) for text in message.sources), message.is_new)
+    except RequestInvalid as error:
+        raise PeerGarbled(str(error)) from error
+
+
+def announcement_message(announcement: Announcement) -> pb.AnnounceRequest:
+    return pb.AnnounceRequest(
+        holder=_place_message(announcement.holder),
+        held=_raw(announcement.held),
+        dropped=_raw(announcement.dropped),
+        is_all=announcement.is_all,
+    )
+
+
+def announcement_value(message: pb.AnnounceRequest, requester: Requester) -> Announcement:
+    if len(message.held) + len(message.dropped) > MAX_ANNOUNCED:
+        raise RequestInvalid("an announcement with too much in it")
+    held, dropped = _digests(message.held), _digests(message.dropped)
+    return Announcement(_place(message.holder, requester), held, dropped, message.is_all)
+
+
+def receipt_message(receipt: Receipt) -> pb.AnnounceReply:
+    return pb.AnnounceReply(id=str(receipt.by))
+
+
+def receipt_value(message: pb.AnnounceReply) -> Receipt:
+    try:
+        return Receipt(NodeId(message.id))
+    except ValueError as error:
+        raise PeerGarbled(str(error)) from error
+
+
+def _place_message(place: Place) -> pb.Place:
+    return pb.Place(host=place.address.host, port=place.address.port, zone=place.zone)
+
+
+def _place(message: pb.Place, requester: Requester) -> Place:
+    try:
+        return Place(Address(message.host or requester.address, message.port), message.zone)
+    except ValueError as error:
+        raise RequestInvalid(str(error)) from error
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise RequestInvalid(f"{text[:100]!r} is not an address") from error
+
+
+def _raw(digests: Iterable[Digest]) -> list[bytes]:
+    return [bytes.fromhex(digest.encoded) for digest in digests]
+
+
+def _digests(raw: Iterable[bytes]) -> tuple[Digest, ...]:
+    try:
+        return tuple(Digest(_ALGORITHMS[len(data)], data.hex()) for data in raw)
+    except KeyError:
+        raise RequestInvalid("neither a sha256 nor a sha512") from None

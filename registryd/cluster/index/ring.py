@@ -1,0 +1,47 @@
+"""Which nodes are a digest's index nodes: rendezvous hashing over the addresses that discovery gives.
+
+Addresses, because they are the one name of a node that all others know without asking it. Who disagrees about the
+members, for a moment or for ever, disagrees about a few digests, and those are fetched from the origin once more.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from heapq import nlargest
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+# The first decides who goes to the origin, the others stand in for it: that all three are lost within the seconds in
+# which a wave begins is a failure of something larger.
+INDEX_NODES: Final = 3
+
+_WORD: Final = (1 << 64) - 1
+# The multiplier of splitmix64: spreads a difference in any bit over the upper half of the product.
+_SPREAD: Final = 0xBF58476D1CE4E5B9
+
+
+class Ring:
+    """Ranks addresses for a digest; every node with the same addresses ranks them alike.
+
+    Costs 0.2 µs for each address and lookup: 1 ms with 5,000.
+    """
+
+    def __init__(self, addresses: Iterable[Address]) -> None:
+        self.addresses = frozenset(addresses)
+        self._keyed = [(_key(address), address) for address in self.addresses]
+
+    def index_nodes(self, digest: Digest) -> list[Address]:
+        """The digest's index nodes, first the one to ask first."""
+        point = int(digest.encoded[:16], 16)
+        scored = [((key ^ point) * _SPREAD & _WORD, address) for key, address in self._keyed]
+        return [address for _, address in nlargest(INDEX_NODES, scored, key=itemgetter(0))]
+
+
+def _key(address: Address) -> int:
+    return int.from_bytes(blake2b(str(address).encode(), digest_size=8).digest())

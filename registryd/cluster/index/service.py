@@ -1,0 +1,25 @@
+"""What this node answers as an index node: messages in, messages out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.cluster.index.messages import announcement_value, claim_value, receipt_message, verdict_message
+
+if TYPE_CHECKING:
+    from registryd.cluster.index.desk import IndexDesk
+    from registryd.identity.requester import Requester
+    from registryd.pb.registryd.v1 import cluster_pb2 as pb
+
+
+class IndexService:
+    """The index part of cluster.proto. Raises OciError for a request that is not valid."""
+
+    def __init__(self, desk: IndexDesk) -> None:
+        self._desk = desk
+
+    async def claim(self, request: pb.ClaimRequest, requester: Requester) -> pb.ClaimReply:
+        return verdict_message(self._desk.claim(claim_value(request, requester)))
+
+    async def announce(self, request: pb.AnnounceRequest, requester: Requester) -> pb.AnnounceReply:
+        return receipt_message(self._desk.announce(announcement_value(request, requester)))

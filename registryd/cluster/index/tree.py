@@ -1,0 +1,128 @@
+"""The nodes that get or have one digest, and who of them gets it from whom."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from registryd.cluster.index.values import Place
+    from registryd.notation import Address
+
+# Per source and digest. Beyond, sending small content to one more costs as much as another level of the tree: a call
+# and a Read are some 2 ms of a node's processor, and a round trip as much.
+_MOST_CHILDREN: Final = 16
+
+
+@dataclass(slots=True)
+class Spot:
+    """A node in the tree. `entry` is its valid entry among the open ones, 0 for none."""
+
+    place: Place
+    source: Address | None = None
+    depth: int = 0
+    children: int = 0
+    is_whole: bool = False
+    suspected_until: float = 0.0
+    named: set[Address] = field(default_factory=set)
+    """Who was named to it: of those it may report."""
+    entry: int = 0
+
+
+class Tree:
+    """Spots by address, and by what it would cost a newcomer to follow them."""
+
+    def __init__(self, steps: float) -> None:
+        self._spots: dict[Address, Spot] = {}
+        self._steps = steps
+        # By zone. An entry is (cost, number, address); one that is not its spot's latest is passed over.
+        self._open: dict[str, list[tuple[float, int, Address]]] = {}
+        self._entries = 0
+
+    @property
+    def addresses(self) -> Collection[Address]:
+        return self._spots.keys()
+
+    def get(self, address: Address) -> Spot | None:
+        return self._spots.get(address)
+
+    def resize(self, steps: float) -> None:
+        """The content takes so many steps to send."""
+        if steps != self._steps:
+            self._steps = steps
+            self._open.clear()
+            for spot in self._spots.values():
+                self.offer(spot)
+
+    def plant(self, spot: Spot) -> None:
+        self._spots[spot.place.address] = spot
+
+    def uproot(self, address: Address) -> None:
+        spot = self._spots.pop(address, None)
+        if spot is not None:
+            self.leave_source(spot)
+
+    def leave_source(self, spot: Spot) -> None:
+        source = self._spots.get(spot.source) if spot.source else None
+        spot.source = None
+        if source is not None and source.children:
+            source.children -= 1
+            self.offer(source)
+
+    def follow(self, spot: Spot, address: Address | None) -> None:
+        """The spot gets it from there; from nobody in the tree if None."""
+        if address is None:
+            spot.depth = 0
+        else:
+            source = self._spots[address]
+            source.children += 1
+            spot.source, spot.depth = address, source.depth + 1
+            self.offer(source)
+        self.offer(spot)
+
+    def offer(self, spot: Spot) -> None:
+        """Let newcomers follow it, at what that costs now."""
+        spot.entry = 0
+        if spot.children < _MOST_CHILDREN:
+            self._entries += 1
+            spot.entry = self._entries
+            heap = self._open.setdefault(spot.place.zone, [])
+            heapq.heappush(heap, (self.cost(spot), spot.entry, spot.place.address))
+
+    def cost(self, spot: Spot) -> float:
+        return spot.depth + spot.children * self._steps
+
+    def cheapest(self, zone: str, is_fit: Callable[[Spot], bool], count: int) -> list[Spot]:
+        """At most so many spots of the zone that are fit and cost least."""
+        heap = self._open.get(zone, [])
+        looked_at = []
+        found: list[Spot] = []
+        while heap and len(found) < count:
+            entry = heapq.heappop(heap)
+            spot = self._spots.get(entry[2])
+            if spot is None or spot.entry != entry[1]:
+                continue
+            looked_at.append(entry)
+            if is_fit(spot):
+                found.append(spot)
+        for entry in looked_at:
+            heapq.heappush(heap, entry)
+        return found
+
+    def zones(self) -> list[str]:
+        return list(self._open)
+
+    def is_behind(self, other: Spot, spot: Spot) -> bool:
+        """Whether the other gets it by way of this spot, and so has less of it, or is the spot itself."""
+        if not spot.children:
+            return other is spot
+        return any(above is spot for above in islice(self._upwards(other), len(self._spots)))
+
+    def _upwards(self, spot: Spot | None) -> Iterator[Spot]:
+        while spot is not None:
+            yield spot
+            spot = self._spots.get(spot.source) if spot.source else None

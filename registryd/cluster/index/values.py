@@ -1,0 +1,73 @@
+"""What nodes and index nodes say to each other, as values; `registryd.cluster.index.messages` reads and writes them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.cluster.node import NodeId
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+_ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node is: the address that its peers know it by, and its zone, empty when that is not known.
+
+    Raises ValueError for a zone that is none.
+    """
+
+    address: Address
+    zone: str = ""
+
+    def __post_init__(self) -> None:
+        if not _ZONE.fullmatch(self.zone):
+            raise ValueError(f"{self.zone[:100]!r} is not a zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A node wants a digest, of `size` bytes if it knows; `failed` were named to it before and did not help.
+
+    `is_question`: it only wants to know who has it, and does not count as getting it.
+    """
+
+    digest: Digest
+    claimant: Place
+    size: int | None = None
+    failed: tuple[Address, ...] = ()
+    is_question: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Where to get it, the best first; from the origin when there is nobody.
+
+    `is_new`: who says so has not been there for long, and others may know more.
+    """
+
+    sources: tuple[Address, ...] = ()
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a node has from now on, and what no longer. `is_all`: and nothing else."""
+
+    holder: Place
+    held: Sequence[Digest] = ()
+    dropped: Sequence[Digest] = ()
+    is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An announcement was taken, by this process."""
+
+    by: NodeId

@@ -1,0 +1,115 @@
+"""The spread of one digest: who gets it from whom.
+
+The nodes that want a digest at the same time form a tree, with those that get it from elsewhere (the origin, or a node
+that has had it for long) at the top. A newcomer takes the place where it waits least:
+
+    depth + children · size / STEP_BYTES
+
+Being one node further down costs the time in which one step of the content passes. Being one more child costs a share
+of the source's link for as long as it takes to send everything once. So large content travels down a chain until the
+chain is so long that half the rate is better, and small content spreads like a star. Both are in the same unit, so
+neither the links' bandwidth nor the number of nodes has to be known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.index.tree import Spot, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from registryd.cluster.index.values import Claim, Place
+    from registryd.notation import Address
+
+# containerd hands on what it receives 1 MiB at a time, so that much has to arrive before the next node sees any.
+STEP_BYTES: Final = 1 << 20
+# What is supposed while nobody says how large it is: a layer of middling size.
+_SUPPOSED_BYTES: Final = 16 << 20
+# A child that finds its source gone has two more to turn to without asking again.
+SOURCES: Final = 3
+# A node that was reported is named to nobody for so long: who is really dead is set aside by then.
+SUSPECT_SECONDS: Final = 10.0
+# An origin that refuses one node mostly refuses all: after so many tops failed, everyone may ask for himself.
+_MOST_FAILED_TOPS: Final = 3
+
+
+class Wave:
+    """The tree of one digest. `now` is in seconds of any clock, always the same one."""
+
+    def __init__(self) -> None:
+        self._tree = Tree(_SUPPOSED_BYTES / STEP_BYTES)
+        self._failed_tops = 0
+        self._last_failed_top = 0.0
+
+    @property
+    def addresses(self) -> Collection[Address]:
+        """Everyone who has a spot in it."""
+        return self._tree.addresses
+
+    def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
+        """Where the claimant gets it from, the best first; nobody: it is at the top, and goes to the origin."""
+        if claim.size is not None:
+            self._tree.resize(claim.size / STEP_BYTES)
+        spot = self._spot(claim.claimant)
+        self._take_reports(spot, claim, now)
+        self._tree.leave_source(spot)
+        spot.is_whole, spot.suspected_until = False, 0.0
+        sources = [] if self._is_hopeless(now) else self._best(spot, frozenset(claim.failed), now)
+        spot.named.update(sources)
+        self._tree.follow(spot, sources[0] if sources else None)
+        return tuple(sources)
+
+    def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
+        """Who has it or gets it, as `join` would say, without joining."""
+        return tuple(self._best(Spot(claim.claimant), frozenset(claim.failed), now))
+
+    def hold(self, holder: Place) -> None:
+        """The node has all of it."""
+        spot = self._spot(holder)
+        self._tree.leave_source(spot)
+        spot.is_whole, spot.suspected_until = True, 0.0
+        self._tree.follow(spot, None)
+
+    def drop(self, address: Address) -> None:
+        """The node does not have it, and is not getting it."""
+        self._tree.uproot(address)
+
+    def _spot(self, place: Place) -> Spot:
+        spot = self._tree.get(place.address)
+        if spot is None:
+            spot = Spot(place)
+            self._tree.plant(spot)
+        spot.place = place
+        return spot
+
+    def _take_reports(self, spot: Spot, claim: Claim, now: float) -> None:
+        for address in claim.failed:
+            reported = self._tree.get(address)
+            # Only what was named to it counts: one bad member cannot make everybody suspect.
+            if reported is None or address not in spot.named:
+                continue
+            spot.named.discard(address)
+            reported.suspected_until = now + SUSPECT_SECONDS
+            if reported.source is None and not reported.is_whole:
+                self._failed_tops += 1
+                self._last_failed_top = now
+
+    def _is_hopeless(self, now: float) -> bool:
+        if now - self._last_failed_top > SUSPECT_SECONDS:
+            self._failed_tops = 0
+        return self._failed_tops >= _MOST_FAILED_TOPS
+
+    def _best(self, spot: Spot, refused: frozenset[Address], now: float) -> list[Address]:
+        """Those that cost least, of the claimant's own zone if it has any: links between zones are thin."""
+        tree = self._tree
+
+        def is_fit(other: Spot) -> bool:
+            is_refused = other.place.address in refused or other.suspected_until > now
+            return not is_refused and not tree.is_behind(other, spot)
+
+        found = tree.cheapest(spot.place.zone, is_fit, SOURCES)
+        if not found:
+            found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, SOURCES)]
+        return [other.place.address for other in sorted(found, key=tree.cost)[:SOURCES]]
