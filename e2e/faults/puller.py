@@ -45,13 +45,18 @@ class Puller:
         await settled(lambda: self._knows(len(peers)), f"{self.name} does not take note of its peers")
 
     async def pull(self, reference: str, *, tries: int, timeout: float) -> Pull:
-        """Pull, and again after a failure, as a kubelet would. Raises the last PullError when no try succeeded."""
+        """Pull, and again after a failure; raises the last PullError when no try succeeded.
+
+        A kubelet waits ten seconds before it tries again. Here it is until containerd has thrown away what it knows to be
+        wrong, which takes it up to a second: before that it would only come to the same verdict again.
+        """
         began = time.monotonic()
         for number in range(1, tries):
             try:
                 await self.node.pull(reference, timeout=timeout)
             except PullError as error:
                 print(f"{self.name}, try {number}: {error}")
+                await settled(self._has_no_ingest, f"{self.name} keeps what failed")
             else:
                 return Pull(time.monotonic() - began, number)
         await self.node.pull(reference, timeout=timeout)
@@ -60,6 +65,14 @@ class Puller:
     async def forget(self, reference: str, image: Image) -> None:
         """Remove the image, so that the next pull of it is a whole one."""
         await self.node.remove(reference, *(blob.digest for blob in (*image.blobs, *image.documents)))
+
+    def ingests(self) -> list[str]:
+        """What containerd has begun to receive and neither finished nor thrown away."""
+        folder = self.node.containerd.places.root / "io.containerd.content.v1.content" / "ingest"
+        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+    async def _has_no_ingest(self) -> bool:
+        return not self.ingests()
 
     async def _knows(self, count: int) -> bool:
         return (await self.agent.metrics()).total("registryd_peers") == count
