@@ -80,7 +80,8 @@ class GrowingFiles:
         status = os.fstat(fd)
         if not status.st_nlink:
             raise ContentNotFound("its receiver has just given it up")
-        if (silence := time.time() - status.st_mtime) > self._stall_timeout:
+        silence = time.time() - status.st_mtime
+        if status.st_size < size and silence > self._stall_timeout:
             raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
         return GrowingContent(digest, size, self._media_type(digest), min(status.st_size, size))
 

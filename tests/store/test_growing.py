@@ -43,6 +43,12 @@ async def test_what_has_stopped_growing_is_passed_over(path: Path) -> None:
         await files(path).open_growing(DIGEST, Span.whole)
 
 
+async def test_what_has_all_arrived_need_not_grow(path: Path) -> None:
+    """containerd flushes it to a slow disk."""
+    os.utime(path, (0, time.time() - 60))
+    assert (await files(path, size=5).growing(DIGEST)).available == 5
+
+
 async def test_what_stops_growing_ends_its_readers(path: Path) -> None:
     opened = await files(path, stall_timeout=0.1).open_growing(DIGEST, Span.whole)
     with pytest.raises(SourceBroken):
