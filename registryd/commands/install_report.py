@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.node.distribution import PLAIN
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 def report_install(outcome: Outcome, *, is_done: bool, has_token: bool) -> list[str]:
     """The lines for an install that was made, or (dry run) would be."""
     facts = outcome.facts
-    lines = [f"{facts.distribution.name}: {facts.release}, configured by {facts.config}"]
+    release = str(facts.release) if facts.release.is_known else "containerd of a version that nobody could say"
+    whose = "" if facts.distribution == PLAIN else f"{facts.distribution.name}: "
+    lines = [f"{whose}{release}, configured by {facts.config}"]
     lines += _changes(outcome) or ["Nothing to change: this node is set up."]
     if has_token and outcome.plan.record:
         lines.append("The hosts.toml files hold this node's token, so only root may read them (mode 0600).")

@@ -1,0 +1,134 @@
+"""`registryd install` and `uninstall` as commands: flags, lines, exit codes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.__main__ import main
+from registryd.commands.mirror_flags import endpoint_of
+from registryd.notation import Address
+from tests.node.nodes import CERTS, CONFIG_V2, FolderNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> FolderNode:
+    return FolderNode(tmp_path / "node").with_files(
+        {"etc/containerd/config.toml": CONFIG_V2, f"{CERTS}/a.lab/hosts.toml": '[host."http://m"]\n'}
+    )
+
+
+@pytest.fixture
+def run(node: FolderNode, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    def registryd(*words: str) -> tuple[int, str]:
+        code = main([*words, "--root", str(node.root)])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return registryd
+
+
+def test_it_says_each_file_and_why_and_what_is_left_to_do(run: Callable[..., tuple[int, str]]) -> None:
+    code, said = run("install", "--containerd-version", "1.7.24")
+    assert code == 0
+    assert said.splitlines() == [
+        "containerd 1.7.24, configured by /etc/containerd/config.toml",
+        "  change   /etc/containerd/certs.d/a.lab/hosts.toml: registryd first, the rest as it was",
+        "  create   /etc/containerd/certs.d/_default/hosts.toml: "
+        "registryd first for every registry without a folder of its own",
+        "No restart is needed: containerd reads hosts.toml files at every pull.",
+    ]
+    assert "Nothing to change" in run("install")[1]
+    assert "as it was" in run("uninstall")[1]
+    assert "Nothing to take back" in run("uninstall")[1]
+
+
+def test_a_dry_run_shows_a_diff_without_secrets(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
+    before = node.state()
+    code, said = run("install", "--dry-run", "--token-file", "/etc/registryd/token")
+    assert code == 0
+    assert '+[host."http://127.0.0.1:3172"]' in said
+    assert "registryd_token_" not in said
+    assert "dry run" in said
+    assert node.state() == before
+
+
+def test_the_token_is_made_kept_and_taken_away(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
+    before = node.state()
+    assert "0600" in run("install", "--token-file", "/etc/registryd/token")[1]
+    token = node.text("etc/registryd/token").strip()
+    assert re.fullmatch(r"registryd_token_\S{40,}", token)
+    assert f'"Registryd-Token" = "{token}"' in node.hosts("a.lab")
+    assert "Nothing to change" in run("install", "--token-file", "/etc/registryd/token")[1]
+    run("uninstall")
+    assert node.state() == before
+
+
+def test_a_token_that_is_there_is_used_and_stays(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
+    token = "".join(map(chr, range(65, 91))) + "0123456789"
+    node.with_files({"etc/registryd/token": f"{token}\n"})
+    before = node.state()
+    run("install", "--token-file", "/etc/registryd/token")
+    assert token in node.hosts("_default")
+    run("uninstall")
+    assert node.state() == before
+
+
+def test_flags_reach_the_entry(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
+    run("install", "--registries", "docker.io,ghcr.io", "quay.io", "--no-resolve", "--endpoint", "http://[::1]:4000")
+    assert sorted(path.name for path in (node.root / CERTS).iterdir()) == ["a.lab", "docker.io", "ghcr.io", "quay.io"]
+    assert '[host."http://[::1]:4000"]\n  capabilities = ["pull"]\n' in node.hosts("quay.io")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["install", "--registries", "not a host"], 2, "is not a registry"),
+        (["install", "--frobnicate"], 2, "no flag"),
+        (["install", "--token-file", "/etc/containerd/config.toml"], 1, "line 1"),
+        (["install", "--config-path", "/etc/containerd/config.toml"], 1, "cannot change"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    run: Callable[..., tuple[int, str]], node: FolderNode, words: list[str], code: int, said: str
+) -> None:
+    before = node.state()
+    found, text = run(*words)
+    assert (found, text.count("\n")) == (code, 1)
+    assert said in text
+    assert node.state() == before
+
+
+def test_a_restart_is_asked_for_until_it_is_done(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
+    (node.root / "etc/containerd/config.toml").write_text("version = 2\n")
+    assert "must be restarted" in run("install")[1]
+    assert "must be restarted" in run("install")[1]
+    assert "must be restarted" in run("uninstall")[1]
+
+
+def test_a_restart_that_fails_takes_everything_back(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
+    (node.root / "etc/containerd/config.toml").write_text("version = 2\n")
+    before = node.state()
+    code, said = run("install", "--restart-command", "none-such")
+    assert code == 1
+    assert "everything was put back" in said
+    assert node.state() == before
+
+
+@pytest.mark.parametrize(
+    ("listen", "endpoint"),
+    [
+        (Address("127.0.0.1", 3172), "http://127.0.0.1:3172"),
+        (Address("0.0.0.0", 4000), "http://127.0.0.1:4000"),
+        (Address("::", 4000), "http://[::1]:4000"),
+        (Address("::1", 4000), "http://[::1]:4000"),
+    ],
+)
+def test_the_endpoint_follows_where_we_listen(listen: Address, endpoint: str) -> None:
+    assert endpoint_of(listen) == endpoint
