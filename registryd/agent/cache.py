@@ -87,8 +87,8 @@ def check_exposure(settings: Settings) -> None:
             raise SettingsError(
                 "cache.listen",
                 f"{cache.listen} is open to the network, where anyone could pull from {name} by this cache's login; "
-                "set cache.token_file, or authorization.mode = public, or listen on 127.0.0.1; cache.insecure = true lets "
-                "anyone in",
+                "set cache.token_file, or authorization.mode = public, or listen on 127.0.0.1; "
+                "cache.insecure = true lets anyone in",
             )
 
 

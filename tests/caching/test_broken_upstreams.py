@@ -1,0 +1,162 @@
+"""Upstreams that break, lie, stall and refuse: what clients get, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from registryd.cache_settings import RegistryUpstream
+from registryd.oci.digest import Digest
+from tests.fakes.images import oci_image, sample_bytes
+from tests.fakes.upstream import FakeUpstream, answering, open_upstream, resetting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.caching.conftest import World
+    from tests.fakes.upstream import Character
+
+DATA = sample_bytes(2_000_000)
+DIGEST = Digest.of(DATA)
+BLOB = f"demo/app/blobs/{DIGEST}"
+
+
+def breaking(data: bytes, *, every: int, ranges: bool = True) -> Character:
+    """Hangs up after so many bytes of each answer."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        start = (request.http_range.start or 0) if ranges else 0
+        response = web.StreamResponse(status=206 if start else 200)
+        response.content_length = len(data) - start
+        if start:
+            response.headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        await response.prepare(request)
+        await response.write(data[start : start + every])
+        # aiohttp's client drops what it has not read when a connection ends: let it read.
+        await asyncio.sleep(0.05)
+        if start + every < len(data) and request.transport is not None:
+            request.transport.close()
+        return response
+
+    return answer
+
+
+@pytest.fixture
+async def mirror() -> AsyncIterator[FakeUpstream]:
+    async with open_upstream() as mirror:
+        yield mirror
+
+
+async def test_a_body_that_breaks_is_gone_on_with(world: World) -> None:
+    world.upstream.character = breaking(DATA, every=600_000)
+    async with world.caching() as client:
+        answer = await client.get(BLOB)
+    assert (answer.is_whole, answer.body) == (True, DATA)
+    assert world.stored() == {DIGEST.encoded}
+    assert len(world.blob_gets()) == 4
+
+
+async def test_an_upstream_without_ranges_is_read_up_to_where_it_broke(world: World) -> None:
+    breaks = iter([700_000, len(DATA)])
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await breaking(DATA, every=next(breaks), ranges=False)(request)
+
+    world.upstream.character = answer
+    async with world.caching() as client:
+        assert (await client.get(BLOB)).body == DATA
+
+
+async def test_where_one_endpoint_breaks_the_next_goes_on(world: World, mirror: FakeUpstream) -> None:
+    mirror.character = breaking(DATA, every=500_000)
+    world.upstream.blobs[str(DIGEST)] = DATA
+    world.table = RegistryUpstream(mirrors=(mirror.url,))
+
+    async def once(request: web.Request) -> web.StreamResponse:
+        mirror.character = resetting
+        return await breaking(DATA, every=500_000)(request)
+
+    mirror.character = once
+    async with world.caching() as client:
+        assert (await client.get(BLOB)).body == DATA
+    assert (mirror.seen[0].query, len(world.blob_gets())) == ("ns=registry.example", 1)
+
+
+async def test_an_upstream_that_is_switched_off_ends_the_body_early(world: World) -> None:
+    world.upstream.character = breaking(DATA, every=500_000)
+    served = breaking(DATA, every=500_000)
+
+    async def once(request: web.Request) -> web.StreamResponse:
+        world.upstream.character = answering(500)
+        return await served(request)
+
+    world.upstream.character = once
+    async with world.caching() as client:
+        answer = await client.get(BLOB)
+    assert (answer.status, answer.is_whole) == (200, False)
+    assert DATA.startswith(answer.body)
+    assert world.stored() == set()
+
+
+async def test_wrong_bytes_are_never_given_whole_and_never_twice(world: World) -> None:
+    wrong = bytes([DATA[0] ^ 1]) + DATA[1:]
+    world.upstream.blobs[str(DIGEST)] = wrong
+    async with world.caching() as client:
+        answers = await asyncio.gather(*(client.get(BLOB) for _ in range(5)))
+        assert not any(answer.is_whole for answer in answers)
+        assert all(len(answer.body) < len(DATA) for answer in answers)
+        again = await client.get(BLOB)
+        assert (again.status, again.is_whole) == (503, True)
+    assert len(world.blob_gets()) == 1
+    assert world.stored() == set()
+
+
+async def test_after_wrong_bytes_another_endpoint_is_asked_and_shown_only_when_verified(
+    world: World, mirror: FakeUpstream
+) -> None:
+    mirror.blobs[str(DIGEST)] = b"?" * len(DATA)
+    world.upstream.blobs[str(DIGEST)] = DATA
+    world.table = RegistryUpstream(mirrors=(mirror.url,))
+    async with world.caching() as client:
+        assert not (await client.get(BLOB)).is_whole
+        assert (await client.get(BLOB)).body == DATA
+    assert world.stored() == {DIGEST.encoded}
+
+
+@pytest.mark.parametrize("wrong", [DATA[:-1], DATA + b"more"])
+async def test_content_of_another_length_is_not_kept(world: World, wrong: bytes) -> None:
+    world.upstream.blobs[str(DIGEST)] = wrong
+    async with world.caching() as client:
+        assert not (await client.get(BLOB)).is_whole
+    assert world.stored() == set()
+
+
+async def test_a_wrong_manifest_is_not_given_at_all(world: World) -> None:
+    image = oci_image()
+    world.upstream.add("demo/app", image)
+    world.upstream.manifests["demo/app", str(image.target.digest)] = (image.target.media_type, b'{"other": 1}')
+    async with world.caching() as client:
+        assert (await client.get(f"demo/app/manifests/{image.target.digest}")).status == 503
+    assert world.stored() == set()
+
+
+async def test_a_limited_upstream_is_left_alone(world: World) -> None:
+    world.upstream.character = answering(429, Retry_After="60")
+    async with world.caching() as client:
+        for _ in range(4):
+            assert (await client.get(BLOB)).status == 503
+    assert len(world.upstream.seen) == 1
+
+
+async def test_a_store_without_room_is_gone_past(world: World) -> None:
+    world.cache = replace(world.cache, size_limit=1_000_000)
+    world.upstream.blobs[str(DIGEST)] = DATA
+    async with world.caching() as client:
+        for header, expected in ((None, DATA), ("bytes=1999000-", DATA[1999000:])):
+            answer = await client.get(BLOB, **({"Range": header} if header else {}))
+            assert (answer.is_whole, answer.body) == (True, expected)
+    assert world.stored() == set()
