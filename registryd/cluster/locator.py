@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from registryd.aio.expiring import ExpiringSet
 from registryd.aio.racing import AllFailed
+from registryd.cluster.avoided import Avoided
 from registryd.cluster.outcome import find_outcome
 from registryd.cluster.search import Waves, offers
 from registryd.telemetry import FindOutcome
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from registryd.cluster.search import Offer
     from registryd.notation import Address
     from registryd.oci.digest import Digest
-
-# How long a peer that failed for a digest is not asked for it, and how many such pairs are kept in mind. A layer is
-# pulled within minutes; after that the peer may have got a good copy.
-_AVOID_SECONDS: Final = 60.0
-_AVOIDED_REMEMBERED: Final = 10_000
-# How long one whose content was wrong is not asked for it. It may have been innocent (several gave parts), or have
-# replaced its copy; each new attempt with a bad one costs a failed pull.
-_BLAME_SECONDS: Final = 1800.0
 
 
 class Candidates(Protocol):
@@ -52,12 +44,7 @@ class Locator:
         self._fanout_limit = fanout_limit
         self._waves = waves or Waves()
         self._observer = observer
-        self._avoided: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
-            lifetime=_AVOID_SECONDS, capacity=_AVOIDED_REMEMBERED
-        )
-        self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
-            lifetime=_BLAME_SECONDS, capacity=_AVOIDED_REMEMBERED
-        )
+        self._avoided = Avoided()
 
     def members(self) -> list[Member]:
         """Whom to ask about anything, the best first."""
@@ -65,11 +52,11 @@ class Locator:
 
     def avoid(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a while."""
-        self._avoided.add((offer.content.digest, offer.member.address))
+        self._avoided.add(offer.content.digest, offer.member.address)
 
     def blame(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a long while: what it gave was wrong."""
-        self._blamed.add((offer.content.digest, offer.member.address))
+        self._avoided.blame(offer.content.digest, offer.member.address)
 
     async def offers(self, digest: Digest) -> AsyncGenerator[Offer, None]:
         """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed."""
@@ -88,8 +75,7 @@ class Locator:
             raise
 
     def _is_avoided(self, digest: Digest, address: Address) -> bool:
-        pair = (digest, address)
-        return pair in self._avoided or pair in self._blamed
+        return self._avoided.has(digest, address)
 
     def _observe(self, begun: float, outcome: FindOutcome) -> None:
         if self._observer is not None:

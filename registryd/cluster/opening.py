@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.promised import PromisedSizes
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 # before its first byte is sent on.
 SMALL_BYTES: Final = 1024 * 1024
 
+# All of it; 1 MiB at 6 Mbit/s. Half of registry.first_byte_timeout, so that there is time for another source.
+_SMALL_READ_SECONDS: Final = 1.5
+
 # How long a door that could not be reached is passed by. Each try may cost its connect_timeout.
 _DOOR_CLOSED_SECONDS: Final = 30.0
 _DOORS_REMEMBERED: Final = 1000
@@ -57,6 +62,7 @@ class Opener:
         self._closed_doors: ExpiringSet[Address] = ExpiringSet(
             lifetime=_DOOR_CLOSED_SECONDS, capacity=_DOORS_REMEMBERED
         )
+        self._promised = PromisedSizes()
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -66,17 +72,32 @@ class Opener:
         """
         if span.length and offer.available <= span.start:
             raise PeerDeclined(f"{offer.member.address} has only {offer.available} bytes yet")
+        self._promised.require(offer.content)
         if not is_small(offer.content):
             return OpenContent(offer.content, span, await self._stream(offer, span))
-        data = await _read_verified(offer)
-        return OpenContent(_spoken_for(offer.content, data), span, BytesBody(data[span.start : span.stop]))
+        content, data = await self._read_verified(offer)
+        return OpenContent(content, span, BytesBody(data[span.start : span.stop]))
 
     async def confirm(self, offer: Offer) -> Content:
         """The offered content; a manifest is read, so that its size is certain and its media type its own."""
         content = offer.content
+        self._promised.require(content)
         if not (is_manifest_type(content.media_type) and is_small(content)):
             return content
-        return _spoken_for(content, await _read_verified(offer))
+        verified, _ = await self._read_verified(offer)
+        return verified
+
+    async def _read_verified(self, offer: Offer) -> tuple[Content, bytes]:
+        """Small content whole; a manifest's media type is what it says itself, whatever the peer said."""
+        data = await _read_whole(offer)
+        if not is_manifest_type(offer.content.media_type):
+            return offer.content, data
+        try:
+            manifest = parse_manifest(data)
+        except ManifestInvalid as error:
+            raise ContentCorrupt(f"{offer.content.digest} was offered as a manifest: {error}") from error
+        self._promised.learn(manifest)
+        return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span) -> Body:
         door = offer.door
@@ -119,20 +140,14 @@ def is_small(content: Content) -> bool:
     return content.size <= limit
 
 
-def _spoken_for(content: Content, data: bytes) -> Content:
-    """Verified content; a manifest's media type is what it says itself, whatever the peer said."""
-    if not is_manifest_type(content.media_type):
-        return content
-    try:
-        return replace(content, media_type=parse_manifest(data).media_type)
-    except ManifestInvalid as error:
-        raise ContentCorrupt(f"{content.digest} was offered as a manifest: {error}") from error
-
-
-async def _read_verified(offer: Offer) -> bytes:
+async def _read_whole(offer: Offer) -> bytes:
     content = offer.content
-    chunks = _read(offer, Span.whole(content.size))
-    data = await read_all(ChunksBody(chunks, length=content.size), limit=content.size)
+    body = ChunksBody(_read(offer, Span.whole(content.size)), length=content.size)
+    try:
+        async with asyncio.timeout(_SMALL_READ_SECONDS):
+            data = await read_all(body, limit=content.size)
+    except TimeoutError as error:
+        raise SourceBroken(f"{offer.member.address} took too long over {content.size} bytes") from error
     if not content.digest.verifies(data):
         raise ContentCorrupt(f"{offer.member.address} gave {content.size} bytes that are not {content.digest}")
     return data

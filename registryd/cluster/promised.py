@@ -1,0 +1,40 @@
+"""The size that content must have, as the manifests say that refer to it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.errors import ContentCorrupt
+
+if TYPE_CHECKING:
+    from registryd.content.source import Content
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
+
+# Of what the latest manifests refer to: a pull asks for them right after its manifest. Two thousand images.
+_REMEMBERED: Final = 20_000
+
+
+class PromisedSizes:
+    """Learns from manifests whose digest has been verified; what they say of others is only as good as who wrote them.
+
+    A peer that says another size is mistaken or lying, and who believed it would fail a pull: containerd counts.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: OrderedDict[Digest, int | None] = OrderedDict()
+
+    def learn(self, manifest: Manifest) -> None:
+        """Take note of the sizes; where two manifests disagree, neither is believed."""
+        for child in manifest.children:
+            known = self._sizes.pop(child.digest, child.size)
+            self._sizes[child.digest] = child.size if known == child.size else None
+        while len(self._sizes) > _REMEMBERED:
+            self._sizes.popitem(last=False)
+
+    def require(self, content: Content) -> None:
+        """Raise ContentCorrupt for content that is said to have another size than it must have."""
+        promised = self._sizes.get(content.digest)
+        if promised is not None and promised != content.size:
+            raise ContentCorrupt(f"{content.digest} has {promised} bytes and was offered with {content.size}")
