@@ -1,6 +1,6 @@
 """Build the container image as an OCI archive without an engine: `python -m containers.build image.tar`.
 
-For machines without Docker or buildah, such as CI. As the Containerfile: Debian's Python, a virtual environment, nobody's user.
+For machines without Docker or buildah, such as CI. The same as the Containerfile's.
 """
 
 from __future__ import annotations

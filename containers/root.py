@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[1]
 CACHE = CHECKOUT / ".cache" / "container-image"
 # As in the Containerfile; minbase would add apt.
-PACKAGES = ("ca-certificates", "python3")
+PACKAGES = ("ca-certificates", "libstdc++6", "python3")  # libstdc++: gRPC is C++
 VARIANT = "essential"
 PREFIX = Path("opt/registryd")
 # Debian's own list of what a container does without (debuerreotype's slim): documents and translations.
@@ -43,7 +43,7 @@ class Part:
 
 
 async def make_parts(work: Path) -> tuple[Part, ...]:
-    """The parts, the lowest first. Debian's and PyPI's come out of .cache if they are there; delete it for newer ones."""
+    """The parts, the lowest first. Debian's and PyPI's are kept in .cache; delete it for newer ones."""
     requirements = _requirements()
     return (
         await _cached("debian", _key(VARIANT, *PACKAGES, debian_codename()), _make_debian),
