@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from registryd.commands.install_report import report_install, report_uninstall
-from registryd.commands.mirror_flags import endpoint_of, registries_of
+from registryd.commands.mirror_flags import registries_of
 from registryd.commands.node_token_file import node_token
 from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
@@ -21,14 +21,14 @@ from registryd.identity.node_token import TOKEN_HEADER
 from registryd.node.distribution import find_distribution
 from registryd.node.errors import NodeError
 from registryd.node.host_root import HostRoot
-from registryd.node.hosts_entry import MirrorEntry
+from registryd.node.hosts_entry import MirrorEntry, endpoint_of
 from registryd.node.intent import Intent
 from registryd.node.preview import diff_of
 from registryd.node.record_store import STATE
 from registryd.node.release import Release
 from registryd.node.setup import Containerd, NodeSetup
 from registryd.node.tree import NodeTree
-from registryd.settings import Settings
+from registryd.settings import Settings, SettingsError
 
 _SWITCH = Parameter(negative=(), show_default=False)
 
@@ -64,6 +64,10 @@ class Node:
 
     def setup(self) -> NodeSetup:
         release = Release.parse(self.containerd_version) if self.containerd_version else None
+        if release is not None and not release.is_known:
+            raise SettingsError(
+                "--containerd-version", f"expected a version such as 1.7.24; got {self.containerd_version!r}"
+            )
         containerd = Containerd(self.containerd_config, self.containerd_program, release, self._restart())
         return NodeSetup(HostRoot(self.root.resolve()), self.state, containerd)
 

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from registryd.commands.mirror_flags import endpoint_of, registries_of
+from registryd.commands.mirror_flags import registries_of
 from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
 from registryd.node.errors import NodeError
+from registryd.node.hosts_entry import endpoint_of
 from registryd.settings import Settings
 
 _STDIN = Path("-")

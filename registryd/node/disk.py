@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from registryd.node.tree import FileImage
 
 _FOLDER_MODE = 0o755
+_LABELS = ("security.", "user.")
 
 
 class Disk:
@@ -52,10 +53,11 @@ class Disk:
         _sync(path.parent)
 
     def copy_labels(self, old: Path, new: Path) -> None:
-        """SELinux' label and what else is attached to a file, as far as this system lets us."""
+        """SELinux' label and the like, as far as this system lets us; not access lists, which would open a secret."""
         with suppress(OSError):
             for name in os.listxattr(old):
-                os.setxattr(new, name, os.getxattr(old, name))
+                if name.startswith(_LABELS):
+                    os.setxattr(new, name, os.getxattr(old, name))
 
 
 def _sync(folder: Path) -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from registryd.node.toml_sections import quoted
+
+if TYPE_CHECKING:
+    from registryd.notation import Address
 
 # The line by which people, and an uninstall without its record, know our entry.
 MARK = "# registryd: this node's mirror, asked first. `registryd uninstall` takes it out."
 # A dead agent must not hold up every request for containerd's 30 s. Known to 2.0.7 and 2.1, ignored by the others.
 _DIAL_TIMEOUT = "1s"
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to recognise, not to listen on
+
+
+def endpoint_of(listen: Address) -> str:
+    """The URL under which this node itself reaches what listens there."""
+    host = _EVERYWHERE.get(listen.host, listen.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{listen.port}"
 
 
 @dataclass(frozen=True, slots=True)

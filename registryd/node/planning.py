@@ -15,7 +15,7 @@ from registryd.node.wanted_config import hosts_roots, wanted_config
 from registryd.node.wanted_hosts import wanted_hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from registryd.node.distribution import Distribution
@@ -46,12 +46,12 @@ def plan_install(tree: Tree, record: Record | None, intent: Intent, facts: NodeF
     config = read_config(original, facts.config, facts.release)
     roots = tuple(dict.fromkeys(map(original.canonical, hosts_roots(config, intent, facts.distribution))))
     hosts = wanted_hosts(original, roots, intent, facts.release)
-    files = {
+    files: dict[Kind, Sequence[Wanted]] = {
         Kind.OWN: _token(original, intent),
         Kind.HOSTS: hosts.wanted,
         Kind.CONFIG: wanted_config(original, config, intent, facts.distribution),
     }
-    pairs = [(kind, wanted) for kind, some in files.items() for wanted in some]
+    pairs = _one_for_each_file(original, files)
     entries = tuple(_entries(original, pairs, intent))
     images = {entry.path: _image(original, wanted, intent) for entry, (_, wanted) in zip(entries, pairs, strict=True)}
     whys = {entry.path: wanted.why for entry, (_, wanted) in zip(entries, pairs, strict=True)}
@@ -68,6 +68,12 @@ def _generated(entries: Iterable[Entry]) -> Iterable[str]:
                 f"{entry.path} is written again whenever its generator starts, which takes us out: run install again "
                 "then (`agent --configure-containerd` does), or name our endpoint first in its registries.yaml"
             )
+
+
+def _one_for_each_file(tree: Tree, files: Mapping[Kind, Sequence[Wanted]]) -> list[tuple[Kind, Wanted]]:
+    """Several folders may share one hosts.toml by links."""
+    pairs = {tree.canonical(wanted.path): (kind, wanted) for kind, some in files.items() for wanted in some}
+    return list(pairs.values())
 
 
 def _token(tree: Tree, intent: Intent) -> Sequence[Wanted]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # Answers come within a tenth of a second; a node under load may need more.
 _TIMEOUT_SECONDS = 20
+# systemd gives a service 90 s to stop and as many to start by default.
+_RESTART_SECONDS = 180
+# chroot's own exit codes: it may not, or there is no such program below the root.
+_NOT_RUN = frozenset({125, 126, 127})
 _SHOWN = 300  # characters of what a program said
 
 
@@ -31,17 +35,20 @@ class HostCommands:
     def complaint(self, argv: Sequence[str]) -> str:
         """What went wrong with a command; empty: nothing."""
         try:
-            answer = self.run(argv)
+            answer = self.run(argv, timeout=_RESTART_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{' '.join(argv)}: {error}"
         return f"{' '.join(argv)}: {_end(answer.stderr) or answer.returncode}" if answer.returncode else ""
 
-    def run(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def run(self, argv: Sequence[str], *, timeout: float = _TIMEOUT_SECONDS) -> subprocess.CompletedProcess[str]:
         """Raises `OSError` or `subprocess.TimeoutExpired`; the exit code is the caller's business."""
         inside = [] if self.root.path == Path("/") else ["chroot", str(self.root.path)]
-        return subprocess.run(  # noqa: S603 - the program is the node's containerd, or what the operator named
-            [*inside, *argv], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECONDS, check=False
+        answer = subprocess.run(  # noqa: S603 - the program is the node's containerd, or what the operator named
+            [*inside, *argv], capture_output=True, text=True, errors="replace", timeout=timeout, check=False
         )
+        if inside and answer.returncode in _NOT_RUN:
+            raise OSError(_end(answer.stderr))
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

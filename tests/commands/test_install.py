@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.__main__ import main
-from registryd.commands.mirror_flags import endpoint_of
+from registryd.node.hosts_entry import endpoint_of
 from registryd.notation import Address
 from tests.node.nodes import CERTS, CONFIG_V2, FolderNode
 
@@ -40,8 +40,7 @@ def test_it_says_each_file_and_why_and_what_is_left_to_do(run: Callable[..., tup
     assert said.splitlines() == [
         "containerd 1.7.24, configured by /etc/containerd/config.toml",
         "  change   /etc/containerd/certs.d/a.lab/hosts.toml: registryd first, the rest as it was",
-        "  create   /etc/containerd/certs.d/_default/hosts.toml: "
-        "registryd first for every registry without a folder of its own",
+        f"  create   /{CERTS}/_default/hosts.toml: registryd first for every registry without a folder of its own",
         "No restart is needed: containerd reads hosts.toml files at every pull.",
     ]
     assert "Nothing to change" in run("install")[1]

@@ -122,6 +122,21 @@ def test_a_link_is_followed_below_the_root_and_stays_a_link(node: FolderNode) ->
     assert not (node.root / CERTS).exists()  # seen from outside, the link leads elsewhere
 
 
+def test_a_file_that_several_folders_share_is_changed_once(node: FolderNode) -> None:
+    node.with_files(
+        {"etc/containerd/config.toml": CONFIG_V2, "srv/hosts.toml": '[host."http://m"]\n', f"{CERTS}/a.lab": None}
+    )
+    node.with_files({f"{CERTS}/b.lab": None})
+    for registry in ("a.lab", "b.lab"):
+        (node.root / CERTS / registry / "hosts.toml").symlink_to("/srv/hosts.toml")
+    before = node.state()
+    changes = node.setup().install(intent()).plan.changes
+    assert [change.path.name for change in changes] == ["hosts.toml", "hosts.toml"]
+    assert hosts_in_order(node.text("srv/hosts.toml")) == [URL, "http://m"]
+    node.setup().uninstall()
+    assert node.state() == before
+
+
 # containerd's configuration
 
 
