@@ -188,6 +188,14 @@ class PeersSettings:
     """How long peers may take to say whether they have a digest. A healthy peer needs milliseconds; a part of
     registry.first_byte_timeout, so that time is left to fetch."""
 
+    fetch_wait: Seconds = 15.0
+    """How long a request may wait for other nodes that are fetching the same content from the origin, as long as they
+    are visibly at work. Half of what containerd 2.3 waits for an answer; then this node asks the origin itself."""
+
+    zone: str = ""
+    """The zone of this node, such as its topology.kubernetes.io/zone: nodes of the same one are preferred as sources.
+    Empty: not known, and all are equally near."""
+
     backoff_min: Seconds = 0.25
     """How long a peer that did not answer is set aside the first time; doubled with each further failure. An agent
     that restarts is back within a second, and asking it again costs one packet."""
@@ -198,6 +206,9 @@ class PeersSettings:
     def __post_init__(self) -> None:
         _require_positive("peers.fanout_limit", self.fanout_limit)
         _require_positive("peers.find_timeout", self.find_timeout)
+        _require_positive("peers.fetch_wait", self.fetch_wait)
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{0,63}", self.zone):
+            raise SettingsError("peers.zone", f"{self.zone[:100]!r} is not the value of a label of Kubernetes")
         _require_positive("peers.backoff_min", self.backoff_min)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("peers.backoff_max", "must not be less than peers.backoff_min")

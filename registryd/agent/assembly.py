@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from registryd.agent.credentials import make_credentials, make_tickets, make_token
 from registryd.agent.entitlement import PublicByUpstreamOrPeers
-from registryd.agent.joining import answer_peers, find_peers
+from registryd.agent.joining import Joining
 from registryd.aio.scope import open_scope
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.service import ClusterService
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
+    from registryd.content.growing import GrowingSource
     from registryd.identity.ticket import Tickets
     from registryd.notation import Address
     from registryd.serving.listener import Door, Handler
@@ -113,10 +114,11 @@ class _Assembly:
         peer_bytes = await self._give_bytes(shared, credentials, tickets)
         public = await self._ask_upstreams()
         node = Node(NodeId.random(), peer_bytes.address.port)
-        listen = await answer_peers(
-            self._stack, settings.peers, _service(node, shared, tickets, public, look), credentials=credentials
+        joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics)
+        await joining.answer_peers(
+            self._stack, _service(node, shared, growing=store, tickets=tickets, public=public, look=look)
         )
-        cluster = find_peers(scope, settings, node=node, listen=listen, credentials=credentials, metrics=self._metrics)
+        cluster = joining.find_peers(scope, store)
         registry = await self._open_registry(scope, sound, cluster, PublicByUpstreamOrPeers(public, cluster))
         self._readiness.watch(store)
         _log_start(settings, registry.address)
@@ -162,11 +164,22 @@ class _Assembly:
             raise SettingsError(key, str(error)) from error
 
 
-def _service(
-    node: Node, store: SharedStore, tickets: Tickets | None, public: PublicRepositories, look: SecondLook
+def _service(  # noqa: PLR0913 - what peers may ask about
+    node: Node,
+    shared: SharedStore,
+    *,
+    growing: GrowingSource,
+    tickets: Tickets | None,
+    public: PublicRepositories,
+    look: SecondLook,
 ) -> ClusterService:
     answering = partial(
-        ClusterService, node, store, remembers_public=public.remembers_public, hear_doubt=look.doubt
+        ClusterService,
+        node,
+        shared,
+        remembers_public=public.remembers_public,
+        hear_doubt=look.doubt,
+        growing=growing,
     )
     return answering() if tickets is None else answering(issue_ticket=tickets.issue)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.backoff import Backoff
 from registryd.cluster.blame import Blame
+from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.discovery.choice import choose_discovery
+from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.service import IndexService
+from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
 from registryd.cluster.opening import Opener
+from registryd.cluster.own_place import OwnPlace
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
@@ -22,39 +28,62 @@ if TYPE_CHECKING:
 
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
+    from registryd.cluster.coalescing import Receiving
     from registryd.cluster.node import Node
     from registryd.cluster.service import ClusterService
-    from registryd.settings import PeersSettings, Settings
+    from registryd.settings import Settings
     from registryd.telemetry import Metrics
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0
 
 
-async def answer_peers(
-    stack: AsyncExitStack, peers: PeersSettings, service: ClusterService, credentials: Credentials
-) -> Address:
-    """Let peers ask; returns the address with the port that it got. Raises SettingsError."""
-    serving = serve_peers(peers.listen, service, credentials=credentials, drain_timeout=_DRAIN_SECONDS)
-    try:
-        return Address(peers.listen.host, await stack.enter_async_context(serving))
-    except CannotListen as error:
-        raise SettingsError("peers.listen", str(error)) from error
+class Joining:
+    """The parts of being a member, made one after the other as each needs what the one before has found out."""
 
+    def __init__(self, settings: Settings, *, node: Node, credentials: Credentials, metrics: Metrics) -> None:
+        peers = self._peers = settings.peers
+        self._settings = settings
+        self._node = node
+        self._credentials = credentials
+        self._metrics = metrics
+        self._members = Members(
+            node.id,
+            lambda address: GrpcPeer(address, timeout=peers.find_timeout, credentials=credentials),
+            backoff=Backoff(peers.backoff_min, peers.backoff_max),
+            greet_limit=peers.fanout_limit,
+            report=metrics.peers,
+        )
+        self._desk = IndexDesk(node.id, asyncio.get_running_loop().time)
+        self._listen = peers.listen
 
-def find_peers(  # noqa: PLR0913 - the parts that meet here
-    scope: Scope, settings: Settings, *, node: Node, listen: Address, credentials: Credentials, metrics: Metrics
-) -> ClusterSource:
-    """Follow discovery while the scope lasts, and ask whom it finds. Raises SettingsError."""
-    peers = settings.peers
-    members = Members(
-        node.id,
-        lambda address: GrpcPeer(address, timeout=peers.find_timeout, credentials=credentials),
-        backoff=Backoff(peers.backoff_min, peers.backoff_max),
-        greet_limit=peers.fanout_limit,
-        report=metrics.peers,
-    )
-    discovery = choose_discovery(settings.discovery, node=node.id, listen=listen, advertise=peers.advertise)
-    scope.serve(partial(members.run, discovery), name="members")
-    locator = Locator(members, fanout_limit=peers.fanout_limit, observer=metrics)
-    return ClusterSource(locator, Opener(credentials), blame=Blame(locator, scope))
+    async def answer_peers(self, stack: AsyncExitStack, service: ClusterService) -> None:
+        """Let peers ask until the stack is unwound. Raises SettingsError."""
+        serving = serve_peers(
+            self._peers.listen,
+            service,
+            credentials=self._credentials,
+            index=IndexService(self._desk),
+            on_contact=lambda requester: self._members.sign_of_life(requester.address),
+            drain_timeout=_DRAIN_SECONDS,
+        )
+        try:
+            self._listen = Address(self._peers.listen.host, await stack.enter_async_context(serving))
+        except CannotListen as error:
+            raise SettingsError("peers.listen", str(error)) from error
+
+    def find_peers(self, scope: Scope, own: Receiving) -> ClusterSource:
+        """Follow discovery while the scope lasts, and ask whom it finds; `own` is what arrives at this node itself.
+
+        Raises SettingsError.
+        """
+        peers, members = self._peers, self._members
+        discovery = choose_discovery(
+            self._settings.discovery, node=self._node.id, listen=self._listen, advertise=peers.advertise
+        )
+        scope.serve(partial(members.run, discovery), name="members")
+        place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
+        index = IndexNodes(members, self._desk, own_place=place)
+        coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait)
+        locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)
+        return ClusterSource(locator, Opener(self._credentials), blame=Blame(locator, scope))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.bound import bounded
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
 
@@ -34,7 +34,7 @@ class Continuation:
         """What is left, from another source. Raises SourcesExhausted when nobody has it, SourceBroken for no answer."""
         self._avoid(self._source)
         try:
-            async with asyncio.timeout(_REOPEN_TIMEOUT):
+            async with bounded(_REOPEN_TIMEOUT):
                 self._source, opened = await self._open_other(span)
         except ContentUnavailable as error:
             raise SourcesExhausted(str(error)) from error

@@ -15,9 +15,11 @@ from registryd.telemetry import FindOutcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.coalescing import Coalescing
     from registryd.cluster.member import Member
     from registryd.cluster.outcome import FindObserver
     from registryd.cluster.search import Offer
+    from registryd.content.source import RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
@@ -30,18 +32,23 @@ class Candidates(Protocol):
 
 
 class Locator:
-    """Searches among the members: up to `fanout_limit` of them are asked, in waves."""
+    """Searches among the members: up to `fanout_limit` of them all are asked, in waves; of more, who is named.
+
+    Without `coalescing` every node looks for itself, and nobody names anyone.
+    """
 
     def __init__(
         self,
         members: Candidates,
         *,
         fanout_limit: int,
+        coalescing: Coalescing | None = None,
         waves: Waves | None = None,
         observer: FindObserver | None = None,
     ) -> None:
         self._members = members
         self._fanout_limit = fanout_limit
+        self._coalescing = coalescing
         self._waves = waves or Waves()
         self._observer = observer
         self._avoided = Avoided()
@@ -52,15 +59,34 @@ class Locator:
 
     def avoid(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a while."""
+        if self._coalescing is not None:
+            self._coalescing.failed(offer.content.digest, offer.member.address)
         self._avoided.add(offer.content.digest, offer.member.address)
 
     def blame(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a long while: what it gave was wrong."""
         self._avoided.blame(offer.content.digest, offer.member.address)
 
-    async def offers(self, digest: Digest) -> AsyncGenerator[Offer, None]:
-        """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed."""
-        members = [member for member in self.members() if not self._is_avoided(digest, member.address)]
+    async def offers(self, digest: Digest, wanted: RangeOf | None = None) -> AsyncGenerator[Offer, None]:
+        """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed.
+
+        Who names the bytes that are `wanted` is going to get them, and shares the work with others that do.
+        """
+        if wanted is not None and self._coalescing is not None:
+            async with aclosing(self._coalescing.offers(digest, wanted)) as shared:
+                async for offer in shared:
+                    if not self._is_avoided(digest, offer.member.address):
+                        yield offer
+        async with aclosing(self._found(digest, is_claimed=wanted is not None)) as found:
+            async for offer in found:
+                yield offer
+
+    async def _found(self, digest: Digest, *, is_claimed: bool) -> AsyncGenerator[Offer, None]:
+        members = [
+            member
+            for member in await self._candidates(digest, is_claimed=is_claimed)
+            if not self._is_avoided(digest, member.address)
+        ]
         begun = _now()
         is_found = False
         try:
@@ -73,6 +99,13 @@ class Locator:
         except AllFailed as error:
             self._observe(begun, find_outcome(error.reasons))
             raise
+
+    async def _candidates(self, digest: Digest, *, is_claimed: bool) -> list[Member]:
+        """Everyone, or in a larger cluster those whom the digest's index nodes name, unless they just have been."""
+        members = self._members.available()
+        if self._coalescing is None or len(members) <= self._fanout_limit:
+            return members[: self._fanout_limit]
+        return [] if is_claimed else await self._coalescing.holders(digest)
 
     def _is_avoided(self, digest: Digest, address: Address) -> bool:
         return self._avoided.has(digest, address)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.endings import run_to_end
+from registryd.aio.expiring import ExpiringSet
 from registryd.aio.scope import Scope, open_scope
 from registryd.cluster.member import Member, MemberState
 from registryd.telemetry import PeerState
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 # Probes under way at once: connecting ten channels takes 5 to 8 ms of the loop, requests are not to wait behind that.
 _PROBES_AT_ONCE: Final = 8
+# A peer that reaches us and cannot be reached asks us things all the time; it is tried this often.
+_WAKE_SECONDS: Final = 1.0
+_WOKEN_REMEMBERED: Final = 1000
 
 
 class Members:
@@ -56,6 +60,8 @@ class Members:
         self._care: dict[Address, asyncio.Task[object]] = {}
         self._probe_slots = asyncio.Semaphore(_PROBES_AT_ONCE)
         self._scope: Scope | None = None
+        self._addresses: frozenset[Address] | None = None
+        self._woken: ExpiringSet[Address] = ExpiringSet(lifetime=_WAKE_SECONDS, capacity=_WOKEN_REMEMBERED)
 
     # Asking
 
@@ -64,6 +70,28 @@ class Members:
         available = [member for member in self._members.values() if member.is_available]
         random.shuffle(available)
         return sorted(available, key=lambda member: member.state is not MemberState.UP)
+
+    def addresses(self) -> frozenset[Address]:
+        """Where those are that may be asked; the same object until it changes."""
+        if self._addresses is None:
+            self._addresses = frozenset(address for address, member in self._members.items() if member.is_available)
+        return self._addresses
+
+    def get(self, address: Address) -> Member | None:
+        """The member at an address, if it may be asked."""
+        member = self._members.get(address)
+        return member if member is not None and member.is_available else None
+
+    def own_address(self) -> Address | None:
+        """The address that turned out to be this node's own, if discovery gives it."""
+        return next((address for address, member in self._members.items() if member.state is MemberState.SELF), None)
+
+    def sign_of_life(self, host: str) -> None:
+        """Somebody there asks this node something: if it had been set aside, see at once whether it answers again."""
+        for address in [address for address, member in self._members.items() if member.state is MemberState.SET_ASIDE]:
+            if address.host == host and self._may_wake(address):
+                self._stop_care(self._members[address])
+                self._look_after(self._members[address], at_once=True)
 
     def states(self) -> Mapping[Address, MemberState]:
         """All members as they are now, for those who want to see them."""
@@ -84,6 +112,7 @@ class Members:
     async def _replace(self, addresses: frozenset[Address]) -> None:
         gone = [self._members.pop(address) for address in self._members.keys() - addresses]
         added = [self._add(address) for address in addresses - self._members.keys()]
+        self._addresses = None
         if len(addresses) <= self._greet_limit:
             for member in added:
                 self._look_after(member)
@@ -102,6 +131,8 @@ class Members:
     def _changed(self, member: Member) -> None:
         if self._members.get(member.address) is not member:
             return  # removed while it was being asked
+        if self._addresses is not None and (member.address in self._addresses) != member.is_available:
+            self._addresses = None
         if member.state is MemberState.SET_ASIDE:
             _log.info("peer %s is set aside: %s", member.address, member.last_failure)
             self._look_after(member)
@@ -109,19 +140,27 @@ class Members:
             _log.info("peer %s answers again", member.address)
         self._report_states()
 
-    def _look_after(self, member: Member) -> None:
+    def _look_after(self, member: Member, *, at_once: bool = False) -> None:
         if self._scope is None or member.address in self._care:
             return
-        task = self._scope.run(partial(self._probe_until_known, member), name=f"probe {member.address}")
+        probing = partial(self._probe_until_known, member, at_once=at_once)
+        task = self._scope.run(probing, name=f"probe {member.address}")
         self._care[member.address] = task
         task.add_done_callback(partial(self._forget_care, member.address))
 
-    async def _probe_until_known(self, member: Member) -> None:
+    async def _probe_until_known(self, member: Member, *, at_once: bool) -> None:
         while member.state in {MemberState.UNKNOWN, MemberState.SET_ASIDE}:
-            if member.failures:
+            if member.failures and not at_once:
                 await asyncio.sleep(self._backoff.delay(member.failures))
+            at_once = False
             async with self._probe_slots:
                 await member.probe()
+
+    def _may_wake(self, address: Address) -> bool:
+        is_due = address not in self._woken
+        if is_due:
+            self._woken.add(address)
+        return is_due
 
     def _forget_care(self, address: Address, task: asyncio.Task[object]) -> None:
         if self._care.get(address) is task:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from registryd.aio.race import Attempt
     from registryd.cluster.member import Member
+    from registryd.cluster.wire import Finding
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
 
@@ -88,10 +89,15 @@ async def _attempts(
 
 async def _ask(member: Member, digest: Digest) -> Offer:
     finding = await member.find(digest)
-    if finding.content is None:
-        raise ContentNotFound(f"{member.address} does not have it")
     if isinstance(finding.content, GrowingContent) and not finding.content.available:
         raise NotArrived(f"{member.address} waits for its first byte")
+    return offer_of(member, finding)
+
+
+def offer_of(member: Member, finding: Finding) -> Offer:
+    """What a member's answer comes to. Raises ContentNotFound when it is a no."""
+    if finding.content is None:
+        raise ContentNotFound(f"{member.address} does not have it")
     port = finding.node.content_port
     door = Address(member.address.host, port) if port else None
     return Offer(member, finding.content, door, finding.busy, finding.ticket)

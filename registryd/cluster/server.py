@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from registryd.identity.credentials import ServerCredentials
     from registryd.notation import Address
 
+    OnContact = Callable[[Requester], None]
     Context = grpc.aio.ServicerContext[bytes, Message]
 
 _log = logging.getLogger(__name__)
@@ -68,21 +69,24 @@ class CannotListen(Exception):
 
 
 @asynccontextmanager
-async def serve_peers(
+async def serve_peers(  # noqa: PLR0913 - how this node is seen by others, all named
     address: Address,
     service: ClusterService,
     *,
     credentials: ServerCredentials,
     index: IndexService | None = None,
+    on_contact: OnContact = lambda _: None,
     drain_timeout: float = 0.0,
 ) -> AsyncIterator[int]:
     """Answer peers until the block ends; yields the port, which is new when the address has port 0.
+
+    Without `index` it is no index node. `on_contact` is told of everyone who asks.
 
     At the end new calls are refused, and Reads that are under way get `drain_timeout` seconds to end.
     Raises CannotListen.
     """
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.MAX_CALLS)
-    server.add_generic_rpc_handlers((_handlers(service, index),))
+    server.add_generic_rpc_handlers((_handlers(service, index, on_contact),))
     port = _listen(server, address, credentials)
     await server.start()
     try:
@@ -98,25 +102,28 @@ def _listen(server: grpc.aio.Server, address: Address, credentials: ServerCreden
         raise CannotListen(f"cannot listen for peers on {address}") from error
 
 
-def _handlers(service: ClusterService, index: IndexService | None) -> grpc.GenericRpcHandler:
+def _handlers(service: ClusterService, index: IndexService | None, on_contact: OnContact) -> grpc.GenericRpcHandler:
+    unary = partial(_unary, on_contact)
     handlers: dict[str, Any] = {
-        "Hello": _unary(pb.HelloRequest, service.hello),
-        "Find": _unary(pb.FindRequest, service.find),
-        "Resolve": _unary(pb.ResolveRequest, service.resolve),
-        "Vouch": _unary(pb.VouchRequest, service.vouch),
-        "Doubt": _unary(pb.DoubtRequest, service.doubt),
+        "Hello": unary(pb.HelloRequest, service.hello),
+        "Find": unary(pb.FindRequest, service.find),
+        "Resolve": unary(pb.ResolveRequest, service.resolve),
+        "Vouch": unary(pb.VouchRequest, service.vouch),
+        "Doubt": unary(pb.DoubtRequest, service.doubt),
         "Read": grpc.unary_stream_rpc_method_handler(partial(_answer_read, service), response_serializer=_serialize),
     }
     if index is not None:
-        handlers["Claim"] = _unary(pb.ClaimRequest, index.claim)
-        handlers["Announce"] = _unary(pb.AnnounceRequest, index.announce)
+        handlers["Claim"] = unary(pb.ClaimRequest, index.claim)
+        handlers["Announce"] = unary(pb.AnnounceRequest, index.announce)
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _unary(kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]) -> Any:
+def _unary(on_contact: OnContact, kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]) -> Any:
     async def handle(raw: bytes, context: Context) -> Message:
         async with _as_status(context):
-            return await answer(parse_request(kind, raw), Requester.of_grpc(context.peer()))
+            requester = Requester.of_grpc(context.peer())
+            on_contact(requester)
+            return await answer(parse_request(kind, raw), requester)
 
     return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
 

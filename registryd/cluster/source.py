@@ -104,7 +104,7 @@ class ClusterSource:
                 raise PeerDeclined(f"{offer.member.address} has another size: {offer.content.size}")
             return offer, await self._opener.open(offer, wanted(offer.content.size))
 
-        offer, opened = await self._first(digest, open_offer, discard=_close)
+        offer, opened = await self._first(digest, open_offer, wanted=wanted, discard=_close)
         if not is_small(opened.content):
             self.blame.gave(offer, from_start=opened.span.start == 0)
         return offer, opened
@@ -114,19 +114,20 @@ class ClusterSource:
         digest: Digest,
         use: Callable[[Offer], Coroutine[Any, Any, T]],
         *,
+        wanted: RangeOf | None = None,
         discard: Callable[[T], Awaitable[None]] | None = None,
     ) -> T:
         refuse_to_forward()
-        waves = one_by_one(self._attempts(digest, use))
+        waves = one_by_one(self._attempts(digest, use, wanted))
         try:
             return await first_success(waves, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
         except AllFailed as error:
             raise refusal(error.reasons) from error
 
     async def _attempts(
-        self, digest: Digest, use: Callable[[Offer], Coroutine[Any, Any, T]]
+        self, digest: Digest, use: Callable[[Offer], Coroutine[Any, Any, T]], wanted: RangeOf | None
     ) -> AsyncGenerator[Attempt[T], None]:
-        async with aclosing(self._locator.offers(digest)) as offers:
+        async with aclosing(self._locator.offers(digest, wanted)) as offers:
             async for offer in offers:
                 yield partial(self._try, offer, use)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from registryd.aio.bound import bounded
 from registryd.content.lookup import NoSource
 from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, ManifestUnknown, OciError
@@ -39,7 +39,11 @@ class Locator:
     def __init__(
         self, *, lookup: Lookup, names: NameLookup, policy: ResolvePolicy, first_byte_timeout_seconds: float
     ) -> None:
-        """`first_byte_timeout_seconds` bounds a whole search, from the policy's answer to the first byte."""
+        """`first_byte_timeout_seconds` bounds a whole search, from the policy's answer to the first byte.
+
+        Except for the time that a source spends off the clock (`registryd.aio.bound`): waiting for a node that is
+        visibly fetching the content.
+        """
         self._lookup = lookup
         self._names = names
         self._policy = policy
@@ -55,7 +59,7 @@ class Locator:
 
     async def _within_bound(self, path: ContentPath, search: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with bounded(self._timeout_seconds):
                 return await search
         except TimeoutError as error:
             reason = f"no first byte within {self._timeout_seconds:g} s"

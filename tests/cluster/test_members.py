@@ -22,6 +22,8 @@ from registryd.telemetry import PeerState
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
+    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.peer import Wait
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
 
@@ -46,9 +48,15 @@ class ScriptedPeer:
         await self._answer("hello", well=self.is_well)
         return self.node
 
-    async def find(self, digest: Digest) -> Finding:
+    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
         await self._answer("find", well=self.is_well and self.answers_find)
         return Finding(self.node, None, busy=False)
+
+    async def claim(self, claim: Claim) -> Verdict:
+        raise NotImplementedError
+
+    async def announce(self, announcement: Announcement) -> Receipt:
+        raise NotImplementedError
 
     async def vouch(self, repository: Repository) -> bool:
         raise AssertionError("nobody asks")

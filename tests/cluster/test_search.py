@@ -24,6 +24,8 @@ from tests.fakes.peers import FindRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.peer import Wait
     from registryd.cluster.search import Offer
     from registryd.cluster.wire import Resolution
     from registryd.oci.ranges import Span
@@ -45,7 +47,7 @@ class TimedPeer:
         self._after = after
         self._content_port = content_port
 
-    async def find(self, digest: Digest) -> Finding:
+    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
         self.asked_at = asyncio.get_running_loop().time()
         try:
             await asyncio.sleep(self._after)
@@ -58,6 +60,12 @@ class TimedPeer:
         return Finding(Node(NodeId.random(), self._content_port), content, busy=self._answer == "busy")
 
     async def hello(self) -> Node:
+        raise NotImplementedError
+
+    async def claim(self, claim: Claim) -> Verdict:
+        raise NotImplementedError
+
+    async def announce(self, announcement: Announcement) -> Receipt:
         raise NotImplementedError
 
     async def vouch(self, repository: Repository) -> bool:

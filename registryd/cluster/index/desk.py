@@ -79,7 +79,8 @@ class IndexDesk:
 
     def _touch(self, digest: Digest, address: Address, now: float) -> Wave:
         """The wave, in which the address is about to have a spot."""
-        wave, _ = self._waves.pop(digest, None) or (Wave(), now)
+        wave, _ = self._waves.pop(digest, (None, 0.0))
+        wave = wave or Wave()
         self._waves[digest] = wave, now
         digests = self._digests_of[address]
         if digest not in digests:

@@ -1,0 +1,61 @@
+"""What this node's peers call it: the address at which it is an index node, and is named as a source."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from registryd.cluster.index.values import Place
+from registryd.notation import Address
+
+if TYPE_CHECKING:
+    from registryd.cluster.members import Members
+
+
+class OwnPlace:
+    """Found out once there is somebody to ask for it, and again if discovery turns out to know better."""
+
+    def __init__(self, members: Members, *, listen: Address, advertise: str, zone: str) -> None:
+        """`listen` is where this node's gRPC is bound, `advertise` the host that others reach it at, if that is set."""
+        self._members = members
+        self._listen = listen
+        self._advertise = advertise
+        self._zone = zone
+        self._guess: Place | None = None
+
+    def __call__(self) -> Place:
+        if address := self._members.own_address():
+            return Place(address, self._zone)
+        if self._guess is None:
+            self._guess = Place(Address(self._host(), self._listen.port), self._zone)
+        return self._guess
+
+    def _host(self) -> str:
+        if self._advertise:
+            return self._advertise
+        ip = _ip(self._listen.host)
+        if ip is None or not ip.is_unspecified:
+            return self._listen.host
+        return _outgoing_host(towards=[address for address in self._members.addresses() if _ip(address.host)])
+
+
+def _outgoing_host(*, towards: list[Address]) -> str:
+    """The address that this machine uses towards others: what they see it come from. Loopback when there is none."""
+    for address in towards:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        with closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+            try:
+                probe.connect((address.host, address.port))  # sends nothing: the kernel only chooses a route
+            except OSError:
+                continue
+            return str(probe.getsockname()[0])
+    return "127.0.0.1"
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
