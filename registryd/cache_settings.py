@@ -68,7 +68,7 @@ class CacheSettings:
     """Bytes to leave free on the file system, so that a cache does not fill a disk that others use too."""
 
     min_age: Seconds = 600.0
-    """Content younger than this is not removed: the pull that brought it may not be over."""
+    """Content that came or was read more recently is not removed: the pull that it belongs to may not be over."""
 
     pinned: tuple[str, ...] = ()
     """Images that are never removed: patterns of registry/repository:tag, such as registry.k8s.io/*."""

@@ -1,18 +1,59 @@
-"""`registryd cache`, and what can be done to its store."""
+"""`registryd cache`, and `registryd cache fsck`."""
 
 import asyncio
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from registryd.commands.settings_flags import takes_settings
+from registryd.content.source import ContentUnavailable
+from registryd.failures import CommandFailed
 from registryd.logs import set_up_logs
 from registryd.settings import Settings
+from registryd.store.directory.fsck import check_layout, repair_layout
+from registryd.store.directory.layout import Layout
+
+_MIB = 1024 * 1024
 
 
 @takes_settings("cache", "upstreams", "authorization", "store", "admin", "log", "agent")
-def run_cache(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; raises `CommandFailed` if the cache cannot start."""
+def run_cache(
+    settings: Settings,
+    action: Annotated[
+        Literal["fsck"] | None, Parameter(help="fsck: hash everything in the store and say what is wrong.")
+    ] = None,
+    /,
+    *,
+    repair: Annotated[bool, Parameter(help="fsck: remove what is damaged; it is fetched again.", negative=())] = False,
+) -> int:
+    """Run until SIGTERM or SIGINT; raises `CommandFailed` if it cannot start. fsck returns 1 for a damaged store."""
+    if action == "fsck":
+        return check_store(settings, repair=repair)
+    if repair:
+        raise CommandFailed("--repair is for `registryd cache fsck`")
     set_up_logs(form=settings.log.format, level=settings.log.level)
     # Here and not above: help and a wrong setting need not wait for the network libraries.
     from registryd.agent.cache import open_cache  # noqa: PLC0415
     from registryd.agent.running import run  # noqa: PLC0415
 
     asyncio.run(run(settings, opening=open_cache))
+    return 0
+
+
+def check_store(settings: Settings, *, repair: bool) -> int:
+    """Print what is wrong with the store, and put it right if `repair`; returns the exit code."""
+    layout = Layout(settings.store.directory)
+    try:
+        report = check_layout(layout)
+        if repair and report.findings:
+            repair_layout(layout, report)
+    except (ContentUnavailable, OSError) as error:
+        raise CommandFailed(str(error)) from error
+    sys.stdout.writelines(f"{finding.problem}\n" for finding in report.findings)
+    outcome = f"{len(report.findings)} wrong" if report.findings else "all sound"
+    removed = ", removed" if repair and report.findings else ""
+    sys.stdout.write(
+        f"{report.blobs} pieces of content, {report.size / _MIB:.1f} MiB, {report.names} names: {outcome}{removed}\n"
+    )
+    return 1 if report.findings and not repair else 0

@@ -90,7 +90,7 @@ async def test_without_the_upstream_a_tag_means_what_it_meant_last(
             answer = await client.get(BY_TAG, method=method)
             assert answer.headers["Docker-Content-Digest"] == str(OLD.target.digest)
             assert answer.cache_status.startswith("registryd; hit; ttl=-1; detail=")
-        assert reason in answer.cache_status or "left alone" in answer.cache_status
+            assert reason in answer.cache_status or "left alone" in answer.cache_status
     # The second question did not reach an upstream that had just failed.
     assert world.requests("HEAD", "manifests") <= 3  # aiohttp tries a connection twice that was closed on it
 

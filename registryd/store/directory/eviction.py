@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What must stay: roots with all that they lead to, content that is in use, and whatever came after `newest`."""
+    """What must stay: roots with all that they lead to, what is in use, and whatever was used after `newest`."""
 
     roots: Collection[Digest] = ()
     in_use: Collection[Digest] = ()
@@ -36,14 +36,14 @@ def choose_evicted(
     there = {blob.digest: blob for blob in blobs}
     used_at = _effective_uses(there, manifests)
     kept = _reached_from(keep.roots, manifests) | set(keep.in_use)
-    candidates = [blob for blob in there.values() if blob.digest not in kept and blob.stored_at <= keep.newest]
-    candidates.sort(key=lambda blob: (used_at[blob.digest], _rank(blob.digest, manifests), blob.digest))
+    candidates = [d for d in there if d not in kept and used_at[d] <= keep.newest]
+    candidates.sort(key=lambda digest: (used_at[digest], _rank(digest, manifests), digest))
     chosen, freed = [], 0
-    for blob in candidates:
+    for digest in candidates:
         if freed >= need:
             break
-        chosen.append(blob)
-        freed += blob.size
+        chosen.append(there[digest])
+        freed += there[digest].size
     return chosen if freed >= need else ()
 
 

@@ -79,8 +79,9 @@ class Space:
     async def reserve(self, size: int) -> None:
         """Return when there is room for so many bytes, which are then taken; raises StoreFull."""
         async with self._evicting:
-            shortage = self._shortage(size)
-            if shortage > 0:
+            if self._shortage(size) > 0:
+                await self.measure()  # other processes remove and bring in, and what was received twice counted twice
+            if (shortage := self._shortage(size)) > 0:
                 await self._make_room(shortage)
             self._reserved += size
 

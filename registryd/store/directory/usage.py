@@ -1,7 +1,7 @@
 """What is in a layout, how large it is, and when it was last of use.
 
-The time of the last use is the file's access time, set by ourselves because file systems are mounted without it: it
-survives a restart and needs no database. When the file came is its modification time.
+The time of the last use is the file's modification time, set by ourselves: blobs are never modified, it survives a
+restart and needs no database. Not the access time: whoever looks at a file changes that, an eviction or a backup too.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ _PRECISION_SECONDS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob's file: bytes, and seconds since the epoch."""
+    """A blob's file: its size in bytes, and when it came or was last read, in seconds since the epoch."""
 
     digest: Digest
     size: int
-    stored_at: float
     used_at: float
 
 
@@ -52,9 +51,9 @@ def note_use(layout: Layout, digest: Digest) -> None:
     path = layout.root / BLOBS_FOLDER / digest.algorithm / digest.encoded
     with suppress(OSError):
         status = path.stat(follow_symlinks=False)
-        if time.time() - status.st_atime >= _PRECISION_SECONDS:
-            os.utime(path, ns=(time.time_ns(), status.st_mtime_ns), follow_symlinks=False)
+        if time.time() - status.st_mtime >= _PRECISION_SECONDS:
+            os.utime(path, follow_symlinks=False)
 
 
 def _stored(digest: Digest, status: os.stat_result) -> StoredBlob:
-    return StoredBlob(digest, status.st_size, status.st_mtime, status.st_atime)
+    return StoredBlob(digest, status.st_size, status.st_mtime)

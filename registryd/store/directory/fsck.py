@@ -1,0 +1,99 @@
+"""Is everything in a layout what its name says? Asked by an operator, of a store that may be in service meanwhile."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, parse_index, without_targets
+from registryd.store.directory.errors import writing
+from registryd.store.directory.folders import folder
+from registryd.store.directory.usage import stored_blobs
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
+    from collections.abc import Iterator
+
+    from registryd.oci.digest import Digest
+    from registryd.store.directory.layout import Layout
+
+_READ_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be, and the content to remove to put it right."""
+
+    problem: str
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was looked at, and what was found."""
+
+    blobs: int
+    size: int
+    names: int
+    findings: tuple[Finding, ...]
+
+
+def check_layout(layout: Layout) -> Report:
+    """Read and hash every blob; blocks for as long as the disk takes. Raises StoreUnavailable."""
+    layout.require()
+    count = size = 0
+    findings = []
+    for blob in list(stored_blobs(layout)):
+        count, size = count + 1, size + blob.size
+        if problem := _problem_of(layout, blob.digest):
+            findings.append(Finding(problem, blob.digest))
+    names, wrong = _check_index(layout)
+    return Report(count, size, names, (*findings, *wrong))
+
+
+def repair_layout(layout: Layout, report: Report) -> None:
+    """Remove damaged blobs, which a cache then fetches again, and names that mean nothing. Raises StoreUnavailable."""
+    gone = {finding.digest for finding in report.findings if finding.digest}
+    with writing(layout.root), layout.locked():
+        with suppress(ContentNotFound, ManifestInvalid):
+            data, _ = layout.read_index()
+            layout.replace_index(without_targets(data, gone))
+        for digest in gone:
+            with folder(layout.root, BLOBS_FOLDER, digest.algorithm) as parent, suppress(FileNotFoundError):
+                os.unlink(digest.encoded, dir_fd=parent)
+
+
+def _problem_of(layout: Layout, digest: Digest) -> str | None:
+    try:
+        fd, _ = layout.open_blob(digest)
+    except ContentNotFound:
+        return None  # evicted meanwhile
+    except ContentUnavailable as error:
+        return f"{digest} cannot be read: {error}"
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        hasher: HASH = digest.hasher()
+        try:
+            while data := file.read(_READ_BYTES):
+                hasher.update(data)
+        except OSError as error:
+            return f"{digest} cannot be read: {error.strerror}"
+    return None if digest.matches(hasher) else f"{digest} is damaged"
+
+
+def _check_index(layout: Layout) -> tuple[int, list[Finding]]:
+    try:
+        index = parse_index(layout.read_index()[0])
+    except (ContentUnavailable, ManifestInvalid) as error:
+        return 0, [Finding(f"{INDEX_FILE}: {error}")]
+    findings = [Finding(f"{INDEX_FILE}: {problem}") for problem in index.wrong]
+    return len(index.entries), findings + list(_dangling(layout, {e.target.digest: str(e.name) for e in index.entries}))
+
+
+def _dangling(layout: Layout, names: dict[Digest, str]) -> Iterator[Finding]:
+    for digest, name in names.items():
+        if not layout.has_blob(digest):
+            yield Finding(f"{INDEX_FILE}: {name} means {digest}, which is not there", digest)

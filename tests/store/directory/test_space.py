@@ -1,0 +1,205 @@
+"""Room is made by what was not used for longest, images as a whole, and never by what is pinned, new or in use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.content.source import ContentNotFound
+from registryd.content.writer import StoreFull
+from registryd.oci.digest import Digest
+from registryd.oci.ranges import Span
+from registryd.store.directory.bounded import BoundedStore, open_bounded_store
+from registryd.store.directory.fsck import check_layout, repair_layout
+from registryd.store.directory.layout import Layout
+from registryd.store.directory.space import SpaceLimits
+from tests.fakes.images import SampleImage, oci_image, oci_index, sample_bytes
+from tests.fakes.layouts import blob_path
+from tests.fakes.sinks import FakeSink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+HOUR = 3600.0
+
+
+def image(number: int) -> SampleImage:
+    """An image of some 10 kB that shares nothing with others but its config."""
+    return oci_image(f"registry.example/demo/app:v{number}", layers=(sample_bytes(10_000, seed=number),))
+
+
+async def put(store: BoundedStore, root: Path, sample: SampleImage, *, used: float) -> None:
+    """Store an image, last used so many seconds ago."""
+    for digest, data in sample.blobs.items():
+        ingest = await store.begin(digest, size=len(data))
+        await ingest.write(data)
+        await ingest.commit()
+        await ingest.aclose()
+        moment = time.time() - used
+        os.utime(blob_path(root, digest), (moment, moment))
+    await store.name({sample.name: sample.target})
+
+
+def size_of(*samples: SampleImage) -> int:
+    return sum(len(data) for data in {d: b for sample in samples for d, b in sample.blobs.items()}.values())
+
+
+def there(root: Path) -> set[str]:
+    return {path.name for path in root.glob("blobs/*/*")}
+
+
+def stored_bytes(root: Path) -> int:
+    total = 0
+    for path in root.glob("blobs/*/*"):
+        with suppress(FileNotFoundError):  # evicted between the two looks
+            total += path.stat().st_size
+    return total
+
+
+def is_whole(root: Path, sample: SampleImage) -> bool:
+    return {digest.encoded for digest in sample.blobs} <= there(root)
+
+
+@asynccontextmanager
+async def limited(root: Path, **limits: object) -> AsyncIterator[BoundedStore]:
+    async with open_bounded_store(root, SpaceLimits(**limits)) as store:  # type: ignore[arg-type]
+        yield store
+
+
+async def test_the_image_that_was_not_used_for_longest_goes_as_a_whole(root: Path) -> None:
+    old, middle, new = image(1), image(2), image(3)
+    async with limited(root, size_limit=size_of(old, middle) + 500) as store:
+        await put(store, root, middle, used=2 * HOUR)
+        await put(store, root, old, used=3 * HOUR)
+        await put(store, root, new, used=0)
+        assert [is_whole(root, sample) for sample in (old, middle, new)] == [False, True, True]
+        assert await store.resolve(old.name) == ()
+        with pytest.raises(ContentNotFound):
+            await store.find(old.target.digest)
+    assert sum(path.stat().st_size for path in root.glob("blobs/*/*")) <= size_of(old, middle) + 500
+
+
+async def test_reading_is_using_and_outlives_a_restart(root: Path) -> None:
+    first, second, third = image(1), image(2), image(3)
+    limits = {"size_limit": size_of(first, second) + 500}
+    async with limited(root, **limits) as store:
+        await put(store, root, first, used=3 * HOUR)
+        await put(store, root, second, used=2 * HOUR)
+        opened = await store.open(first.target.digest, Span.whole)
+        await opened.body.aclose()
+    async with limited(root, **limits) as store:
+        await put(store, root, third, used=0)
+    assert [is_whole(root, sample) for sample in (first, second, third)] == [True, False, True]
+
+
+async def test_an_index_keeps_what_it_leads_to(root: Path) -> None:
+    index, other, new = oci_index(), image(1), image(2)
+    async with limited(root, size_limit=size_of(index, other) + 500) as store:
+        await put(store, root, index, used=5 * HOUR)
+        await put(store, root, other, used=2 * HOUR)
+        moment = time.time() - HOUR
+        os.utime(blob_path(root, index.target.digest), (moment, moment))
+        await put(store, root, new, used=0)
+    assert [is_whole(root, sample) for sample in (index, other, new)] == [True, False, True]
+
+
+async def test_pinned_images_stay(root: Path) -> None:
+    pinned, other, new = image(1), image(2), image(3)
+    async with limited(root, size_limit=size_of(pinned, other) + 500, pinned=("registry.example/*:v1",)) as store:
+        await put(store, root, pinned, used=9 * HOUR)
+        await put(store, root, other, used=HOUR)
+        await put(store, root, new, used=0)
+    assert [is_whole(root, sample) for sample in (pinned, other, new)] == [True, False, True]
+
+
+async def test_what_is_new_is_not_removed_for_what_is_newer(root: Path) -> None:
+    first, second = image(1), image(2)
+    async with limited(root, size_limit=size_of(first) + 500, min_age=600.0) as store:
+        await put(store, root, first, used=10)
+        with pytest.raises(StoreFull):
+            await put(store, root, second, used=0)
+    assert is_whole(root, first)
+
+
+async def test_what_is_being_read_is_not_removed(root: Path) -> None:
+    first = image(1)
+    async with limited(root, size_limit=size_of(first)) as store:
+        await put(store, root, first, used=HOUR)
+        opened = [await store.open(digest, Span.whole) for digest in first.blobs]
+        with pytest.raises(StoreFull):
+            await store.begin(Digest.of(b"x"), size=5000)
+        for each in opened:
+            await each.body.send_to(FakeSink())
+            await each.body.aclose()
+        await (await store.begin(Digest.of(b"x"), size=5000)).aclose()
+
+
+async def test_what_arrives_together_does_not_exceed_the_limit(root: Path) -> None:
+    async with limited(root, size_limit=100_000) as store:
+
+        async def receive(seed: int) -> None:
+            data = sample_bytes(9_000, seed=seed)
+            try:
+                ingest = await store.begin(Digest.of(data), size=len(data))
+            except StoreFull:
+                return
+            for start in range(0, len(data), 1000):
+                await ingest.write(data[start : start + 1000])
+                assert stored_bytes(root) <= 100_000
+            await ingest.commit()
+            await ingest.aclose()
+
+        for batch in range(4):
+            await asyncio.gather(*(receive(20 * batch + seed) for seed in range(20)))
+    assert sum(path.stat().st_size for path in root.glob("blobs/*/*")) <= 100_000
+
+
+async def test_room_that_was_not_needed_is_given_back(root: Path) -> None:
+    async with limited(root, size_limit=1000) as store:
+        for _ in range(5):
+            await (await store.begin(Digest.of(b"x"), size=900)).aclose()
+
+
+async def test_the_file_system_is_not_filled(root: Path) -> None:
+    async with limited(root, keep_free=1 << 60) as store:
+        with pytest.raises(StoreFull):
+            await store.begin(Digest.of(b"x"), size=1)
+
+
+# Checking
+
+
+async def test_a_sound_store_has_no_findings(root: Path) -> None:
+    sample = oci_index()
+    async with limited(root) as store:
+        await put(store, root, sample, used=0)
+    report = check_layout(Layout(root))
+    assert (report.blobs, report.size, report.names, report.findings) == (len(sample.blobs), size_of(sample), 1, ())
+
+
+async def test_damage_is_found_and_put_right(root: Path) -> None:
+    sample, lost = image(1), image(2)
+    async with limited(root) as store:
+        await put(store, root, sample, used=0)
+        await put(store, root, lost, used=0)
+    damaged = next(digest for digest, data in sample.blobs.items() if len(data) == 10_000)
+    path = blob_path(root, damaged)
+    path.chmod(0o644)
+    path.write_bytes(b"?" * 10_000)
+    blob_path(root, lost.target.digest).unlink()
+    report = check_layout(Layout(root))
+    assert [finding.digest for finding in report.findings] == [damaged, lost.target.digest]
+    repair_layout(Layout(root), report)
+    assert check_layout(Layout(root)).findings == ()
+    names = [
+        entry["annotations"]["io.containerd.image.name"]
+        for entry in json.loads((root / "index.json").read_text())["manifests"]
+    ]
+    assert names == [str(sample.name)]
