@@ -72,16 +72,21 @@ def written(request: tuple[str, str, list[tuple[str, str]]]) -> bytes:
     return "\r\n".join(lines).encode("utf-8", errors="surrogatepass")
 
 
+# Closes the connection if the door still listens to us; if it takes this for the body of what came before, it waits.
+_LAST = b"\r\n\r\nGET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+_SILENCE_SECONDS = 0.2
+
+
 async def answer(address: Address, raw: bytes) -> bytes:
     """Everything that comes back until the door closes or has nothing more to say."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
+    said = b""
     try:
-        writer.write(raw)
-        writer.write_eof()
-        with suppress(ConnectionError):
-            async with asyncio.timeout(10):
-                return await reader.read()
-        return b""
+        writer.write(raw + _LAST)
+        with suppress(ConnectionError, TimeoutError):
+            while chunk := await asyncio.wait_for(reader.read(65536), _SILENCE_SECONDS):
+                said += chunk
+        return said
     finally:
         writer.close()
         with suppress(ConnectionError):
