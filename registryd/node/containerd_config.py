@@ -22,6 +22,8 @@ PLUGINS = {
     3: ("plugins", "io.containerd.cri.v1.images"),
 }
 
+_LOCAL_PULL = ("discard_unpacked_layers", "use_local_image_pull")
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
@@ -39,10 +41,15 @@ class ConfigFile:
     @property
     def registry(self) -> dict[str, Any] | None:
         """The settings of registries; empty when the file has the plugin's table but no such settings."""
+        return self.table.get("registry", {}) if self.table else None
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The settings of the plugin."""
         table: Any = self.document
         for key in self.plugin:
             table = table.get(key, {})
-        return table.get("registry", {}) if table else None
+        return table if isinstance(table, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,24 @@ class ContainerdConfig:
         return tuple(Path(part) for part in self.config_path.split(":") if part)
 
     @property
+    def ignores_path_lists(self) -> bool:
+        """Whether a list in config_path may count for nothing: not where CRI pulls by itself, as before 2.1.
+
+        2.1 goes back to that when layers are discarded, as on EKS, or when it is told to.
+        """
+        return self.release.ignores_path_lists and not any(_pulls_locally(file) for file in self.files)
+
+    @property
     def drop_in_folder(self) -> Path | None:
         """Where a file may be put that the main one imports, if there is such a place."""
         patterns = [Path(pattern) for pattern in _imports(self.main)]
         return next((pattern.parent for pattern in patterns if pattern.name == "*.toml"), None)
+
+
+def _pulls_locally(file: ConfigFile) -> bool:
+    plugin = file.table
+    tables = (plugin, plugin.get("containerd", {}))
+    return any(table.get(key) is True for table in tables for key in _LOCAL_PULL if isinstance(table, dict))
 
 
 def read_config(tree: Tree, path: Path, release: Release) -> ContainerdConfig:

@@ -47,7 +47,7 @@ def _wanted_path(config: ContainerdConfig, intent: Intent, distribution: Distrib
         return str(intent.config_path)
     if not config.hosts_roots:
         return str(distribution.hosts)
-    if len(config.hosts_roots) > 1 and config.release.ignores_path_lists:
+    if len(config.hosts_roots) > 1 and config.ignores_path_lists:
         return str(config.hosts_roots[0])
     return config.config_path
 

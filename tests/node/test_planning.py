@@ -123,10 +123,8 @@ def test_a_link_is_followed_below_the_root_and_stays_a_link(node: FolderNode) ->
 
 
 def test_a_file_that_several_folders_share_is_changed_once(node: FolderNode) -> None:
-    node.with_files(
-        {"etc/containerd/config.toml": CONFIG_V2, "srv/hosts.toml": '[host."http://m"]\n', f"{CERTS}/a.lab": None}
-    )
-    node.with_files({f"{CERTS}/b.lab": None})
+    node.with_files({"etc/containerd/config.toml": CONFIG_V2, "srv/hosts.toml": '[host."http://m"]\n'})
+    node.with_files({f"{CERTS}/a.lab": None, f"{CERTS}/b.lab": None})
     for registry in ("a.lab", "b.lab"):
         (node.root / CERTS / registry / "hosts.toml").symlink_to("/srv/hosts.toml")
     before = node.state()
@@ -177,6 +175,15 @@ def test_a_single_config_path_is_left(node: FolderNode, text: str) -> None:
 def test_a_list_is_left_where_it_works(node: FolderNode) -> None:
     assert not install(node, "list of paths", "1.7.24").restart_due
     assert "certs.d:/etc/docker" in node.text("etc/containerd/config.toml")
+
+
+def test_a_list_is_left_where_2_1_pulls_by_itself(node: FolderNode) -> None:
+    plugin = "[plugins.'io.containerd.cri.v1.images'.registry]\n"
+    text = CONFIG_V3.replace(
+        plugin, f"[plugins.'io.containerd.cri.v1.images']\ndiscard_unpacked_layers = true\n{plugin}"
+    )
+    node.with_files({"etc/containerd/config.toml": text.replace("certs.d", "certs.d:/etc/docker/certs.d")})
+    assert not node.setup("2.1.9").install(intent()).restart_due
 
 
 def test_2_2_searches_a_list_by_default(node: FolderNode) -> None:
