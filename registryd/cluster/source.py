@@ -13,8 +13,11 @@ from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.locality import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
+from registryd.cluster.rivals import somebody_else_offers
+from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.oci.errors import RangeInvalid
+from registryd.transfer.comparing import ComparedBody, RecentRates
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.resume import ResumingBody
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
+    from registryd.transfer.body import Body
 
 T = TypeVar("T")
 
@@ -52,6 +56,7 @@ class ClusterSource:
         self.blame = blame
         self._locator = locator
         self._opener = opener
+        self._rates = RecentRates()
 
     async def find(self, digest: Digest) -> Content:
         return await self._first(digest, self._opener.confirm)
@@ -65,7 +70,7 @@ class ClusterSource:
             return self._open_first(digest, lambda _: rest, size=opened.content.size)
 
         way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid)
-        return replace(opened, body=ResumingBody(opened.body, opened.span, way_on.reopen))
+        return replace(opened, body=ResumingBody(self._compared(offer, opened), opened.span, way_on.reopen))
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         """What all members know of the name: a tag moves, so the first answer is not enough.
@@ -95,6 +100,13 @@ class ClusterSource:
         except AllFailed:
             pass
         return False
+
+    def _compared(self, offer: Offer, opened: OpenContent) -> Body:
+        """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
+        if isinstance(opened.content, GrowingContent):
+            return opened.body  # as quick as its own source; who left it would only ask the origin twice
+        has_other = partial(somebody_else_offers, self._locator, offer)
+        return ComparedBody(opened.body, source=offer.member.address, rates=self._rates, has_other=has_other)
 
     async def _open_first(
         self, digest: Digest, wanted: RangeOf, *, size: int | None = None

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.meter import MeteredSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registryd.transfer.body import Body
+    from registryd.transfer.meter import Reading
     from registryd.transfer.sink import Sink
 
 
@@ -50,7 +52,7 @@ class PacedBody:
         return self._body.length
 
     async def send_to(self, sink: Sink) -> None:
-        metered = _MeteredSink(sink)
+        metered = MeteredSink(sink)
         floor = self._floor
         limit = asyncio.timeout(None)
         try:
@@ -68,16 +70,16 @@ class PacedBody:
 
 
 @contextmanager
-def _watching(sink: _MeteredSink, floor: FloorRate, limit: asyncio.Timeout) -> Iterator[None]:
+def _watching(sink: MeteredSink, floor: FloorRate, limit: asyncio.Timeout) -> Iterator[None]:
     """Let the limit expire at the end of the first window in which the source was too slow."""
     loop = asyncio.get_running_loop()
 
     next_look: asyncio.TimerHandle
 
-    def look(before: _Reading) -> None:
+    def look(before: Reading) -> None:
         nonlocal next_look
         now = sink.read_meter()
-        if _is_slow(before, now, floor):
+        if now.is_starved(before) and now.rate_since(before) < floor.bytes_per_second:
             limit.reschedule(loop.time())
         else:
             next_look = loop.call_later(floor.window_seconds, look, now)
@@ -87,58 +89,3 @@ def _watching(sink: _MeteredSink, floor: FloorRate, limit: asyncio.Timeout) -> I
         yield
     finally:
         next_look.cancel()
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    at: float
-    sent: int
-    busy: float
-
-
-def _is_slow(before: _Reading, now: _Reading, floor: FloorRate) -> bool:
-    starved = (now.at - before.at) - (now.busy - before.busy)
-    return starved >= floor.window_seconds / 2 and now.sent - before.sent < floor.bytes_per_second * starved
-
-
-class _MeteredSink:
-    """Another sink, and the seconds during which it made its source wait."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._time = asyncio.get_running_loop().time
-        self._busy = 0.0
-        self._busy_since: float | None = None
-
-    def read_meter(self) -> _Reading:
-        now = self._time()
-        return _Reading(now, self._sink.sent, self._busy + (0 if self._busy_since is None else now - self._busy_since))
-
-    @property
-    def fd(self) -> int | None:
-        return self._sink.fd
-
-    @property
-    def sent(self) -> int:
-        return self._sink.sent
-
-    @sent.setter
-    def sent(self, count: int) -> None:
-        self._sink.sent = count
-
-    async def write(self, data: bytes | memoryview) -> None:
-        with self._making_wait():
-            await self._sink.write(data)
-
-    async def wait_writable(self) -> None:
-        with self._making_wait():
-            await self._sink.wait_writable()
-
-    @contextmanager
-    def _making_wait(self) -> Iterator[None]:
-        self._busy_since = begun = self._time()
-        try:
-            yield
-        finally:
-            self._busy += self._time() - begun
-            self._busy_since = None

@@ -1,0 +1,30 @@
+"""Whether there is anybody to whom a request could turn instead."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from registryd.aio.racing import AllFailed
+from registryd.content.growing import GrowingContent
+
+if TYPE_CHECKING:
+    from registryd.cluster.locator import Locator
+    from registryd.cluster.search import Offer
+
+
+async def somebody_else_offers(locator: Locator, offer: Offer) -> bool:
+    """Whether another member has the same content whole and is not busy; takes as long as a search does."""
+    try:
+        async with aclosing(locator.offers(offer.content.digest)) as offers:
+            async for other in offers:
+                if _is_as_good(other, offer):
+                    return True
+    except AllFailed:
+        pass
+    return False
+
+
+def _is_as_good(other: Offer, offer: Offer) -> bool:
+    is_whole = not isinstance(other.content, GrowingContent)
+    return other.member is not offer.member and is_whole and not other.busy and other.content.size == offer.content.size

@@ -1,0 +1,79 @@
+"""How quickly a source gives, not counting the time in which the receiver took nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registryd.transfer.sink import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A moment of a transfer: when, bytes sent by then, seconds by then in which the receiver took nothing."""
+
+    at: float
+    sent: int
+    busy: float
+
+    def starved_since(self, before: Reading) -> float:
+        """Seconds in which the receiver waited for the source."""
+        return (self.at - before.at) - (self.busy - before.busy)
+
+    def is_starved(self, before: Reading) -> bool:
+        """Whether it was the source that took most of the time, so that it can be judged."""
+        return self.starved_since(before) >= (self.at - before.at) / 2
+
+    def rate_since(self, before: Reading) -> float:
+        """Bytes per second of the time in which the receiver waited; infinite when it never did."""
+        starved = self.starved_since(before)
+        return (self.sent - before.sent) / starved if starved > 0 else float("inf")
+
+
+class MeteredSink:
+    """Another sink, and the seconds during which it made its source wait."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._time = asyncio.get_running_loop().time
+        self._busy = 0.0
+        self._busy_since: float | None = None
+
+    def read_meter(self) -> Reading:
+        """How things are now."""
+        now = self._time()
+        return Reading(now, self._sink.sent, self._busy + (0 if self._busy_since is None else now - self._busy_since))
+
+    @property
+    def fd(self) -> int | None:
+        return self._sink.fd
+
+    @property
+    def sent(self) -> int:
+        return self._sink.sent
+
+    @sent.setter
+    def sent(self, count: int) -> None:
+        self._sink.sent = count
+
+    async def write(self, data: bytes | memoryview) -> None:
+        with self._making_wait():
+            await self._sink.write(data)
+
+    async def wait_writable(self) -> None:
+        with self._making_wait():
+            await self._sink.wait_writable()
+
+    @contextmanager
+    def _making_wait(self) -> Iterator[None]:
+        self._busy_since = begun = self._time()
+        try:
+            yield
+        finally:
+            self._busy += self._time() - begun
+            self._busy_since = None
