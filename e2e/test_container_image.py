@@ -62,14 +62,12 @@ def program() -> Iterator[Path]:
         yield image.archive()
 
 
-def agent_of_the_chart(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The agent's container as the chart describes it."""
+def pod_of_the_chart(template: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod's specification as the chart makes it."""
     with Chart.load(CHART) as chart:
-        text = chart.render(dict(values), name="registryd", namespace="kube-system")[
-            "registryd/templates/daemonset.yaml"
-        ]
-    (container,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
-    return dict(container)
+        rendered = chart.render(dict(values), name="registryd", namespace="kube-system")
+    found: dict[str, Any] = yaml.safe_load(rendered[f"registryd/templates/{template}"])["spec"]["template"]["spec"]
+    return found
 
 
 def values_for(node: Node) -> dict[str, Any]:
@@ -84,31 +82,42 @@ def values_for(node: Node) -> dict[str, Any]:
     }
 
 
+def rights_of(security: Mapping[str, Any]) -> list[str]:
+    """A security context in the words of `ctr run`."""
+    assert security["readOnlyRootFilesystem"]
+    assert security["capabilities"]["drop"] == ["ALL"]
+    kept = security["capabilities"].get("add", [])
+    dropped = [f"--cap-drop=CAP_{name}" for name in CAPABILITIES if name not in kept]
+    return ["--read-only", "--seccomp", f"--user={security['runAsUser']}:{security['runAsGroup']}", *dropped]
+
+
+def variables_of(container: Mapping[str, Any], *, address: str, name: str) -> list[str]:
+    """Its variables, with those filled in that the kubelet would."""
+    known = {"HOST_IP": address, "NODE_NAME": name}
+    options = []
+    for entry in container.get("env", []):
+        value = known.get(entry["name"]) or re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], entry["value"])
+        options.append(f"--env={entry['name']}={value}")
+    return options
+
+
 def run_options(agent: Mapping[str, Any], node: Node) -> list[str]:
     """What the kubelet would ask of containerd for such a container on the host's network."""
-    security = agent["securityContext"]
-    assert security["readOnlyRootFilesystem"]
-    assert security["capabilities"] == {"drop": ["ALL"]}
-    options = ["--net-host", "--read-only", "--seccomp", *(f"--cap-drop=CAP_{name}" for name in CAPABILITIES)]
-    options.append(f"--user={security['runAsUser']}:{security['runAsGroup']}")
+    options = ["--net-host", *rights_of(agent["securityContext"])]
     # As CRI orders them: what is mounted below another mount comes after it.
     for mount in sorted(agent["volumeMounts"], key=lambda each: each["mountPath"]):
         path = mount["mountPath"]
         is_scratch = not mount.get("readOnly")
         bind = f"type=bind,src={path},dst={path},options=rbind:ro"
         options.append(f"--mount={f'type=tmpfs,src=tmpfs,dst={path}' if is_scratch else bind}")
-    known = {"HOST_IP": node.host.ipv4, "NODE_NAME": node.host.name}
-    for entry in agent["env"]:
-        value = known.get(entry["name"]) or re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], entry["value"])
-        options.append(f"--env={entry['name']}={value}")
-    return options
+    return options + variables_of(agent, address=node.host.ipv4, name=node.host.name)
 
 
 @asynccontextmanager
 async def container(node: Node, program: Path) -> AsyncIterator[None]:
     """The agent in a container, with the mounts, variables and rights of the chart; ready."""
     ctr = node.containerd.ctr
-    agent = agent_of_the_chart(values_for(node))
+    (agent,) = pod_of_the_chart("daemonset.yaml", values_for(node))["containers"]
     await ctr("images", "import", "--base-name", REFERENCE.rpartition(":")[0], str(program))
     command = ("registryd", *agent["args"])
     log = node.containerd.places.folder / "agent-in-container.log"
@@ -172,3 +181,56 @@ async def test_without_any_right_it_runs_as_nobody(runner: Release, program: Pat
             "import os, ssl, urllib.request; print(os.getuid(), len(ssl.create_default_context().get_ca_certs()) > 100)"
         )
         assert (await containerd.ctr("run", *rights, "python", "python3", "-c", script)).split() == ["65532", "True"]
+
+
+HOSTS = """# ours
+server = "https://registry-1.docker.io"
+
+[host."https://mirror.example"]
+  capabilities = ["pull"]  # and nothing else
+"""
+
+
+def files_below(root: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+
+
+async def test_set_up_and_removal_run_in_their_containers_and_leave_nothing(
+    runner: Release, program: Path, folder: Path
+) -> None:
+    """The commands, mounts and rights of the chart's init containers, on a node that is a folder."""
+    node = folder / "node"
+    hosts = node / "etc/containerd/certs.d/docker.io/hosts.toml"
+    hosts.parent.mkdir(parents=True)
+    hosts.write_text(HOSTS)
+    config = '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/etc/containerd/certs.d"\n'
+    (node / "etc/containerd/config.toml").write_text(f"version = 2\n{config}")
+    before = files_below(node)
+    # What the kubelet makes for the agents' mount.
+    (node / "var/lib/registryd").mkdir(parents=True)
+
+    values = {"nodeSetup": {"extraArgs": ["--containerd-version=1.7.24"]}, "mirroredRegistries": ["docker.io"]}
+    set_up = pod_of_the_chart("daemonset.yaml", values)["initContainers"]
+    removal = pod_of_the_chart("removal/daemonset.yaml", values)["initContainers"]
+    async with running_containerd(
+        runner, folder / "containerd", options=Options(snapshotter="overlayfs")
+    ) as containerd:
+        await containerd.ctr("images", "import", "--base-name", REFERENCE.rpartition(":")[0], str(program))
+
+        async def run(init: Mapping[str, Any]) -> str:
+            variables = variables_of(init, address="10.0.0.1", name="node-a")
+            targets = {mount["mountPath"] for mount in init["volumeMounts"]}
+            host = [f"--mount=type=bind,src={node},dst=/host,options=rbind:rw"] if "/host" in targets else []
+            scratch = ["--mount=type=tmpfs,src=tmpfs,dst=/tmp"] if "/tmp" in targets else []
+            command = init.get("command") or ["registryd", *init["args"]]
+            options = ["--rm", *rights_of(init["securityContext"]), *host, *scratch, *variables]
+            return await containerd.ctr("run", *options, REFERENCE, init["name"], *command)
+
+        for init in set_up:
+            print(await run(init))
+        assert "http://127.0.0.1:3172" in hosts.read_text()
+        assert (node / "var/lib/registryd/token").is_file()
+        for init in removal:
+            print(await run(init))
+    assert {name for name in files_below(node) if name not in before} <= {"var", "var/lib"}
+    assert {name: content for name, content in files_below(node).items() if name in before} == before
