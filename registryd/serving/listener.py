@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from registryd.notation import Address
+from registryd.serving.connections import ConnectionLimits, LimitedServer, begin_answer, end_answer
 
 if TYPE_CHECKING:
     import ssl as tls
@@ -68,8 +69,10 @@ class Door:
         self._running += 1
         self._is_idle.clear()
         try:
+            await begin_answer(request)
             return await self._handle(request)
         finally:
+            end_answer(request)
             self._running -= 1
             if not self._running:
                 self._is_idle.set()
@@ -94,11 +97,14 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(handle: Handler, address: Address, *, ssl: tls.SSLContext | None = None) -> AsyncIterator[Door]:
+async def open_door(
+    handle: Handler, address: Address, *, ssl: tls.SSLContext | None = None, limits: ConnectionLimits | None = None
+) -> AsyncIterator[Door]:
     """Serve HTTP on the address while the context lasts; leaving it cuts off what still runs. Raises ListenFailed."""
     door = Door(handle, address)
-    server = web.Server(
+    server = LimitedServer(
         door.handle,
+        limits=limits or ConnectionLimits(),
         # Without it a handler goes on sending to nobody when containerd cancels a request.
         handler_cancellation=True,
         access_log=None,

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from registryd.notation import Address
+from registryd.serving.connections import ConnectionLimits
 from registryd.serving.listener import ListenFailed, open_door
 from tests.serving.conftest import LOOPBACK
 
@@ -90,3 +91,40 @@ async def test_a_request_that_does_not_end_is_cut_off() -> None:
     assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
+
+
+async def test_connections_beyond_the_limit_are_closed_as_they_come() -> None:
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(at_once=2)) as door:
+        first, second, third = [await asyncio.open_connection(door.address.host, door.address.port) for _ in range(3)]
+        assert await third[0].read() == b""
+        for reader, writer in (first, second):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        for _, writer in (first, second, third):
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_a_head_that_does_not_come_to_an_end_is_not_waited_for() -> None:
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(head_seconds=0.05)) as door:
+        reader, writer = await asyncio.open_connection(door.address.host, door.address.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
+        answered = await reader.read()
+        assert b"HTTP/1.1" not in answered
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_who_asks_too_often_is_answered_at_a_pace() -> None:
+    loop = asyncio.get_running_loop()
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(requests_per_second=10)) as door:
+        reader, writer = await asyncio.open_connection(door.address.host, door.address.port)
+        began = loop.time()
+        for _ in range(12):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+        assert loop.time() - began >= 0.1
+        writer.close()
+        await writer.wait_closed()
