@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 # before its first byte is sent on.
 SMALL_BYTES: Final = 1024 * 1024
 
-# All of it; 1 MiB at 6 Mbit/s. Half of registry.first_byte_timeout, so that there is time for another source.
-_SMALL_READ_SECONDS: Final = 1.5
+# All of it: 1 MiB at 4 Mbit/s. Longer than a peer may be silent (limits.READ_START_TIMEOUT), which is told as such, and
+# less than registry.first_byte_timeout, so that there is time for another source.
+_SMALL_READ_SECONDS: Final = 2.0
 
 # How long a door that could not be reached is passed by. Each try may cost its connect_timeout.
 _DOOR_CLOSED_SECONDS: Final = 30.0

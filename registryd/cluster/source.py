@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, one_by_one
 from registryd.cluster.continuing import Continuation
-from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
 from registryd.cluster.locality import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
@@ -146,7 +146,7 @@ class ClusterSource:
     async def _try(self, offer: Offer, use: Callable[[Offer], Coroutine[Any, Any, T]]) -> T:
         try:
             return await use(offer)
-        except (SourceBroken, ContentCorrupt):
+        except (SourceBroken, ContentCorrupt, PeerFailed):
             self._locator.avoid(offer)
             raise
 
