@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # What one call may move, and so how long it can sleep on a disk: 8 ms at 500 MB/s.
 _CALL_BYTES: Final = 4 * 1024 * 1024
+# The same in the event loop, when no disk is involved: 0.2 to 0.4 ms of copying.
+_CACHED_CALL_BYTES: Final = 1024 * 1024
 # How long a thread goes on while the receiver keeps up. Throughput next to nginx was 0.68 with one call a turn, 0.84
 # with 5 ms, 0.94 to 1.06 with 10 ms (benchmarks.transfer); longer turns gain nothing and keep others waiting.
 _TURN_SECONDS: Final = 0.010
@@ -86,6 +88,25 @@ class FileBody:
                 raise _ended(rest)
             await sink.write(buffer[:count])
             rest = rest.after(count)
+
+
+async def send_from_cache(fd: int, span: Span, sink: Sink, out: int) -> None:
+    """Send bytes that were written a moment ago: the page cache has them, so no call sleeps and no thread is needed.
+
+    Next to a FileBody half the processor time for 1 MiB, and 0.4 ms sooner (benchmarks.growing).
+    """
+    while span.length:
+        try:
+            count = os.sendfile(out, fd, span.start, min(_CACHED_CALL_BYTES, span.length))
+        except BlockingIOError:
+            await sink.wait_writable()
+            continue
+        except OSError as error:
+            raise _blame(error) from error
+        if not count:
+            raise _ended(span)
+        sink.sent += count
+        span = span.after(count)
 
 
 def _take_turn(sink: Sink, out: int, fd: int, rest: Span) -> None:

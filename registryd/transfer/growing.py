@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.file import FileBody
+from registryd.transfer.file import FileBody, send_from_cache
 
 if TYPE_CHECKING:
     from registryd.aio.file_events import Changes, FileEvents
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # How long a file may stay as it is before its writer is taken for dead. containerd writes 1 MiB at a time, so this is a
 # link of 70 KB/s; and it is how long a node may be kept waiting for one that is fetching.
 GROWING_STALL_TIMEOUT: Final = 15.0
+# Who is this close behind the writer is sent what has just been written; more than a few of containerd's writes may
+# have to come from the disk.
+_FRESH_BYTES: Final = 4 * 1024 * 1024
 
 
 class GrowingBody:
@@ -46,8 +49,7 @@ class GrowingBody:
             while rest.length:
                 size = await self._wait_larger(self._fd, changes, than=rest.start)
                 part = Span(rest.start, min(size, rest.stop))
-                # The descriptor is lent: nobody closes this body.
-                await FileBody(self._fd, part).send_to(sink)
+                await _send(self._fd, part, sink)
                 rest = rest.after(part.length)
 
     async def aclose(self) -> None:
@@ -61,6 +63,14 @@ class GrowingBody:
                 return await wait_larger(fd, changes, than=than)
         except TimeoutError as error:
             raise SourceBroken(f"no byte after the first {than} arrived for {self._stall_timeout:g} s") from error
+
+
+async def _send(fd: int, part: Span, sink: Sink) -> None:
+    if sink.fd is not None and part.length <= _FRESH_BYTES:
+        await send_from_cache(fd, part, sink, sink.fd)
+    else:
+        # The descriptor is lent: nobody closes this body.
+        await FileBody(fd, part).send_to(sink)
 
 
 async def wait_larger(fd: int, changes: Changes, *, than: int) -> int:

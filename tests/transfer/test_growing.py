@@ -171,3 +171,43 @@ async def test_more_than_was_promised_is_not_sent(path: Path) -> None:
     async with aclosing(open_body(path, Span(0, STEP))) as body:
         await body.send_to(sink := FakeSink())
     assert sink.data == DATA[:STEP]
+
+
+async def test_a_connection_that_is_closed_while_nothing_comes(path: Path) -> None:
+    append(path, 0)
+    async with aclosing(open_body(path, Span.whole(len(DATA)))) as body:
+        with receiver() as got:
+            sending = asyncio.create_task(body.send_to(got.sink))
+            assert await got.read(STEP) == DATA[:STEP]
+            got.hang_up()
+            with pytest.raises(SinkClosed):
+                while not sending.done():
+                    append(path, 1)
+                    await asyncio.sleep(0.002)
+                await sending
+
+
+async def test_a_file_that_shrinks_is_a_broken_source(path: Path) -> None:
+    append(path, 0, 1, 2)
+    async with aclosing(open_body(path, Span.whole(len(DATA)))) as body:
+        with receiver() as got:  # whose buffers hold less than that
+            sending = asyncio.create_task(body.send_to(got.sink))
+            await got.read(1)
+            os.truncate(path, 1)
+            reading = asyncio.create_task(got.read(3 * STEP))
+            with pytest.raises(SourceBroken, match="the file ends"):
+                await sending
+            reading.cancel()
+
+
+async def test_a_reader_that_is_far_behind_catches_up(path: Path) -> None:
+    more = os.urandom(6 * 1024 * 1024)
+    path.write_bytes(more)
+    async with aclosing(open_body(path, Span.whole(len(more) + 1))) as body:
+        with receiver() as got:
+            sending = asyncio.create_task(body.send_to(got.sink))
+            assert await got.read(len(more)) == more
+            with path.open("ab") as file:
+                file.write(b"x")
+            assert await got.read(1) == b"x"
+            await sending
