@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.agent import REGISTRY
+from registryd.lab.agent import AGENT, REGISTRY, Agent
 from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror
+from registryd.lab.containerd_config import Mirror, Options
 from registryd.lab.errors import PullError
 from registryd.lab.fetch import Request, fetch
 from registryd.lab.origin import CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from registryd.lab.cluster import Node
     from registryd.lab.images import Image
@@ -225,3 +225,41 @@ async def _pull_until(stop: asyncio.Event, node: Node, reference: str, image: Im
         await node.remove(reference, *digests(image))
         pulls += 1
     return pulls
+
+
+async def test_an_agent_needs_no_root(release: Release, image: Image, secret_file: Path, folder: Path) -> None:
+    """An unprivileged user, the socket's group, and the one capability that reads containerd's files."""
+    options = Options(extra={"grpc": {"gid": NOBODY}})
+    async with running_cluster(
+        [
+            NodePlan(release, options, agent=members_with(secret_file)),
+            NodePlan(release, agent=members_with(secret_file)),
+        ]
+    ) as cluster:
+        first, second = cluster.nodes
+        assert first.agent
+        secret_file.chmod(0o644)
+        await first.agent.stop()
+        unprivileged = Agent(first.agent.settings, folder, first.host.namespace, program=(*as_nobody(), *AGENT))
+        try:
+            await unprivileged.start()
+            status = Path(f"/proc/{unprivileged.process.pid}/status").read_text()
+            assert f"Uid:\t{NOBODY}\t{NOBODY}" in status
+            reference = await cluster.push(image, "demo/app")
+            await first.pull(reference)
+            await cluster.wait_acquainted()
+            cluster.origin.blobs_off()
+            await second.pull(reference)
+            assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
+            assert "read from the files" in unprivileged.process.log.read_text()
+        finally:
+            await unprivileged.stop()
+
+
+NOBODY = 65534
+
+
+def as_nobody() -> tuple[str, ...]:
+    capability = "+dac_read_search"
+    user = ("--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
+    return ("setpriv", *user, "--no-new-privs", "--inh-caps", capability, "--ambient-caps", capability)
