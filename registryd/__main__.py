@@ -44,6 +44,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "registryd.commands.talos:talos",
         "Print the machine configuration that does the same on Talos.",
     ),
+    "verify": ("registryd.commands.verify:verify", "Check that an endpoint has all images of a list, whole and right."),
+    "prefetch": ("registryd.commands.prefetch:prefetch", "Fill a cache with all images of a list."),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }
 _USAGE = 2

@@ -1,114 +1,19 @@
-"""A cache on loopback with fake upstreams behind it, all in this process, and a client that sees what is sent."""
+"""A cache on loopback, and its upstream."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 
-from registryd.agent.cache import open_cache
-from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsSettings
-from registryd.notation import Address
-from registryd.settings import AdminSettings, AuthorizationSettings, Settings, StoreSettings
-from tests.fakes.upstream import FakeUpstream, open_upstream
+from tests.caching.world import World, new_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from pathlib import Path
-
-LOOPBACK = Address("127.0.0.1", 0)
-REGISTRY = "registry.example"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    is_whole: bool = True
-
-    @property
-    def cache_status(self) -> str:
-        return self.headers.get("Cache-Status", "")
-
-
-class Client:
-    """Asks a cache; a body that ends early is an answer too."""
-
-    def __init__(self, session: aiohttp.ClientSession, address: Address) -> None:
-        self._session = session
-        self._base = f"http://{address}"
-
-    async def get(self, path: str, *, method: str = "GET", ns: str | None = REGISTRY, **headers: str) -> Answer:
-        url = f"{self._base}/v2/{path}" + (f"?ns={ns}" if ns else "")
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self._session.request(method, url, headers=named) as response:
-            body = bytearray()
-            try:
-                async for chunk in response.content.iter_any():
-                    body += chunk
-            except aiohttp.ClientPayloadError:
-                return Answer(response.status, response.headers, bytes(body), is_whole=False)
-            return Answer(response.status, response.headers, bytes(body))
-
-    async def head(self, path: str, **headers: str) -> Answer:
-        return await self.get(path, method="HEAD", **headers)
-
-
-@dataclass
-class World:
-    """What the cache under test is made of, to be changed before `caching`."""
-
-    root: Path
-    upstream: FakeUpstream
-    cache: CacheSettings = field(default_factory=lambda: CacheSettings(listen=LOOPBACK, keep_free=0))
-    table: RegistryUpstream = field(default_factory=RegistryUpstream)
-    authorization: AuthorizationSettings = field(default_factory=AuthorizationSettings)
-    more: dict[str, RegistryUpstream] = field(default_factory=dict)
-    admin: Address = LOOPBACK
-
-    @property
-    def settings(self) -> Settings:
-        table = self.table if self.table.url else replace(self.table, url=self.upstream.url)
-        return Settings(
-            cache=self.cache,
-            authorization=self.authorization,
-            upstreams=UpstreamsSettings(allow=(), registries={REGISTRY: table, **self.more}),
-            store=StoreSettings(directory=self.root),
-            admin=AdminSettings(listen=self.admin),
-        )
-
-    @asynccontextmanager
-    async def caching(self) -> AsyncIterator[Client]:
-        async with AsyncExitStack() as stack:
-            cache = await stack.enter_async_context(open_cache(self.settings))
-            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
-            yield Client(await stack.enter_async_context(session), cache.address)
-
-    def blob_gets(self) -> list[str]:
-        """The blobs that the upstream was asked for, once for every time."""
-        return [seen.path for seen in self.upstream.seen if seen.method == "GET" and "/blobs/" in seen.path]
-
-    def requests(self, method: str, kind: str) -> int:
-        return sum(seen.method == method and f"/{kind}/" in seen.path for seen in self.upstream.seen)
-
-    def stored(self) -> set[str]:
-        return {path.name for path in self.root.glob("blobs/*/*")}
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_upstream() as upstream:
-        yield World(tmp_path / "cache", upstream)
-
-
-async def until(holds: object, *, seconds: float = 5.0) -> None:
-    """Wait for what another task does."""
-    assert callable(holds)
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - it may be a file that is waited for
-            await asyncio.sleep(0.005)
+    async with new_world(tmp_path / "cache") as world:
+        yield world

@@ -17,7 +17,7 @@ from tests.fakes.upstream import FakeUpstream, answering, open_upstream, resetti
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.caching.conftest import World
+    from tests.caching.world import World
     from tests.fakes.upstream import Character
 
 DATA = sample_bytes(2_000_000)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.caching.conftest import World
+    from tests.caching.world import World
 
 IMAGE = oci_image()
 LAYER = IMAGE.digest_of(OCI_LAYER)

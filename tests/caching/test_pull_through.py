@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from registryd.oci.digest import Digest
-from tests.caching.conftest import World, until
+from tests.caching.world import World, until
 from tests.fakes.images import OCI_CONFIG, OCI_LAYER, oci_image, oci_index, sample_bytes
 from tests.fakes.upstream import answering
 

@@ -13,7 +13,7 @@ from tests.fakes.images import oci_image
 from tests.fakes.upstream import answering, resetting
 
 if TYPE_CHECKING:
-    from tests.caching.conftest import Client, World
+    from tests.caching.world import Client, World
     from tests.fakes.upstream import Character
 
 OLD = oci_image()

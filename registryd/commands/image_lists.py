@@ -1,0 +1,139 @@
+"""What `verify` and `prefetch` share: their arguments, an endpoint to ask, and how the outcome is shown."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from registryd.failures import CommandFailed
+from registryd.identity.node_token import TOKEN_HEADER
+from registryd.inventory.lists import ListInvalid, parse_list
+from registryd.inventory.walk import Platform
+from registryd.upstream.client import open_client
+from registryd.upstream.credentials import Credentials
+from registryd.upstream.endpoint import Endpoint
+from registryd.upstream.trust import TlsTrust
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from registryd.inventory.lists import ImageName
+    from registryd.inventory.looking import Outcome
+    from registryd.upstream.client import RegistryClient
+
+_STANDARD_INPUT = "-"
+_ALL = "all"
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The endpoint that is asked, as the command line names it."""
+
+    url: str
+    override_path: bool = False
+    ca: Path | None = None
+    token_file: Path | None = None
+    username: str = ""
+    password_file: Path | None = None
+
+    def endpoint(self) -> Endpoint:
+        """Raises CommandFailed."""
+        try:
+            endpoint = Endpoint.parse(self.url, override_path=self.override_path)
+            login = Credentials(self.username, _secret(self.password_file)) if self.password_file else None
+        except ValueError as error:
+            raise CommandFailed(f"{self.url}: {error}") from error
+        headers = ((TOKEN_HEADER, _secret(self.token_file)),) if self.token_file else ()
+        return replace(endpoint, trust=TlsTrust((self.ca,) if self.ca else ()), credentials=login, headers=headers)
+
+
+@asynccontextmanager
+async def opened_client() -> AsyncIterator[RegistryClient]:
+    """A client of registries. Raises CommandFailed."""
+    try:
+        async with open_client(clock=time.monotonic) as client:
+            yield client
+    except ValueError as error:
+        raise CommandFailed(f"the proxy in the environment cannot be used: {error}") from error
+
+
+def read_lists(names: Sequence[str]) -> tuple[ImageName, ...]:
+    """The images of all lists, each once; `-` is standard input. Raises CommandFailed."""
+    images: set[ImageName] = set()
+    for name in names:
+        try:
+            text = sys.stdin.read() if name == _STANDARD_INPUT else Path(name).read_text()
+            images.update(parse_list(text))
+        except ListInvalid as error:
+            raise CommandFailed(f"{name}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise CommandFailed(f"{name} cannot be read: {error}") from error
+    if not images:
+        raise CommandFailed("the list names no images")
+    return tuple(sorted(images, key=str))
+
+
+def read_platforms(names: Sequence[str]) -> tuple[Platform, ...]:
+    """The platforms that are wanted: this machine's unless others are named, none for `all`. Raises CommandFailed."""
+    if _ALL in names:
+        return ()
+    machine = _GO_NAMES.get(platform.machine(), platform.machine())
+    try:
+        return tuple(Platform.parse(name) for name in names or [f"linux/{machine}"])
+    except (ValueError, TypeError) as error:
+        raise CommandFailed(f"expected os/architecture[/variant] or all, got {', '.join(names)}") from error
+
+
+def show(outcomes: Sequence[Outcome], *, as_json: bool) -> int:
+    """Print the outcome; returns 0 when nothing is lacking, 1 otherwise."""
+    complete = all(outcome.is_complete for outcome in outcomes)
+    if as_json:
+        sys.stdout.write(json.dumps(_document(outcomes), indent=2) + "\n")
+    else:
+        _print_table(outcomes)
+    return 0 if complete else 1
+
+
+def _document(outcomes: Sequence[Outcome]) -> object:
+    return {
+        "complete": all(outcome.is_complete for outcome in outcomes),
+        "images": [
+            {
+                "image": str(outcome.image),
+                "complete": outcome.is_complete,
+                "pieces": outcome.pieces,
+                "bytes": outcome.size,
+                "lacking": [{"what": lacking.what, "why": lacking.why} for lacking in outcome.lacking],
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def _print_table(outcomes: Sequence[Outcome]) -> None:
+    console = Console(highlight=False)
+    table = Table("image", "pieces", "size", "lacking")
+    for outcome in outcomes:
+        lacking = "\n".join(f"{each.what}: {each.why}" for each in outcome.lacking)
+        table.add_row(str(outcome.image), str(outcome.pieces), decimal(outcome.size), lacking or "nothing")
+    console.print(table)
+    incomplete = sum(not outcome.is_complete for outcome in outcomes)
+    console.print(f"{len(outcomes)} images, {incomplete or 'none'} incomplete")
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
