@@ -47,8 +47,8 @@ class Puller:
     async def pull(self, reference: str, *, tries: int, timeout: float) -> Pull:
         """Pull, and again after a failure; raises the last PullError when no try succeeded.
 
-        A kubelet waits ten seconds before it tries again. Here it is until containerd has thrown away what it knows to be
-        wrong, which takes it up to a second: before that it would only come to the same verdict again.
+        A kubelet waits ten seconds before it tries again. Here it is until containerd has thrown away what it knows to
+        be wrong, which takes it up to a second: before that it would only come to the same verdict again.
         """
         began = time.monotonic()
         for number in range(1, tries):

@@ -148,7 +148,9 @@ async def _read_whole(offer: Offer) -> bytes:
         async with asyncio.timeout(_SMALL_READ_SECONDS):
             data = await read_all(body, limit=content.size)
     except TimeoutError as error:
-        raise SourceBroken(f"{offer.member.address} took too long over {content.size} bytes") from error
+        late = f"{offer.member.address} took too long over {content.size} bytes"
+        # Who is still receiving it may be waiting itself, and is no worse for that.
+        raise (PeerDeclined(late) if isinstance(content, GrowingContent) else SourceBroken(late)) from error
     if not content.digest.verifies(data):
         raise ContentCorrupt(f"{offer.member.address} gave {content.size} bytes that are not {content.digest}")
     return data

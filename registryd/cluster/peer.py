@@ -144,12 +144,10 @@ class GrpcPeer:
         with self._translated():
             call = (await self._connected()).read(request.SerializeToString())
         left = span.length
-        is_short = span.length <= limits.READ_CHUNK_BYTES
         try:
             timeout = limits.READ_START_TIMEOUT
             while left and (chunk := await self._next_chunk(call, timeout)):
-                # What fits into one message comes in one.
-                timeout = limits.READ_START_TIMEOUT if is_short else limits.READ_STALL_TIMEOUT
+                timeout = limits.READ_STALL_TIMEOUT
                 if len(chunk) > left:
                     raise PeerGarbled(f"{self._address} sent more than it was asked for")
                 left -= len(chunk)
