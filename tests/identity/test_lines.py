@@ -28,7 +28,9 @@ def test_lines_in_order_without_comments_blanks_and_repetitions() -> None:
 
 
 @pytest.mark.parametrize(
-    "good", [secrets.token_hex(16), secrets.token_hex(32), secrets.token_urlsafe(24), new_secret()]
+    "good",
+    [secrets.token_hex(16), secrets.token_hex(32), secrets.token_urlsafe(24), new_secret()],
+    ids=["hex 16", "hex 32", "base64 24", "ours"],
 )
 def test_random_ones_of_128_bits_are_enough(good: str) -> None:
     assert _parse(good) == (good,)
@@ -53,6 +55,7 @@ def test_only_patterns_are_refused(data: bytes) -> None:
         "ü" * 40,
         "x" * 2000,
     ],
+    ids=range(9),
 )
 def test_what_can_be_guessed_is_refused_by_line_and_never_quoted(bad: str) -> None:
     with pytest.raises(SecretInvalid, match="file, line 2: needs at least 32 random") as caught:
@@ -61,7 +64,7 @@ def test_what_can_be_guessed_is_refused_by_line_and_never_quoted(bad: str) -> No
     assert str(caught.value).endswith("make one")
 
 
-@pytest.mark.parametrize("text", ["", "\n# nothing\n", "\n".join(new_secret() for _ in range(9))])
+@pytest.mark.parametrize("text", ["", "\n# nothing\n", "\n".join(new_secret() for _ in range(9))], ids=range(3))
 def test_none_and_too_many(text: str) -> None:
     with pytest.raises(SecretInvalid, match="needs 1 to 8"):
         _parse(text)
