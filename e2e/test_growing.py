@@ -177,6 +177,26 @@ async def test_who_followed_an_aborted_pull_goes_on_at_the_origin(release: Relea
         assert rest[0].sent < layer.size - 4 * MIB
 
 
+async def test_who_followed_a_node_that_vanished_goes_on_at_the_origin(release: Release, large: Image) -> None:
+    """A growing source may be silent for long: only the kernel's questions tell that nobody is there."""
+    layer = large.local.layers[0]
+    async with cluster_of(knowing(release), knowing(release, 1)) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(large, "demo/app")
+        pull = asyncio.create_task(first.pull(reference))
+        await wait_arrived(first, layer)
+        following = asyncio.create_task(second.pull(reference))
+        await wait_arrived(second, layer, more_than=4 * MIB)
+        await first.host.unplug()
+        await asyncio.sleep(0.2)
+        stopped_at, stopped = arrived(second, layer), time.monotonic()
+        await wait_arrived(second, layer, more_than=stopped_at)
+        print(f"{release}: bytes again after {time.monotonic() - stopped:.1f} s of silence")
+        await following
+        await cancelled(pull)
+        assert [a.status for a in transfers(cluster, layer) if a.client == second.host.ipv4] == [206]
+
+
 async def cancelled(pull: asyncio.Task[str]) -> None:
     pull.cancel()
     with suppress(asyncio.CancelledError):

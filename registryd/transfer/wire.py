@@ -6,7 +6,7 @@ import asyncio
 import socket
 from contextlib import contextmanager
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.readiness import wait_readable, wait_writable
@@ -14,6 +14,11 @@ from registryd.transfer.readiness import wait_readable, wait_writable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from ssl import SSLContext
+
+
+# Seconds of silence, then between questions, and how many stay unanswered: a host that is gone is told from a source
+# that has nothing to give for the moment after 5 s, as long as a stalled one is given (fetch.STALL_TIMEOUT).
+_KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
 
 class Wire:
@@ -105,6 +110,7 @@ async def _connect(address: tuple[str, int]) -> socket.socket:
     refused: OSError | None = None
     for family, kind, protocol, _, endpoint in await _resolve(*address):
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        _find_out_vanished(sock)
         try:
             await asyncio.get_running_loop().sock_connect(sock, endpoint)
         except OSError as error:
@@ -116,6 +122,12 @@ async def _connect(address: tuple[str, int]) -> socket.socket:
         else:
             return sock
     raise refused or OSError("the name has no address")
+
+
+def _find_out_vanished(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _resolve(host: str, port: int) -> Sequence[tuple[int, int, int, str, tuple[Any, ...]]]:

@@ -180,10 +180,10 @@ async def test_a_connection_that_is_closed_while_nothing_comes(path: Path) -> No
             sending = asyncio.create_task(body.send_to(got.sink))
             assert await got.read(STEP) == DATA[:STEP]
             got.hang_up()
+            while not sending.done():
+                append(path, 1)
+                await asyncio.sleep(0.002)
             with pytest.raises(SinkClosed):
-                while not sending.done():
-                    append(path, 1)
-                    await asyncio.sleep(0.002)
                 await sending
 
 
