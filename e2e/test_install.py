@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.node_lab import NodeLab, config_without_path, make_certificates, running_node, running_tls_registry
+from e2e.node_lab import NodeLab, config_without_path, running_node
+from e2e.tls_registry import make_certificates, running_tls_registry
+from registryd.lab.commands import run
 from registryd.lab.containerd_config import Options, Places, config_toml
 from registryd.lab.errors import CommandError, PullError
 from registryd.lab.origin import running_origin
@@ -276,3 +279,20 @@ async def test_a_restart_that_fails_takes_everything_back(
         assert "was restarted" in said
         await node.registryd("uninstall")
         assert node.files() == before
+
+
+async def test_containerds_own_default_configuration(release: Release, folder: Path) -> None:
+    config, hosts = folder / "config.toml", folder / "certs.d"
+    config.write_text(await run(release.containerd, "config", "default"))
+    before = await run(release.containerd, "--config", str(config), "config", "dump")
+    where = ["--containerd-config", config, "--containerd-program", release.containerd, "--state", folder / "s"]
+    argv = [sys.executable, "-m", "registryd"]
+    said = await run(*argv, "install", "--config-path", str(hosts), *map(str, where))
+    assert "nobody asked" not in said
+    after = await run(release.containerd, "--config", str(config), "config", "dump")
+    changed = set(after.splitlines()) - set(before.splitlines())
+    assert [line.split() for line in changed] == [["config_path", "=", line.split()[2]] for line in changed]
+    assert len(changed) == 1
+    await run(*argv, "uninstall", *map(str, where))
+    assert await run(release.containerd, "--config", str(config), "config", "dump") == before
+    assert not hosts.exists()

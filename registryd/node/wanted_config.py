@@ -89,4 +89,6 @@ def _place(config: ContainerdConfig) -> tuple[Path, int]:
 def _why(config: ContainerdConfig, wanted: str) -> str:
     if not config.config_path:
         return f"containerd looks for hosts.toml files in {wanted} from now on; nothing told it where"
+    if ":" not in config.config_path:
+        return f"containerd looks for hosts.toml files in {wanted} instead of {config.config_path}"
     return f"config_path is {wanted} instead of {config.config_path}, which {config.release} may ignore as a list"

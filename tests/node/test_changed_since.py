@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.node.errors import RecordBroken
-from tests.node.nodes import CERTS, CONFIG_V2, URL, ZOO, FolderNode, intent
+from tests.node.nodes import CERTS, CONFIG_V2, URL, FolderNode, intent
+from tests.node.zoo import ZOO
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ import pytest
 from registryd.node.errors import ConfigConflict, UnsupportedNode
 from registryd.node.hosts_file import hosts_in_order
 from registryd.node.preview import diff_of
-from tests.node.nodes import CERTS, CONFIG_V2, CONFIG_V3, URL, ZOO, FolderNode, intent
+from tests.node.nodes import CERTS, CONFIG_V2, CONFIG_V3, URL, FolderNode, intent
+from tests.node.zoo import ZOO
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,12 +6,14 @@ import contextlib
 import errno
 import itertools
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.node.errors import ApplyFailed, ConfigConflict, NodeError
-from tests.node.nodes import CERTS, URL, ZOO, BreakingDisk, FolderNode, PowerCut, intent
+from tests.node.nodes import CERTS, URL, BreakingDisk, FolderNode, PowerCut, intent
+from tests.node.zoo import ZOO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +33,9 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> FolderNode:
     return FolderNode(tmp_path / "node").with_files(ZOO[request.param])
 
 
-@pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize(
+    ("wish", "release"), [*(("all", release) for release in RELEASES), *((wish, "2.1.9") for wish in WISHES)]
+)
 def test_there_and_back(node: FolderNode, wish: str, release: str) -> None:
     before = node.state()
     try:
@@ -165,5 +168,15 @@ def test_a_failure_while_going_back_says_that_uninstall_will(tmp_path: Path) -> 
     before = node.state()
     with pytest.raises(ApplyFailed, match="uninstall"):
         node.setup(disk=Worn(8, OSError(errno.EIO, "Input/output error"))).install(intent())
+    node.setup().uninstall()
+    assert node.state() == before
+
+
+def test_two_at_once_take_turns(tmp_path: Path) -> None:
+    node = FolderNode(tmp_path / "node").with_files(ZOO["mirrors and comments"])
+    before = node.state()
+    with ThreadPoolExecutor(4) as threads:
+        wishes = [WISHES["with a token"], WISHES["some"]] * 4
+        list(threads.map(lambda wish: node.setup().install(wish), wishes))
     node.setup().uninstall()
     assert node.state() == before
