@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,10 +47,18 @@ class Rendered:
 
 class Helm:
     def __init__(self, chart: Chart) -> None:
-        self.chart = chart
+        self._chart = chart
+        self._known: dict[str, Rendered] = {}
 
-    def render(self, values: Object | None = None, *, name: str = "registryd", namespace: str = NAMESPACE) -> Rendered:
-        return parse(self.chart.render(values or {}, name=name, namespace=namespace))
+    def render(self, values: Object | None = None) -> Rendered:
+        """As a release called registryd; the same values are rendered once."""
+        key = json.dumps(values)
+        if key not in self._known:
+            self._known[key] = self.render_anew(values)
+        return self._known[key]
+
+    def render_anew(self, values: Object | None = None) -> Rendered:
+        return parse(self._chart.render(values or {}, name="registryd", namespace=NAMESPACE))
 
 
 def parse(manifests: dict[str, str]) -> Rendered:

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ KUBERNETES = ("1.25", "1.31", "1.37")
 # Kinds of operators: their schemas do not come with Kubernetes.
 OF_OPERATORS = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "Certificate", "Issuer", "VerticalPodAutoscaler"}
 HOST_IP = {"IPv4": "10.1.2.3", "IPv6": "fd00::3"}
+
+
+@cache
+def validate(text: str, version: str) -> None:
+    """Raises what kubernetes-validate does. Most objects are the same in most cases, and schemas take time to read."""
+    kubernetes_validate.validate(json.loads(text), version, strict=True)
 
 
 def settings_of(rendered: Rendered, *, family: str = "IPv4") -> Settings:
@@ -61,7 +68,7 @@ def test_every_object_is_valid(helm: Helm, values: Object, version: str) -> None
     assert len(set(names)) == len(names)
     for each in rendered.objects:
         if each["kind"] not in OF_OPERATORS:
-            kubernetes_validate.validate(each, version, strict=True)
+            validate(json.dumps(each), version)
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)
@@ -237,7 +244,7 @@ def test_the_commands_of_the_set_up_exist_with_these_flags(helm: Helm, command: 
 
 
 def test_a_generated_secret_is_one_that_the_agent_takes(helm: Helm) -> None:
-    found = {helm.render().one("Secret")["data"]["secret"] for _ in range(2)}
+    found = {helm.render_anew().one("Secret")["data"]["secret"] for _ in range(2)}
     assert len(found) == 2
     for text in found:
         (secret,) = parse_lines(base64.b64decode(text).decode(), name="secret", remedy="")
