@@ -70,10 +70,14 @@ def delete_slice(cluster: FakeCluster, name: str) -> None:
 
 
 class InProcessSliceApi:
-    """The SliceApi of a FakeCluster. `failing` is raised by every call while it is set; `calls` says what was asked."""
+    """The SliceApi of a FakeCluster. `failing` is raised by every call while it is set; `calls` says what was asked.
+
+    `open_watches` counts those that have not been closed.
+    """
 
     def __init__(self, cluster: FakeCluster, *, page_size: int = 0) -> None:
         self.calls: list[str] = []
+        self.open_watches = 0
         self.failing: ApiFailed | None = None
         self._cluster = cluster
         self._page_size = page_size
@@ -90,9 +94,13 @@ class InProcessSliceApi:
     async def watch(self, since: str) -> AsyncGenerator[Event, None]:
         self.calls.append(f"watch {since}")
         self._fail_if_told()
-        async for event in self._cluster.watch(OURS, since=int(since), bookmarks=True):
-            yield read_event(json.dumps(event).encode(), port_name=PORT_NAME)
-            self._fail_if_told()
+        self.open_watches += 1
+        try:
+            async for event in self._cluster.watch(OURS, since=int(since), bookmarks=True):
+                yield read_event(json.dumps(event).encode(), port_name=PORT_NAME)
+                self._fail_if_told()
+        finally:
+            self.open_watches -= 1
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[InProcessSliceApi]:

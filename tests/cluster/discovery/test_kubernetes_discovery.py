@@ -236,16 +236,21 @@ async def test_closing_while_it_waits_leaves_nothing() -> None:
     await changes.aclose()
 
 
-async def test_what_is_yielded_after_the_cancellation_of_a_wait_needs_a_new_watch() -> None:
+async def test_closing_while_a_change_waits_to_be_taken_closes_the_watch() -> None:
     rig = Rig()
     async with aclosing(rig.discovery.watch()) as changes:
-        await nothing_for(1, _after_first(changes))
+        await anext(changes)
+        put_slice(rig.cluster, "a", Pod("10.0.0.1"))
+        await asyncio.sleep(1)
+        assert rig.api.open_watches == 1
+    assert rig.api.open_watches == 0
+
+
+async def test_a_discovery_can_be_watched_again() -> None:
+    rig = Rig()
+    async with aclosing(rig.discovery.watch()) as changes:
+        await anext(changes)
+        await nothing_for(1, changes)
     put_slice(rig.cluster, "a", Pod("10.0.0.1"))
     async with aclosing(rig.discovery.watch()) as changes:
         assert await anext(changes) == {ONE}
-
-
-async def _after_first(changes: AsyncGenerator[frozenset[Address], None]) -> AsyncGenerator[frozenset[Address], None]:
-    await anext(changes)
-    async for each in changes:
-        yield each

@@ -54,8 +54,11 @@ class KubernetesDiscovery:
         shown: frozenset[Address] | None = None
         async with self._open_slice_api() as api:
             follower = SliceFollower(api, backoff=self._backoff, trouble=self._trouble)
-            async with aclosing(settled(follower.changes(), seconds=SETTLE_SECONDS)) as changes:
-                async for slices in changes:
+            async with (
+                aclosing(follower.changes()) as changes,
+                aclosing(settled(changes, seconds=SETTLE_SECONDS)) as pictures,
+            ):
+                async for slices in pictures:
                     self._places = MappingProxyType(choose_peers(slices, prefer=self._prefer))
                     peers = frozenset(self._places)
                     if peers != shown:

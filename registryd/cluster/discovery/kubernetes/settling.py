@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def settled(values: AsyncGenerator[T, None], *, seconds: float) -> AsyncGenerator[T, None]:
     """Yield the first value at once; then, `seconds` after one that is new, the newest there is.
 
-    `values` must not end, and is finished when this generator is closed.
+    `values` must not end; whoever opened it closes it, after this one.
     """
     upcoming = _ask(values)
     try:
