@@ -118,7 +118,7 @@ class _Assembly:
         await joining.answer_peers(
             self._stack, _service(node, shared, growing=store, tickets=tickets, public=public, look=look)
         )
-        cluster = joining.find_peers(scope, store)
+        cluster = joining.find_peers(scope, shared)
         registry = await self._open_registry(scope, sound, cluster, PublicByUpstreamOrPeers(public, cluster))
         self._readiness.watch(store)
         _log_start(settings, registry.address)

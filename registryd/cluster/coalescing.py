@@ -6,15 +6,16 @@ Only ever an optimisation: whatever goes wrong here ends in "look for yourself",
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
-from registryd.cluster.index.values import Claim
+from registryd.cluster.index.values import Claim, Verdict
 from registryd.cluster.peer import Wait
 from registryd.cluster.search import offer_of
-from registryd.content.source import ContentUnavailable
+from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.errors import RangeInvalid
 
 if TYPE_CHECKING:
@@ -23,17 +24,20 @@ if TYPE_CHECKING:
     from registryd.cluster.index_nodes import IndexNodes, Roster
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
-    from registryd.content.growing import GrowingContent
-    from registryd.content.source import RangeOf
+    from registryd.content.source import Content, RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
+
+_log = logging.getLogger(__name__)
 
 # One question may wait so long for the first byte. A source that loses power says nothing: it is noticed this long,
 # and peers.find_timeout, after that; a source that is alive costs a message a second.
 _WAIT_SECONDS: Final = 1.0
-# Rounds of being named sources that do not help. Each costs milliseconds when they say so and seconds when they are
-# silent; three of them in three rounds are more than a wave loses in its seconds.
-_MOST_CLAIMS: Final = 4
+# After so many of them it is asked again who is to be followed: index nodes that changed meanwhile may have sent two
+# nodes to wait for each other.
+_WAITS_PER_CLAIM: Final = 3
+# Each costs milliseconds when sources say no; when they are silent, patience ends first.
+_MOST_CLAIMS: Final = 8
 # Digests for which it is kept in mind who failed: a node pulls three layers at a time for each image.
 _REMEMBERED: Final = 1000
 # Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
@@ -41,10 +45,10 @@ _ANY_SIZE: Final = 2**62
 
 
 class Receiving(Protocol):
-    """What this node is receiving itself; a store is one (`registryd.content.growing.GrowingSource`)."""
+    """What this node is receiving itself (`registryd.content.sharing.SharedStore` knows)."""
 
-    async def growing(self, digest: Digest) -> GrowingContent:
-        """What is here of it. Raises ContentUnavailable."""
+    async def find(self, digest: Digest) -> Content:
+        """The content that has begun to arrive here. Raises ContentUnavailable."""
 
 
 class Coalescing:
@@ -78,47 +82,58 @@ class Coalescing:
 
         Ends when this node is the one to look elsewhere, at the origin in the end.
         """
-        size = await self._size(digest)
+        want = _Want(digest, wanted, await self._size(digest))
         patience = _Patience(self._fetch_wait)
         for _ in range(_MOST_CLAIMS):
-            verdict = await self._index.claim(self._claim(digest, size))
+            verdict = await self._index.claim(self._claim(want))
+            _log.debug("%s is to come from %s", digest, _told(verdict))
             if verdict is None or not verdict.sources:
                 return
             for address in verdict.sources:
-                offer = await self._wait_offer(address, _Want(digest, wanted, size), patience)
-                if offer is not None:
+                try:
+                    offer = await self._follow(address, want, patience)
+                except ContentUnavailable as reason:
+                    _log.debug("%s does not come from %s: %s", digest, address, reason)
+                else:
+                    if offer is None:
+                        break  # it is at work and has nothing yet: ask whether it is still the one to follow
                     yield offer
-                if patience.is_over:
-                    return
                 self.failed(digest, address)
+            if patience.is_over:
+                return
 
-    def _claim(self, digest: Digest, size: int | None) -> Claim:
-        failed = tuple(self._failed.pop(digest, ()))
-        return Claim(digest, self._index.own_place(), size, failed)
+    def _claim(self, want: _Want) -> Claim:
+        failed = tuple(self._failed.pop(want.digest, ()))
+        return Claim(want.digest, self._index.own_place(), want.size, failed)
 
     async def _size(self, digest: Digest) -> int | None:
         """Containerd begins an ingest, with its size, before it asks anybody for the bytes."""
         try:
-            return (await self._own.growing(digest)).size
+            return (await self._own.find(digest)).size
         except ContentUnavailable:
             return None
 
-    async def _wait_offer(self, address: Address, want: _Want, patience: _Patience) -> Offer | None:
-        """What the member offers as soon as it has the byte; None when it does not come to that."""
+    async def _follow(self, address: Address, want: _Want, patience: _Patience) -> Offer | None:
+        """The member's offer as soon as it has the byte; None if that takes long. Raises ContentUnavailable."""
         member = self._roster.get(address)
         if member is None:
-            return None
+            raise ContentNotFound(f"{address} is not among the members")
         with off_the_clock():
-            try:
-                while not patience.is_over:
-                    wait = Wait(min(_WAIT_SECONDS, patience.left), beyond=want.start)
-                    offer = offer_of(member, await member.find(want.digest, wait))
-                    want.size = offer.content.size
-                    if offer.available > want.start or not want.size:
-                        return offer
-            except ContentUnavailable:
-                pass
+            for _ in range(_WAITS_PER_CLAIM):
+                wait = Wait(min(_WAIT_SECONDS, patience.left), beyond=want.start)
+                offer = offer_of(member, await member.find(want.digest, wait))
+                want.size = offer.content.size
+                if offer.available > want.start or not want.size:
+                    return offer
+                if patience.is_over:
+                    break
         return None
+
+
+def _told(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "anywhere: no index node answers"
+    return ", ".join(map(str, verdict.sources)) or "the origin"
 
 
 @dataclass(slots=True)

@@ -91,11 +91,15 @@ class Opener:
     async def _read_verified(self, offer: Offer) -> tuple[Content, bytes]:
         """Small content whole; a manifest's media type is what it says itself, whatever the peer said."""
         data = await _read_whole(offer)
-        if not is_manifest_type(offer.content.media_type):
+        # What has just arrived at the member, no manifest there refers to yet: only the document itself tells.
+        is_untold = isinstance(offer.content, GrowingContent) and offer.content.media_type is None
+        if not is_untold and not is_manifest_type(offer.content.media_type):
             return offer.content, data
         try:
             manifest = parse_manifest(data)
         except ManifestInvalid as error:
+            if is_untold:
+                return offer.content, data
             raise ContentCorrupt(f"{offer.content.digest} was offered as a manifest: {error}") from error
         self._promised.learn(manifest)
         return replace(offer.content, media_type=manifest.media_type), data

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from registryd.content.growing import GrowingSource, NotArrived
+from registryd.aio.expiring import ExpiringSet
+from registryd.content.growing import GrowingContent, GrowingSource, NotArrived
 from registryd.content.source import ContentNotFound, ContentSource, NameSource
 
 if TYPE_CHECKING:
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from registryd.oci.reference import TaggedName
 
 T = TypeVar("T")
+
+# From the last byte of an ingest to content: a rename and a transaction of containerd's database, which syncs its disk.
+_SETTLING_SECONDS: Final = (0.01, 0.03, 0.1)
+# How long after content was last seen growing its absence is doubted: no look at it is further apart.
+_SEEN_SECONDS: Final = 60.0
+_SEEN_REMEMBERED: Final = 1000
 
 
 class NamedStore(ContentSource, NameSource, Protocol):
@@ -30,17 +38,42 @@ class SharedStore:
     def __init__(self, whole: NamedStore, growing: GrowingSource) -> None:
         self._whole = whole
         self._growing = growing
+        self._seen_growing: ExpiringSet[Digest] = ExpiringSet(lifetime=_SEEN_SECONDS, capacity=_SEEN_REMEMBERED)
 
     async def find(self, digest: Digest) -> Content:
-        return await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest))
+        async def find_now() -> Content:
+            content = await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest))
+            if isinstance(content, GrowingContent):
+                self._seen_growing.add(digest)
+            return content
+
+        return await self._look_twice(digest, find_now)
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        return await _first(
-            lambda: self._whole.open(digest, wanted), lambda: self._growing.open_growing(digest, wanted)
-        )
+        async def open_now() -> OpenContent:
+            return await _first(
+                lambda: self._whole.open(digest, wanted), lambda: self._growing.open_growing(digest, wanted)
+            )
+
+        return await self._look_twice(digest, open_now)
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return await self._whole.resolve(name)
+
+    async def _look_twice(self, digest: Digest, look: Callable[[], Awaitable[T]]) -> T:
+        """Containerd ends an ingest before it has the content; in between, for milliseconds, it is neither."""
+        for pause in _SETTLING_SECONDS if digest in self._seen_growing else ():
+            try:
+                return await look()
+            except NotArrived:
+                raise
+            except ContentNotFound:
+                await asyncio.sleep(pause)
+        try:
+            return await look()
+        except ContentNotFound:
+            self._seen_growing.discard(digest)  # it was given up
+            raise
 
 
 async def _first(whole: Callable[[], Awaitable[T]], growing: Callable[[], Awaitable[T]]) -> T:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STEP_BYTES: Final = 1 << 20
 # What is supposed while nobody says how large it is: a layer of middling size.
 _SUPPOSED_BYTES: Final = 16 << 20
-# A child that finds its source gone has two more to turn to without asking again.
+# Who finds its source gone can turn to two more without asking again, if they have all of it.
 SOURCES: Final = 3
 # A node that was reported is named to nobody for so long: who is really dead is set aside by then.
 SUSPECT_SECONDS: Final = 10.0
@@ -54,16 +54,23 @@ class Wave:
             self._tree.resize(claim.size / STEP_BYTES)
         spot = self._spot(claim.claimant)
         self._take_reports(spot, claim, now)
-        self._tree.leave_source(spot)
         spot.is_whole, spot.suspected_until = False, 0.0
-        sources = [] if self._is_hopeless(now) else self._best(spot, frozenset(claim.failed), now)
+        refused = frozenset(claim.failed)
+        stays = spot.source is not None and spot.source not in refused and self._tree.get(spot.source)
+        if stays and stays.suspected_until <= now:
+            return (stays.place.address,)
+        self._tree.leave_source(spot)
+        found = [] if self._is_hopeless(now) else self._best(spot, refused, now)
+        self._tree.follow(spot, found[0].place.address if found else None)
+        # Others than the first may be followed only if they wait for nobody: else nodes could wait in a circle.
+        sources = tuple(other.place.address for other in found if other is found[0] or other.is_whole)
         spot.named.update(sources)
-        self._tree.follow(spot, sources[0] if sources else None)
-        return tuple(sources)
+        return sources
 
     def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Who has it or gets it, as `join` would say, without joining."""
-        return tuple(self._best(Spot(claim.claimant), frozenset(claim.failed), now))
+        found = self._best(Spot(claim.claimant), frozenset(claim.failed), now)
+        return tuple(other.place.address for other in found)
 
     def hold(self, holder: Place) -> None:
         """The node has all of it."""
@@ -101,7 +108,7 @@ class Wave:
             self._failed_tops = 0
         return self._failed_tops >= _MOST_FAILED_TOPS
 
-    def _best(self, spot: Spot, refused: frozenset[Address], now: float) -> list[Address]:
+    def _best(self, spot: Spot, refused: frozenset[Address], now: float) -> list[Spot]:
         """Those that cost least, of the claimant's own zone if it has any: links between zones are thin."""
         tree = self._tree
 
@@ -112,4 +119,4 @@ class Wave:
         found = tree.cheapest(spot.place.zone, is_fit, SOURCES)
         if not found:
             found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, SOURCES)]
-        return [other.place.address for other in sorted(found, key=tree.cost)[:SOURCES]]
+        return sorted(found, key=tree.cost)[:SOURCES]
