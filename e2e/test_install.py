@@ -215,7 +215,9 @@ async def test_config_path_is_set_where_nothing_sets_it(
         assert "must be restarted" in said
         assert [path.name for path in drop_ins.iterdir()] == (["zz-registryd.toml"] if release.version >= (2,) else [])
         assert str(node.places.hosts) in await node.dump()
+        assert "must be restarted" in await node.registryd("install", "--config-path", str(node.places.hosts))
         await node.restart()
+        assert "restart" not in await node.registryd("install", "--config-path", str(node.places.hosts))
         await node.pull("several.lab/demo/app:v1")
         assert node.asked()
         assert str(node.places.folder / "cni") in await node.dump()

@@ -68,8 +68,9 @@ class Node:
             raise SettingsError(
                 "--containerd-version", f"expected a version such as 1.7.24; got {self.containerd_version!r}"
             )
-        containerd = Containerd(self.containerd_config, self.containerd_program, release, self._restart())
-        return NodeSetup(HostRoot(self.root.resolve()), self.state, containerd)
+        config, program = map(_absolute, (self.containerd_config, self.containerd_program))
+        containerd = Containerd(config, program, release, self._restart())
+        return NodeSetup(HostRoot(self.root.resolve()), self.state.absolute(), containerd)
 
     def _restart(self) -> tuple[str, ...]:
         if self.restart_command:
@@ -129,7 +130,7 @@ def uninstall(node: Annotated[Node, Parameter(name="*")] = Node()) -> None:
 
 
 def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:
-    file = mirror.token_file or settings.registry.token_file
+    file = _absolute(mirror.token_file or settings.registry.token_file)
     token, token_file = node_token(root, file) if file else (None, None)
     headers = ((TOKEN_HEADER, token),) if token else ()
     entry = MirrorEntry(mirror.endpoint or endpoint_of(settings.registry.listen), mirror.resolve, headers)
@@ -137,9 +138,13 @@ def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:
         entry,
         registries_of(mirror.registries),
         token_file,
-        mirror.config_path,
+        _absolute(mirror.config_path),
         (os.geteuid(), os.getegid()),
     )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path else None
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from registryd.node.lost_record import found_by_mark
 from registryd.node.planning import NodeFacts, plan_install
 from registryd.node.probing import ContainerdProgram, HostCommands, find_program
 from registryd.node.record_store import STATE, RecordStore
+from registryd.node.running import has_started_since
 from registryd.node.tree import NodeTree
 from registryd.node.undoing import plan_uninstall
 
@@ -129,9 +130,13 @@ class NodeSetup:
         return was_checked
 
     def _outcome(self, plan: Plan) -> Outcome:
-        return Outcome(
-            plan, self._facts, restart_due=plan.touches_config or bool(plan.known and plan.known.restart_due)
-        )
+        return Outcome(plan, self._facts, restart_due=plan.touches_config or self._owes_restart(plan.known))
+
+    def _owes_restart(self, known: Record | None) -> bool:
+        """Whether an earlier run changed the configuration, and containerd has not started since."""
+        changed = [entry.path for entry in known.entries if entry.kind is Kind.CONFIG] if known else []
+        is_owed = known is not None and known.restart_due
+        return is_owed and not any(has_started_since(self.root, self._config, path) for path in changed)
 
     # The node
 

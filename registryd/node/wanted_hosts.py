@@ -41,11 +41,16 @@ def wanted_hosts(tree: Tree, roots: tuple[Path, ...], intent: Intent, release: R
     folders must be in the first root by then.
     """
     files = HostsFiles()
+    hidden: list[str] = []
     folders = _of_all(tree, roots) if not intent.registries else _of_some(tree, roots, intent)
     for source, target, registry in sorted(folders, key=lambda found: found[2] == DEFAULT):
+        if registry == DEFAULT and hidden and not tree.is_folder(target):
+            files.notes.append(f"{target}: not made, because it would hide {', '.join(hidden)}")
+            continue
         try:
             files.wanted.append(_wanted(source, target, registry, intent, release))
         except CannotMerge as error:
+            hidden += [str(source.path)] if source.path != target else []
             files.notes.append(f"{source.file}: {error}. Left as it is: {_who(registry)} not mirrored")
     return files
 

@@ -96,6 +96,14 @@ def test_later_paths_are_carried_into_the_first(node: FolderNode) -> None:
     assert 'config_path = "/etc/containerd/certs.d"' in node.text("etc/containerd/config.toml")
 
 
+def test_what_cannot_be_carried_over_is_not_hidden(node: FolderNode) -> None:
+    node.with_files(ZOO["list of paths"])
+    node.with_files({"etc/docker/certs.d/inline.lab/hosts.toml": '[host]\n"http://m" = {capabilities = ["pull"]}\n'})
+    notes = node.setup("1.7.24").install(intent()).plan.notes
+    assert not (node.root / CERTS / "_default").exists()
+    assert any("would hide /etc/docker/certs.d/inline.lab" in note for note in notes)
+
+
 def test_default_is_written_last(node: FolderNode) -> None:
     changes = install(node, "list of paths", "2.1.9").plan.changes
     names = [change.path.parent.name for change in changes]
