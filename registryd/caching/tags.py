@@ -109,5 +109,5 @@ class Tags:
 
     def _last_known(self, name: TaggedName, latest: NamedContent, why: str) -> Meaning:
         self._metrics.stale()
-        _log.info("a tag is answered with what it meant last", extra={"name": str(name), "why": why})
+        _log.info("a tag is answered with what it meant last", extra={"image": str(name), "why": why})
         return Meaning(latest.target, stale=why)

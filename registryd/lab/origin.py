@@ -12,6 +12,7 @@ from registryd.lab.cri import Credentials
 from registryd.lab.fetch import fetch
 from registryd.lab.process import Process
 from registryd.lab.push import Repository
+from registryd.lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from registryd.lab.images import Image
     from registryd.lab.namespaces import Namespace
+    from registryd.lab.toml_text import Table, Value
 
 CREDENTIALS = Credentials("puller", "lab-password")
 _HTPASSWD = "puller:$2b$05$abcdefghijklmnopqrstuuL/Ej5MNdcjasz4Sr7bjTMIxZn.WGpgG\n"  # bcrypt of that password
@@ -28,8 +30,19 @@ _OFF_SUFFIX = ".off"
 class Origin:
     """Keeps what was pushed over stops and starts, until its folder goes."""
 
-    def __init__(self, folder: Path, *, address: str, namespace: Namespace | None, is_private: bool) -> None:
+    def __init__(  # noqa: PLR0913 - all are named
+        self,
+        folder: Path,
+        *,
+        address: str,
+        namespace: Namespace | None,
+        is_private: bool,
+        storage: Path | None = None,
+        extra: Table | None = None,
+    ) -> None:
         self.address = address  # host:port
+        self._storage_folder = storage or folder
+        self._extra = extra or {}
         self._folder = folder
         self._namespace = namespace
         self._credentials = CREDENTIALS if is_private else None
@@ -91,42 +104,57 @@ class Origin:
 
     @property
     def _storage(self) -> Path:
-        return self._folder / "docker" / "registry" / "v2"
+        return self._storage_folder / "docker" / "registry" / "v2"
 
     def _manifest_digests(self) -> Iterator[str]:
         for link in self._storage.glob("repositories/**/_manifests/revisions/sha256/*/link"):
             yield link.parent.name
 
-    def _settings(self) -> dict[str, object]:
-        settings: dict[str, object] = {
+    def _settings(self) -> Table:
+        settings: dict[str, Value] = {
             "version": "0.1",
             "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
-            "storage": {"filesystem": {"rootdirectory": str(self._folder)}},
+            "storage": {"filesystem": {"rootdirectory": str(self._storage_folder)}},
             "http": {"addr": self.address},
         }
         if self._credentials:
             path = self._folder / "htpasswd"
             path.write_text(_HTPASSWD)
             settings["auth"] = {"htpasswd": {"realm": "lab", "path": str(path)}}
-        return settings
+        return dict(merged(settings, self._extra))
 
     async def _is_ready(self) -> bool:
         try:
-            return (await fetch(f"{self.url}/v2/", namespace=self._namespace)).status in {200, 401}
+            return (await fetch(f"{self.url}/v2/", namespace=self._namespace)).status in {
+                200,
+                400,
+                401,
+            }  # 400: it speaks TLS
         except OSError:
             return False
 
 
 @contextlib.asynccontextmanager
-async def running_origin(
+async def running_origin(  # noqa: PLR0913 - all are named
     folder: Path,
     *,
     address: str,
     namespace: Namespace | None = None,
     is_private: bool = False,
+    storage: Path | None = None,
+    extra: Table | None = None,
 ) -> AsyncIterator[Origin]:
-    """A registry that is ready, for the length of the block. A private one asks for CREDENTIALS."""
-    origin = Origin(folder, address=address, namespace=namespace, is_private=is_private)
+    """A registry that is ready, for the length of the block. A private one asks for CREDENTIALS.
+
+    Args:
+        folder: Where its settings and its log are.
+        address: host:port to listen on.
+        namespace: Where it runs.
+        is_private: Whether it asks for a password.
+        storage: Where its content is, which it may share with others. Default: the folder.
+        extra: Merged over its settings last.
+    """
+    origin = Origin(folder, address=address, namespace=namespace, is_private=is_private, storage=storage, extra=extra)
     try:
         await origin.start()
         yield origin

@@ -1,0 +1,45 @@
+"""A `registryd cache` as a program of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+from registryd.lab.agent import Agent
+from registryd.lab.toml_text import Table, merged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from registryd.lab.namespaces import Namespace
+
+CACHE = (sys.executable, "-m", "registryd", "cache")
+CACHE_PORT = 3172
+
+
+def cache_settings(folder: Path, *, listen: str, changes: Table) -> Table:
+    """The settings of a cache that keeps its content in the folder, without limits; `changes` go over them last."""
+    settings: Table = {
+        "cache": {"listen": listen, "keep_free": "0B"},
+        # What the lab asks an agent's registry is asked here as well.
+        "registry": {"listen": listen},
+        "store": {"directory": str(folder / "store")},
+        "upstreams": {"allow": []},
+        "log": {"level": "debug"},
+    }
+    return merged(settings, changes)
+
+
+@contextlib.asynccontextmanager
+async def running_cache(
+    folder: Path, *, listen: str, changes: Table, namespace: Namespace | None = None
+) -> AsyncIterator[Agent]:
+    """A cache that is ready, for the length of the block; asked and measured as an agent is."""
+    cache = Agent(cache_settings(folder, listen=listen, changes=changes), folder, namespace, program=CACHE)
+    try:
+        await cache.start()
+        yield cache
+    finally:
+        await cache.stop()
