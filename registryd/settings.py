@@ -212,12 +212,6 @@ class PeersSettings:
         _require_positive("peers.backoff_min", self.backoff_min)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("peers.backoff_max", "must not be less than peers.backoff_min")
-        if len({bool(self.tls_cert), bool(self.tls_key), bool(self.tls_ca)}) > 1:
-            raise SettingsError("peers.tls_cert", "give tls_cert, tls_key and tls_ca together, or none of them")
-        if self.secret_file and self.tls_cert:
-            raise SettingsError("peers.secret_file", "either the cluster secret or own certificates, not both")
-        if self.insecure and self.has_credentials:
-            raise SettingsError("peers.insecure", "would be ignored beside a secret or certificates; remove one")
 
     @property
     def has_credentials(self) -> bool:
@@ -322,6 +316,7 @@ def check(settings: Settings) -> None:
     """Refuse settings that an agent could not keep its promises with; raises `SettingsError`."""
     _check_discovery(settings.discovery)
     peers = settings.peers
+    _check_credentials(peers)
     if peers.insecure or peers.has_credentials:
         return
     for name, address in (("listen", peers.listen), ("content_listen", peers.content_listen)):
@@ -332,6 +327,15 @@ def check(settings: Settings) -> None:
                 "(`registryd secret new` prints one) or peers.tls_cert, tls_key and tls_ca, or listen on 127.0.0.1; "
                 "peers.insecure = true lets anyone in",
             )
+
+
+def _check_credentials(peers: PeersSettings) -> None:
+    if len({bool(peers.tls_cert), bool(peers.tls_key), bool(peers.tls_ca)}) > 1:
+        raise SettingsError("peers.tls_cert", "give tls_cert, tls_key and tls_ca together, or none of them")
+    if peers.secret_file and peers.tls_cert:
+        raise SettingsError("peers.secret_file", "either the cluster secret or own certificates, not both")
+    if peers.insecure and peers.has_credentials:
+        raise SettingsError("peers.insecure", "would be ignored beside a secret or certificates; remove one")
 
 
 def _check_discovery(discovery: DiscoverySettings) -> None:

@@ -81,7 +81,8 @@ def complaint(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
             "agent --peers.listen 127.0.0.1:0",
             (
                 "peers.content_listen: 0.0.0.0:3174 is open to the network, where anyone could fetch this node's "
-                "images; set peers.insecure = true if that is meant, or listen on 127.0.0.1"
+                "images; set peers.secret_file (`registryd secret new` prints one) or peers.tls_cert, tls_key and "
+                "tls_ca, or listen on 127.0.0.1; peers.insecure = true lets anyone in"
             ),
         ),
     ],

@@ -114,7 +114,7 @@ def test_members_that_prove_who_they_are_may_meet_on_the_network(peers: PeersSet
 )
 def test_credentials_that_contradict_each_other_are_refused(key: str, given: dict[str, Any]) -> None:
     with pytest.raises(SettingsError) as caught:
-        PeersSettings(**given)
+        check(Settings(peers=PeersSettings(**given)))
     assert caught.value.key == key
 
 

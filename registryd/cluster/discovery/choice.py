@@ -31,7 +31,7 @@ def choose_discovery(settings: DiscoverySettings, *, node: NodeId, listen: Addre
         case DiscoveryKind.MDNS:
             return _mdns(settings, node, listen, advertise)
         case DiscoveryKind.KUBERNETES:
-            raise SettingsError("discovery.kind", "this version has no kubernetes discovery yet; use dns")
+            return _kubernetes(settings, advertise or listen.host)
     assert_never(settings.kind)
 
 
@@ -49,6 +49,21 @@ def _dns(settings: DiscoverySettings) -> Discovery:
     if settings.dns_name is None:
         raise SettingsError("discovery.dns_name", "must be name:port, because discovery.kind is dns")
     return DnsDiscovery(settings.dns_name, interval=settings.interval)
+
+
+def _kubernetes(settings: DiscoverySettings, advertise: str) -> Discovery:
+    from registryd.cluster.discovery.kubernetes.discovery import discovery_in_cluster  # noqa: PLC0415
+    from registryd.cluster.discovery.kubernetes.errors import NotInCluster  # noqa: PLC0415
+
+    try:
+        return discovery_in_cluster(
+            namespace=settings.namespace,
+            service_name=settings.service_name,
+            port_name=settings.port_name,
+            advertise=advertise,
+        )
+    except NotInCluster as error:
+        raise SettingsError("discovery.kind", f"is kubernetes, but {error}") from error
 
 
 def _mdns(settings: DiscoverySettings, node: NodeId, listen: Address, advertise: str) -> Discovery:
