@@ -21,7 +21,7 @@ _PULLERS = pytest.StashKey[tuple[str, ...]]()
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def field(pytestconfig: pytest.Config) -> AsyncIterator[Field]:
-    async with open_field() as field:
+    async with open_field("lonely", "accompanied") as field:
         pytestconfig.stash[_PULLERS] = tuple(puller.name for puller in field.pullers)
         yield field
 

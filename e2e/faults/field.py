@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from e2e.faults.puller import Puller
+from e2e.faults.puller import Puller, holdings
 from registryd.lab.cluster import NodePlan, running_cluster
 from registryd.lab.containerd_config import Options
 from registryd.lab.faults.characters import CHARACTERS
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.cluster import Cluster
+    from registryd.lab.agent import Agent
+    from registryd.lab.cluster import Cluster, Node
 
 # A layer that streams and has a middle to break in, and one that is read whole.
 _LAYERS: Final = (LayerRecipe(6 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))
@@ -53,11 +54,11 @@ class Field:
 
 
 @asynccontextmanager
-async def open_field() -> AsyncIterator[Field]:
-    """One node of each containerd version, and one more of the last with parallel layer fetch."""
+async def open_field(*kinds: str) -> AsyncIterator[Field]:
+    """One node of each containerd version, and one more of the last with parallel layer fetch; an image of each kind."""
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(workspace())
-        images = tuple(_image(folder, kind) for kind in ("lonely", "accompanied"))
+        images = tuple(_image(folder, kind) for kind in kinds)
         plans, names = await _plans(folder)
         cluster = await stack.enter_async_context(running_cluster(plans))
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
@@ -76,10 +77,15 @@ async def open_field() -> AsyncIterator[Field]:
         mortals = [await start(f"mortal{number}", list(MORTAL)) for number in range(len(names))]
         faulty = await start("faulty", [name for name in CHARACTERS for _ in range(2)])
         pullers = [
-            Puller(name, node, _peers_file(folder, number), mortal)
+            Puller(name, node, _peers_file(folder, number), mortal, await holdings(agent_of(node)))
             for number, (name, node, mortal) in enumerate(zip(names, cluster.nodes, mortals, strict=True))
         ]
         yield Field(cluster, tuple(pullers), faulty, images)
+
+
+def agent_of(node: Node) -> Agent:
+    assert node.agent
+    return node.agent
 
 
 async def _plans(folder: Path) -> tuple[list[NodePlan], list[str]]:
