@@ -180,14 +180,7 @@ async def test_blobs_come_by_token_and_by_tls(stage: Stage, image: Image, mode: 
     async with (
         running([*server, "demo/app"], log=stage.folder / "tokens.log", namespace=host.namespace),
         stage.front(5002, extra=extra) as front,
-        stage.cache(
-            {
-                "it.lab": {
-                    "url": f"{'https' if mode == 'tls' else 'http'}://{front.address}",
-                    "ca": str(pair.certificate),
-                }
-            }
-        ) as cache,
+        stage.cache({"it.lab": {"url": url, "ca": str(pair.certificate)}}) as cache,
     ):
         await pull_at_once(cache, "it.lab/demo/app:v1", 5)
         assert transfers(front) == Counter(digests(image))

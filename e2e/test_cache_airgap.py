@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registryd.lab.network import Host
+    from registryd.lab.toml_text import Table
     from registryd.lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
@@ -63,7 +64,7 @@ async def test_filled_outside_carried_over_and_pulled_inside(releases: tuple[Rel
             )
             for image, repository in zip(images, REPOSITORIES, strict=True):
                 await origin.push(image, repository)
-            changes = {"upstreams": {"registries": {"origin.lab": {"url": origin.url}}}}
+            changes: Table = {"upstreams": {"registries": {"origin.lab": {"url": origin.url}}}}
             await connected.enter_async_context(
                 running_cache(folder / "c1", listen="127.0.0.1:3172", changes=changes, namespace=host.namespace)
             )
@@ -81,9 +82,8 @@ async def test_filled_outside_carried_over_and_pulled_inside(releases: tuple[Rel
         await stack.enter_async_context(
             running_cache(folder / "c2", listen=listen, changes=changes, namespace=server.namespace)
         )
-        with pytest.raises(CommandError) as missing:
+        with pytest.raises(CommandError, match="exit 1"):
             await registryd(server, "verify", *lists, "--from", f"http://{listen}", "--json")
-        assert missing.value.code == 1
         print(await registryd(server, "import", str(stick), *store(folder / "c2")))
         checked = json.loads(await registryd(server, "verify", *lists, "--from", f"http://{listen}", "--json"))
         assert checked["complete"]
@@ -91,9 +91,9 @@ async def test_filled_outside_carried_over_and_pulled_inside(releases: tuple[Rel
 
         nodes = []
         for number, release in enumerate(releases):
-            node = await inside.add_host(f"node{number}")
+            at = await inside.add_host(f"node{number}")
             containerd = await stack.enter_async_context(
-                running_containerd(release, folder / f"n{number}", namespace=node.namespace)
+                running_containerd(release, folder / f"n{number}", namespace=at.namespace)
             )
             containerd.write_hosts("_default", Mirror(f"http://{listen}"), server="http://10.77.255.1")
             nodes.append(containerd)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from registryd.lab.agent import Agent
     from registryd.lab.images import Image
+    from registryd.lab.toml_text import Table
 
 KILLS = int(os.environ.get("REGISTRYD_KILLS", "10"))
 pytestmark = pytest.mark.timeout(60 + 10 * KILLS)
@@ -68,7 +69,7 @@ async def test_killed_at_random_moments(
         origin = await stack.enter_async_context(running_origin(folder / "o", address=f"127.0.0.1:{origin_port}"))
         for number, image in enumerate(images):
             await origin.push(image, f"demo/app{number}")
-        changes = {
+        changes: Table = {
             "upstreams": {"registries": {"origin.lab": {"url": origin.url}}},
             "cache": {"size_limit": f"{LIMIT // MIB}MiB", "min_age": "0s"},
             "admin": {"listen": f"127.0.0.1:{admin}"},
