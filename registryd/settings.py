@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from registryd.cache_settings import CacheSettings, UpstreamsSettings
 from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
-from registryd.notation import Address, Seconds
+from registryd.notation import Address, ByteCount, Seconds
 
 REGISTRY_ADDRESS = Address("127.0.0.1", 3172)
 PEERS_ADDRESS = Address("0.0.0.0", 3173)  # noqa: S104 - peers are on other machines
@@ -137,6 +137,14 @@ class StoreSettings:
 
     directory: Path = Path("/var/lib/registryd")
     """Root of the directory store, an OCI image layout. Not touched when the store is containerd."""
+
+    keep_layers: ByteCount = 10 << 30
+    """How much of the layers that containerd would throw away after unpacking (discard_unpacked_layers, the default of
+    Talos) is kept for peers, least recently used first out; they go with their image in any case. The default holds the
+    images of some dozens of deployments, and little of a node's disk. 0B: nothing is kept."""
+
+    keep_layers_age: Seconds = 168 * 3600
+    """For how long after the last use a layer is kept. A week: after that most nodes that will ever want it have it."""
 
     def __post_init__(self) -> None:
         # containerd's own grammar of namespaces (pkg/identifiers): they become metadata and path components.

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
 
 K = TypeVar("K", bound="Hashable")
 
@@ -34,6 +34,11 @@ class ExpiringSet(Generic[K]):
 
     def __contains__(self, item: K) -> bool:
         return self._expiries.get(item, 0.0) > _now()
+
+    def __iter__(self) -> Iterator[K]:
+        """What is there now, the oldest first; it may change meanwhile."""
+        self._drop_expired()
+        return iter(tuple(self._expiries))
 
     def __len__(self) -> int:
         self._drop_expired()

@@ -13,6 +13,7 @@ from registryd.oci.digest import Digest
 from registryd.pb.containerd import images_pb2, types_pb2
 from tests.fakes.containerd_api import Api, Faults
 from tests.fakes.containerd_faults import Fault
+from tests.fakes.containerd_leases import LeaseApi
 from tests.fakes.containerd_writes import WriteApi
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class FakeContainerd:
         self.labels: dict[str, dict[str, str]] = {}
         self.ingests: dict[str, bytearray] = {}
         self.leases: dict[str, set[str]] = {}
+        self.lease_labels: dict[str, dict[str, str]] = {}
         self.images: dict[str, dict[str, images_pb2.Image]] = defaultdict(dict)
         self.subscribers: dict[asyncio.Queue[types_pb2.Envelope | None], set[tuple[str, str]]] = {}
         self._server: grpc.aio.Server | None = None
@@ -52,7 +54,10 @@ class FakeContainerd:
     async def start(self) -> None:
         self.socket.unlink(missing_ok=True)
         self._server = grpc.aio.server(interceptors=[Faults(self)])
-        for service, methods in (*Api(self).services().items(), *WriteApi(self).services().items()):
+        services = Api(self).services()
+        for more in (WriteApi(self).services(), LeaseApi(self).services()):
+            services = {name: services.get(name, {}) | more.get(name, {}) for name in {**services, **more}}
+        for service, methods in services.items():
             handler = grpc.method_handlers_generic_handler(f"containerd.services.{service}", methods)
             self._server.add_generic_rpc_handlers((handler,))
         self._server.add_insecure_port(f"unix://{self.socket}")

@@ -52,7 +52,8 @@ class Api:
 
     async def _info(self, request: content_pb2.InfoRequest, context: Context) -> content_pb2.InfoResponse:
         path = await self._file(request.digest, context)
-        info = content_pb2.Info(digest=request.digest, size=path.stat().st_size)
+        labels = self._fake.labels.get(request.digest, {})
+        info = content_pb2.Info(digest=request.digest, size=path.stat().st_size, labels=labels)
         if self._fake.fault is Fault.OTHER_DIGEST:
             info.digest = str(Digest.of(b"other"))
         if self._fake.fault in {Fault.NEGATIVE_SIZE, Fault.WRONG_SIZE}:
@@ -141,7 +142,8 @@ class Faults(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         handler: Any = await continuation(handler_call_details)
-        self._fake.calls[handler_call_details.method.rpartition("/")[2]] += 1
+        service, _, method = handler_call_details.method.rpartition("/")
+        self._fake.calls[f"Leases.{method}" if service.endswith("Leases") else method] += 1
         if self._fake.fault is Fault.SILENT:
             await asyncio.Event().wait()
         if self._fake.fault is Fault.REFUSING:

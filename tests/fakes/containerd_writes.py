@@ -1,4 +1,4 @@
-"""The writing side of the fake containerd: ingests, labels, image names, leases."""
+"""The writing side of the fake containerd: ingests, labels, image names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.digest import Digest
-from registryd.pb.containerd import content_pb2, images_pb2, leases_pb2
+from registryd.pb.containerd import content_pb2, images_pb2
 from tests.fakes.containerd_api import namespace_of, serialized, unary
 from tests.fakes.containerd_faults import Fault
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WriteApi:
-    """Keeps what is being written in `fake.ingests`, by ref, and what leases hold in `fake.leases`."""
+    """Keeps what is being written in `fake.ingests`, by ref."""
 
     def __init__(self, fake: FakeContainerd) -> None:
         self._fake = fake
@@ -38,10 +38,6 @@ class WriteApi:
             "images.v1.Images": {
                 "Create": unary(self._create_image, images_pb2.CreateImageRequest),
                 "Update": unary(self._update_image, images_pb2.UpdateImageRequest),
-            },
-            "leases.v1.Leases": {
-                "Create": unary(self._create_lease, leases_pb2.CreateRequest),
-                "Delete": unary(self._delete_lease, leases_pb2.DeleteRequest),
             },
         }
 
@@ -98,12 +94,3 @@ class WriteApi:
     def _set(self, image: images_pb2.Image, context: Context) -> None:
         target = Descriptor(image.target.media_type, Digest.parse(image.target.digest), image.target.size)
         self._fake.put_image(image.name, target, namespace=namespace_of(context))
-
-    async def _create_lease(self, request: leases_pb2.CreateRequest, _context: Context) -> leases_pb2.CreateResponse:
-        assert request.labels["containerd.io/gc.expire"]
-        self._fake.leases[request.id] = set()
-        return leases_pb2.CreateResponse(lease=leases_pb2.Lease(id=request.id))
-
-    async def _delete_lease(self, request: leases_pb2.DeleteRequest, _context: Context) -> Empty:
-        del self._fake.leases[request.id]
-        return Empty()

@@ -11,9 +11,13 @@ from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
 from registryd.store.containerd.images import Images
 from registryd.store.containerd.ingests import Ingests
+from registryd.store.containerd.keeping import Keeper
+from registryd.store.containerd.layers import UnkeptLayers
+from registryd.store.containerd.leases import Leases
 from registryd.store.containerd.presence import Presence
 from registryd.store.containerd.reading import DocumentReader
 from registryd.store.containerd.route import Route
+from registryd.store.containerd.shelf import KeepLimits
 from registryd.store.containerd.store import ContainerdStore
 from registryd.store.containerd.timing import Timing
 from registryd.store.growing import GrowingFiles
@@ -36,22 +40,35 @@ async def connect_containerd_store(
     connection = Connection(settings.containerd_socket, timing or Timing())
     try:
         async with open_scope() as scope:
-            store, follower = _assemble(connection, settings)
+            store, follower, keeper = _assemble(connection, settings)
             scope.serve(follower.run, name="follow containerd")
+            scope.serve(keeper.run, name="keep layers")
             yield store
     finally:
         await connection.aclose()
 
 
-def _assemble(connection: Connection, settings: StoreSettings) -> tuple[ContainerdStore, Follower]:
+def _assemble(connection: Connection, settings: StoreSettings) -> tuple[ContainerdStore, Follower, Keeper]:
     namespaces = settings.namespaces
     route = Route(connection, namespaces=namespaces, configured_root=settings.containerd_root)
     reader = DocumentReader(Documents(), route)
     images = Images(namespaces)
-    follower = Follower(connection, route=route, images=images, reader=reader)
+    keeper = Keeper(
+        images,
+        UnkeptLayers(connection, route),
+        Leases(connection, namespaces),
+        limits=KeepLimits(settings.keep_layers, settings.keep_layers_age),
+    )
+    follower = Follower(connection, route=route, images=images, reader=reader, audience=keeper)
     presence = Presence(connection, namespaces)
     growing = GrowingFiles(Ingests(route, namespaces).open, reader.known_media_type)
     store = ContainerdStore(
-        presence=presence, route=route, reader=reader, images=images, growing=growing, follower=follower
+        presence=presence,
+        route=route,
+        reader=reader,
+        images=images,
+        growing=growing,
+        follower=follower,
+        keeper=keeper,
     )
-    return store, follower
+    return store, follower, keeper

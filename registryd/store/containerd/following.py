@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
@@ -36,6 +36,16 @@ _SWEEP_AT_SHARE: Final = 10
 _log = logging.getLogger(__name__)
 
 
+class Audience(Protocol):
+    """Somebody who looks at the images when there is something new about them."""
+
+    def listed(self) -> None:
+        """All images are known, of a containerd that may be another one than before."""
+
+    def changed(self) -> None:
+        """One of them came, went or means something else."""
+
+
 class Follower:
     """Keeps what is known of images as it is in containerd.
 
@@ -49,8 +59,10 @@ class Follower:
         route: Route,
         images: Images,
         reader: DocumentReader,
+        audience: Audience | None = None,
     ) -> None:
         self._connection = connection
+        self._audience = audience
         self._route = route
         self._images = images
         self._reader = reader
@@ -95,8 +107,12 @@ class Follower:
             await asyncio.sleep(self._connection.timing.subscription)
             await self._load()
             self._has_caught_up.set()
+            if self._audience:
+                self._audience.listed()
             async for event in events:
                 await self._apply(event)
+                if self._audience:
+                    self._audience.changed()
         raise StoreUnavailable("containerd ended the stream of events")
 
     def _subscription(self) -> SubscribeRequest:

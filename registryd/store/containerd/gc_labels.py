@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.connection import Connection
 
 # What follows is for people; containerd's own clients number the children as well.
-_REFERENCE: Final = "containerd.io/gc.ref.content."
+REFERENCE: Final = "containerd.io/gc.ref.content."
 _NOTHING: Final = Manifest(media_type="", children=())
 
 
@@ -46,7 +46,7 @@ async def _label(connection: Connection, digest: Digest, namespace: str) -> list
     """Label one document; return the documents among its children."""
     data = await BlobStreams(connection).read_document(digest, namespace)
     manifest = _manifest(data or b"")
-    labels = {f"{_REFERENCE}{number}": str(child.digest) for number, child in enumerate(manifest.children)}
+    labels = {f"{REFERENCE}{number}": str(child.digest) for number, child in enumerate(manifest.children)}
     if labels:
         mask = FieldMask(paths=[f"labels.{label}" for label in labels])
         request = UpdateRequest(info=Info(digest=str(digest), labels=labels), update_mask=mask)

@@ -48,6 +48,9 @@ class Images:
     def __len__(self) -> int:
         return len(self._images)
 
+    def __iter__(self) -> Iterator[Image]:
+        return iter(tuple(self._images.values()))
+
     def put(self, image: Image) -> None:
         self._images[image.namespace, image.name] = image
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from registryd.oci.reference import TaggedName
     from registryd.store.containerd.following import Follower
     from registryd.store.containerd.images import Images
+    from registryd.store.containerd.keeping import Keeper
     from registryd.store.containerd.presence import Located, Presence
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
@@ -37,6 +38,7 @@ class ContainerdStore:
         images: Images,
         growing: GrowingFiles,
         follower: Follower,
+        keeper: Keeper,
     ) -> None:
         self._presence = presence
         self._route = route
@@ -44,12 +46,19 @@ class ContainerdStore:
         self._images = images
         self._growing = growing
         self._follower = follower
+        self._keeper = keeper
 
     async def find(self, digest: Digest) -> Content:
         return await self._describe(await self._locate(digest))
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        located = await self._locate(digest)
+        try:
+            located = await self._locate(digest)
+        except ContentNotFound:
+            # Peers ask before they open: so this is containerd itself, which is about to pull it.
+            self._keeper.expect(digest)
+            raise
+        self._keeper.used(digest)
         span = wanted(located.size)
         content = await self._describe(located)
         if not self._route.is_settled:  # an empty node's first pull: what it has already can prove where the files are

@@ -1,0 +1,116 @@
+"""Layers stay shareable where containerd throws them away (`discard_unpacked_layers`, as on Talos)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.lab.cluster import NodePlan, running_cluster
+from registryd.lab.containerd_config import Options
+from registryd.lab.images import MIB, ImageRecipe, make_image
+from registryd.lab.layers import LayerRecipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registryd.lab.cluster import Cluster, Node
+    from registryd.lab.images import Image
+    from registryd.lab.versions import Release
+
+pytestmark = pytest.mark.timeout(180)
+
+DISCARDING = Options(discard_unpacked_layers=True)
+# The pull is over and the garbage collector has been by several times. A minute makes no other difference.
+_LATER_SECONDS = 5.0
+
+
+def layers(image: Image) -> list[str]:
+    return [blob.digest for blob in image.local.layers]
+
+
+def fetched_from_origin(cluster: Cluster) -> set[str]:
+    return {access.reference for access in cluster.origin.requests() if access.is_blob_transfer}
+
+
+async def leases(node: Node) -> list[str]:
+    return [line.split()[0] for line in (await node.containerd.ctr("leases", "ls")).splitlines()[1:] if line.strip()]
+
+
+async def wait_no_lease(node: Node) -> None:
+    async with asyncio.timeout(10):
+        while [lease for lease in await leases(node) if lease.startswith("registryd-layers")]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def test_without_a_budget_they_are_gone(release: Release, image: Image) -> None:
+    """What is to be prevented does happen."""
+    async with running_cluster([NodePlan(release, DISCARDING, {"store": {"keep_layers": "0B"}})]) as cluster:
+        (node,) = cluster.nodes
+        await node.pull(await cluster.push(image, "demo/app"))
+        await node.containerd.wait_blobs_gone(*layers(image))
+        assert node.containerd.has_blob(image.local.blob.digest)
+
+
+async def test_another_node_pulls_the_layers_from_this_one_and_they_go_with_the_image(
+    release: Release, image: Image
+) -> None:
+    async with running_cluster([NodePlan(release, DISCARDING)] * 2) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        await asyncio.sleep(_LATER_SECONDS)
+        assert all(map(first.containerd.has_blob, layers(image)))
+
+        cluster.origin.forget_requests()
+        await second.pull(reference)
+        assert not fetched_from_origin(cluster)
+
+        began = time.monotonic()
+        await first.remove(reference, *layers(image))
+        print(f"{release}: layers are gone {time.monotonic() - began:.1f} s after their image")
+
+
+async def test_what_is_kept_survives_agents_and_containerds(release: Release, image: Image) -> None:
+    async with running_cluster([NodePlan(release, DISCARDING)] * 2) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        assert first.agent
+        await first.agent.kill()
+        await first.containerd.restart()
+        await first.agent.start()
+        await asyncio.sleep(1)
+        assert all(map(first.containerd.has_blob, layers(image)))
+        assert len([each for each in await leases(first) if each.startswith("registryd-layers")]) == 1
+
+        await cluster.wait_acquainted()
+        cluster.origin.forget_requests()
+        await second.pull(reference)
+        assert not fetched_from_origin(cluster)
+        await first.remove(reference, *layers(image))
+
+
+async def test_the_budget_holds(release: Release, tmp_path: Path) -> None:
+    recipes = [ImageRecipe(layers=(LayerRecipe(MIB), LayerRecipe(MIB)), seed=f"budget {n}") for n in range(3)]
+    images = [make_image(tmp_path / str(number), recipe) for number, recipe in enumerate(recipes)]
+    async with running_cluster([NodePlan(release, DISCARDING, {"store": {"keep_layers": "3MiB"}})]) as cluster:
+        (node,) = cluster.nodes
+        for number, image in enumerate(images):
+            await node.pull(await cluster.push(image, f"demo/app{number}"))
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(_LATER_SECONDS)
+        kept = [[node.containerd.has_blob(digest) for digest in layers(image)] for image in images]
+        assert sum(map(sum, kept)) <= 2
+        assert any(kept[-1])
+        assert not any(kept[0])
+
+
+async def test_nothing_is_leased_where_nothing_is_discarded(release: Release, image: Image) -> None:
+    async with running_cluster([NodePlan(release)]) as cluster:
+        (node,) = cluster.nodes
+        await node.pull(await cluster.push(image, "demo/app"))
+        await asyncio.sleep(1)
+        assert not [each for each in await leases(node) if each.startswith("registryd")]

@@ -1,0 +1,205 @@
+"""Layers that containerd throws away are kept, within the limits and no longer than their image."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.content.source import ContentNotFound
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import parse_manifest
+from registryd.oci.ranges import Span
+from registryd.settings import StoreSettings
+from registryd.store.containerd.connect import connect_containerd_store
+from tests.fakes.images import oci_image, oci_index
+from tests.store.containerd.conftest import PATIENT, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
+    from registryd.store.containerd.store import ContainerdStore
+    from tests.fakes.containerd import FakeContainerd
+    from tests.fakes.images import SampleImage
+
+
+@pytest.fixture
+def discarding(containerd: FakeContainerd) -> Callable[[SampleImage], None]:
+    """Labels an image's manifests as a pull does that is going to discard its layers: config only."""
+
+    def label(image: SampleImage) -> None:
+        for digest in image.blobs:
+            if manifest := parse_manifest_or_none(image.blobs[digest]):
+                config = manifest.children[0]
+                containerd.labels[str(digest)] = {"containerd.io/gc.ref.content.config": str(config.digest)}
+
+    return label
+
+
+@asynccontextmanager
+async def store_of(containerd: FakeContainerd, *, keep: int = 1000) -> AsyncIterator[ContainerdStore]:
+    settings = StoreSettings(containerd_socket=containerd.socket, containerd_root=containerd.root, keep_layers=keep)
+    async with connect_containerd_store(settings, timing=PATIENT) as store:
+        await store.wait_ready()
+        yield store
+
+
+def layers_of(image: SampleImage) -> set[str]:
+    manifest = next(m for m in map(parse_manifest_or_none, image.blobs.values()) if m and "index" not in m.media_type)
+    return {str(child.digest) for child in manifest.children[1:]}
+
+
+def parse_manifest_or_none(data: bytes) -> Manifest | None:
+    with suppress(ManifestInvalid):
+        return parse_manifest(data)
+    return None
+
+
+def kept(containerd: FakeContainerd) -> set[str]:
+    return set().union(*containerd.leases.values())
+
+
+async def ask(store: ContainerdStore, digest: Digest) -> None:
+    with suppress(ContentNotFound):
+        await (await store.open(digest, Span.whole)).body.aclose()
+
+
+async def pull(containerd: FakeContainerd, store: ContainerdStore, image: SampleImage) -> None:
+    """As containerd does through us: the manifest, then the layers, and a name in the end."""
+    for digest, data in image.blobs.items():
+        await ask(store, digest)
+        containerd.put_blob(data)
+    containerd.put_image(str(image.name), image.target)
+
+
+@pytest.mark.parametrize("image", [oci_image(), oci_index()], ids=["manifest", "index"])
+async def test_layers_are_leased_before_they_have_come(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None], image: SampleImage
+) -> None:
+    discarding(image)
+    async with store_of(containerd) as store:
+        await ask(store, image.target.digest)
+        for digest, data in image.blobs.items():
+            if image.media_types[digest].endswith("json") and "config" not in image.media_types[digest]:
+                containerd.put_blob(data)
+                await ask(store, digest)
+        for digest in image.blobs:
+            await ask(store, digest)
+        await eventually(lambda: kept(containerd) == layers_of(image))
+
+
+async def test_what_containerd_keeps_itself_is_not_leased(containerd: FakeContainerd) -> None:
+    image = oci_image()
+    children = parse_manifest(image.manifest).children
+    containerd.labels[str(image.target.digest)] = {
+        f"containerd.io/gc.ref.content.l.{number}": str(child.digest) for number, child in enumerate(children)
+    }
+    async with store_of(containerd) as store:
+        await pull(containerd, store, image)
+        await eventually(lambda: containerd.calls["Leases.List"] > 0)
+        assert not containerd.leases
+
+
+async def test_an_image_that_came_by_other_ways_is_leased_by_its_event(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None]
+) -> None:
+    image = oci_image()
+    discarding(image)
+    async with store_of(containerd):
+        containerd.put(image)
+        await eventually(lambda: kept(containerd) == layers_of(image))
+
+
+async def test_layers_go_with_the_last_of_their_images(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None]
+) -> None:
+    image = oci_image()
+    discarding(image)
+    async with store_of(containerd):
+        containerd.put(image)
+        await eventually(lambda: kept(containerd) == layers_of(image))
+        containerd.drop_image(str(image.name))
+        assert kept(containerd) == layers_of(image)
+        containerd.drop_image(f"{image.name.repository}@{image.target.digest}")
+        await eventually(lambda: kept(containerd) == set())
+
+
+async def test_the_next_agent_goes_on_with_what_was_kept(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None]
+) -> None:
+    image = oci_image()
+    discarding(image)
+    containerd.put(image)
+    async with store_of(containerd):
+        await eventually(lambda: kept(containerd) == layers_of(image))
+    (before,) = containerd.leases
+    containerd.calls.clear()
+    async with store_of(containerd):
+        await eventually(lambda: containerd.calls["Leases.ListResources"] > 0)
+        containerd.remove(image)
+        await eventually(lambda: kept(containerd) == set())
+    assert set(containerd.leases) <= {before}
+
+
+async def test_a_restarted_containerd_is_reconciled_with(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None]
+) -> None:
+    image = oci_image()
+    discarding(image)
+    containerd.put(image)
+    async with store_of(containerd):
+        await eventually(lambda: kept(containerd) == layers_of(image))
+        await containerd.stop()
+        containerd.leases.clear()
+        await containerd.start()
+        await eventually(lambda: kept(containerd) == layers_of(image))
+
+
+async def test_never_more_than_the_budget(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None]
+) -> None:
+    first = oci_image("r.example/a:v1", layers=(b"a" * 40, b"b" * 40))
+    second = oci_image("r.example/b:v1", layers=(b"c" * 60,))
+    for image in (first, second):
+        discarding(image)
+    async with store_of(containerd, keep=100):
+        containerd.put(first)
+        await eventually(lambda: kept(containerd) == layers_of(first))
+        containerd.put(second)
+        await eventually(lambda: layers_of(second) < kept(containerd))
+        assert len(kept(containerd)) == 2
+
+
+async def test_a_smaller_budget_after_a_restart_lets_go(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None]
+) -> None:
+    image = oci_image(layers=(b"a" * 40, b"b" * 40))
+    discarding(image)
+    containerd.put(image)
+    async with store_of(containerd, keep=100):
+        await eventually(lambda: kept(containerd) == layers_of(image))
+    async with store_of(containerd, keep=50):
+        await eventually(lambda: len(kept(containerd)) == 1)
+    async with store_of(containerd, keep=0):
+        await eventually(lambda: not containerd.leases)
+
+
+async def test_a_failed_pull_is_not_held_to_have_succeeded(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None], folder: Path
+) -> None:
+    """Its layers stay leased for a while, for the attempt that follows; what never came costs nothing."""
+    image = oci_image()
+    discarding(image)
+    async with store_of(containerd) as store:
+        await ask(store, image.target.digest)
+        containerd.put_blob(image.manifest)
+        await ask(store, image.target.digest)
+        config = parse_manifest(image.manifest).children[0]
+        await ask(store, config.digest)
+        await eventually(lambda: kept(containerd) == layers_of(image))
+    async with store_of(containerd):
+        await eventually(lambda: kept(containerd) == set())
