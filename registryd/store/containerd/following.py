@@ -107,12 +107,8 @@ class Follower:
             await asyncio.sleep(self._connection.timing.subscription)
             await self._load()
             self._has_caught_up.set()
-            if self._audience:
-                self._audience.listed()
             async for event in events:
                 await self._apply(event)
-                if self._audience:
-                    self._audience.changed()
         raise StoreUnavailable("containerd ended the stream of events")
 
     def _subscription(self) -> SubscribeRequest:
@@ -131,6 +127,8 @@ class Follower:
                 await self._reader.walk(image.target.digest, namespace)
         self._images.are_listed = True
         self._sweep()
+        if self._audience:
+            self._audience.listed()
         where = ", ".join(self._images.namespaces)
         _log.info("containerd %s answers, with %d image names in %s", version, len(self._images), where)
 
@@ -142,15 +140,21 @@ class Follower:
             self._drop(event.namespace, name)
             return
         self._images.put(image)
+        self._tell_of_change()
         if not self._route.is_settled:
             await self._route.choose()
         await self._reader.walk(image.target.digest, image.namespace)
 
     def _drop(self, namespace: str, name: str) -> None:
         self._images.drop(namespace, name)
+        self._tell_of_change()
         self._dropped += 1
         if self._dropped * _SWEEP_AT_SHARE >= len(self._images):
             self._sweep()
+
+    def _tell_of_change(self) -> None:
+        if self._audience:
+            self._audience.changed()
 
     def _sweep(self) -> None:
         self._dropped = 0
