@@ -33,8 +33,12 @@ class Receiver:
 
     async def read_rest(self) -> bytes:
         """Everything that is on its way, once the sender has finished."""
-        self._near.shutdown(socket.SHUT_WR)
+        self.end()
         return await self.read(1 << 30)
+
+    def end(self) -> None:
+        """The sender has finished."""
+        self._near.shutdown(socket.SHUT_WR)
 
     def let_sender_block(self, *, blocking: bool) -> None:
         """Calls of the sender sleep in the kernel until there is room, as they do on a slow disk."""
