@@ -43,8 +43,7 @@ class FileBody:
     """A span of an open file. Owns the descriptor: `aclose` closes it.
 
     The file is never mapped into memory: one that is cut short, or lies on a failing disk, would end the process
-    with SIGBUS where reading it is an error. A file that is still growing would be waited for where `_ended` is
-    raised: at the only two places that learn that there are no more bytes.
+    with SIGBUS where reading it is an error. One that is still growing is `registryd.transfer.growing`'s.
     """
 
     def __init__(self, fd: int, span: Span) -> None:
