@@ -55,7 +55,7 @@ class Field:
 
 @asynccontextmanager
 async def open_field(*kinds: str) -> AsyncIterator[Field]:
-    """One node of each containerd version, and one more of the last with parallel layer fetch; an image of each kind."""
+    """A node of each containerd version, one more of the last with parallel layer fetch, and an image of each kind."""
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(workspace())
         images = tuple(_image(folder, kind) for kind in kinds)

@@ -45,7 +45,7 @@ async def full_directory_agent(field: Field) -> AsyncIterator[FullPeer]:
         settings = _settings(home, host.ipv4)
         async with running_agent(settings, field.cluster.folder / "full-agent", namespace=host.namespace) as agent:
             await _import(agent.folder, settings, field.images[0])
-            with pytest.raises(CommandError, match="(?i)no space|no room|full"):
+            with pytest.raises(CommandError, match=r"(?i)no space|no room|full"):
                 await _import(agent.folder, settings, field.images[1])
             yield FullPeer(f"{host.ipv4}:{PEERS_PORT}")
     finally:

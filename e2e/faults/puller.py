@@ -51,10 +51,14 @@ class Puller:
 
     async def know(self, *peers: str) -> None:
         """Let discovery name these and nobody else, and wait until the agent has taken note of them."""
+        self.list_peers(*peers)
+        await settled(lambda: self._knows(len(peers)), f"{self.name} does not take note of its peers")
+
+    def list_peers(self, *peers: str) -> None:
+        """Let discovery name these and nobody else, from now or a moment later on."""
         arriving = self.peers_file.with_name(".arriving")
         arriving.write_text("\n".join(peers) + "\n")
         arriving.rename(self.peers_file)
-        await settled(lambda: self._knows(len(peers)), f"{self.name} does not take note of its peers")
 
     async def pull(self, reference: str, *, tries: int, timeout: float) -> Pull:
         """Pull, and again after a failure; raises the last PullError when no try succeeded.
@@ -68,11 +72,20 @@ class Puller:
                 await self.node.pull(reference, timeout=timeout)
             except PullError as error:
                 print(f"{self.name}, try {number}: {error}")
-                await self._wait_thrown_away()
+                await self.wait_thrown_away()
             else:
                 return Pull(time.monotonic() - began, number)
         await self.node.pull(reference, timeout=timeout)
         return Pull(time.monotonic() - began, tries)
+
+    async def wait_thrown_away(self) -> None:
+        """After a failed pull, until containerd has thrown away what it knows to be wrong."""
+
+        async def has_no_ingest() -> bool:
+            return not self.ingests()
+
+        with contextlib.suppress(LabError):  # what is right as far as it goes is kept, and gone on with
+            await settled(has_no_ingest, "it keeps what it has", seconds=_THROWN_AWAY_SECONDS)
 
     async def forget(self, reference: str, image: Image) -> None:
         """Remove the image, so that the next pull of it is a whole one."""
@@ -103,13 +116,6 @@ class Puller:
     @property
     def _ingest_folder(self) -> Path:
         return self.node.containerd.places.root / "io.containerd.content.v1.content" / "ingest"
-
-    async def _wait_thrown_away(self) -> None:
-        async def has_no_ingest() -> bool:
-            return not self.ingests()
-
-        with contextlib.suppress(LabError):  # what is right as far as it goes is kept, and gone on with
-            await settled(has_no_ingest, "it keeps what it has", seconds=_THROWN_AWAY_SECONDS)
 
     async def _knows(self, count: int) -> bool:
         return (await self.agent.metrics()).total("registryd_peers") == count
