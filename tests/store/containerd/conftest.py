@@ -72,6 +72,7 @@ def connect(containerd: FakeContainerd, folder: Path) -> Connect:
             containerd_socket=containerd.socket,
             containerd_root=folder / "configured",
             namespaces=namespaces or ("k8s.io",),
+            keep_layers=0,  # whose questions would be counted with the others
         )
         async with connect_containerd_store(settings, timing=timing) as store:
             if ready:
