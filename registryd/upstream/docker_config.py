@@ -88,7 +88,7 @@ def _login_of(auth: Any, registry: Registry) -> Login | None:
         return IdentityToken(str(token))
     try:
         if fields.get("auth"):
-            username, _, password = base64.b64decode(str(fields["auth"])).decode().partition(":")
+            username, _, password = base64.b64decode(str(fields["auth"]), validate=True).decode().partition(":")
             return Credentials(username, password.rstrip("\0"))
         return Credentials(str(fields["username"]), str(fields["password"])) if "username" in fields else None
     except (binascii.Error, ValueError, KeyError):
