@@ -86,4 +86,4 @@ class Joining:
         index = IndexNodes(members, self._desk, own_place=place)
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait)
         locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)
-        return ClusterSource(locator, Opener(self._credentials), blame=Blame(locator, scope))
+        return ClusterSource(locator, Opener(self._credentials, own=own), blame=Blame(locator, scope))

@@ -26,6 +26,7 @@ from registryd.transfer.pace import PacedBody
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.coalescing import Receiving
     from registryd.cluster.search import Offer
     from registryd.content.source import Content
     from registryd.identity.credentials import ClientCredentials
@@ -57,13 +58,20 @@ class DoorTimeouts:
 class Opener:
     """Opens what peers offer. Raises ContentUnavailable or SourceBroken: the next offer may be better."""
 
-    def __init__(self, credentials: ClientCredentials, *, timeouts: DoorTimeouts | None = None) -> None:
+    def __init__(
+        self,
+        credentials: ClientCredentials,
+        *,
+        own: Receiving | None = None,
+        timeouts: DoorTimeouts | None = None,
+    ) -> None:
+        """`own` is what this node is receiving itself: whoever asks for content knows its size."""
         self._credentials = credentials
         self._timeouts = timeouts or DoorTimeouts()
         self._closed_doors: ExpiringSet[Address] = ExpiringSet(
             lifetime=_DOOR_CLOSED_SECONDS, capacity=_DOORS_REMEMBERED
         )
-        self._promised = PromisedSizes()
+        self._promised = PromisedSizes(own)
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -73,7 +81,7 @@ class Opener:
         """
         if span.length and offer.available <= span.start:
             raise PeerDeclined(f"{offer.member.address} has only {offer.available} bytes yet")
-        self._promised.require(offer.content)
+        await self._promised.require(offer.content)
         if not is_small(offer.content):
             return OpenContent(offer.content, span, await self._stream(offer, span))
         content, data = await self._read_verified(offer)
@@ -82,7 +90,7 @@ class Opener:
     async def confirm(self, offer: Offer) -> Content:
         """The offered content; a manifest is read, so that its size is certain and its media type its own."""
         content = offer.content
-        self._promised.require(content)
+        await self._promised.require(content)
         if not (is_manifest_type(content.media_type) and is_small(content)):
             return content
         verified, _ = await self._read_verified(offer)

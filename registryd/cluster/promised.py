@@ -1,4 +1,4 @@
-"""The size that content must have, as the manifests say that refer to it."""
+"""The size that content must have, as manifests say that refer to it, and as containerd says that asks for it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.errors import ContentCorrupt
+from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
+    from registryd.cluster.coalescing import Receiving
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
@@ -22,7 +24,9 @@ class PromisedSizes:
     A peer that says another size is mistaken or lying, and who believed it would fail a pull: containerd counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: Receiving | None) -> None:
+        """`own`: what this node is receiving. containerd notes the size before it asks anybody for the bytes."""
+        self._own = own
         self._sizes: OrderedDict[Digest, int | None] = OrderedDict()
 
     def learn(self, manifest: Manifest) -> None:
@@ -33,8 +37,16 @@ class PromisedSizes:
         while len(self._sizes) > _REMEMBERED:
             self._sizes.popitem(last=False)
 
-    def require(self, content: Content) -> None:
+    async def require(self, content: Content) -> None:
         """Raise ContentCorrupt for content that is said to have another size than it must have."""
-        promised = self._sizes.get(content.digest)
-        if promised is not None and promised != content.size:
-            raise ContentCorrupt(f"{content.digest} has {promised} bytes and was offered with {content.size}")
+        for promised in (self._sizes.get(content.digest), await self._wanted_here(content.digest)):
+            if promised is not None and promised != content.size:
+                raise ContentCorrupt(f"{content.digest} has {promised} bytes and was offered with {content.size}")
+
+    async def _wanted_here(self, digest: Digest) -> int | None:
+        if self._own is None:
+            return None
+        try:
+            return (await self._own.find(digest)).size
+        except ContentUnavailable:
+            return None
