@@ -1,6 +1,6 @@
 """A cache that is killed at any moment: no wrong byte is ever served, and nothing is left behind.
 
-Ten times in the test suite; `REGISTRYD_KILLS=100 pytest e2e/test_cache_crashes.py` for a night's rest.
+Ten times in the test suite; `KILLS=100 pytest e2e/test_cache_crashes.py` for a night's rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from registryd.lab.images import Image
     from registryd.lab.toml_text import Table
 
-KILLS = int(os.environ.get("REGISTRYD_KILLS", "10"))
+KILLS = int(os.environ.get("KILLS", "10"))
 pytestmark = pytest.mark.timeout(60 + 10 * KILLS)
 
 LIMIT = 24 * MIB  # of 8 images with 4 MiB each, so that evictions are interrupted too

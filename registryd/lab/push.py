@@ -11,9 +11,11 @@ from registryd.lab.errors import LabError
 from registryd.lab.fetch import Request, Response, fetch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from registryd.lab.cri import Credentials
     from registryd.lab.images import Image
-    from registryd.lab.layout import Blob
+    from registryd.lab.layout import Blob, Layout
     from registryd.lab.namespaces import Namespace
 
 _CREATED = 201
@@ -30,12 +32,16 @@ class Repository:
 
     async def push(self, image: Image) -> None:
         """Blobs first, then manifests, the index or tagged manifest last."""
-        for blob in image.blobs:
-            with image.layout.path(blob.digest).open("rb") as content:
-                await self._push_blob(blob, content)
+        await self.push_blobs(image.layout, image.blobs)
         for document in image.documents:
             name = image.tag if document == image.root else document.digest
             await self._push_manifest(document, image.layout.read(document.digest), name)
+
+    async def push_blobs(self, layout: Layout, blobs: Iterable[Blob]) -> None:
+        """Blobs only, which no manifest need refer to."""
+        for blob in blobs:
+            with layout.path(blob.digest).open("rb") as content:
+                await self._push_blob(blob, content)
 
     async def _push_blob(self, blob: Blob, content: BinaryIO) -> None:
         begun = await self._send("POST", f"{self.base_url}/blobs/uploads/", expected=_ACCEPTED)
