@@ -39,6 +39,7 @@ class FakeContainerd:
         self.told_root: Path | None = self.root
         self.fault = Fault.NONE
         self.calls: Counter[str] = Counter()
+        self.lease_calls: Counter[str] = Counter()
         self.reads_under_way = 0
         self.content: dict[str, dict[str, None]] = defaultdict(dict)
         self.labels: dict[str, dict[str, str]] = {}

@@ -143,7 +143,9 @@ class Faults(grpc.aio.ServerInterceptor):
     ) -> Any:
         handler: Any = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.rpartition("/")
-        self._fake.calls[f"Leases.{method}" if service.endswith("Leases") else method] += 1
+        # Apart, because leases are looked after in the background.
+        calls = self._fake.lease_calls if service.endswith("Leases") else self._fake.calls
+        calls[method] += 1
         if self._fake.fault is Fault.SILENT:
             await asyncio.Event().wait()
         if self._fake.fault is Fault.REFUSING:

@@ -100,7 +100,7 @@ async def test_what_containerd_keeps_itself_is_not_leased(containerd: FakeContai
     }
     async with store_of(containerd) as store:
         await pull(containerd, store, image)
-        await eventually(lambda: containerd.calls["Leases.List"] > 0)
+        await eventually(lambda: containerd.lease_calls["List"] > 0)
         assert not containerd.leases
 
 
@@ -137,9 +137,9 @@ async def test_the_next_agent_goes_on_with_what_was_kept(
     async with store_of(containerd):
         await eventually(lambda: kept(containerd) == layers_of(image))
     (before,) = containerd.leases
-    containerd.calls.clear()
+    containerd.lease_calls.clear()
     async with store_of(containerd):
-        await eventually(lambda: containerd.calls["Leases.ListResources"] > 0)
+        await eventually(lambda: containerd.lease_calls["ListResources"] > 0)
         containerd.remove(image)
         await eventually(lambda: kept(containerd) == set())
     assert set(containerd.leases) <= {before}
