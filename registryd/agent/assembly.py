@@ -59,8 +59,9 @@ _log = logging.getLogger(__name__)
 class Agent:
     """A running agent, as far as the one who runs it has to do with it."""
 
-    def __init__(self, *, readiness: Readiness, registry: Door, peer_bytes: Door) -> None:
+    def __init__(self, *, readiness: Readiness, joining: Joining, registry: Door, peer_bytes: Door) -> None:
         self._readiness = readiness
+        self._joining = joining
         self._doors = (registry, peer_bytes)
         self.registry_address = registry.address
 
@@ -68,6 +69,7 @@ class Agent:
         """Take no new work and let what runs come to its end, at most so long."""
         self._readiness.lacks("the agent is stopping")
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._joining.withdraw(), name="withdraw")
             for door in self._doors:
                 group.create_task(door.drain(seconds), name=f"drain {door.address}")
 
@@ -118,11 +120,11 @@ class _Assembly:
         await joining.answer_peers(
             self._stack, _service(node, shared, growing=store, tickets=tickets, public=public, look=look)
         )
-        cluster = joining.find_peers(scope, shared)
+        cluster = joining.find_peers(scope, shared, store)
         registry = await self._open_registry(scope, sound, cluster, PublicByUpstreamOrPeers(public, cluster))
         self._readiness.watch(store)
         _log_start(settings, registry.address)
-        return Agent(readiness=self._readiness, registry=registry, peer_bytes=peer_bytes)
+        return Agent(readiness=self._readiness, joining=joining, registry=registry, peer_bytes=peer_bytes)
 
     async def _give_bytes(self, store: SharedStore, credentials: Credentials, tickets: Tickets | None) -> Door:
         door = PeerBytesDoor(store=store, metrics=self._metrics, tickets=tickets)

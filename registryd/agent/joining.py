@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.backoff import Backoff
+from registryd.cluster.announcing import Announcer
 from registryd.cluster.blame import Blame
 from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.discovery.choice import choose_discovery
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from registryd.cluster.coalescing import Receiving
     from registryd.cluster.node import Node
     from registryd.cluster.service import ClusterService
+    from registryd.content.inventory import Inventory
     from registryd.settings import Settings
     from registryd.telemetry import Metrics
 
@@ -56,6 +58,7 @@ class Joining:
         )
         self._desk = IndexDesk(node.id, asyncio.get_running_loop().time)
         self._listen = peers.listen
+        self._announcer: Announcer | None = None
 
     async def answer_peers(self, stack: AsyncExitStack, service: ClusterService) -> None:
         """Let peers ask until the stack is unwound. Raises SettingsError."""
@@ -72,8 +75,15 @@ class Joining:
         except CannotListen as error:
             raise SettingsError("peers.listen", str(error)) from error
 
-    def find_peers(self, scope: Scope, own: Receiving) -> ClusterSource:
-        """Follow discovery while the scope lasts, and ask whom it finds; `own` is what arrives at this node itself.
+    async def withdraw(self) -> None:
+        """Let nobody be sent here any more."""
+        if self._announcer is not None:
+            await self._announcer.withdraw()
+
+    def find_peers(self, scope: Scope, own: Receiving, inventory: Inventory) -> ClusterSource:
+        """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
+
+        `own` is what arrives at this node itself, `inventory` what it has.
 
         Raises SettingsError.
         """
@@ -83,6 +93,8 @@ class Joining:
         )
         scope.serve(partial(members.run, discovery), name="members")
         place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
+        self._announcer = Announcer(inventory, members, self._desk, own_place=place, above=peers.fanout_limit)
+        scope.serve(self._announcer.run, name="announce")
         index = IndexNodes(members, self._desk, own_place=place)
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait)
         locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from registryd.content.growing import GrowingSource
+from registryd.content.inventory import Inventory
 from registryd.content.source import ContentSource, NameSource
 from registryd.settings import StoreKind
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from registryd.settings import StoreSettings
 
 
-class NodeStore(ContentSource, GrowingSource, NameSource, Protocol):
+class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, Protocol):
     """All that an agent needs of the store of its node."""
 
     async def withdraw(self, digest: Digest) -> None:

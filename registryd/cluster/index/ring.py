@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -34,14 +34,30 @@ class Ring:
 
     def __init__(self, addresses: Iterable[Address]) -> None:
         self.addresses = frozenset(addresses)
-        self._keyed = [(_key(address), address) for address in self.addresses]
+        self._keys = {address: _key(address) for address in self.addresses}
 
     def index_nodes(self, digest: Digest) -> list[Address]:
         """The digest's index nodes, first the one to ask first."""
-        point = int(digest.encoded[:16], 16)
-        scored = [((key ^ point) * _SPREAD & _WORD, address) for key, address in self._keyed]
+        point = _point(digest)
+        scored = [((key ^ point) * _SPREAD & _WORD, address) for address, key in self._keys.items()]
         return [address for _, address in nlargest(INDEX_NODES, scored, key=itemgetter(0))]
+
+    def is_better(self, address: Address, nodes: Sequence[Address], digest: Digest) -> bool:
+        """Whether the address would be one of the index nodes if these were, or are no longer, the others."""
+        point = _point(digest)
+        own = _score(self._keys[address], point)
+        if len(nodes) < INDEX_NODES:
+            return True
+        return any(node not in self._keys or _score(self._keys[node], point) < own for node in nodes)
 
 
 def _key(address: Address) -> int:
     return int.from_bytes(blake2b(str(address).encode(), digest_size=8).digest())
+
+
+def _point(digest: Digest) -> int:
+    return int(digest.encoded[:16], 16)
+
+
+def _score(key: int, point: int) -> int:
+    return (key ^ point) * _SPREAD & _WORD

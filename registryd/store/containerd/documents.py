@@ -46,6 +46,11 @@ class Documents:
         document = self._documents.get(key)
         return document.media_type if document else self._referred.get(key)
 
+    def digests(self) -> Iterator[Digest]:
+        """Documents, and all that they refer to, whether or not it is here."""
+        for key in self._documents.keys() | self._referred.keys():
+            yield Digest(_ALGORITHM_OF_LENGTH[len(key)], key.hex())
+
     def has_seen(self, digest: Digest) -> bool:
         """Whether the content was looked at before, and turned out to be a document or not."""
         key = _key(digest)

@@ -67,12 +67,18 @@ class Follower:
         self._images = images
         self._reader = reader
         self._has_caught_up = asyncio.Event()
+        self._has_changed = asyncio.Event()
         self._dropped = 0
         self._problem = "containerd has not been asked yet"
 
     async def wait_caught_up(self) -> None:
         """Return when everything was listed and events are coming in."""
         await self._has_caught_up.wait()
+
+    async def wait_changed(self) -> None:
+        """Return when an image may have come or gone since the last call. For one who waits."""
+        await self._has_changed.wait()
+        self._has_changed.clear()
 
     async def check(self) -> None:
         """Return if it has caught up and containerd answers right now; raises StoreUnavailable otherwise."""
@@ -107,8 +113,10 @@ class Follower:
             await asyncio.sleep(self._connection.timing.subscription)
             await self._load()
             self._has_caught_up.set()
+            self._has_changed.set()
             async for event in events:
                 await self._apply(event)
+                self._has_changed.set()
         raise StoreUnavailable("containerd ended the stream of events")
 
     def _subscription(self) -> SubscribeRequest:

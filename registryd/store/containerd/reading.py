@@ -11,7 +11,7 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
@@ -41,6 +41,10 @@ class DocumentReader:
     def known_media_type(self, digest: Digest) -> str | None:
         """What documents that were read so far say of content that cannot be read."""
         return self._documents.media_type(digest)
+
+    def known_digests(self) -> Iterator[Digest]:
+        """All that images here consist of, for whatever platform, whether or not it is here."""
+        return self._documents.digests()
 
     def keep_only(self, roots: Iterable[Digest]) -> None:
         """Forget what these images' targets do not lead to."""

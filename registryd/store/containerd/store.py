@@ -72,6 +72,18 @@ class ContainerdStore:
         # What is not known yet may have been imported a moment ago: an event takes its time on a busy node.
         return self._images.named(name) or await self._follower.look_up(name)
 
+    # All that there is
+
+    async def digests(self) -> frozenset[Digest]:
+        """What images consist of and is here (see `registryd.content.inventory`); a stat for each."""
+        if not self._images.are_listed:
+            raise StoreUnavailable("containerd's images have not been listed yet")
+        return frozenset(digest for digest in self._reader.known_digests() if not self._route.blobs.lacks(digest))
+
+    async def wait_changed(self) -> None:
+        """Return after the next change of an image."""
+        await self._follower.wait_changed()
+
     # What is on its way in
 
     async def growing(self, digest: Digest) -> GrowingContent:
