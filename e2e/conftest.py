@@ -1,7 +1,7 @@
 """What the end-to-end tests share: real containerds, a network, an origin; and what happens where they cannot be had.
 
 What this machine lacks (root, a program, a Debian suite) skips the tests that need it, with one line that says why.
-With REGISTRYD_TESTS_MAY_SKIP=no, as in CI, it fails them.
+With TESTS_MAY_SKIP=no, as in CI, it fails them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def unavailable(error: UnavailableError) -> NoReturn:
     """The skip policy."""
-    if os.environ.get("REGISTRYD_TESTS_MAY_SKIP", "yes") == "no":
+    if os.environ.get("TESTS_MAY_SKIP", "yes") == "no":
         pytest.fail(f"may not be skipped: {error}", pytrace=False)
     pytest.skip(str(error))
 

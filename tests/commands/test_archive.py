@@ -35,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def skopeo() -> str:
     found = shutil.which("skopeo")
-    if found is None and os.environ.get("REGISTRYD_TESTS_MAY_SKIP") == "no":
+    if found is None and os.environ.get("TESTS_MAY_SKIP") == "no":
         pytest.fail("skopeo is needed, and no test may be skipped")
     if found is None:
         pytest.skip("skopeo is not installed")

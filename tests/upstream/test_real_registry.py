@@ -39,7 +39,7 @@ async def origin(request: pytest.FixtureRequest, tmp_path: Path, unused_tcp_port
         async with running_origin(tmp_path, address=address, is_private=request.param) as origin:
             yield origin
     except UnavailableError as error:
-        if os.environ.get("REGISTRYD_TESTS_MAY_SKIP", "yes") == "no":
+        if os.environ.get("TESTS_MAY_SKIP", "yes") == "no":
             pytest.fail(f"may not be skipped: {error}", pytrace=False)
         pytest.skip(str(error))
 
