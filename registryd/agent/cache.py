@@ -16,6 +16,7 @@ from registryd.caching.locating import CacheLocator
 from registryd.caching.manifests import Manifests
 from registryd.caching.metrics import CacheMetrics
 from registryd.caching.naming import Naming
+from registryd.caching.patience import CachePatience
 from registryd.caching.policy import CachePolicy
 from registryd.caching.registries import Registries
 from registryd.caching.stored import StoredContent, StoredTags
@@ -66,11 +67,11 @@ class Cache:
 
 
 @asynccontextmanager
-async def open_cache(settings: Settings) -> AsyncIterator[Cache]:
+async def open_cache(settings: Settings, *, patience: CachePatience | None = None) -> AsyncIterator[Cache]:
     """A cache for the length of the block. Raises CommandFailed or ContentUnavailable, perhaps in an ExceptionGroup."""
     check_exposure(settings)
     async with AsyncExitStack() as stack:
-        assembly = _Assembly(settings, stack)
+        assembly = _Assembly(settings, stack, patience or CachePatience())
         await assembly.open_admin()
         async with open_scope() as scope:
             yield await assembly.assemble(scope)
@@ -95,8 +96,9 @@ def check_exposure(settings: Settings) -> None:
 class _Assembly:
     """The order in which parts are made; the stack takes them apart in reverse."""
 
-    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+    def __init__(self, settings: Settings, stack: AsyncExitStack, patience: CachePatience) -> None:
         self._settings = settings
+        self._patience = patience
         self._stack = stack
         self._clock = asyncio.get_running_loop().time
         self._metrics = Metrics()
@@ -162,15 +164,17 @@ class _Assembly:
         upstreams: Upstreams,
         naming: Naming,
     ) -> CacheLocator:
-        counted, clock = self._counted, self._clock
+        counted, clock, patience = self._counted, self._clock, self._patience
         manifests = Manifests(store, upstreams, naming, scope=scope, metrics=counted)
-        tags = Tags(registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock)
-        downloads = Downloads(upstreams, store, scope, counted)
+        tags = Tags(
+            registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock, patience=patience
+        )
+        downloads = Downloads(upstreams, store, scope=scope, metrics=counted, patience=patience)
         return CacheLocator(
             policy=policy,
             tags=tags,
             manifests=manifests,
-            blobs=Blobs(store, downloads, upstreams, metrics=counted, clock=clock),
+            blobs=Blobs(store, downloads, upstreams, metrics=counted, clock=clock, patience=patience),
             first_byte_timeout_seconds=self._settings.cache.first_byte_timeout,
         )
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.caching.downloads import Downloads
     from registryd.caching.keeping import Keeper
     from registryd.caching.metrics import CacheMetrics
+    from registryd.caching.patience import CachePatience
     from registryd.caching.upstreams import Upstreams
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A range that a download has not reached is waited for, so that the upstream sends every byte once; after so long it
-# is fetched by itself, because nobody should wait for the first half of a large layer to get the second.
-_RANGE_SECONDS: Final = 3.0
 # After the store had no room, content goes past it without asking for room each time. Short: room may be made.
 _FULL_SECONDS: Final = 5.0
 
@@ -39,7 +37,7 @@ _FULL_SECONDS: Final = 5.0
 class Blobs:
     """Opens blobs, whoever has them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         store: Keeper,
         downloads: Downloads,
@@ -47,12 +45,14 @@ class Blobs:
         *,
         metrics: CacheMetrics,
         clock: Callable[[], float],
+        patience: CachePatience,
     ) -> None:
         self._store = store
         self._downloads = downloads
         self._upstreams = upstreams
         self._metrics = metrics
         self._clock = clock
+        self._patience = patience
         self._full_until = float("-inf")
 
     async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
@@ -82,7 +82,7 @@ class Blobs:
             try:
                 size = await download.wait_size()
                 span = wanted(size)
-                async with asyncio.timeout(_RANGE_SECONDS if span.start else None):
+                async with asyncio.timeout(self._patience.ranges if span.start else None):
                     await download.wait_readable(span.start)
             except StoreUnavailable as error:
                 self._note_full(error)

@@ -16,26 +16,33 @@ if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.caching.keeping import Keeper
     from registryd.caching.metrics import CacheMetrics
+    from registryd.caching.patience import CachePatience
     from registryd.caching.upstreams import Upstreams
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository
 
 _log = logging.getLogger(__name__)
 
-# How long a download goes on that nobody reads: whoever was cut off asks again within moments, and containerd retries
-# a failed pull at once. What an impatient user gave up is not fetched to its end.
-_UNREAD_SECONDS: Final = 15.0
 _MOST_SUSPECTS: Final = 4096
 
 
 class Downloads:
     """Those that are running, by digest; the scope owns them."""
 
-    def __init__(self, upstreams: Upstreams, store: Keeper, scope: Scope, metrics: CacheMetrics) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        store: Keeper,
+        *,
+        scope: Scope,
+        metrics: CacheMetrics,
+        patience: CachePatience,
+    ) -> None:
         self._upstreams = upstreams
         self._store = store
         self._scope = scope
         self._metrics = metrics
+        self._patience = patience
         self._running: dict[Digest, Download] = {}
         self._suspects: Recent[Digest, bool] = Recent(_MOST_SUSPECTS)
 
@@ -52,7 +59,7 @@ class Downloads:
         fetch = BlobFetch(self._upstreams, repository, download.digest, observer=self._metrics)
         work = asyncio.create_task(download.run(fetch, self._store), name=f"receive {download.digest}")
         try:
-            await _end_when_unread(work, download)
+            await _end_when_unread(work, download, seconds=self._patience.unread)
         except ContentMismatch as error:
             self._suspect(download.digest, fetch, error)
         finally:
@@ -68,11 +75,11 @@ class Downloads:
             self._upstreams.blame(site, digest)
 
 
-async def _end_when_unread(work: asyncio.Task[None], download: Download) -> None:
+async def _end_when_unread(work: asyncio.Task[None], download: Download, *, seconds: float) -> None:
     """Wait for the work, or cancel it when nobody read during one whole interval."""
     unread = False
     try:
-        while not (await asyncio.wait((work,), timeout=_UNREAD_SECONDS))[0]:
+        while not (await asyncio.wait((work,), timeout=seconds))[0]:
             if unread and not download.readers:
                 work.cancel()
             unread = not download.readers

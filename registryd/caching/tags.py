@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registryd.caching.manifests import Manifests
     from registryd.caching.metrics import CacheMetrics
     from registryd.caching.naming import Naming
+    from registryd.caching.patience import CachePatience
     from registryd.caching.registries import Registries
     from registryd.caching.upstreams import Upstreams
     from registryd.content.source import NamedContent
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MOST_TRUSTED: Final = 4096
-# How long an upstream may take to say what a tag means when we know what it meant: a HEAD with a token over new
-# connections to the other side of the world takes 1.5 s.
-_CHECK_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,7 @@ class Tags:
         scope: Scope,
         metrics: CacheMetrics,
         clock: Callable[[], float],
+        patience: CachePatience,
     ) -> None:
         self._registries = registries
         self._upstreams = upstreams
@@ -64,6 +63,7 @@ class Tags:
         self._naming = naming
         self._metrics = metrics
         self._clock = clock
+        self._patience = patience
         self._checks: Shared[TaggedName, Descriptor] = Shared(scope)
         self._trusted: Recent[TaggedName, tuple[float, Descriptor]] = Recent(_MOST_TRUSTED)
 
@@ -87,14 +87,14 @@ class Tags:
         if latest and self._upstreams.must_wait(name.repository.registry):
             return self._last_known(name, latest, "the upstream is left alone for a while")
         try:
-            async with asyncio.timeout(_CHECK_SECONDS if latest else None):
+            async with asyncio.timeout(self._patience.tags if latest else None):
                 return Meaning(await self._checks.get(name, partial(self._ask, name), name=f"check {name}"))
         except (UpstreamMissing, UpstreamDenied):
             raise  # the upstream's own word
         except (ContentUnavailable, TimeoutError) as error:
             if latest is None:
                 raise
-            why = str(error) or f"no answer within {_CHECK_SECONDS:g} s"
+            why = str(error) or f"no answer within {self._patience.tags:g} s"
             return self._last_known(name, latest, why)
 
     async def _ask(self, name: TaggedName) -> Descriptor:

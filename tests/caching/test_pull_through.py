@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from registryd.caching.patience import CachePatience
 from registryd.oci.digest import Digest
 from tests.caching.world import World, until
 from tests.fakes.images import OCI_CONFIG, OCI_LAYER, oci_image, oci_index, sample_bytes
@@ -134,8 +135,8 @@ async def test_bytes_are_sent_on_while_the_rest_is_awaited(world: World) -> None
     assert len(world.blob_gets()) == 1
 
 
-async def test_a_range_far_ahead_is_fetched_by_itself_in_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registryd.caching.blobs._RANGE_SECONDS", 0.05)
+async def test_a_range_far_ahead_is_fetched_by_itself_in_the_end(world: World) -> None:
+    world.patience = CachePatience(ranges=0.05)
     gate = asyncio.Event()
     world.upstream.character = slow(LARGE, gate)
     async with world.caching() as client:
@@ -147,8 +148,8 @@ async def test_a_range_far_ahead_is_fetched_by_itself_in_the_end(world: World, m
     assert len(world.blob_gets()) == 2
 
 
-async def test_what_nobody_reads_any_more_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registryd.caching.downloads._UNREAD_SECONDS", 0.05)
+async def test_what_nobody_reads_any_more_is_given_up(world: World) -> None:
+    world.patience = CachePatience(unread=0.05)
     gate = asyncio.Event()
     world.upstream.character = slow(LARGE, gate)
     async with world.caching() as client:

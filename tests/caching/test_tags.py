@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.cache_settings import RegistryUpstream, TagMode
+from registryd.caching.patience import CachePatience
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import answering, resetting
 
@@ -95,10 +96,8 @@ async def test_without_the_upstream_a_tag_means_what_it_meant_last(
     assert world.requests("HEAD", "manifests") <= 3  # aiohttp tries a connection twice that was closed on it
 
 
-async def test_an_upstream_that_says_nothing_is_waited_for_briefly(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("registryd.caching.tags._CHECK_SECONDS", 0.05)
+async def test_an_upstream_that_says_nothing_is_waited_for_briefly(world: World) -> None:
+    world.patience = CachePatience(tags=0.05)
     world.upstream.add("demo/app", OLD)
     async with world.caching() as client:
         await pull(client)

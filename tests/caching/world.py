@@ -11,6 +11,7 @@ import aiohttp
 
 from registryd.agent.cache import open_cache
 from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsSettings
+from registryd.caching.patience import CachePatience
 from registryd.notation import Address
 from registryd.settings import AdminSettings, AuthorizationSettings, Settings, StoreSettings
 from tests.fakes.upstream import FakeUpstream, open_upstream
@@ -69,6 +70,7 @@ class World:
     authorization: AuthorizationSettings = field(default_factory=AuthorizationSettings)
     more: dict[str, RegistryUpstream] = field(default_factory=dict)
     admin: Address = LOOPBACK
+    patience: CachePatience = field(default_factory=CachePatience)
 
     @property
     def settings(self) -> Settings:
@@ -84,7 +86,7 @@ class World:
     @asynccontextmanager
     async def caching(self) -> AsyncIterator[Client]:
         async with AsyncExitStack() as stack:
-            cache = await stack.enter_async_context(open_cache(self.settings))
+            cache = await stack.enter_async_context(open_cache(self.settings, patience=self.patience))
             session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
             yield Client(await stack.enter_async_context(session), cache.address)
 
