@@ -110,6 +110,7 @@ async def _connect(address: tuple[str, int]) -> socket.socket:
     refused: OSError | None = None
     for family, kind, protocol, _, endpoint in await _resolve(*address):
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        _send_at_once(sock)
         _find_out_vanished(sock)
         try:
             await asyncio.get_running_loop().sock_connect(sock, endpoint)
@@ -122,6 +123,15 @@ async def _connect(address: tuple[str, int]) -> socket.socket:
         else:
             return sock
     raise refused or OSError("the name has no address")
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    """Switch Nagle's algorithm off.
+
+    A request follows the end of a TLS handshake at once. It would be kept back until the source acknowledges that,
+    which it puts off for 40 ms: 2 MiB took 62 ms, and take 12 to 16 (benchmarks.answering).
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _find_out_vanished(sock: socket.socket) -> None:
