@@ -43,7 +43,14 @@ class Announcer:
     """Keeps index nodes informed. What one has acknowledged is not repeated, until its process is another one."""
 
     def __init__(
-        self, inventory: Inventory, roster: Roster, desk: IndexDesk, *, own_place: Callable[[], Place], above: int
+        self,
+        inventory: Inventory,
+        roster: Roster,
+        desk: IndexDesk,
+        *,
+        own_place: Callable[[], Place],
+        above: int,
+        assignment: Assignment | None = None,
     ) -> None:
         """Nothing is announced while there are no more than `above` members: then everyone is asked."""
         self._inventory = inventory
@@ -51,7 +58,7 @@ class Announcer:
         self._desk = desk
         self._own_place = own_place
         self._above = above
-        self._assignment = Assignment()
+        self._assignment = assignment or Assignment()
         self._members: frozenset[Address] | None = None
         self._told: dict[Address, _Told] = {}
         self._has_changed = False

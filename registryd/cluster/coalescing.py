@@ -70,6 +70,9 @@ class Coalescing:
         if len(self._failed) > _REMEMBERED:
             self._failed.popitem(last=False)
 
+    def count_members(self) -> int:
+        return len(self._roster.addresses())
+
     async def holders(self, digest: Digest) -> list[Member]:
         """Who has the content or gets it, as far as its index nodes know; this node has no part in it."""
         question = Claim(digest, self._index.own_place(), is_question=True)

@@ -37,10 +37,19 @@ class Roster(Protocol):
 class IndexNodes:
     """The index nodes as this node sees them; `own_place` is where it stands itself."""
 
-    def __init__(self, roster: Roster, desk: IndexDesk, *, own_place: Callable[[], Place]) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        desk: IndexDesk,
+        *,
+        own_place: Callable[[], Place],
+        make_ring: Callable[[frozenset[Address]], Ring] = Ring,
+    ) -> None:
+        """Many nodes in one process can share the rings that `make_ring` gives."""
         self._roster = roster
         self._desk = desk
         self._own_place = own_place
+        self._make_ring = make_ring
         self._ring = Ring(())
         self._addresses: frozenset[Address] = frozenset()
 
@@ -51,7 +60,8 @@ class IndexNodes:
         """Their addresses, first the one to ask first; this node's own may be among them."""
         addresses, own = self._roster.addresses(), self._own_place().address
         if addresses is not self._addresses or own not in self._ring.addresses:
-            self._addresses, self._ring = addresses, Ring({*addresses, own})
+            self._addresses = addresses
+            self._ring = self._make_ring(addresses if own in addresses else addresses | {own})
         return self._ring.index_nodes(digest)
 
     async def claim(self, claim: Claim) -> Verdict | None:

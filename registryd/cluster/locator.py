@@ -102,9 +102,8 @@ class Locator:
 
     async def _candidates(self, digest: Digest, *, is_claimed: bool) -> list[Member]:
         """Everyone, or in a larger cluster those whom the digest's index nodes name, unless they just have been."""
-        members = self._members.available()
-        if self._coalescing is None or len(members) <= self._fanout_limit:
-            return members[: self._fanout_limit]
+        if self._coalescing is None or self._coalescing.count_members() <= self._fanout_limit:
+            return self.members()
         return [] if is_claimed else await self._coalescing.holders(digest)
 
     def _is_avoided(self, digest: Digest, address: Address) -> bool:

@@ -16,13 +16,14 @@ from registryd.cluster.limits import (
 from registryd.cluster.locality import answering_peer
 from registryd.cluster.wire import find_reply, node_message, resolve_reply
 from registryd.content.growing import GrowingContent
-from registryd.content.source import ContentNotFound, ContentSource, NameSource, StoreUnavailable
+from registryd.content.source import ContentNotFound, ContentSource, ContentUnavailable, NameSource, StoreUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Registry, Repository, TaggedName
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from registryd.transfer.errors import SinkClosed
+from registryd.transfer.uploads import UploadRefused, Uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from registryd.content.growing import GrowingSource
     from registryd.content.source import Content, OpenContent
     from registryd.identity.requester import Requester
+    from registryd.transfer.body import Body
 
     Write = Callable[[pb.ReadReply], Awaitable[None]]
     IssueTicket = Callable[[Digest, Requester], str]
@@ -51,21 +53,22 @@ class ClusterService:
         node: Node,
         store: LocalStore,
         *,
-        is_busy: Callable[[], bool] = lambda: False,
+        uploads: Uploads | None = None,
         issue_ticket: IssueTicket = lambda _digest, _requester: "",
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
         growing: GrowingSource | None = None,
     ) -> None:
-        """`issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
+        """`uploads` limits how much large content is sent at once, and so says when this node is busy.
 
+        `issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
         `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
         told that a peer thinks little of this node's copy; it is up to no good, or right. `growing` is what peers may
         wait for; without it they are answered at once.
         """
         self._node = node
         self._store = store
-        self._is_busy = is_busy
+        self._uploads = uploads or Uploads()
         self._issue_ticket = issue_ticket
         self._remembers_public = remembers_public
         self._hear_doubt = hear_doubt
@@ -82,7 +85,7 @@ class ClusterService:
             seconds = min(MAX_WAIT_SECONDS, request.wait_milliseconds / 1000)
             content = await self._wait_grown(digest, request.beyond, seconds)
         ticket = "" if content is None else self._issue_ticket(digest, requester)
-        return find_reply(self._node, content, busy=self._is_busy(), ticket=ticket)
+        return find_reply(self._node, content, busy=self._uploads.is_busy, ticket=ticket)
 
     async def vouch(self, request: pb.VouchRequest, _requester: Requester) -> pb.VouchReply:
         registry, _, path = request.repository.partition("/")
@@ -101,9 +104,23 @@ class ClusterService:
         digest = Digest.parse(request.digest)
         opened = await self._open(digest, offset=request.offset, length=request.length)
         try:
-            await opened.body.send_to(_ReplySink(write))
+            if request.length <= READ_CHUNK_BYTES:  # manifests and configs: a busy node gives them too
+                await opened.body.send_to(_ReplySink(write))
+            else:
+                await self._upload(opened.body, write)
         finally:
             await opened.body.aclose()
+
+    async def _upload(self, body: Body, write: Write) -> None:
+        async def write_at_pace(reply: pb.ReadReply) -> None:
+            await write(reply)
+            await upload.pace(len(reply.data))
+
+        try:
+            with self._uploads.begin() as upload:
+                await body.send_to(_ReplySink(write_at_pace))
+        except UploadRefused as error:
+            raise ContentUnavailable(f"busy: {error}") from error
 
     async def _wait_grown(self, digest: Digest, beyond: int, seconds: float) -> Content | None:
         """The content when it has grown, or as it is after so many seconds."""

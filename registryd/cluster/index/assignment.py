@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.cluster.index.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -25,7 +25,9 @@ _AT_ONCE: Final = 10
 class Assignment:
     """Index nodes by digest, and digests by index node."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_ring: Callable[[frozenset[Address]], Ring] = Ring) -> None:
+        """Many nodes in one process can share the rings that `make_ring` gives."""
+        self._make_ring = make_ring
         self._ring = Ring(())
         self._nodes_of: dict[Digest, list[Address]] = {}
         self._digests_at: defaultdict[Address, set[Digest]] = defaultdict(set)
@@ -39,7 +41,7 @@ class Assignment:
 
     async def follow_members(self, addresses: frozenset[Address]) -> None:
         """These are the members now, this node among them."""
-        before, self._ring = self._ring, Ring(addresses)
+        before, self._ring = self._ring, self._make_ring(addresses)
         gone = before.addresses - addresses
         touched = {digest for address in gone for digest in self._digests_at.get(address, ())}
         for added in addresses - before.addresses:

@@ -1,0 +1,68 @@
+"""The real locator, index, claims and choice of sources, over a network and a clock that are simulated.
+
+    python -m benchmarks.simulate [--nodes 10 100 1000] [--quick]
+
+Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+
+from .scenario import Outcome, Scenario, run
+
+MEGABIT = 125_000
+
+
+def scenarios(sizes: list[int]) -> list[Scenario]:
+    base = [Scenario("all at once", nodes) for nodes in sizes]
+    largest = replace(base[-1])
+    return [
+        *base,
+        *[replace(one, name="one layer", layers=1) for one in base],
+        replace(largest, name="1 % churn a minute", churn_per_minute=0.01),
+        replace(largest, name="5 % slow nodes", slow_share=0.05),
+        replace(largest, name="2 % of messages late", loss=0.02),
+        replace(largest, name="two zones, thin link", zones=2, zone_bandwidth=50 * MEGABIT),
+    ]
+
+
+HEADER = "| scenario | nodes | layers | last, times S/B | of the limit | median | origin copies | messages per lookup | announcements per node | control KB per node |"
+
+
+def row(outcome: Outcome) -> str:
+    scenario = outcome.scenario
+    unit = scenario.size / scenario.bandwidth
+    last = outcome.last_fast
+    cells = [
+        scenario.name,
+        scenario.nodes,
+        scenario.layers,
+        f"{last / unit:.2f}",
+        f"{last / scenario.limit:.2f}",
+        f"{outcome.median / unit:.2f}",
+        f"{outcome.origin_copies:.3f}",
+        f"{outcome.messages_per_lookup:.2f}",
+        f"{outcome.announcements_per_node:.0f}",
+        f"{outcome.bytes_per_node / 1000:.1f}",
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Simulated waves of pulls")
+    parser.add_argument("--nodes", type=int, nargs="+", default=[10, 100, 1000, 5000])
+    parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    arguments = parser.parse_args()
+    print(HEADER)
+    print("|" + " --- |" * HEADER.count(" | ") + " --- |")
+    for scenario in scenarios(arguments.nodes):
+        if arguments.only in scenario.name:
+            begun = time.monotonic()
+            print(row(run(scenario)), f"<!-- {time.monotonic() - begun:.0f} s -->", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""One wave: who pulls what over which network, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+from dataclasses import dataclass
+from random import Random
+
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+
+from .clock import run_virtually
+from .network import Link, SimulatedNetwork
+from .node import STEP, Blob, Origin, Roster, SimulatedNode
+
+MIB = 1 << 20
+START_SECONDS = 0.1  # within which all nodes begin
+DISCOVERY_SECONDS = 5.0  # until members who came or went are known
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    nodes: int
+    megabytes: int = 100
+    layers: int = 4
+    bandwidth: float = 25_000_000  # bytes a second of every node and of the origin: 200 Mbit/s
+    latency: float = 0.0005
+    loss: float = 0.0
+    slow_share: float = 0.0  # of the nodes have a tenth of the bandwidth
+    churn_per_minute: float = 0.0  # share of the nodes that leaves, and as many come
+    zones: int = 1
+    zone_bandwidth: float = 0.0
+
+    @property
+    def image(self) -> tuple[list[Blob], list[Blob]]:
+        documents = [Blob(_digest(self.name, f"document {i}"), 2000) for i in range(2)]
+        size = self.megabytes * MIB // self.layers
+        return documents, [Blob(_digest(self.name, f"layer {i}"), size) for i in range(self.layers)]
+
+    @property
+    def size(self) -> int:
+        return sum(blob.size for blobs in self.image for blob in blobs)
+
+    @property
+    def limit(self) -> float:
+        """No scheme can be quicker than S/B·(1 + ⌊log2 N⌋/M) with M pieces."""
+        return self.size / self.bandwidth * (1 + math.floor(math.log2(self.nodes)) / (self.size / STEP))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    scenario: Scenario
+    median: float
+    last: float
+    last_fast: float  # the last of the nodes that are not slow
+    origin_copies: float
+    lookups: int
+    calls: dict[str, tuple[int, int]]  # messages and bytes by kind
+
+    @property
+    def messages_per_lookup(self) -> float:
+        return sum(self.calls.get(kind, (0, 0))[0] for kind in ("claim", "find")) / self.lookups
+
+    @property
+    def bytes_per_node(self) -> float:
+        return sum(size for _, size in self.calls.values()) / self.scenario.nodes
+
+    @property
+    def announcements_per_node(self) -> float:
+        return self.calls.get("announce", (0, 0))[0] / self.scenario.nodes
+
+
+def run(scenario: Scenario) -> Outcome:
+    return run_virtually(_run(scenario))
+
+
+async def _run(scenario: Scenario) -> Outcome:
+    wave = _Wave(scenario)
+    await wave.run()
+    return wave.outcome()
+
+
+class _Wave:
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.chance = Random(scenario.name)
+        zone_link = Link(scenario.zone_bandwidth) if scenario.zone_bandwidth else None
+        self.network = SimulatedNetwork(scenario.latency, scenario.loss, zone_link, self.chance)
+        self.origin = Origin(Link(scenario.bandwidth), zone="zone0" if scenario.zones > 1 else "")
+        self.slow: set[Address] = set()
+        self.all: list[SimulatedNode] = []
+        self.pulls: dict[Address, asyncio.Task[None]] = {}
+        self.announcing: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        for _ in range(self.scenario.nodes):
+            self._add()
+        Roster.everyone = frozenset(self.network.nodes)
+        for node in self.all:
+            self._start(node)
+        churn = asyncio.create_task(self._churn())
+        await self._wait_pulls()
+        churn.cancel()
+        await asyncio.sleep(3)  # announcements of the last
+        for task in self.announcing:
+            task.cancel()
+
+    async def _wait_pulls(self) -> None:
+        while pending := [task for task in self.pulls.values() if not task.done()]:
+            await asyncio.wait(pending)
+        for address, task in self.pulls.items():
+            if not task.cancelled() and (error := task.exception()):
+                raise RuntimeError(f"the pull of {address} failed") from error
+
+    def _add(self) -> SimulatedNode:
+        number = len(self.all)
+        address = Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 3173)
+        is_slow = self.chance.random() < self.scenario.slow_share
+        if is_slow:
+            self.slow.add(address)
+        zone = f"zone{number % self.scenario.zones}" if self.scenario.zones > 1 else ""
+        bandwidth = self.scenario.bandwidth / (10 if is_slow else 1)
+        node = SimulatedNode(address, self.network, self.origin, bandwidth=bandwidth, zone=zone)
+        self.all.append(node)
+        self.network.nodes[address] = node
+        return node
+
+    def _start(self, node: SimulatedNode) -> None:
+        async def pull() -> None:
+            await asyncio.sleep(self.chance.uniform(0, START_SECONDS))
+            await node.pull(*self.scenario.image)
+
+        self.pulls[node.address] = asyncio.create_task(pull())
+        self.announcing.append(asyncio.create_task(node.announcer.run()))
+
+    async def _churn(self) -> None:
+        rate = self.scenario.churn_per_minute * self.scenario.nodes / 60
+        while rate:
+            await asyncio.sleep(self.chance.expovariate(rate))
+            leaving = self.chance.choice([node for node in self.all if node.address in self.network.nodes])
+            leaving.die()
+            self.pulls[leaving.address].cancel()
+            self._start(self._add())
+            asyncio.get_running_loop().call_later(DISCOVERY_SECONDS, self._discover)
+
+    def _discover(self) -> None:
+        Roster.everyone = frozenset(self.network.nodes)
+
+    def outcome(self) -> Outcome:
+        first = self.all[: self.scenario.nodes]
+        done = {node.address: node.done_at for node in first if node.done_at is not None}
+        fast = [at for address, at in done.items() if address not in self.slow]
+        calls = {kind: (traffic.messages, traffic.bytes) for kind, traffic in self.network.traffic.items()}
+        return Outcome(
+            self.scenario,
+            statistics.median(done.values()),
+            max(done.values()),
+            max(fast),
+            self.origin.up.carried / self.scenario.size,
+            sum(node.lookups for node in self.all),
+            calls,
+        )
+
+
+def _digest(name: str, part: str) -> Digest:
+    return Digest.of(f"{name} {part}".encode())
