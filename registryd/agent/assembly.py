@@ -31,6 +31,7 @@ from registryd.serving.registry import RegistryDoor
 from registryd.settings import SettingsError
 from registryd.store.choice import chosen_kind, open_store
 from registryd.telemetry import Metrics
+from registryd.transfer.uploads import Uploads
 from registryd.upstream.anonymous import AnonymousClient
 from registryd.upstream.client import open_client
 from registryd.upstream.containerd_hosts import ContainerdHosts
@@ -113,21 +114,24 @@ class _Assembly:
         shared = SharedStore(sound, store)
         look = SecondLook(store, withdraw=sound.withdraw)
         scope.serve(look.run, name="second look")
-        peer_bytes = await self._give_bytes(shared, credentials, tickets)
+        peers = settings.peers
+        uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
+        peer_bytes = await self._give_bytes(shared, uploads, credentials, tickets)
         public = await self._ask_upstreams()
         node = Node(NodeId.random(), peer_bytes.address.port)
         joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics)
-        await joining.answer_peers(
-            self._stack, _service(node, shared, growing=store, tickets=tickets, public=public, look=look)
-        )
+        service = _service(node, shared, growing=store, tickets=tickets, public=public, look=look, uploads=uploads)
+        await joining.answer_peers(self._stack, service)
         cluster = joining.find_peers(scope, shared, store)
         registry = await self._open_registry(scope, sound, cluster, PublicByUpstreamOrPeers(public, cluster))
         self._readiness.watch(store)
         _log_start(settings, registry.address)
         return Agent(readiness=self._readiness, joining=joining, registry=registry, peer_bytes=peer_bytes)
 
-    async def _give_bytes(self, store: SharedStore, credentials: Credentials, tickets: Tickets | None) -> Door:
-        door = PeerBytesDoor(store=store, metrics=self._metrics, tickets=tickets)
+    async def _give_bytes(
+        self, store: SharedStore, uploads: Uploads, credentials: Credentials, tickets: Tickets | None
+    ) -> Door:
+        door = PeerBytesDoor(store=store, metrics=self._metrics, uploads=uploads, tickets=tickets)
         context = None if tickets else credentials.listener_context()
         address = self._settings.peers.content_listen
         return await self._open_door("peers.content_listen", address, door.handle, context=context)
@@ -174,6 +178,7 @@ def _service(  # noqa: PLR0913 - what peers may ask about
     tickets: Tickets | None,
     public: PublicRepositories,
     look: SecondLook,
+    uploads: Uploads,
 ) -> ClusterService:
     answering = partial(
         ClusterService,
@@ -182,6 +187,7 @@ def _service(  # noqa: PLR0913 - what peers may ask about
         remembers_public=public.remembers_public,
         hear_doubt=look.doubt,
         growing=growing,
+        uploads=uploads,
     )
     return answering() if tickets is None else answering(issue_ticket=tickets.issue)
 

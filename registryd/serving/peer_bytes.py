@@ -9,9 +9,10 @@ from registryd.content.source import ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.digest import Digest
-from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown
+from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown, Unavailable
 from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
+from registryd.transfer.uploads import UploadRefused, Uploads
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -19,17 +20,31 @@ if TYPE_CHECKING:
     from registryd.content.source import ContentSource
     from registryd.identity.ticket import Tickets
     from registryd.telemetry import Metrics
+    from registryd.transfer.uploads import Socket
 
+# Seconds. Whoever hears it has others to ask; a body takes some seconds.
+_RETRY_AFTER: Final = "1"
 _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
 
 
 class PeerBytesDoor:
     """Gives peers what the store of this node has. It holds a store and nothing that could ask on."""
 
-    def __init__(self, *, store: ContentSource, metrics: Metrics, tickets: Tickets | None = None) -> None:
-        """`tickets`, where members cannot prove themselves by TLS: then only who carries one is answered."""
+    def __init__(
+        self,
+        *,
+        store: ContentSource,
+        metrics: Metrics,
+        uploads: Uploads | None = None,
+        tickets: Tickets | None = None,
+    ) -> None:
+        """`uploads` limits how much is sent at once.
+
+        `tickets`, where members cannot prove themselves by TLS: then only who carries one is answered.
+        """
         self._store = store
         self._metrics = metrics
+        self._uploads = uploads or Uploads()
         self._tickets = tickets
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -46,6 +61,10 @@ class PeerBytesDoor:
             return await self._answer(request, digest)
         except OciError as error:
             return error_response(error)
+        except UploadRefused as error:
+            busy = error_response(Unavailable(str(error)))
+            busy.headers["Retry-After"] = _RETRY_AFTER
+            return busy
 
     def _admits(self, request: web.BaseRequest, digest: Digest) -> bool:
         if self._tickets is None:
@@ -56,9 +75,15 @@ class PeerBytesDoor:
         try:
             if request.method == "HEAD":
                 return await send_head(request, await self._store.find(digest))
-            wanted = Wanted.of(request)
-            opened = await self._store.open(digest, wanted)
+            with self._uploads.begin(_socket_of(request)):
+                wanted = Wanted.of(request)
+                opened = await self._store.open(digest, wanted)
+                delivery = await send_content(request, opened, wanted, on_sent=self._metrics.sent_to_peer)
         except ContentUnavailable as reason:
             raise BlobUnknown(f"{digest}: {reason}") from reason
-        delivery = await send_content(request, opened, wanted, on_sent=self._metrics.sent_to_peer)
         return delivery.response
+
+
+def _socket_of(request: web.BaseRequest) -> Socket | None:
+    connection: Socket | None = request.transport.get_extra_info("socket") if request.transport else None
+    return connection

@@ -16,6 +16,7 @@ from registryd.cluster.service import ClusterService
 from registryd.content.source import Content, NamedContent, OpenContent
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
+from registryd.transfer.uploads import Upload, Uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
     from registryd.telemetry import FindOutcome
+    from registryd.transfer.uploads import Socket
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -50,7 +52,7 @@ async def good(
     """Answers from its store at once. Its character is that of the store: slow, lying, short."""
     node = node or Node(NodeId.random(), content_port)
     async with serve_peers(
-        address, ClusterService(node, store, is_busy=lambda: busy), credentials=NoCredentials()
+        address, ClusterService(node, store, uploads=BusyUploads() if busy else None), credentials=NoCredentials()
     ) as port:
         yield FakePeer(Address(address.host, port), node)
 
@@ -100,6 +102,18 @@ def reset(writer: asyncio.StreamWriter) -> None:
     raw = writer.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+class BusyUploads(Uploads):
+    """Those of a peer that would rather not and does it all the same: it came to have room after it was asked."""
+
+    @property
+    def is_busy(self) -> bool:
+        return True
+
+    @contextmanager
+    def begin(self, sock: Socket | None = None) -> Iterator[Upload]:
+        yield Upload(self, sock)
 
 
 class SlowStore:

@@ -11,6 +11,7 @@ from registryd.oci.digest import Digest
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
 from registryd.telemetry import Metrics
+from registryd.transfer.uploads import Uploads
 from tests.fakes.images import OCI_LAYER, oci_image
 from tests.fakes.sources import FailingSource, MemorySource
 from tests.serving.conftest import LOOPBACK, Client, client_of
@@ -25,8 +26,10 @@ LAYER = IMAGE.digest_of(OCI_LAYER)
 
 
 @asynccontextmanager
-async def serving(store: ContentSource, metrics: Metrics | None = None) -> AsyncIterator[Client]:
-    door = PeerBytesDoor(store=store, metrics=metrics or Metrics())
+async def serving(
+    store: ContentSource, metrics: Metrics | None = None, uploads: Uploads | None = None
+) -> AsyncIterator[Client]:
+    door = PeerBytesDoor(store=store, metrics=metrics or Metrics(), uploads=uploads)
     async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
         yield client
 
@@ -40,6 +43,16 @@ async def test_peers_get_what_the_store_has() -> None:
     assert (part.status, part.body) == (206, IMAGE.blobs[LAYER][:4])
     assert part.headers["Content-Range"] == f"bytes 0-3/{len(IMAGE.blobs[LAYER])}"
     assert f"registryd_peer_sent_bytes_total {len(IMAGE.blobs[LAYER]) + 4:.1f}" in metrics.render().decode()
+
+
+async def test_one_upload_too_many_is_sent_elsewhere_and_the_next_is_not() -> None:
+    uploads = Uploads(most=1)
+    async with serving(MemorySource(IMAGE), uploads=uploads) as client:
+        with uploads.begin():
+            busy = await client.get(f"/v1/blobs/{LAYER}")
+            assert (busy.status, busy.headers["Retry-After"]) == (503, "1")
+            assert (await client.head(f"/v1/blobs/{LAYER}")).status == 200
+        assert (await client.get(f"/v1/blobs/{LAYER}")).status == 200
 
 
 async def test_a_head_tells_without_sending() -> None:

@@ -1,0 +1,98 @@
+"""How many bodies this node sends to peers at once, and how quickly all of them together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# asm-generic/socket.h; not among the constants of Python's socket module. Bytes a second, 32 bits; all ones: no limit.
+_SO_MAX_PACING_RATE: Final = 47
+_UNLIMITED: Final = 2**32 - 1
+# A share of the rate is never less: four times the pace at which a receiver leaves a source (pace.DEFAULT_FLOOR).
+_LEAST_SHARE: Final = 1024 * 1024
+
+
+class UploadRefused(Exception):
+    """There are as many uploads as there may be."""
+
+
+class Socket(Protocol):
+    """As much of a socket as asyncio gives away of a transport's."""
+
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
+
+
+class Upload:
+    """One body on its way to a peer."""
+
+    def __init__(self, uploads: Uploads, sock: Socket | None) -> None:
+        self._uploads = uploads
+        self._sock = sock
+
+    async def pace(self, count: int) -> None:
+        """For who sends without a socket of its own: sleep for as long as that many bytes may take."""
+        if share := self._uploads.share:
+            await asyncio.sleep(count / share)
+
+    def limit(self, bytes_per_second: int) -> None:
+        """Let the kernel send no more than that on its connection."""
+        if self._sock is not None:
+            with suppress(OSError):  # not TCP, or closed meanwhile
+                self._sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("=I", bytes_per_second))
+
+
+class Uploads:
+    """Who would be one too many is told "busy" and goes elsewhere, instead of making everybody slow.
+
+    The rate is kept by the kernel, connection by connection: each gets an equal share of it, adjusted whenever one
+    begins or ends. What a slow receiver leaves of its share is not given to others.
+    """
+
+    def __init__(self, *, most: int = sys.maxsize, bytes_per_second: int = 0) -> None:
+        """`most` bodies at once; 0 bytes per second: as quickly as the link goes."""
+        self._most = most
+        self._bytes_per_second = bytes_per_second
+        self._running: set[Upload] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another one would be one too many; with a rate so low that not even two fit, one fits."""
+        count = len(self._running)
+        if count >= self._most:
+            return True
+        return bool(count and self._bytes_per_second) and self._bytes_per_second // (count + 1) < _LEAST_SHARE
+
+    @property
+    def share(self) -> int:
+        """Bytes a second for each that runs; 0: no limit."""
+        limit = self._bytes_per_second // max(1, len(self._running))
+        return limit if limit < _UNLIMITED else 0
+
+    @contextmanager
+    def begin(self, sock: Socket | None = None) -> Iterator[Upload]:
+        """One upload, for the length of the block. Raises UploadRefused."""
+        if self.is_busy:
+            raise UploadRefused(f"{len(self._running)} uploads are under way")
+        upload = Upload(self, sock)
+        self._running.add(upload)
+        self._share_anew()
+        try:
+            yield upload
+        finally:
+            self._running.discard(upload)
+            self._share_anew(upload)
+
+    def _share_anew(self, ended: Upload | None = None) -> None:
+        if not self._bytes_per_second:
+            return
+        for upload in self._running:
+            upload.limit(self.share or _UNLIMITED)
+        if ended is not None:
+            ended.limit(_UNLIMITED)  # its connection may carry something else

@@ -1,0 +1,103 @@
+"""One upload too many is refused, and the rate is shared among those that run."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+
+import pytest
+
+from registryd.transfer.uploads import UploadRefused, Uploads
+
+MIB = 1 << 20
+UNLIMITED = 2**32 - 1
+
+
+@dataclass
+class FakeSocket:
+    """Remembers the pace that it was given."""
+
+    paces: list[int] = field(default_factory=list)
+
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
+        assert (level, option) == (socket.SOL_SOCKET, 47)
+        self.paces.append(int.from_bytes(value, sys.byteorder))
+
+
+def test_as_many_as_may_be_run_and_the_next_is_refused() -> None:
+    uploads = Uploads(most=2)
+    seen = []
+    with uploads.begin():
+        seen.append(uploads.is_busy)
+        with uploads.begin():
+            seen.append(uploads.is_busy)
+            with pytest.raises(UploadRefused, match="2 uploads"), uploads.begin():
+                pass
+        seen.append(uploads.is_busy)
+    assert seen == [False, True, False]
+
+
+def test_one_that_fails_makes_room() -> None:
+    uploads = Uploads(most=1)
+    with pytest.raises(OSError, match="broken"), uploads.begin():
+        raise OSError("broken")
+    assert not uploads.is_busy
+
+
+def test_the_rate_is_shared_equally_and_given_back() -> None:
+    uploads = Uploads(bytes_per_second=8 * MIB)
+    first, second = FakeSocket(), FakeSocket()
+    with uploads.begin(first):
+        with uploads.begin(second):
+            assert first.paces == [8 * MIB, 4 * MIB]
+            assert second.paces == [4 * MIB]
+        assert first.paces[-1] == 8 * MIB
+    assert (first.paces[-1], second.paces[-1]) == (UNLIMITED, UNLIMITED)
+
+
+def test_nobody_gets_so_little_that_it_would_be_taken_for_slow() -> None:
+    uploads = Uploads(bytes_per_second=3 * MIB)
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(uploads.begin())
+        assert uploads.is_busy
+        assert uploads.share == MIB
+
+
+def test_with_a_rate_that_is_too_low_for_anybody_one_runs() -> None:
+    uploads = Uploads(bytes_per_second=1000)
+    assert not uploads.is_busy
+    with uploads.begin():
+        assert (uploads.is_busy, uploads.share) == (True, 1000)
+
+
+def test_without_a_rate_sockets_are_left_alone() -> None:
+    uploads, sock = Uploads(most=5), FakeSocket()
+    with uploads.begin(sock):
+        assert sock.paces == []
+        assert uploads.share == 0
+
+
+def test_the_kernel_takes_the_pace() -> None:
+    with closing(socket.socket()) as sock, Uploads(bytes_per_second=5 * MIB).begin(sock):
+        assert sock.getsockopt(socket.SOL_SOCKET, 47) == 5 * MIB
+
+
+def test_a_closed_connection_is_no_matter() -> None:
+    sock = socket.socket()
+    with Uploads(bytes_per_second=5 * MIB).begin(sock):
+        sock.close()
+
+
+@pytest.mark.looptime
+async def test_who_has_no_socket_sleeps() -> None:
+    uploads = Uploads(bytes_per_second=4 * MIB)
+    with uploads.begin() as upload:
+        await upload.pace(8 * MIB)
+    assert asyncio.get_running_loop().time() == 2
+    with Uploads().begin() as upload:
+        await upload.pace(8 * MIB)
+    assert asyncio.get_running_loop().time() == 2
