@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "verify": ("registryd.commands.verify:verify", "Check that an endpoint has all images of a list, whole and right."),
     "prefetch": ("registryd.commands.prefetch:prefetch", "Fill a cache with all images of a list."),
+    "secret": ("registryd.commands.secret:print_secret", "Print a new cluster secret: registryd secret new."),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }
 _USAGE = 2

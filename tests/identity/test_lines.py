@@ -90,7 +90,7 @@ def test_a_file_for_everybody_is_worth_a_warning(
 
 
 def test_the_command_prints_a_secret_that_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    print_secret()
+    print_secret("new")
     (line,) = _parse(capsys.readouterr().out)
     assert line.startswith("registryd_secret_")
     assert len(line) == len("registryd_secret_") + 43
