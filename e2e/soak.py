@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from e2e.faults.field import open_field
-from e2e.faults.puller import settled
+from e2e.faults.leaks import require_nothing_left
 from registryd.lab.agent import PEERS_PORT
 from registryd.lab.cluster import ORIGIN
 from registryd.lab.errors import LabError, PullError
@@ -85,7 +85,7 @@ class Soak:
         finally:
             self._is_over.set()
             await chaos
-        await self._require_nothing_left()
+        await require_nothing_left(self._field)
 
     # Pulling
 
@@ -134,14 +134,6 @@ class Soak:
             await asyncio.sleep(chance.uniform(*_EVENT_SECONDS))
             deed = chance.choice(deeds)
             self.record.events[await deed(chance.choice(self._field.pullers), chance)] += 1
-
-    async def _require_nothing_left(self) -> None:
-        for puller in self._field.pullers:
-            await puller.know()
-            await puller.hang_up()
-            await settled(puller.is_as_at_first, f"{puller.name}: {await puller.holdings()}, at first {puller.first}")
-            if ingests := puller.ingests():
-                raise LabError(f"{puller.name} has ingests left: {ingests}")
 
 
 async def _kill_agent(puller: Puller, _chance: random.Random) -> str:

@@ -10,36 +10,37 @@ import pytest
 import pytest_asyncio
 
 from e2e.faults.field import Field, open_field
+from e2e.faults.leaks import require_nothing_left
 from e2e.faults.outcome import Outcome, report, table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-_OUTCOMES = pytest.StashKey[list[Outcome]]()
-_PULLERS = pytest.StashKey[tuple[str, ...]]()
+_PROPERTY = "what became of the pulls"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def field(pytestconfig: pytest.Config) -> AsyncIterator[Field]:
+async def field() -> AsyncIterator[Field]:
     async with open_field("lonely", "accompanied") as field:
-        pytestconfig.stash[_PULLERS] = tuple(puller.name for puller in field.pullers)
         yield field
+        await require_nothing_left(field)
 
 
-@pytest.fixture(scope="session")
-def outcomes(pytestconfig: pytest.Config) -> list[Outcome]:
-    """Where cases put down what became of them."""
-    return pytestconfig.stash.setdefault(_OUTCOMES, [])
+@pytest.fixture
+def put_down(record_property: Callable[[str, object], None]) -> Callable[[Outcome], None]:
+    """Puts an outcome into the test's report, which also gets from a worker to where the table is printed."""
+    return lambda outcome: record_property(_PROPERTY, outcome.to_json())
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table; also into the file that REGISTRYD_FAULTS_REPORT names."""
-    outcomes, pullers = config.stash.get(_OUTCOMES, []), config.stash.get(_PULLERS, ())
+    reports = sorted(terminalreporter.getreports("passed"), key=lambda passed: passed.nodeid)
+    properties = [entry for passed in reports for entry in passed.user_properties]
+    outcomes = [Outcome.from_json(str(value)) for name, value in properties if name == _PROPERTY]
     if not outcomes:
         return
     terminalreporter.section("faults, and what became of pulls")
-    for line in table(outcomes, pullers):
+    for line in table(outcomes):
         terminalreporter.write_line(line)
     if path := os.environ.get("REGISTRYD_FAULTS_REPORT"):
-        versions = [f"containerd {name}" for name in pullers if "," not in name]
-        Path(path).write_text(report(outcomes, pullers, versions))
+        Path(path).write_text(report(outcomes))

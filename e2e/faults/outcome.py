@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,22 @@ class Outcome:
     limit_seconds: float
     pulls: tuple[tuple[str, Pull], ...]  # by the name of the puller
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields = json.loads(text)
+        return cls(**{**fields, "pulls": tuple((name, Pull(**pull)) for name, pull in fields["pulls"])})
+
     def cell(self, puller: str) -> str:
         """Its pull in a few words; a dash where the case does not apply."""
         return next((str(pull) for name, pull in self.pulls if name == puller), "—")
 
 
-def table(outcomes: Iterable[Outcome], pullers: Sequence[str]) -> list[str]:
+def table(outcomes: Sequence[Outcome]) -> list[str]:
     """Lines of Markdown, one for each case."""
+    pullers = _pullers(outcomes)
     lines = [_line("The fault", "who else has it", "limit", *pullers), _line(*["---"] * (3 + len(pullers)))]
     for outcome in outcomes:
         cells = [outcome.cell(puller) for puller in pullers]
@@ -45,10 +55,15 @@ def table(outcomes: Iterable[Outcome], pullers: Sequence[str]) -> list[str]:
     return lines
 
 
-def report(outcomes: Sequence[Outcome], pullers: Sequence[str], versions: Sequence[str]) -> str:
+def report(outcomes: Sequence[Outcome]) -> str:
     """The page that is kept: docs/faults.md."""
     today = datetime.now(UTC).date().isoformat()
-    return "\n".join([_PREFACE.format(date=today, versions=", ".join(versions)), *table(outcomes, pullers), ""])
+    versions = ", ".join(f"containerd {name}" for name in _pullers(outcomes) if "," not in name)
+    return "\n".join([_PREFACE.format(date=today, versions=versions), *table(outcomes), ""])
+
+
+def _pullers(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for outcome in outcomes for name, _ in outcome.pulls))
 
 
 def _line(*cells: str) -> str:

@@ -14,6 +14,8 @@ from registryd.lab.cluster import ORIGIN
 from registryd.lab.faults.characters import CHARACTERS, Greeting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from e2e.faults.field import Field
     from e2e.faults.puller import Puller
 
@@ -42,7 +44,7 @@ class Case:
 @pytest.mark.parametrize("accompanied", [False, True], ids=["alone", "beside-a-good-one"])
 @pytest.mark.parametrize("character", BAD)
 async def test_a_pull_succeeds_whatever_a_peer_does(
-    field: Field, outcomes: list[Outcome], character: str, *, accompanied: bool
+    field: Field, put_down: Callable[[Outcome], None], character: str, *, accompanied: bool
 ) -> None:
     case = Case(character, accompanied)
     field.cluster.origin.forget_requests()
@@ -50,7 +52,7 @@ async def test_a_pull_succeeds_whatever_a_peer_does(
 
     does = CHARACTERS[character].does
     company = "a good peer" if accompanied else "the origin"
-    outcomes.append(Outcome(f"{character}: {does}", company, LIMIT_SECONDS, tuple(pulls)))
+    put_down(Outcome(f"{character}: {does}", company, LIMIT_SECONDS, tuple(pulls)))
     if CHARACTERS[character].asked is Greeting.ANSWERED and character not in MORTAL:
         kind = "small" if character in FAIL_EARLY else "large"
         assert field.faulty.met(character, kind), "the fault was never met, so nothing is proven"

@@ -1,0 +1,21 @@
+"""After all faults, agents hold what they held before the first one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from e2e.faults.puller import settled
+from registryd.lab.errors import LabError
+
+if TYPE_CHECKING:
+    from e2e.faults.field import Field
+
+
+async def require_nothing_left(field: Field) -> None:
+    """Raises LabError for a descriptor, a task or an ingest that was left."""
+    for puller in field.pullers:
+        await puller.know()
+        await puller.hang_up()
+        await settled(puller.is_as_at_first, f"{puller.name} holds {await puller.holdings()}, at first {puller.first}")
+        if ingests := puller.ingests():
+            raise LabError(f"{puller.name} has ingests left: {ingests}")
