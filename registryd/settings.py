@@ -306,6 +306,10 @@ class AgentSettings:
     shutdown_timeout: Seconds = 10.0
     """How long running transfers may go on after SIGTERM. A third of the 30 s that Kubernetes allows by default."""
 
+    configure_containerd: bool = False
+    """Make this node's containerd ask this agent first, as `registryd install` does; `registryd uninstall` takes it
+    back. Off, because nobody's configuration is changed unasked."""
+
     node_name: str = field(default_factory=socket.gethostname)
     """What this node is called in logs and metrics, and towards peers. The default is the host's name."""
 

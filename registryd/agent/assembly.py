@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from registryd.agent.credentials import make_credentials, make_tickets, make_token
 from registryd.agent.entitlement import PublicByUpstreamOrPeers
 from registryd.agent.joining import Joining
+from registryd.agent.node_setup import prepare_token, set_up_node
 from registryd.aio.scope import open_scope
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.service import ClusterService
@@ -123,7 +124,12 @@ class _Assembly:
         service = _service(node, shared, growing=store, tickets=tickets, public=public, look=look, uploads=uploads)
         await joining.answer_peers(self._stack, service)
         cluster = joining.find_peers(scope, shared, store)
+        if settings.agent.configure_containerd:
+            prepare_token(settings.registry)
         registry = await self._open_registry(scope, sound, cluster, PublicByUpstreamOrPeers(public, cluster))
+        if settings.agent.configure_containerd:
+            # Last: containerd is sent to a door that is open.
+            await set_up_node(settings.registry, registry.address)
         self._readiness.watch(store)
         _log_start(settings, registry.address)
         return Agent(readiness=self._readiness, joining=joining, registry=registry, peer_bytes=peer_bytes)
