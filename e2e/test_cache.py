@@ -201,6 +201,47 @@ async def test_skopeo_copies_through_the_cache(stage: Stage, image: Image) -> No
         assert index["manifests"][0]["digest"] == image.root.digest
 
 
+_REDIRECTING = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; events {{}}
+http {{
+  log_format credentials '$request_uri "$http_authorization"';
+  access_log {folder}/storage.log credentials;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{
+    listen {host}:5006; access_log off;
+    auth_basic lab; auth_basic_user_file {folder}/users;
+    location / {{ proxy_pass http://{host}:5000; proxy_set_header Authorization ""; }}
+    location ~ /blobs/ {{ return 307 http://{storage}:5007$request_uri; }}
+  }}
+  server {{ listen {storage}:5007; location / {{ proxy_pass http://{host}:5000; }} }}
+}}
+"""
+
+
+async def test_blobs_on_another_host_are_fetched_without_the_credentials(stage: Stage, image: Image) -> None:
+    host, storage = stage.upstream_host, "10.77.9.9"
+    await run("ip", "-n", host.namespace.name, "address", "add", f"{storage}/16", "dev", "eth0")
+    await stage.origin.push(image, "demo/app")
+    folder = stage.folder / "nginx"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "users").write_text(f"{CREDENTIALS.username}:{{PLAIN}}{CREDENTIALS.password}\n")
+    (folder / "nginx.conf").write_text(_REDIRECTING.format(folder=folder, host=host.ipv4, storage=storage))
+    (folder / "password").write_text(CREDENTIALS.password)
+    login = {"username": CREDENTIALS.username, "password_file": str(folder / "password")}
+    nginx = [require("nginx", package="nginx"), "-c", str(folder / "nginx.conf")]
+    changes = {**OPEN, "cache": {"insecure": True}}
+    async with (
+        running(nginx, log=folder / "out.log", namespace=host.namespace),
+        stage.cache({"origin.lab": {"url": f"http://{host.ipv4}:5006", **login}}, **changes) as cache,
+    ):
+        await pull_over_http(cache, "origin.lab/demo/app:v1")
+    lines = (folder / "storage.log").read_text().splitlines()
+    assert len(lines) == len(digests(image))
+    assert all(line.endswith(' "-"') for line in lines)
+
+
 # Many at once
 
 
