@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.sink import open_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from registryd.content.source import Content, OpenContent
 
@@ -64,9 +65,19 @@ async def send_head(
     """Answer a HEAD; `headers` are further ones."""
     response = head_of(content)
     response.headers.update(headers or {})
-    await response.prepare(request)
-    await response.write_eof()
+    with suppress(ConnectionError):  # nobody waits for it any more
+        await response.prepare(request)
+        await response.write_eof()
     return response
+
+
+@contextmanager
+def _towards_receiver() -> Iterator[None]:
+    """Errors of the connection as SinkClosed: containerd may have changed its mind while we were searching."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise SinkClosed("the receiver closed the connection") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +105,12 @@ async def send_content(
     response.headers.update(headers or {})
     sink = None
     try:
-        await response.prepare(request)
+        with _towards_receiver():
+            await response.prepare(request)
         async with open_sink(request.transport, response.write) as sink:
             await opened.body.send_to(sink)
-        await response.write_eof()
+        with _towards_receiver():
+            await response.write_eof()
     except (SourceBroken, SinkClosed) as failure:
         response.force_close()
         if isinstance(failure, SourceBroken) and request.transport is not None:
