@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.agent.credentials import make_credentials, make_tickets, make_token
+from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.entitlement import PublicByUpstreamOrPeers
 from registryd.agent.joining import Joining
 from registryd.agent.node_setup import prepare_token, set_up_node
@@ -48,10 +49,12 @@ if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
     from registryd.content.growing import GrowingSource
+    from registryd.content.trial import WithTrials
     from registryd.identity.ticket import Tickets
     from registryd.notation import Address
     from registryd.serving.listener import Door, Handler
     from registryd.serving.policy import PublicWord
+    from registryd.serving.transfers import Transfers
     from registryd.settings import Settings
     from registryd.upstream.public import PublicRepositories
 
@@ -98,10 +101,10 @@ class _Assembly:
         self._stack = stack
         self._metrics = Metrics()
         self._readiness = Readiness(self._metrics)
+        self._admin = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
 
     async def open_admin(self) -> None:
-        door = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
-        await self._open_door("admin.listen", self._settings.admin.listen, door.handle)
+        await self._open_door("admin.listen", self._settings.admin.listen, self._admin.handle)
 
     async def assemble(self, scope: Scope) -> Agent:
         """Everything else; tasks run in the scope."""
@@ -112,32 +115,44 @@ class _Assembly:
         # The doors of peers are given the store of this node and nothing that could ask on; and only they are given
         # what is still arriving in it, which this node's containerd is receiving itself.
         sound = SoundStore(store, set_aside=store.withdraw)
-        shared = SharedStore(sound, store)
+        diagnosing = Diagnosing(settings, store, metrics=self._metrics, readiness=self._readiness)
+        offered = diagnosing.with_trials(sound)
+        shared = SharedStore(offered, store)
         look = SecondLook(store, withdraw=sound.withdraw)
         scope.serve(look.run, name="second look")
         peers = settings.peers
         uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
-        peer_bytes = await self._give_bytes(shared, uploads, credentials, tickets)
+        peer_bytes = await self._give_bytes(shared, uploads, credentials, tickets, diagnosing.transfers)
         public = await self._ask_upstreams()
         node = Node(NodeId.random(), peer_bytes.address.port)
         joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics)
         service = _service(node, shared, growing=store, tickets=tickets, public=public, look=look, uploads=uploads)
-        await joining.answer_peers(self._stack, service)
+        await joining.answer_peers(self._stack, service, diagnosing.service(node, joining, credentials))
         cluster = joining.find_peers(scope, shared, store)
         if settings.agent.configure_containerd:
             prepare_token(settings.registry)
-        registry = await self._open_registry(scope, sound, cluster, PublicByUpstreamOrPeers(public, cluster))
+        registry = await self._open_registry(
+            scope, offered, cluster, PublicByUpstreamOrPeers(public, cluster), diagnosing=diagnosing
+        )
         if settings.agent.configure_containerd:
             # Last: containerd is sent to a door that is open.
             await set_up_node(settings.registry, registry.address)
+        self._admin.show(diagnosing.overview(node, joining, credentials))
         self._readiness.watch(store)
         _log_start(settings, registry.address)
         return Agent(readiness=self._readiness, joining=joining, registry=registry, peer_bytes=peer_bytes)
 
     async def _give_bytes(
-        self, store: SharedStore, uploads: Uploads, credentials: Credentials, tickets: Tickets | None
+        self,
+        store: SharedStore,
+        uploads: Uploads,
+        credentials: Credentials,
+        tickets: Tickets | None,
+        transfers: Transfers,
     ) -> Door:
-        door = PeerBytesDoor(store=store, metrics=self._metrics, uploads=uploads, tickets=tickets)
+        door = PeerBytesDoor(
+            store=store, metrics=self._metrics, uploads=uploads, tickets=tickets, transfers=transfers
+        )
         context = None if tickets else credentials.listener_context()
         address = self._settings.peers.content_listen
         return await self._open_door("peers.content_listen", address, door.handle, context=context)
@@ -154,17 +169,31 @@ class _Assembly:
         patience = authorization.public_timeout
         return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
 
-    async def _open_registry(self, scope: Scope, store: SoundStore, cluster: ClusterSource, public: PublicWord) -> Door:
+    async def _open_registry(
+        self,
+        scope: Scope,
+        store: WithTrials,
+        cluster: ClusterSource,
+        public: PublicWord,
+        *,
+        diagnosing: Diagnosing,
+    ) -> Door:
         settings = self._settings.registry
         locator = Locator(
             lookup=Lookup({Origin.LOCAL: store, Origin.PEER: cluster}),
             names=NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout),
-            policy=ModePolicy(self._settings.authorization, public),
+            policy=diagnosing.policy(ModePolicy(self._settings.authorization, public)),
             first_byte_timeout_seconds=settings.first_byte_timeout,
         )
         token = make_token(settings.token_file, scope)
         aftermath = Aftermath(store, cluster.blame, scope)
-        door = RegistryDoor(locator=locator, metrics=self._metrics, admission=token, aftermath=aftermath)
+        door = RegistryDoor(
+            locator=locator,
+            metrics=self._metrics,
+            admission=token,
+            aftermath=aftermath,
+            transfers=diagnosing.transfers,
+        )
         return await self._open_door("registry.listen", settings.listen, door.handle)
 
     async def _open_door(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
     from registryd.cluster.coalescing import Receiving
+    from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.node import Node
     from registryd.cluster.service import ClusterService
     from registryd.content.inventory import Inventory
@@ -49,7 +50,7 @@ class Joining:
         self._node = node
         self._credentials = credentials
         self._metrics = metrics
-        self._members = Members(
+        self.members = Members(
             node.id,
             lambda address: GrpcPeer(address, timeout=peers.find_timeout, credentials=credentials),
             backoff=Backoff(peers.backoff_min, peers.backoff_max),
@@ -59,15 +60,23 @@ class Joining:
         self._desk = IndexDesk(node.id, asyncio.get_running_loop().time)
         self._listen = peers.listen
         self._announcer: Announcer | None = None
+        self._place: OwnPlace | None = None
 
-    async def answer_peers(self, stack: AsyncExitStack, service: ClusterService) -> None:
+    def own_address(self) -> Address:
+        """Where peers find this node's gRPC."""
+        return self._place().address if self._place else self._listen
+
+    async def answer_peers(
+        self, stack: AsyncExitStack, service: ClusterService, diagnosis: DiagnosisService
+    ) -> None:
         """Let peers ask until the stack is unwound. Raises SettingsError."""
         serving = serve_peers(
             self._peers.listen,
             service,
             credentials=self._credentials,
             index=IndexService(self._desk),
-            on_contact=lambda requester: self._members.sign_of_life(requester.address),
+            diagnosis=diagnosis,
+            on_contact=lambda requester: self.members.sign_of_life(requester.address),
             drain_timeout=_DRAIN_SECONDS,
         )
         try:
@@ -87,12 +96,12 @@ class Joining:
 
         Raises SettingsError.
         """
-        peers, members = self._peers, self._members
+        peers, members = self._peers, self.members
         discovery = choose_discovery(
             self._settings.discovery, node=self._node.id, listen=self._listen, advertise=peers.advertise
         )
         scope.serve(partial(members.run, discovery), name="members")
-        place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
+        place = self._place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
         self._announcer = Announcer(inventory, members, self._desk, own_place=place, above=peers.fanout_limit)
         scope.serve(self._announcer.run, name="announce")
         index = IndexNodes(members, self._desk, own_place=place)

@@ -93,6 +93,10 @@ class Members:
                 self._stop_care(self._members[address])
                 self._look_after(self._members[address], at_once=True)
 
+    def everyone(self) -> list[Member]:
+        """All members, whatever is known of them."""
+        return list(self._members.values())
+
     def states(self) -> Mapping[Address, MemberState]:
         """All members as they are now, for those who want to see them."""
         return {address: member.state for address, member in self._members.items()}

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import grpc
 
 from registryd.cluster import limits
+from registryd.cluster.diagnosis.client import SERVICE as DIAGNOSIS
 from registryd.cluster.wire import SERVICE, parse_request
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.oci.errors import OciError, RangeInvalid
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.pb.registryd.v1 import diagnosis_pb2
 from registryd.transfer.errors import SinkClosed, SourceBroken
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.index.service import IndexService
     from registryd.cluster.service import ClusterService
     from registryd.identity.credentials import ServerCredentials
@@ -75,18 +78,22 @@ async def serve_peers(  # noqa: PLR0913 - how this node is seen by others, all n
     *,
     credentials: ServerCredentials,
     index: IndexService | None = None,
+    diagnosis: DiagnosisService | None = None,
     on_contact: OnContact = lambda _: None,
     drain_timeout: float = 0.0,
 ) -> AsyncIterator[int]:
     """Answer peers until the block ends; yields the port, which is new when the address has port 0.
 
-    Without `index` it is no index node. `on_contact` is told of everyone who asks.
+    Without `index` it is no index node, without `diagnosis` it does not say how it is. `on_contact` is told of
+    everyone who asks.
 
     At the end new calls are refused, and Reads that are under way get `drain_timeout` seconds to end.
     Raises CannotListen.
     """
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.MAX_CALLS)
     server.add_generic_rpc_handlers((_handlers(service, index, on_contact),))
+    if diagnosis is not None:
+        server.add_generic_rpc_handlers((_diagnosis_handlers(diagnosis),))
     port = _listen(server, address, credentials)
     await server.start()
     try:
@@ -116,6 +123,17 @@ def _handlers(service: ClusterService, index: IndexService | None, on_contact: O
         handlers["Claim"] = unary(pb.ClaimRequest, index.claim)
         handlers["Announce"] = unary(pb.AnnounceRequest, index.announce)
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+
+def _diagnosis_handlers(service: DiagnosisService) -> grpc.GenericRpcHandler:
+    # Whoever asks how we are need not be well: it is not taken for a sign of life.
+    unary = partial(_unary, lambda _: None)
+    handlers: dict[str, Any] = {
+        "Report": unary(diagnosis_pb2.ReportRequest, service.report),
+        "Reach": unary(diagnosis_pb2.ReachRequest, service.reach),
+        "Rehearse": unary(diagnosis_pb2.RehearseRequest, service.rehearse),
+    }
+    return grpc.method_handlers_generic_handler(DIAGNOSIS, handlers)
 
 
 def _unary(on_contact: OnContact, kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]) -> Any:

@@ -1,36 +1,140 @@
-"""The admin port: probes and metrics."""
+"""The admin port: probes, metrics, how this agent and its cluster are, and a page that shows it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ipaddress
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
 from registryd.telemetry import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from registryd.telemetry import Metrics
 
+_SHOWN: Final = frozenset({"/", "/status", "/cluster", "/checkup"})
+_PAGES: Final = "/, /status, /cluster, /checkup, /livez, /readyz, /metrics\n"
+# The page has its script and style in itself, and talks to nobody but us.
+_CONTENT_POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+
+
+class Overview(Protocol):
+    """What there is to tell of a running agent, as JSON (docs/operations.md says what is in it)."""
+
+    async def status(self, *, with_names: bool) -> Mapping[str, Any]:
+        """This agent. Names and digests of content only if `with_names`: they are nobody else's business."""
+
+    async def cluster(self) -> Mapping[str, Any]:
+        """The members, each as it says itself; asks them all, which takes two seconds at most."""
+
+    async def checkup(self) -> Mapping[str, Any]:
+        """The members, and whether they reach us and we them; takes eight seconds at most."""
+
+    async def begin_trial(self, registry: str) -> Mapping[str, Any]:
+        """Have a tiny image offered for a minute, by a member if possible, and say how to pull it.
+
+        Raises ValueError for what is no registry.
+        """
+
 
 class AdminDoor:
-    """`/livez`: the event loop turns. `/readyz`: the agent can serve, or why not. `/metrics`: Prometheus text."""
+    """`/livez`: the event loop turns. `/readyz`: the agent can serve, or why not. `/metrics`: Prometheus text.
+
+    The rest is there once an overview is shown. Only this machine is told names of content, has the cluster examined
+    and begins a trial.
+    """
 
     def __init__(self, *, metrics: Metrics, not_ready: Callable[[], Awaitable[str | None]]) -> None:
         """`not_ready` tells in a few words what is missing, or None when nothing is."""
         self._metrics = metrics
         self._not_ready = not_ready
+        self._overview: Overview | None = None
+
+    def show(self, overview: Overview) -> None:
+        """There is something to see from now on."""
+        self._overview = overview
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if request.path == "/trial":
+            return await self._trial(request)
         if request.method not in {"GET", "HEAD"}:
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-        if request.path == "/livez":
-            return web.Response(text="ok\n")
-        if request.path == "/readyz":
-            missing = await self._not_ready()
-            return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
-        if request.path == "/metrics":
-            return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-        return web.Response(status=404, text="/livez, /readyz, /metrics\n")
+        if request.path in _SHOWN:
+            return await self._tell(request)
+        return await self._probed(request.path)
+
+    async def _probed(self, path: str) -> web.Response:
+        match path:
+            case "/livez":
+                return web.Response(text="ok\n")
+            case "/readyz":
+                missing = await self._not_ready()
+                return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
+            case "/metrics":
+                return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(status=404, text=_PAGES)
+
+    async def _tell(self, request: web.BaseRequest) -> web.Response:
+        if not _is_asked_by_address(request):
+            return web.Response(status=403, text="ask by address: a page of another site may have sent you here\n")
+        if request.path == "/":
+            return _page()
+        if self._overview is None:
+            return web.Response(status=503, text="the agent is starting\n")
+        return await self._told(request.path, self._overview, is_from_here=_is_from_here(request))
+
+    async def _told(self, path: str, overview: Overview, *, is_from_here: bool) -> web.Response:
+        if path == "/status":
+            return _json(await overview.status(with_names=is_from_here))
+        if path == "/cluster":
+            return _json(await overview.cluster())
+        if not is_from_here:
+            return web.Response(status=403, text="only this machine has its cluster examined\n")
+        return _json(await overview.checkup())
+
+    async def _trial(self, request: web.BaseRequest) -> web.Response:
+        if request.method != "POST":
+            return web.Response(status=405, headers={"Allow": "POST"})
+        # A browser asks before it sends this type to another site, and is not answered as it hopes.
+        is_json = request.headers.get("Content-Type") == "application/json"
+        if not (_is_from_here(request) and _is_asked_by_address(request) and is_json):
+            return web.Response(status=403, text="only this machine begins a trial\n")
+        if self._overview is None:
+            return web.Response(status=503, text="the agent is starting\n")
+        try:
+            asked = await request.json()
+            return _json(await self._overview.begin_trial(str(asked["registry"])))
+        except (ValueError, LookupError, TypeError) as error:
+            return web.Response(status=400, text=f"{str(error)[:200]}\n")
+
+
+def _json(data: Mapping[str, Any]) -> web.Response:
+    return web.json_response(data, headers={"Cache-Control": "no-store"})
+
+
+def _page() -> web.Response:
+    text = files("registryd.serving").joinpath("dashboard.html").read_text(encoding="utf-8")
+    headers = {"Content-Security-Policy": _CONTENT_POLICY, "X-Content-Type-Options": "nosniff"}
+    return web.Response(text=text, content_type="text/html", headers=headers)
+
+
+def _is_from_here(request: web.BaseRequest) -> bool:
+    try:
+        return ipaddress.ip_address(request.remote or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _is_asked_by_address(request: web.BaseRequest) -> bool:
+    """Not by a name, which somebody may have let point here to read with a browser what only we may see."""
+    host = request.headers.get("Host", "")
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    return True

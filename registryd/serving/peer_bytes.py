@@ -12,13 +12,15 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown, Unavailable
 from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
+from registryd.serving.transfers import Transfers
 from registryd.transfer.uploads import UploadRefused, Uploads
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from registryd.content.source import ContentSource
+    from registryd.content.source import ContentSource, OpenContent
     from registryd.identity.ticket import Tickets
+    from registryd.serving.sending import Delivery
     from registryd.telemetry import Metrics
     from registryd.transfer.uploads import Socket
 
@@ -37,6 +39,7 @@ class PeerBytesDoor:
         metrics: Metrics,
         uploads: Uploads | None = None,
         tickets: Tickets | None = None,
+        transfers: Transfers | None = None,
     ) -> None:
         """`uploads` limits how much is sent at once.
 
@@ -46,6 +49,7 @@ class PeerBytesDoor:
         self._metrics = metrics
         self._uploads = uploads or Uploads()
         self._tickets = tickets
+        self._transfers = transfers or Transfers()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of a peer."""
@@ -78,10 +82,19 @@ class PeerBytesDoor:
             with self._uploads.begin(_socket_of(request)):
                 wanted = Wanted.of(request)
                 opened = await self._store.open(digest, wanted)
-                delivery = await send_content(request, opened, wanted, on_sent=self._metrics.sent_to_peer)
+                delivery = await self._send(request, opened, wanted)
         except ContentUnavailable as reason:
             raise BlobUnknown(f"{digest}: {reason}") from reason
         return delivery.response
+
+    async def _send(self, request: web.BaseRequest, opened: OpenContent, wanted: Wanted) -> Delivery:
+        receiver = request.remote or "a peer"
+        with self._transfers.transfer(opened.content, name="", source="local", receiver=receiver) as transfer:
+            delivery = await send_content(
+                request, opened, wanted, on_sent=self._metrics.sent_to_peer, follow=transfer.follow
+            )
+            transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
+            return delivery
 
 
 def _socket_of(request: web.BaseRequest) -> Socket | None:

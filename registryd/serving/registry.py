@@ -15,6 +15,7 @@ from registryd.serving.locating import Unlocated
 from registryd.serving.paths import ApiBase, parse_path
 from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head
+from registryd.serving.transfers import Transfers
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.serving.admission import Admission
     from registryd.serving.paths import ContentPath
+    from registryd.serving.sending import Delivery
     from registryd.telemetry import Metrics
 
 
@@ -41,7 +43,7 @@ class Locating(Protocol):
 class RegistryDoor:
     """Answers the pull side of the distribution API; 404 is the answer to everything that it cannot do well."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, all named
         self,
         *,
         locator: Locating,
@@ -49,6 +51,7 @@ class RegistryDoor:
         admission: Admission | None = None,
         stored: Locating | None = None,
         aftermath: Aftermath | None = None,
+        transfers: Transfers | None = None,
     ) -> None:
         """`admission` is the node's token, if it has one: then only who carries it is answered.
 
@@ -62,6 +65,7 @@ class RegistryDoor:
         self._metrics = metrics
         self._admission = admission
         self._aftermath = aftermath
+        self._transfers = transfers or Transfers()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever is not a bug has an answer of its own."""
@@ -101,12 +105,23 @@ class RegistryDoor:
             await self._aftermath.asked_again(path.reference)
         hit = await self._locator_for(request).open(path, wanted)
         record.located(hit.origin)
-        delivery = await send_content(request, hit.value, wanted, on_sent=record.sent, headers=_headers_of(hit))
+        delivery = await self._send(request, hit, wanted, record, name=f"{path.repository}@{path.reference}")
         if delivery.failure:
             record.interrupted(delivery.failure)
         elif hit.origin is Origin.PEER:
             self._note_delivery(hit.value, request.transport)
         return delivery.response
+
+    async def _send(
+        self, request: web.BaseRequest, hit: Hit[OpenContent], wanted: Wanted, record: Record, *, name: str
+    ) -> Delivery:
+        content = hit.value.content
+        with self._transfers.transfer(content, name=name, source=hit.origin.value, receiver="containerd") as transfer:
+            delivery = await send_content(
+                request, hit.value, wanted, on_sent=record.sent, follow=transfer.follow, headers=_headers_of(hit)
+            )
+            transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
+            return delivery
 
     def _note_delivery(self, given: OpenContent, connection: asyncio.Transport | None) -> None:
         if self._aftermath and connection and given.span.stop == given.content.size:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from registryd.content.source import Content, OpenContent
+    from registryd.transfer.sink import Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,18 @@ class Delivery:
     failure: SourceBroken | SinkClosed | None
 
 
-async def send_content(
+async def send_content(  # noqa: PLR0913 - all are named, and belong to this one answer
     request: web.BaseRequest,
     opened: OpenContent,
     wanted: Wanted,
     *,
     on_sent: Callable[[int], None],
+    follow: Callable[[Sink], None] = lambda _: None,
     headers: Mapping[str, str] | None = None,
 ) -> Delivery:
     """Answer a GET with opened content and close it; `on_sent` is told the bytes that were given, on every path.
+
+    `follow` is given the sink, which counts them meanwhile.
 
     When the source breaks, the body ends with FIN after what was sent: containerd then asks for the rest by Range,
     while a reset would fail its pull.
@@ -108,6 +112,7 @@ async def send_content(
         with _towards_receiver():
             await response.prepare(request)
         async with open_sink(request.transport, response.write) as sink:
+            follow(sink)
             await opened.body.send_to(sink)
         with _towards_receiver():
             await response.write_eof()

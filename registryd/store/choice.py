@@ -13,6 +13,7 @@ from registryd.settings import StoreKind
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from registryd.content.description import StoreDescription
     from registryd.oci.digest import Digest
     from registryd.settings import StoreSettings
 
@@ -25,6 +26,9 @@ class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, Protocol):
 
         Raises StoreUnavailable.
         """
+
+    async def describe(self) -> StoreDescription:
+        """What it is and has, from memory. Raises StoreUnavailable."""
 
     async def check(self) -> None:
         """Return if it can answer right now; raises StoreUnavailable with the reason otherwise."""

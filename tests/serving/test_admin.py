@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from registryd.serving.admin import AdminDoor
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from registryd.serving.admin import AdminDoor, _is_from_here
 from registryd.serving.listener import open_door
 from registryd.telemetry import CONTENT_TYPE, Metrics
 from tests.serving.conftest import LOOPBACK, Client, client_of
@@ -48,5 +52,84 @@ async def test_metrics_are_in_prometheus_text_format() -> None:
 
 async def test_nothing_else_is_there() -> None:
     async with serving([]) as client:
-        assert (await client.get("/")).status == 404
+        assert (await client.get("/v2/")).status == 404
         assert (await client.get("/metrics", method="POST")).status == 405
+
+
+class FakeOverview:
+    """An agent with one image, of which strangers are not to hear."""
+
+    async def status(self, *, with_names: bool) -> dict[str, object]:
+        return {"names": ["ghcr.io/acme/secret:v1"] if with_names else []}
+
+    async def cluster(self) -> dict[str, object]:
+        return {"members": []}
+
+    async def checkup(self) -> dict[str, object]:
+        return {"members": []}
+
+    async def begin_trial(self, registry: str) -> dict[str, object]:
+        return {"reference": f"{registry}/trial"}
+
+
+@asynccontextmanager
+async def showing() -> AsyncIterator[Client]:
+    async def not_ready() -> None:
+        return None
+
+    door = AdminDoor(metrics=Metrics(), not_ready=not_ready)
+    door.show(FakeOverview())
+    async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
+        yield client
+
+
+async def test_this_machine_is_told_what_there_is() -> None:
+    async with showing() as client:
+        assert b"secret" in (await client.get("/status")).body
+        assert (await client.get("/cluster")).body == (await client.get("/checkup")).body == b'{"members": []}'
+
+
+async def test_a_page_of_another_site_is_told_nothing() -> None:
+    """A browser that was led here by a name of theirs says so in Host."""
+    async with showing() as client:
+        for path in ("/", "/status", "/cluster", "/checkup"):
+            assert (await client.get(path, Host="evil.example")).status == 403
+        assert (await client.get("/trial", method="POST", Host="evil.example")).status == 403
+        assert (await client.get("/status", Host="localhost:3175")).status == 200
+
+
+async def test_only_a_post_of_json_begins_a_trial() -> None:
+    async with showing() as client:
+        assert (await client.get("/trial")).status == 405
+        assert (await client.get("/trial", method="POST")).status == 403
+        assert (await client.get("/trial", method="POST", Content_Type="application/json")).status == 400
+
+
+async def test_before_the_agent_has_started_there_is_nothing_to_see() -> None:
+    async with serving(["starting"]) as client:
+        assert (await client.get("/status")).status == 503
+
+
+async def test_the_page_needs_nothing_from_anywhere_else() -> None:
+    async with showing() as client:
+        page = await client.get("/")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert b"http://" not in page.body
+    assert b"https://" not in page.body
+    assert b"src=" not in page.body
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "is_here"), [("127.0.0.1", True), ("::1", True), ("10.0.0.1", False), ("", False), ("?", False)]
+)
+def test_who_is_on_this_machine(remote: str, is_here: bool) -> None:
+    assert _is_from_here(make_mocked_request("GET", "/status", transport=_transport(remote))) == is_here
+
+
+def _transport(remote: str) -> Any:
+    class Connection(asyncio.Transport):
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return (remote, 1) if name == "peername" else default
+
+    return Connection()

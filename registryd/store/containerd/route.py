@@ -64,6 +64,16 @@ class Route:
         return () if self._is_settled else self._candidates
 
     @property
+    def way(self) -> str:
+        """How content is read, in words."""
+        return self._way
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether it is read from files."""
+        return self._files is not None
+
+    @property
     def is_settled(self) -> bool:
         """Whether there was content to choose by."""
         return self._is_settled

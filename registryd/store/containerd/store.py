@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -99,6 +100,16 @@ class ContainerdStore:
         """Does nothing: what containerd keeps is containerd's."""
 
     # Its state, for those who start it and watch over it
+
+    async def describe(self) -> StoreDescription:
+        return StoreDescription(
+            kind="containerd",
+            reading=self._route.way,
+            is_direct=self._route.is_direct,
+            images=tuple(sorted(image.name for image in self._images)),
+            kept_layers=self._keeper.kept_layers,
+            kept_bytes=self._keeper.kept_bytes,
+        )
 
     async def wait_ready(self) -> None:
         """Return when all images have been listed and changes are being followed."""

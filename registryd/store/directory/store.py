@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.image_layout import with_names
@@ -88,6 +89,11 @@ class DirectoryStore:
     async def wait_changed(self) -> None:
         """Return after a while: whoever writes into a layout, another process too, tells nobody."""
         await asyncio.sleep(_LISTING_SECONDS)
+
+    async def describe(self) -> StoreDescription:
+        names = tuple(map(str, await self.names()))
+        where = f"from the files in {self._layout.root}"
+        return StoreDescription(kind="directory", reading=where, is_direct=True, images=names)
 
     async def names(self) -> Sequence[TaggedName]:
         """All names that mean something here, sorted."""

@@ -1,0 +1,48 @@
+"""The parts with which an agent shows how it is, and tries itself out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.agent.overview import AgentOverview, VitalSigns
+from registryd.agent.trial import TrialDesk, TrialsToo
+from registryd.cluster.diagnosis.checkup import Checkup
+from registryd.cluster.diagnosis.service import DiagnosisService
+from registryd.content.trial import Trials, WithTrials
+from registryd.serving.transfers import Transfers
+
+if TYPE_CHECKING:
+    from registryd.agent.credentials import Credentials
+    from registryd.agent.joining import Joining
+    from registryd.cluster.node import Node
+    from registryd.content.sound import SoundStore
+    from registryd.serving.policy import ResolvePolicy
+    from registryd.serving.readiness import Readiness
+    from registryd.settings import Settings
+    from registryd.store.choice import NodeStore
+    from registryd.telemetry import Metrics
+
+
+class Diagnosing:
+    """Made before the doors are, which it watches; the rest when the cluster is there to be examined."""
+
+    def __init__(self, settings: Settings, store: NodeStore, *, metrics: Metrics, readiness: Readiness) -> None:
+        self.transfers = Transfers()
+        self._trials = Trials()
+        self._desk = TrialDesk(self._trials)
+        self._signs = VitalSigns(settings, store, metrics=metrics, readiness=readiness, transfers=self.transfers)
+
+    def with_trials(self, store: SoundStore) -> WithTrials:
+        return WithTrials(store, self._trials)
+
+    def policy(self, policy: ResolvePolicy) -> TrialsToo:
+        return TrialsToo(policy, self._desk)
+
+    def service(self, node: Node, joining: Joining, credentials: Credentials) -> DiagnosisService:
+        return DiagnosisService(
+            node, joining.members, vitals=self._signs.take, trials=self._trials, credentials=credentials
+        )
+
+    def overview(self, node: Node, joining: Joining, credentials: Credentials) -> AgentOverview:
+        checkup = Checkup(joining.members, credentials, own_address=joining.own_address, content_port=node.content_port)
+        return AgentOverview(node, joining.members, signs=self._signs, checkup=checkup, desk=self._desk)

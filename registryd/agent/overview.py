@@ -1,0 +1,160 @@
+"""What the admin port tells of this agent and of its cluster: numbers that its parts keep anyway, as JSON."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from registryd.agent.traffic import traffic_of
+from registryd.cluster.diagnosis.values import Vitals
+from registryd.content.source import ContentUnavailable
+from registryd.version import installed_version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.agent.trial import TrialDesk
+    from registryd.cluster.diagnosis.checkup import Checkup
+    from registryd.cluster.diagnosis.values import Examination
+    from registryd.cluster.members import Members
+    from registryd.cluster.node import Node
+    from registryd.content.description import StoreDescription
+    from registryd.serving.readiness import Readiness
+    from registryd.serving.transfers import Transfer, Transfers
+    from registryd.settings import Settings
+    from registryd.store.choice import NodeStore
+    from registryd.telemetry import Metrics
+
+
+class VitalSigns:
+    """How this agent is, for its peers and for people."""
+
+    def __init__(
+        self, settings: Settings, store: NodeStore, *, metrics: Metrics, readiness: Readiness, transfers: Transfers
+    ) -> None:
+        self.settings = settings
+        self.transfers = transfers
+        self.began = time.time()
+        self._store = store
+        self._metrics = metrics
+        self._readiness = readiness
+
+    async def take(self) -> Vitals:
+        store, traffic = await self.store(), traffic_of(self._metrics)
+        return Vitals(
+            name=self.settings.agent.node_name,
+            version=installed_version(),
+            time=time.time(),
+            up_seconds=int(time.time() - self.began),
+            images=len(store.images) if store else 0,
+            transfers=len(self.transfers),
+            received_bytes=traffic.received_bytes,
+            sent_bytes=traffic.sent_bytes,
+            requests=traffic.requests,
+            hits=traffic.hits,
+            problem=await self._readiness.missing() or "",
+        )
+
+    async def store(self) -> StoreDescription | None:
+        try:
+            return await self._store.describe()
+        except ContentUnavailable:
+            return None
+
+
+class AgentOverview:
+    """An Overview (`registryd.serving.admin`) of a running agent."""
+
+    def __init__(self, node: Node, members: Members, *, signs: VitalSigns, checkup: Checkup, desk: TrialDesk) -> None:
+        self._node = node
+        self._members = members
+        self._signs = signs
+        self._checkup = checkup
+        self._desk = desk
+
+    async def status(self, *, with_names: bool) -> Mapping[str, Any]:
+        vitals = await self._signs.take()
+        return {
+            "node": {"id": str(self._node.id), **_vitals(vitals), "began": self._signs.began},
+            "doors": _doors(self._signs.settings),
+            "store": _store(await self._signs.store(), with_names=with_names),
+            "members": [
+                {"address": str(member.address), "state": member.state.value, "last_failure": member.last_failure}
+                for member in self._members.everyone()
+            ],
+            "transfers": {
+                "running": [_transfer(each, with_names=with_names) for each in self._signs.transfers.running()],
+                "recent": [_transfer(each, with_names=with_names) for each in self._signs.transfers.recent()],
+            },
+        }
+
+    async def cluster(self) -> Mapping[str, Any]:
+        vitals = await self._signs.take()
+        return {"node": _vitals(vitals), "members": [_examined(each) for each in await self._checkup.reports()]}
+
+    async def checkup(self) -> Mapping[str, Any]:
+        return {
+            "own_address": str(self._checkup.own_address()),
+            "members": [_examined(each) for each in await self._checkup.examine()],
+        }
+
+    async def begin_trial(self, registry: str) -> Mapping[str, Any]:
+        return await self._desk.begin(registry, self._checkup)
+
+
+def _vitals(vitals: Vitals) -> dict[str, Any]:
+    return {name: getattr(vitals, name) for name in Vitals.__dataclass_fields__}
+
+
+def _doors(settings: Settings) -> dict[str, Any]:
+    return {
+        "registry": str(settings.registry.listen),
+        "peers": str(settings.peers.listen),
+        "content": str(settings.peers.content_listen),
+        "has_token": settings.registry.token_file is not None,
+        "is_secured": settings.peers.has_credentials,
+    }
+
+
+def _store(store: StoreDescription | None, *, with_names: bool) -> dict[str, Any] | None:
+    if store is None:
+        return None
+    return {
+        "kind": store.kind,
+        "reading": store.reading if with_names else "",
+        "is_direct": store.is_direct,
+        "images": len(store.images),
+        "names": list(store.images) if with_names else [],
+        "kept_layers": store.kept_layers,
+        "kept_bytes": store.kept_bytes,
+    }
+
+
+def _transfer(transfer: Transfer, *, with_names: bool) -> dict[str, Any]:
+    return {
+        "name": transfer.name if with_names else "",
+        "digest": transfer.digest if with_names else "",
+        "size": transfer.size,
+        "sent": transfer.sent_bytes,
+        "source": transfer.source,
+        "receiver": transfer.receiver,
+        "began": transfer.began,
+        "ended": transfer.ended,
+        "outcome": transfer.outcome if with_names else transfer.outcome.partition(":")[0],
+    }
+
+
+def _examined(found: Examination) -> dict[str, Any]:
+    plain = ("state", "last_failure", "problem", "peers_problem", "content_problem", "is_stranger", "skew")
+    back = found.back
+    return {
+        "address": str(found.address),
+        **{name: getattr(found, name) for name in plain},
+        "vitals": _vitals(found.report.vitals) if found.report else None,
+        "back": back
+        and {
+            "is_known": back.is_known,
+            "peers_problem": back.peers_problem,
+            "content_problem": back.content_problem,
+        },
+    }

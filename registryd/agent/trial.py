@@ -1,0 +1,68 @@
+"""A trial pull: a tiny image is held by a peer, or by this node if it has none, and may be resolved for a minute."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from registryd.aio.expiring import ExpiringSet
+from registryd.content.trial import TRIAL_PATH, TrialImage, TrialWords, local_architecture
+from registryd.oci.errors import OciError
+from registryd.oci.reference import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.cluster.diagnosis.checkup import Checkup
+    from registryd.content.trial import Trials
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import Reference, Repository
+    from registryd.serving.policy import ResolvePolicy
+
+# As long as the image is offered (content.trial).
+_LASTS_SECONDS: Final = 60.0
+_MOST_AT_ONCE: Final = 16
+
+
+class TrialDesk:
+    """Begins trials, and knows those that were begun here."""
+
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
+        self._begun: ExpiringSet[Reference] = ExpiringSet(lifetime=_LASTS_SECONDS, capacity=_MOST_AT_ONCE)
+
+    async def begin(self, registry: str, checkup: Checkup) -> Mapping[str, Any]:
+        """Raises ValueError for what is no registry, or when there are too many trials."""
+        words = TrialWords(secrets.token_hex(8), local_architecture())
+        image = TrialImage.of(words)
+        try:
+            host = Registry.parse(registry)
+        except OciError as error:
+            raise ValueError(str(error)) from error
+        holder = await checkup.rehearse(words)
+        if holder is None:
+            self._trials.offer(words)
+        self._begun.add(image.manifest)
+        return {
+            "reference": f"{host}/{TRIAL_PATH}@{image.manifest}",
+            "content": [str(digest) for digest in image.content],
+            "holder": str(holder) if holder else None,
+        }
+
+    def knows(self, reference: Reference | Digest) -> bool:
+        """Whether this is the image of a trial that was begun here lately."""
+        return reference in self._begun
+
+
+class TrialsToo:
+    """A policy by which trial images, which are nobody's, may be resolved besides."""
+
+    def __init__(self, policy: ResolvePolicy, desk: TrialDesk) -> None:
+        self._policy = policy
+        self._desk = desk
+
+    async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
+        return self._desk.knows(reference) or await self._policy.may_resolve(repository, reference)
+
+    def may_serve(self, repository: Repository, reference: Reference) -> bool:
+        return self._policy.may_serve(repository, reference)

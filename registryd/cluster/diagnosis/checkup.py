@@ -1,0 +1,128 @@
+"""Looking at all members at once: how they are, whether we reach them, and whether they reach us."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from registryd.cluster.diagnosis.client import asking
+from registryd.cluster.diagnosis.contact import Contact, contact
+from registryd.cluster.diagnosis.values import Examination
+from registryd.cluster.errors import PeerFailed
+from registryd.cluster.member import MemberState
+from registryd.notation import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from registryd.cluster.diagnosis.values import Report
+    from registryd.cluster.member import Member
+    from registryd.cluster.members import Members
+    from registryd.content.trial import TrialWords
+    from registryd.identity.credentials import ClientCredentials
+
+# Connections under way at once: each costs a handshake of some milliseconds.
+_AT_ONCE: Final = 32
+# In a large cluster a sample shows what is wrong as well as all members would.
+MOST_EXAMINED: Final = 32
+# Who is asked to hold a trial image before this node does it itself.
+_MOST_REHEARSALS: Final = 3
+
+
+class Checkup:
+    """Examines members as this node sees them."""
+
+    def __init__(
+        self,
+        members: Members,
+        credentials: ClientCredentials,
+        *,
+        own_address: Callable[[], Address],
+        content_port: int,
+    ) -> None:
+        """`own_address` is where peers find this node's gRPC, `content_port` its bytes door."""
+        self._members = members
+        self._credentials = credentials
+        self.own_address = own_address
+        self._content_port = content_port
+
+    async def reports(self) -> list[Examination]:
+        """All members and how they are: one short question to each."""
+        return await _side_by_side(self._ask, self._others())
+
+    async def examine(self) -> list[Examination]:
+        """A sample of the members, each port of theirs and of ours tried anew; takes six seconds at most."""
+        return await _side_by_side(self._examine, self._others()[:MOST_EXAMINED])
+
+    async def rehearse(self, words: TrialWords) -> Address | None:
+        """Have a member hold a trial image, and say which; None when nobody can."""
+        well = [member for member in self._members.available() if member.state is not MemberState.SELF]
+        for member in well[:_MOST_REHEARSALS]:
+            try:
+                async with asking(member.address, self._credentials) as patient:
+                    await patient.rehearse(words)
+            except PeerFailed:
+                continue
+            return member.address
+        return None
+
+    def _others(self) -> list[Member]:
+        """Those that fail first, because they are what people look for."""
+        others = [member for member in self._members.everyone() if member.state is not MemberState.SELF]
+        return sorted(others, key=lambda member: (member.is_available, str(member.address)))
+
+    async def _ask(self, member: Member) -> Examination:
+        try:
+            async with asking(member.address, self._credentials) as patient:
+                report, skew = await _timed_report(patient.report)
+        except PeerFailed as error:
+            return _of(member, problem=str(error))
+        return _of(member, report=report, skew=skew)
+
+    async def _examine(self, member: Member) -> Examination:
+        context = self._credentials.client_context()
+        peers = await contact(member.address, context)
+        if peers.problem:
+            return _of(member, peers_problem=peers.problem, is_stranger=peers.is_stranger, problem=peers.problem)
+        report, back, skew = None, None, None
+        problem = ""
+        try:
+            async with asking(member.address, self._credentials) as patient:
+                report, skew = await _timed_report(patient.report)
+                back = await patient.reach(self.own_address(), self._content_port)
+        except PeerFailed as error:
+            problem = str(error)
+        door = await self._contact_door(member, report)
+        return _of(member, report=report, back=back, skew=skew, problem=problem, content_problem=door.problem)
+
+    async def _contact_door(self, member: Member, report: Report | None) -> Contact:
+        if report is None or not report.node.content_port:
+            return Contact()
+        return await contact(Address(member.address.host, report.node.content_port), None)
+
+
+async def _side_by_side(
+    look: Callable[[Member], Coroutine[Any, Any, Examination]], members: Sequence[Member]
+) -> list[Examination]:
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def look_in_turn(member: Member) -> Examination:
+        async with slots:
+            return await look(member)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(look_in_turn(member), name=f"look at {member.address}") for member in members]
+    return [task.result() for task in tasks]
+
+
+async def _timed_report(ask: Callable[[], Coroutine[Any, Any, Report]]) -> tuple[Report, float]:
+    """A report, and by how much the clock of its node is ahead: it was read half-way between question and answer."""
+    began, wall = asyncio.get_running_loop().time(), time.time()
+    report = await ask()
+    travelled = asyncio.get_running_loop().time() - began
+    return report, report.vitals.time - (wall + travelled / 2)
+
+
+def _of(member: Member, **found: Any) -> Examination:
+    return Examination(address=member.address, state=member.state.value, last_failure=member.last_failure, **found)

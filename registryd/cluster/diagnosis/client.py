@@ -1,0 +1,83 @@
+"""Asking one node how it is, on a connection of its own: one that exists says nothing about making a new one."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+
+from registryd.cluster import limits
+from registryd.cluster.diagnosis.messages import reached_value, report_value
+from registryd.cluster.errors import PeerFailed
+from registryd.cluster.wire import parse_reply
+from registryd.pb.registryd.v1 import cluster_pb2
+from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+
+    from registryd.cluster.diagnosis.values import Reached, Report
+    from registryd.content.trial import TrialWords
+    from registryd.identity.credentials import ClientCredentials
+    from registryd.notation import Address
+
+M = TypeVar("M", bound="Message")
+
+SERVICE: Final = "registryd.v1.Diagnosis"
+_OPTIONS: Final = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
+    ("grpc.enable_retries", 0),
+)
+# It looks at two ports of ours, two seconds each at most, side by side (diagnosis.contact).
+_REACH_TIMEOUT: Final = 4.0
+_TIMEOUT: Final = 2.0
+_MAX_DETAILS: Final = 200
+
+
+class Patient:
+    """One node, asked; made by `asking`. Raises PeerFailed with the reason."""
+
+    def __init__(self, channel: grpc.aio.Channel, address: Address) -> None:
+        self._channel = channel
+        self._address = address
+
+    async def report(self) -> Report:
+        return report_value(await self._ask("Report", pb.ReportRequest(), pb.ReportReply))
+
+    async def reach(self, own: Address, content_port: int) -> Reached:
+        place = cluster_pb2.Place(host=own.host, port=own.port)
+        request = pb.ReachRequest(requester=place, content_port=content_port)
+        return reached_value(await self._ask("Reach", request, pb.ReachReply, timeout=_REACH_TIMEOUT))
+
+    async def rehearse(self, words: TrialWords) -> None:
+        await self._ask(
+            "Rehearse", pb.RehearseRequest(word=words.word, architecture=words.architecture), pb.RehearseReply
+        )
+
+    async def _ask(self, method: str, request: Message, kind: type[M], *, timeout: float = _TIMEOUT) -> M:
+        ask: Any = self._channel.unary_unary(f"/{SERVICE}/{method}")
+        try:
+            reply: bytes = await ask(request.SerializeToString(), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise PeerFailed(f"{self._address}: {_reason(error)}") from error
+        return parse_reply(kind, reply)
+
+
+@asynccontextmanager
+async def asking(address: Address, credentials: ClientCredentials) -> AsyncIterator[Patient]:
+    channel = credentials.open_channel(str(address), _OPTIONS)
+    try:
+        yield Patient(channel, address)
+    finally:
+        await channel.close()
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return "runs a registryd that is too old to say"
+    return f"{error.code().name} {(error.details() or '')[:_MAX_DETAILS]}"

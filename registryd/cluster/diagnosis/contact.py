@@ -1,0 +1,47 @@
+"""Whether a port of a peer can be reached, and in words for people why not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from registryd.notation import Address
+
+# A neighbour answers within a millisecond; a packet that is lost once is sent again after one second.
+_TIMEOUT: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """`problem` is empty when there is none; `is_stranger`: somebody is there, and it is no member of this cluster."""
+
+    problem: str = ""
+    is_stranger: bool = False
+
+
+async def contact(address: Address, context: ssl.SSLContext | None) -> Contact:
+    """Connect, shake hands if members do so, and hang up."""
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+    except ssl.SSLCertVerificationError as error:
+        return Contact(f"{address} is no member of this cluster: {error.verify_message}", is_stranger=True)
+    except ssl.SSLError as error:
+        reason = error.reason or str(error)
+        return Contact(f"{address} does not speak TLS as members do: {reason}", is_stranger=True)
+    except TimeoutError:
+        return Contact(f"{address} does not answer within {_TIMEOUT:g} s, as if a firewall dropped it")
+    except ConnectionResetError:
+        return Contact(f"{address} hangs up during the handshake", is_stranger=context is not None)
+    except OSError as error:
+        return Contact(f"{address}: {os.strerror(error.errno) if error.errno else error}")
+    writer.close()
+    with suppress(OSError, ssl.SSLError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT):
+            await writer.wait_closed()
+    return Contact()

@@ -1,0 +1,102 @@
+"""Reports and requests as messages: everything that comes in is checked here, once.
+
+Requests raise OciError when they are not valid, replies raise PeerGarbled.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.diagnosis.values import Reached, Report, Vitals
+from registryd.cluster.errors import PeerGarbled
+from registryd.cluster.wire import RequestInvalid, node_message, node_value
+from registryd.content.trial import TrialWords
+from registryd.notation import Address
+from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
+
+if TYPE_CHECKING:
+    from registryd.cluster.node import Node
+
+# It is shown to people, in a table.
+_NAME: Final = re.compile(r"[A-Za-z0-9._:-]{0,253}", re.ASCII)
+_VERSION: Final = re.compile(r"[A-Za-z0-9.+_-]{0,64}", re.ASCII)
+_MAX_PROBLEM: Final = 200
+_MAX_COUNT: Final = 2**63 - 1
+_HIGHEST_PORT: Final = 65535
+# The end of the year 9999, in milliseconds.
+_END_OF_TIME: Final = 253_402_300_799_000
+
+
+def report_message(node: Node, vitals: Vitals) -> pb.ReportReply:
+    return pb.ReportReply(
+        node=node_message(node),
+        name=vitals.name[:253],
+        version=vitals.version[:64],
+        time_milliseconds=round(vitals.time * 1000),
+        up_seconds=vitals.up_seconds,
+        images=vitals.images,
+        transfers=vitals.transfers,
+        received_bytes=vitals.received_bytes,
+        sent_bytes=vitals.sent_bytes,
+        requests=vitals.requests,
+        hits=vitals.hits,
+        problem=vitals.problem[:_MAX_PROBLEM],
+    )
+
+
+def report_value(message: pb.ReportReply) -> Report:
+    counts = (message.up_seconds, message.images, message.received_bytes, message.sent_bytes, message.requests)
+    if not (_NAME.fullmatch(message.name) and _VERSION.fullmatch(message.version)):
+        raise PeerGarbled("its name or version is none")
+    if max(*counts, message.hits) > _MAX_COUNT or message.time_milliseconds > _END_OF_TIME:
+        raise PeerGarbled("it counts beyond all measure")
+    vitals = Vitals(
+        name=message.name,
+        version=message.version,
+        time=message.time_milliseconds / 1000,
+        up_seconds=message.up_seconds,
+        images=message.images,
+        transfers=message.transfers,
+        received_bytes=message.received_bytes,
+        sent_bytes=message.sent_bytes,
+        requests=message.requests,
+        hits=message.hits,
+        problem=_line(message.problem),
+    )
+    return Report(node_value(message.node), vitals)
+
+
+def reached_message(reached: Reached) -> pb.ReachReply:
+    return pb.ReachReply(
+        is_known=reached.is_known,
+        peers_problem=reached.peers_problem[:_MAX_PROBLEM],
+        content_problem=reached.content_problem[:_MAX_PROBLEM],
+    )
+
+
+def reached_value(message: pb.ReachReply) -> Reached:
+    return Reached(message.is_known, _line(message.peers_problem), _line(message.content_problem))
+
+
+def requester_of(message: pb.ReachRequest, host: str) -> tuple[Address, Address | None]:
+    """Where the requester's gRPC and its bytes door are; `host` is where it asks from."""
+    if message.content_port > _HIGHEST_PORT:
+        raise RequestInvalid(f"{message.content_port} is not a port")
+    try:
+        address = Address(message.requester.host or host, message.requester.port)
+    except ValueError as error:
+        raise RequestInvalid(str(error)) from error
+    return address, Address(address.host, message.content_port) if message.content_port else None
+
+
+def words_of(message: pb.RehearseRequest) -> TrialWords:
+    try:
+        return TrialWords(message.word, message.architecture)
+    except ValueError as error:
+        raise RequestInvalid(str(error)) from error
+
+
+def _line(text: str) -> str:
+    """What a peer says of itself ends up in tables and logs: short, one line, nothing that moves a cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_PROBLEM])

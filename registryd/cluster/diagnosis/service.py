@@ -1,0 +1,75 @@
+"""What this node answers when others ask how it is. No gRPC here, only values and messages."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.cluster.diagnosis.contact import Contact, contact
+from registryd.cluster.diagnosis.messages import reached_message, report_message, requester_of, words_of
+from registryd.cluster.diagnosis.values import Reached
+from registryd.content.source import ContentUnavailable
+from registryd.content.trial import TooManyTrials
+from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from registryd.cluster.diagnosis.values import Vitals
+    from registryd.cluster.node import Node
+    from registryd.content.trial import Trials
+    from registryd.identity.credentials import ClientCredentials
+    from registryd.identity.requester import Requester
+    from registryd.notation import Address
+
+
+class Discovered(Protocol):
+    """Who the members are; `registryd.cluster.members.Members` is one."""
+
+    def states(self) -> Mapping[Address, object]:
+        """All that discovery gives, by address."""
+
+
+class DiagnosisService:
+    """The questions of diagnosis.proto. Raises OciError for a request that is not valid, ContentUnavailable."""
+
+    def __init__(
+        self,
+        node: Node,
+        members: Discovered,
+        *,
+        vitals: Callable[[], Awaitable[Vitals]],
+        trials: Trials,
+        credentials: ClientCredentials,
+    ) -> None:
+        self._node = node
+        self._members = members
+        self._vitals = vitals
+        self._trials = trials
+        self._credentials = credentials
+
+    async def report(self, _request: pb.ReportRequest, _requester: Requester) -> pb.ReportReply:
+        return report_message(self._node, await self._vitals())
+
+    async def reach(self, request: pb.ReachRequest, requester: Requester) -> pb.ReachReply:
+        address, door = requester_of(request, requester.address)
+        if address not in self._members.states():
+            return reached_message(Reached(is_known=False))
+        context = self._credentials.client_context()
+        async with asyncio.TaskGroup() as group:
+            peers = group.create_task(contact(address, context), name="reach peers' port")
+            bytes_door = group.create_task(self._contact_door(door), name="reach bytes port")
+        return reached_message(
+            Reached(is_known=True, peers_problem=peers.result().problem, content_problem=bytes_door.result().problem)
+        )
+
+    async def rehearse(self, request: pb.RehearseRequest, _requester: Requester) -> pb.RehearseReply:
+        try:
+            self._trials.offer(words_of(request))
+        except TooManyTrials as error:
+            raise ContentUnavailable(str(error)) from error
+        return pb.RehearseReply()
+
+    async def _contact_door(self, door: Address | None) -> Contact:
+        # By TCP alone: whether it is behind TLS depends on the transport that it has chosen.
+        return await contact(door, None) if door else Contact()

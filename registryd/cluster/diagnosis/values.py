@@ -1,0 +1,68 @@
+"""What is known of a node's health, as values; `registryd.cluster.diagnosis.messages` reads and writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registryd.cluster.node import Node
+    from registryd.notation import Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """How an agent is: counts since it started, sizes in bytes, times in seconds.
+
+    `time` is its own clock, since the epoch; `problem` why it cannot serve now, empty when it can.
+    """
+
+    name: str
+    version: str
+    time: float
+    up_seconds: int
+    images: int = 0
+    transfers: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    requests: int = 0
+    hits: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An agent's vitals, and who it is."""
+
+    node: Node
+    vitals: Vitals
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Whether a peer knows this node, and why it could not reach its ports; empty where it could."""
+
+    is_known: bool
+    peers_problem: str = ""
+    content_problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What came of looking at one member.
+
+    `problem` is why it gave no report. `peers_problem` and `content_problem` are why this node cannot connect to its
+    ports; `is_stranger`: it answers, and does not prove to be a member. `back` is how it fares the other way, None
+    when it cannot be asked. `skew` is how far its clock is ahead of ours, in seconds.
+    """
+
+    address: Address
+    state: str
+    last_failure: str = ""
+    report: Report | None = None
+    problem: str = ""
+    peers_problem: str = ""
+    content_problem: str = ""
+    is_stranger: bool = False
+    back: Reached | None = None
+    skew: float | None = None

@@ -1,0 +1,20 @@
+"""What a store says of itself, for those who look after the node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreDescription:
+    """`reading` says in words how bytes are read, `is_direct` whether the kernel can send them.
+
+    `images` are the names of what is here; `kept_layers` and `kept_bytes` what only we keep in it.
+    """
+
+    kind: str
+    reading: str
+    is_direct: bool
+    images: tuple[str, ...]
+    kept_layers: int = 0
+    kept_bytes: int = 0
