@@ -42,7 +42,7 @@ _WITHDRAW_SECONDS: Final = 2.0
 class Announcer:
     """Keeps index nodes informed. What one has acknowledged is not repeated, until its process is another one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it compares and whom it tells, all named
         self,
         inventory: Inventory,
         roster: Roster,
@@ -72,8 +72,8 @@ class Announcer:
             if self._is_withdrawn or len(self._roster.addresses()) <= self._above:
                 continue
             with suppress(ContentUnavailable):
-                await self._follow(is_changed=changed)
-                await self._tell_all()
+                if await self._follow(is_changed=changed) or self._is_due():
+                    await self._tell_all()
 
     async def withdraw(self) -> None:
         """Let nobody be sent here any more; takes two seconds at most."""
@@ -95,14 +95,22 @@ class Announcer:
         await asyncio.sleep(_BATCH_SECONDS)
         return True
 
-    async def _follow(self, *, is_changed: bool) -> None:
+    async def _follow(self, *, is_changed: bool) -> bool:
+        """Look at members and content; whether there is anything new in them."""
         members = self._roster.addresses()
         is_first = self._members is None
-        if members is not self._members:
+        are_others = members is not self._members
+        if are_others:
             self._members = members
             await self._assignment.follow_members(members | {self._own_place().address})
         if is_first or is_changed:
             await self._assignment.follow_digests(await self._inventory.digests())
+        return is_first or is_changed or are_others
+
+    def _is_due(self) -> bool:
+        """Whether somebody could not be told the last time, or is to be told again."""
+        now = asyncio.get_running_loop().time()
+        return any(told.due_at <= now for told in self._told.values())
 
     async def _tell_all(self) -> None:
         for address in self._told.keys() - (self._members or frozenset()) - {self._own_place().address}:
@@ -117,6 +125,7 @@ class Announcer:
         for held, dropped in _batches(list(wanted - told.digests), list(told.digests - wanted)):
             receipt = await self._send(address, Announcement(self._own_place(), held, dropped))
             if receipt is None:
+                told.put_off()
                 return
             told.acknowledge(receipt.by, held, dropped)
 
@@ -139,6 +148,8 @@ class _Told:
 
     def __init__(self) -> None:
         self.digests: set[Digest] = set()
+        self.due_at = 0.0
+        """When it is to be told again, whatever happens."""
         self._by: NodeId | None = None
         self._renew_at = 0.0
 
@@ -148,6 +159,11 @@ class _Told:
         if now >= self._renew_at:
             self.digests.clear()
             self._renew_at = now + WAVE_SECONDS / 2 * random.uniform(0.8, 1)  # noqa: S311 - no secret
+        self.due_at = self._renew_at
+
+    def put_off(self) -> None:
+        """It does not answer: the next look is soon enough."""
+        self.due_at = asyncio.get_running_loop().time()
 
     def acknowledge(self, by: NodeId, held: Iterable[Digest], dropped: Iterable[Digest]) -> None:
         if by != self._by:

@@ -36,9 +36,10 @@ class Spot:
 class Tree:
     """Spots by address, and by what it would cost a newcomer to follow them."""
 
-    def __init__(self, steps: float) -> None:
+    def __init__(self, weight: float) -> None:
+        """`weight`: what another child costs, counted in nodes further down."""
         self._spots: dict[Address, Spot] = {}
-        self._steps = steps
+        self._weight = weight
         # By zone. An entry is (cost, number, address); one that is not its spot's latest is passed over.
         self._open: dict[str, list[tuple[float, int, Address]]] = {}
         self._entries = 0
@@ -50,10 +51,10 @@ class Tree:
     def get(self, address: Address) -> Spot | None:
         return self._spots.get(address)
 
-    def resize(self, steps: float) -> None:
-        """The content takes so many steps to send."""
-        if steps != self._steps:
-            self._steps = steps
+    def reweigh(self, weight: float) -> None:
+        """Another child costs so much from now on."""
+        if weight != self._weight:
+            self._weight = weight
             self._open.clear()
             for spot in self._spots.values():
                 self.offer(spot)
@@ -94,7 +95,7 @@ class Tree:
             heapq.heappush(heap, (self.cost(spot), spot.entry, spot.place.address))
 
     def cost(self, spot: Spot) -> float:
-        return spot.depth + spot.children * self._steps
+        return spot.depth + spot.children * self._weight
 
     def cheapest(self, zone: str, is_fit: Callable[[Spot], bool], count: int) -> list[Spot]:
         """At most so many spots of the zone that are fit and cost least."""

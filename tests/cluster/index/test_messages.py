@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registryd.cluster.errors import PeerGarbled
+from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.messages import (
+    MAX_ANNOUNCED,
+    MAX_FAILED,
+    announcement_message,
+    announcement_value,
+    claim_message,
+    claim_value,
+    receipt_value,
+    verdict_message,
+    verdict_value,
+)
+from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
+from registryd.cluster.node import NodeId
+from registryd.cluster.wire import parse_reply, parse_request
+from registryd.identity.requester import Requester
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.oci.errors import OciError
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+
+REQUESTER = Requester("192.0.2.9")
+PLACE = Place(Address("10.0.0.1", 3173), "zone-a")
+DIGEST = Digest.of(b"")
+
+
+def test_values_survive_the_wire() -> None:
+    claim = Claim(DIGEST, PLACE, 5, (Address("::1", 1), Address("node.example", 2)), is_question=True)
+    assert claim_value(claim_message(claim), REQUESTER) == claim
+    announcement = Announcement(PLACE, (DIGEST, Digest.of(b"", algorithm="sha512")), (Digest.of(b"x"),), is_all=True)
+    assert announcement_value(announcement_message(announcement), REQUESTER) == announcement
+    verdict = Verdict((Address("10.0.0.2", 1),), is_new=True)
+    assert verdict_value(verdict_message(verdict)) == verdict
+
+
+def test_who_does_not_know_its_address_is_where_it_asks_from() -> None:
+    message = claim_message(Claim(DIGEST, PLACE))
+    message.claimant.host = ""
+    assert claim_value(message, REQUESTER).claimant.address == Address("192.0.2.9", 3173)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "sha256:short"},
+        {"size": 2**63},
+        {"failed": ["nonsense"]},
+        {"failed": ["10.0.0.1:1"] * (MAX_FAILED + 1)},
+        {"claimant": pb.Place(host="bad host", port=1)},
+        {"claimant": pb.Place(host="10.0.0.1", port=70000)},
+        {"claimant": pb.Place(host="10.0.0.1", port=1, zone="z" * 64)},
+    ],
+)
+def test_claims_that_are_not_valid_are_refused(change: dict[str, object]) -> None:
+    message = claim_message(Claim(DIGEST, PLACE))
+    message.MergeFrom(pb.ClaimRequest(**change))  # type: ignore[arg-type]
+    with pytest.raises(OciError):
+        claim_value(message, REQUESTER)
+
+
+def test_announcements_that_are_not_valid_are_refused() -> None:
+    for held in ([b"short"], [b"x" * 32] * (MAX_ANNOUNCED + 1)):
+        with pytest.raises(OciError):
+            announcement_value(pb.AnnounceRequest(holder=pb.Place(host="h", port=1), held=held), REQUESTER)
+
+
+def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
+    with pytest.raises(PeerGarbled):
+        verdict_value(pb.ClaimReply(sources=["nonsense"]))
+    with pytest.raises(PeerGarbled):
+        verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"] * 4))
+    with pytest.raises(PeerGarbled):
+        receipt_value(pb.AnnounceReply(id="not an id!"))
+
+
+@given(st.binary(max_size=300))
+async def test_hostile_bytes_are_refused_and_leave_nothing(raw: bytes) -> None:
+    desk = IndexDesk(NodeId("desk"), lambda: 0.0)
+    service = IndexService(desk)
+    try:
+        await service.claim(parse_request(pb.ClaimRequest, raw), REQUESTER)
+        await service.announce(parse_request(pb.AnnounceRequest, raw), REQUESTER)
+    except OciError:
+        assert len(desk) <= 1
+    for kind, value in ((pb.ClaimReply, verdict_value), (pb.AnnounceReply, receipt_value)):
+        with suppress(PeerGarbled):
+            value(parse_reply(kind, raw))  # type: ignore[arg-type]
+
+
+_PORTS = st.integers(1, 12)
+
+
+@given(
+    st.lists(
+        st.tuples(_PORTS, st.lists(_PORTS, max_size=4), st.sampled_from(["", "a", "b"]), st.booleans()), max_size=60
+    )
+)
+async def test_whatever_members_claim_and_announce_nobody_is_named_to_himself(
+    history: list[tuple[int, list[int], str, bool]],
+) -> None:
+    desk = IndexDesk(NodeId("desk"), lambda: 0.0)
+    for port, failed, zone, holds in history:
+        place = Place(Address("10.0.0.1", port), zone)
+        if holds:
+            desk.announce(Announcement(place, held=(DIGEST,)))
+            continue
+        refused = tuple(Address("10.0.0.1", number) for number in failed)
+        sources = desk.claim(Claim(DIGEST, place, 5 << 20, refused)).sources
+        assert place.address not in sources
+        assert not set(sources) & set(refused)

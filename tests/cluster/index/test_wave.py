@@ -1,0 +1,157 @@
+"""Who gets one digest from whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from registryd.cluster.index.values import Claim, Place
+from registryd.cluster.index.wave import SUSPECT_SECONDS, Wave
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+
+DIGEST = Digest.of(b"")
+MIB = 1 << 20
+
+
+def address(number: int) -> Address:
+    return Address("10.0.0.1", number)
+
+
+def join(  # noqa: PLR0913 - what a claim consists of
+    wave: Wave, number: int, *, size: int = 100 * MIB, failed: tuple[int, ...] = (), zone: str = "", now: float = 0.0
+) -> list[int]:
+    claim = Claim(DIGEST, Place(address(number), zone), size, tuple(map(address, failed)))
+    return [source.port for source in wave.join(claim, now)]
+
+
+def test_the_first_goes_to_the_origin_and_large_content_travels_down_a_chain() -> None:
+    wave = Wave()
+    assert [join(wave, number) for number in range(1, 6)] == [[], [1], [2], [3], [4]]
+
+
+def test_small_content_spreads_like_a_star() -> None:
+    wave = Wave()
+    assert [join(wave, number, size=1000) for number in range(1, 6)] == [[], [1], [1], [1], [1]]
+
+
+def test_a_chain_is_shortened_when_its_depth_costs_more_than_half_the_rate() -> None:
+    wave = Wave()
+    sources = [join(wave, number, size=12 * MIB) for number in range(1, 8)]
+    assert sources[:5] == [[], [1], [2], [3], [4]]
+    assert sources[5:] == [[1], [6]]
+
+
+def test_who_asks_again_stays_where_it_is() -> None:
+    wave = Wave()
+    for number in (1, 2, 3):
+        join(wave, number)
+    assert join(wave, 2) == [1]
+    assert join(wave, 4) == [3]
+
+
+def test_when_the_top_fails_the_next_takes_its_place_and_the_others_keep_theirs() -> None:
+    wave = Wave()
+    for number in (1, 2, 3):
+        join(wave, number)
+    assert join(wave, 2, failed=(1,)) == []
+    assert join(wave, 3) == [2]
+    assert join(wave, 4) == [3]
+
+
+def test_nobody_is_sent_to_one_that_gets_it_from_him() -> None:
+    wave = Wave()
+    for number in (1, 2, 3, 4):
+        join(wave, number)
+    assert join(wave, 3, failed=(2,)) == [1]
+    assert join(wave, 1) == []
+
+
+def test_one_that_was_reported_is_named_to_nobody_for_a_while() -> None:
+    wave = Wave()
+    join(wave, 1)
+    assert join(wave, 2) == [1]
+    assert join(wave, 2, failed=(1,)) == []
+    assert join(wave, 3) == [2]
+    assert join(wave, 3, failed=(2,), now=1.0) == []  # 1 is suspect still
+    assert 1 in join(wave, 4, now=SUSPECT_SECONDS + 2.0)
+
+
+def test_reports_of_nodes_that_were_never_named_to_the_reporter_count_for_him_alone() -> None:
+    wave = Wave()
+    for number in (1, 2, 3):
+        join(wave, number)
+    assert join(wave, 9, failed=(1, 2, 3)) == []
+    assert join(wave, 4) in ([3], [9])
+    assert join(wave, 3) == [2]
+
+
+def test_one_that_claims_again_is_no_longer_suspect() -> None:
+    wave = Wave()
+    join(wave, 1)
+    join(wave, 2)
+    join(wave, 2, failed=(1,))
+    assert join(wave, 1) == [2]
+
+
+def test_an_origin_that_refuses_three_is_left_to_everyone() -> None:
+    wave = Wave()
+    join(wave, 1, size=1000)
+    for number in (2, 3, 4):
+        assert join(wave, number, size=1000) == [number - 1]
+        assert join(wave, number, size=1000, failed=(number - 1,)) == []
+    assert join(wave, 9, size=1000) == []
+    assert join(wave, 10, size=1000, now=SUSPECT_SECONDS + 1.0) != []
+
+
+def test_holders_come_first_and_stand_in_for_each_other() -> None:
+    wave = Wave()
+    wave.hold(Place(address(1)))
+    wave.hold(Place(address(2)))
+    assert join(wave, 3) == [1, 2]
+    assert join(wave, 4)[0] == 2
+
+
+def test_one_that_dropped_it_is_not_named() -> None:
+    wave = Wave()
+    wave.hold(Place(address(1)))
+    wave.drop(address(1))
+    assert join(wave, 2) == []
+
+
+def test_only_the_first_is_named_of_those_that_wait_themselves() -> None:
+    wave = Wave()
+    for number in range(1, 6):
+        join(wave, number, size=1000)
+    assert len(join(wave, 6, size=1000)) == 1
+
+
+def test_one_in_each_zone_crosses_to_the_other() -> None:
+    wave = Wave()
+    zones = [join(wave, number, zone="ab"[number % 2]) for number in range(1, 7)]
+    crossing = [number for number, sources in enumerate(zones, 1) if sources and (sources[0] - number) % 2]
+    assert crossing == [2]
+
+
+def test_looking_does_not_join() -> None:
+    wave = Wave()
+    join(wave, 1)
+    looking = Claim(DIGEST, Place(address(2)), is_question=True)
+    assert wave.look(looking, 0.0) == (address(1),)
+    assert join(wave, 3) == [1]
+
+
+@pytest.mark.parametrize("size", [1000, 3 * MIB, 100 * MIB])
+def test_whatever_happens_nobody_waits_in_a_circle(size: int) -> None:
+    wave, follows = Wave(), dict[int, int | None]()
+    for step in range(400):
+        number = step * 7 % 50
+        failed = () if step % 3 else tuple(filter(None, [follows.get(number)]))
+        sources = join(wave, number + 1, size=size, failed=failed, now=step / 10)
+        follows[number + 1] = sources[0] if sources else None
+        for start in follows:
+            seen, at = set[int](), follows[start]
+            while at is not None:
+                assert at != start
+                assert at not in seen
+                seen.add(at)
+                at = follows.get(at)
