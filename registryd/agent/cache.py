@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from registryd.agent.credentials import make_token
+from registryd.agent.exposure import check_exposure
 from registryd.aio.scope import open_scope
 from registryd.caching.blobs import Blobs
 from registryd.caching.downloads import Downloads
@@ -27,7 +28,7 @@ from registryd.serving.admin import AdminDoor
 from registryd.serving.listener import ListenFailed, open_door
 from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
-from registryd.settings import AuthorizationMode, SettingsError
+from registryd.settings import SettingsError
 from registryd.store.directory.bounded import open_bounded_store
 from registryd.store.directory.space import SpaceLimits
 from registryd.telemetry import Metrics
@@ -75,22 +76,6 @@ async def open_cache(settings: Settings, *, patience: CachePatience | None = Non
         await assembly.open_admin()
         async with open_scope() as scope:
             yield await assembly.assemble(scope)
-
-
-def check_exposure(settings: Settings) -> None:
-    """Refuse to give what our logins open to whoever reaches us; raises SettingsError."""
-    cache, upstreams, authorization = settings.cache, settings.upstreams, settings.authorization
-    if cache.insecure or cache.token_file or cache.listen.is_loopback:
-        return
-    with_login = [name for name, table in upstreams.registries.items() if table.username]
-    for name in with_login if upstreams.docker_config is None else [*with_login, *upstreams.allow]:
-        if authorization.registries.get(name, authorization.mode) is not AuthorizationMode.PUBLIC:
-            raise SettingsError(
-                "cache.listen",
-                f"{cache.listen} is open to the network, where anyone could pull from {name} by this cache's login; "
-                "set cache.token_file, or authorization.mode = public, or listen on 127.0.0.1; "
-                "cache.insecure = true lets anyone in",
-            )
 
 
 class _Assembly:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.caching.fetching import BlobFetch
 from registryd.caching.following import FollowingBody, PassingBody
 from registryd.content.lookup import Hit, Origin
-from registryd.content.source import Content, ContentNotFound, ContentUnavailable, OpenContent, StoreUnavailable
+from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.transfer.errors import SourcesExhausted
 from registryd.transfer.resume import ResumingBody
 from registryd.upstream.errors import UpstreamFailed
@@ -116,7 +116,7 @@ class Blobs:
         fetch = BlobFetch(self._upstreams, repository, digest, observer=self._metrics, start=span.start)
         try:
             await fetch.open()
-        except ContentUnavailable:
+        except BaseException:
             await fetch.aclose()
             raise
         return OpenContent(Content(digest, size, None), span, PassingBody(fetch, span))

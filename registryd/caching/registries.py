@@ -57,28 +57,33 @@ class Registries:
         seconds = self._rule.trust_seconds if table.trust_for is None else table.trust_for
         return TagRule(table.tags or self._rule.mode, seconds)
 
-    def anonymous_endpoints(self, registry: Registry) -> Sequence[Endpoint]:
-        """Where it is asked, in order, without our login."""
+    def places(self, registry: Registry) -> Sequence[Endpoint]:
+        """Where it is asked, in order: its mirrors, then its own address. Without our user names."""
         places = self._places.get(registry)
         if places is None:
             return [replace(place, is_configured=registry in self._allowed) for place in default_endpoints(registry)]
         return places
 
+    def anonymous_endpoints(self, registry: Registry) -> Sequence[Endpoint]:
+        """The same as anyone would ask them: without our certificate either."""
+        return [
+            replace(place, trust=replace(place.trust, client_certificate=None, client_key=None))
+            for place in self.places(registry)
+        ]
+
     async def endpoints(self, registry: Registry) -> Sequence[Endpoint]:
-        """The same with our login at its own address, the last. Raises UpstreamDenied when a login cannot be read."""
-        *mirrors, own = self.anonymous_endpoints(registry)
+        """The places with our login at its own address. Raises UpstreamDenied when a login cannot be read."""
+        *mirrors, own = self.places(registry)
         return [*mirrors, replace(own, credentials=await self._login(registry))]
 
     async def has_login(self, registry: Registry) -> bool:
         """Whether it is shown anything that not everybody has. A login that cannot be read is one."""
+        if self._tables.get(registry, _NOTHING_SAID).client_cert:
+            return True
         try:
             return await self._login(registry) is not None
         except UpstreamDenied:
             return True
-
-    def has_configured_login(self) -> bool:
-        """Whether any registry has a login of its own in the settings, or some may have one in Docker's file."""
-        return self._docker is not None or any(table.username for table in self._tables.values())
 
     async def _login(self, registry: Registry) -> Login | None:
         table = self._tables.get(registry, _NOTHING_SAID)

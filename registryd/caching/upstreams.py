@@ -76,8 +76,7 @@ class Upstreams:
 
     def must_wait(self, registry: Registry) -> bool:
         """Whether all its endpoints are to be left alone now: they don't answer, or had enough of us."""
-        endpoints = self._registries.anonymous_endpoints(registry)
-        return all(self._contact(endpoint).is_quiet(self._clock()) for endpoint in endpoints)
+        return all(self._contact(place).is_quiet(self._clock()) for place in self._registries.places(registry))
 
     async def ask(
         self, registry: Registry, question: Callable[[Endpoint], Awaitable[T]], *, digest: Digest | None = None

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.agent.cache import check_exposure
+from registryd.agent.exposure import check_exposure
 from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsSettings
+from registryd.caching.registries import Registries
 from registryd.identity.secret import new_secret
 from registryd.notation import Address
+from registryd.oci.reference import Registry
 from registryd.settings import AuthorizationMode, AuthorizationSettings, Settings, SettingsError
 from tests.fakes.images import OCI_LAYER, oci_image
 from tests.fakes.upstream import FakeUpstream, open_upstream
@@ -68,6 +70,17 @@ async def test_without_a_login_everything_is_public(world: World) -> None:
     async with world.caching() as client:
         assert (await client.get("demo/app/manifests/v1")).status == 200
     assert len(world.upstream.seen) == 2  # HEAD and GET; nobody was asked whether it is public
+
+
+async def test_a_certificate_of_ours_is_a_login_too(world: World, tmp_path: Path) -> None:
+    settings = UpstreamsSettings(registries={"ghcr.io": RegistryUpstream(client_cert=tmp_path, client_key=tmp_path)})
+    registries = Registries(settings, world.cache)
+    ghcr = Registry("ghcr.io")
+    assert await registries.has_login(ghcr)
+    assert [place.trust.client_certificate for place in registries.places(ghcr)] == [tmp_path]
+    assert [place.trust.client_certificate for place in registries.anonymous_endpoints(ghcr)] == [None]
+    with pytest.raises(SettingsError, match=r"cache\.token_file"):
+        check_exposure(Settings(authorization=mode("open"), upstreams=settings))
 
 
 async def test_what_is_excluded_is_not_given(world: World) -> None:
