@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 NOBODY = 65534
+_LOOKS = 5
+_BETWEEN_LOOKS_SECONDS = 0.1
 IN_K8S = (("containerd-namespace", "k8s.io"),)
 
 
@@ -59,12 +61,14 @@ class RealStock:
             await writer.name({image.name: image.target})
 
     async def remove(self, image: SampleImage) -> None:
-        """All names of the image; CRI gives it some of its own."""
+        """All names of the image; CRI gives it some of its own, a moment after it came."""
         async with grpc.aio.insecure_channel(f"unix://{self.socket}") as channel:
             stub = ImagesStub(channel)
-            for present in (await stub.List(ListImagesRequest(), metadata=IN_K8S)).images:
-                if present.target.digest == str(image.target.digest):
-                    await stub.Delete(DeleteImageRequest(name=present.name, sync=True), metadata=IN_K8S)
+            for _ in range(_LOOKS):
+                for present in (await stub.List(ListImagesRequest(), metadata=IN_K8S)).images:
+                    if present.target.digest == str(image.target.digest):
+                        await stub.Delete(DeleteImageRequest(name=present.name, sync=True), metadata=IN_K8S)
+                await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
 
 
 @pytest.fixture
