@@ -244,7 +244,7 @@ asyncio.run(main())
         "node1",
         "w",
     ]
-    assert not [path for path in (folder, f"/proc/{pid}/exe") if os.path.exists(path)]  # noqa: ASYNC240, PTH110
+    assert not [path for path in (folder, f"/proc/{pid}/exe") if os.path.exists(path)]  # noqa: PTH110
 
 
 async def test_a_mixed_cluster_starts_and_leaves_nothing(releases: tuple[Release, ...], image: Image) -> None:

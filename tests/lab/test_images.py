@@ -72,7 +72,7 @@ def test_one_architecture_needs_no_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("gzipped", "media_type"), [(True, TAR_GZIP), (False, TAR)])
-def test_a_layer_has_its_files(tmp_path: Path, gzipped: bool, media_type: str) -> None:  # noqa: FBT001
+def test_a_layer_has_its_files(tmp_path: Path, gzipped: bool, media_type: str) -> None:
     layout = Layout(tmp_path)
     program = LayerFile("bin/hello", b"#!/bin/sh\n")
     layer = write_layer(LayerRecipe(3_000_000, gzipped=gzipped, files=(program,)), layout, seed="x")
