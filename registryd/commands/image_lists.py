@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
+from rich.table import Column, Table
 
 from registryd.failures import CommandFailed
 from registryd.identity.node_token import TOKEN_HEADER
@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from registryd.inventory.looking import Outcome
     from registryd.upstream.client import RegistryClient
 
+LIST = "List of images: names, one a line, or JSON as `kubectl get pods -A -o json` prints it; - is standard input."
+PLATFORM = "os/architecture[/variant], repeated for several, or all. Default: this machine's."
+
 _STANDARD_INPUT = "-"
 _ALL = "all"
+_WIDTH = 240
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -122,8 +126,9 @@ def _document(outcomes: Sequence[Outcome]) -> object:
 
 
 def _print_table(outcomes: Sequence[Outcome]) -> None:
-    console = Console(highlight=False)
-    table = Table("image", "pieces", "size", "lacking")
+    # Where nobody watches a name should stay in one piece, for grep.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    table = Table(Column("image", overflow="fold"), "pieces", "size", Column("lacking", overflow="fold"))
     for outcome in outcomes:
         lacking = "\n".join(f"{each.what}: {each.why}" for each in outcome.lacking)
         table.add_row(str(outcome.image), str(outcome.pieces), decimal(outcome.size), lacking or "nothing")

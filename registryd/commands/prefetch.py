@@ -3,25 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
-from registryd.commands.image_lists import Place, opened_client, read_lists, read_platforms, show
+from registryd.commands.image_lists import LIST, PLATFORM, Place, opened_client, read_lists, read_platforms, show
 from registryd.commands.progress import showing_progress
 from registryd.inventory.filling import fill
-
-_LIST = "List of images: names, one a line, or JSON as `kubectl get pods -A -o json` prints it; - is standard input."
-_PLATFORM = "os/architecture[/variant], repeated for several, or all. Default: this machine's."
 
 
 async def prefetch(  # noqa: PLR0913 - the flags of a command
     *,
-    images: Annotated[list[str], Parameter(help=_LIST, negative=(), allow_leading_hyphen=True)],
+    images: Annotated[list[str], Parameter(help=LIST, negative=(), allow_leading_hyphen=True)],
     into: Annotated[str, Parameter(help="URL of the cache, such as http://cache.example:3172.")],
-    platform: Annotated[
-        list[str] | None, Parameter(help="os/architecture; all for all. This machine's.", negative=())
-    ] = None,
+    platform: Annotated[list[str] | None, Parameter(help=PLATFORM, negative=())] = None,
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
-    parallel: Annotated[int, Parameter(help="Requests at a time.")] = 4,
+    parallel: Annotated[int, Parameter(help="Requests at a time.", validator=validators.Number(gte=1))] = 4,
     ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
 ) -> int:

@@ -3,32 +3,27 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
-from registryd.commands.image_lists import Place, opened_client, read_lists, read_platforms, show
+from registryd.commands.image_lists import LIST, PLATFORM, Place, opened_client, read_lists, read_platforms, show
 from registryd.commands.progress import showing_progress
 from registryd.inventory.looking import Looker, stored_only
-
-_LIST = "List of images: names, one a line, or JSON as `kubectl get pods -A -o json` prints it; - is standard input."
-_PLATFORM = "os/architecture[/variant], repeated for several, or all. Default: this machine's."
 
 
 async def verify(  # noqa: PLR0913 - the flags of a command
     *,
-    images: Annotated[list[str], Parameter(help=_LIST, negative=(), allow_leading_hyphen=True)],
+    images: Annotated[list[str], Parameter(help=LIST, negative=(), allow_leading_hyphen=True)],
     from_: Annotated[str, Parameter(name="--from", help="URL of the endpoint, such as http://cache.example:3172.")],
-    platform: Annotated[
-        list[str] | None, Parameter(help="os/architecture; all for all. This machine's.", negative=())
-    ] = None,
+    platform: Annotated[list[str] | None, Parameter(help=PLATFORM, negative=())] = None,
     quick: Annotated[bool, Parameter(help="Ask for presence and size only; read nothing.", negative=())] = False,
     fetch: Annotated[bool, Parameter(help="Let a cache fetch what it lacks.", negative=())] = False,
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
-    parallel: Annotated[int, Parameter(help="Requests at a time.")] = 4,
+    parallel: Annotated[int, Parameter(help="Requests at a time.", validator=validators.Number(gte=1))] = 4,
     override_path: Annotated[bool, Parameter(help="Don't append /v2 to the URL.", negative=())] = False,
     ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that a cache asks for.")] = None,
-    username: str = "",
-    password_file: Path | None = None,
+    username: Annotated[str, Parameter(help="User name for the endpoint.")] = "",
+    password_file: Annotated[Path | None, Parameter(help="File with the password that goes with it.")] = None,
 ) -> int:
     """Check every image of a list, manifests and blobs of the wanted platforms; returns 1 when something is lacking."""
     place = Place(
