@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable
@@ -16,7 +16,7 @@ from registryd.serving.paths import BlobPath
 from registryd.upstream.errors import UpstreamDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
 
     from registryd.caching.policy import CachePolicy
     from registryd.caching.tags import Meaning
@@ -66,11 +66,12 @@ class CacheLocator:
 
     async def find(self, path: ContentPath) -> Hit[Content]:
         """What a HEAD is answered with. Raises Unlocated."""
-        return await self._bounded(path, self._find(path), resolves=True)
+        return await self._bounded(path, lambda: self._find(path), resolves=True)
 
     async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
         """What a GET is answered with; the caller closes its body. Raises Unlocated, or RangeInvalid."""
-        return await self._bounded(path, self._open(path, wanted), resolves=not isinstance(path.reference, Digest))
+        resolves = not isinstance(path.reference, Digest)
+        return await self._bounded(path, lambda: self._open(path, wanted), resolves=resolves)
 
     async def _find(self, path: ContentPath) -> Hit[Content]:
         if isinstance(path, BlobPath):
@@ -102,14 +103,13 @@ class CacheLocator:
         meaning = await self._tags.resolve(TaggedName(path.repository, path.reference))
         return meaning.target.digest, meaning.stale
 
-    async def _bounded(self, path: ContentPath, search: Coroutine[Any, Any, T], *, resolves: bool) -> T:
+    async def _bounded(self, path: ContentPath, search: Callable[[], Awaitable[T]], *, resolves: bool) -> T:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 refusal = await self._policy.refusal(path.repository, path.reference, resolves=resolves)
                 if refusal is not None:
-                    search.close()
                     raise Unlocated(_unknown(path, refusal), is_miss=True)
-                return await search
+                return await search()
         except ContentUnavailable as reason:
             raise Unlocated(_error(path, reason), is_miss=isinstance(reason, ContentNotFound)) from reason
         except TimeoutError as error:
