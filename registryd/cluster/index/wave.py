@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # containerd hands on what it receives 1 MiB at a time, so that much has to arrive before the next node sees any.
 STEP_BYTES: Final = 1 << 20
-# containerd's max_concurrent_downloads: a layer has a third of the link, so a step takes three times as long to pass, and
-# another child takes away what other layers' leaves do not use. Simulated with 1,000 nodes: 1 instead makes the last
+# containerd's max_concurrent_downloads: a layer has a third of the link, so a step takes three times as long to pass,
+# and another child takes what leaves of other layers do not use. Simulated with 1,000 nodes: 1 instead makes the last
 # node a tenth later with four layers, and asks a tenth more; with 40 nodes there is no difference.
 LAYERS_AT_ONCE: Final = 3
 # What is supposed while nobody says how large it is: a layer of middling size.

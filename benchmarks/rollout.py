@@ -1,0 +1,221 @@
+"""A new image on all nodes: real containerds in network namespaces whose links are limited, with registryd and without.
+
+    python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--megabits 200] [--runs 3]
+                                 [--update] [--without] [--fault fetcher|index|origin|partition]
+
+The origin is a docker-registry behind a link of the same kind. `alone` is what one node needs from it without
+registryd. Times are of PullImage, unpacking included; prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registryd.lab.cluster import Cluster, NodePlan, running_cluster
+from registryd.lab.errors import PullError
+from registryd.lab.images import ImageRecipe, make_image
+from registryd.lab.layers import LayerRecipe
+from registryd.lab.versions import system_release
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.lab.cluster import Node
+    from registryd.lab.images import Image
+    from registryd.lab.versions import Release
+
+WAVE_SHARE = 0.2  # of the nodes at a time, in an update
+PULL_TIMEOUT = 600.0
+FAULTS = ("fetcher", "index", "origin", "partition")
+
+
+@dataclass(frozen=True)
+class Plan:
+    nodes: int
+    megabytes: int
+    layers: int
+    megabits: float
+    has_agents: bool = True
+    in_waves: bool = False
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        kind = "update" if self.in_waves else "create"
+        return (
+            f"{self.nodes} nodes, {self.megabytes} MB in {self.layers}, {kind}{self.fault and ', fault: ' + self.fault}"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    times: tuple[float, ...]
+    failures: int
+    origin_bytes: int
+    most_requests_of_a_manifest: int
+    size: int
+    agents_seconds: float
+
+
+async def roll_out(plan: Plan, release: Release) -> Result:
+    """A cluster, an image that it has never seen, a pull on every node."""
+    agent = {} if plan.has_agents else None
+    with tempfile.TemporaryDirectory() as folder:
+        image = make_image(Path(folder) / "layout", _recipe(plan))
+        async with running_cluster([NodePlan(release, agent=agent)] * plan.nodes) as cluster:
+            reference = await cluster.push(image, "bench/app")
+            if plan.has_agents:
+                await cluster.wait_acquainted()
+            for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
+                await host.limit(plan.megabits)
+            cluster.origin.forget_requests()
+            before = await _agents_seconds(cluster)
+            trouble = asyncio.create_task(_trouble(plan, cluster, image))
+            times = await _pull_everywhere(plan, cluster, reference)
+            await trouble
+            return _result(cluster, image, times, await _agents_seconds(cluster) - before)
+
+
+def _recipe(plan: Plan) -> ImageRecipe:
+    layers = (LayerRecipe(plan.megabytes * 1_000_000 // plan.layers),) * plan.layers
+    return ImageRecipe(layers=layers, architectures=("amd64",), seed=str(time.time_ns()))
+
+
+async def _pull_everywhere(plan: Plan, cluster: Cluster, reference: str) -> list[float | None]:
+    size = math.ceil(plan.nodes * WAVE_SHARE) if plan.in_waves else plan.nodes
+    times: list[float | None] = []
+    for start in range(0, plan.nodes, size):
+        wave = cluster.nodes[start : start + size]
+        times += await asyncio.gather(*(_pull(node, reference) for node in wave))
+    return times
+
+
+async def _pull(node: Node, reference: str) -> float | None:
+    begun = time.monotonic()
+    try:
+        await node.pull(reference, timeout=PULL_TIMEOUT)
+    except PullError as error:
+        print(f"FAILED on {node.host.name}: {error}")
+        return None
+    return time.monotonic() - begun
+
+
+async def _trouble(plan: Plan, cluster: Cluster, image: Image) -> None:
+    """A third of the way into the wave, something goes wrong for a while."""
+    if not plan.fault:
+        return
+    await asyncio.sleep(plan.megabytes * 8 / plan.megabits / 3 + 0.3)
+    if plan.fault == "origin":
+        await cluster.origin.stop()
+        await asyncio.sleep(0.5)
+        await cluster.origin.start()
+    elif plan.fault == "partition":
+        for node in cluster.nodes[: plan.nodes // 2]:
+            await node.host.unplug()
+        await asyncio.sleep(3)
+        for node in cluster.nodes[: plan.nodes // 2]:
+            await node.host.plug_in()
+    else:
+        victim = _fetcher(cluster, image) if plan.fault == "fetcher" else cluster.nodes[-1]
+        assert victim.agent
+        await victim.agent.kill()
+
+
+def _fetcher(cluster: Cluster, image: Image) -> Node:
+    """Who has asked the origin last; of those that are under way nothing is in its log yet."""
+    clients = {access.client for access in cluster.origin.requests() if access.method == "GET"}
+    known = [node for node in cluster.nodes if node.host.ipv4 in clients]
+    return (known or list(cluster.nodes))[0]
+
+
+async def _agents_seconds(cluster: Cluster) -> float:
+    total = 0.0
+    for node in cluster.nodes:
+        if node.agent and node.agent.process.is_running():
+            total += (await node.agent.metrics()).total("process_cpu_seconds_total")
+    return total
+
+
+def _result(cluster: Cluster, image: Image, times: Sequence[float | None], agents_seconds: float) -> Result:
+    gets = [access for access in cluster.origin.requests() if access.method == "GET"]
+    manifests = [access.reference for access in gets if access.kind == "manifests"]
+    size = image.local.config.size + sum(layer.size for layer in image.local.layers)
+    done = tuple(seconds for seconds in times if seconds is not None)
+    return Result(
+        times=done,
+        failures=len(times) - len(done),
+        origin_bytes=sum(access.sent for access in gets),
+        most_requests_of_a_manifest=max((manifests.count(one) for one in manifests), default=0),
+        size=size,
+        agents_seconds=agents_seconds,
+    )
+
+
+HEADER = (
+    "| rollout | S/B, s | alone, s | last node | of alone | median node | origin bytes / S | requests of a manifest "
+    "| agents' CPU, s | failed |"
+)
+
+
+def _row(plan: Plan, results: Sequence[Result], alone: float) -> str:
+    last = statistics.median(max(result.times) for result in results)
+    middle = statistics.median(statistics.median(result.times) for result in results)
+    size = results[0].size
+    cells = [
+        plan.name if plan.has_agents else f"{plan.name}, without registryd",
+        f"{size * 8 / plan.megabits / 1e6:.2f}",
+        f"{alone:.2f}",
+        f"{last:.2f}",
+        f"{last / alone:.2f}",
+        f"{middle:.2f}",
+        f"{max(result.origin_bytes for result in results) / size:.3f}",
+        max(result.most_requests_of_a_manifest for result in results),
+        f"{statistics.median(result.agents_seconds for result in results):.2f}",
+        sum(result.failures for result in results),
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+async def compare(arguments: argparse.Namespace) -> None:
+    release = await system_release()
+    assert release is not None, "containerd is not installed"
+    print(HEADER)
+    print("|" + " --- |" * 10)
+    for megabytes in arguments.megabytes:
+        for layers in arguments.layers:
+            single = Plan(1, megabytes, layers, arguments.megabits, has_agents=False)
+            alone = [await roll_out(single, release) for _ in range(arguments.runs)]
+            reference = statistics.median(max(result.times) for result in alone)
+            for nodes in arguments.nodes:
+                plans = [
+                    Plan(nodes, megabytes, layers, arguments.megabits, has_agents, arguments.update, arguments.fault)
+                    for has_agents in ((True, False) if arguments.without else (True,))
+                ]
+                for plan in plans:
+                    results = [await roll_out(plan, release) for _ in range(arguments.runs)]
+                    print(_row(plan, results, reference), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Rollouts on real containerds")
+    parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[10, 100])
+    parser.add_argument("--layers", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--megabits", type=float, default=200)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--update", action="store_true", help="in waves of a fifth of the nodes")
+    parser.add_argument("--without", action="store_true", help="also without registryd")
+    parser.add_argument("--fault", choices=FAULTS, default="")
+    asyncio.run(compare(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

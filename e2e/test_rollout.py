@@ -1,0 +1,110 @@
+"""One copy from the origin: a new image on four nodes at once, over links that are limited; and trouble in the middle.
+
+Asserts what came from the origin and that all pulls succeed; times are printed (`benchmarks.rollout` measures them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.lab.cluster import Cluster, NodePlan, running_cluster
+from registryd.lab.images import ImageRecipe, make_image
+from registryd.lab.layers import LayerRecipe
+from registryd.lab.versions import system_release
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from registryd.lab.images import Image
+
+pytestmark = pytest.mark.timeout(120)
+
+NODES = 4
+MEGABITS = 200
+LAYERS = (LayerRecipe(20_000_000), LayerRecipe(10_000_000))
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    recipe = ImageRecipe(layers=LAYERS, architectures=("amd64",), seed=str(time.time_ns()))
+    return make_image(tmp_path / "layout", recipe)
+
+
+@asynccontextmanager
+async def rollout() -> AsyncIterator[Cluster]:
+    release = await system_release()
+    if release is None:
+        pytest.skip("containerd is not installed")
+    async with running_cluster([NodePlan(release)] * NODES) as cluster:
+        await cluster.wait_acquainted()
+        for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
+            await host.limit(MEGABITS)
+        cluster.origin.forget_requests()
+        yield cluster
+
+
+async def pull_everywhere(cluster: Cluster, reference: str) -> None:
+    begun = time.monotonic()
+    await asyncio.gather(*(node.pull(reference) for node in cluster.nodes))
+    size = sum(layer.size for layer in LAYERS)
+    print(f"{NODES} nodes in {time.monotonic() - begun:.2f} s; S/B is {size * 8 / MEGABITS / 1e6:.2f} s")
+
+
+def taken_from_origin(cluster: Cluster) -> Counter[str]:
+    return Counter(access.reference for access in cluster.origin.requests() if access.method == "GET")
+
+
+def blobs_of(image: Image) -> list[str]:
+    return [image.local.config.digest, *(layer.digest for layer in image.local.layers)]
+
+
+async def test_the_origin_sends_each_blob_once(image: Image) -> None:
+    async with rollout() as cluster:
+        reference = await cluster.push(image, "demo/app")
+        cluster.origin.forget_requests()
+        await pull_everywhere(cluster, reference)
+        taken = taken_from_origin(cluster)
+        assert [taken[digest] for digest in blobs_of(image)] == [1] * 3
+        assert taken[image.root.digest] <= 2
+        for node in cluster.nodes:
+            assert all(map(node.containerd.has_blob, blobs_of(image)))
+
+
+async def test_an_agent_that_dies_in_the_wave_fails_no_pull(image: Image) -> None:
+    async with rollout() as cluster:
+        reference = await cluster.push(image, "demo/app")
+        pulling = asyncio.create_task(pull_everywhere(cluster, reference))
+        await asyncio.sleep(0.8)
+        victim = cluster.nodes[0].agent
+        assert victim
+        await victim.kill()
+        await pulling
+
+
+async def test_an_origin_that_cuts_connections_fails_no_pull(image: Image) -> None:
+    async with rollout() as cluster:
+        reference = await cluster.push(image, "demo/app")
+        pulling = asyncio.create_task(pull_everywhere(cluster, reference))
+        await asyncio.sleep(0.8)
+        await cluster.origin_host.unplug()
+        await asyncio.sleep(1.5)
+        await cluster.origin_host.plug_in()
+        await pulling
+
+
+async def test_a_partition_in_the_wave_fails_no_pull(image: Image) -> None:
+    async with rollout() as cluster:
+        reference = await cluster.push(image, "demo/app")
+        pulling = asyncio.create_task(pull_everywhere(cluster, reference))
+        await asyncio.sleep(0.8)
+        await cluster.nodes[1].host.unplug()
+        await asyncio.sleep(1.5)
+        await cluster.nodes[1].host.plug_in()
+        await pulling

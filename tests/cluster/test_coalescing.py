@@ -1,0 +1,262 @@
+"""Who is waited for, how long, and what happens when it goes wrong: in virtual time, with nodes that are scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.aio.bound import bounded
+from registryd.cluster.coalescing import Coalescing
+from registryd.cluster.errors import PeerSilent, PeerUnreachable
+from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
+from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.member import Member
+from registryd.cluster.node import Node, NodeId
+from registryd.cluster.wire import Finding
+from registryd.content.growing import GrowingContent
+from registryd.content.source import Content, ContentNotFound
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.oci.ranges import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.cluster.peer import Wait
+
+pytestmark = pytest.mark.looptime
+
+SIZE = 100 << 20
+FETCH_WAIT = 15.0
+
+
+def place(number: int) -> Place:
+    return Place(Address(f"10.0.0.{number}", 3173))
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@dataclass
+class ScriptedNode:
+    """A node whose content arrives as a test says: `arrives(seconds)` is how much is there then, None for nothing."""
+
+    number: int
+    arrives: Callable[[float], int | None] = lambda _: None
+    desk: IndexDesk | None = None
+    is_dead: bool = False
+    claims: list[Claim] = field(default_factory=list)
+    finds: int = 0
+
+    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+        self.finds += 1
+        until = now() + (wait.seconds if wait else 0)
+        await asyncio.sleep(0.001)
+        if self.is_dead:
+            await asyncio.sleep(until - now() + 1.0)
+            raise PeerSilent("dead")
+        while wait and now() < until and (have := self.arrives(now())) is not None and have <= wait.beyond:  # noqa: ASYNC110 - time is virtual
+            await asyncio.sleep(0.01)
+        have = self.arrives(now())
+        if have is None:
+            return Finding(Node(NodeId("n"), 0), None, busy=False)
+        content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
+        return Finding(Node(NodeId("n"), 0), content, busy=False)
+
+    async def claim(self, claim: Claim) -> Verdict:
+        self.claims.append(claim)
+        if self.is_dead:
+            await asyncio.sleep(1.0)
+            raise PeerSilent("dead")
+        if self.desk is None:
+            raise PeerUnreachable("nobody there")
+        return self.desk.claim(claim)
+
+    async def announce(self, announcement: Announcement) -> Receipt:
+        raise NotImplementedError
+
+
+class ScriptedRoster:
+    """Everyone, until he fails."""
+
+    def __init__(self, *nodes: ScriptedNode) -> None:
+        self._aside: set[Address] = set()
+        self._members = {
+            place(node.number).address: Member(
+                place(node.number).address, cast("Any", node), own_id=NodeId("own"), on_change=self._changed
+            )
+            for node in nodes
+        }
+        self._addresses = frozenset(self._members)
+
+    def addresses(self) -> frozenset[Address]:
+        return self._addresses
+
+    def get(self, address: Address) -> Member | None:
+        return self._members.get(address) if address in self._addresses else None
+
+    def _changed(self, member: Member) -> None:
+        if not member.is_available:
+            self._addresses -= {member.address}
+
+
+class OwnStore:
+    """What this node receives itself."""
+
+    async def find(self, digest: Digest) -> Content:
+        raise ContentNotFound("nothing arrives here")
+
+
+OWN = 9
+
+
+def make(*nodes: ScriptedNode) -> tuple[Coalescing, IndexDesk]:
+    desk = IndexDesk(NodeId("own"), lambda: 0.0)
+    roster = ScriptedRoster(*nodes)
+    index = IndexNodes(roster, desk, own_place=partial(place, OWN))
+    return Coalescing(index, roster, OwnStore(), fetch_wait=FETCH_WAIT), desk
+
+
+def digest_of(first: int, *others: int) -> Digest:
+    """A digest whose first index node is the first of these nodes."""
+    ring = Ring(place(number).address for number in (first, *others))
+    return next(
+        digest
+        for digest in (Digest.of(str(attempt).encode()) for attempt in range(10_000))
+        if ring.index_nodes(digest)[0] == place(first).address
+    )
+
+
+async def sources(coalescing: Coalescing, digest: Digest, *, start: int = 0, most: int = 5) -> list[str]:
+    found = []
+    async with aclosing(coalescing.offers(digest, lambda size: Span(start, size))) as offers:
+        async for offer in offers:
+            found.append(offer.member.address.host.rpartition(".")[2])
+            if len(found) == most:
+                break
+    return found
+
+
+async def test_the_first_to_claim_is_sent_to_the_origin_at_once(looptime: object) -> None:
+    coalescing, _ = make()
+    assert await sources(coalescing, digest_of(OWN)) == []
+    assert looptime == 0
+
+
+async def test_the_next_follows_the_first_as_soon_as_it_has_a_byte(looptime: object) -> None:
+    fetcher = ScriptedNode(1, arrives=lambda at: 0 if at < 5 else 1 << 20)
+    coalescing, desk = make(fetcher)
+    digest = digest_of(OWN, 1)
+    desk.claim(Claim(digest, place(1)))
+    assert await sources(coalescing, digest, most=1) == ["1"]
+    assert 5 <= now() < 5.1
+    assert fetcher.finds <= 6
+
+
+async def test_waiting_for_one_at_work_does_not_count_against_the_first_byte() -> None:
+    fetcher = ScriptedNode(1, arrives=lambda at: 0 if at < 8 else SIZE)
+    coalescing, desk = make(fetcher)
+    digest = digest_of(OWN, 1)
+    desk.claim(Claim(digest, place(1)))
+    async with bounded(3):
+        assert await sources(coalescing, digest, most=1) == ["1"]
+
+
+async def test_a_fetcher_without_a_byte_is_given_up_after_a_while() -> None:
+    fetcher = ScriptedNode(1, arrives=lambda _: 0)
+    coalescing, desk = make(fetcher)
+    digest = digest_of(OWN, 1)
+    desk.claim(Claim(digest, place(1)))
+    assert await sources(coalescing, digest) == []
+    assert FETCH_WAIT <= now() < FETCH_WAIT + 1.1
+
+
+async def test_a_fetcher_that_gave_up_loses_the_claim_at_once(looptime: object) -> None:
+    coalescing, desk = make(ScriptedNode(1))
+    digest = digest_of(OWN, 1)
+    desk.claim(Claim(digest, place(1)))
+    assert await sources(coalescing, digest) == []
+    assert now() < 0.1
+    assert desk.claim(Claim(digest, place(2))).sources == (place(OWN).address,)
+
+
+async def test_a_fetcher_that_lost_power_loses_the_claim_in_two_seconds() -> None:
+    coalescing, desk = make(ScriptedNode(1, is_dead=True))
+    digest = digest_of(OWN, 1)
+    desk.claim(Claim(digest, place(1)))
+    assert await sources(coalescing, digest) == []
+    assert now() < 2.5
+
+
+async def test_who_goes_on_needs_a_source_that_is_further() -> None:
+    fetcher = ScriptedNode(1, arrives=lambda at: min(SIZE - 1, int(at * (1 << 20))))
+    coalescing, desk = make(fetcher)
+    digest = digest_of(OWN, 1)
+    desk.claim(Claim(digest, place(1)))
+    assert await sources(coalescing, digest, start=4 << 20, most=1) == ["1"]
+    assert 4 < now() < 4.2
+
+
+async def test_a_dead_index_node_is_passed_over_after_half_a_second() -> None:
+    second = ScriptedNode(2, desk=IndexDesk(NodeId("two"), lambda: 0.0))
+    coalescing, desk = make(ScriptedNode(1, is_dead=True), second)
+    digest = digest_of(1, 2, OWN)
+    assert await sources(coalescing, digest) == []
+    assert now() == pytest.approx(0.5, abs=0.01)
+    assert len(second.claims) + len(desk) == 1
+
+
+async def test_an_index_node_that_refuses_is_passed_over_at_once() -> None:
+    coalescing, desk = make(ScriptedNode(1), ScriptedNode(2))
+    assert await sources(coalescing, digest_of(1, 2, OWN)) == []
+    assert now() == 0
+    assert len(desk) == 1
+
+
+async def test_a_source_that_broke_is_reported_with_the_next_claim() -> None:
+    index = ScriptedNode(1, desk=IndexDesk(NodeId("one"), lambda: 0.0))
+    source = ScriptedNode(2, arrives=lambda _: SIZE)
+    coalescing, _ = make(index, source)
+    digest = digest_of(1, 2, OWN)
+    assert index.desk is not None
+    index.desk.announce(Announcement(place(2), held=(digest,)))
+    assert await sources(coalescing, digest, most=1) == ["2"]
+    coalescing.failed(digest, place(2).address)
+    assert await sources(coalescing, digest) == []
+    assert index.claims[-1].failed == (place(2).address,)
+
+
+async def test_somebody_whom_this_node_does_not_know_is_not_waited_for() -> None:
+    coalescing, desk = make()
+    digest = digest_of(OWN)
+    desk.claim(Claim(digest, place(77)))
+    assert await sources(coalescing, digest) == []
+    assert now() == 0
+
+
+async def test_cancelling_a_wait_leaves_nothing_behind() -> None:
+    fetcher = ScriptedNode(1, arrives=lambda _: 0)
+    coalescing, desk = make(fetcher)
+    digest = digest_of(OWN, 1)
+    desk.claim(Claim(digest, place(1)))
+    task = asyncio.create_task(sources(coalescing, digest))
+    await asyncio.sleep(2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_who_has_it_can_be_asked_without_claiming() -> None:
+    coalescing, desk = make(ScriptedNode(1))
+    digest = digest_of(OWN, 1)
+    desk.announce(Announcement(place(1), held=(digest,)))
+    assert [member.address for member in await coalescing.holders(digest)] == [place(1).address]
+    assert len(desk) == 1
