@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from registryd.lab.cluster import Node
     from registryd.lab.images import Image
+    from registryd.lab.toml_text import Table
     from registryd.lab.versions import Release
 
 WAVE_SHARE = 0.2  # of the nodes at a time, in an update
@@ -67,7 +68,7 @@ class Result:
 
 async def roll_out(plan: Plan, release: Release) -> Result:
     """A cluster, an image that it has never seen, a pull on every node."""
-    agent = {} if plan.has_agents else None
+    agent: Table | None = {} if plan.has_agents else None
     with tempfile.TemporaryDirectory() as folder:
         image = make_image(Path(folder) / "layout", _recipe(plan))
         async with running_cluster([NodePlan(release, agent=agent)] * plan.nodes) as cluster:

@@ -185,7 +185,7 @@ class SimulatedNode:
 
     def _assemble(self, clock: Any) -> None:
         node = Node(NodeId.random(), 3174)
-        desk = IndexDesk(node.id, clock)
+        desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone))
         shared = SharedStore(self.store, self.store)
         self.roster = Roster(self, node.id)
         self.service = ClusterService(node, shared, growing=self.store)

@@ -57,7 +57,9 @@ class Joining:
             greet_limit=peers.fanout_limit,
             report=metrics.peers,
         )
-        self._desk = IndexDesk(node.id, asyncio.get_running_loop().time)
+        self._desk = IndexDesk(
+            node.id, asyncio.get_running_loop().time, count_members=lambda: len(self.members.addresses())
+        )
         self._listen = peers.listen
         self._announcer: Announcer | None = None
         self._place: OwnPlace | None = None
@@ -66,9 +68,7 @@ class Joining:
         """Where peers find this node's gRPC."""
         return self._place().address if self._place else self._listen
 
-    async def answer_peers(
-        self, stack: AsyncExitStack, service: ClusterService, diagnosis: DiagnosisService
-    ) -> None:
+    async def answer_peers(self, stack: AsyncExitStack, service: ClusterService, diagnosis: DiagnosisService) -> None:
         """Let peers ask until the stack is unwound. Raises SettingsError."""
         serving = serve_peers(
             self._peers.listen,

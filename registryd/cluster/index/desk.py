@@ -42,9 +42,17 @@ class IndexDesk:
     `clock` gives seconds and is never set back.
     """
 
-    def __init__(self, own_id: NodeId, clock: Callable[[], float], *, quotas: Quotas | None = None) -> None:
+    def __init__(
+        self,
+        own_id: NodeId,
+        clock: Callable[[], float],
+        *,
+        count_members: Callable[[], int] = lambda: 0,
+        quotas: Quotas | None = None,
+    ) -> None:
         self._own_id = own_id
         self._clock = clock
+        self._count_members = count_members
         self._quotas = quotas or Quotas()
         self._began = clock()
         # Both in the order in which they were last used.
@@ -80,7 +88,7 @@ class IndexDesk:
     def _touch(self, digest: Digest, address: Address, now: float) -> Wave:
         """The wave, in which the address is about to have a spot."""
         wave, _ = self._waves.pop(digest, (None, 0.0))
-        wave = wave or Wave()
+        wave = wave or Wave(crowd=self._count_members())
         self._waves[digest] = wave, now
         digests = self._digests_of[address]
         if digest not in digests:

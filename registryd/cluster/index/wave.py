@@ -3,12 +3,12 @@
 The nodes that want a digest at the same time form a tree, with those that get it from elsewhere (the origin, or a node
 that has had it for long) at the top. A newcomer takes the place where it waits least:
 
-    depth + children · size / STEP_BYTES / LAYERS_AT_ONCE
+    depth + children · weight
 
 Being one node further down costs the time in which one step of the content passes. Being one more child costs a share
-of the source's link for as long as it takes to send everything once. So large content travels down a chain until the
-chain is so long that half the rate is better, and small content spreads like a star. Both are in the same unit, so
-neither the links' bandwidth nor the number of nodes has to be known.
+of the source's link for as long as it takes to send everything once: `weight` is that time, in steps. So large content
+travels down a chain until the chain is so long that half the rate is better, and small content spreads like a star.
+Both are in the same unit, so the links' bandwidth need not be known.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 # containerd hands on what it receives 1 MiB at a time, so that much has to arrive before the next node sees any.
 STEP_BYTES: Final = 1 << 20
-# containerd's max_concurrent_downloads: a layer has a third of the link, so a step takes three times as long to pass,
-# and another child takes what leaves of other layers do not use. Simulated with 1,000 nodes: 1 instead makes the last
-# node a tenth later with four layers, and asks a tenth more; with 40 nodes there is no difference.
-LAYERS_AT_ONCE: Final = 3
+# In a cluster with more nodes than the content has steps, a chain of all would take longer than half the rate does, and
+# a tree is to be bushy from its top on. How bushy, by simulation with 1,000 nodes: a weight of a third of the steps
+# makes the last node a tenth earlier than all of the steps do, with one layer a fifth.
+_BUSHY: Final = 1 / 3
 # What is supposed while nobody says how large it is: a layer of middling size.
 _SUPPOSED_BYTES: Final = 16 << 20
 # Who finds its source gone can turn to two more without asking again, if they have all of it.
@@ -42,8 +42,10 @@ _MOST_FAILED_TOPS: Final = 3
 class Wave:
     """The tree of one digest. `now` is in seconds of any clock, always the same one."""
 
-    def __init__(self) -> None:
-        self._tree = Tree(_weight(_SUPPOSED_BYTES))
+    def __init__(self, crowd: int = 0) -> None:
+        """`crowd` is how many may come to want it."""
+        self._crowd = crowd
+        self._tree = Tree(_weight(_SUPPOSED_BYTES, crowd))
         self._failed_tops = 0
         self._last_failed_top = 0.0
 
@@ -55,7 +57,7 @@ class Wave:
     def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Where the claimant gets it from, the best first; nobody: it is at the top, and goes to the origin."""
         if claim.size is not None:
-            self._tree.reweigh(_weight(claim.size))
+            self._tree.reweigh(_weight(claim.size, self._crowd))
         spot = self._spot(claim.claimant)
         self._take_reports(spot, claim, now)
         spot.is_whole, spot.suspected_until = False, 0.0
@@ -126,6 +128,7 @@ class Wave:
         return sorted(found, key=tree.cost)[:SOURCES]
 
 
-def _weight(size: int) -> float:
+def _weight(size: int, crowd: int) -> float:
     """What another child costs, counted in nodes further down."""
-    return size / STEP_BYTES / LAYERS_AT_ONCE
+    steps = size / STEP_BYTES
+    return steps if crowd <= steps else steps * _BUSHY
