@@ -1,4 +1,4 @@
-"""Who takes part: nginx, a server given by its command, two real agents. Each gives a route for each way it knows.
+"""nginx, and a server given by its command. Each gives a route for each way it knows.
 
 The ways: `local` sends a file of this machine; `relay` and `relay-tls` what a source sends them, plain or encrypted.
 """
@@ -31,25 +31,6 @@ MINIMAL: Final = (
 )
 _WAYS: Final = ("local", "relay", "relay-tls")
 _MIB: Final = 1024**2
-_AGENT: Final = """
-[registry]
-listen = "127.0.0.1:{registry}"
-[authorization]
-mode = "open"
-[store]
-kind = "directory"
-directory = "{directory}"
-[peers]
-listen = "127.0.0.1:{peers}"
-content_listen = "127.0.0.1:{content}"
-[discovery]
-kind = "static"
-peers = ["127.0.0.1:{other}"]
-[admin]
-listen = "127.0.0.1:{admin}"
-[log]
-level = "warning"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +45,11 @@ class Source:
 
 
 def write_blob(folder: Path, size: int) -> str:
-    """Random bytes below their digest's name, which is returned."""
-    piece = os.urandom(_MIB)
+    """Random bytes, a whole number of MiB or less than one, below their digest's name, which is returned."""
+    piece = os.urandom(min(size, _MIB))
     digest = hashlib.sha256()
     with (folder / "new").open("wb") as blob:
-        for _ in range(size // _MIB):
+        for _ in range(size // len(piece)):
             blob.write(piece)
             digest.update(piece)
     (folder / "new").rename(folder / digest.hexdigest())
@@ -99,29 +80,3 @@ def start_command(cleanup: ExitStack, source: Source, command: str) -> Routes:
     words = [word.format(**places) for word in shlex.split(command)]
     server = cleanup.enter_context(running(words, ports=(port,)))
     return {way: Route(server, Url(port, f"/{way}/{source.blob}")) for way in _WAYS}
-
-
-def start_agents(cleanup: ExitStack, source: Source) -> Routes:
-    """Two agents of which one has the blob. The other's source is the first, where nginx's is nginx."""
-    one, other = free_port(), free_port()
-    return {
-        "local": _start_agent(cleanup, source, one, other, has_blob=True),
-        "relay": _start_agent(cleanup, source, other, one, has_blob=False),
-    }
-
-
-def _start_agent(cleanup: ExitStack, source: Source, own: int, other: int, *, has_blob: bool) -> Route:
-    directory = source.folder / f"agent-{own}"
-    (directory / "blobs/sha256").mkdir(parents=True)
-    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (directory / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
-    if has_blob:
-        (directory / "blobs/sha256" / source.blob).hardlink_to(source.folder / source.blob)
-    registry, content, admin = (free_port() for _ in range(3))
-    config = directory / "agent.toml"
-    config.write_text(
-        _AGENT.format(registry=registry, content=content, admin=admin, peers=own, other=other, directory=directory)
-    )
-    command = [sys.executable, "-m", "registryd", "agent", "--config", str(config)]
-    server = cleanup.enter_context(running(command, ports=(registry, content, own)))
-    return Route(server, Url(registry, f"/v2/library/benchmark/blobs/sha256:{source.blob}?ns=docker.io"))

@@ -12,7 +12,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -29,28 +29,45 @@ class Url:
 
     port: int
     path: str
+    host: str = "127.0.0.1"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.host, self.port
+
+    def beside(self, name: str) -> Url:
+        """Another of the same folder."""
+        return replace(self, path=f"{self.path.rpartition('/')[0]}/{name}")
+
+    @property
+    def text(self) -> str:
+        return f"http://{self.host}:{self.port}{self.path}"
 
 
 def download(url: Url, *, size: int) -> None:
     """GET, and discard exactly `size` bytes of body."""
-    with socket.create_connection(("127.0.0.1", url.port), timeout=60) as sock:
+    with socket.create_connection(url.address, timeout=60) as sock:
         sock.sendall(f"GET {url.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-        left = size - _read_head(sock)
-        while left:
-            count = sock.recv_into(_NOWHERE, min(left, len(_NOWHERE)), socket.MSG_TRUNC)
-            if count == 0:
-                raise EOFError(f"{url}: {left} bytes early")
-            left -= count
+        discard(sock, size - read_head(sock), of=url)
 
 
-def _read_head(sock: socket.socket) -> int:
+def discard(sock: socket.socket, left: int, *, of: Url) -> None:
+    """Take so many bytes and keep none."""
+    while left:
+        count = sock.recv_into(_NOWHERE, min(left, len(_NOWHERE)), socket.MSG_TRUNC)
+        if count == 0:
+            raise EOFError(f"{of}: {left} bytes early")
+        left -= count
+
+
+def read_head(sock: socket.socket, *, expected: int = 200) -> int:
     """Read up to the end of the response head; returns how many bytes of body came along."""
     head = b""
     while b"\r\n\r\n" not in head:
         head += (chunk := sock.recv(4096))
         if not chunk:
             raise EOFError("no response head")
-    if b" 200 " not in head.partition(b"\r\n")[0]:
+    if f" {expected} ".encode() not in head.partition(b"\r\n")[0]:
         raise EOFError(head[:200].decode("latin-1"))
     return len(head) - head.index(b"\r\n\r\n") - 4
 
@@ -70,7 +87,7 @@ def probing(url: Url) -> Iterator[list[float]]:
         running = [True]
 
         def probe() -> None:
-            connection = http.client.HTTPConnection("127.0.0.1", url.port, timeout=60)
+            connection = http.client.HTTPConnection(*url.address, timeout=60)
             while running:
                 begun = time.perf_counter()
                 connection.request("HEAD", url.path)

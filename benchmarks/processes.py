@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -22,6 +24,15 @@ class Server:
     """A running process and the processes it started."""
 
     pid: int
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop it meanwhile, as a machine that hangs: the kernel still accepts its connections, nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def cpu_seconds(self) -> float:
         """Processor time of all its threads so far, in the nanoseconds of the scheduler."""
@@ -46,27 +57,29 @@ def _status(process: Path, field: str) -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], *, ports: Sequence[int]) -> Iterator[Server]:
-    """Start a server, wait until it accepts on its ports, terminate it at the end."""
-    with subprocess.Popen(command) as process:
+def running(
+    command: Sequence[str], *, ports: Sequence[int], host: str = "127.0.0.1", log: Path | None = None
+) -> Iterator[Server]:
+    """Start a server, wait until it accepts on its ports, terminate it at the end; `log` gets what it says."""
+    with (log or Path("/dev/stderr")).open("ab") as output, subprocess.Popen(command, stderr=output) as process:
         try:
             for port in ports:
-                _wait_accepting(process, port)
+                _wait_accepting(process, (host, port))
             yield Server(process.pid)
         finally:
             process.terminate()
 
 
-def _wait_accepting(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_accepting(process: subprocess.Popen[bytes], address: tuple[str, int]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection(address).close()
         except ConnectionRefusedError:
             time.sleep(0.02)
         else:
             return
-    raise TimeoutError(f"{process.args!r} does not listen on port {port}")
+    raise TimeoutError(f"{process.args!r} does not listen on {address}")
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 `python -m benchmarks.transfer` prints a table with the ratios, and writes it as JSON. Throughput is what a client
 gets that throws everything away (see benchmarks/downloads.py); processor time is the server's own, for one GiB.
 
-What is measured is by default a bare aiohttp server with registryd's bodies. --agents measures two real agents
-instead; --server another server, as a command with the placeholders {port}, {folder}, {plain} and {tls} (see
-benchmarks/minimal_server.py for what it has to answer).
+What is measured is by default a bare aiohttp server with registryd's bodies: what they cost without an agent around
+them (`python -m benchmarks moving` measures agents). --server measures another server, as a command with the
+placeholders {port}, {folder}, {plain} and {tls} (see benchmarks/minimal_server.py for what it has to answer).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.contestants import MINIMAL, running_source, start_agents, start_command, start_nginx, write_blob
+from benchmarks.contestants import MINIMAL, running_source, start_command, start_nginx, write_blob
 from benchmarks.sampling import compare, measure_crowd
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def main() -> None:
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         source = cleanup.enter_context(running_source(folder, write_blob(folder, options.mib * _MIB)))
-        ours = start_agents(cleanup, source) if options.agents else start_command(cleanup, source, options.server)
+        ours = start_command(cleanup, source, options.server)
         results = measure(ours, start_nginx(cleanup, source), options)
     options.json.parent.mkdir(exist_ok=True)
     options.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -118,9 +118,7 @@ def main() -> None:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ours = parser.add_mutually_exclusive_group()
-    ours.add_argument("--agents", action="store_true", help="measure two real agents (local, relay)")
-    ours.add_argument("--server", default=MINIMAL, help="measure the server that this command starts")
+    parser.add_argument("--server", default=MINIMAL, help="measure the server that this command starts")
     parser.add_argument("--mib", type=int, default=1024, help="size of the blob")
     parser.add_argument("--rounds", type=int, default=7, help="downloads of each, of which the medians are taken")
     parser.add_argument("--ways", nargs="+", default=[goal.way for goal in GOALS], help="what to measure")

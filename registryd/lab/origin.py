@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from registryd.lab.access_log import Access, parse_access_log
 from registryd.lab.commands import require
 from registryd.lab.cri import Credentials
+from registryd.lab.errors import LabError
 from registryd.lab.fetch import fetch
 from registryd.lab.process import Process
 from registryd.lab.push import Repository
@@ -62,6 +63,12 @@ class Origin:
         environment = {"OTEL_TRACES_EXPORTER": "none"}
         self._process = await Process.start(argv, log=self._log, namespace=self._namespace, environment=environment)
         await self._process.wait_ready(self._is_ready)
+
+    @property
+    def process(self) -> Process:
+        if self._process is None:
+            raise LabError("the origin has not been started")
+        return self._process
 
     async def stop(self) -> None:
         if self._process:

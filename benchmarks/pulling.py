@@ -1,0 +1,160 @@
+"""An image pulled by real containerd: from a peer through the agents, and from a docker-registry, on the same link.
+
+Origin and nodes are network namespaces with a token bucket each way. The same node pulls both ways in turns, and
+removes the image in between. Processor time is of both ends: containerd, and the two agents or the docker-registry.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.agents import Trust, make_secret
+from benchmarks.entered import entered
+from benchmarks.figures import Figure, at_most
+from registryd.lab.agent import REGISTRY
+from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
+from registryd.lab.containerd_config import Mirror
+from registryd.lab.errors import LabError
+from registryd.lab.images import MIB, ImageRecipe, local_architecture, make_image
+from registryd.lab.layers import LayerRecipe
+from registryd.lab.versions import any_release
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from registryd.lab.cluster import Cluster, Node
+    from registryd.lab.images import Image
+    from registryd.lab.process import Process
+    from registryd.lab.toml_text import Table
+
+_LAYERS: Final = 4
+_TIMEOUT_SECONDS: Final = 300
+# "Not slower": the same pull takes times that differ by so much when nothing else runs here.
+_NOT_SLOWER: Final = 1.05
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How fast every host's link is, and an image that needs some seconds on it."""
+
+    title: str
+    megabits: float | None
+    mib: int
+
+
+_LINKS: Final = (Link("200 Mbit/s", 200, 64), Link("1 Gbit/s", 1000, 256), Link("no limit", None, 1024))
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Seconds that PullImage took; processor seconds of containerd and of those who gave the bytes."""
+
+    seconds: float
+    containerd: float
+    givers: float
+
+
+def measure(*, rounds: int) -> Iterator[Figure]:
+    """Each link in turn between members that use mTLS; the quickest once more by plain TCP, which ends encrypting."""
+    for trust, links in ((Trust.TLS, _LINKS), (Trust.TICKET, _LINKS[-1:])):
+        with tempfile.TemporaryDirectory() as folder:
+            peers = {"insecure": False, **trust.settings(make_secret(Path(folder)))}
+            with entered(_two_nodes(peers)) as (cluster, runner):
+                for link in links:
+                    image = _make_image(Path(folder, "image"), link)
+                    pulls = runner.run(_pull_in_turns(cluster, link, image, rounds))
+                    yield from _figures(f"pull of {link.mib} MiB, {link.title}, {trust.value}", *pulls)
+                    shutil.rmtree(Path(folder, "image"))
+
+
+@asynccontextmanager
+async def _two_nodes(peers: Table) -> AsyncIterator[Cluster]:
+    plan = NodePlan(await any_release(), agent={"peers": peers})
+    async with running_cluster([plan, plan]) as cluster:
+        yield cluster
+
+
+def _make_image(folder: Path, link: Link) -> Image:
+    layers = (LayerRecipe(link.mib * MIB // _LAYERS, gzipped=False),) * _LAYERS
+    return make_image(folder, ImageRecipe(layers, (local_architecture(),), seed=link.title.replace(" ", "")))
+
+
+def _figures(title: str, peer: Pull, origin: Pull) -> Iterator[Figure]:
+    beside = f"{peer.seconds:.2f} and {origin.seconds:.2f} s"
+    ratio = peer.seconds / origin.seconds
+    yield Figure(f"{title}: from a peer", ratio, "of registry's", at_most(_NOT_SLOWER), beside)
+    yield Figure(f"{title}: two agents' processor", peer.givers, "s", beside=f"docker-registry {origin.givers:.2f} s")
+    yield Figure(f"{title}: containerd's", peer.containerd, "s", beside=f"{origin.containerd:.2f} s from the registry")
+
+
+# ---------------------------------------------------------------- the pulls
+
+
+async def _pull_in_turns(cluster: Cluster, link: Link, image: Image, rounds: int) -> tuple[Pull, Pull]:
+    """Medians of pulls by the second node: from the first, and from the origin."""
+    owner, puller = cluster.nodes
+    reference = await cluster.push(image, f"bench/{link.mib}")
+    await owner.pull(reference, timeout=_TIMEOUT_SECONDS)
+    for host in (cluster.origin_host, owner.host, puller.host):
+        await (host.limit(link.megabits) if link.megabits else host.unlimit())
+    agents = [node.agent.process for node in cluster.nodes if node.agent]
+    mirror, origin = (Mirror(f"http://{REGISTRY}"),), cluster.origin
+    before, turns = await _from_peers(puller), []
+    for _ in range(rounds):
+        puller.containerd.write_hosts(ORIGIN, *mirror, server=origin.url)
+        from_peer = await _pull(puller, reference, image, agents)
+        puller.containerd.write_hosts(ORIGIN, server=origin.url)
+        turns.append((from_peer, await _pull(puller, reference, image, [origin.process])))
+    _require_peer(await _from_peers(puller) - before, least=rounds * link.mib * MIB)
+    return _median([turn[0] for turn in turns]), _median([turn[1] for turn in turns])
+
+
+async def _pull(node: Node, reference: str, image: Image, givers: Sequence[Process]) -> Pull:
+    """Pull and remove."""
+    containerd, giving = _cpu_seconds([node.containerd.process]), _cpu_seconds(givers)
+    begun = time.perf_counter()
+    await node.pull(reference, timeout=_TIMEOUT_SECONDS)
+    pull = Pull(
+        time.perf_counter() - begun,
+        _cpu_seconds([node.containerd.process]) - containerd,
+        _cpu_seconds(givers) - giving,
+    )
+    await node.remove(reference, *(blob.digest for blob in image.blobs))
+    return pull
+
+
+def _require_peer(sent: float, *, least: int) -> None:
+    """A pull that fell back to the origin would be a fine figure of the wrong thing."""
+    if sent < least:
+        raise LabError(f"only {sent:.0f} bytes came from the peer")
+
+
+async def _from_peers(node: Node) -> float:
+    assert node.agent is not None
+    return (await node.agent.metrics()).total("registryd_sent_bytes_total", source="peer")
+
+
+def _cpu_seconds(processes: Sequence[Process]) -> float:
+    """Of all threads and of children that have ended, such as containerd's decompressors (proc(5), fields 14 to 17)."""
+    return sum(_ticks(process.pid) for process in processes) / _TICKS
+
+
+def _ticks(pid: int) -> int:
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+
+
+def _median(pulls: Sequence[Pull]) -> Pull:
+    return Pull(
+        statistics.median(pull.seconds for pull in pulls),
+        statistics.median(pull.containerd for pull in pulls),
+        statistics.median(pull.givers for pull in pulls),
+    )
