@@ -27,15 +27,19 @@ class Shared(Generic[K, V]):
         answer = self._running.get(key)
         if answer is None:
             answer = self._running[key] = asyncio.get_running_loop().create_future()
-            self._scope.run(partial(self._settle, key, ask, answer), name=name)
+            task = self._scope.run(partial(_settle, ask, answer), name=name)
+            task.add_done_callback(partial(self._end, key, answer))
         return await asyncio.shield(answer)
 
-    async def _settle(self, key: K, ask: Callable[[], Coroutine[Any, Any, V]], answer: asyncio.Future[V]) -> None:
-        try:
-            answer.set_result(await ask())
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised to those who asked
-            answer.set_exception(error)
-            answer.exception()  # looked at, so that asyncio does not complain when nobody waits any more
-        finally:
-            self._running.pop(key)
-            answer.cancel()  # only if this was cancelled: then so are those who wait
+    def _end(self, key: K, answer: asyncio.Future[V], _: asyncio.Task[object]) -> None:
+        # Not in the task: one that is cancelled before its first step never comes to its end.
+        self._running.pop(key)
+        answer.cancel()  # only if there is none, because the task was cancelled: then so are those who wait
+
+
+async def _settle(ask: Callable[[], Coroutine[Any, Any, V]], answer: asyncio.Future[V]) -> None:
+    try:
+        answer.set_result(await ask())
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised to those who asked
+        answer.set_exception(error)
+        answer.exception()  # looked at, so that asyncio does not complain when nobody waits any more

@@ -55,7 +55,9 @@ class Download:
             self._failure = UpstreamBroken(f"an upstream lies: {error}")
             raise
         finally:
-            self._failure = self._failure or (None if self._is_stored else StoreUnavailable("the cache is stopping"))
+            self._failure = self._failure or (
+                None if self._is_stored else ContentUnavailable("the download was given up")
+            )
             await fetch.aclose()
             self.is_over = True
             self._announce()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -85,10 +85,11 @@ class World:
 
     @asynccontextmanager
     async def caching(self) -> AsyncIterator[Client]:
-        async with AsyncExitStack() as stack:
-            cache = await stack.enter_async_context(open_cache(self.settings, patience=self.patience))
-            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
-            yield Client(await stack.enter_async_context(session), cache.address)
+        connector = aiohttp.TCPConnector(limit=0)
+        # The session outlives the cache, whose end its readers then see.
+        session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        async with session, open_cache(self.settings, patience=self.patience) as cache:
+            yield Client(session, cache.address)
 
     def blob_gets(self) -> list[str]:
         """The blobs that the upstream was asked for, once for every time."""
