@@ -55,13 +55,20 @@ class SimulatedNetwork:
 
     latency: float = 0.0005
     loss: float = 0.0
-    zone_link: Link | None = None  # between all zones, one for both ways
     chance: random.Random = field(default_factory=lambda: random.Random(1))
+    zone_bandwidth: float = 0.0  # of the link between zones, bytes a second each way; 0: as good as within one
     nodes: dict[Address, SimulatedNode] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)
+    _zone_links: dict[str, Link] = field(default_factory=dict)
 
     async def call(
-        self, address: Address, method: str, request: Message, *, timeout: float, ask: Callable[[SimulatedNode], Awaitable[R]]
+        self,
+        address: Address,
+        method: str,
+        request: Message,
+        *,
+        timeout: float,
+        ask: Callable[[SimulatedNode], Awaitable[R]],
     ) -> R:
         try:
             async with asyncio.timeout(timeout):
@@ -80,8 +87,9 @@ class SimulatedNetwork:
         """Return when the bytes have passed the links of both, and the one between their zones."""
         now = asyncio.get_running_loop().time()
         ends = [source.up.reserve(count, now), target.down.reserve(count, now)]
-        if self.zone_link is not None and source.zone != target.zone:
-            ends.append(self.zone_link.reserve(count, now))
+        if self.zone_bandwidth and source.zone != target.zone:
+            link = self._zone_links.setdefault(source.zone, Link(self.zone_bandwidth))
+            ends.append(link.reserve(count, now))
         await asyncio.sleep(max(ends) - now)
 
     async def _travel(self, method: str, message: Message) -> None:

@@ -13,7 +13,10 @@ from registryd.oci.digest import Digest
 
 from .clock import run_virtually
 from .network import Link, SimulatedNetwork
-from .node import STEP, Blob, Origin, Roster, SimulatedNode
+from .node import Origin, SimulatedNode
+from .peers import Roster
+from .store import Blob
+from .transport import STEP
 
 MIB = 1 << 20
 START_SECONDS = 0.1  # within which all nodes begin
@@ -87,8 +90,7 @@ class _Wave:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.chance = Random(scenario.name)
-        zone_link = Link(scenario.zone_bandwidth) if scenario.zone_bandwidth else None
-        self.network = SimulatedNetwork(scenario.latency, scenario.loss, zone_link, self.chance)
+        self.network = SimulatedNetwork(scenario.latency, scenario.loss, self.chance, scenario.zone_bandwidth)
         self.origin = Origin(Link(scenario.bandwidth), zone="zone0" if scenario.zones > 1 else "")
         self.slow: set[Address] = set()
         self.all: list[SimulatedNode] = []

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# One question may wait so long for the first byte. A source that loses power says nothing: it is noticed this long,
-# and peers.find_timeout, after that; a source that is alive costs a message a second.
-_WAIT_SECONDS: Final = 1.0
+# One question may wait so long for the first byte. A source whose process dies is noticed at once, one that loses power
+# after this time and peers.find_timeout; who is far down a long chain asks that much more often.
+_WAIT_SECONDS: Final = 2.5
 # After so many of them it is asked again who is to be followed: index nodes that changed meanwhile may have sent two
 # nodes to wait for each other.
-_WAITS_PER_CLAIM: Final = 3
+_WAITS_PER_CLAIM: Final = 2
 # Each costs milliseconds when sources say no; when they are silent, patience ends first.
 _MOST_CLAIMS: Final = 8
 # Digests for which it is kept in mind who failed: a node pulls three layers at a time for each image.

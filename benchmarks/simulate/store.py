@@ -1,0 +1,122 @@
+"""A simulated containerd: content that is whole or arrives, and what receives it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registryd.content.growing import GrowingContent
+from registryd.content.source import Content, ContentNotFound, OpenContent
+from registryd.transfer.errors import SourceBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.content.source import RangeOf
+    from registryd.oci.digest import Digest
+
+
+@dataclass(frozen=True)
+class Blob:
+    digest: Digest
+    size: int
+
+
+class SimulatedStore:
+    """A containerd: content that is whole, or arrives."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[Digest, int] = {}
+        self.available: dict[Digest, int] = {}
+        self.is_dead = False
+        self._waiters: dict[Digest, list[asyncio.Future[None]]] = {}
+        self._changed = asyncio.Event()
+
+    def begin(self, blob: Blob) -> None:
+        self.sizes[blob.digest] = blob.size
+        self.available.setdefault(blob.digest, 0)
+
+    def grow(self, digest: Digest, count: int) -> None:
+        self.available[digest] += count
+        self._wake(digest)
+
+    def pulled(self) -> None:
+        """The image is complete: an event tells of it."""
+        self._changed.set()
+
+    def die(self) -> None:
+        self.is_dead = True
+        for digest in list(self._waiters):
+            self._wake(digest)
+
+    async def wait_beyond(self, digest: Digest, offset: int) -> int:
+        """How much is there, once it is more; SourceBroken when that will not be."""
+        while self.available.get(digest, 0) <= offset and not self.is_dead:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(digest, []).append(waiter)
+            await waiter
+        if self.is_dead:
+            raise SourceBroken("the source is gone")
+        return self.available[digest]
+
+    def _wake(self, digest: Digest) -> None:
+        for waiter in self._waiters.pop(digest, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # What the real code asks
+
+    async def find(self, digest: Digest) -> Content:
+        if digest in self.sizes and self.available[digest] == self.sizes[digest]:
+            return Content(digest, self.sizes[digest], None)
+        raise ContentNotFound("not here")
+
+    async def growing(self, digest: Digest) -> GrowingContent:
+        if digest not in self.sizes or self.available[digest] == self.sizes[digest]:
+            raise ContentNotFound("not arriving")
+        return GrowingContent(digest, self.sizes[digest], None, self.available[digest])
+
+    async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
+        size = self.sizes[digest]
+        available = await self.wait_beyond(digest, min(beyond, size - 1))
+        return GrowingContent(digest, size, None, available)
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        raise NotImplementedError
+
+    async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        raise NotImplementedError
+
+    async def resolve(self, name: object) -> Sequence[Any]:
+        return ()
+
+    async def digests(self) -> frozenset[Digest]:
+        return frozenset(digest for digest, size in self.sizes.items() if self.available[digest] == size)
+
+    async def wait_changed(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+
+class GrowingSink:
+    """What arrives goes into the store."""
+
+    def __init__(self, store: SimulatedStore, digest: Digest) -> None:
+        self._store = store
+        self._digest = digest
+        self._sent = 0
+
+    @property
+    def fd(self) -> None:
+        return None
+
+    @property
+    def sent(self) -> int:
+        return self._sent
+
+    @sent.setter
+    def sent(self, count: int) -> None:
+        added, self._sent = count - self._sent, count
+        if added:
+            self._store.grow(self._digest, added)
