@@ -21,7 +21,7 @@ _PROPERTY = "what became of the pulls"
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def field() -> AsyncIterator[Field]:
-    async with open_field("lonely", "accompanied") as field:
+    async with open_field("lonely", "accompanied", "shared") as field:
         yield field
         await require_nothing_left(field)
 
@@ -33,7 +33,7 @@ def put_down(record_property: Callable[[str, object], None]) -> Callable[[Outcom
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table; also into the file that REGISTRYD_FAULTS_REPORT names."""
+    """The table; also into the file that FAULTS_REPORT names."""
     reports = sorted(terminalreporter.getreports("passed"), key=lambda passed: passed.nodeid)
     properties = [entry for passed in reports for entry in passed.user_properties]
     outcomes = [Outcome.from_json(str(value)) for name, value in properties if name == _PROPERTY]
@@ -42,5 +42,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("faults, and what became of pulls")
     for line in table(outcomes):
         terminalreporter.write_line(line)
-    if path := os.environ.get("REGISTRYD_FAULTS_REPORT"):
+    if path := os.environ.get("FAULTS_REPORT"):
         Path(path).write_text(report(outcomes))

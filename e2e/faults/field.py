@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from e2e.faults.puller import Puller, holdings
-from registryd.lab.cluster import NodePlan, running_cluster
+from e2e.faults.puller import Puller
+from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.containerd_config import Options
 from registryd.lab.faults.characters import CHARACTERS
 from registryd.lab.faults.host import FaultyHost
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.cluster import Cluster, Node
+    from registryd.lab.cluster import Cluster
 
 # A layer that streams and has a middle to break in, and one that is read whole.
 _LAYERS: Final = (LayerRecipe(6 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))
@@ -43,7 +43,7 @@ class Field:
     images: tuple[Image, ...]
 
     def image(self, *, accompanied: bool) -> Image:
-        """Two kinds of cases have an image each: an agent remembers who failed for a digest, and must not yet."""
+        """Kinds of cases have an image each: an agent remembers who failed for a digest, and must not yet."""
         return self.images[accompanied]
 
     def peer(self, character: str, puller: Puller, *, accompanied: bool) -> str:
@@ -77,15 +77,20 @@ async def open_field(*kinds: str) -> AsyncIterator[Field]:
         mortals = [await start(f"mortal{number}", list(MORTAL)) for number in range(len(names))]
         faulty = await start("faulty", [name for name in CHARACTERS for _ in range(2)])
         pullers = [
-            Puller(name, node, _peers_file(folder, number), mortal, await holdings(agent_of(node)))
+            Puller(name, node, _peers_file(folder, number), mortal)
             for number, (name, node, mortal) in enumerate(zip(names, cluster.nodes, mortals, strict=True))
         ]
-        yield Field(cluster, tuple(pullers), faulty, images)
+        ready = await asyncio.gather(*(_warmed_up(puller, images[0]) for puller in pullers))
+        yield Field(cluster, tuple(ready), faulty, images)
 
 
-def agent_of(node: Node) -> Agent:
-    assert node.agent
-    return node.agent
+async def _warmed_up(puller: Puller, image: Image) -> Puller:
+    """After a first pull: what agents open with it they keep open."""
+    reference = f"{ORIGIN}/faults/{image.tag}:{image.tag}"
+    await puller.node.pull(reference)
+    await puller.forget(reference, image)
+    await puller.hang_up()
+    return replace(puller, first=await puller.holdings())
 
 
 async def _plans(folder: Path) -> tuple[list[NodePlan], list[str]]:

@@ -29,7 +29,7 @@ _DISK: Final = "size=9m"
 
 @dataclass(frozen=True)
 class FullPeer:
-    """A peer that has the first of the field's images, and was asked in vain to take the second."""
+    """A peer that has the third of the field's images, and was asked in vain to take the second."""
 
     address: str
 
@@ -44,7 +44,7 @@ async def full_directory_agent(field: Field) -> AsyncIterator[FullPeer]:
         host = await field.cluster.network.add_host("full")
         settings = _settings(home, host.ipv4)
         async with running_agent(settings, field.cluster.folder / "full-agent", namespace=host.namespace) as agent:
-            await _import(agent.folder, settings, field.images[0])
+            await _import(agent.folder, settings, field.images[2])
             with pytest.raises(CommandError, match=r"(?i)no space|no room|full"):
                 await _import(agent.folder, settings, field.images[1])
             yield FullPeer(f"{host.ipv4}:{PEERS_PORT}")

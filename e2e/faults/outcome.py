@@ -17,10 +17,11 @@ class Pull:
 
     seconds: float
     tries: int
-    origin_bytes: int = 0  # of blobs, as the origin's log has them
+    origin_bytes: int = 0  # of blobs, where peers should have had them all
 
     def __str__(self) -> str:
-        return f"{self.seconds:.1f} s" + (f", {self.tries} tries" if self.tries > 1 else "")
+        tries = f", {self.tries} tries" if self.tries > 1 else ""
+        return f"{self.seconds:.1f} s{tries}{', origin' if self.origin_bytes else ''}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ Each line is a fault that a peer, the network or registryd itself has while an i
 is pulled over links of 200 Mbit/s, on a machine with two processors. Every pull succeeds. Each time includes resolving
 at the origin and unpacking; the limit is the one that the pull was given. "2 tries" is a pull that failed and was made
 again, as a kubelet does: only content that is wrong and too large to be verified before it is passed on can do that,
-and only once. "Parallel" is containerd 2.1 with `concurrent_layer_fetch_buffer`.
+and only once. "Origin" is one that went there although a peer had everything, because the machine was too busy to keep
+our bounds. "Parallel" is containerd 2.1 with `concurrent_layer_fetch_buffer`.
 
 What peers with a character do is in `registryd/lab/faults/characters.py`, what is asserted in `e2e/faults/`.
 """

@@ -42,7 +42,7 @@ class Puller:
     node: Node
     peers_file: Path
     mortal: FaultyHost
-    first: Holdings  # before anything went wrong
+    first: Holdings = Holdings(0, 0)  # before anything went wrong
 
     @property
     def agent(self) -> Agent:
@@ -92,7 +92,9 @@ class Puller:
         await self.node.remove(reference, *(blob.digest for blob in (*image.blobs, *image.documents)))
 
     async def holdings(self) -> Holdings:
-        return await holdings(self.agent)
+        """What its agent holds now."""
+        metrics = await self.agent.metrics()
+        return Holdings(int(metrics.total("process_open_fds")), int(metrics.total("registryd_tasks")))
 
     async def is_as_at_first(self) -> bool:
         """Whether the agent holds no more than it did; gRPC keeps a handful of descriptors of its own."""
@@ -119,11 +121,6 @@ class Puller:
 
     async def _knows(self, count: int) -> bool:
         return (await self.agent.metrics()).total("registryd_peers") == count
-
-
-async def holdings(agent: Agent) -> Holdings:
-    metrics = await agent.metrics()
-    return Holdings(int(metrics.total("process_open_fds")), int(metrics.total("registryd_tasks")))
 
 
 async def settled(

@@ -41,7 +41,7 @@ async def each(
     act: Callable[[Puller], Awaitable[Pull]],
 ) -> None:
     """Let every node do the same at once, clean up, and put down what became of it."""
-    image = field.image(accompanied=False)
+    image = field.images[2]
     pulls = await asyncio.gather(*(act(puller) for puller in field.pullers))
     for puller in field.pullers:
         await puller.forget(reference(image), image)
@@ -61,7 +61,7 @@ async def wait_mid_body(puller: Puller) -> None:
 async def test_all_peers_are_bad_at_once(field: Field, put_down: Callable[[Outcome], None]) -> None:
     async def pull(puller: Puller) -> Pull:
         await puller.know(*(field.peer(name, puller, accompanied=False) for name in EVERYBODY_BAD))
-        return await puller.pull(reference(field.images[0]), tries=1, timeout=LIMIT_SECONDS)
+        return await puller.pull(reference(field.images[2]), tries=1, timeout=LIMIT_SECONDS)
 
     await each(field, put_down, f"{len(EVERYBODY_BAD)} peers, a fault each, all at once", "the origin", pull)
 
@@ -70,7 +70,7 @@ async def test_a_peer_dies_and_comes_back_during_the_pull(field: Field, put_down
     async def pull(puller: Puller) -> Pull:
         await puller.mortal.revive()
         await puller.know(puller.mortal.address(MORTAL.index("dies")))
-        pulling = asyncio.create_task(puller.pull(reference(field.images[0]), tries=1, timeout=LIMIT_SECONDS))
+        pulling = asyncio.create_task(puller.pull(reference(field.images[2]), tries=1, timeout=LIMIT_SECONDS))
 
         async def has_died() -> bool:
             return not puller.mortal.is_running()
@@ -87,7 +87,7 @@ async def test_the_agent_is_killed_while_it_relays_and_started_again(
 ) -> None:
     async def pull(puller: Puller) -> Pull:
         await puller.know(field.peer(LONG_LASTING, puller, accompanied=True))
-        pulling = asyncio.create_task(puller.pull(reference(field.images[0]), tries=1, timeout=LIMIT_SECONDS))
+        pulling = asyncio.create_task(puller.pull(reference(field.images[2]), tries=1, timeout=LIMIT_SECONDS))
         await wait_mid_body(puller)
         await puller.agent.kill()
         await puller.agent.start()
@@ -99,7 +99,7 @@ async def test_the_agent_is_killed_while_it_relays_and_started_again(
 async def test_containerd_is_restarted_while_it_pulls(field: Field, put_down: Callable[[Outcome], None]) -> None:
     async def pull(puller: Puller) -> Pull:
         await puller.know(field.peer(LONG_LASTING, puller, accompanied=True))
-        pulling = asyncio.create_task(puller.pull(reference(field.images[0]), tries=2, timeout=LIMIT_SECONDS))
+        pulling = asyncio.create_task(puller.pull(reference(field.images[2]), tries=2, timeout=LIMIT_SECONDS))
         await wait_mid_body(puller)
         await puller.node.containerd.kill()
         await puller.node.containerd.start()
@@ -115,7 +115,7 @@ async def test_discovery_is_gone(field: Field, put_down: Callable[[Outcome], Non
     async def pull(puller: Puller) -> Pull:
         await puller.know(field.peer("good", puller, accompanied=False))
         puller.peers_file.unlink()
-        pull = await puller.pull(reference(field.images[0]), tries=1, timeout=LIMIT_SECONDS)
+        pull = await puller.pull(reference(field.images[2]), tries=1, timeout=LIMIT_SECONDS)
         puller.peers_file.touch()
         return pull
 
@@ -131,7 +131,7 @@ async def test_the_directory_of_a_peer_is_full(field: Field, put_down: Callable[
 
         async def pull(puller: Puller) -> Pull:
             await puller.know(giver.address)
-            return await puller.pull(reference(field.images[0]), tries=1, timeout=LIMIT_SECONDS)
+            return await puller.pull(reference(field.images[2]), tries=1, timeout=LIMIT_SECONDS)
 
         field.cluster.origin.forget_requests()
         await each(field, put_down, "a peer whose store's disk is full", "that peer", pull)
