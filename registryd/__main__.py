@@ -40,6 +40,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("registryd.commands.import_export:export_command", "Write images of the store into an OCI archive."),
     "install": ("registryd.commands.install:install", "Make this node's containerd ask registryd first."),
     "uninstall": ("registryd.commands.install:uninstall", "Put back what install changed on this node."),
+    "doctor": (
+        "registryd.commands.doctor:doctor",
+        "Look at this node and its peers; say what is wrong, and what to do about it.",
+    ),
+    "status": ("registryd.commands.status:status", "Show members, content and transfers of the cluster."),
     "talos": (
         "registryd.commands.talos:talos",
         "Print the machine configuration that does the same on Talos.",

@@ -49,7 +49,7 @@ class PeerBytesDoor:
         self._metrics = metrics
         self._uploads = uploads or Uploads()
         self._tickets = tickets
-        self._transfers = transfers or Transfers()
+        self._transfers = Transfers() if transfers is None else transfers
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of a peer."""

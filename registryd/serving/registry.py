@@ -65,7 +65,7 @@ class RegistryDoor:
         self._metrics = metrics
         self._admission = admission
         self._aftermath = aftermath
-        self._transfers = transfers or Transfers()
+        self._transfers = Transfers() if transfers is None else transfers
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever is not a bug has an answer of its own."""

@@ -1,0 +1,269 @@
+"""Doctor on real nodes: silent about what is well, and right about each thing that is not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import sys
+import time
+from asyncio.subprocess import PIPE
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.identity.secret import new_secret
+from registryd.lab.agent import REGISTRY
+from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
+from registryd.lab.containerd_config import Mirror
+from registryd.lab.process import running
+from registryd.lab.toml_text import merged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from registryd.lab.agent import Agent
+    from registryd.lab.cluster import Cluster, Node
+    from registryd.lab.images import Image
+    from registryd.lab.toml_text import Table
+    from registryd.lab.versions import Release
+
+pytestmark = pytest.mark.timeout(400)
+
+US = f"http://{REGISTRY}"
+TOKEN = "registryd_token_hm2bWb3pGkV0m8sLk1R4n7Qe5TzYxUaJ"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What doctor said, by the name of the finding."""
+
+    code: int
+    findings: dict[str, tuple[str, str]]
+
+    def __contains__(self, wanted: tuple[str, str, str]) -> bool:
+        name, severity, text = wanted
+        return name in self.findings and self.findings[name][0] == severity and text in self.findings[name][1]
+
+    @property
+    def problems(self) -> dict[str, tuple[str, str]]:
+        return {name: found for name, found in self.findings.items() if found[0] == "problem"}
+
+
+async def doctor(node: Node, *more: str) -> Found:
+    agent, containerd = agent_of(node), node.containerd
+    where = {
+        "--config": agent.folder / "agent.toml",
+        "--containerd-config": containerd.places.config,
+        "--containerd-program": containerd.release.containerd,
+        "--state": agent.folder / "no-record",
+    }
+    words = [word for flag, value in where.items() for word in (flag, str(value))]
+    argv = node.host.namespace.command(sys.executable, "-m", "registryd", "doctor", "--json", *words, *more)
+    began = time.monotonic()
+    process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stderr=PIPE)
+    output, errors = await process.communicate()
+    assert output, errors.decode()
+    assert time.monotonic() - began < 15
+    findings = json.loads(output)["findings"]
+    assert all(each["remedy"] for each in findings if each["severity"] != "ok")
+    return Found(process.returncode or 0, {each["name"]: (each["severity"], each["found"]) for each in findings})
+
+
+def agent_of(node: Node) -> Agent:
+    assert node.agent
+    return node.agent
+
+
+@contextlib.asynccontextmanager
+async def well_cluster(release: Release, tmp_path: Path) -> AsyncIterator[Cluster]:
+    """Two nodes with a secret and a token each, set up for all registries."""
+    secret, token = tmp_path / "secret", tmp_path / "token"
+    secret.write_text(new_secret())
+    token.write_text(f"{TOKEN}\n")
+    for file in (secret, token):
+        file.chmod(0o600)
+    changes: Table = {
+        "registry": {"token_file": str(token)},
+        "peers": {"insecure": False, "secret_file": str(secret)},
+    }
+    async with running_cluster([NodePlan(release, agent=changes)] * 2) as cluster:
+        for node in cluster.nodes:
+            write_hosts(cluster, node)
+        yield cluster
+
+
+def write_hosts(cluster: Cluster, node: Node, **changes: str) -> None:
+    mirror = Mirror(US, dial_timeout="1s", header={"Registryd-Token": TOKEN, **changes})
+    node.containerd.write_hosts(ORIGIN, mirror, server=cluster.origin.url)
+    node.containerd.write_hosts("_default", mirror)
+
+
+async def test_all_is_well_and_a_trial_image_comes_from_the_peer(
+    release: Release, image: Image, tmp_path: Path
+) -> None:
+    async with well_cluster(release, tmp_path) as cluster:
+        first, second = cluster.nodes
+        await first.pull(await cluster.push(image, "demo/app"))
+        blobs = set((first.containerd.places.root / "io.containerd.content.v1.content/blobs/sha256").iterdir())
+        names = await first.containerd.images.tags()
+
+        found = await doctor(first)
+        print(f"{release}:", *(f"{name}: {severity}: {text}" for name, (severity, text) in found.findings.items()))
+        assert not found.problems
+        assert found.code == 0
+        assert ("pull", "ok", f"bytes from peer {second.host.ipv4}:3173") in found
+        assert ("containerd", "ok", ".".join(map(str, release.version[:2]))) in found
+        for name in ("agent", "port", "token", "config_path", "hosts", "namespaces", "layers", "content", "clock"):
+            assert found.findings[name][0] == "ok", found.findings[name]
+        for name in ("secret", "peers", "upstream"):
+            assert found.findings[name][0] == "ok", found.findings[name]
+
+        assert await first.containerd.images.tags() == names
+        new = set((first.containerd.places.root / "io.containerd.content.v1.content/blobs/sha256").iterdir()) - blobs
+        await first.containerd.wait_blobs_gone(*(f"sha256:{path.name}" for path in new))
+
+
+# Faults of files: made, found, undone
+
+
+@contextlib.contextmanager
+def changed(path: Path, change: Callable[[str], str]) -> Iterator[None]:
+    before = path.read_text() if path.exists() else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(change(before or ""))
+    try:
+        yield
+    finally:
+        if before is None:
+            shutil.rmtree(path.parent)
+        else:
+            path.write_text(before)
+
+
+async def test_faults_of_configuration_are_found(releases: tuple[Release, ...], tmp_path: Path) -> None:
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node = cluster.nodes[0]
+        hosts = node.containerd.places.hosts
+        config = node.containerd.places.config
+        assert not (await doctor(node)).problems
+
+        (hosts / "empty.lab").mkdir()
+        assert ("hosts empty.lab", "problem", "is empty: it hides _default") in await doctor(node)
+        (hosts / "empty.lab").rmdir()
+
+        with changed(hosts / "broken.lab" / "hosts.toml", lambda _: "[host"):
+            assert ("hosts broken.lab", "problem", "in silence, because it is not TOML") in await doctor(node)
+        with changed(
+            hosts / "other.lab" / "hosts.toml", lambda _: 'server = "https://o.lab"\n[host."https://o.lab"]\n'
+        ):
+            assert ("hosts other.lab", "warning", "is not mirrored") in await doctor(node)
+        late = f'[host."https://first.lab"]\n[host."{US}"]\n  [host."{US}".header]\n  Registryd-Token = "{TOKEN}"\n'
+        with changed(hosts / "late.lab" / "hosts.toml", lambda _: late):
+            assert ("hosts late.lab", "warning", "https://first.lab before the agent") in await doctor(node)
+        wrong = f'[host."{US}"]\n  skip_verify = true\n  [host."{US}".header]\n  Registryd-Token = "{TOKEN}"\n'
+        with changed(hosts / "tls.lab" / "hosts.toml", lambda _: wrong):
+            assert ("hosts tls.lab", "problem", "sets skip_verify for the agent") in await doctor(node)
+        with changed(hosts / "_default" / "hosts.toml", lambda text: text.replace(TOKEN, "another")):
+            found = await doctor(node)
+            assert ("hosts _default", "problem", "another token") in found
+            assert ("pull", "problem", "the agent was not asked for it, or answered with a miss") in found
+            assert found.code == 1
+
+        with changed(config, lambda text: text.replace(f'"{hosts}"', f'"{hosts}:/etc/docker/certs.d"')):
+            assert ("config_path", "problem", "is a list") in await doctor(node)
+        with changed(config, lambda text: text.replace(f'"{hosts}"', '""')):
+            assert ("config_path", "problem", "sets no config_path") in await doctor(node)
+        with changed(config, lambda text: re.sub(r'(discard_unpacked_layers"? = )false', r"\1true", text)):
+            assert ("layers", "ok", "the agent keeps them") in await doctor(node)
+            assert ("layers", "warning", "keep_layers is 0") in await doctor(node, "--store.keep_layers", "0B")
+        found = await doctor(node, "--store.namespaces", "elsewhere")
+        assert ("namespaces", "warning", "no namespace elsewhere") in found
+        assert not (await doctor(node)).problems
+
+
+async def test_faults_of_this_node_are_found(releases: tuple[Release, ...], tmp_path: Path) -> None:
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node = cluster.nodes[0]
+        await cluster.origin.stop()
+        assert (f"upstream {ORIGIN}", "warning", "does not answer") in await doctor(node)
+        await cluster.origin.start()
+
+        assert ("token", "problem", "does not take the token") in await doctor(node, *other_token(tmp_path))
+        assert ("port", "problem", "the settings here say") in await doctor(node, "--registry.listen", "127.0.0.1:3999")
+
+        await node.containerd.stop()
+        found = await doctor(node)
+        assert ("containerd", "problem", "does not answer") in found
+        assert ("agent", "problem", "cannot serve") in found
+        await node.containerd.start()
+
+        await agent_of(node).stop()
+        found = await doctor(node)
+        assert ("agent", "problem", "Connection refused") in found
+        assert ("port", "ok", "free") in found
+        async with image_cache_on_our_port(node, tmp_path):
+            assert ("port", "problem", "is taken by python") in await doctor(node)
+
+
+def other_token(tmp_path: Path) -> tuple[str, str]:
+    file = tmp_path / "other-token"
+    file.write_text("registryd_token_q7Xw2ZkP9vR4mT1nB8yL5cJ3hG6dF0sA\n")
+    file.chmod(0o600)
+    return "--registry.token_file", str(file)
+
+
+@contextlib.asynccontextmanager
+async def image_cache_on_our_port(node: Node, tmp_path: Path) -> AsyncIterator[None]:
+    """As Talos' own image cache: a registry of somebody else's."""
+    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "3172"]
+    async with running(argv, log=tmp_path / "http.log", namespace=node.host.namespace):
+        await asyncio.sleep(0.5)
+        yield
+
+
+async def test_faults_between_nodes_are_found(releases: tuple[Release, ...], tmp_path: Path) -> None:
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node, other = cluster.nodes
+        peer = f"peers {other.host.ipv4}:3173"
+
+        async with with_changes(node, {"peers": {"listen": "127.0.0.1:3173"}}):
+            assert (peer, "problem", "it cannot reach this node") in await doctor(node)
+        async with with_changes(other, {"peers": {"content_listen": "127.0.0.1:3174"}}):
+            assert (peer, "problem", "its bytes port cannot be reached") in await doctor(node)
+        async with with_changes(other, {"discovery": {"peers": []}}):
+            assert (peer, "problem", "its discovery does not know this node") in await doctor(node)
+        async with with_changes(node, {"discovery": {"peers": []}}):
+            found = await doctor(node)
+            assert ("peers", "warning", "knows no other node") in found
+            assert ("pull", "ok", "from the agent itself") in found
+
+        secret = tmp_path / "other-secret"
+        secret.write_text(new_secret())
+        secret.chmod(0o600)
+        async with with_changes(other, {"peers": {"secret_file": str(secret)}}):
+            assert ("secret", "problem", "is no member of this cluster") in await doctor(node)
+
+        await agent_of(other).stop()
+        assert (peer, "warning", "Connection refused") in await doctor(node)
+        await other.host.unplug()
+        assert (peer, "warning", "cannot be reached") in await doctor(node)
+
+
+@contextlib.asynccontextmanager
+async def with_changes(node: Node, changes: Table) -> AsyncIterator[None]:
+    agent = agent_of(node)
+    before = agent.settings
+    agent.settings = merged(before, changes)
+    await agent.restart()
+    await asyncio.sleep(1.5)
+    try:
+        yield
+    finally:
+        agent.settings = before
+        await agent.restart()
+        await asyncio.sleep(1.5)

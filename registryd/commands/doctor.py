@@ -1,0 +1,103 @@
+"""`registryd doctor`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from registryd.commands.settings_flags import takes_settings
+from registryd.doctor.examination import examine
+from registryd.doctor.finding import Finding, Severity
+from registryd.doctor.patient import Place
+from registryd.node.host_root import HostRoot
+from registryd.node.hosts_entry import endpoint_of
+from registryd.node.record_store import STATE
+from registryd.settings import Settings
+
+_SIGNS: Final = {Severity.OK: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.PROBLEM: ("✗", "red")}
+_PROBLEM: Final = 1
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where the node is; all of it is found out where it is not given."""
+
+    root: Path = Path("/")
+    """Where the node's file system is mounted. All paths are the node's."""
+
+    state: Path = STATE
+    """Folder of `registryd install`'s record."""
+
+    containerd_config: Path | None = None
+    """containerd's main configuration file."""
+
+    containerd_program: Path | None = None
+    """containerd's program, which is asked for its version when the daemon does not answer."""
+
+    endpoint: str | None = None
+    """Where containerd reaches the agent. The default is http:// and registry.listen."""
+
+
+@takes_settings("registry", "store", "peers", "discovery", "admin")
+async def doctor(
+    settings: Settings,
+    where: Annotated[Where, Parameter(name="*")] = Where(),
+    *,
+    json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Look at this node, its containerd, its agent and its peers; say what is wrong, and what to do about it.
+
+    Changes nothing: a tiny image is pulled through containerd in the end, and removed again. Run it as root, with the
+    settings of the agent. The exit code is 1 when there is a problem.
+
+    Args:
+        settings: Those of the agent.
+        where: Where the node is.
+        json: Print the findings as JSON.
+    """
+    place = Place(
+        root=HostRoot(where.root.resolve()),
+        endpoint=where.endpoint or endpoint_of(settings.registry.listen),
+        state=where.state.absolute(),
+        config=where.containerd_config and where.containerd_config.absolute(),
+        program=where.containerd_program and where.containerd_program.absolute(),
+    )
+    findings = await examine(settings, place)
+    _print_json(findings) if json else _print(findings)
+    return _PROBLEM if any(finding.severity is Severity.PROBLEM for finding in findings) else 0
+
+
+def _print_json(findings: Sequence[Finding]) -> None:
+    worst = max((finding.severity for finding in findings), key=list(Severity).index, default=Severity.OK)
+    document = {"worst": worst, "findings": [asdict(finding) for finding in findings]}
+    sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    console = Console(highlight=False)
+    for finding in findings:
+        sign, colour = _SIGNS[finding.severity]
+        console.print(Text.assemble((sign, colour), f" {finding.name:14} {finding.found}"), soft_wrap=True)
+        if finding.remedy:
+            console.print(Text(f"  {'':14} → {finding.remedy}", style="bold"), soft_wrap=True)
+    console.print(_summary(findings))
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    problems = sum(finding.severity is Severity.PROBLEM for finding in findings)
+    warnings = sum(finding.severity is Severity.WARNING for finding in findings)
+    if not problems + warnings:
+        return "All is well."
+    counted = [
+        f"{count} {name}{'' if count == 1 else 's'}"
+        for count, name in ((problems, "problem"), (warnings, "warning"))
+        if count
+    ]
+    return ", ".join(counted) + "."

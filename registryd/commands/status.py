@@ -1,0 +1,122 @@
+"""`registryd status`: the cluster as this node's agent sees it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+from rich.console import Console, Group
+from rich.filesize import decimal
+from rich.live import Live
+from rich.table import Table
+
+from registryd.commands.settings_flags import takes_settings
+from registryd.doctor.asking import Unanswered, ask_json
+from registryd.failures import CommandFailed
+from registryd.settings import Settings
+
+_WATCH_SECONDS: Final = 2.0
+# The agent asks its members for two seconds at most.
+_TIMEOUT: Final = 5.0
+_SHOWN_TRANSFERS: Final = 15
+
+
+@takes_settings("admin")
+async def status(
+    settings: Settings,
+    *,
+    watch: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Show members, versions, content and transfers of the cluster, as this node's agent sees them.
+
+    Args:
+        settings: Where the agent's admin port is.
+        watch: Show it anew every two seconds, until Ctrl-C.
+        json: Print it as JSON, once.
+    """
+    if json:
+        _print_json(await _ask(settings))
+    elif watch:
+        await _watch(settings)
+    else:
+        Console(highlight=False).print(_shown(await _ask(settings)))
+
+
+async def _watch(settings: Settings) -> None:
+    with Live(_shown(await _ask(settings)), screen=True, auto_refresh=False) as live:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            live.update(_shown(await _ask(settings)), refresh=True)
+
+
+async def _ask(settings: Settings) -> dict[str, Any]:
+    """This agent's status, and the members' own words. Raises CommandFailed."""
+    listen = settings.admin.listen
+    try:
+        async with asyncio.TaskGroup() as group:
+            own = group.create_task(ask_json(listen, "/status", timeout=_TIMEOUT), name="status")
+            cluster = group.create_task(ask_json(listen, "/cluster", timeout=_TIMEOUT), name="cluster")
+    except* Unanswered as errors:
+        reason = f"no agent answers at {listen}: {errors.exceptions[0]}; `registryd doctor` tells more"
+        raise CommandFailed(reason) from None
+    return {**own.result(), "cluster": cluster.result()["members"]}
+
+
+def _print_json(answer: Mapping[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(answer, indent=1)}\n")
+
+
+def _shown(answer: Mapping[str, Any]) -> Group:
+    return Group(_members(answer), _transfers(answer["transfers"]))
+
+
+def _members(answer: Mapping[str, Any]) -> Table:
+    table = Table(title="Members", title_justify="left")
+    for name in ("node", "address", "state", "version"):
+        table.add_column(name)
+    for name in ("images", "transfers", "from peers", "to peers", "hits", "up"):
+        table.add_column(name, justify="right")
+    node = answer["node"]
+    table.add_row(node["name"], "this node", node["problem"] or "ready", *_numbers(node))
+    for member in answer["cluster"]:
+        vitals = member["vitals"]
+        name = vitals["name"] if vitals else ""
+        state = (vitals["problem"] if vitals else "") or member["state"]
+        table.add_row(name, member["address"], state, *(_numbers(vitals) if vitals else [member["problem"][:60]]))
+    return table
+
+
+def _numbers(vitals: Mapping[str, Any]) -> list[str]:
+    hits = f"{100 * vitals['hits'] / vitals['requests']:.0f} %" if vitals["requests"] else "-"
+    return [
+        vitals["version"],
+        str(vitals["images"]),
+        str(vitals["transfers"]),
+        decimal(vitals["received_bytes"]),
+        decimal(vitals["sent_bytes"]),
+        hits,
+        _duration(vitals["up_seconds"]),
+    ]
+
+
+def _transfers(transfers: Mapping[str, Any]) -> Table:
+    table = Table(title="Transfers", title_justify="left")
+    for name in ("content", "from", "to"):
+        table.add_column(name, overflow="fold")
+    for name in ("sent", "of", "state"):
+        table.add_column(name, justify="right")
+    for transfer in [*transfers["running"], *transfers["recent"]][:_SHOWN_TRANSFERS]:
+        name = transfer["name"] or transfer["digest"]
+        sizes = decimal(transfer["sent"]), decimal(transfer["size"])
+        table.add_row(name, transfer["source"], transfer["receiver"], *sizes, transfer["outcome"])
+    return table
+
+
+def _duration(seconds: int) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,84 @@
+"""Asking over HTTP on this machine: the agent's admin port and its registry, or whoever sits there instead."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.notation import Address
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to recognise, not to listen on
+# Of an answer: more than any status of a node, less than what would hurt.
+_MOST_BYTES = 16 << 20
+
+
+class Unanswered(Exception):
+    """Nobody answered, or not in a way that makes sense; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Raises Unanswered."""
+        try:
+            document = json.loads(self.body)
+        except ValueError as error:
+            raise Unanswered("the answer is not JSON: is that registryd?") from error
+        if not isinstance(document, dict):
+            raise Unanswered("the answer is not an object: is that registryd?")
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    path: str
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    timeout: float = 3.0
+
+
+async def ask(listen: Address, question: Question) -> Answer:
+    """Ask what listens at an address of this machine. Raises Unanswered."""
+    return await asyncio.to_thread(_ask, listen, question)
+
+
+async def ask_json(
+    listen: Address, path: str, *, timeout: float = 3.0, post: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A document of the agent's. Raises Unanswered, also for an answer that is none."""
+    question = Question(path, timeout=timeout)
+    if post is not None:
+        headers = (("Content-Type", "application/json"),)
+        question = Question(path, "POST", headers, json.dumps(post).encode(), timeout)
+    answer = await ask(listen, question)
+    if answer.status != http.HTTPStatus.OK:
+        said = answer.body[:200].decode(errors="replace").strip()
+        raise Unanswered(f"{path} is answered with {answer.status}: {said}")
+    return answer.json()
+
+
+def _ask(listen: Address, question: Question) -> Answer:
+    host = _EVERYWHERE.get(listen.host, listen.host)
+    connection = http.client.HTTPConnection(host, listen.port, timeout=question.timeout)
+    try:
+        connection.request(question.method, question.path, question.body or None, dict(question.headers))
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read(_MOST_BYTES))
+    except TimeoutError as error:
+        raise Unanswered(f"no answer within {question.timeout:g} s") from error
+    except OSError as error:
+        raise Unanswered(error.strerror or str(error)) from error
+    except http.client.HTTPException as error:
+        raise Unanswered(f"not HTTP: {error!r}"[:200]) from error
+    finally:
+        connection.close()

@@ -1,0 +1,71 @@
+"""All checks, side by side and each within its time, so that one that is stuck or wrong hides no other's finding."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from registryd.doctor.agent import check_agent, check_port, check_token
+from registryd.doctor.containerd import (
+    check_config_path,
+    check_containerd,
+    check_content,
+    check_layers,
+    check_namespaces,
+)
+from registryd.doctor.finding import Finding, problem
+from registryd.doctor.hosts import check_hosts
+from registryd.doctor.patient import look_at
+from registryd.doctor.peers import check_clock, check_peers, check_secret
+from registryd.doctor.trial import check_pull
+from registryd.doctor.upstream import check_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from registryd.doctor.patient import Patient, Place
+    from registryd.settings import Settings
+
+    Check = Callable[[Patient], Awaitable[list[Finding]]]
+
+_log = logging.getLogger(__name__)
+
+# In the order in which people look for the cause: from the agent to the world, and the proof of it all at the end.
+CHECKS: Final[dict[str, Check]] = {
+    "agent": check_agent,
+    "port": check_port,
+    "token": check_token,
+    "containerd": check_containerd,
+    "config_path": check_config_path,
+    "hosts": check_hosts,
+    "namespaces": check_namespaces,
+    "layers": check_layers,
+    "content": check_content,
+    "clock": check_clock,
+    "secret": check_secret,
+    "peers": check_peers,
+    "upstream": check_upstream,
+    "pull": check_pull,
+}
+# What the longest may take, the trial pull; with the ten seconds of looking it stays within the patience of a person.
+_CHECK_SECONDS: Final = 14.0
+
+
+async def examine(settings: Settings, place: Place) -> list[Finding]:
+    """All findings, in the order of CHECKS."""
+    patient = await look_at(settings, place)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_checked(name, patient), name=f"check {name}") for name in CHECKS]
+    return [finding for task in tasks for finding in task.result()]
+
+
+async def _checked(name: str, patient: Patient) -> list[Finding]:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            return await CHECKS[name](patient)
+    except TimeoutError:
+        return [problem(name, f"no result within {_CHECK_SECONDS:g} s", "try again; something does not answer")]
+    except Exception as error:  # noqa: BLE001 - a mistake of one check must not hide what the others found
+        _log.debug("check %s failed", name, exc_info=True)
+        return [problem(name, f"could not be checked: {error!r}"[:300], "please report this with --log.level debug")]

@@ -1,0 +1,98 @@
+"""The other nodes: are there any, do we reach them, do they reach us, are they of this cluster, is it the same time?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from registryd.doctor.finding import Finding, ok, problem, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from registryd.doctor.patient import Patient
+
+# The newest answer for a tag wins, by the clocks of those who saw it: seconds do no harm, minutes may.
+_SKEW_WARNING: Final = 30.0
+# Certificates are valid from eight hours before they are made (identity.minted).
+_SKEW_PROBLEM: Final = 8 * 3600.0
+
+
+async def check_peers(patient: Patient) -> list[Finding]:
+    """Whether members reach each other, each way and each port."""
+    if isinstance(patient.checkup, str):
+        return [] if isinstance(patient.status, str) else [_unexamined(patient.checkup)]
+    if not patient.members:
+        kind = patient.settings.discovery.kind
+        found = f"discovery ({kind}) knows no other node, so everything comes from the upstream"
+        return [warning("peers", found, "if there are others: check [discovery], and the agent's log")]
+    faults = [finding for member in patient.members for finding in _faults(member)]
+    if faults:
+        return faults
+    own = patient.checkup["own_address"]
+    return [ok("peers", f"{len(patient.members)} reached, and they reach {own}")]
+
+
+def _faults(member: Mapping[str, Any]) -> Iterator[Finding]:
+    name, firewall = f"peers {member['address']}", "let the peers' ports (3173, 3174 by default) through the firewall"
+    if member["is_stranger"]:
+        return  # what to say of it is said by the check of the secret
+    if member["peers_problem"]:
+        yield warning(name, f"cannot be reached: {member['peers_problem']}", f"is that node up? If so, {firewall}")
+    elif member["problem"]:
+        yield warning(name, f"gives no answer: {member['problem']}", "look at its agent's log; is it the same version?")
+    if member["content_problem"]:
+        found = f"its bytes port cannot be reached, so layers take a slow way: {member['content_problem']}"
+        yield problem(name, found, firewall)
+    yield from _faults_back(name, member["back"])
+
+
+def _faults_back(name: str, back: Mapping[str, Any] | None) -> Iterator[Finding]:
+    if back is None:
+        return
+    if not back["is_known"]:
+        found = "its discovery does not know this node, so it gets nothing from here"
+        yield problem(name, found, "check peers.advertise here, and [discovery] there")
+    for port in ("peers_problem", "content_problem"):
+        if back[port]:
+            found = f"it cannot reach this node: {back[port]}"
+            yield problem(name, found, "let the peers' ports through this node's firewall; check peers.advertise")
+
+
+def _unexamined(reason: str) -> Finding:
+    return warning("peers", f"the agent did not examine them: {reason}", "try again; is the agent of this version?")
+
+
+async def check_secret(patient: Patient) -> list[Finding]:
+    """Whether members take each other for members."""
+    peers = patient.settings.peers
+    strangers = [member for member in patient.members if member["is_stranger"]]
+    if strangers:
+        found = "; ".join(member["peers_problem"] for member in strangers[:3])
+        remedy = "give all nodes the same peers.secret_file (or certificates of one authority)"
+        return [problem("secret", f"{len(strangers)} nodes have another secret: {found}", remedy)]
+    if peers.insecure:
+        found = "peers.insecure: whoever reaches the peers' ports can fetch this node's images"
+        return [warning("secret", found, "`registryd secret new` prints a secret for peers.secret_file")]
+    if not peers.has_credentials and not (peers.listen.is_loopback and peers.content_listen.is_loopback):
+        found = "neither a secret nor certificates are set, and no agent starts like that"
+        return [warning("secret", found, "give doctor the agent's own settings (--config)")]
+    others = sum(member["vitals"] is not None for member in patient.members)
+    if peers.has_credentials and others:
+        return [ok("secret", f"the same as {others} others'")]
+    return [ok("secret", "there is nobody to compare it with")]
+
+
+async def check_clock(patient: Patient) -> list[Finding]:
+    """How far apart the clocks are."""
+    skews = {member["address"]: member["skew"] for member in patient.members if member["skew"] is not None}
+    if not skews:
+        return []
+    address = max(skews, key=lambda each: abs(skews[each]))
+    worst = skews[address]
+    found = f"{address} is {abs(worst):.1f} s {'ahead' if worst > 0 else 'behind'}"
+    remedy = "keep all clocks right (NTP): certificates have times, and the newest answer for a tag wins"
+    if abs(worst) > _SKEW_PROBLEM:
+        return [problem("clock", found, remedy)]
+    if abs(worst) > _SKEW_WARNING:
+        return [warning("clock", found, remedy)]
+    return [ok("clock", f"that of {len(skews)} peers differs by {abs(worst):.1f} s at most")]

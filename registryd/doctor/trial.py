@@ -1,0 +1,98 @@
+"""A real pull of a tiny image, made up for this one time, through containerd: the proof that all of it works."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from registryd.aio.endings import run_to_end
+from registryd.content.trial import TRIAL_REGISTRY
+from registryd.doctor.asking import Unanswered, ask_json
+from registryd.doctor.finding import Finding, ok, problem, warning
+from registryd.node.errors import NodeError
+from registryd.node.registry_folder import DEFAULT, read_folders
+from registryd.pb.cri.v1.api_pb2 import ImageSpec, PullImageRequest, RemoveImageRequest
+from registryd.pb.cri.v1.api_pb2_grpc import ImageServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from registryd.doctor.patient import Patient
+
+# A megabyte from a neighbour, and containerd's unpacking of it; a stuck one is not waited for.
+_PULL_TIMEOUT: Final = 10.0
+_REMOVE_TIMEOUT: Final = 3.0
+_MAX_DETAILS: Final = 300
+_ERROR_REMEDY: Final = "see the findings of hosts, config_path and token; containerd's log says which hosts it asked"
+
+
+class PullFailed(Exception):
+    """containerd could not pull the image; the message is its own."""
+
+
+async def check_pull(patient: Patient) -> list[Finding]:
+    """Have an image offered, pull it, see who gave it, and remove it again."""
+    if isinstance(patient.status, str):
+        return []  # without an agent there is nothing to try
+    if isinstance(patient.containerd, str) or not patient.containerd.has_cri:
+        return [warning("pull", "not tried: no containerd with CRI answers", "see the finding of containerd")]
+    listen = patient.settings.admin.listen
+    try:
+        trial = await ask_json(listen, "/trial", post={"registry": _registry(patient)})
+        began = time.monotonic()
+        failure = await _pull(patient.settings.store.containerd_socket.absolute(), trial["reference"])
+        seconds = time.monotonic() - began
+        status = await ask_json(listen, "/status")
+    except Unanswered as error:
+        return [warning("pull", f"not tried: {error}", "is the agent of this version?")]
+    given = [each for each in status["transfers"]["recent"] if each["digest"] in trial["content"]]
+    return [_judge(trial, given, failure=failure, seconds=seconds)]
+
+
+def _judge(trial: Mapping[str, Any], given: list[Mapping[str, Any]], *, failure: str, seconds: float) -> Finding:
+    if failure:
+        asked = "" if given else "; the agent was not asked for it, or answered with a miss"
+        return problem("pull", f"containerd could not pull {trial['reference']}: {failure}{asked}", _ERROR_REMEDY)
+    if not given:
+        return problem("pull", "containerd pulled the image, and not from this agent", _ERROR_REMEDY)
+    count = sum(each["sent"] for each in given)
+    sources = {each["source"] for each in given}
+    if trial["holder"] is None:
+        return ok("pull", f"containerd pulled a trial image in {seconds:.1f} s: {count} bytes from the agent itself")
+    if sources == {"peer"}:
+        found = f"containerd pulled a trial image in {seconds:.1f} s: {count} bytes from peer {trial['holder']}"
+        return ok("pull", found)
+    return warning("pull", f"the trial image came from {', '.join(sorted(sources))}", "see the findings of peers")
+
+
+def _registry(patient: Patient) -> str:
+    """Under which a trial reaches us: any name if all registries are mirrored, else one that is."""
+    names: list[str] = []
+    with suppress(NodeError):
+        for root in patient.hosts_roots:
+            names += [folder.registry for folder in read_folders(patient.tree, root) if folder.hosts]
+    return TRIAL_REGISTRY if DEFAULT in names or not names else names[0]
+
+
+async def _pull(socket: Path, reference: str) -> str:
+    """Why it failed; empty when it did not. Whatever came is gone afterwards."""
+    async with grpc.aio.insecure_channel(f"unix://{socket}") as channel:
+        images = ImageServiceStub(channel)
+        spec = ImageSpec(image=reference)
+        try:
+            await images.PullImage(PullImageRequest(image=spec), timeout=_PULL_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            return f"{error.code().name}: {(error.details() or '')[:_MAX_DETAILS]}"
+        finally:
+            await run_to_end(_remove(images, spec), name="remove trial image")
+    return ""
+
+
+async def _remove(images: Any, spec: ImageSpec) -> None:
+    with suppress(grpc.aio.AioRpcError, asyncio.TimeoutError):
+        await images.RemoveImage(RemoveImageRequest(image=spec), timeout=_REMOVE_TIMEOUT)
