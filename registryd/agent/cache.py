@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from registryd.caching.stored import StoredContent, StoredTags
 from registryd.caching.tags import Tags
 from registryd.caching.upstreams import Upstreams
 from registryd.failures import CommandFailed
+from registryd.notation import format_size
 from registryd.serving.admin import AdminDoor
 from registryd.serving.listener import ListenFailed, open_door
 from registryd.serving.readiness import Readiness
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from registryd.upstream.public import PublicRepositories
 
 _log = logging.getLogger(__name__)
+
+_MIB = 1024 * 1024
 
 
 class Cache:
@@ -127,7 +131,9 @@ class _Assembly:
         cache = self._settings.cache
         limits = SpaceLimits(cache.size_limit, cache.keep_free, cache.min_age, cache.pinned)
         opening = open_bounded_store(self._settings.store.directory, limits, self._counted)
-        return await self._stack.enter_async_context(opening)
+        store = await self._stack.enter_async_context(opening)
+        _require_room(self._settings)
+        return store
 
     async def _open_client(self) -> RegistryClient:
         try:
@@ -191,6 +197,18 @@ class _Assembly:
             return await self._stack.enter_async_context(open_door(handle, address, ssl=context))
         except ListenFailed as error:
             raise SettingsError(key, str(error)) from error
+
+
+def _require_room(settings: Settings) -> None:
+    """Refuse what would make a cache that never keeps anything; raises SettingsError."""
+    status = os.statvfs(settings.store.directory)
+    capacity = status.f_blocks * status.f_frsize
+    if settings.cache.keep_free > capacity / 2:
+        raise SettingsError(
+            "cache.keep_free",
+            f"{format_size(settings.cache.keep_free)} is more than half of the file system of "
+            f"{settings.store.directory}, which has {capacity // _MIB} MiB; choose less",
+        )
 
 
 class _Public:

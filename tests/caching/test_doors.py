@@ -49,6 +49,14 @@ async def test_a_certificate_that_is_none_is_one_line(world: World, tmp_path: Pa
     assert "cache.tls_cert: cannot be used" in repr(refusals)
 
 
+async def test_a_cache_that_could_never_keep_anything_does_not_start(world: World) -> None:
+    world.cache = replace(world.cache, keep_free=1 << 60)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with open_cache(world.settings):
+            pass
+    assert "cache.keep_free: 1048576TiB is more than half" in repr(caught.value.split(SettingsError)[0])
+
+
 def test_what_upstreams_answer_and_allow_is_counted() -> None:
     registry = CollectorRegistry()
     metrics = CacheMetrics(registry)
