@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -19,6 +19,17 @@ class TlsMaterial:
     roots: bytes = field(repr=False)
     name: str
     """The DNS name that the certificate of every member carries."""
+
+    def as_texts(self) -> dict[str, str]:
+        """For another process of this node."""
+        pem = {"chain": self.chain, "private_key": self.private_key, "roots": self.roots}
+        return {"name": self.name} | {name: value.decode("ascii") for name, value in pem.items()}
+
+    @classmethod
+    def of_texts(cls, texts: Mapping[str, str]) -> TlsMaterial:
+        """What `as_texts` gave."""
+        chain, private_key, roots = (texts[name].encode() for name in ("chain", "private_key", "roots"))
+        return cls(chain, private_key, roots, texts["name"])
 
 
 class MaterialSource(Protocol):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-from registryd.identity.authority import Authority
-from registryd.identity.certificate import MEMBER_NAME, Validity
+from registryd.identity.errors import CertificateInvalid
+from registryd.identity.lifetime import BACKDATED, RENEW_AFTER
 from registryd.identity.material import TlsMaterial
 from registryd.identity.secret import read_secrets
 
@@ -20,17 +18,17 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from cryptography.x509 import Certificate
-
     from registryd.identity.secret import Secret
 
-# A copied key is worthless after a day.
-_LIFETIME: Final = timedelta(hours=24)
-# Two thirds: a node that cannot renew has a third of a lifetime to be put right, and clocks that are ahead by as
-# much do no harm.
-_RENEW_AFTER: Final = timedelta(hours=16)
-# As much tolerance for clocks that are behind. It makes nothing last longer.
-_BACKDATED: Final = timedelta(hours=8)
+# It takes 0.2 s. A machine on which it takes this long has other worries than its certificate.
+_MINTING_SECONDS: Final = 30.0
+
+
+class Mint(Protocol):
+    """Makes a certificate with a fresh key."""
+
+    def __call__(self, secret_file: Path, *, node: str, now: datetime) -> TlsMaterial:
+        """From the first secret of the file, acceptable to every node that has any of them. Raises IdentityError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +39,20 @@ class _Minted:
 
     def serves(self, secrets: tuple[Secret, ...], now: datetime) -> bool:
         # A clock that was set back before the minting may have been far ahead then; both ends are checked.
-        return secrets == self.secrets and self.at - _BACKDATED < now < self.at + _RENEW_AFTER
+        return secrets == self.secrets and self.at - BACKDATED < now < self.at + RENEW_AFTER
 
 
 class MintedMaterial:
     """Reads the secrets anew at each `load`; mints when they changed or the certificate's time has come."""
 
-    def __init__(self, secret_file: Path, *, node: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, secret_file: Path, *, node: str, clock: Callable[[], datetime], mint: Mint | None = None
+    ) -> None:
+        """`mint` is by default a process of its own (see `registryd.identity.minting`)."""
         self._secret_file = secret_file
         self._node = node
         self._clock = clock
+        self._mint = mint or mint_apart
         self._minted: _Minted | None = None
 
     @property
@@ -62,40 +64,20 @@ class MintedMaterial:
         return self._secret_file
 
     def load(self) -> TlsMaterial:
-        """The material of the file's secrets; raises SecretInvalid."""
+        """The material of the file's secrets; raises IdentityError."""
         secrets, now = read_secrets(self._secret_file), self._clock()
         if self._minted is None or not self._minted.serves(secrets, now):
-            self._minted = _Minted(mint(secrets, node=self._node, now=now), secrets, now)
+            self._minted = _Minted(self._mint(self._secret_file, node=self._node, now=now), secrets, now)
         return self._minted.material
 
 
-def mint(secrets: Sequence[Secret], *, node: str, now: datetime) -> TlsMaterial:
-    """A certificate with a fresh key from the first secret, acceptable to every node that has any of the secrets."""
-    authorities = [Authority(secret) for secret in secrets]
-    validity = Validity(now - _BACKDATED, now + _LIFETIME)
-    key = ec.generate_private_key(ec.SECP256R1())
-    leaf = authorities[0].issue(key.public_key(), node=node, validity=validity)
-    return TlsMaterial(
-        chain=_pem([leaf, *_endorsements(authorities, validity)]),
-        private_key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        roots=_pem([authority.certificate for authority in authorities]),
-        name=MEMBER_NAME,
-    )
-
-
-def _endorsements(authorities: Sequence[Authority], validity: Validity) -> list[Certificate]:
-    """One line of endorsements from the last authority up to the first.
-
-    A node that has not been told of the first secret yet follows it to the one that it knows, so a new secret can be
-    put on top of one node's file after the other's. A line and not a star, because verifiers that find two issuers
-    of the same name try one of them only (OpenSSL and BoringSSL do not go back).
-
-    An endorsement outlives the file by a certificate's life: who knows a removed secret that stood above the one that
-    stayed, and recorded what was shown then, can be a member for a day longer. So new secrets belong on top, and one
-    that leaked is replaced at once instead of being kept below.
-    """
-    return [known.endorse(newer, validity) for newer, known in pairwise(authorities)]
-
-
-def _pem(certificates: Sequence[Certificate]) -> bytes:
-    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+def mint_apart(secret_file: Path, *, node: str, now: datetime) -> TlsMaterial:
+    """In a process that ends when it is done; the secrets do not pass between the two, it reads the file itself."""
+    command = [sys.executable, "-m", "registryd.identity.minting", str(secret_file), node, now.isoformat()]
+    try:
+        done = subprocess.run(  # noqa: S603 - ourselves
+            command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=_MINTING_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CertificateInvalid(f"{secret_file}: no certificate could be minted from it: {error}") from error
+    return TlsMaterial.of_texts(json.loads(done.stdout))

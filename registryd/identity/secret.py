@@ -6,9 +6,6 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from registryd.identity.lines import read_lines
 
 if TYPE_CHECKING:
@@ -31,6 +28,10 @@ class Secret:
 
         The label carries a version: another derivation gets another label, never a changed meaning of this one.
         """
+        # Only who makes certificates derives, which is not the agent itself (registryd.identity.minting).
+        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+
         return HKDF(SHA256(), length, salt=None, info=f"registryd/{label}".encode()).derive(self._text.encode())
 
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from registryd.identity.membership import MemberCredentials
-from registryd.identity.minted import MintedMaterial, mint
+from registryd.identity.minted import MintedMaterial
+from registryd.identity.minting import mint, mint_from
 from registryd.identity.secret import Secret, new_secret
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Node:
     @classmethod
     def make(cls, directory: Path, name: str, *secrets: str) -> Node:
         file, clock = write_secrets(directory / f"{name}.secret", *secrets), Clock()
-        return cls(file, clock, MemberCredentials(MintedMaterial(file, node=name, clock=clock)))
+        return cls(file, clock, MemberCredentials(MintedMaterial(file, node=name, clock=clock, mint=mint_from)))
 
     def rotate(self, *secrets: str) -> None:
         write_secrets(self.file, *secrets)

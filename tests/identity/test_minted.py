@@ -7,10 +7,13 @@ import pytest
 from cryptography import x509
 
 from registryd.identity.authority import Authority
-from registryd.identity.errors import SecretInvalid
+from registryd.identity.errors import CertificateInvalid, SecretInvalid
 from registryd.identity.membership import MemberCredentials
-from registryd.identity.minted import MintedMaterial
+from registryd.identity.minted import MintedMaterial, mint_apart
+from registryd.identity.minting import mint_from
+from registryd.identity.rehearsal import shake_hands
 from registryd.identity.secret import Secret
+from registryd.identity.tls import client_context, handshake_context
 from tests.identity.parties import NEW, OLD, Clock, Node, minted, write_secrets
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def source(tmp_path: Path, clock: Clock) -> MintedMaterial:
-    return MintedMaterial(write_secrets(tmp_path / "secret", OLD), node="a", clock=clock)
+    return MintedMaterial(write_secrets(tmp_path / "secret", OLD), node="a", clock=clock, mint=mint_from)
 
 
 # The authority
@@ -53,7 +56,7 @@ def test_another_secret_is_another_authority() -> None:
 def test_long_and_foreign_node_names_do_no_harm(tmp_path: Path, clock: Clock) -> None:
     file = write_secrets(tmp_path / "secret", OLD)
     for name in ("n" * 253, "ö" * 64, ""):
-        MemberCredentials(MintedMaterial(file, node=name, clock=clock))
+        MemberCredentials(MintedMaterial(file, node=name, clock=clock, mint=mint_from))
 
 
 # Minting in time
@@ -85,6 +88,22 @@ def test_a_new_secret_is_used_at_once(source: MintedMaterial) -> None:
     after = source.load()
     assert after.roots.count(b"BEGIN CERTIFICATE") == 2
     assert after.chain != before.chain
+
+
+# In a process of its own
+
+
+def test_minted_apart_it_is_a_member_like_any_other(tmp_path: Path) -> None:
+    source = MintedMaterial(write_secrets(tmp_path / "secret", OLD), node="ö", clock=Clock(), mint=mint_apart)
+    material = source.load()
+    shake_hands(client_context(minted(OLD)), handshake_context(material))
+    shake_hands(client_context(material), handshake_context(minted(OLD)))
+
+
+def test_what_cannot_be_minted_says_so_and_nothing_secret(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CertificateInvalid, match=r"secret: no certificate could be minted"):
+        mint_apart(write_secrets(tmp_path / "secret", "hunter2"), node="a", now=Clock()())
+    assert "hunter2" not in "".join(capfd.readouterr())
 
 
 # Credentials
