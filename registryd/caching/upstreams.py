@@ -81,19 +81,22 @@ class Upstreams:
     async def ask(
         self, registry: Registry, question: Callable[[Endpoint], Awaitable[T]], *, digest: Digest | None = None
     ) -> T:
-        """The first endpoint's answer that is one. When none is, the last one's word counts, the registry's own."""
-        reasons: list[UpstreamFailed] = []
+        """The first endpoint's answer that is one. When none is, the word of the registry's own address counts."""
+        reasons: dict[Site, UpstreamFailed] = {}
         for endpoint in await self._order(registry, digest):
             try:
                 answer = await self._ask_one(endpoint, question)
             except UpstreamFailed as reason:
-                reasons.append(reason)
+                reasons[endpoint.site] = reason
             else:
                 return answer
-        *earlier, last = reasons or [UpstreamBroken(f"{registry}: sent other bytes than those of {digest} before")]
-        for other in earlier:
-            last.add_note(f"before: {other}")
-        raise last
+        if not reasons:
+            raise UpstreamBroken(f"{registry}: sent other bytes than those of {digest} before")
+        own = self._registries.places(registry)[-1].site
+        word = reasons.pop(own if own in reasons else next(reversed(reasons)))
+        for other in reasons.values():
+            word.add_note(f"besides: {other}")
+        raise word
 
     async def _order(self, registry: Registry, digest: Digest | None) -> Sequence[Endpoint]:
         """Those that answered lately before those that did not. Not those that lied about the digest."""

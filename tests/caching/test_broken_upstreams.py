@@ -86,6 +86,17 @@ async def test_where_one_endpoint_breaks_the_next_goes_on(world: World, mirror: 
     assert (mirror.seen[0].query, len(world.blob_gets())) == ("ns=registry.example", 1)
 
 
+async def test_a_mirror_that_is_down_does_not_hide_what_the_registry_says(world: World, mirror: FakeUpstream) -> None:
+    mirror.character = answering(500)
+    world.table = RegistryUpstream(mirrors=(mirror.url,))
+    async with world.caching() as client:
+        # The second time the mirror is asked last, because it failed.
+        for _ in range(2):
+            assert (await client.get(BLOB)).status == 404
+        world.upstream.blobs[str(DIGEST)] = DATA
+        assert (await client.get(BLOB)).body == DATA
+
+
 async def test_an_upstream_that_is_switched_off_ends_the_body_early(world: World) -> None:
     world.upstream.character = breaking(DATA, every=500_000)
     served = breaking(DATA, every=500_000)
