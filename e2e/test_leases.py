@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.lab.cluster import NodePlan, running_cluster
+from registryd.lab.commands import run
 from registryd.lab.containerd_config import Options
 from registryd.lab.images import MIB, ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
@@ -113,4 +115,18 @@ async def test_nothing_is_leased_where_nothing_is_discarded(release: Release, im
         (node,) = cluster.nodes
         await node.pull(await cluster.push(image, "demo/app"))
         await asyncio.sleep(1)
+        assert not [each for each in await leases(node) if each.startswith("registryd")]
+
+
+async def test_release_leaves_everything_to_containerd(release: Release, image: Image) -> None:
+    async with running_cluster([NodePlan(release, DISCARDING)]) as cluster:
+        (node,) = cluster.nodes
+        await node.pull(await cluster.push(image, "demo/app"))
+        await asyncio.sleep(1)
+        assert all(map(node.containerd.has_blob, layers(image)))
+        assert node.agent
+        await node.agent.stop()
+        config = str(node.agent.folder / "agent.toml")
+        assert "left to containerd" in await run(sys.executable, "-m", "registryd", "release", "--config", config)
+        await node.containerd.wait_blobs_gone(*layers(image))
         assert not [each for each in await leases(node) if each.startswith("registryd")]

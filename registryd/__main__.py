@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Look at this node and its peers; say what is wrong, and what to do about it.",
     ),
     "status": ("registryd.commands.status:status", "Show members, content and transfers of the cluster."),
+    "release": ("registryd.commands.release:release", "Let go of the layers that the agent keeps in containerd."),
     "talos": (
         "registryd.commands.talos:talos",
         "Print the machine configuration that does the same on Talos.",

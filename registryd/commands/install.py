@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from registryd.commands.install_report import report_install, report_uninstall
 from registryd.commands.mirror_flags import registries_of
 from registryd.commands.node_token_file import node_token
+from registryd.commands.release import let_go_of_layers
 from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
 from registryd.identity.errors import SecretInvalid
@@ -119,14 +120,17 @@ def install(
     _print(report_install(outcome, is_done=not node.dry_run, has_token=bool(intent.entry.headers)))
 
 
-def uninstall(node: Annotated[Node, Parameter(name="*")] = Node()) -> None:
-    """Put everything that `registryd install` changed back as it was."""
+@takes_settings("store")
+def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = Node()) -> None:
+    """Put everything that `registryd install` changed back as it was, and let go of kept layers."""
     with _failures():
         setup = node.setup()
         outcome = setup.preview_uninstall() if node.dry_run else setup.uninstall()
     if node.dry_run and outcome:
         _print(diff_of(outcome.plan).splitlines())
     _print(report_uninstall(outcome, is_done=not node.dry_run))
+    if not node.dry_run:
+        _print(let_go_of_layers(setup.root.locate(settings.store.containerd_socket), settings.store.namespaces))
 
 
 def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:

@@ -1,0 +1,47 @@
+"""`registryd release`, and the same as a part of `uninstall`."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from registryd.commands.settings_flags import takes_settings
+from registryd.content.source import StoreUnavailable
+from registryd.failures import CommandFailed
+from registryd.settings import Settings
+
+
+@takes_settings("store")
+async def release(settings: Settings) -> None:
+    """Let go of the layers that an agent keeps in containerd (store.keep_layers); the agent must have ended.
+
+    `registryd uninstall` does it, too; without either they go by themselves a day after the agent's end.
+    """
+    store = settings.store
+    try:
+        count = await _release(store.containerd_socket, store.namespaces)
+    except StoreUnavailable as error:
+        raise CommandFailed(f"containerd does not answer, and what is kept goes within a day: {error}") from error
+    sys.stdout.write(f"{_told(count)}\n")
+
+
+def let_go_of_layers(socket: Path, namespaces: Sequence[str]) -> list[str]:
+    """What there is to say after it; nothing where no containerd is, or nothing was kept."""
+    if not socket.exists():
+        return []
+    try:
+        count = asyncio.run(_release(socket, namespaces))
+    except StoreUnavailable as error:
+        return [f"containerd does not answer, so layers that an agent kept go within a day: {error}"]
+    return [_told(count)] if count else []
+
+
+async def _release(socket: Path, namespaces: Sequence[str]) -> int:
+    # Here, because an uninstall where there is no containerd need not wait for gRPC.
+    from registryd.store.containerd.releasing import release_layers  # noqa: PLC0415
+
+    return await release_layers(socket, namespaces)
+
+
+def _told(count: int) -> str:
+    return "Kept layers are left to containerd again." if count else "No layers were kept."

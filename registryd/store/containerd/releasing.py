@@ -1,0 +1,22 @@
+"""Letting go of what an agent keeps in containerd, when there is to be no agent any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.leases import Leases
+from registryd.store.containerd.timing import Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+async def release_layers(socket: Path, namespaces: Sequence[str]) -> int:
+    """End our leases; how many there were. What they held is collected. Raises StoreUnavailable."""
+    connection = Connection(socket, Timing())
+    try:
+        return await Leases(connection, namespaces).release()
+    finally:
+        await connection.aclose()
