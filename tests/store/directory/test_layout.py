@@ -289,3 +289,27 @@ async def _put(store: DirectoryStore, data: bytes) -> None:
     ingest = await store.begin(Digest.of(data), size=len(data))
     await ingest.write(data)
     await ingest.commit()
+
+
+# ---- what turns out to be bad
+
+
+async def test_a_withdrawn_blob_is_moved_out_of_the_way_and_can_be_received_anew(
+    root: Path, store: DirectoryStore
+) -> None:
+    data = b"what it should be"
+    digest = Digest.of(data)
+    blob = root / "blobs" / "sha256" / digest.encoded
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(b"rotten")
+    await store.withdraw(digest)
+    with pytest.raises(ContentNotFound):
+        await store.find(digest)
+    assert (root / "corrupt" / digest.encoded).read_bytes() == b"rotten"
+    await store.withdraw(digest)
+
+    ingest = await store.begin(digest, size=len(data))
+    await ingest.write(data)
+    await ingest.commit()
+    await ingest.aclose()
+    assert (await store.find(digest)).size == len(data)

@@ -1,0 +1,151 @@
+"""Who gave wrong content is told so, and not asked for it again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.cluster.avoided import Avoided
+from registryd.cluster.errors import ContentCorrupt
+from registryd.cluster.promised import PromisedSizes
+from registryd.cluster.server import serve_peers
+from registryd.cluster.service import ClusterService
+from registryd.content.source import Content, ContentNotFound, ContentUnavailable
+from registryd.identity.credentials import NoCredentials
+from registryd.notation import Address
+from registryd.oci.descriptor import OCI_MANIFEST, Descriptor
+from registryd.oci.digest import Digest
+from registryd.oci.manifest import Manifest
+from registryd.oci.ranges import Span
+from tests.cluster.conftest import until
+from tests.fakes.images import OCI_LAYER, sample_bytes
+from tests.fakes.peers import LOOPBACK, FakePeer
+from tests.fakes.sinks import FakeSink
+from tests.fakes.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.cluster.conftest import Lab
+
+LARGE = sample_bytes(3 * 1024 * 1024)
+DIGEST = Digest.of(LARGE)
+ELSEWHERE = Address("192.0.2.1", 3173)
+
+
+@asynccontextmanager
+async def listening(store: MemorySource, doubts: list[Digest]) -> AsyncIterator[FakePeer]:
+    """A peer that keeps in mind what it is told."""
+    peer = FakePeer(LOOPBACK)
+    service = ClusterService(peer.node, store, hear_doubt=doubts.append)
+    async with serve_peers(LOOPBACK, service, credentials=NoCredentials()) as port:
+        yield FakePeer(Address(LOOPBACK.host, port), peer.node)
+
+
+def corrupt() -> MemorySource:
+    store = MemorySource()
+    store.add(DIGEST, bytes(len(LARGE)))
+    return store
+
+
+async def test_the_giver_of_wrong_content_is_told_and_not_asked_again(lab: Lab) -> None:
+    doubts: list[Digest] = []
+    node = await lab.node(await lab.start(listening(corrupt(), doubts)))
+    opened = await node.source.open(DIGEST, Span.whole)
+    await opened.body.send_to(FakeSink())
+    await opened.body.aclose()
+    assert node.source.blame.await_verdict(DIGEST)
+
+    node.source.blame.thrown_away(DIGEST)
+    await until(lambda: doubts == [DIGEST])
+    with pytest.raises(ContentUnavailable):
+        await node.source.open(DIGEST, Span.whole)
+    assert not node.source.blame.await_verdict(DIGEST)
+
+
+async def test_the_giver_of_right_content_is_asked_again(lab: Lab) -> None:
+    doubts: list[Digest] = []
+    node = await lab.node(await lab.start(listening(corrupt(), doubts)))
+    for _ in range(2):
+        opened = await node.source.open(DIGEST, Span.whole)
+        await opened.body.aclose()
+        node.source.blame.kept(DIGEST)
+    node.source.blame.thrown_away(DIGEST)
+    assert doubts == []
+
+
+async def test_a_peer_that_is_gone_need_not_be_told(lab: Lab) -> None:
+    async with listening(corrupt(), []) as peer:
+        node = await lab.node(peer)
+        opened = await node.source.open(DIGEST, Span.whole)
+        await opened.body.aclose()
+    node.source.blame.thrown_away(DIGEST)
+    with pytest.raises(ContentUnavailable):
+        await node.source.open(DIGEST, Span.whole)
+
+
+# What is believed of sizes
+
+
+def manifest(size: int) -> Manifest:
+    return Manifest(OCI_MANIFEST, (Descriptor(OCI_LAYER, DIGEST, size),))
+
+
+async def test_a_size_that_the_manifest_contradicts_is_not_believed() -> None:
+    promised = PromisedSizes(None)
+    promised.learn(manifest(len(LARGE)))
+    await promised.require(Content(DIGEST, len(LARGE), None))
+    with pytest.raises(ContentCorrupt):
+        await promised.require(Content(DIGEST, len(LARGE) - 1, None))
+    await promised.require(Content(Digest.of(b"unknown"), 5, None))
+
+
+async def test_manifests_that_contradict_each_other_are_not_believed() -> None:
+    promised = PromisedSizes(None)
+    promised.learn(manifest(10))
+    promised.learn(manifest(20))
+    await promised.require(Content(DIGEST, 30, None))
+    promised.learn(manifest(20))
+    await promised.require(Content(DIGEST, 30, None))
+
+
+async def test_the_size_of_what_is_being_received_here_is_known() -> None:
+    receiving = MemorySource()
+    receiving.add(DIGEST, LARGE)
+    promised = PromisedSizes(receiving)
+    with pytest.raises(ContentCorrupt):
+        await promised.require(Content(DIGEST, len(LARGE) + 1, None))
+    with pytest.raises(ContentNotFound):
+        await receiving.find(Digest.of(b"another"))
+    await promised.require(Content(Digest.of(b"another"), 1, None))
+
+
+# Who is avoided
+
+
+@pytest.mark.looptime
+async def test_three_failures_and_a_peer_is_left_alone_for_a_while() -> None:
+    avoided, fresh = Avoided(), Digest.of(b"fresh")
+    for number in range(2):
+        avoided.add(Digest.of(bytes([number])), ELSEWHERE)
+    assert not avoided.has(fresh, ELSEWHERE)
+    avoided.add(Digest.of(b"third"), ELSEWHERE)
+    assert avoided.has(fresh, ELSEWHERE)
+    assert not avoided.has(fresh, LOOPBACK)
+    await asyncio.sleep(61)
+    assert not avoided.has(fresh, ELSEWHERE)
+
+
+@pytest.mark.looptime
+async def test_blame_lasts_longer_than_a_failure_and_not_for_ever() -> None:
+    avoided = Avoided()
+    avoided.add(DIGEST, ELSEWHERE)
+    avoided.blame(DIGEST, LOOPBACK)
+    await asyncio.sleep(61)
+    assert not avoided.has(DIGEST, ELSEWHERE)
+    assert avoided.has(DIGEST, LOOPBACK)
+    await asyncio.sleep(1800)
+    assert not avoided.has(DIGEST, LOOPBACK)
