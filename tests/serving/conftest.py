@@ -23,6 +23,7 @@ from tests.fakes.sources import MemorySource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from registryd.content.blame import Aftermath
     from registryd.content.source import ContentSource, NameSource
     from registryd.oci.reference import Reference, Repository
     from registryd.oci.reference import Registry as RegistryName
@@ -92,6 +93,7 @@ class Registry:
     )
     public: FakePublicWord = field(default_factory=FakePublicWord)
     admission: Admission | None = None
+    aftermath: Aftermath | None = None
     metrics: Metrics = field(default_factory=Metrics)
     first_byte_timeout_seconds: float = 5.0
 
@@ -103,7 +105,7 @@ class Registry:
             policy=ModePolicy(self.authorization, self.public),
             first_byte_timeout_seconds=self.first_byte_timeout_seconds,
         )
-        door = RegistryDoor(locator=locator, metrics=self.metrics, admission=self.admission)
+        door = RegistryDoor(locator=locator, metrics=self.metrics, admission=self.admission, aftermath=self.aftermath)
         async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
             yield client
 

@@ -1,0 +1,70 @@
+"""What the local registry tells the aftermath of deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registryd.aio.scope import open_scope
+from registryd.content.blame import Aftermath
+from registryd.oci.digest import Digest
+from tests.fakes.bodies import BrokenBody
+from tests.fakes.sources import MemorySource
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Registry
+
+DATA = b"a layer that peers gave"
+DIGEST = Digest.of(DATA)
+BLOB = f"/v2/demo/app/blobs/{DIGEST}?ns=registry.example"
+
+
+@dataclass
+class FakeGivers:
+    """Remembers the verdicts."""
+
+    verdicts: list[str] = field(default_factory=list)
+
+    def await_verdict(self, digest: Digest) -> bool:
+        return digest == DIGEST
+
+    def kept(self, digest: Digest) -> None:
+        self.verdicts.append("kept")
+
+    def thrown_away(self, digest: Digest) -> None:
+        self.verdicts.append("thrown away")
+
+
+async def verdicts_after(registry: Registry, *ranges: str) -> list[str]:
+    """What is known after these requests on one connection; an empty range asks for everything."""
+    givers = FakeGivers()
+    async with open_scope() as scope:
+        registry.aftermath = Aftermath(MemorySource(), givers, scope)
+        async with registry.serving() as client:
+            for asked in ranges:
+                await client.get(BLOB, **({"Range": asked} if asked else {}))
+    return givers.verdicts
+
+
+def having(registry: Registry) -> Registry:
+    registry.cluster = source = MemorySource()
+    source.add(DIGEST, DATA)
+    return registry
+
+
+async def test_who_asks_again_from_the_start_threw_it_away(registry: Registry) -> None:
+    assert await verdicts_after(having(registry), "", "") == ["thrown away"]
+
+
+async def test_the_rest_of_content_completes_it(registry: Registry) -> None:
+    assert await verdicts_after(having(registry), "bytes=5-", "bytes=0-") == ["thrown away"]
+
+
+async def test_who_asks_for_parts_has_not_had_it_all(registry: Registry) -> None:
+    assert await verdicts_after(having(registry), "bytes=0-4", "", "bytes=5-") == []
+
+
+async def test_what_this_node_had_itself_is_not_watched(registry: Registry) -> None:
+    registry.local = source = MemorySource()
+    source.add(DIGEST, DATA)
+    assert await verdicts_after(registry, "", "") == []
