@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from registryd.aio.scope import open_scope
 from registryd.content.blame import Aftermath
 from registryd.oci.digest import Digest
-from tests.fakes.bodies import BrokenBody
 from tests.fakes.sources import MemorySource
 
 if TYPE_CHECKING:
