@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
+from registryd.cluster.blame import Blame
 from registryd.cluster.discovery.static import StaticDiscovery
 from registryd.cluster.locator import Locator
 from registryd.cluster.member import MemberState
@@ -104,7 +105,8 @@ async def measure(addresses: list[Address], ask: Ask, rounds: int) -> tuple[list
         scope.serve(partial(members.run, StaticDiscovery(addresses)), name="members")
         while len(members.states()) < len(addresses) or MemberState.UNKNOWN in members.states().values():  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # until all have been greeted, which connects them
-        source = ClusterSource(Locator(members, fanout_limit=32), Opener(NoCredentials()))
+        locator = Locator(members, fanout_limit=32)
+        source = ClusterSource(locator, Opener(NoCredentials()), blame=Blame(locator, scope))
         for _ in range(20):
             await timed(ask, source)
         cpu = time.process_time()

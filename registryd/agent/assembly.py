@@ -150,9 +150,7 @@ class _Assembly:
         tickets: Tickets | None,
         transfers: Transfers,
     ) -> Door:
-        door = PeerBytesDoor(
-            store=store, metrics=self._metrics, uploads=uploads, tickets=tickets, transfers=transfers
-        )
+        door = PeerBytesDoor(store=store, metrics=self._metrics, uploads=uploads, tickets=tickets, transfers=transfers)
         context = None if tickets else credentials.listener_context()
         address = self._settings.peers.content_listen
         return await self._open_door("peers.content_listen", address, door.handle, context=context)
