@@ -66,4 +66,4 @@ def of_remote_hits(agents: list[RunningAgent], size: int, *, count: int) -> Late
     made.mkdir()
     digest = write_blob(made, size)
     owner.add_blob(made / digest)
-    return of_hits(asker.blob_url(digest), size=size, count=count)
+    return of_hits(asker, digest, size=size, count=count)

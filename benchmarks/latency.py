@@ -23,37 +23,43 @@ _WARM_UP: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of many requests, one after the other, in milliseconds."""
+    """Of many requests, one after the other, in milliseconds; and the processor time of who was asked, on average."""
 
     median: float
     p99: float
     worst: float
+    processor: float
 
     @classmethod
-    def of(cls, seconds: Sequence[float]) -> Latency:
+    def of(cls, seconds: Sequence[float], processor: float) -> Latency:
         ordered = sorted(1000 * each for each in seconds)
-        return cls(statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])
+        return cls(statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1], processor)
 
     def __str__(self) -> str:
-        return f"median {self.median:.2f}, p99 {self.p99:.2f}, worst {self.worst:.2f} ms"
+        times = f"median {self.median:.1f}, p99 {self.p99:.1f}, worst {self.worst:.0f} ms"
+        return f"{times}; its processor {self.processor:.1f} ms"
 
 
-def of_hits(url: Url, *, size: int, count: int) -> Latency:
+def of_hits(agent: RunningAgent, digest: str, *, size: int, count: int) -> Latency:
     """Of so many GETs of content that is there. The rest of it is taken too: what gives it up costs the next one."""
-    return _repeated(lambda: _first_byte(url, size=size), count)
+    return _repeated(agent, lambda: _first_byte(agent.blob_url(digest), size=size), count)
 
 
 def of_misses(agent: RunningAgent, *, count: int, warm_up: int = _WARM_UP) -> Latency:
     """Of so many GETs of content that nobody has, each of another one."""
-    return _repeated(lambda: _first_byte(agent.blob_url(_nowhere())), count, warm_up=warm_up)
+    return _repeated(agent, lambda: _first_byte(agent.blob_url(_nowhere())), count, warm_up=warm_up)
 
 
 def _nowhere() -> str:
     return hashlib.sha256(secrets.token_bytes(16)).hexdigest()
 
 
-def _repeated(ask: Callable[[], float], count: int, *, warm_up: int = _WARM_UP) -> Latency:
-    return Latency.of([ask() for _ in range(warm_up + count)][warm_up:])
+def _repeated(agent: RunningAgent, ask: Callable[[], float], count: int, *, warm_up: int = _WARM_UP) -> Latency:
+    for _ in range(warm_up):
+        ask()
+    processor = agent.server.cpu_seconds()
+    seconds = [ask() for _ in range(count)]
+    return Latency.of(seconds, (agent.server.cpu_seconds() - processor) / count * 1000)
 
 
 def _first_byte(url: Url, *, size: int | None = None) -> float:
