@@ -61,7 +61,18 @@ def compare_rates(  # noqa: PLR0913 - all are named
 def _measure(target: Target, paths: Path, seconds: float, ranges: Ranges | None) -> Rate:
     paths.write_text("".join(f"{url.path}\n" for url in target.urls))
     host, port = target.urls[0].address
-    command = ["wrk", "-t1", f"-c{_CLIENTS}", f"-d{seconds}s", "-s", str(_SCRIPT), f"http://{host}:{port}", "--"]
+    command = [
+        "wrk",
+        "-t1",
+        "--timeout",
+        "10s",
+        f"-c{_CLIENTS}",
+        f"-d{seconds}s",
+        "-s",
+        str(_SCRIPT),
+        f"http://{host}:{port}",
+        "--",
+    ]
     command += [str(paths), *([] if ranges is None else [str(ranges.size), str(ranges.length)])]
     cpu = target.server.cpu_seconds()
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
