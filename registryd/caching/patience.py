@@ -1,0 +1,20 @@
+"""How long a cache waits for what it could also do without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CachePatience:
+    """Seconds. The defaults have their reasons beside them; tests are in more of a hurry."""
+
+    # A range that a download has not reached is waited for, so that the upstream sends every byte once; then it is
+    # fetched by itself, because nobody should wait for the first half of a large layer to get the second.
+    ranges: float = 3.0
+    # How long a download goes on that nobody reads: whoever was cut off asks again within moments, and containerd
+    # retries a failed pull at once. What an impatient user gave up is not fetched to its end.
+    unread: float = 15.0
+    # How long an upstream may take to say what a tag means when we know what it meant: a HEAD with a token over new
+    # connections to the other side of the world takes 1.5 s.
+    tags: float = 3.0
