@@ -16,6 +16,10 @@ async def require_nothing_left(field: Field) -> None:
     for puller in field.pullers:
         await puller.know()
         await puller.hang_up()
-        await settled(puller.is_as_at_first, f"{puller.name} holds {await puller.holdings()}, at first {puller.first}")
+        try:
+            await settled(puller.is_as_at_first, f"{puller.name} does not let go")
+        except LabError as error:
+            held = f"{await puller.holdings()}, at first {puller.first}: {' '.join(puller.descriptors())}"
+            raise LabError(f"{puller.name} holds {held}") from error
         if ingests := puller.ingests():
             raise LabError(f"{puller.name} has ingests left: {ingests}")

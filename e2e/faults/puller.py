@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from e2e.faults.outcome import Pull
@@ -13,8 +14,6 @@ from registryd.lab.errors import LabError, PullError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
     from registryd.lab.agent import Agent
     from registryd.lab.cluster import Node
     from registryd.lab.faults.host import FaultyHost
@@ -95,6 +94,14 @@ class Puller:
         """What its agent holds now."""
         metrics = await self.agent.metrics()
         return Holdings(int(metrics.total("process_open_fds")), int(metrics.total("registryd_tasks")))
+
+    def descriptors(self) -> list[str]:
+        """What its agent's descriptors are, for the report of a leak."""
+        found = []
+        for entry in Path(f"/proc/{self.agent.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(str(entry.readlink()))
+        return sorted(found)
 
     async def is_as_at_first(self) -> bool:
         """Whether the agent holds no more than it did; gRPC keeps a handful of descriptors of its own."""
