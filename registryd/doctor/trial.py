@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from registryd.doctor.patient import Patient
 
 # A megabyte from a neighbour, and containerd's unpacking of it; a stuck one is not waited for.
-_PULL_TIMEOUT: Final = 10.0
-_REMOVE_TIMEOUT: Final = 3.0
+_PULL_TIMEOUT: Final = 8.0
+_REMOVE_TIMEOUT: Final = 2.0
 _MAX_DETAILS: Final = 300
 _ERROR_REMEDY: Final = "see the findings of hosts, config_path and token; containerd's log says which hosts it asked"
 

@@ -1,0 +1,183 @@
+"""Each fault is found, said with its remedy, and weighed; what needs a real containerd is in e2e/test_doctor.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registryd.doctor.agent import check_agent, check_port, check_token
+from registryd.doctor.containerd import (
+    check_config_path,
+    check_containerd,
+    check_content,
+    check_layers,
+    check_namespaces,
+)
+from registryd.doctor.examination import CHECKS, _checked
+from registryd.doctor.finding import Severity
+from registryd.doctor.peers import check_clock, check_peers, check_secret
+from registryd.settings import PeersSettings, Settings, StoreSettings
+from registryd.store.containerd.survey import Survey
+from tests.doctor.patients import NODE, STORE, config_of, keeping, member, patient, with_members
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from registryd.doctor.finding import Finding
+    from registryd.doctor.patient import Patient
+
+    Check = Callable[[Patient], Awaitable[list[Finding]]]
+
+OK, WARNING, PROBLEM = Severity
+
+
+async def only(check: Check, patient: Patient) -> Finding:
+    (finding,) = await check(patient)
+    assert bool(finding.remedy) == (finding.severity is not OK)
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("node", "severity"),
+    [({}, OK), ({"problem": "containerd does not answer"}, PROBLEM), ({"version": "0.0.1"}, WARNING)],
+)
+async def test_the_agent(tmp_path: Path, node: dict[str, Any], severity: Severity) -> None:
+    status = {"node": NODE | node, "store": STORE, "doors": {}}
+    assert (await only(check_agent, patient(tmp_path, status=status))).severity is severity
+
+
+async def test_no_agent(tmp_path: Path) -> None:
+    found = await only(check_agent, patient(tmp_path, status="Connection refused"))
+    assert (found.severity, "Connection refused" in found.found) == (PROBLEM, True)
+
+
+async def test_an_agent_on_another_port(tmp_path: Path) -> None:
+    status = {"node": NODE, "store": STORE, "doors": {"registry": "127.0.0.1:9"}}
+    assert (await only(check_port, patient(tmp_path, status=status))).severity is PROBLEM
+
+
+async def test_no_token_is_a_warning(tmp_path: Path) -> None:
+    assert (await only(check_token, patient(tmp_path))).severity is WARNING
+
+
+@pytest.mark.parametrize(
+    ("version", "severity", "words"),
+    [
+        ("1.5.9", WARNING, "not tested"),
+        ("1.7.24", OK, "without any [host]"),
+        ("2.2.0", OK, "has a list as its default config_path"),
+        ("2.3.1", OK, "takes config_path for one path"),
+    ],
+)
+async def test_versions_of_containerd(tmp_path: Path, version: str, severity: Severity, words: str) -> None:
+    survey = Survey(version, {}, Counter(), has_cri=True)
+    found = await only(check_containerd, patient(tmp_path, containerd=survey))
+    assert (found.severity, words in found.found) == (severity, True)
+
+
+async def test_a_containerd_that_is_away(tmp_path: Path) -> None:
+    assert (await only(check_containerd, patient(tmp_path, containerd="no socket"))).severity is PROBLEM
+
+
+async def test_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
+    assert (await only(check_config_path, patient(tmp_path, config="not TOML"))).severity is PROBLEM
+
+
+@pytest.mark.parametrize(("discard", "keep", "severity"), [(False, 0, OK), (True, 1 << 30, OK), (True, 0, WARNING)])
+async def test_discarded_layers(tmp_path: Path, discard: bool, keep: int, severity: Severity) -> None:
+    node = patient(tmp_path, config=config_of(tmp_path, discard=discard), settings=keeping(keep))
+    assert (await only(check_layers, node)).severity is severity
+
+
+@pytest.mark.parametrize(
+    ("store", "severity"),
+    [({}, OK), ({"is_direct": False}, WARNING), ({"is_direct": False, "images": 0, "reading": ""}, OK)],
+)
+async def test_how_content_is_read(tmp_path: Path, store: dict[str, Any], severity: Severity) -> None:
+    status = {"node": NODE, "store": STORE | store, "doors": {}}
+    assert (await only(check_content, patient(tmp_path, status=status))).severity is severity
+
+
+@pytest.mark.parametrize(
+    ("there", "shared", "severity"),
+    [
+        ({"k8s.io": 3}, ("k8s.io",), OK),
+        ({"k8s.io": 3, "moby": 1}, ("k8s.io",), OK),
+        ({"k8s.io": 3, "moby": 1}, ("moby",), WARNING),
+        ({}, ("k8s.io",), WARNING),
+    ],
+)
+async def test_namespaces(tmp_path: Path, there: dict[str, int], shared: tuple[str, ...], severity: Severity) -> None:
+    node = patient(
+        tmp_path,
+        containerd=Survey("2.1.9", there, Counter(), has_cri=True),
+        settings=Settings(store=StoreSettings(namespaces=shared)),
+    )
+    assert (await only(check_namespaces, node)).severity is severity
+
+
+# Between nodes
+
+
+@pytest.mark.parametrize(
+    ("skew", "severity"), [(0.0, OK), (29.0, OK), (-31.0, WARNING), (3600.0, WARNING), (-9 * 3600.0, PROBLEM)]
+)
+async def test_clocks(tmp_path: Path, skew: float, severity: Severity) -> None:
+    node = with_members(tmp_path, member(), member("10.0.0.3:3173", skew=skew))
+    assert (await only(check_clock, node)).severity is severity
+
+
+async def test_no_clock_to_compare_with(tmp_path: Path) -> None:
+    assert await check_clock(with_members(tmp_path, member(skew=None))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "words"),
+    [
+        ({"peers_problem": "no route", "problem": "no route"}, WARNING, "cannot be reached: no route"),
+        ({"problem": "too old to say"}, WARNING, "gives no answer: too old"),
+        ({"content_problem": "refused"}, PROBLEM, "its bytes port cannot be reached"),
+        ({"back": {"is_known": False, "peers_problem": "", "content_problem": ""}}, PROBLEM, "does not know this"),
+        ({"back": {"is_known": True, "peers_problem": "dropped", "content_problem": ""}}, PROBLEM, "reach this node"),
+        ({"back": {"is_known": True, "peers_problem": "", "content_problem": "dropped"}}, PROBLEM, "reach this node"),
+    ],
+)
+async def test_reaching_each_other(tmp_path: Path, changes: dict[str, Any], severity: Severity, words: str) -> None:
+    found = await only(check_peers, with_members(tmp_path, member("10.0.0.3:3173"), member(**changes)))
+    assert (found.name, found.severity) == ("peers 10.0.0.2:3173", severity)
+    assert words in found.found
+
+
+async def test_nobody_to_reach(tmp_path: Path) -> None:
+    assert (await only(check_peers, with_members(tmp_path))).severity is WARNING
+
+
+async def test_another_secret_is_the_finding_of_the_secret_only(tmp_path: Path) -> None:
+    stranger = member(is_stranger=True, peers_problem="self-signed certificate", vitals=None, back=None)
+    node = with_members(tmp_path, stranger)
+    found = await only(check_secret, node)
+    assert (found.severity, "self-signed" in found.found) == (PROBLEM, True)
+    assert all(finding.severity is OK for finding in await check_peers(node))
+
+
+async def test_no_secret(tmp_path: Path) -> None:
+    insecure = Settings(peers=PeersSettings(insecure=True))
+    assert (await only(check_secret, patient(tmp_path, settings=insecure))).severity is WARNING
+    assert (await only(check_secret, patient(tmp_path))).severity is WARNING
+    secured = Settings(peers=PeersSettings(secret_file=Path("/etc/registryd/secret")))
+    assert (await only(check_secret, patient(tmp_path, settings=secured))).severity is OK
+
+
+async def test_a_check_that_fails_is_a_finding_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(_: Patient) -> list[Finding]:
+        raise KeyError("a mistake")
+
+    monkeypatch.setitem(CHECKS, "agent", wrong)
+    (found,) = await _checked("agent", patient(tmp_path), asyncio.get_running_loop().time() + 5)
+    assert (found.severity, "could not be checked" in found.found) == (PROBLEM, True)
