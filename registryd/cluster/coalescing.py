@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,7 +20,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.errors import RangeInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from registryd.cluster.index_nodes import IndexNodes, Roster
     from registryd.cluster.member import Member
@@ -36,6 +37,9 @@ _WAIT_SECONDS: Final = 2.5
 # After so many of them it is asked again who is to be followed: index nodes that changed meanwhile may have sent two
 # nodes to wait for each other.
 _WAITS_PER_CLAIM: Final = 2
+# Whoever is impatient asks for the next offer while the last is still being opened. In a wave there is no other than
+# the one that was named, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
+_OPEN_SECONDS: Final = 3.0
 # Each costs milliseconds when sources say no; when they are silent, patience ends first.
 _MOST_CLAIMS: Final = 8
 # Digests for which it is kept in mind who failed: a node pulls three layers at a time for each image.
@@ -61,6 +65,7 @@ class Coalescing:
         self._own = own
         self._fetch_wait = fetch_wait
         self._failed: OrderedDict[Digest, list[Address]] = OrderedDict()
+        self._being_opened: dict[tuple[Digest, Address], asyncio.Event] = {}
 
     def failed(self, digest: Digest, address: Address) -> None:
         """This source did not help, or stopped helping: it is reported with the next claim."""
@@ -69,6 +74,17 @@ class Coalescing:
             known.append(address)
         if len(self._failed) > _REMEMBERED:
             self._failed.popitem(last=False)
+        if opening := self._being_opened.get((digest, address)):
+            opening.set()
+
+    @contextmanager
+    def _opening(self, digest: Digest, address: Address) -> Iterator[asyncio.Event]:
+        """While the offer is being opened: the event is set when that has failed."""
+        failed = self._being_opened[digest, address] = asyncio.Event()
+        try:
+            yield failed
+        finally:
+            self._being_opened.pop((digest, address), None)
 
     def count_members(self) -> int:
         return len(self._roster.addresses())
@@ -100,7 +116,9 @@ class Coalescing:
                 else:
                     if offer is None:
                         break  # it is at work and has nothing yet: ask whether it is still the one to follow
-                    yield offer
+                    with self._opening(digest, address) as failed:
+                        yield offer
+                        await _wait_set(failed)
                 self.failed(digest, address)
             if patience.is_over:
                 return
@@ -131,6 +149,12 @@ class Coalescing:
                 if patience.is_over:
                     break
         return None
+
+
+async def _wait_set(failed: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_OPEN_SECONDS):
+            await failed.wait()
 
 
 def _told(verdict: Verdict | None) -> str:

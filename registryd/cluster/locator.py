@@ -63,6 +63,11 @@ class Locator:
             self._coalescing.failed(offer.content.digest, offer.member.address)
         self._avoided.add(offer.content.digest, offer.member.address)
 
+    def pass_by(self, offer: Offer) -> None:
+        """This request gets nothing from this member; the next one may."""
+        if self._coalescing is not None:
+            self._coalescing.failed(offer.content.digest, offer.member.address)
+
     def blame(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a long while: what it gave was wrong."""
         self._avoided.blame(offer.content.digest, offer.member.address)

@@ -51,7 +51,7 @@ _DOORS_REMEMBERED: Final = 1000
 class DoorTimeouts:
     """Seconds until a door that does not answer is given up: peers are near, and others may have the content."""
 
-    connect: float = 0.5
+    connect: float = 1.5  # on a full link a SYN is lost now and then; TCP sends the next one after a second
     first_byte: float = 1.5
 
 

@@ -149,6 +149,9 @@ class ClusterSource:
         except (SourceBroken, ContentCorrupt, PeerFailed):
             self._locator.avoid(offer)
             raise
+        except (ContentUnavailable, RangeInvalid):
+            self._locator.pass_by(offer)
+            raise
 
 
 async def _close(opened: tuple[Offer, OpenContent]) -> None:

@@ -234,6 +234,21 @@ async def test_a_source_that_broke_is_reported_with_the_next_claim() -> None:
     assert index.claims[-1].failed == (place(2).address,)
 
 
+async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() -> None:
+    source = ScriptedNode(1, arrives=lambda _: SIZE)
+    coalescing, desk = make(source)
+    digest = digest_of(OWN, 1)
+    desk.announce(Announcement(place(1), held=(digest,)))
+    async with aclosing(coalescing.offers(digest, Span.whole)) as offers:
+        await anext(offers)
+        asking = asyncio.create_task(anext(offers, None))
+        await asyncio.sleep(1)
+        assert not asking.done()
+        coalescing.failed(digest, place(1).address)
+        assert await asking is None
+        assert now() == pytest.approx(1, abs=0.01)
+
+
 async def test_somebody_whom_this_node_does_not_know_is_not_waited_for() -> None:
     coalescing, desk = make()
     digest = digest_of(OWN)
