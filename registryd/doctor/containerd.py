@@ -55,10 +55,14 @@ def _config_path(config: ContainerdConfig) -> Finding:
     if old := [key for key in ("mirrors", "configs") if _is_in_the_way(key, config.registry.get(key))]:
         found = f"{where} has registry.{old[0]}, which containerd does not take together with config_path"
         return problem("config_path", found, "write it as hosts.toml files (containerd's docs/hosts.md), then install")
+    if not config.config_path and config.main.image is None:
+        found = f"there is no {config.main.path}, so containerd reads no hosts.toml"
+        remedy = "run `registryd install`; in a container, mount the node's file system and name it: --root"
+        return problem("config_path", found, remedy)
     if not config.config_path:
         found = f"{where} sets no config_path, so containerd reads no hosts.toml"
         return problem("config_path", found, "run `registryd install`, and restart containerd when it says so")
-    if len(config.hosts_roots) > 1 and config.release.ignores_path_lists:
+    if len(config.hosts_roots) > 1 and config.ignores_path_lists:
         found = f"config_path is a list, {config.config_path}, which {config.release} ignores in silence"
         return problem("config_path", found, "run `registryd install`, which sets one path, and restart containerd")
     return ok("config_path", f"{config.config_path}, by {where}")

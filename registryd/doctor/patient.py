@@ -59,7 +59,7 @@ class Patient:
         if isinstance(self.config, str):
             return ()
         roots = self.config.hosts_roots
-        return roots[:0] if len(roots) > 1 and self.config.release.ignores_path_lists else roots
+        return roots[:0] if len(roots) > 1 and self.config.ignores_path_lists else roots
 
     @property
     def members(self) -> list[Mapping[str, Any]]:
