@@ -14,6 +14,7 @@ from registryd.lab.errors import LabError, PullError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
     from registryd.lab.agent import Agent
     from registryd.lab.cluster import Node
     from registryd.lab.faults.host import FaultyHost
