@@ -1,0 +1,79 @@
+"""`registryd status` asks the agent of this node, and says so when there is none."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from rich.console import Console
+
+from registryd.commands.status import _ask, _shown
+from registryd.failures import CommandFailed
+from registryd.notation import Address
+from registryd.serving.listener import open_door
+from registryd.settings import AdminSettings, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+VITALS: dict[str, Any] = {
+    "name": "node-1",
+    "version": "1.2.3",
+    "up_seconds": 7300,
+    "images": 12,
+    "transfers": 1,
+    "received_bytes": 5_000_000,
+    "sent_bytes": 1000,
+    "requests": 4,
+    "hits": 3,
+    "problem": "",
+}
+TRANSFER = {
+    "name": "docker.io/library/alpine@sha256:abc",
+    "digest": "sha256:abc",
+    "size": 2000,
+    "sent": 500,
+    "source": "peer",
+    "receiver": "containerd",
+    "outcome": "running",
+}
+STATUS = {"node": VITALS, "transfers": {"running": [TRANSFER], "recent": []}}
+MEMBERS = [
+    {"address": "10.0.0.2:3173", "state": "up", "problem": "", "vitals": VITALS | {"name": "node-2"}},
+    {"address": "10.0.0.3:3173", "state": "set aside", "problem": "Connection refused", "vitals": None},
+]
+
+
+@asynccontextmanager
+async def agent(status: int = 200) -> AsyncIterator[Settings]:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        document = STATUS if request.path == "/status" else {"members": MEMBERS}
+        return web.Response(text=json.dumps(document), status=status)
+
+    async with open_door(answer, Address("127.0.0.1", 0)) as door:
+        yield Settings(admin=AdminSettings(listen=door.address))
+
+
+async def test_members_and_transfers_are_shown() -> None:
+    async with agent() as settings:
+        answer = await _ask(settings)
+    console = Console(record=True, width=160, file=io.StringIO())
+    console.print(_shown(answer))
+    text = console.export_text()
+    for word in ("node-1", "node-2", "1.2.3", "75 %", "5.0 MB", "2 h", "set aside", "Connection refused", "alpine"):
+        assert word in text
+
+
+async def test_no_agent_is_one_line() -> None:
+    with pytest.raises(CommandFailed, match=r"no agent answers at 127\.0\.0\.1:9"):
+        await _ask(Settings(admin=AdminSettings(listen=Address("127.0.0.1", 9))))
+
+
+async def test_an_agent_that_starts_is_no_answer() -> None:
+    async with agent(status=503) as settings:
+        with pytest.raises(CommandFailed, match="503"):
+            await _ask(settings)
