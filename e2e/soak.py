@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("red", "green", "blue", "white", "black")
 _LIMIT_SECONDS: Final = 90.0  # several bad peers one after the other, on a machine with two processors
-_TRIES: Final = 3
+# A kubelet goes on for ever. A peer's wrong content fails one try; an agent that was killed has forgotten which peer's.
+_TRIES: Final = 4
 # What containerd says when it was given wrong content: a pull may fail by that, and must succeed when tried again.
 _WRONG_CONTENT: Final = ("unexpected commit", "short read", "failed size validation")
 _MOST_BAD_PEERS: Final = 4

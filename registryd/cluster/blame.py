@@ -7,12 +7,16 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.expiring import ExpiringSet
+from registryd.cluster.errors import PeerDeclined
+from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.cluster.locator import Locator
     from registryd.cluster.search import Offer
+    from registryd.content.source import Content
     from registryd.oci.digest import Digest
 
 _log = logging.getLogger(__name__)
@@ -20,6 +24,9 @@ _log = logging.getLogger(__name__)
 # Contents whose givers are kept in mind: a node pulls three layers at a time for each image; what was given before that
 # and never came to an end is of no interest.
 _REMEMBERED: Final = 1000
+# How long content that was wrong once is taken from nobody who is still receiving it: others may be passing on the same
+# wrong bytes, and find out at their end. A kubelet tries again after 10, 20 and 40 s.
+_TAINTED_SECONDS: Final = 120.0
 
 
 class Blame:
@@ -33,6 +40,7 @@ class Blame:
         self._locator = locator
         self._scope = scope
         self._givers: OrderedDict[Digest, dict[str, Offer]] = OrderedDict()
+        self._tainted: ExpiringSet[Digest] = ExpiringSet(lifetime=_TAINTED_SECONDS, capacity=_REMEMBERED)
 
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         """A member begins to give content, from its first byte or what is left of it."""
@@ -47,12 +55,18 @@ class Blame:
         """Whether anybody gave this content."""
         return digest in self._givers
 
+    def require_verified(self, content: Content) -> None:
+        """Raise PeerDeclined for content that nobody has verified yet, if wrong bytes of it are about."""
+        if isinstance(content, GrowingContent) and content.digest in self._tainted:
+            raise PeerDeclined(f"{content.digest} was wrong lately, and the peer is still receiving it")
+
     def kept(self, digest: Digest) -> None:
         """The content was right."""
         self._givers.pop(digest, None)
 
     def thrown_away(self, digest: Digest) -> None:
         """The content was wrong: its givers are not asked for it, and are told."""
+        self._tainted.add(digest)
         suspects = self._givers.pop(digest, {})
         if suspects:
             _log.warning("%s was wrong as it came from %s", digest, ", ".join(suspects))

@@ -114,6 +114,7 @@ class ClusterSource:
         async def open_offer(offer: Offer) -> tuple[Offer, OpenContent]:
             if size is not None and offer.content.size != size:
                 raise PeerDeclined(f"{offer.member.address} has another size: {offer.content.size}")
+            self.blame.require_verified(offer.content)
             return offer, await self._opener.open(offer, wanted(offer.content.size))
 
         offer, opened = await self._first(digest, open_offer, wanted=wanted, discard=_close)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.cluster.avoided import Avoided
-from registryd.cluster.errors import ContentCorrupt
+from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.promised import PromisedSizes
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
+from registryd.content.growing import GrowingContent
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
@@ -85,6 +86,16 @@ async def test_a_peer_that_is_gone_need_not_be_told(lab: Lab) -> None:
     node.source.blame.thrown_away(DIGEST)
     with pytest.raises(ContentUnavailable):
         await node.source.open(DIGEST, Span.whole)
+
+
+async def test_after_wrong_content_only_what_is_verified_is_taken(lab: Lab) -> None:
+    blame = (await lab.node()).source.blame
+    growing, whole = GrowingContent(DIGEST, len(LARGE), None, 5), Content(DIGEST, len(LARGE), None)
+    blame.require_verified(growing)
+    blame.thrown_away(DIGEST)
+    blame.require_verified(whole)
+    with pytest.raises(PeerDeclined, match="wrong lately"):
+        blame.require_verified(growing)
 
 
 # What is believed of sizes
