@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc
-
-from registryd.aio.endings import run_to_end
 from registryd.content.trial import TRIAL_REGISTRY
 from registryd.doctor.asking import Unanswered, ask_json
 from registryd.doctor.finding import Finding, ok, problem, warning
 from registryd.node.errors import NodeError
 from registryd.node.registry_folder import DEFAULT, read_folders
-from registryd.pb.cri.v1.api_pb2 import ImageSpec, PullImageRequest, RemoveImageRequest
-from registryd.pb.cri.v1.api_pb2_grpc import ImageServiceStub
+from registryd.store.containerd.cri import try_pull
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from registryd.doctor.patient import Patient
 
-# A megabyte from a neighbour, and containerd's unpacking of it; a stuck one is not waited for.
-_PULL_TIMEOUT: Final = 8.0
-_REMOVE_TIMEOUT: Final = 2.0
-_MAX_DETAILS: Final = 300
 _ERROR_REMEDY: Final = "see the findings of hosts, config_path and token; containerd's log says which hosts it asked"
-
-
-class PullFailed(Exception):
-    """containerd could not pull the image; the message is its own."""
 
 
 async def check_pull(patient: Patient) -> list[Finding]:
@@ -45,7 +31,7 @@ async def check_pull(patient: Patient) -> list[Finding]:
     try:
         trial = await ask_json(listen, "/trial", post={"registry": _registry(patient)})
         began = time.monotonic()
-        failure = await _pull(patient.settings.store.containerd_socket.absolute(), trial["reference"])
+        failure = await try_pull(patient.settings.store.containerd_socket.absolute(), trial["reference"])
         seconds = time.monotonic() - began
         status = await ask_json(listen, "/status")
     except Unanswered as error:
@@ -77,22 +63,3 @@ def _registry(patient: Patient) -> str:
         for root in patient.hosts_roots:
             names += [folder.registry for folder in read_folders(patient.tree, root) if folder.hosts]
     return TRIAL_REGISTRY if DEFAULT in names or not names else names[0]
-
-
-async def _pull(socket: Path, reference: str) -> str:
-    """Why it failed; empty when it did not. Whatever came is gone afterwards."""
-    async with grpc.aio.insecure_channel(f"unix://{socket}") as channel:
-        images = ImageServiceStub(channel)
-        spec = ImageSpec(image=reference)
-        try:
-            await images.PullImage(PullImageRequest(image=spec), timeout=_PULL_TIMEOUT)
-        except grpc.aio.AioRpcError as error:
-            return f"{error.code().name}: {(error.details() or '')[:_MAX_DETAILS]}"
-        finally:
-            await run_to_end(_remove(images, spec), name="remove trial image")
-    return ""
-
-
-async def _remove(images: Any, spec: ImageSpec) -> None:
-    with suppress(grpc.aio.AioRpcError, asyncio.TimeoutError):
-        await images.RemoveImage(RemoveImageRequest(image=spec), timeout=_REMOVE_TIMEOUT)
