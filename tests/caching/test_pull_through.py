@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from registryd.caching.patience import CachePatience
 
+from registryd.caching.patience import CachePatience
 from registryd.oci.digest import Digest
 from tests.caching.world import World, until
 from tests.fakes.images import OCI_CONFIG, OCI_LAYER, oci_image, oci_index, sample_bytes

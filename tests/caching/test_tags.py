@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from registryd.caching.patience import CachePatience
 
 from registryd.cache_settings import RegistryUpstream, TagMode
+from registryd.caching.patience import CachePatience
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import answering, resetting
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import aiohttp
-from registryd.caching.patience import CachePatience
 
 from registryd.agent.cache import open_cache
 from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsSettings
+from registryd.caching.patience import CachePatience
 from registryd.notation import Address
 from registryd.settings import AdminSettings, AuthorizationSettings, Settings, StoreSettings
 from tests.fakes.upstream import FakeUpstream, open_upstream
