@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from registryd.identity.secret import Secret
 
-# It takes 0.2 s. A machine on which it takes this long has other worries than its certificate.
+# It took 0.1 s where it was measured. A machine on which it takes this long has other worries than its certificate.
 _MINTING_SECONDS: Final = 30.0
 
 
