@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.lab.agent import AGENT, REGISTRY, Agent
+from registryd.lab.authority import make_key_pair
 from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
 from registryd.lab.containerd_config import Mirror, Options
 from registryd.lab.errors import PullError
 from registryd.lab.fetch import Request, fetch
-from registryd.lab.origin import CREDENTIALS
+from registryd.lab.origin import CREDENTIALS, running_origin
+from registryd.lab.process import running
+from registryd.lab.token_server import registry_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from registryd.lab.cluster import Node
     from registryd.lab.images import Image
+    from registryd.lab.network import Host
+    from registryd.lab.origin import Origin
     from registryd.lab.toml_text import Table
     from registryd.lab.versions import Release
 
@@ -124,6 +131,68 @@ async def test_a_public_image_is_pulled_while_its_origin_is_down(
         await third.pull(by_tag)
         for node in (second, third):
             assert await from_peers(node) >= sum(layer.size for layer in image.local.layers)
+
+
+@asynccontextmanager
+async def behind_tokens(cluster: Cluster, *, public: str) -> AsyncIterator[Origin]:
+    """The origin's content once more, at a registry that wants tokens; anyone gets one for `public`."""
+    host = cluster.origin_host
+    pair = await make_key_pair(cluster.folder, address=host.ipv4)
+    tokens = f"{host.ipv4}:5009"
+    login = f"{CREDENTIALS.username}:{CREDENTIALS.password}"
+    server = [
+        sys.executable,
+        "-m",
+        "registryd.lab.token_server",
+        tokens,
+        str(pair.certificate),
+        str(pair.key),
+        login,
+        public,
+    ]
+    settings = registry_settings(f"http://{tokens}/token", pair)
+    async with (
+        running(server, log=cluster.folder / "tokens.log", namespace=host.namespace) as token_server,
+        running_origin(
+            cluster.folder / "tokens",
+            address=f"{host.ipv4}:5002",
+            namespace=host.namespace,
+            storage=cluster.folder / "origin",
+            extra=settings,
+        ) as registry,
+    ):
+        await token_server.wait_ready(partial(answers, f"http://{tokens}/token", host))
+        for node in cluster.nodes:
+            mirror = Mirror(f"http://{REGISTRY}", dial_timeout="1s")
+            node.containerd.write_hosts("tokens.lab", mirror, server=registry.url)
+        yield registry
+
+
+async def answers(url: str, host: Host) -> bool:
+    try:
+        return (await fetch(url, namespace=host.namespace)).status == 200
+    except OSError:
+        return False
+
+
+async def test_tokens_decide_like_passwords(release: Release, image: Image, secret_file: Path) -> None:
+    async with cluster_of(release, members_with(secret_file), nodes=3) as cluster:
+        first, second, third = cluster.nodes
+        for repository in ("secret/app", "demo/app"):
+            await cluster.push(image, repository)
+        async with behind_tokens(cluster, public="demo/app") as registry:
+            await first.pull("tokens.lab/secret/app:v1", credentials=CREDENTIALS)
+            for reference in ("tokens.lab/secret/app:v1", f"tokens.lab/secret/app@{image.root.digest}"):
+                with pytest.raises(PullError):
+                    await second.pull(reference)
+            await second.pull("tokens.lab/secret/app:v1", credentials=CREDENTIALS)
+            given = [a for a in registry.requests() if a.is_blob_transfer and a.client == second.host.ipv4]
+            assert given == []
+
+            await first.pull("tokens.lab/demo/app:v1")
+            await registry.stop()
+            await third.pull(f"tokens.lab/demo/app@{image.root.digest}")
+            assert await from_peers(third) >= sum(layer.size for layer in image.local.layers)
 
 
 # Who is let in

@@ -75,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
     login: str
     public: frozenset[str]
 
+    def do_POST(self) -> None:
+        # OAuth 2, which containerd tries first; after this it asks by GET, as it does at Docker Hub's kind of server.
+        self.send_error(405)
+
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
         given = self.headers.get("Authorization")
