@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Each takes a minute or two; sizes are such that they still say something on a busy machine.
 _PARTS: Final[dict[str, tuple[str, Part]]] = {
-    "memory": ("An idle agent", partial(memory.measure, rounds=3)),
+    "memory": ("An idle agent", partial(memory.measure, rounds=2)),
     "moving": ("Moving 1 GiB: an agent next to nginx", partial(moving.measure, mib=1024, rounds=5)),
     "answering": ("Answering: hits at peers and misses, mTLS", partial(answering.measure, count=400)),
     "crowding": ("Sixty-four clients: an agent next to nginx", partial(crowding.measure, rounds=3, seconds=2)),
