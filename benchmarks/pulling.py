@@ -66,7 +66,7 @@ class Pull:
 
 
 def measure(*, rounds: int) -> Iterator[Figure]:
-    """Each link in turn between members that use mTLS; then without a limit by plain TCP: what encrypting costs there."""
+    """Each link in turn, the members use mTLS; then no limit and plain TCP: what encrypting costs there."""
     for trust, links in ((Trust.TLS, _LINKS), (Trust.TICKET, _PLAIN_LINKS)):
         with tempfile.TemporaryDirectory() as folder:
             peers = {"insecure": False, **trust.settings(make_secret(Path(folder)))}
