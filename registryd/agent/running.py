@@ -37,10 +37,9 @@ async def run(
             await stopping.wait()
             _log.info("stopping")
             await agent.drain(settings.agent.shutdown_timeout)
-    except* CommandFailed as failures:
-        raise _first(failures) from None
-    except* ContentUnavailable as failures:
-        raise CommandFailed(f"the store cannot be used: {_first(failures)}") from None
+    except (CommandFailed, ContentUnavailable, BaseExceptionGroup) as failure:
+        # Not by except*: Python before 3.11.4 wraps what is raised there in a group again.
+        raise _said_in_one_line(failure) from None
     _log.info("stopped")
 
 
@@ -59,7 +58,12 @@ def _stop_signal() -> asyncio.Event:
     return stopping
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    """One of the failures: those that come with it are nearly always its consequences."""
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+def _said_in_one_line(failure: BaseException) -> BaseException:
+    """What the user is told of failures that came together; a bug among them is raised as it is."""
+    if isinstance(failure, BaseExceptionGroup):
+        expected, bugs = failure.split((CommandFailed, ContentUnavailable))
+        # One of the failures: those that come with it are nearly always its consequences.
+        return failure if bugs or expected is None else _said_in_one_line(expected.exceptions[0])
+    if isinstance(failure, ContentUnavailable):
+        return CommandFailed(f"the store cannot be used: {failure}")
+    return failure

@@ -59,8 +59,12 @@ async def _ask(settings: Settings) -> dict[str, Any]:
         async with asyncio.TaskGroup() as group:
             own = group.create_task(ask_json(listen, "/status", timeout=_TIMEOUT), name="status")
             cluster = group.create_task(ask_json(listen, "/cluster", timeout=_TIMEOUT), name="cluster")
-    except* Unanswered as errors:
-        reason = f"no agent answers at {listen}: {errors.exceptions[0]}; `registryd doctor` tells more"
+    except ExceptionGroup as failures:
+        # Not by except*: Python before 3.11.4 wraps what is raised there in a group again.
+        unanswered, others = failures.split(Unanswered)
+        if others or unanswered is None:
+            raise
+        reason = f"no agent answers at {listen}: {unanswered.exceptions[0]}; `registryd doctor` tells more"
         raise CommandFailed(reason) from None
     return {**own.result(), "cluster": cluster.result()["members"]}
 
