@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -332,3 +333,61 @@ def as_nobody() -> tuple[str, ...]:
     capability = "+dac_read_search"
     user = ("--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
     return ("setpriv", *user, "--no-new-privs", "--inh-caps", capability, "--ambient-caps", capability)
+
+
+async def test_intruders_do_not_hold_up_a_pull(release: Release, image: Image, secret_file: Path) -> None:
+    """Strangers connect, stall in handshakes, send garbage and trickle heads; a pull between members runs beside it."""
+    async with cluster_of(release, members_with(secret_file)) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        cluster.origin.blobs_off()
+        intruders = [
+            Intruder(cluster.origin_host, first.host.ipv4, port, kind) for port in (3173, 3174) for kind in range(4)
+        ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(intruder.bother()) for intruder in intruders]
+            await asyncio.gather(*(intruder.has_begun.wait() for intruder in intruders))
+            began = time.monotonic()
+            await second.pull(reference)
+            print(f"{release}: beside {len(tasks)} kinds of intruders a pull took {time.monotonic() - began:.2f} s")
+            for task in tasks:
+                task.cancel()
+        assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
+        assert not [intruder for intruder in intruders if b"200 OK" in intruder.heard]
+
+
+class Intruder:
+    """Comes again and again to one port with one kind of nonsense, ten connections at a time."""
+
+    NONSENSE = (
+        b"",
+        b"GET /v1/blobs/x HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 500,
+    )
+
+    def __init__(self, host: Host, target: str, port: int, kind: int) -> None:
+        self._host, self._target, self._port = host, target, port
+        self._words = self.NONSENSE[kind]
+        self.has_begun = asyncio.Event()
+        self.heard = b""
+
+    async def bother(self) -> None:
+        while True:
+            await asyncio.gather(*(self._once() for _ in range(10)))
+            self.has_begun.set()
+
+    async def _once(self) -> None:
+        opened = self._host.namespace.open_socket()
+        opened.settimeout(0)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(0.5):
+                await loop.sock_connect(opened, (self._target, self._port))
+                await loop.sock_sendall(opened, self._words)
+                self.heard += await loop.sock_recv(opened, 1000)
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            opened.close()
