@@ -50,6 +50,10 @@ class CacheSettings:
     """Let anyone who reaches the cache have what its credentials open. Otherwise such registries need a token, mode
     public, or a cache on loopback."""
 
+    member: bool = False
+    """Be a member of the cluster besides, by the settings of peers and discovery: peers are given what is stored here,
+    by digest, as an agent gives it. Nothing is fetched for them."""
+
     first_byte_timeout: Seconds = 20.0
     """How long a request may wait for its first byte. Longer than an agent's, for behind a cache there may be no other
     endpoint; shorter than the 30 s after which containerd 2.3 gives up."""

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from registryd.agent.credentials import make_token
-from registryd.agent.exposure import check_exposure
+from registryd.agent.doors import Doors
+from registryd.agent.exposure import as_member, check_exposure
 from registryd.aio.scope import open_scope
 from registryd.caching.blobs import Blobs
 from registryd.caching.downloads import Downloads
@@ -27,7 +28,6 @@ from registryd.caching.upstreams import Upstreams
 from registryd.failures import CommandFailed
 from registryd.notation import format_size
 from registryd.serving.admin import AdminDoor
-from registryd.serving.listener import ListenFailed, open_door
 from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
 from registryd.settings import SettingsError
@@ -43,10 +43,11 @@ from registryd.version import installed_version
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from registryd.agent.membership import Joined
     from registryd.aio.scope import Scope
     from registryd.notation import Address
     from registryd.oci.reference import Reference, Repository
-    from registryd.serving.listener import Door, Handler
+    from registryd.serving.listener import Door
     from registryd.settings import Settings
     from registryd.store.directory.bounded import BoundedStore
     from registryd.upstream.client import RegistryClient
@@ -60,15 +61,19 @@ _MIB = 1024 * 1024
 class Cache:
     """A running cache, as far as the one who runs it has to do with it."""
 
-    def __init__(self, readiness: Readiness, door: Door) -> None:
+    def __init__(self, readiness: Readiness, door: Door, joined: Joined | None) -> None:
         self._readiness = readiness
         self._door = door
+        self._joined = joined
         self.address = door.address
 
     async def drain(self, seconds: float) -> None:
         """Take no new work and let what runs come to its end, at most so long."""
         self._readiness.lacks("the cache is stopping")
-        await self._door.drain(seconds)
+        async with asyncio.TaskGroup() as group:
+            if self._joined:
+                self._joined.drain(group, seconds)
+            group.create_task(self._door.drain(seconds), name=f"drain {self.address}")
 
 
 @asynccontextmanager
@@ -89,15 +94,16 @@ class _Assembly:
         self._settings = settings
         self._patience = patience
         self._stack = stack
+        self._doors = Doors(stack)
         self._clock = asyncio.get_running_loop().time
         self._metrics = Metrics()
         self._counted = CacheMetrics(self._metrics.registry)
         self._readiness = Readiness(self._metrics)
+        self._admin = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
 
     async def open_admin(self) -> None:
         """First, because probes ask while everything else starts."""
-        door = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
-        await self._open_door("admin.listen", self._settings.admin.listen, door.handle)
+        await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle)
 
     async def assemble(self, scope: Scope) -> Cache:
         """Everything else; tasks run in the scope."""
@@ -115,10 +121,22 @@ class _Assembly:
             metrics=self._metrics,
             admission=make_token(settings.cache.token_file, scope),
         )
-        opened = await self._open_door("cache.listen", settings.cache.listen, door.handle, context=self._tls())
+        opened = await self._doors.open("cache.listen", settings.cache.listen, door.handle, context=self._tls())
+        joined = await self._join(scope, store, public) if settings.cache.member else None
         self._readiness.watch(store)
         _log_start(settings, opened.address)
-        return Cache(self._readiness, opened)
+        return Cache(self._readiness, opened, joined)
+
+    async def _join(self, scope: Scope, store: BoundedStore, public: PublicRepositories) -> Joined:
+        """Give peers what is stored, as an agent does; nothing is fetched for them."""
+        # Here, because a cache that is no member needs no gRPC.
+        from registryd.agent.membership import Membership  # noqa: PLC0415
+
+        settings = as_member(self._settings)
+        membership = Membership(settings, store, metrics=self._metrics, readiness=self._readiness)
+        joined = await membership.join(scope, self._doors, public)
+        self._admin.show(joined.overview)
+        return joined
 
     # the parts
 
@@ -189,14 +207,6 @@ class _Assembly:
         except OSError as error:  # ssl.SSLError is one
             raise SettingsError("cache.tls_cert", f"cannot be used: {error.strerror or error}") from error
         return context
-
-    async def _open_door(
-        self, key: str, address: Address, handle: Handler, *, context: ssl.SSLContext | None = None
-    ) -> Door:
-        try:
-            return await self._stack.enter_async_context(open_door(handle, address, ssl=context))
-        except ListenFailed as error:
-            raise SettingsError(key, str(error)) from error
 
 
 def _require_room(settings: Settings) -> None:

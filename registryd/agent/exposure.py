@@ -1,10 +1,11 @@
-"""Whether a cache may be reached by whoever can, given what its logins open."""
+"""Whether a cache may be reached by whoever can: by clients, given what its logins open, and by peers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from registryd.settings import AuthorizationMode, SettingsError
+from registryd.settings import AuthorizationMode, SettingsError, check
 
 if TYPE_CHECKING:
     from registryd.settings import Settings
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 def check_exposure(settings: Settings) -> None:
     """Refuse to give what our logins open to whoever reaches us; raises SettingsError."""
+    if settings.cache.member:
+        check(settings)
     cache, upstreams, authorization = settings.cache, settings.upstreams, settings.authorization
     if cache.insecure or cache.token_file or cache.listen.is_loopback:
         return
@@ -24,3 +27,9 @@ def check_exposure(settings: Settings) -> None:
                 "set cache.token_file, or authorization.mode = public, or listen on 127.0.0.1; "
                 "cache.insecure = true lets anyone in",
             )
+
+
+def as_member(settings: Settings) -> Settings:
+    """What peers and people are told of a cache: its door is where an agent has its local registry."""
+    cache = settings.cache
+    return replace(settings, registry=replace(settings.registry, listen=cache.listen, token_file=cache.token_file))

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from registryd.commands.settings_flags import takes_settings
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
+from registryd.identity.tls_version import refuse_old_tls
 from registryd.logs import set_up_logs
 from registryd.settings import Settings
 from registryd.store.directory.fsck import check_layout, repair_layout
@@ -17,7 +18,7 @@ from registryd.store.directory.layout import Layout
 _MIB = 1024 * 1024
 
 
-@takes_settings("cache", "upstreams", "authorization", "store", "admin", "log", "agent")
+@takes_settings("cache", "upstreams", "authorization", "store", "peers", "discovery", "admin", "log", "agent")
 def run_cache(
     settings: Settings,
     action: Annotated[
@@ -33,6 +34,8 @@ def run_cache(
     if repair:
         raise CommandFailed("--repair is for `registryd cache fsck`")
     set_up_logs(form=settings.log.format, level=settings.log.level)
+    if settings.cache.member:
+        refuse_old_tls()
     # Here and not above: help and a wrong setting need not wait for the network libraries.
     from registryd.agent.cache import open_cache  # noqa: PLC0415
     from registryd.agent.running import run  # noqa: PLC0415

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from registryd.content.description import StoreDescription
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class BoundedStore:
-    """A ContentSource, a NameSource and a ContentWriter; made by `open_bounded_store`."""
+    """What DirectoryStore is; made by `open_bounded_store`."""
 
     def __init__(self, store: DirectoryStore, layout: Layout, space: Space) -> None:
         self._store = store
@@ -48,6 +50,31 @@ class BoundedStore:
 
     async def check(self) -> None:
         await self._store.check()
+
+    # for peers
+
+    async def growing(self, digest: Digest) -> GrowingContent:
+        return await self._store.growing(digest)
+
+    async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        return await self._store.open_growing(digest, wanted)
+
+    async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
+        return await self._store.wait_grown(digest, beyond=beyond)
+
+    async def digests(self) -> frozenset[Digest]:
+        return await self._store.digests()
+
+    async def wait_changed(self) -> None:
+        await self._store.wait_changed()
+
+    async def withdraw(self, digest: Digest) -> None:
+        await self._store.withdraw(digest)
+
+    async def describe(self) -> StoreDescription:
+        return await self._store.describe()
+
+    # what comes in
 
     async def begin(self, digest: Digest, *, size: int) -> ReservedIngest:
         """As ContentWriter has it; StoreFull also when the limits leave no room."""

@@ -1,0 +1,29 @@
+"""Opening the doors that settings name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.serving.listener import ListenFailed, open_door
+from registryd.settings import SettingsError
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+    from ssl import SSLContext
+
+    from registryd.notation import Address
+    from registryd.serving.listener import Door, Handler
+
+
+class Doors:
+    """Open until the stack is unwound."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.stack = stack
+
+    async def open(self, key: str, address: Address, handle: Handler, *, context: SSLContext | None = None) -> Door:
+        """Open one; raises SettingsError with the key when that address cannot be listened on."""
+        try:
+            return await self.stack.enter_async_context(open_door(handle, address, ssl=context))
+        except ListenFailed as error:
+            raise SettingsError(key, str(error)) from error

@@ -1,0 +1,93 @@
+"""What a store is to the members of the cluster: they are answered from it, and found."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from registryd.agent.credentials import make_credentials, make_tickets
+from registryd.agent.diagnosing import Diagnosing
+from registryd.agent.joining import Joining
+from registryd.cluster.node import Node, NodeId
+from registryd.cluster.service import ClusterService
+from registryd.content.doubt import SecondLook
+from registryd.content.sharing import SharedStore
+from registryd.content.sound import SoundStore
+from registryd.serving.peer_bytes import PeerBytesDoor
+from registryd.transfer.uploads import Uploads
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from registryd.agent.doors import Doors
+    from registryd.agent.overview import AgentOverview
+    from registryd.aio.scope import Scope
+    from registryd.cluster.source import ClusterSource
+    from registryd.serving.listener import Door
+    from registryd.serving.readiness import Readiness
+    from registryd.settings import Settings
+    from registryd.store.choice import NodeStore
+    from registryd.telemetry import Metrics
+    from registryd.upstream.public import PublicRepositories
+
+
+class Membership:
+    """One node's. The doors of peers are given its store and nothing that could ask on.
+
+    Only they are given what is still arriving in it, which this node is receiving itself.
+    """
+
+    def __init__(self, settings: Settings, store: NodeStore, *, metrics: Metrics, readiness: Readiness) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._store = store
+        self._sound = SoundStore(store, set_aside=store.withdraw)
+        self.diagnosing = Diagnosing(settings, store, metrics=metrics, readiness=readiness)
+        self.offered = self.diagnosing.with_trials(self._sound)
+        self._shared = SharedStore(self.offered, store)
+
+    async def join(self, scope: Scope, doors: Doors, public: PublicRepositories) -> Joined:
+        """Answer peers and look for them while the scope lasts. Raises CommandFailed."""
+        settings, peers = self._settings, self._settings.peers
+        credentials, tickets = make_credentials(settings, scope), make_tickets(peers)
+        look = SecondLook(self._store, withdraw=self._sound.withdraw)
+        scope.serve(look.run, name="second look")
+        uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
+        bytes_door = PeerBytesDoor(
+            store=self._shared,
+            metrics=self._metrics,
+            uploads=uploads,
+            tickets=tickets,
+            transfers=self.diagnosing.transfers,
+        )
+        context = None if tickets else credentials.listener_context()
+        opened = await doors.open("peers.content_listen", peers.content_listen, bytes_door.handle, context=context)
+        node = Node(NodeId.random(), opened.address.port)
+        joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics)
+        answering = partial(ClusterService, issue_ticket=tickets.issue) if tickets else ClusterService
+        service = answering(
+            node,
+            self._shared,
+            remembers_public=public.remembers_public,
+            hear_doubt=look.doubt,
+            growing=self._store,
+            uploads=uploads,
+        )
+        await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
+        cluster = joining.find_peers(scope, self._shared, self._store)
+        return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
+
+
+class Joined:
+    """A member, as far as those have to do with it who run it or ask the others through it."""
+
+    def __init__(self, joining: Joining, bytes_door: Door, cluster: ClusterSource, overview: AgentOverview) -> None:
+        self.cluster = cluster
+        self.overview = overview
+        self._joining = joining
+        self._bytes_door = bytes_door
+
+    def drain(self, group: asyncio.TaskGroup, seconds: float) -> None:
+        """Let nobody be sent here any more, and let what is being given come to its end, in tasks of the group."""
+        group.create_task(self._joining.withdraw(), name="withdraw")
+        group.create_task(self._bytes_door.drain(seconds), name=f"drain {self._bytes_door.address}")
