@@ -64,15 +64,15 @@ class Cache:
     def __init__(self, readiness: Readiness, door: Door, joined: Joined | None) -> None:
         self._readiness = readiness
         self._door = door
-        self._joined = joined
+        self.joined = joined
         self.address = door.address
 
     async def drain(self, seconds: float) -> None:
         """Take no new work and let what runs come to its end, at most so long."""
         self._readiness.lacks("the cache is stopping")
         async with asyncio.TaskGroup() as group:
-            if self._joined:
-                self._joined.drain(group, seconds)
+            if self.joined:
+                self.joined.drain(group, seconds)
             group.create_task(self._door.drain(seconds), name=f"drain {self.address}")
 
 

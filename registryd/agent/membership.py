@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registryd.agent.overview import AgentOverview
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
+    from registryd.notation import Address
     from registryd.serving.listener import Door
     from registryd.serving.readiness import Readiness
     from registryd.settings import Settings
@@ -86,6 +87,10 @@ class Joined:
         self.overview = overview
         self._joining = joining
         self._bytes_door = bytes_door
+
+    def address(self) -> Address:
+        """Where peers ask it."""
+        return self._joining.own_address()
 
     def drain(self, group: asyncio.TaskGroup, seconds: float) -> None:
         """Let nobody be sent here any more, and let what is being given come to its end, in tasks of the group."""
