@@ -15,7 +15,7 @@ from registryd.identity.credentials import NoCredentials
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody
-from tests.cluster.conftest import FIND_TIMEOUT, until
+from tests.cluster.conftest import FIND_TIMEOUT, SHORT, until
 from tests.fakes.images import sample_bytes
 from tests.fakes.peers import BoastingStore, FakePeer, SlowStore, garbling, good, resetting, silent, unreachable
 from tests.fakes.sources import MemorySource
@@ -37,8 +37,8 @@ def store() -> MemorySource:
 
 
 @asynccontextmanager
-async def client(peer: FakePeer) -> AsyncIterator[GrpcPeer]:
-    caller = GrpcPeer(peer.address, timeout=FIND_TIMEOUT, credentials=NoCredentials())
+async def client(peer: FakePeer, *, timeout: float = FIND_TIMEOUT) -> AsyncIterator[GrpcPeer]:
+    caller = GrpcPeer(peer.address, timeout=timeout, credentials=NoCredentials())
     try:
         yield caller
     finally:
@@ -60,7 +60,7 @@ async def test_nobody_there() -> None:
 
 
 async def test_silence(lab: Lab) -> None:
-    async with client(await lab.start(silent())) as peer:
+    async with client(await lab.start(silent()), timeout=SHORT) as peer:
         with pytest.raises(PeerSilent):
             await peer.hello()
 
@@ -117,7 +117,7 @@ async def test_fewer_bytes_than_asked_for(lab: Lab) -> None:
 
 
 async def test_a_closed_connection_is_a_peer_that_is_gone_and_not_a_cancellation(lab: Lab) -> None:
-    peer = GrpcPeer((await lab.start(silent())).address, timeout=5, credentials=NoCredentials())
+    peer = GrpcPeer((await lab.start(silent())).address, timeout=FIND_TIMEOUT, credentials=NoCredentials())
     asking = asyncio.create_task(peer.find(DIGEST))
     await asyncio.sleep(0.05)
     await peer.aclose()

@@ -15,7 +15,7 @@ from registryd.oci.ranges import Span
 from registryd.oci.reference import TaggedName
 from registryd.telemetry import FindOutcome
 from registryd.transfer.errors import SourceBroken
-from tests.cluster.conftest import FIND_TIMEOUT, until
+from tests.cluster.conftest import FIND_TIMEOUT, SHORT, until
 from tests.fakes.bodies import BrokenBody
 from tests.fakes.doors import Door
 from tests.fakes.images import oci_image, sample_bytes
@@ -95,15 +95,10 @@ async def test_an_unreachable_peer_does_not_delay_a_hit(lab: Lab) -> None:
 
 async def test_a_silent_peer_delays_only_the_first_miss(lab: Lab) -> None:
     bad = await lab.start(silent())
-    node = await lab.node(bad, await lab.good(having()), greets=False)
-    waited = []
+    node = await lab.node(bad, await lab.good(having()), greets=False, find_timeout=SHORT)
     for _ in range(2):
-        begun = time.monotonic()
         with pytest.raises(ContentUnavailable):
             await node.source.find(Digest.of(SMALL))
-        waited.append(time.monotonic() - begun)
-    assert FIND_TIMEOUT * 0.9 < waited[0] < FIND_TIMEOUT * 2
-    assert waited[1] < FIND_TIMEOUT / 2
     assert node.state_of(bad) is MemberState.SET_ASIDE
     assert node.record.outcomes == {FindOutcome.TIMEOUT: 1, FindOutcome.ABSENT: 1}
 
@@ -111,6 +106,7 @@ async def test_a_silent_peer_delays_only_the_first_miss(lab: Lab) -> None:
 async def test_a_store_out_of_order_is_not_a_peer_out_of_order(lab: Lab) -> None:
     peer = await lab.good(FailingSource())
     node = await lab.node(peer)
+    await until(lambda: node.state_of(peer) is MemberState.UP)
     with pytest.raises(ContentUnavailable, match="out of order") as caught:
         await node.source.find(Digest.of(SMALL))
     assert not isinstance(caught.value, ContentNotFound)
@@ -212,11 +208,11 @@ async def test_read_stands_in_for_a_door_that_cannot_be_reached(lab: Lab) -> Non
 async def test_read_stands_in_for_a_silent_door_which_is_passed_by_from_then_on(lab: Lab) -> None:
     door = Door({Digest.of(LARGE): LARGE}, is_silent=True)
     port = await lab.start(door.open())
-    node = await lab.node(await lab.good(having(LARGE), content_port=port))
+    node = await lab.node(await lab.good(having(LARGE), content_port=port), door_timeout=SHORT)
     assert await pull(node, LARGE) == LARGE
-    begun = time.monotonic()
+    asked = door.connections
     assert await pull(node, LARGE) == LARGE
-    assert time.monotonic() - begun < 0.25
+    assert door.connections == asked
 
 
 async def test_a_silent_door_does_not_keep_a_second_peer_waiting(lab: Lab) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """Serves `contents` over HTTP/1.1. `requests` keeps the spans that were asked for.
+    """Serves `contents` over HTTP/1.1. `requests` keeps the spans that were asked for, `connections` counts.
 
     `stops_after`: so many bytes of each body are sent, then the connection ends, with RST if `resets`; `status`
     refuses everything; `is_silent` never answers.
@@ -33,6 +33,7 @@ class Door:
         is_silent: bool = False,
     ) -> None:
         self.requests: list[Span] = []
+        self.connections = 0
         self._contents = {str(digest): data for digest, data in contents.items()}
         self._stops_after = stops_after
         self._resets = resets
@@ -46,6 +47,7 @@ class Door:
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writers.append(writer)
+            self.connections += 1
             try:
                 await self._handle(reader, writer)
             except (ConnectionError, asyncio.IncompleteReadError):
