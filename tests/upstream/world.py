@@ -23,7 +23,7 @@ PRIVATE = Repository(Registry("registry.example"), "demo/private")
 TAG = Tag("v1")
 LAYER = IMAGE.digest_of("application/vnd.oci.image.layer.v1.tar+gzip")
 # Silence is noticed after this many seconds; everything else here takes milliseconds.
-IMPATIENT = Patience(connect=2.0, silence=0.1, total=2.0)
+IMPATIENT = Patience(connect=10.0, silence=1.0, total=10.0)
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Vitals
 from registryd.cluster.discovery.static import StaticDiscovery
 from registryd.cluster.errors import PeerFailed
+from registryd.cluster.member import MemberState
 from registryd.cluster.members import Members
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.peer import GrpcPeer
@@ -27,7 +27,7 @@ from registryd.cluster.service import ClusterService
 from registryd.content.trial import TrialImage, Trials, TrialWords
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
-from tests.cluster.conftest import until
+from tests.cluster.conftest import FIND_TIMEOUT, until
 from tests.fakes.peers import LOOPBACK, good, silent, unreachable
 from tests.fakes.sources import MemorySource
 
@@ -76,14 +76,14 @@ async def running(patient: Patient) -> AsyncIterator[Patient]:
 async def examining(*addresses: Address, own: Address = LOOPBACK) -> AsyncIterator[Checkup]:
     members = Members(
         NodeId.random(),
-        partial(GrpcPeer, timeout=0.3, credentials=NoCredentials()),
+        partial(GrpcPeer, timeout=FIND_TIMEOUT, credentials=NoCredentials()),
         backoff=Backoff(first=0.2, longest=0.4, jitter=0),
         greet_limit=32,
     )
     async with open_scope() as scope:
         scope.serve(partial(members.run, StaticDiscovery(addresses)), name="members")
         await until(lambda: len(members.states()) == len(addresses))
-        await asyncio.sleep(0.1)
+        await until(lambda: MemberState.UNKNOWN not in members.states().values())
         yield Checkup(members, NoCredentials(), own_address=lambda: own, content_port=0)
 
 

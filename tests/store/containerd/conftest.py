@@ -83,7 +83,7 @@ def connect(containerd: FakeContainerd, folder: Path) -> Connect:
     return connected
 
 
-async def eventually(holds: Callable[[], bool], *, timeout: float = 5.0) -> None:
+async def eventually(holds: Callable[[], bool], *, timeout: float = 20.0) -> None:
     """Wait for what another task, or the other end of a connection, is about to do."""
     async with asyncio.timeout(timeout):
         while not holds():  # noqa: ASYNC110 - it is on the other side of a socket
