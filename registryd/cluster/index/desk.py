@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.index.values import Announcement, Receipt, Verdict
@@ -111,7 +112,7 @@ class IndexDesk:
 
     def _keep_within_quotas(self, address: Address) -> None:
         known = self._digests_of.get(address, ())
-        self._forget(address, list(known)[: max(0, len(known) - self._quotas.spots_of_node)])
+        self._forget(address, list(islice(known, max(0, len(known) - self._quotas.spots_of_node))))
         while self._waves:
             digest = next(iter(self._waves))
             wave, used = self._waves[digest]
