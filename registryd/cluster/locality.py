@@ -7,12 +7,11 @@ however the parts are put together.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextvars import Token
 
 _answering_peer: Final = ContextVar("answering_peer", default=False)
 
@@ -21,14 +20,16 @@ class ForwardingRefused(Exception):
     """Someone has given the server a source that asks other nodes: a mistake in putting the agent together."""
 
 
-@contextmanager
-def answering_peer() -> Iterator[None]:
-    """Mark what is done in this block, in tasks that it starts too, as done on behalf of a peer."""
-    token = _answering_peer.set(True)
-    try:
-        yield
-    finally:
-        _answering_peer.reset(token)
+class AnsweringPeer:
+    """Marks what is done in a `with` block, in tasks that it starts too, as done on behalf of a peer."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token: Token[bool] = _answering_peer.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _answering_peer.reset(self._token)
 
 
 def refuse_to_forward() -> None:

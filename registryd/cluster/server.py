@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import grpc
 
@@ -50,6 +50,9 @@ _STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
     SourceBroken: grpc.StatusCode.DATA_LOSS,
     SinkClosed: grpc.StatusCode.CANCELLED,
 }
+
+# A connection has one spelling of its peer for all of its calls.
+_requester: Final = lru_cache(maxsize=1024)(Requester.of_grpc)
 
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second agent on the same port is an error, not half of the requests
@@ -138,10 +141,12 @@ def _diagnosis_handlers(service: DiagnosisService) -> grpc.GenericRpcHandler:
 
 def _unary(on_contact: OnContact, kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]) -> Any:
     async def handle(raw: bytes, context: Context) -> Message:
-        async with _as_status(context):
-            requester = Requester.of_grpc(context.peer())
+        try:
+            requester = _requester(context.peer())
             on_contact(requester)
             return await answer(parse_request(kind, raw), requester)
+        except Exception as error:  # noqa: BLE001 - each has its status
+            await _abort(context, error)
 
     return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
 
@@ -151,20 +156,17 @@ def _serialize(reply: Message) -> bytes:
 
 
 async def _answer_read(service: ClusterService, raw: bytes, context: Context) -> None:
-    async with _as_status(context):
-        await service.read(parse_request(pb.ReadRequest, raw), context.write)
-
-
-@asynccontextmanager
-async def _as_status(context: Context) -> AsyncIterator[None]:
-    """End the call with the status that an error stands for."""
     try:
-        yield
-    except tuple(_STATUS) as error:
-        status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
-        await context.abort(status, str(error))
-    except grpc.aio.AbortError:
-        raise
-    except Exception:  # noqa: BLE001 - a mistake of ours: all of it belongs into our log, nothing of it to the peer
-        _log.exception("a peer's request failed")
+        await service.read(parse_request(pb.ReadRequest, raw), context.write)
+    except Exception as error:  # noqa: BLE001 - each has its status
+        await _abort(context, error)
+
+
+async def _abort(context: Context, error: Exception) -> NoReturn:
+    """End the call with the status that an error stands for."""
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
+    if status is None:
+        # A mistake of ours: all of it belongs into our log, nothing of it to the peer.
+        _log.error("a peer's request failed", exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+    await context.abort(status, str(error))

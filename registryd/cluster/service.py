@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registryd.cluster.limits import (
     MAX_WAIT_SECONDS,
@@ -13,7 +12,7 @@ from registryd.cluster.limits import (
     STORE_TIMEOUT,
     WRITE_STALL_TIMEOUT,
 )
-from registryd.cluster.locality import answering_peer
+from registryd.cluster.locality import AnsweringPeer
 from registryd.cluster.wire import find_reply, node_message, resolve_reply
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentSource, ContentUnavailable, NameSource, StoreUnavailable
@@ -26,7 +25,7 @@ from registryd.transfer.errors import SinkClosed
 from registryd.transfer.uploads import UploadRefused, Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from registryd.cluster.node import Node
     from registryd.content.growing import GrowingSource
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 
     Write = Callable[[pb.ReadReply], Awaitable[None]]
     IssueTicket = Callable[[Digest, Requester], str]
+
+T = TypeVar("T")
 
 
 class LocalStore(ContentSource, NameSource, Protocol):
@@ -97,8 +98,7 @@ class ClusterService:
 
     async def resolve(self, request: pb.ResolveRequest, _requester: Requester) -> pb.ResolveReply:
         name = TaggedName.parse(request.name)
-        async with _asking_store():
-            return resolve_reply(self._node, await self._store.resolve(name))
+        return resolve_reply(self._node, await _of_store(self._store.resolve(name)))
 
     async def read(self, request: pb.ReadRequest, write: Write) -> None:
         digest = Digest.parse(request.digest)
@@ -137,8 +137,7 @@ class ClusterService:
 
     async def _content(self, digest: Digest) -> Content | None:
         try:
-            async with _asking_store():
-                return await self._store.find(digest)
+            return await _of_store(self._store.find(digest))
         except ContentNotFound:
             return None
 
@@ -148,8 +147,7 @@ class ClusterService:
                 raise RangeInvalid(f"the content has {size} bytes", size=size)
             return Span(offset, offset + length)
 
-        async with _asking_store():
-            return await self._store.open(digest, exactly)
+        return await _of_store(self._store.open(digest, exactly))
 
 
 class _ReplySink:
@@ -181,11 +179,11 @@ class _ReplySink:
             raise SinkClosed(f"the peer took nothing for {WRITE_STALL_TIMEOUT:g} s") from error
 
 
-@asynccontextmanager
-async def _asking_store() -> AsyncIterator[None]:
+async def _of_store(answer: Awaitable[T]) -> T:
+    """What the store says, within its time."""
     try:
-        with answering_peer():
+        with AnsweringPeer():
             async with asyncio.timeout(STORE_TIMEOUT):
-                yield
+                return await answer
     except TimeoutError as error:
         raise StoreUnavailable(f"the store did not answer within {STORE_TIMEOUT:g} s") from error

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registryd.cluster import limits
-from registryd.cluster.locality import ForwardingRefused, answering_peer
+from registryd.cluster.locality import AnsweringPeer, ForwardingRefused
 from registryd.cluster.member import MemberState
 from registryd.cluster.server import CannotListen
 from registryd.notation import Address
@@ -220,7 +220,7 @@ async def test_a_peers_request_is_never_forwarded(
 
 async def test_the_mark_holds_in_tasks_that_are_started_under_it(lab: Lab) -> None:
     node = await lab.node()
-    with answering_peer():
+    with AnsweringPeer():
         task = asyncio.create_task(node.source.open(DIGEST, Span.whole))
     with pytest.raises(ForwardingRefused):
         await task

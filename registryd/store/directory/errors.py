@@ -23,7 +23,7 @@ def reading(what: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _read_error(what, error) from error
+        raise read_error(what, error) from error
 
 
 @contextmanager
@@ -41,7 +41,8 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _read_error(what: object, error: OSError) -> ContentUnavailable:
+def read_error(what: object, error: OSError) -> ContentUnavailable:
+    """What it means that `what` could not be read."""
     if error.errno in _NOT_THERE:
         return ContentNotFound(f"{what} is not in the directory")
     return StoreUnavailable(f"{what} cannot be read: {reason(error)}")

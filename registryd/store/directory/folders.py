@@ -17,15 +17,24 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextmanager
 def folder(root: Path, *names: str) -> Iterator[int]:
-    """The descriptor of a folder below the root. The root itself may be a link: that is the operator's choice."""
-    fd = os.open(root, _FOLDER)
+    """A folder below the root, open for the length of the block; raises as `open_folder` does."""
+    fd = open_folder(root, *names)
     try:
-        for name in names:
-            parent, fd = fd, _enter(fd, name)
-            os.close(parent)
         yield fd
     finally:
         os.close(fd)
+
+
+def open_folder(root: Path, *names: str) -> int:
+    """The descriptor of a folder below the root. The root itself may be a link: that is the operator's choice."""
+    fd = os.open(root, _FOLDER)
+    for name in names:
+        parent = fd
+        try:
+            fd = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+        finally:
+            os.close(parent)
+    return fd
 
 
 def make_folder(root: Path, *names: str) -> None:
@@ -48,7 +57,3 @@ def read_file(parent: int, name: str, *, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(f"{name} has more than {limit} bytes")
     return data
-
-
-def _enter(parent: int, name: str) -> int:
-    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)

@@ -12,8 +12,8 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid
 from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT, LAYOUT_FILE, is_layout_file, render_index
 from registryd.store.directory.durable import exists, lock_file, replace_file
-from registryd.store.directory.errors import reading, reason, writing
-from registryd.store.directory.folders import folder, make_folder, open_file, read_file
+from registryd.store.directory.errors import read_error, reading, reason, writing
+from registryd.store.directory.folders import folder, make_folder, open_file, open_folder, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,14 +71,20 @@ class Layout:
 
     def open_blob(self, digest: Digest) -> tuple[int, int]:
         """A descriptor for reading, and the size in bytes. Raises ContentNotFound or StoreUnavailable."""
-        with reading(digest):
-            with folder(self.root, BLOBS_FOLDER, digest.algorithm) as parent:
-                fd = open_file(parent, digest.encoded)
+        # Spelt out, for every question of a peer comes here: context managers would cost more than the system calls.
+        try:
+            parent = open_folder(self.root, BLOBS_FOLDER, digest.algorithm)
             try:
-                return fd, _size_of_regular(fd, digest)
-            except BaseException:
-                os.close(fd)
-                raise
+                fd = open_file(parent, digest.encoded)
+            finally:
+                os.close(parent)
+        except OSError as error:
+            raise read_error(digest, error) from error
+        try:
+            return fd, _size_of_regular(fd, digest)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the blob is there. Raises StoreUnavailable."""
