@@ -75,7 +75,7 @@ class Membership:
             uploads=uploads,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
-        cluster = joining.find_peers(scope, self._shared, self._store)
+        cluster = joining.find_peers(scope, self._store)
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
 
 

@@ -111,7 +111,7 @@ class ScriptedRoster:
 class OwnStore:
     """What this node receives itself."""
 
-    async def find(self, digest: Digest) -> Content:
+    async def growing(self, digest: Digest) -> GrowingContent:
         raise ContentNotFound("nothing arrives here")
 
 
