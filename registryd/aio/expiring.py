@@ -33,7 +33,8 @@ class ExpiringSet(Generic[K]):
         self._expiries.pop(item, None)
 
     def __contains__(self, item: K) -> bool:
-        return self._expiries.get(item, 0.0) > _now()
+        expiry = self._expiries.get(item)
+        return expiry is not None and expiry > _now()
 
     def __iter__(self) -> Iterator[K]:
         """What is there now, the oldest first; it may change meanwhile."""

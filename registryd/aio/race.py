@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 Attempt = Callable[[], Coroutine[Any, Any, T]]
 """Started, at most once, by calling it: what is never started needs no closing."""
 
+Waves = Iterable[Sequence[Attempt[T]]] | AsyncGenerator[Sequence[Attempt[T]], None]
+"""An iterable when it is known who takes part; a generator, which the race closes, when that is found out meanwhile."""
+
 
 class Race(Generic[T]):
     """The tasks of a run: what is running, what has finished and was not taken yet, and the wave to come."""
 
-    def __init__(self, waves: AsyncGenerator[Sequence[Attempt[T]], None], patience: float) -> None:
-        self._waves = waves
+    def __init__(self, waves: Waves[T], patience: float) -> None:
+        self._waves = waves if isinstance(waves, AsyncGenerator) else iter(waves)
         self._patience = patience
         self._running: list[asyncio.Task[T]] = []
         self._finished: deque[asyncio.Task[T]] = deque()
@@ -36,31 +36,49 @@ class Race(Generic[T]):
         while not self._finished:
             self._news.clear()
             self._start_pulled_wave()
-            if not self._is_exhausted and not self._pull and self._is_next_wave_due:
-                self._pull = asyncio.create_task(_next_or_none(self._waves), name="next wave")
-                self._pull.add_done_callback(self._wake)
+            while self._is_next_wave_due:
+                self._take_next_wave()
             if not self._running and not self._pull:
                 return None
             await self._news.wait()
         return self._finished.popleft()
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left: no attempt, no result that nobody took, no waves to close."""
+        is_closed = self._is_exhausted or not isinstance(self._waves, AsyncGenerator)
+        return is_closed and not (self._running or self._finished or self._pull)
+
+    @property
     def _is_next_wave_due(self) -> bool:
+        if self._is_exhausted or self._pull:
+            return False
         return self._timer is None or self._latest.isdisjoint(self._running)
+
+    def _take_next_wave(self) -> None:
+        if isinstance(self._waves, AsyncGenerator):
+            self._pull = asyncio.create_task(_next_or_none(self._waves), name="next wave")
+            self._pull.add_done_callback(self._wake)
+        else:
+            self._start(next(self._waves, None))
 
     def _start_pulled_wave(self) -> None:
         if self._pull is None or not self._pull.done():
             return
-        wave, self._pull = self._pull.result(), None
+        pull, self._pull = self._pull, None
+        self._is_exhausted = True  # a generator that raises has ended
+        self._start(pull.result())
+
+    def _start(self, wave: Sequence[Attempt[T]] | None) -> None:
+        self.stop_timer()
+        self._is_exhausted = wave is None
         if wave is None:
-            self._is_exhausted = True
             return
         started = [asyncio.create_task(attempt(), name="attempt") for attempt in wave]
         for task in started:
             task.add_done_callback(self._note_end)
         self._running += started
         self._latest = frozenset(started)
-        self._stop_timer()
         self._timer = asyncio.get_running_loop().call_later(self._patience, self._end_patience)
 
     def _note_end(self, task: asyncio.Task[T]) -> None:
@@ -75,13 +93,14 @@ class Race(Generic[T]):
     def _wake(self, _: object) -> None:
         self._news.set()
 
-    def _stop_timer(self) -> None:
+    def stop_timer(self) -> None:
+        """Let nothing happen by itself any more."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     async def stop(self) -> list[T]:
         """Cancel and await what runs; the results that nobody took."""
-        self._stop_timer()
         ending = [*self._running, *([self._pull] if self._pull else [])]
         for task in ending:
             task.cancel()
@@ -94,7 +113,8 @@ class Race(Generic[T]):
 
     async def aclose(self) -> None:
         """Close the waves, after `stop`."""
-        await self._waves.aclose()
+        if isinstance(self._waves, AsyncGenerator):
+            await self._waves.aclose()
 
 
 async def _next_or_none(waves: AsyncGenerator[T, None]) -> T | None:

@@ -15,7 +15,7 @@ from registryd.aio.race import Race
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
-    from registryd.aio.race import Attempt
+    from registryd.aio.race import Attempt, Waves
 
 T = TypeVar("T")
 
@@ -24,13 +24,16 @@ class AllFailed(Exception):
     """No attempt succeeded; `reasons` has every failure in the order in which they came, none if none was made."""
 
     def __init__(self, reasons: Sequence[Exception]) -> None:
-        super().__init__("; ".join(str(reason) for reason in reasons) or "there was nothing to try")
+        super().__init__(reasons)
         self.reasons = tuple(reasons)
 
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.reasons)) or "there was nothing to try"
 
-async def at_once(attempts: Iterable[Attempt[T]]) -> AsyncGenerator[Sequence[Attempt[T]], None]:
+
+def at_once(attempts: Iterable[Attempt[T]]) -> Waves[T]:
     """All attempts in one wave."""
-    yield tuple(attempts)
+    return (tuple(attempts),)
 
 
 async def one_by_one(attempts: AsyncGenerator[Attempt[T], None]) -> AsyncGenerator[Sequence[Attempt[T]], None]:
@@ -41,7 +44,7 @@ async def one_by_one(attempts: AsyncGenerator[Attempt[T], None]) -> AsyncGenerat
 
 
 async def arrivals(
-    waves: AsyncGenerator[Sequence[Attempt[T]], None],
+    waves: Waves[T],
     *,
     expected: type[Exception] | tuple[type[Exception], ...],
     patience: float = 0.0,
@@ -68,13 +71,15 @@ async def arrivals(
             succeeded = True
             yield result
     finally:
-        await run_to_end(_end(race, discard), name="end of a race")
+        race.stop_timer()
+        if not race.is_over:
+            await run_to_end(_end(race, discard), name="end of a race")
     if not succeeded:
         raise AllFailed(failures)
 
 
 async def first_success(
-    waves: AsyncGenerator[Sequence[Attempt[T]], None],
+    waves: Waves[T],
     *,
     expected: type[Exception] | tuple[type[Exception], ...],
     patience: float = 0.0,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from registryd.aio.racing import AllFailed, first_success, one_by_one
+from registryd.aio.racing import AllFailed, first_success
 from registryd.cluster.index.ring import Ring
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable, Iterator
 
     from registryd.aio.race import Attempt
     from registryd.cluster.index.desk import IndexDesk
@@ -67,13 +67,12 @@ class IndexNodes:
     async def claim(self, claim: Claim) -> Verdict | None:
         """The verdict of the first that answers; None when none does."""
         try:
-            return await first_success(
-                one_by_one(self._attempts(claim)), expected=ContentUnavailable, patience=_PATIENCE
-            )
+            waves = ((attempt,) for attempt in self._attempts(claim))
+            return await first_success(waves, expected=ContentUnavailable, patience=_PATIENCE)
         except AllFailed:
             return None
 
-    async def _attempts(self, claim: Claim) -> AsyncGenerator[Attempt[Verdict], None]:
+    def _attempts(self, claim: Claim) -> Iterator[Attempt[Verdict]]:
         own = self._own_place().address
         for address in self.of(claim.digest):
             if address == own:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from registryd.cluster.errors import PeerFailed
 from registryd.content.source import ContentNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node, NodeId
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
+
+T = TypeVar("T")
 
 
 class MemberState(Enum):
@@ -51,7 +52,7 @@ class Member:
     @property
     def is_available(self) -> bool:
         """Whether it may be asked."""
-        return self.state in {MemberState.UNKNOWN, MemberState.UP}
+        return self.state is MemberState.UP or self.state is MemberState.UNKNOWN
 
     async def probe(self) -> bool:
         """Ask who is there; whether there was an answer."""
@@ -64,54 +65,47 @@ class Member:
         return True
 
     async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
-        with self._judged():
-            finding = await self._peer.find(digest, wait)
+        finding = await self._judged(self._peer.find(digest, wait))
         self._refuse_self(finding.node)
         return finding
 
     async def claim(self, claim: Claim) -> Verdict:
-        with self._judged():
-            return await self._peer.claim(claim)
+        return await self._judged(self._peer.claim(claim))
 
     async def announce(self, announcement: Announcement) -> Receipt:
-        with self._judged():
-            return await self._peer.announce(announcement)
+        return await self._judged(self._peer.announce(announcement))
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        with self._judged():
-            resolution = await self._peer.resolve(name)
+        resolution = await self._judged(self._peer.resolve(name))
         self._refuse_self(resolution.node)
         return resolution.known
 
     async def vouch(self, repository: Repository) -> bool:
-        with self._judged():
-            return await self._peer.vouch(repository)
+        return await self._judged(self._peer.vouch(repository))
 
     async def doubt(self, digest: Digest) -> None:
-        with self._judged():
-            await self._peer.doubt(digest)
+        await self._judged(self._peer.doubt(digest))
 
     async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         chunks = self._peer.read(digest, span)
         try:
-            with self._judged():
-                async for chunk in chunks:
-                    yield chunk
+            while chunk := await self._judged(anext(chunks, b"")):
+                yield chunk
         finally:
             await chunks.aclose()
 
     async def aclose(self) -> None:
         await self._peer.aclose()
 
-    @contextmanager
-    def _judged(self) -> Iterator[None]:
+    async def _judged(self, answer: Awaitable[T]) -> T:
         try:
-            yield
+            given = await answer
         except PeerFailed as error:
             if self.is_available:  # of several questions under way at once, only the first to fail counts
                 self._fail(error)
             raise
         self.failures = 0
+        return given
 
     def _fail(self, error: PeerFailed) -> None:
         self.failures += 1

@@ -60,6 +60,9 @@ class Members:
         self._care: dict[Address, asyncio.Task[object]] = {}
         self._probe_slots = asyncio.Semaphore(_PROBES_AT_ONCE)
         self._scope: Scope | None = None
+        # Both are asked for with every question, in a cluster of any size.
+        self._own: Address | None = None
+        self._set_aside: set[Address] = set()
         self._addresses: frozenset[Address] | None = None
         self._woken: ExpiringSet[Address] = ExpiringSet(lifetime=_WAKE_SECONDS, capacity=_WOKEN_REMEMBERED)
 
@@ -84,11 +87,11 @@ class Members:
 
     def own_address(self) -> Address | None:
         """The address that turned out to be this node's own, if discovery gives it."""
-        return next((address for address, member in self._members.items() if member.state is MemberState.SELF), None)
+        return self._own
 
     def sign_of_life(self, host: str) -> None:
         """Somebody there asks this node something: if it had been set aside, see at once whether it answers again."""
-        for address in [address for address, member in self._members.items() if member.state is MemberState.SET_ASIDE]:
+        for address in tuple(self._set_aside):
             if address.host == host and self._may_wake(address):
                 self._stop_care(self._members[address])
                 self._look_after(self._members[address], at_once=True)
@@ -117,6 +120,9 @@ class Members:
         gone = [self._members.pop(address) for address in self._members.keys() - addresses]
         added = [self._add(address) for address in addresses - self._members.keys()]
         self._addresses = None
+        self._set_aside &= addresses
+        if self._own not in addresses:
+            self._own = None
         if len(addresses) <= self._greet_limit:
             for member in added:
                 self._look_after(member)
@@ -137,7 +143,13 @@ class Members:
             return  # removed while it was being asked
         if self._addresses is not None and (member.address in self._addresses) != member.is_available:
             self._addresses = None
+        self._set_aside.discard(member.address)
+        if member.state is MemberState.SELF:
+            self._own = member.address
+        elif self._own == member.address:
+            self._own = None
         if member.state is MemberState.SET_ASIDE:
+            self._set_aside.add(member.address)
             _log.info("peer %s is set aside: %s", member.address, member.last_failure)
             self._look_after(member)
         elif member.failures:

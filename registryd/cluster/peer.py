@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import grpc
 
@@ -23,7 +23,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
 
     from google.protobuf.message import Message
 
@@ -95,6 +95,8 @@ _FAILED: Final = {
     grpc.StatusCode.UNAVAILABLE: PeerUnreachable,
     grpc.StatusCode.CANCELLED: PeerUnreachable,
 }
+# How gRPC says that a call has failed.
+_BROKEN: Final = (grpc.aio.AioRpcError, TimeoutError, asyncio.CancelledError)
 # Of what a peer sends as the reason; it ends up in our log.
 _MAX_REASON: Final = 200
 
@@ -115,10 +117,7 @@ class GrpcPeer:
         return node_value(parse_reply(pb.HelloReply, reply).node)
 
     async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
-        request = pb.FindRequest(digest=str(digest))
-        if wait is not None:
-            request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
-        reply = await self._ask("Find", request, longer=wait.seconds if wait else 0)
+        reply = await self._ask("Find", _find_request(digest, wait), longer=wait.seconds if wait else 0)
         return finding(parse_reply(pb.FindReply, reply), digest)
 
     async def claim(self, claim: Claim) -> Verdict:
@@ -141,8 +140,7 @@ class GrpcPeer:
 
     async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         request = pb.ReadRequest(digest=str(digest), offset=span.start, length=span.length)
-        with self._translated():
-            call = (await self._connected()).read(request.SerializeToString())
+        call = (await self._connected()).read(request.SerializeToString())
         left = span.length
         try:
             timeout = limits.READ_START_TIMEOUT
@@ -165,17 +163,23 @@ class GrpcPeer:
             if connection is not None:
                 await connection.channel.close()
 
-    async def _ask(self, method: str, request: Message, *, longer: float = 0) -> bytes:
-        with self._translated():
-            ask = (await self._connected()).unary[method]
-            reply: bytes = await ask(request.SerializeToString(), timeout=self._timeout + longer)
-            return reply
+    async def _ask(self, method: str, request: Message | bytes, *, longer: float = 0) -> bytes:
+        """The reply to a request, which may be serialised already."""
+        raw = request if isinstance(request, bytes) else request.SerializeToString()
+        ask = (await self._connected()).unary[method]
+        try:
+            reply: bytes = await ask(raw, timeout=self._timeout + longer)
+        except _BROKEN as error:
+            self._raise_reason(error)
+        return reply
 
     async def _next_chunk(self, call: Any, timeout: float) -> bytes:
         """The data of the next message, empty at the end of the stream."""
-        with self._translated():
+        try:
             async with asyncio.timeout(timeout):
                 raw = await call.read()
+        except _BROKEN as error:
+            self._raise_reason(error)
         if raw is grpc.aio.EOF:
             return b""
         return parse_reply(pb.ReadReply, raw).data
@@ -192,20 +196,26 @@ class GrpcPeer:
                 await outlived.channel.close()
         return connection
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except grpc.aio.AioRpcError as error:
+    def _raise_reason(self, error: BaseException) -> NoReturn:
+        """Say in our own words what went wrong with a call."""
+        if isinstance(error, grpc.aio.AioRpcError):
             raise _reason_of(error, self._address) from error
-        except TimeoutError as error:
+        if isinstance(error, TimeoutError):
             raise PeerSilent(f"{self._address} stopped sending") from error
-        except asyncio.CancelledError as error:
-            # gRPC cancels the calls of a channel that is closed. If nobody cancelled us, only the peer is gone.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise PeerUnreachable(f"the connection to {self._address} was closed") from error
+        # gRPC cancels the calls of a channel that is closed. If nobody cancelled us, only the peer is gone.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise error
+        raise PeerUnreachable(f"the connection to {self._address} was closed") from error
+
+
+@lru_cache(maxsize=64)
+def _find_request(digest: Digest, wait: Wait | None) -> bytes:
+    """The same for everyone who is asked."""
+    request = pb.FindRequest(digest=str(digest))
+    if wait is not None:
+        request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
+    return request.SerializeToString()
 
 
 def _reason_of(error: grpc.aio.AioRpcError, address: Address) -> ContentUnavailable:

@@ -15,7 +15,6 @@ from registryd.notation import Address
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from registryd.aio.race import Attempt
     from registryd.cluster.member import Member
     from registryd.cluster.wire import Finding
     from registryd.content.source import Content
@@ -67,7 +66,9 @@ async def offers(members: Sequence[Member], digest: Digest, waves: Waves) -> Asy
     Raises AllFailed when there is none; close it when done.
     """
     others: list[Offer] = []
-    asking = arrivals(_attempts(members, digest, waves), expected=ContentUnavailable, patience=waves.patience)
+    attempts = [partial(_ask, member, digest) for member in members]
+    first = waves.size_of_first(len(attempts))
+    asking = arrivals((attempts[:first], attempts[first:]), expected=ContentUnavailable, patience=waves.patience)
     async with aclosing(asking) as answers:
         async for offer in answers:
             if offer.is_first_choice:
@@ -76,15 +77,6 @@ async def offers(members: Sequence[Member], digest: Digest, waves: Waves) -> Asy
                 others.append(offer)
     for offer in sorted(others, key=lambda offer: (offer.busy, -offer.available)):
         yield offer
-
-
-async def _attempts(
-    members: Sequence[Member], digest: Digest, waves: Waves
-) -> AsyncGenerator[Sequence[Attempt[Offer]], None]:
-    attempts = [partial(_ask, member, digest) for member in members]
-    first = waves.size_of_first(len(attempts))
-    yield attempts[:first]
-    yield attempts[first:]
 
 
 async def _ask(member: Member, digest: Digest) -> Offer:

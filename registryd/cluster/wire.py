@@ -9,6 +9,7 @@ import math
 import re
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -79,9 +80,15 @@ def node_message(node: Node) -> pb.Node:
 
 def node_value(message: pb.Node) -> Node:
     try:
-        return Node(NodeId(message.id), message.content_port)
+        return _node(message.id, message.content_port)
     except ValueError as error:
         raise PeerGarbled(str(error)) from error
+
+
+# Every answer comes with its node, and each node says the same in all of its answers.
+@lru_cache(maxsize=256)
+def _node(text: str, content_port: int) -> Node:
+    return Node(NodeId(text), content_port)
 
 
 def find_reply(node: Node, content: Content | None, *, busy: bool, ticket: str = "") -> pb.FindReply:

@@ -10,9 +10,9 @@ import pytest
 from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, one_by_one
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from registryd.aio.race import Attempt
+    from registryd.aio.race import Attempt, Waves
 
 pytestmark = pytest.mark.looptime
 
@@ -163,22 +163,33 @@ async def test_what_was_not_needed_never_starts(runners: Runners) -> None:
     assert runners.started == [(0, "a")]
 
 
-async def test_a_wave_waits_for_all_of_the_one_before(runners: Runners) -> None:
-    async def waves() -> AsyncGenerator[Sequence[Attempt[str]], None]:
-        yield [runners.fails("a", after=1), runners.fails("b", after=3)]
-        yield [runners.arrives("c", after=1)]
+async def found_out(waves: Sequence[Sequence[Attempt[str]]]) -> AsyncGenerator[Sequence[Attempt[str]], None]:
+    for wave in waves:
+        yield wave
 
-    assert await first_success(waves(), expected=Refused, patience=5) == "c"
+
+@pytest.mark.parametrize("given", [tuple, found_out])
+async def test_a_wave_waits_for_all_of_the_one_before(runners: Runners, given: Callable[..., Waves[str]]) -> None:
+    waves = [[runners.fails("a", after=1), runners.fails("b", after=3)], [runners.arrives("c", after=1)]]
+    assert await first_success(given(waves), expected=Refused, patience=5) == "c"
     assert runners.started == [(0, "a"), (0, "b"), (3, "c")]
 
 
-async def test_an_empty_wave_is_passed_over(runners: Runners, looptime: int) -> None:
-    async def waves() -> AsyncGenerator[Sequence[Attempt[str]], None]:
-        yield []
-        yield [runners.arrives("a", after=1)]
-
-    assert await first_success(waves(), expected=Refused, patience=5) == "a"
+@pytest.mark.parametrize("given", [tuple, found_out])
+async def test_an_empty_wave_is_passed_over(runners: Runners, looptime: int, given: Callable[..., Waves[str]]) -> None:
+    waves: list[list[Attempt[str]]] = [[], [runners.arrives("a", after=1)], []]
+    assert await first_success(given(waves), expected=Refused, patience=5) == "a"
     assert looptime == 1
+
+
+@pytest.mark.parametrize("given", [tuple, found_out])
+async def test_a_wave_joins_one_that_takes_too_long(
+    runners: Runners, looptime: int, given: Callable[..., Waves[str]]
+) -> None:
+    waves = [[runners.arrives("a", after=9), runners.fails("b", after=1)], [runners.arrives("c", after=3)]]
+    assert await first_success(given(waves), expected=Refused, patience=2) == "c"
+    assert runners.cancelled == ["a"]
+    assert looptime == 5
 
 
 async def test_waves_may_be_slow_to_come_and_are_closed(runners: Runners, looptime: int) -> None:
