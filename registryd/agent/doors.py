@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from registryd.notation import Address
+    from registryd.serving.connections import ConnectionLimits
     from registryd.serving.listener import Door, Handler
 
 
@@ -21,9 +22,17 @@ class Doors:
     def __init__(self, stack: AsyncExitStack) -> None:
         self.stack = stack
 
-    async def open(self, key: str, address: Address, handle: Handler, *, context: SSLContext | None = None) -> Door:
+    async def open(
+        self,
+        key: str,
+        address: Address,
+        handle: Handler,
+        *,
+        context: SSLContext | None = None,
+        limits: ConnectionLimits | None = None,
+    ) -> Door:
         """Open one; raises SettingsError with the key when that address cannot be listened on."""
         try:
-            return await self.stack.enter_async_context(open_door(handle, address, ssl=context))
+            return await self.stack.enter_async_context(open_door(handle, address, ssl=context, limits=limits))
         except ListenFailed as error:
             raise SettingsError(key, str(error)) from error

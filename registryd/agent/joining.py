@@ -23,6 +23,7 @@ from registryd.cluster.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
 from registryd.notation import Address
 from registryd.settings import SettingsError
+from registryd.transfer.kept import KeptWires
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -88,8 +89,10 @@ class Joining:
         if self._announcer is not None:
             await self._announcer.withdraw()
 
-    def find_peers(self, scope: Scope, own: NodeStore) -> ClusterSource:
+    def find_peers(self, scope: Scope, stack: AsyncExitStack, own: NodeStore) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
+
+        Connections for bytes are kept until the stack is unwound.
 
         Raises SettingsError.
         """
@@ -104,4 +107,5 @@ class Joining:
         index = IndexNodes(members, self._desk, own_place=place)
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait)
         locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)
-        return ClusterSource(locator, Opener(self._credentials, own=own), blame=Blame(locator, scope))
+        opener = Opener(self._credentials, own=own, kept=stack.enter_context(KeptWires()))
+        return ClusterSource(locator, opener, blame=Blame(locator, scope))

@@ -13,7 +13,7 @@ from registryd.cluster.service import ClusterService
 from registryd.content.doubt import SecondLook
 from registryd.content.sharing import SharedStore
 from registryd.content.sound import SoundStore
-from registryd.serving.peer_bytes import PeerBytesDoor
+from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
 from registryd.transfer.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -60,9 +60,15 @@ class Membership:
             uploads=uploads,
             tickets=tickets,
             transfers=self.diagnosing.transfers,
+            still_accepts=credentials.still_accepts,
         )
-        context = None if tickets else credentials.listener_context()
-        opened = await doors.open("peers.content_listen", peers.content_listen, bytes_door.handle, context=context)
+        opened = await doors.open(
+            "peers.content_listen",
+            peers.content_listen,
+            bytes_door.handle,
+            context=None if tickets else credentials.listener_context(),
+            limits=CONNECTION_LIMITS,
+        )
         node = Node(NodeId.random(), opened.address.port)
         joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics)
         answering = partial(ClusterService, issue_ticket=tickets.issue) if tickets else ClusterService
@@ -75,7 +81,7 @@ class Membership:
             uploads=uploads,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
-        cluster = joining.find_peers(scope, self._store)
+        cluster = joining.find_peers(scope, doors.stack, self._store)
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.transfer.body import Body
+    from registryd.transfer.kept import KeptWires
 
 # Content up to this size comes by Read, whole: one round trip on a connection that exists, and it can be verified
 # before its first byte is sent on.
@@ -63,10 +64,15 @@ class Opener:
         credentials: ClientCredentials,
         *,
         own: Receiving | None = None,
+        kept: KeptWires | None = None,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
-        """`own` is what this node is receiving itself: whoever asks for content knows its size."""
+        """`own` is what this node is receiving itself: whoever asks for content knows its size.
+
+        `kept` has the connections to doors between bodies; without it, each body has one of its own.
+        """
         self._credentials = credentials
+        self._kept = kept
         self._timeouts = timeouts or DoorTimeouts()
         self._closed_doors: ExpiringSet[Address] = ExpiringSet(
             lifetime=_DOOR_CLOSED_SECONDS, capacity=_DOORS_REMEMBERED
@@ -138,6 +144,7 @@ class Opener:
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
             stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,
+            kept=self._kept,
         )
         return body if is_growing else PacedBody(body)
 

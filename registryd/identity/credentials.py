@@ -22,6 +22,13 @@ class ServerCredentials(Protocol):
     def listener_context(self) -> ssl.SSLContext | None:
         """For a listener of bytes; None: without TLS."""
 
+    def still_accepts(self, connection: ssl.SSLObject | None) -> bool:
+        """Whether a connection that was accepted by that listener would be accepted by the same standards now.
+
+        None is one without TLS. "No" once certificates or authorities have changed, whoever it is: a member connects
+        again, and who was put out cannot.
+        """
+
 
 class ClientCredentials(Protocol):
     """For connections to peers."""
@@ -54,6 +61,9 @@ class NoCredentials:
 
     def listener_context(self) -> None:
         return None
+
+    def still_accepts(self, _connection: ssl.SSLObject | None) -> bool:
+        return True
 
     def open_channel(self, target: str, options: Options = ()) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(target, tuple(options))

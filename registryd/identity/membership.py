@@ -45,6 +45,9 @@ class MemberCredentials:
     def listener_context(self) -> ssl.SSLContext:
         return listener_context(lambda: self._handshakes)
 
+    def still_accepts(self, connection: ssl.SSLObject | None) -> bool:
+        return connection is None or connection.context is self._handshakes
+
     def open_channel(self, target: str, options: Options = ()) -> grpc.aio.Channel:
         options = (*channel_options(self._material), *options)
         return grpc.aio.secure_channel(target, self._for_channels, options)

@@ -25,19 +25,45 @@ class ConnectionLimits:
     1,024 by default on many systems. containerd keeps a handful, and a peer one for each layer that it fetches.
     `head_seconds`: from the first byte of a request's head to its last. They arrive in one packet.
     `requests_per_second`: more are answered, but not sooner. A pull makes some tens of requests in all.
+    `idle_at_once`: those that were answered and may ask again; of more, the one that has been silent for longest is
+    closed, and so it is for a new one when all places are taken.
+    `idle_seconds`: longer than Go's HTTP client keeps an idle connection (90 s), so that it is the client who closes.
     """
 
     at_once: int = 512
     head_seconds: float = 10.0
     requests_per_second: int = 1000
+    idle_at_once: int = 512
+    idle_seconds: float = 120.0
 
 
 class LimitedServer(web.Server):
     """An aiohttp server whose connections are held to the limits."""
 
     def __init__(self, handler: Handler, *, limits: ConnectionLimits, **options: Any) -> None:
-        super().__init__(handler, **options)
+        super().__init__(handler, keepalive_timeout=limits.idle_seconds, **options)
         self.limits = limits
+        self._idle: dict[web.RequestHandler, None] = {}
+        """In the order in which they were answered."""
+
+    def becomes_idle(self, connection: web.RequestHandler) -> None:
+        """It was answered, and may ask again."""
+        self._idle[connection] = None
+        if len(self._idle) > self.limits.idle_at_once:
+            self.close_idle()
+
+    def is_idle_no_more(self, connection: web.RequestHandler) -> None:
+        """It asks, or is gone."""
+        self._idle.pop(connection, None)
+
+    def close_idle(self) -> bool:
+        """Close the one that has been idle for longest; whether there was one. Whoever wants to ask connects again."""
+        if not self._idle:
+            return False
+        longest = next(iter(self._idle))
+        self.is_idle_no_more(longest)
+        longest.force_close()
+        return True
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
@@ -46,10 +72,11 @@ class LimitedServer(web.Server):
 class _Connection(web.RequestHandler):
     """One connection; `answering` and `answered` are called around each of its requests."""
 
-    __slots__ = ("_earliest", "_head_timer", "_is_answering", "_limits")
+    __slots__ = ("_earliest", "_head_timer", "_is_answering", "_limits", "_server")
 
     def __init__(self, server: LimitedServer, **options: Any) -> None:
         super().__init__(server, **options)
+        self._server = server
         self._limits = server.limits
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_answering = False
@@ -57,22 +84,25 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self._manager is not None and len(self._manager.connections) > self._limits.at_once:
+        if len(self._server.connections) > self._limits.at_once and not self._server.close_idle():
             _log.warning("a connection is refused: %d are open", self._limits.at_once)
             self.force_close()
 
     def data_received(self, data: bytes) -> None:
+        self._server.is_idle_no_more(self)
         if self._head_timer is None and not self._is_answering:
             self._head_timer = self._loop.call_later(self._limits.head_seconds, self.force_close)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        self._server.is_idle_no_more(self)
         super().connection_lost(exc)
 
     async def answering(self) -> None:
         """A request's head is here; returns when the connection may have its answer."""
         self._stop_timer()
+        self._server.is_idle_no_more(self)  # it may have asked before the last answer was given
         self._is_answering = True
         now = self._loop.time()
         # A second's worth may come at once; who asks for more gets it at the pace of the limit.
@@ -83,6 +113,8 @@ class _Connection(web.RequestHandler):
     def answered(self) -> None:
         """The answer has been given."""
         self._is_answering = False
+        if self.transport is not None and not self.transport.is_closing():
+            self._server.becomes_idle(self)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 # containerd waits 30 s for every request when an accept queue is full (its dial timeout); the kernel caps this
 # at net.core.somaxconn.
 _BACKLOG: Final = 4096
-# Longer than Go's HTTP client keeps an idle connection (90 s), so that it is always the client who closes.
-_KEEPALIVE_SECONDS: Final = 120.0
 # Request heads of containerd have a few hundred bytes, and up to some kilobytes with a bearer token.
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 64
@@ -109,7 +107,6 @@ async def open_door(
         handler_cancellation=True,
         access_log=None,
         logger=_log,
-        keepalive_timeout=_KEEPALIVE_SECONDS,
         max_line_size=_MAX_LINE_BYTES,
         max_field_size=_MAX_LINE_BYTES,
         max_headers=_MAX_HEADERS,

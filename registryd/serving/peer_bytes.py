@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import web
+
 from registryd.content.source import ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown, Unavailable
+from registryd.serving.connections import ConnectionLimits
 from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
 from registryd.serving.transfers import Transfers
 from registryd.transfer.uploads import UploadRefused, Uploads
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from collections.abc import Callable
+    from ssl import SSLObject
 
     from registryd.content.source import ContentSource, OpenContent
     from registryd.identity.ticket import Tickets
@@ -26,13 +30,17 @@ if TYPE_CHECKING:
 
 # Seconds. Whoever hears it has others to ask; a body takes some seconds.
 _RETRY_AFTER: Final = "1"
+# Peers keep connections for the next body (transfer.kept), for less time, so that it is they who close. With TLS one
+# costs 300 KB, most of it a buffer of asyncio: in a large cluster not everybody who asked lately can be waited for.
+CONNECTION_LIMITS: Final = ConnectionLimits(idle_at_once=32, idle_seconds=45.0)
+
 _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
 
 
 class PeerBytesDoor:
     """Gives peers what the store of this node has. It holds a store and nothing that could ask on."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a door has to know, each by name
         self,
         *,
         store: ContentSource,
@@ -40,8 +48,9 @@ class PeerBytesDoor:
         uploads: Uploads | None = None,
         tickets: Tickets | None = None,
         transfers: Transfers | None = None,
+        still_accepts: Callable[[SSLObject | None], bool] = lambda _: True,
     ) -> None:
-        """`uploads` limits how much is sent at once.
+        """`uploads` limits how much is sent at once, `still_accepts` is ServerCredentials'.
 
         `tickets`, where members cannot prove themselves by TLS: then only who carries one is answered.
         """
@@ -50,9 +59,14 @@ class PeerBytesDoor:
         self._uploads = uploads or Uploads()
         self._tickets = tickets
         self._transfers = Transfers() if transfers is None else transfers
+        self._still_accepts = still_accepts
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of a peer."""
+        if request.transport and not self._still_accepts(request.transport.get_extra_info("ssl_object")):
+            # As if it had been idle for too long: a member connects again.
+            request.transport.close()
+            return web.Response()
         try:
             if request.method not in {"GET", "HEAD"}:
                 raise MethodUnsupported("peers fetch: GET and HEAD")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.head import check_response, read_head, write_request
+from registryd.transfer.head import allows_another, check_response, read_head, write_request
 from registryd.transfer.relay import RelayBody
 from registryd.transfer.wire import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from ssl import SSLContext
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
+    from registryd.transfer.kept import KeptWires
     from registryd.transfer.wire import Wire
 
 # Silence in the middle of a body. TCP sends a lost segment again after 0.2, 0.6, 1.4 and 3 s: a link that lost four
@@ -34,26 +36,61 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     first_byte_timeout: float,
     stall_timeout: float = STALL_TIMEOUT,
     headers: Sequence[tuple[str, str]] = (),
+    kept: KeptWires | None = None,
 ) -> Body:
     """Ask a source for a span of content of `size` bytes; returns when its first byte is here (timeouts in seconds).
 
     Connecting and the TLS handshake may take `connect_timeout`, the first byte after that `first_byte_timeout`.
+    A connection of `kept` is used if there is one, and brought back there with the body's last byte. If it turns out
+    to have ended before an answer, which says nothing about the source, a new one is made.
     Raises SourceBroken with the reason: no connection, no answer in time, an answer that is not exactly these bytes;
     SourceBusy for 503, SourceRefused for other statuses.
     """
-    wire = await connect(address, ssl=ssl, timeout=connect_timeout)
+    question = _Question(
+        write_request(_host(address), path, span=span, is_last=kept is None, headers=headers),
+        span=span,
+        size=size,
+        first_byte_timeout=first_byte_timeout,
+        stall_timeout=stall_timeout,
+        keep=None if kept is None else kept.keep,
+    )
     try:
-        async with asyncio.timeout(first_byte_timeout):
-            await wire.send(write_request(_host(address), path, span=span, headers=headers))
-            response, early = await read_head(wire)
-            check_response(response, span=span, size=size)
-            early = early or await _first_bytes(wire, span)
-            return RelayBody(wire, early, length=span.length, stall_timeout=stall_timeout)
-    except BaseException as error:
-        wire.close()
-        if isinstance(error, TimeoutError):
-            raise SourceBroken(f"no first byte within {first_byte_timeout:g} s") from error
-        raise
+        if kept is not None and (wire := kept.take(address, ssl)) is not None:
+            try:
+                return await question.ask(wire)
+            except SourceBroken:
+                if wire.is_answered:
+                    raise
+        return await question.ask(await connect(address, ssl=ssl, timeout=connect_timeout))
+    except TimeoutError as error:
+        raise SourceBroken(f"no first byte within {first_byte_timeout:g} s") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked, and of which answer there is a body."""
+
+    request: bytes
+    _: KW_ONLY
+    span: Span
+    size: int
+    first_byte_timeout: float
+    stall_timeout: float
+    keep: Callable[[Wire], None] | None
+
+    async def ask(self, wire: Wire) -> Body:
+        """The body, when its first byte is here; raises SourceBroken, or TimeoutError when it does not come."""
+        try:
+            async with asyncio.timeout(self.first_byte_timeout):
+                await wire.send(self.request)
+                response, early = await read_head(wire)
+                check_response(response, span=self.span, size=self.size)
+                early = early or await _first_bytes(wire, self.span)
+        except BaseException:
+            wire.close()
+            raise
+        keep = self.keep if allows_another(response) else None
+        return RelayBody(wire, early, length=self.span.length, stall_timeout=self.stall_timeout, keep=keep)
 
 
 def _host(address: tuple[str, int]) -> str:

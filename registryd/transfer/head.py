@@ -24,13 +24,17 @@ _RECEIVE_BYTES: Final = 64 * 1024
 _SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
-def write_request(host: str, path: str, *, span: Span, headers: Sequence[tuple[str, str]]) -> bytes:
-    """A GET for these bytes. Without Range for empty content, of which no range exists."""
+def write_request(host: str, path: str, *, span: Span, is_last: bool, headers: Sequence[tuple[str, str]]) -> bytes:
+    """A GET for these bytes, and whether it is the connection's last.
+
+    Without Range for empty content, of which no range exists.
+    """
     wanted = [("Range", f"bytes={span.start}-{span.stop - 1}")] if span.length else []
+    last = [("Connection", "close")] if is_last else []
     request = h11.Request(
         method="GET",
         target=path,
-        headers=[("Host", host), *wanted, ("Accept-Encoding", "identity"), ("Connection", "close"), *headers],
+        headers=[("Host", host), *wanted, ("Accept-Encoding", "identity"), *last, *headers],
     )
     return h11.Connection(h11.CLIENT).send(request) or b""
 
@@ -63,6 +67,17 @@ def check_response(response: h11.Response, *, span: Span, size: int) -> None:
     elif span != span.whole(size):
         raise SourceBroken("the source sends everything instead of the range")
     _check_equal("Content-Length", headers.get("content-length"), str(span.length))
+
+
+def allows_another(response: h11.Response) -> bool:
+    """Whether the connection may be asked again after this response."""
+    options = {
+        option.strip().lower()
+        for name, value in response.headers
+        if name == b"connection"
+        for option in value.split(b",")
+    }
+    return response.http_version == b"1.1" and b"close" not in options
 
 
 def _check_status(status: int, headers: Mapping[str, str]) -> None:

@@ -11,6 +11,8 @@ from registryd.transfer.turns import taking_turns
 from registryd.transfer.wire import source_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.transfer.pipe import Pipe
     from registryd.transfer.sink import Sink
     from registryd.transfer.wire import Wire
@@ -25,58 +27,76 @@ _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 class RelayBody:
     """The body of a response whose head has been read. Owns the connection; what comes after `length` is ignored.
 
-    A source that gives no byte for `stall_timeout` seconds, while the receiver wants some, is broken.
+    A source that gives no byte for `stall_timeout` seconds, while the receiver wants some, is broken. `keep` is given
+    the connection when the last byte has been taken from it and it has no further one; otherwise it is closed.
     """
 
-    def __init__(self, wire: Wire, early: bytes, *, length: int, stall_timeout: float) -> None:
-        self._wire = wire
+    def __init__(
+        self,
+        wire: Wire,
+        early: bytes,
+        *,
+        length: int,
+        stall_timeout: float,
+        keep: Callable[[Wire], None] | None = None,
+    ) -> None:
+        self._wire: Wire | None = wire
         self._stall_timeout = stall_timeout
+        self._keep = keep if len(early) <= length else None
         self._early = early[:length]
         self._length = length
+        self._left = length - len(self._early)
 
     @property
     def length(self) -> int:
         return self._length
 
     async def send_to(self, sink: Sink) -> None:
+        if self._wire is None:
+            raise ValueError("the body is closed")
         if self._early:
             await sink.write(self._early)
-        left = self._length - len(self._early)
-        if left == 0:
+        if self._left == 0:
             return
         if (source := self._wire.splice_fd) is None or sink.fd is None:
-            await self._copy(sink, left)
+            await self._copy(self._wire, sink)
         else:
-            await self._splice(source, sink, sink.fd, left)
+            await self._splice(self._wire, source, sink, sink.fd)
 
     async def aclose(self) -> None:
-        self._wire.close()
+        wire, self._wire = self._wire, None
+        if wire is None:
+            return
+        if self._left or self._keep is None:
+            wire.close()
+        else:
+            self._keep(wire)
 
-    async def _splice(self, source: int, sink: Sink, out: int, left: int) -> None:
+    async def _splice(self, wire: Wire, source: int, sink: Sink, out: int) -> None:
         """Fill the pipe, empty it, fill it again: when the source fails, nothing received is left unsent in it."""
         with open_pipe() as pipe, taking_turns() as turn:
-            while left:
+            while self._left:
                 await turn()
                 try:
-                    filled = _count_or_broken(_fill(source, pipe, left), left)
+                    filled = _count_or_broken(_fill(source, pipe, self._left), self._left)
                 except BlockingIOError:
-                    await self._wire.wait_readable(stall_timeout=self._stall_timeout)
+                    await wire.wait_readable(stall_timeout=self._stall_timeout)
                     continue
                 await _empty(pipe, sink, out, filled)
-                left -= filled
+                self._left -= filled
 
-    async def _copy(self, sink: Sink, left: int) -> None:
-        buffer = memoryview(bytearray(min(_COPY_BYTES, left)))
+    async def _copy(self, wire: Wire, sink: Sink) -> None:
+        buffer = memoryview(bytearray(min(_COPY_BYTES, self._left)))
         with taking_turns() as turn:
-            while left:
+            while self._left:
                 await turn()
                 try:
-                    filled = _count_or_broken(self._wire.receive_now(buffer[:left]), left)
+                    filled = _count_or_broken(wire.receive_now(buffer[: self._left]), self._left)
                 except BlockingIOError:
-                    await self._wire.wait_readable(stall_timeout=self._stall_timeout)
+                    await wire.wait_readable(stall_timeout=self._stall_timeout)
                     continue
                 await sink.write(buffer[:filled])
-                left -= filled
+                self._left -= filled
 
 
 def _fill(source: int, pipe: Pipe, left: int) -> int:

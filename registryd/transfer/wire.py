@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from contextlib import contextmanager
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
@@ -24,7 +25,12 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socke
 class Wire:
     """A connected socket. Whatever goes wrong on it is SourceBroken."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, address: tuple[str, int], ssl: SSLContext | None) -> None:
+        self.address = address
+        self.ssl = ssl
+        self.made_at = asyncio.get_running_loop().time()
+        self.is_answered = False
+        """Whether a byte came after the latest request."""
         self._sock = sock
 
     @property
@@ -32,8 +38,20 @@ class Wire:
         """The descriptor that the kernel can splice from; None when the bytes are encrypted."""
         return None if isinstance(self._sock, SSLSocket) else self._sock.fileno()
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to receive: no byte that nobody asked for, no end, no error."""
+        if isinstance(self._sock, SSLSocket) and self._sock.pending():
+            return False
+        look = select.poll()
+        look.register(self._sock, select.POLLIN)
+        return not look.poll(0)
+
     async def send(self, data: bytes) -> None:
         """Send a request; raises SourceBroken."""
+        self.is_answered = False
         with source_errors():
             while data:
                 try:
@@ -58,6 +76,7 @@ class Wire:
             except OSError:
                 if not filled:  # otherwise it comes again, when the bytes before it have been sent
                     raise
+        self.is_answered |= filled > 0
         return filled
 
     async def receive(self, buffer: memoryview, *, stall_timeout: float | None = None) -> int:
@@ -100,7 +119,7 @@ async def connect(address: tuple[str, int], *, ssl: SSLContext | None, timeout: 
         async with asyncio.timeout(timeout):
             with source_errors("cannot connect"):
                 sock = await _connect(address)
-                return Wire(sock if ssl is None else await _encrypt(sock, ssl, address[0]))
+                return Wire(sock if ssl is None else await _encrypt(sock, ssl, address[0]), address, ssl)
     except TimeoutError as error:
         raise SourceBroken(f"no connection within {timeout:g} s") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
 
 import pytest
 from aiohttp import web
@@ -11,6 +13,9 @@ from registryd.notation import Address
 from registryd.serving.connections import ConnectionLimits
 from registryd.serving.listener import ListenFailed, open_door
 from tests.serving.conftest import LOOPBACK
+
+if TYPE_CHECKING:
+    from registryd.serving.listener import Door
 
 
 async def _hello(_: web.BaseRequest) -> web.StreamResponse:
@@ -103,6 +108,64 @@ async def test_connections_beyond_the_limit_are_closed_as_they_come() -> None:
         for _, writer in (first, second, third):
             writer.close()
             await writer.wait_closed()
+
+
+class _Asker:
+    """A connection that asks when it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def connect(cls, door: Door) -> Self:
+        return cls(*await asyncio.open_connection(door.address.host, door.address.port))
+
+    async def ask(self) -> None:
+        self._writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await self.reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+
+    async def aclose(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+async def test_of_too_many_idle_connections_the_longest_idle_is_closed() -> None:
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(idle_at_once=2)) as door, AsyncExitStack() as stack:
+        fresh, first, second, third = [await _Asker.connect(door) for _ in range(4)]
+        for asker in (fresh, first, second, third):
+            stack.push_async_callback(asker.aclose)
+        await first.ask()
+        await second.ask()
+        await first.ask()  # from now on it is the second that has been idle for longest
+        await third.ask()
+        assert await second.reader.read() == b""
+        for asker in (first, third, fresh):  # who has not asked yet is not idle
+            await asker.ask()
+
+
+async def test_an_idle_connection_makes_room_for_a_new_one() -> None:
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(at_once=2)) as door, AsyncExitStack() as stack:
+        first, second = [await _Asker.connect(door) for _ in range(2)]
+        await first.ask()
+        third = await _Asker.connect(door)
+        for asker in (first, second, third):
+            stack.push_async_callback(asker.aclose)
+        assert await first.reader.read() == b""
+        await second.ask()
+        await third.ask()
+
+
+@pytest.mark.looptime
+async def test_an_idle_connection_is_closed_after_a_while() -> None:
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(idle_seconds=7)) as door:
+        asker = await _Asker.connect(door)
+        await asker.ask()
+        await asyncio.sleep(6)
+        await asker.ask()
+        assert await asker.reader.read() == b""
+        assert 12 < asyncio.get_running_loop().time() < 15  # aiohttp rounds up to whole seconds
+        await asker.aclose()
 
 
 async def test_a_head_that_does_not_come_to_an_end_is_not_waited_for() -> None:

@@ -1,4 +1,4 @@
-"""A source that answers one request with exactly what its script says, over a real connection."""
+"""A source that answers each request with exactly what its script says, over a real connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Exchange:
-    """One request, and the connection to answer it on. The connection is closed when the script ends."""
+    """One request, and the connection to answer it on. The connection is closed when its last request is answered."""
 
     head: bytes
     writer: asyncio.StreamWriter
@@ -40,17 +40,20 @@ class Source:
 
     address: tuple[str, int]
     heads: list[bytes] = field(default_factory=list)
+    connections: int = 0
 
 
 @asynccontextmanager
-async def scripted_source(script: Script, *, ssl: SSLContext | None = None) -> AsyncIterator[Source]:
-    """Listen on loopback; each connection is answered by the script, in a task that ends with the source."""
+async def scripted_source(script: Script, *, ssl: SSLContext | None = None, requests: int = 1) -> AsyncIterator[Source]:
+    """Listen on loopback; so many requests of a connection are answered, in a task that ends with the source."""
     answers: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        source.connections += 1
         try:
-            source.heads.append(head := await reader.readuntil(b"\r\n\r\n"))
-            await script(Exchange(head, writer))
+            for _ in range(requests):
+                source.heads.append(head := await reader.readuntil(b"\r\n\r\n"))
+                await script(Exchange(head, writer))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
