@@ -51,7 +51,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Print the machine configuration that does the same on Talos.",
     ),
     "verify": ("registryd.commands.verify:verify", "Check that an endpoint has all images of a list, whole and right."),
-    "prefetch": ("registryd.commands.prefetch:prefetch", "Fill a cache with all images of a list."),
+    "prefetch": (
+        "registryd.commands.prefetch:prefetch",
+        "Fill a cache, or this node's containerd, with all images of a list.",
+    ),
     "secret": ("registryd.commands.secret:print_secret", "Print a new cluster secret: registryd secret new."),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }

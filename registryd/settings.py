@@ -21,6 +21,9 @@ PEERS_ADDRESS = Address("0.0.0.0", 3173)  # noqa: S104 - peers are on other mach
 PEERS_CONTENT_ADDRESS = Address("0.0.0.0", 3174)  # noqa: S104
 ADMIN_ADDRESS = Address("127.0.0.1", 3175)
 
+# A cache is asked by ns= below /v2, so its URL has no path.
+_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
+
 
 class AuthorizationMode(StrEnum):
     """Who decides that a client may resolve a manifest."""
@@ -82,12 +85,28 @@ class RegistrySettings:
     token_file: Path | None = None
     """File with the token that every request must carry. Empty: none is asked for."""
 
+    next_endpoints: tuple[str, ...] = ()
+    """URLs of caches, such as http://cache.example:3172, that containerd asks after us and before whatever it asks so
+    far. Written by install and agent.configure_containerd, which uninstall takes back, and printed by talos."""
+
+    next_ca: Path | None = None
+    """Authorities (PEM) by which containerd knows caches that are https, a path of the node. Empty: the system's."""
+
+    next_token_file: Path | None = None
+    """File with the token that caches ask for (cache.token_file there). Empty: none."""
+
     first_byte_timeout: Seconds = 3.0
     """How long a request may wait for its first byte, search and connecting included, before containerd is sent on
     with a 404. Below the patience of a person and far above a search, which takes milliseconds."""
 
     def __post_init__(self) -> None:
         _require_positive("registry.first_byte_timeout", self.first_byte_timeout)
+        for url in self.next_endpoints:
+            if not _ENDPOINT.fullmatch(url):
+                raise SettingsError("registry.next_endpoints", f"{url[:100]!r} is not http(s)://host[:port]")
+            if self.next_ca and not url.startswith("https://"):
+                # containerd would try TLS on it.
+                raise SettingsError("registry.next_ca", f"is for https, which {url[:100]} is not")
 
 
 @dataclass(frozen=True, slots=True)

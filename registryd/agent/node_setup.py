@@ -29,6 +29,6 @@ async def set_up_node(settings: RegistrySettings, listen: Address) -> None:
 
     headers = ((TOKEN_HEADER, read_token(settings.token_file)),) if settings.token_file else ()
     try:
-        await configure_containerd(listen, headers=headers)
-    except NodeError as error:
+        await configure_containerd(settings, listen, headers=headers)
+    except (NodeError, IdentityError) as error:
         raise CommandFailed(f"agent.configure_containerd: {error}") from error

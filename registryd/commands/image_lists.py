@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from registryd.inventory.lists import ImageName
     from registryd.inventory.looking import Outcome
+    from registryd.inventory.pulling import Pulled
     from registryd.upstream.client import RegistryClient
 
 LIST = "List of images: names, one a line, or JSON as `kubectl get pods -A -o json` prints it; - is standard input."
@@ -105,8 +106,33 @@ def show(outcomes: Sequence[Outcome], *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(_document(outcomes), indent=2) + "\n")
     else:
-        _print_table(outcomes)
+        incomplete = sum(not outcome.is_complete for outcome in outcomes)
+        _print_rows(("image", "pieces", "size", "lacking"), list(map(_row, outcomes)), incomplete=incomplete)
     return 0 if complete else 1
+
+
+def show_pulled(outcomes: Sequence[Pulled], *, as_json: bool) -> int:
+    """As `show`, for images that a containerd has pulled."""
+    if as_json:
+        images = [
+            {
+                "image": str(outcome.image),
+                "complete": outcome.is_complete,
+                "bytes": outcome.size,
+                "was_there": outcome.was_there,
+                "problem": outcome.problem,
+            }
+            for outcome in outcomes
+        ]
+        complete = all(outcome.is_complete for outcome in outcomes)
+        sys.stdout.write(json.dumps({"complete": complete, "images": images}, indent=2) + "\n")
+    else:
+        rows = [
+            (str(each.image), decimal(each.size), each.problem or ("was there" if each.was_there else "pulled"))
+            for each in outcomes
+        ]
+        _print_rows(("image", "size", "outcome"), rows, incomplete=sum(not each.is_complete for each in outcomes))
+    return 0 if all(outcome.is_complete for outcome in outcomes) else 1
 
 
 def _document(outcomes: Sequence[Outcome]) -> object:
@@ -125,16 +151,19 @@ def _document(outcomes: Sequence[Outcome]) -> object:
     }
 
 
-def _print_table(outcomes: Sequence[Outcome]) -> None:
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    lacking = "\n".join(f"{each.what}: {each.why}" for each in outcome.lacking)
+    return str(outcome.image), str(outcome.pieces), decimal(outcome.size), lacking or "nothing"
+
+
+def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, incomplete: int) -> None:
     # Where nobody watches a name should stay in one piece, for grep.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
-    table = Table(Column("image", overflow="fold"), "pieces", "size", Column("lacking", overflow="fold"))
-    for outcome in outcomes:
-        lacking = "\n".join(f"{each.what}: {each.why}" for each in outcome.lacking)
-        table.add_row(str(outcome.image), str(outcome.pieces), decimal(outcome.size), lacking or "nothing")
+    table = Table(*(Column(name, overflow="fold") for name in columns))
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
-    incomplete = sum(not outcome.is_complete for outcome in outcomes)
-    console.print(f"{len(outcomes)} images, {incomplete or 'none'} incomplete")
+    console.print(f"{len(rows)} images, {incomplete or 'none'} incomplete")
 
 
 def _secret(path: Path) -> str:

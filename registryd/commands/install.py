@@ -24,6 +24,7 @@ from registryd.node.errors import NodeError
 from registryd.node.host_root import HostRoot
 from registryd.node.hosts_entry import MirrorEntry, endpoint_of
 from registryd.node.intent import Intent
+from registryd.node.next_endpoints import next_entries
 from registryd.node.preview import diff_of
 from registryd.node.record_store import STATE
 from registryd.node.release import Release
@@ -117,7 +118,7 @@ def install(
         outcome = setup.preview_install(intent) if node.dry_run else setup.install(intent)
     if node.dry_run:
         _print(diff_of(outcome.plan).splitlines())
-    _print(report_install(outcome, is_done=not node.dry_run, has_token=bool(intent.entry.headers)))
+    _print(report_install(outcome, is_done=not node.dry_run, has_token=any(entry.headers for entry in intent.entries)))
 
 
 @takes_settings("store")
@@ -140,6 +141,7 @@ def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:
     entry = MirrorEntry(mirror.endpoint or endpoint_of(settings.registry.listen), mirror.resolve, headers)
     return Intent(
         entry,
+        next_entries(settings.registry, root, can_resolve=mirror.resolve),
         registries_of(mirror.registries),
         token_file,
         _absolute(mirror.config_path),

@@ -21,7 +21,7 @@ def report_install(outcome: Outcome, *, is_done: bool, has_token: bool) -> list[
     lines = [f"{whose}{release}, configured by {facts.config}"]
     lines += _changes(outcome) or ["Nothing to change: this node is set up."]
     if has_token and outcome.plan.record:
-        lines.append("The hosts.toml files hold this node's token, so only root may read them (mode 0600).")
+        lines.append("The hosts.toml files hold a token, so only root may read them (mode 0600).")
     return [*lines, *_notes(outcome), *_closing(outcome, is_done=is_done)]
 
 

@@ -1,29 +1,78 @@
-"""`registryd prefetch`: a cache is given all images of a list."""
+"""`registryd prefetch`: a cache, or this node's containerd, is given all images of a list."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from registryd.commands.image_lists import LIST, PLATFORM, Place, opened_client, read_lists, read_platforms, show
+from registryd.commands.image_lists import (
+    LIST,
+    PLATFORM,
+    Place,
+    opened_client,
+    read_lists,
+    read_platforms,
+    show,
+    show_pulled,
+)
 from registryd.commands.progress import showing_progress
+from registryd.failures import CommandFailed
 from registryd.inventory.filling import fill
+from registryd.inventory.lists import ImageName
+
+_CONTAINERD = "containerd"
+_INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
+_LOGINS = "containerd: a config.json of Docker's with the logins to pull with."
+_SOCKET = Path("/run/containerd/containerd.sock")
 
 
 async def prefetch(  # noqa: PLR0913 - the flags of a command
     *,
     images: Annotated[list[str], Parameter(help=LIST, negative=(), allow_leading_hyphen=True)],
-    into: Annotated[str, Parameter(help="URL of the cache, such as http://cache.example:3172.")],
+    into: Annotated[str, Parameter(help=_INTO)],
     platform: Annotated[list[str] | None, Parameter(help=PLATFORM, negative=())] = None,
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
-    parallel: Annotated[int, Parameter(help="Requests at a time.", validator=validators.Number(gte=1))] = 4,
+    parallel: Annotated[int, Parameter(help="Requests, or pulls, at a time.", validator=validators.Number(gte=1))] = 4,
     ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
+    containerd_socket: Annotated[Path, Parameter(help="containerd: its gRPC socket.")] = _SOCKET,
+    docker_config: Annotated[Path | None, Parameter(help=_LOGINS)] = None,
 ) -> int:
-    """Pull every image of a list through a cache, what it has already left out; returns 1 when something is lacking."""
+    """Pull every image of a list, what is there already left out; returns 1 when something is lacking."""
+    if into == _CONTAINERD:
+        if platform or ca or token_file:
+            raise CommandFailed("--platform, --ca and --token-file are for a cache; containerd has its own settings")
+        wanted = read_lists(images)
+        return await _into_containerd(
+            wanted, _socket(containerd_socket), docker_config, parallel=parallel, as_json=json
+        )
+    if docker_config:
+        raise CommandFailed("--docker-config is for --into containerd; a cache has upstreams.docker_config")
     place = Place(url=into, ca=ca, token_file=token_file)
     wanted, platforms, endpoint = read_lists(images), read_platforms(platform or []), place.endpoint()
     async with opened_client() as client:
         with showing_progress("fetching", len(wanted), quiet=json) as progress:
             outcomes = await fill(wanted, client, endpoint, progress, platforms=platforms, parallel=parallel)
     return show(outcomes, as_json=json)
+
+
+async def _into_containerd(
+    wanted: tuple[ImageName, ...], socket: Path, docker_config: Path | None, *, parallel: int, as_json: bool
+) -> int:
+    # Here, because a cache is filled without gRPC.
+    from registryd.inventory.pulling import pull_all  # noqa: PLC0415
+    from registryd.store.containerd.pulling import open_puller  # noqa: PLC0415
+    from registryd.upstream.docker_config import DockerConfig  # noqa: PLC0415
+
+    logins = DockerConfig(docker_config, clock=time.monotonic) if docker_config else None
+    async with open_puller(socket) as puller:
+        with showing_progress("pulling", len(wanted), quiet=as_json) as progress:
+            outcomes = await pull_all(wanted, puller, progress, logins=logins, parallel=parallel)
+    return show_pulled(outcomes, as_json=as_json)
+
+
+def _socket(path: Path) -> Path:
+    if not path.is_socket():
+        raise CommandFailed(f"there is no containerd at {path}; --containerd-socket says where it is")
+    return path.absolute()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from registryd.inventory.looking import Outcome
+    from registryd.inventory.lists import ImageName
+
+
+class Done(Protocol):
+    """What became of an image."""
+
+    @property
+    def image(self) -> ImageName: ...
+
+    @property
+    def is_complete(self) -> bool: ...
 
 
 class ShownProgress:
@@ -29,7 +39,7 @@ class ShownProgress:
         self._bytes += count
         self._bar.update(self._images, size=decimal(self._bytes))
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: Done) -> None:
         self._bar.advance(self._images)
         if not outcome.is_complete:
             self._bar.console.print(f"[red]incomplete[/] {outcome.image}")

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
@@ -11,7 +12,7 @@ from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
 from registryd.node.errors import NodeError
 from registryd.node.hosts_entry import endpoint_of
-from registryd.settings import Settings
+from registryd.settings import RegistrySettings, Settings, SettingsError
 
 _STDIN = Path("-")
 
@@ -45,13 +46,24 @@ def talos(
         config = parse_machine_config(_read(machine_config))
     except NodeError as error:
         raise CommandFailed(str(error)) from error
-    mirrors = mirrors_with_us(config, endpoint or endpoint_of(settings.registry.listen), registries_of(registries))
+    ours = (endpoint or endpoint_of(settings.registry.listen), *settings.registry.next_endpoints)
+    mirrors = mirrors_with_us(config, ours, registries_of(registries))
+    authorities = _authorities(settings.registry)
     advice = list(advice_for(config, mirrors, settings.registry.listen))
     if format == "v1alpha1":
         there = [name for name, mirror in config.mirrors.items() if not mirror.is_document]
-        sys.stdout.write(v1alpha1_patch(mirrors, there=there, advice=advice))
+        sys.stdout.write(v1alpha1_patch(mirrors, there=there, advice=advice, authorities=authorities))
     else:
-        sys.stdout.write(mirror_documents(mirrors, advice=advice))
+        sys.stdout.write(mirror_documents(mirrors, advice=advice, authorities=authorities))
+
+
+def _authorities(settings: RegistrySettings) -> dict[str, str]:
+    """By the caches' hosts; the file is read here, because a Talos node has none of its own."""
+    if settings.next_token_file:
+        raise SettingsError("registry.next_token_file", "mirrors of Talos cannot carry a header; use a cache without")
+    if settings.next_ca is None:
+        return {}
+    return dict.fromkeys((urlsplit(url).netloc for url in settings.next_endpoints), _read(settings.next_ca))
 
 
 def _read(path: Path | None) -> str:

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from registryd.doctor.agent import check_agent, check_port, check_token
+from registryd.doctor.caches import check_caches
 from registryd.doctor.containerd import (
     check_config_path,
     check_containerd,
@@ -39,6 +40,7 @@ CHECKS: Final[dict[str, Check]] = {
     "containerd": check_containerd,
     "config_path": check_config_path,
     "hosts": check_hosts,
+    "cache": check_caches,
     "namespaces": check_namespaces,
     "layers": check_layers,
     "content": check_content,

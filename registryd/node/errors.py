@@ -11,6 +11,10 @@ class CannotMerge(NodeError):
     """A file is written in a way that leaves no place for our entry; it is not touched."""
 
 
+class CannotUse(NodeError):
+    """A file that containerd would be told to use is not what it should be."""
+
+
 class ConfigConflict(NodeError):
     """containerd's own configuration rules out what we need; somebody has to decide."""
 

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 
 # The line by which people, and an uninstall without its record, know our entry.
 MARK = "# registryd: this node's mirror, asked first. `registryd uninstall` takes it out."
+NEXT_MARK = "# registryd: a cache, asked next. `registryd uninstall` takes it out."
+MARKS = frozenset({MARK, NEXT_MARK})
 # A dead agent must not hold up every request for containerd's 30 s. Known to 2.0.7 and 2.1, ignored by the others.
 _DIAL_TIMEOUT = "1s"
+# A cache is on another machine: a packet may be lost, which is sent again after one second.
+_NEXT_DIAL_TIMEOUT = "3s"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to recognise, not to listen on
 
 
@@ -25,28 +29,34 @@ def endpoint_of(listen: Address) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MirrorEntry:
-    """Our endpoint as a host of hosts.toml.
+    """An endpoint of ours as a host of hosts.toml: this node's agent, or a cache that is asked next.
 
-    Never `ca`, `client` or `skip_verify`: with one of them 1.7 and later try TLS on an http endpoint first.
+    On an http endpoint never `ca`, `client` or `skip_verify`: with one of them 1.7 and later try TLS on it first.
 
     Args:
         url: `http://127.0.0.1:3172`.
         can_resolve: Whether containerd may ask it what a tag is; content by digest it may always ask for.
         headers: Sent with every request to it, and to no other host.
+        is_next: A cache; ours otherwise.
+        authorities: A file of the node that says whom to trust, for https.
     """
 
     url: str
     can_resolve: bool = True
     headers: tuple[tuple[str, str], ...] = ()
+    is_next: bool = False
+    authorities: str = ""
 
     def to_toml(self, newline: str = "\n") -> str:
         capabilities = '"pull", "resolve"' if self.can_resolve else '"pull"'
         lines = [
-            MARK,
+            NEXT_MARK if self.is_next else MARK,
             f"[host.{quoted(self.url)}]",
             f"  capabilities = [{capabilities}]",
-            f"  dial_timeout = {quoted(_DIAL_TIMEOUT)}",
+            f"  dial_timeout = {quoted(_NEXT_DIAL_TIMEOUT if self.is_next else _DIAL_TIMEOUT)}",
         ]
+        if self.authorities:
+            lines.append(f"  ca = {quoted(self.authorities)}")
         if self.headers:
             lines.append(f"  [host.{quoted(self.url)}.header]")
             lines += [f"    {quoted(name)} = {quoted(value)}" for name, value in self.headers]

@@ -1,4 +1,4 @@
-"""Putting our host first into a hosts.toml, and taking it out, with everything else as it was."""
+"""Putting our hosts first into a hosts.toml, and taking them out, with everything else as it was."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from registryd.node.errors import CannotMerge
-from registryd.node.hosts_entry import MARK
+from registryd.node.hosts_entry import MARKS
 from registryd.node.toml_sections import Section, lines_of, newline_of, sections_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from registryd.node.hosts_entry import MirrorEntry
 
 _NO_SETTING = re.compile(r"[ \t]*(?:#.*)?\r?\n?")
 
 
-def put_first(text: str, entry: MirrorEntry, *, then: str = "") -> str:
-    """The text with our host before all others, and the tables of `then` right after it.
+def put_first(text: str, *entries: MirrorEntry, then: str = "") -> str:
+    """The text with our hosts before all others, and the tables of `then` right after them.
 
     A host of the same URL that is there already gives way. Raises CannotMerge when it is no TOML, or has its hosts in
     a form (inline, or dotted keys) that a table cannot be put before.
     """
-    before = take_out(text, entry.url)
+    urls = [entry.url for entry in entries]
+    before = take_out(text, *urls)
     newline = newline_of(before)
-    block = entry.to_toml(newline) + then.replace("\n", newline)
+    block = "".join(entry.to_toml(newline) for entry in entries) + then.replace("\n", newline)
     after = _insert(before, block, newline)
-    _require_only_added(before, after, entry.url, then)
+    _require_only_added(before, after, urls, then)
     return after
 
 
-def take_out(text: str, url: str) -> str:
-    """The text without the host of this URL. Raises CannotMerge when that is not possible, or it is no TOML."""
+def take_out(text: str, *urls: str) -> str:
+    """The text without the hosts of these URLs. Raises CannotMerge when that is not possible, or it is no TOML."""
     try:
         sections = sections_of(text)
     except tomllib.TOMLDecodeError as error:
         raise CannotMerge(f"is not TOML: {error}") from error
-    result = "".join(_without(sections, url))
-    if _without_host(tomllib.loads(text), url) != _without_empty_hosts(_parse(result)):
-        raise CannotMerge(f"has {url} in a form that only a person can take out")
+    result = "".join(_without(sections, urls))
+    if _without_hosts(tomllib.loads(text), urls) != _without_empty_hosts(_parse(result)):
+        raise CannotMerge(f"has {' or '.join(urls)} in a form that only a person can take out")
     return result
 
 
@@ -48,6 +49,16 @@ def hosts_in_order(text: str) -> list[str]:
     """The hosts as containerd 2 finds them: by their tables' headers, in the order of the file."""
     found = [section.path[1] for section in sections_of(text) if len(section.path) > 1 and section.path[0] == "host"]
     return list(dict.fromkeys(found))
+
+
+def hosts_with_mark(text: str, marks: Collection[str]) -> list[str]:
+    """The hosts of ours that have one of these lines right above them, in order."""
+    found, above = [], ""
+    for section in sections_of(text):
+        if section.path[:1] == ("host",) and lines_of(above)[-1:] and lines_of(above)[-1].strip() in marks:
+            found.append(section.path[1])
+        above = section.text
+    return found
 
 
 # Putting in
@@ -73,15 +84,9 @@ def _cut(sections: list[Section]) -> tuple[str, str]:
     return (head, tail) if start == 0 else ("".join(lines[:start]), "".join(lines[start:]) + tail)
 
 
-def _require_only_added(before: str, after: str, url: str, then: str) -> None:
-    added = _parse(then).get("host", {})
-    rest = _without_host(_parse(after), url)
-    for host in added:
-        rest = _without_host(rest, host)
-    expected = _without_empty_hosts(_parse(before))
-    for host in added:
-        expected = _without_host(expected, host)
-    order = [url, *added]
+def _require_only_added(before: str, after: str, urls: Sequence[str], then: str) -> None:
+    order = [*urls, *_parse(then).get("host", {})]
+    rest, expected = _without_hosts(_parse(after), order), _without_hosts(_parse(before), order)
     if set(hosts_in_order(before)) != set(_parse(before).get("host", {})):
         # 1.6 and 1.7 try a host that is written inline before all that have a table; 2.x does not see it.
         raise CannotMerge("has a host without a [host] table of its own")
@@ -92,10 +97,10 @@ def _require_only_added(before: str, after: str, url: str, then: str) -> None:
 # Taking out
 
 
-def _without(sections: Iterable[Section], url: str) -> Iterable[str]:
+def _without(sections: Iterable[Section], urls: Collection[str]) -> Iterable[str]:
     pieces: list[str] = []
     for section in sections:
-        if section.path[:2] == ("host", url):
+        if len(section.path) > 1 and section.path[0] == "host" and section.path[1] in urls:
             if pieces:
                 pieces[-1] = _without_mark(pieces[-1])
             pieces.append(_remains(section))
@@ -106,7 +111,7 @@ def _without(sections: Iterable[Section], url: str) -> Iterable[str]:
 
 def _without_mark(text: str) -> str:
     lines = lines_of(text)
-    return "".join(lines[:-1]) if lines and lines[-1].strip() == MARK else text
+    return "".join(lines[:-1]) if lines and lines[-1].strip() in MARKS else text
 
 
 def _remains(section: Section) -> str:
@@ -127,11 +132,11 @@ def _parse(text: str) -> dict[str, Any]:
         raise CannotMerge(f"leaves no place for our entry: {error}") from error
 
 
-def _without_host(document: dict[str, Any], url: str) -> dict[str, Any]:
+def _without_hosts(document: dict[str, Any], urls: Collection[str]) -> dict[str, Any]:
     hosts = document.get("host")
-    if not isinstance(hosts, dict) or url not in hosts:
-        return _without_empty_hosts(document)
-    return _without_empty_hosts(document | {"host": {name: host for name, host in hosts.items() if name != url}})
+    if not isinstance(hosts, dict):
+        return document
+    return _without_empty_hosts(document | {"host": {name: host for name, host in hosts.items() if name not in urls}})
 
 
 def _without_empty_hosts(document: dict[str, Any]) -> dict[str, Any]:

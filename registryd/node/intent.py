@@ -25,6 +25,7 @@ class Intent:
     """What the operator asked for.
 
     Args:
+        next_entries: Caches that are asked after us and before all others.
         registries: Which are mirrored; none: all.
         token: Written if the file does not exist.
         config_path: Where the folders of registries shall be; None: where containerd looks now.
@@ -32,10 +33,16 @@ class Intent:
     """
 
     entry: MirrorEntry
+    next_entries: tuple[MirrorEntry, ...] = ()
     registries: tuple[Registry, ...] = ()
     token: TokenFile | None = None
     config_path: Path | None = None
     owner: tuple[int, int] = (0, 0)
+
+    @property
+    def entries(self) -> tuple[MirrorEntry, ...]:
+        """All hosts of ours, in order."""
+        return (self.entry, *self.next_entries)
 
 
 @dataclass(frozen=True, slots=True)

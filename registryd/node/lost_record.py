@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registryd.node.change import Kind
-from registryd.node.hosts_entry import MARK
+from registryd.node.hosts_entry import MARKS
+from registryd.node.hosts_file import hosts_with_mark
 from registryd.node.record import Entry, Record
 from registryd.node.registry_folder import HOSTS_TOML, read_folders
-from registryd.node.toml_sections import lines_of, sections_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,14 +25,5 @@ def found_by_mark(tree: Tree, roots: Iterable[Path]) -> Record | None:
 
 def _entries(tree: Tree, root: Path) -> Iterator[Entry]:
     for folder in read_folders(tree, root):
-        if folder.hosts and not folder.ignored_because and (url := _marked(folder.hosts.text)):
-            yield Entry(tree.canonical(folder.path / HOSTS_TOML), Kind.HOSTS, None, (), (), url)
-
-
-def _marked(text: str) -> str | None:
-    above = ""
-    for section in sections_of(text):
-        if section.path[:1] == ("host",) and lines_of(above)[-1:] and lines_of(above)[-1].strip() == MARK:
-            return section.path[1]
-        above = section.text
-    return None
+        if folder.hosts and not folder.ignored_because and (urls := hosts_with_mark(folder.hosts.text, MARKS)):
+            yield Entry(tree.canonical(folder.path / HOSTS_TOML), Kind.HOSTS, None, (), (), " ".join(urls))

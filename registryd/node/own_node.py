@@ -9,25 +9,36 @@ from typing import TYPE_CHECKING
 
 from registryd.node.hosts_entry import MirrorEntry, endpoint_of
 from registryd.node.intent import Intent
+from registryd.node.next_endpoints import next_entries
 from registryd.node.setup import NodeSetup
 
 if TYPE_CHECKING:
     from registryd.node.setup import Outcome
     from registryd.notation import Address
+    from registryd.settings import RegistrySettings
 
 _log = logging.getLogger(__name__)
 
 
 async def configure_containerd(
-    listen: Address, *, headers: tuple[tuple[str, str], ...] = (), setup: NodeSetup | None = None
+    settings: RegistrySettings,
+    listen: Address,
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
+    setup: NodeSetup | None = None,
 ) -> Outcome:
     """Make this node's containerd ask the registry at `listen` first, with these headers; say what was changed.
 
-    Nothing is restarted unless the set-up has a command for it; a warning says so when it is needed. Raises NodeError,
-    and then the node is as it was.
+    After it come the caches that the settings name. Nothing is restarted unless the set-up has a command for it; a
+    warning says so when it is needed. Raises NodeError or SecretInvalid, and then the node is as it was.
     """
-    intent = Intent(MirrorEntry(endpoint_of(listen), headers=headers), owner=(os.geteuid(), os.getegid()))
-    outcome = await asyncio.to_thread((setup or NodeSetup()).install, intent)
+    setup = setup or NodeSetup()
+    intent = Intent(
+        MirrorEntry(endpoint_of(listen), headers=headers),
+        next_entries(settings, setup.root),
+        owner=(os.geteuid(), os.getegid()),
+    )
+    outcome = await asyncio.to_thread(setup.install, intent)
     for change in outcome.plan.changes:
         _log.info("%s: %s", change.path, change.why)
     for note in outcome.plan.notes:

@@ -24,7 +24,8 @@ class Entry:
         before: What was there; None when there was no file.
         written: `digest_of` everything that we may have left there: more than one while a change is under way.
         modes: The file's mode as we left it, or may have.
-        ours: What is ours in it, in case that someone has changed it since: the URL, or the value of config_path.
+        ours: What is ours in it, in case that someone has changed it since: the URLs, with blanks between them, or the
+            value of config_path.
     """
 
     path: Path

@@ -57,7 +57,7 @@ def _without_ours(entry: Entry, current: FileImage) -> Undone:
 
 def _take_out(entry: Entry, text: str) -> str:
     if entry.kind is Kind.HOSTS:
-        return take_out(text, entry.ours)
+        return take_out(text, *entry.ours.split())
     document = tomllib.loads(text)
     plugin = PLUGINS[document.get("version", 1)]
     before = tomllib.loads(entry.before.text) if entry.before else {}

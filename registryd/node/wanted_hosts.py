@@ -96,9 +96,11 @@ def _wanted(source: RegistryFolder, target: Path, registry: str, intent: Intent,
         folder, meaning = moved(source, meaning, target, registry)
     else:
         folder = source
-    text = put_first(meaning.text, intent.entry, then=meaning.then)
+    text = put_first(meaning.text, *intent.entries, then=meaning.then)
     why = _why(source, folder, meaning)
-    return Wanted(folder.file, text.encode(), why, intent.entry.url, is_secret=bool(intent.entry.headers))
+    urls = " ".join(entry.url for entry in intent.entries)
+    is_secret = any(entry.headers for entry in intent.entries)
+    return Wanted(folder.file, text.encode(), why, urls, is_secret=is_secret)
 
 
 def _why(source: RegistryFolder, target: RegistryFolder, meaning: Meaning) -> str:

@@ -45,13 +45,13 @@ class RegistryClient:
         self._patience = patience
         self._authorizer = Authorizer(transport, clock=clock)
 
-    async def ping(self, endpoint: Endpoint) -> None:
-        """Return when the server answers, whatever it says, unless that is a fault of its own (5xx)."""
+    async def ping(self, endpoint: Endpoint, *statuses: int) -> None:
+        """Return when the server answers with one of these; none: whatever it says but a fault of its own (5xx)."""
         request = Request("GET", endpoint.ping_url(), endpoint, self._patience)
         async with self._transport.send(request) as reply:
             await reply.discard()
-            if reply.status >= 500:  # noqa: PLR2004 - HTTP's own class of statuses
-                reply.expect()
+            if statuses or reply.status >= 500:  # noqa: PLR2004 - HTTP's own class of statuses
+                reply.expect(*statuses)
 
     async def head_manifest(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> ManifestHead:
         """Ask what a manifest is without fetching it: Docker Hub counts GETs of manifests as pulls, HEADs not."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.__main__ import main
 from registryd.node.hosts_entry import endpoint_of
+from registryd.node.hosts_file import hosts_in_order
 from registryd.notation import Address
+from tests.fakes.certificates import server_tls
 from tests.node.nodes import CERTS, CONFIG_V2, FolderNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+TOKEN = "".join(map(chr, range(65, 91))) + "0123456789"
 
 
 @pytest.fixture
@@ -70,13 +75,54 @@ def test_the_token_is_made_kept_and_taken_away(run: Callable[..., tuple[int, str
 
 
 def test_a_token_that_is_there_is_used_and_stays(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
-    token = "".join(map(chr, range(65, 91))) + "0123456789"
-    node.with_files({"etc/registryd/token": f"{token}\n"})
+    node.with_files({"etc/registryd/token": f"{TOKEN}\n"})
     before = node.state()
     run("install", "--token-file", "/etc/registryd/token")
-    assert token in node.hosts("_default")
+    assert TOKEN in node.hosts("_default")
     run("uninstall")
     assert node.state() == before
+
+
+def test_a_cache_is_written_after_us_and_taken_out_again(
+    run: Callable[..., tuple[int, str]], node: FolderNode, tmp_path: Path
+) -> None:
+    server_tls(tmp_path, "127.0.0.1")
+    node.with_files({"etc/ca.crt": (tmp_path / "ca.crt").read_text(), "etc/token": f"{TOKEN}\n"})
+    before = node.state()
+    cache = ("--registry.next_endpoints", "https://cache.lab:3172/")
+    more = ("--registry.next_ca", "/etc/ca.crt", "--registry.next_token_file", "/etc/token")
+    code, said = run("install", *cache, *more, "--dry-run")
+    assert (code, TOKEN in said, node.state()) == (0, False, before)
+    code, said = run("install", *cache, *more)
+    assert (code, "hold a token" in said) == (0, True)
+    for registry, others in (("a.lab", ["http://m"]), ("_default", [])):
+        assert hosts_in_order(node.hosts(registry)) == ["http://127.0.0.1:3172", "https://cache.lab:3172", *others]
+    assert tomllib.loads(node.hosts("a.lab"))["host"]["https://cache.lab:3172"] == {
+        "capabilities": ["pull", "resolve"],
+        "dial_timeout": "3s",
+        "ca": "/etc/ca.crt",
+        "header": {"Registryd-Token": TOKEN},
+    }
+    run("uninstall")
+    assert node.state() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("http://cache.lab/v2",), 2, "is not http(s)://host[:port]"),
+        (("http://cache.lab", "--registry.next_ca", "/etc/ca.crt"), 2, "is for https, which http://cache.lab is not"),
+        (("https://cache.lab", "--registry.next_ca", "/etc/ca.crt"), 1, "/etc/ca.crt cannot be used"),
+        (("https://cache.lab", "--registry.next_ca", "/etc/containerd/config.toml"), 1, "config.toml cannot be used"),
+        (("http://cache.lab", "--registry.next_token_file", "/etc/none"), 1, "/etc/none"),
+    ],
+)
+def test_a_cache_that_would_break_pulls_is_refused(
+    run: Callable[..., tuple[int, str]], node: FolderNode, words: tuple[str, ...], code: int, said: str
+) -> None:
+    before = node.state()
+    outcome = run("install", "--registry.next_endpoints", *words)
+    assert (outcome[0], said in outcome[1], node.state()) == (code, True, before), outcome
 
 
 def test_flags_reach_the_entry(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from registryd.identity.node_token import TOKEN_HEADER
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Seen:
     authorization: str | None
     target: str = ""
     proxy_authorization: str | None = None
+    token: str | None = None
 
 
 @dataclass
@@ -212,6 +214,7 @@ def _seen(request: web.Request) -> Seen:
         authorization=request.headers.get("Authorization"),
         target=request.raw_path,
         proxy_authorization=request.headers.get("Proxy-Authorization"),
+        token=request.headers.get(TOKEN_HEADER),
     )
 
 

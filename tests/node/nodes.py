@@ -29,10 +29,16 @@ TOKEN = TokenFile(Path("/etc/registryd/token"), "a-token\n")
 OWNER = (os.geteuid(), os.getegid())
 
 
-def intent(*, registries: tuple[str, ...] = (), has_token: bool = False, config_path: str = "") -> Intent:
+NEXT = "https://cache.lab:3172"
+
+
+def intent(
+    *, registries: tuple[str, ...] = (), has_token: bool = False, config_path: str = "", has_cache: bool = False
+) -> Intent:
     headers = (("Registryd-Token", "a-token"),) if has_token else ()
     return Intent(
         MirrorEntry(URL, headers=headers),
+        (MirrorEntry(NEXT, headers=headers, is_next=True, authorities="/etc/registryd/ca.pem"),) if has_cache else (),
         tuple(map(Registry, registries)),
         TOKEN if has_token else None,
         Path(config_path) if config_path else None,

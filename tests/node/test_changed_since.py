@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.node.errors import RecordBroken
+from registryd.node.hosts_file import hosts_in_order
 from tests.node.nodes import CERTS, CONFIG_V2, URL, FolderNode, intent
 from tests.node.zoo import ZOO
 
@@ -36,6 +37,21 @@ def test_their_hosts_and_comments_stay(node: FolderNode) -> None:
     assert node.hosts("a.lab") == HOSTS + '# added later\n[host."https://b.lab"]\n'
     assert (node.root / CERTS / "a.lab/hosts.toml").stat().st_mode & 0o777 == 0o644
     assert any("changed since" in change.why for change in outcome.plan.changes)
+
+
+def test_a_cache_goes_out_with_us(node: FolderNode) -> None:
+    node.setup().install(intent(has_cache=True))
+    edit(node, f"{CERTS}/a.lab/hosts.toml", '[host."https://b.lab"]\n')
+    node.setup().uninstall()
+    assert node.hosts("a.lab") == HOSTS + '[host."https://b.lab"]\n'
+
+
+def test_a_cache_that_is_no_longer_wished_goes_and_we_stay(node: FolderNode) -> None:
+    node.setup().install(intent(has_cache=True))
+    edit(node, f"{CERTS}/a.lab/hosts.toml", '[host."https://b.lab"]\n')
+    node.setup().install(intent())
+    assert hosts_in_order(node.hosts("a.lab")) == [URL, "https://a.lab", "https://b.lab"]
+    assert hosts_in_order(node.hosts("_default")) == [URL]
 
 
 def test_a_file_of_ours_that_they_added_to_stays_with_what_is_theirs(node: FolderNode) -> None:
@@ -120,7 +136,7 @@ def test_a_folder_of_ours_with_something_of_theirs_in_it_stays(node: FolderNode)
 
 
 def test_without_its_record_our_entries_are_found_by_their_mark(node: FolderNode) -> None:
-    node.setup().install(intent(has_token=True))
+    node.setup().install(intent(has_token=True, has_cache=True))
     (node.root / "var/lib/registryd/node/record.json").unlink()
     node.setup().uninstall()
     assert node.hosts("a.lab") == HOSTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from registryd.node.toml_sections import newline_of, quoted, sections_of
 
 URL = "http://127.0.0.1:3172"
 ENTRY = MirrorEntry(URL, headers=(("Registryd-Token", "secret"),))
+CACHE = MirrorEntry("https://cache.lab:3172", is_next=True, headers=ENTRY.headers, authorities="/etc/ca.pem")
 
 words = st.text("abcdef #[]=.\"'\\é\t", max_size=12)
 comments = st.lists(words.map(lambda word: f"# {word.replace(chr(9), ' ')}\n"), max_size=2).map("".join)
@@ -82,8 +84,22 @@ def test_first_and_everything_else_equal(text: str) -> None:
 
 
 @given(hosts_files())
-def test_out_again_and_everything_else_equal(text: str) -> None:
-    restored = take_out(put_first(text, ENTRY), URL)
+def test_a_cache_comes_right_after_us(text: str) -> None:
+    after = put_first(text, ENTRY, CACHE)
+    assert hosts_in_order(after) == [URL, CACHE.url, *hosts_in_order(text)]
+    assert tomllib.loads(after)["host"][CACHE.url] == {
+        "capabilities": ["pull", "resolve"],
+        "dial_timeout": "3s",
+        "ca": "/etc/ca.pem",
+        "header": {"Registryd-Token": "secret"},
+    }
+    assert tomllib.loads(take_out(after, CACHE.url)) == tomllib.loads(put_first(text, ENTRY))
+
+
+@pytest.mark.parametrize("entries", [(ENTRY,), (ENTRY, CACHE), (MirrorEntry(URL), replace(CACHE, headers=()))])
+@given(text=hosts_files())
+def test_out_again_and_everything_else_equal(entries: tuple[MirrorEntry, ...], text: str) -> None:
+    restored = take_out(put_first(text, *entries), *(entry.url for entry in entries))
     assert without(tomllib.loads(restored), URL) == without(tomllib.loads(text), URL)
     assert hosts_in_order(restored) == hosts_in_order(text)
     line_ended = text if not text or text.endswith("\n") or restored.endswith(text) else f"{text}{newline_of(text)}"
@@ -92,8 +108,8 @@ def test_out_again_and_everything_else_equal(text: str) -> None:
 
 @given(hosts_files())
 def test_a_second_time_changes_nothing(text: str) -> None:
-    once = put_first(text, ENTRY)
-    assert put_first(once, ENTRY) == once
+    once = put_first(text, ENTRY, CACHE)
+    assert put_first(once, ENTRY, CACHE) == once
 
 
 @given(hosts_files())

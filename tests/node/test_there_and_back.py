@@ -24,6 +24,7 @@ WISHES = {
     "all": intent(),
     "with a token": intent(has_token=True),
     "some": intent(registries=("docker.io", "ghcr.io", "c.lab", "reg.lab:5000")),
+    "a cache next": intent(has_token=True, has_cache=True),
     "elsewhere": intent(config_path="/etc/registryd/certs.d"),
 }
 

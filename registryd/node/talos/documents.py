@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from registryd.node.talos.machine_config import Mirror
 
@@ -16,19 +17,31 @@ Talos appends the lists of a patch to those that are there, which would put regi
 configuration has already, must be replaced: edit them, or apply this patch first and the rest after it."""
 
 
-def mirror_documents(mirrors: Sequence[Mirror], *, advice: Sequence[str]) -> str:
-    """RegistryMirrorConfig documents, for Talos 1.12 and later."""
+def mirror_documents(
+    mirrors: Sequence[Mirror], *, advice: Sequence[str], authorities: Mapping[str, str] | None = None
+) -> str:
+    """RegistryMirrorConfig documents, for Talos 1.12 and later; `authorities` (PEM) are those of endpoints' hosts."""
     there = [{**_head(mirror), "$patch": "delete"} for mirror in mirrors if mirror.is_document]
     documents = [{**_head(mirror), "endpoints": _endpoints(mirror), **_fallback(mirror)} for mirror in mirrors]
+    documents += [
+        {"apiVersion": "v1alpha1", "kind": "RegistryTLSConfig", "name": host, "ca": pem}
+        for host, pem in (authorities or {}).items()
+    ]
     return _comments([*advice, *_replacing(there)]) + _dump(documents)
 
 
-def v1alpha1_patch(mirrors: Sequence[Mirror], *, there: Iterable[str], advice: Sequence[str]) -> str:
+def v1alpha1_patch(
+    mirrors: Sequence[Mirror],
+    *,
+    there: Iterable[str],
+    advice: Sequence[str],
+    authorities: Mapping[str, str] | None = None,
+) -> str:
     """One v1alpha1 patch, for Talos before 1.12; `there` are the names that the configuration has already."""
     table = {mirror.name: _v1alpha1(mirror) for mirror in mirrors}
     gone = {name: {"$patch": "delete"} for name in there if name in table}
     patches = [_registries(gone)] if gone else []
-    return _comments([*advice, *_shadowed(mirrors), *_replacing(patches)]) + _dump([_registries(table)])
+    return _comments([*advice, *_shadowed(mirrors), *_replacing(patches)]) + _dump([_registries(table, authorities)])
 
 
 def _shadowed(mirrors: Sequence[Mirror]) -> list[str]:
@@ -36,8 +49,9 @@ def _shadowed(mirrors: Sequence[Mirror]) -> list[str]:
     return [f"RegistryMirrorConfig documents go before these: use the documents' form for {names}."] if names else []
 
 
-def _registries(mirrors: dict[str, Any]) -> dict[str, Any]:
-    return {"machine": {"registries": {"mirrors": mirrors}}}
+def _registries(mirrors: dict[str, Any], authorities: Mapping[str, str] | None = None) -> dict[str, Any]:
+    tls = {host: {"tls": {"ca": b64encode(pem.encode()).decode()}} for host, pem in (authorities or {}).items()}
+    return {"machine": {"registries": {"mirrors": mirrors} | ({"config": tls} if tls else {})}}
 
 
 def _head(mirror: Mirror) -> dict[str, Any]:
@@ -53,7 +67,7 @@ def _fallback(mirror: Mirror) -> dict[str, Any]:
 
 
 def _v1alpha1(mirror: Mirror) -> dict[str, Any]:
-    """There overridePath is for all endpoints at once; with /v2 in its path ours is right both ways."""
+    """There overridePath is for all endpoints at once; with /v2 in their paths ours are right both ways."""
     ours, *others = mirror.endpoints
     override = {"overridePath": True} if any(each.override_path for each in others) else {}
     theirs = [_with_path(each.url) if override and not each.override_path else each.url for each in others]

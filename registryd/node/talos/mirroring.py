@@ -1,22 +1,27 @@
-"""Our endpoint first for every registry, and everything behind it as before."""
+"""Our endpoints first for every registry, and everything behind them as before."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from registryd.node.talos.machine_config import EVERY, Endpoint, MachineConfig, Mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from registryd.oci.reference import Registry
 
 
-def mirrors_with_us(config: MachineConfig, url: str, registries: Iterable[Registry] = ()) -> tuple[Mirror, ...]:
-    """Every mirror as it shall be, in full; `registries` limits them, none means all."""
-    names = [registry.host for registry in registries] or [*config.mirrors, *config.configured, EVERY]
-    return tuple(_with_us(_today(config, name), url) for name in dict.fromkeys(names))
+def mirrors_with_us(
+    config: MachineConfig, urls: Sequence[str], registries: Iterable[Registry] = ()
+) -> tuple[Mirror, ...]:
+    """Every mirror as it shall be, in full: the agent, then caches. `registries` limits them, none means all."""
+    caches = {urlsplit(url).netloc for url in urls}
+    configured = (name for name in config.configured if name not in caches)
+    names = [registry.host for registry in registries] or [*config.mirrors, *configured, EVERY]
+    return tuple(_with_us(_today(config, name), urls) for name in dict.fromkeys(names))
 
 
 def _today(config: MachineConfig, name: str) -> Mirror:
@@ -33,10 +38,7 @@ def upstream_of(registry: str) -> str:
     return "https://registry-1.docker.io" if registry == "docker.io" else f"https://{registry}"
 
 
-def _with_us(mirror: Mirror, url: str) -> Mirror:
-    others = tuple(endpoint for endpoint in mirror.endpoints if not _is_ours(endpoint.url, url))
-    return replace(mirror, endpoints=(Endpoint(url), *others))
-
-
-def _is_ours(endpoint: str, url: str) -> bool:
-    return endpoint.rstrip("/").removesuffix("/v2") == url.rstrip("/")
+def _with_us(mirror: Mirror, urls: Sequence[str]) -> Mirror:
+    ours = tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+    others = (each for each in mirror.endpoints if each.url.rstrip("/").removesuffix("/v2") not in ours)
+    return replace(mirror, endpoints=(*map(Endpoint, ours), *others))

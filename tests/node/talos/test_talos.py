@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -177,3 +178,39 @@ def test_what_is_no_machine_configuration_is_said(
     file.write_text(text)
     assert main(["talos", str(file)]) == 1
     assert "machine configuration" in capsys.readouterr().err
+
+
+# A cache as the next endpoint
+
+PEM = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(("name", "form"), [("v1alpha1", "documents"), ("v1alpha1", "v1alpha1"), ("documents",) * 2])
+def test_a_cache_comes_right_after_us_with_its_authority(
+    name: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, ca = tmp_path / "machine.yaml", tmp_path / "ca.pem"
+    file.write_text(CONFIGS[name])
+    ca.write_text(PEM)
+    cache = ("--registry.next_endpoints", "https://cache.corp:3172", "--registry.next_ca", str(ca))
+    patch = run(capsys, str(file), "--format", form, *cache)
+    before, talos = Talos().apply(CONFIGS[name]).hosts(), Talos()
+    for text in (CONFIGS[name], commented(patch), patch):
+        talos.apply(text)
+    hosts = talos.hosts()
+    authority = talos.settings["cache.corp:3172"]["tls"]["ca"]
+    assert authority == (b64encode(PEM.encode()).decode() if form == "v1alpha1" else PEM)
+    assert [host.get("ca") for host in hosts["_default"]["host"].values()][:2] == [None, "cache.corp:3172-ca.crt"]
+    for folder, old in before.items():
+        assert paths_of(hosts[folder]["host"])[:2] == [V2, "https://cache.corp:3172/v2"]
+        assert paths_of(hosts[folder]["host"])[2:] == paths_of(old["host"])
+    file.write_text(run(capsys, str(file), *cache))
+    assert "name: cache.corp:3172" in file.read_text()
+    again = list(yaml.safe_load_all(run(capsys, str(file), *cache)))
+    assert again == list(yaml.safe_load_all(file.read_text()))
+
+
+def test_a_cache_that_asks_for_a_token_is_none_for_talos(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cache = ("--registry.next_endpoints", "http://cache.corp:3172", "--registry.next_token_file", str(tmp_path / "t"))
+    assert main(["talos", *cache]) == 2
+    assert "cannot carry a header" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""Having a node's containerd pull a list of images, some at a time, what it has already left out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.content.source import ContentUnavailable
+from registryd.store.containerd.pulling import PullSecret
+from registryd.upstream.credentials import IdentityToken
+from registryd.upstream.endpoint import default_endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.inventory.lists import ImageName
+    from registryd.oci.reference import Registry
+    from registryd.upstream.credentials import Login
+
+# Attempts at an image: what was broken off is usually had the second time, and containerd keeps what it has got.
+_ATTEMPTS: Final = 3
+
+
+class Puller(Protocol):
+    """A node's containerd. Raises ContentUnavailable."""
+
+    async def size_of(self, name: str) -> int | None:
+        """The bytes of an image that is there; None when it is not."""
+
+    async def pull(self, name: str, secret: PullSecret | None) -> None:
+        """Return when it is there."""
+
+
+class Logins(Protocol):
+    """Logins for registries."""
+
+    async def login(self, registry: Registry) -> Login | None:
+        """None where there is none. Raises ContentUnavailable."""
+
+
+class Progress(Protocol):
+    """Is told how far it has come."""
+
+    def advanced(self, count: int) -> None:
+        """So many bytes of images are there."""
+
+    def finished(self, outcome: Pulled) -> None:
+        """An image is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What became of one image: its bytes, whether it was there before, and why it is not there now."""
+
+    image: ImageName
+    size: int = 0
+    was_there: bool = False
+    problem: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.problem
+
+
+async def pull_all(
+    images: Sequence[ImageName], puller: Puller, progress: Progress, *, logins: Logins | None, parallel: int
+) -> Sequence[Pulled]:
+    """The outcome of each, in order."""
+    slots = asyncio.Semaphore(parallel)
+
+    async def pull_one(image: ImageName) -> Pulled:
+        async with slots:
+            outcome = await _pull(image, puller, logins)
+        progress.advanced(outcome.size)
+        progress.finished(outcome)
+        return outcome
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(pull_one(image), name=f"pull {image}") for image in images]
+    return [task.result() for task in tasks]
+
+
+async def _pull(image: ImageName, puller: Puller, logins: Logins | None) -> Pulled:
+    name, problem = str(image), ""
+    for attempt in range(_ATTEMPTS):
+        try:
+            size = await puller.size_of(name)
+            if size is None:
+                await puller.pull(name, await _secret(image, logins))
+                return Pulled(image, await puller.size_of(name) or 0)
+        except ContentUnavailable as error:
+            problem = str(error)
+        else:
+            return Pulled(image, size, was_there=attempt == 0)
+    return Pulled(image, problem=problem)
+
+
+async def _secret(image: ImageName, logins: Logins | None) -> PullSecret | None:
+    registry = image.repository.registry
+    login = await logins.login(registry) if logins else None
+    if login is None:
+        return None
+    server = str(default_endpoints(registry)[0].root.origin())
+    if isinstance(login, IdentityToken):
+        return PullSecret(server, identity_token=login.token)
+    return PullSecret(server, login.username, login.password)
