@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,12 +12,14 @@ import pytest
 from registryd.lab.agent import REGISTRY
 from registryd.lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
 from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
+from registryd.lab.commands import run
 from registryd.lab.containerd_config import Mirror
 from registryd.lab.errors import PullError
 from registryd.lab.fetch import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from registryd.lab.cluster import Node
     from registryd.lab.images import Image
@@ -129,6 +132,18 @@ async def test_imported_images_travel(release: Release, image: Image) -> None:
         await first.containerd.wait_image(f"{ORIGIN}/demo/imported:v1")
         await second.pull(f"{ORIGIN}/demo/imported:v1")
         assert all(map(second.containerd.has_blob, digests(image)))
+
+
+async def test_images_imported_into_a_directory_travel(release: Release, image: Image, tmp_path: Path) -> None:
+    directory = {"kind": "directory", "directory": str(tmp_path / "store")}
+    async with cluster_of(NodePlan(release, agent={"store": directory}), NodePlan(release)) as cluster:
+        second = cluster.nodes[1]
+        await cluster.origin.stop()
+        reference = f"{ORIGIN}/demo/imported:v1"
+        store = (f"--store.{key}={value}" for key, value in directory.items())
+        await run(sys.executable, "-m", "registryd", "import", str(image.archive()), "--name", reference, *store)
+        await second.pull(reference)
+        assert await bytes_from_peers(second) >= size_of(image)
 
 
 async def test_artifacts_of_any_type_travel(
