@@ -93,7 +93,7 @@ class RegistrySettings:
     """Authorities (PEM) by which containerd knows caches that are https, a path of the node. Empty: the system's."""
 
     next_token_file: Path | None = None
-    """File with the token that caches ask for (cache.token_file there). Empty: none."""
+    """File with the token that caches ask for (cache.token_file there); read where install runs. Empty: none."""
 
     first_byte_timeout: Seconds = 3.0
     """How long a request may wait for its first byte, search and connecting included, before containerd is sent on

@@ -150,7 +150,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_of_the_agent_has_a_group_for_each_section(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["agent", "--help"]) == 0
     shown = capsys.readouterr().out
     sections = [line.split()[1] for line in shown.splitlines() if line.startswith("╭─")]

@@ -24,7 +24,7 @@ def next_entries(settings: RegistrySettings, root: HostRoot, *, can_resolve: boo
     if not settings.next_endpoints:
         return ()
     file = settings.next_token_file
-    token = read_lines(root.locate(file.absolute()), remedy=_TOKEN)[0] if file else ""
+    token = read_lines(file, remedy=_TOKEN)[0] if file else ""
     headers = ((TOKEN_HEADER, token),) if token else ()
     authorities = _authorities(settings.next_ca, root) if settings.next_ca else ""
     return tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +36,25 @@ class Rendered:
     @property
     def pod(self) -> Object:
         """The agent's pod."""
-        (daemonset,) = [each for each in self.all("DaemonSet") if not each["metadata"]["name"].endswith("-removal")]
+        (daemonset,) = [
+            each for each in self.all("DaemonSet") if not each["metadata"]["name"].endswith(("-removal", "-prefetch"))
+        ]
         found: Object = daemonset["spec"]["template"]["spec"]
         return found
 
     @property
     def agent(self) -> Object:
         (found,) = self.pod["containers"]
+        return dict(found)
+
+    @property
+    def cache_pod(self) -> Object:
+        found: Object = self.one("Deployment", "registryd-cache")["spec"]["template"]["spec"]
+        return found
+
+    @property
+    def cache(self) -> Object:
+        (found,) = self.cache_pod["containers"]
         return dict(found)
 
 
@@ -59,6 +72,15 @@ class Helm:
 
     def render_anew(self, values: Object | None = None) -> Rendered:
         return parse(self._chart.render(values or {}, name="registryd", namespace=NAMESPACE))
+
+
+def variables_of(container: Object, given: dict[str, str]) -> dict[str, str]:
+    """The settings among a container's variables, as the kubelet expands them."""
+    return {
+        entry["name"]: re.sub(r"\$\((\w+)\)", lambda match: given[match[1]], entry["value"])
+        for entry in container["env"]
+        if entry["name"].startswith("REGISTRYD_")
+    }
 
 
 def parse(manifests: dict[str, str]) -> Rendered:

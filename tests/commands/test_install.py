@@ -87,10 +87,11 @@ def test_a_cache_is_written_after_us_and_taken_out_again(
     run: Callable[..., tuple[int, str]], node: FolderNode, tmp_path: Path
 ) -> None:
     server_tls(tmp_path, "127.0.0.1")
-    node.with_files({"etc/ca.crt": (tmp_path / "ca.crt").read_text(), "etc/token": f"{TOKEN}\n"})
+    node.with_files({"etc/ca.crt": (tmp_path / "ca.crt").read_text()})
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
     before = node.state()
     cache = ("--registry.next_endpoints", "https://cache.lab:3172/")
-    more = ("--registry.next_ca", "/etc/ca.crt", "--registry.next_token_file", "/etc/token")
+    more = ("--registry.next_ca", "/etc/ca.crt", "--registry.next_token_file", str(tmp_path / "token"))
     code, said = run("install", *cache, *more, "--dry-run")
     assert (code, TOKEN in said, node.state()) == (0, False, before)
     code, said = run("install", *cache, *more)

@@ -37,6 +37,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: agent
 {{- end }}
 
+{{/* The pods that are members of the cluster: agents, and a cache that is one. */}}
+{{- define "registryd.memberLabels" -}}
+app.kubernetes.io/name: {{ include "registryd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+registryd/member: "yes"
+{{- end }}
+
+{{- define "registryd.cacheSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "registryd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: cache
+{{- end }}
+
+{{- define "registryd.prefetchSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "registryd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: prefetch
+{{- end }}
+
 {{- define "registryd.labels" -}}
 {{ include "registryd.selectorLabels" . }}
 {{ include "registryd.commonLabels" . }}
@@ -76,9 +95,10 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* The node's address with a port; status.hostIP comes without brackets. */}}
+{{/* The address of the node, or of what `variable` names, with a port; those of status come without brackets. */}}
 {{- define "registryd.onNode" -}}
-{{- if eq (include "registryd.ipFamily" .root) "IPv6" }}[$(HOST_IP)]:{{ .port }}{{ else }}$(HOST_IP):{{ .port }}{{ end }}
+{{- $variable := .variable | default "HOST_IP" }}
+{{- if eq (include "registryd.ipFamily" .root) "IPv6" }}[$({{ $variable }})]:{{ .port }}{{ else }}$({{ $variable }}):{{ .port }}{{ end }}
 {{- end }}
 
 {{- define "registryd.adminIsExposed" -}}

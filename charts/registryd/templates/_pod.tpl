@@ -4,7 +4,19 @@
   valueFrom: {fieldRef: {fieldPath: status.hostIP}}
 - name: NODE_NAME
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
-{{- include "registryd.settingsEnv" . }}
+{{- include "registryd.settingsEnv" (include "registryd.settings" .) }}
+{{- end }}
+
+{{/* What members prove themselves with, where it is mounted. */}}
+{{- define "registryd.peersVolume" -}}
+name: peers
+secret:
+  secretName: {{ include "registryd.peersSecretName" . }}
+  defaultMode: 0400
+  {{- if not .Values.certManager.enabled }}
+  items:
+    - {key: {{ .Values.clusterSecret.key | quote }}, path: secret}
+  {{- end }}
 {{- end }}
 
 {{/* On the host's network the kubelet's loopback is the agent's. Without a host it asks the pod's address, the node's. */}}

@@ -14,24 +14,17 @@
     "content_listen" (include "registryd.onNode" (dict "root" . "port" .Values.peers.contentPort))
     "advertise" "$(HOST_IP)"
     "transport" .Values.peers.transport)
-  "discovery" (dict
-    "kind" "kubernetes"
-    "namespace" (include "registryd.namespace" .)
-    "service_name" (include "registryd.fullname" .)
-    "port_name" "peers")
+  "discovery" (include "registryd.discovery" . | fromJson)
   "admin" (dict "listen" (printf "127.0.0.1:%v" .Values.admin.port))
   "log" (dict "format" "json" "level" .Values.log.level)
   "agent" (dict "node_name" "$(NODE_NAME)")
 }}
-{{- if .Values.peers.insecure }}
-{{- $_ := set $settings.peers "insecure" true }}
-{{- else if .Values.certManager.enabled }}
-{{- $_ := set $settings.peers "tls_cert" "/etc/registryd/peers/tls.crt" }}
-{{- $_ := set $settings.peers "tls_key" "/etc/registryd/peers/tls.key" }}
-{{- $_ := set $settings.peers "tls_ca" "/etc/registryd/peers/ca.crt" }}
-{{- $_ := set $settings.peers "tls_name" (include "registryd.certificateName" .) }}
-{{- else }}
-{{- $_ := set $settings.peers "secret_file" "/etc/registryd/peers/secret" }}
+{{- $_ := set $settings "peers" (merge $settings.peers (include "registryd.peersIdentity" . | fromJson)) }}
+{{- with include "registryd.cacheEndpoint" . }}
+{{- $_ := set $settings.registry "next_endpoints" (list .) }}
+{{- if $.Values.cache.tokenSecret.name }}
+{{- $_ := set $settings.registry "next_token_file" "/etc/registryd/cache/token" }}
+{{- end }}
 {{- end }}
 {{- if .Values.nodeSetup.enabled }}
 {{- $_ := set $settings.registry "token_file" (printf "%s/token" .Values.nodeSetup.stateDirectory) }}
@@ -42,9 +35,32 @@
 {{- mustMergeOverwrite $settings (deepCopy .Values.settings) | toJson }}
 {{- end }}
 
-{{/* The same as a container's env. Numbers of values are floats: 1000000 must not become 1e+06. */}}
+{{- define "registryd.discovery" -}}
+{{- dict
+  "kind" "kubernetes"
+  "namespace" (include "registryd.namespace" .)
+  "service_name" (include "registryd.fullname" .)
+  "port_name" "peers" | toJson }}
+{{- end }}
+
+{{/* How members prove that they are. */}}
+{{- define "registryd.peersIdentity" -}}
+{{- if .Values.peers.insecure }}
+{{- dict "insecure" true | toJson }}
+{{- else if .Values.certManager.enabled }}
+{{- dict
+  "tls_cert" "/etc/registryd/peers/tls.crt"
+  "tls_key" "/etc/registryd/peers/tls.key"
+  "tls_ca" "/etc/registryd/peers/ca.crt"
+  "tls_name" (include "registryd.certificateName" .) | toJson }}
+{{- else }}
+{{- dict "secret_file" "/etc/registryd/peers/secret" | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* Settings as a container's env. Numbers of values are floats: 1000000 must not become 1e+06. */}}
 {{- define "registryd.settingsEnv" -}}
-{{- range $section, $settings := include "registryd.settings" . | fromJson }}
+{{- range $section, $settings := . | fromJson }}
 {{- range $name, $value := $settings }}
 - name: {{ printf "REGISTRYD_%s_%s" $section $name | upper }}
   value: {{ include "registryd.settingText" $value | quote }}
@@ -53,7 +69,9 @@
 {{- end }}
 
 {{- define "registryd.settingText" -}}
-{{- if kindIs "slice" . }}
+{{- if and (kindIs "map" .) (kindIs "map" (first (values . | default (list "")))) }}
+{{- toJson . }}
+{{- else if kindIs "slice" . }}
 {{- $texts := list }}
 {{- range . }}{{ $texts = append $texts (include "registryd.settingText" .) }}{{ end }}
 {{- join "," $texts }}

@@ -1,3 +1,12 @@
+{{/* Agents and the cache. */}}
+{{- define "registryd.scraped" -}}
+matchLabels:
+  app.kubernetes.io/name: {{ include "registryd.name" . }}
+  app.kubernetes.io/instance: {{ .Release.Name }}
+matchExpressions:
+  - {key: app.kubernetes.io/component, operator: In, values: [agent, cache]}
+{{- end }}
+
 {{- define "registryd.scraping" -}}
 path: /metrics
 {{- with .interval }}
