@@ -1,14 +1,16 @@
-"""Real agents find each other: by announcement, by name, by a file that changes."""
+"""Real agents find each other, and a cache that is a member: by announcement, by name, by a file that changes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.lab.agent import AGENT, Agent, running_agent
+from registryd.lab.cache import CACHE
 from registryd.lab.commands import run
 
 if TYPE_CHECKING:
@@ -28,13 +30,20 @@ def settings_on(host: Host, home: Path, discovery: Table) -> Table:
         "store": {"kind": "directory", "directory": str(home / "store")},
         "peers": {"insecure": True, "advertise": host.ipv4},
         "discovery": discovery,
+        "cache": {"member": True, "keep_free": "0B"},
     }
 
 
 @contextlib.asynccontextmanager
 async def agents_on(
-    hosts: list[Host], folder: Path, discovery: Callable[[Host], Table], *, program: tuple[str, ...] = AGENT
+    hosts: list[Host],
+    folder: Path,
+    discovery: Callable[[Host], Table],
+    *,
+    program: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda command: command,
+    with_cache: bool = False,
 ) -> AsyncIterator[list[Agent]]:
+    """An agent on each host; `with_cache`: on the last one a cache. `program` is how the command is started."""
     async with contextlib.AsyncExitStack() as stack:
         homes = {host.name: folder / host.name for host in hosts}
         yield [
@@ -43,7 +52,7 @@ async def agents_on(
                     settings_on(host, homes[host.name], discovery(host)),
                     homes[host.name],
                     namespace=host.namespace,
-                    program=program,
+                    program=program(CACHE if with_cache and host == hosts[-1] else AGENT),
                 )
             )
             for host in hosts
@@ -86,12 +95,13 @@ async def test_agents_follow_a_file(network: Network, folder: Path) -> None:
         await each(agents, lambda agent: until_peers(agent, 2))
 
 
-async def test_agents_resolve_a_name_whose_addresses_change(network: Network, folder: Path) -> None:
+async def test_agents_and_a_cache_resolve_a_name_whose_addresses_change(network: Network, folder: Path) -> None:
     hosts = [await network.add_host(name) for name in ("a", "b", "c")]
     names = folder / "hosts"
     names.write_text("".join(f"{host.ipv4} peers.lab\n" for host in hosts[:2]))
     discovery = {"kind": "dns", "dns_name": "peers.lab:3173", "interval": "200ms"}
-    async with agents_on(hosts, folder, lambda _: discovery, program=with_hosts_file(names)) as agents:
+    program = partial(with_hosts_file, names)
+    async with agents_on(hosts, folder, lambda _: discovery, program=program, with_cache=True) as agents:
         await each(agents[:2], lambda agent: until_peers(agent, 1))
         with names.open("a") as file:
             file.write(f"{hosts[2].ipv4} peers.lab\n")
@@ -101,7 +111,7 @@ async def test_agents_resolve_a_name_whose_addresses_change(network: Network, fo
         await each(agents, lambda agent: until_peers(agent, 2))
 
 
-def with_hosts_file(path: Path) -> tuple[str, ...]:
-    """An agent whose /etc/hosts is this file, in a mount namespace of its own; edits of the file show through."""
+def with_hosts_file(path: Path, command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command with this file as its /etc/hosts, in a mount namespace of its own; edits of the file show through."""
     script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(path), *AGENT)
+    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(path), *command)
