@@ -77,7 +77,7 @@ class SimulatedNode:
         self.index = IndexService(desk)
         place = partial(Place, self.address, self.zone)
         index = IndexNodes(self.roster, desk, own_place=place, make_ring=shared_ring)
-        coalescing = Coalescing(index, self.roster, self.store, fetch_wait=FETCH_WAIT)
+        coalescing = Coalescing(index, self.roster, shared, fetch_wait=FETCH_WAIT)
         locator = Locator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
         self.source = ClusterSource(locator, cast("Any", SimulatedOpener(self)), blame=cast("Any", _NoBlame()))
         assignment = Assignment(shared_ring)

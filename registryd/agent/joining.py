@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
+    from registryd.cluster.coalescing import Receiving
     from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.node import Node
     from registryd.cluster.service import ClusterService
+    from registryd.content.inventory import Inventory
     from registryd.settings import Settings
-    from registryd.store.choice import NodeStore
     from registryd.telemetry import Metrics
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
@@ -89,10 +90,12 @@ class Joining:
         if self._announcer is not None:
             await self._announcer.withdraw()
 
-    def find_peers(self, scope: Scope, stack: AsyncExitStack, own: NodeStore) -> ClusterSource:
+    def find_peers(self, scope: Scope, stack: AsyncExitStack, own: Receiving, inventory: Inventory) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
 
-        Connections for bytes are kept until the stack is unwound.
+        Connections for bytes are kept until the stack is unwound. `own` is what arrives at this node itself, and must
+        be what answers peers: asked before each pull, it knows from then on that the content is on its way.
+        `inventory` is what the node has.
 
         Raises SettingsError.
         """
@@ -102,7 +105,7 @@ class Joining:
         )
         scope.serve(partial(members.run, discovery), name="members")
         place = self._place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
-        self._announcer = Announcer(own, members, self._desk, own_place=place, above=peers.fanout_limit)
+        self._announcer = Announcer(inventory, members, self._desk, own_place=place, above=peers.fanout_limit)
         scope.serve(self._announcer.run, name="announce")
         index = IndexNodes(members, self._desk, own_place=place)
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait)

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from registryd.cluster.index_nodes import IndexNodes, Roster
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
-    from registryd.content.growing import GrowingContent
-    from registryd.content.source import RangeOf
+    from registryd.content.source import Content, RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
@@ -50,9 +49,9 @@ _ANY_SIZE: Final = 2**62
 
 
 class Receiving(Protocol):
-    """What this node is receiving itself (its store, a `GrowingSource`, knows)."""
+    """What this node is receiving itself (`registryd.content.sharing.SharedStore` knows)."""
 
-    async def growing(self, digest: Digest) -> GrowingContent:
+    async def find(self, digest: Digest) -> Content:
         """The content that has begun to arrive here. Raises ContentUnavailable."""
 
 
@@ -131,7 +130,7 @@ class Coalescing:
     async def _size(self, digest: Digest) -> int | None:
         """Containerd begins an ingest, with its size, before it asks anybody for the bytes."""
         try:
-            return (await self._own.growing(digest)).size
+            return (await self._own.find(digest)).size
         except ContentUnavailable:
             return None
 

@@ -47,6 +47,6 @@ class PromisedSizes:
         if self._own is None:
             return None
         try:
-            return (await self._own.growing(digest)).size
+            return (await self._own.find(digest)).size
         except ContentUnavailable:
             return None

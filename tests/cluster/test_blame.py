@@ -123,19 +123,14 @@ async def test_manifests_that_contradict_each_other_are_not_believed() -> None:
     await promised.require(Content(DIGEST, 30, None))
 
 
-class ReceivingStore:
-    """What this node receives itself: one piece of content, and nothing else."""
-
-    async def growing(self, digest: Digest) -> GrowingContent:
-        if digest != DIGEST:
-            raise ContentNotFound("it does not arrive here")
-        return GrowingContent(DIGEST, len(LARGE), None, 0)
-
-
 async def test_the_size_of_what_is_being_received_here_is_known() -> None:
-    promised = PromisedSizes(ReceivingStore())
+    receiving = MemorySource()
+    receiving.add(DIGEST, LARGE)
+    promised = PromisedSizes(receiving)
     with pytest.raises(ContentCorrupt):
         await promised.require(Content(DIGEST, len(LARGE) + 1, None))
+    with pytest.raises(ContentNotFound):
+        await receiving.find(Digest.of(b"another"))
     await promised.require(Content(Digest.of(b"another"), 1, None))
 
 

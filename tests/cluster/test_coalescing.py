@@ -111,7 +111,7 @@ class ScriptedRoster:
 class OwnStore:
     """What this node receives itself."""
 
-    async def growing(self, digest: Digest) -> GrowingContent:
+    async def find(self, digest: Digest) -> Content:
         raise ContentNotFound("nothing arrives here")
 
 
