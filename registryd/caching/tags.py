@@ -88,7 +88,7 @@ class Tags:
             return self._last_known(name, latest, "the upstream is left alone for a while")
         try:
             async with asyncio.timeout(self._patience.tags if latest else None):
-                return Meaning(await self._checks.get(name, partial(self._ask, name), name=f"check {name}"))
+                return Meaning(await self._checks.get(name, partial(self._ask, name, latest), name=f"check {name}"))
         except (UpstreamMissing, UpstreamDenied):
             raise  # the upstream's own word
         except (ContentUnavailable, TimeoutError) as error:
@@ -97,12 +97,15 @@ class Tags:
             why = str(error) or f"no answer within {self._patience.tags:g} s"
             return self._last_known(name, latest, why)
 
-    async def _ask(self, name: TaggedName) -> Descriptor:
-        head = await self._upstreams.head_manifest(name.repository, name.tag)
-        if head.digest is None or head.size is None or head.media_type is None or not is_manifest_type(head.media_type):
-            target = await self._manifests.fetch_tag(name.repository, name.tag)
-        else:
+    async def _ask(self, name: TaggedName, latest: NamedContent | None) -> Descriptor:
+        known = latest.target.digest if latest else None
+        head = await self._upstreams.head_manifest(name.repository, name.tag, known=known)
+        if latest and head.is_unchanged:
+            target = latest.target
+        elif head.digest and head.size is not None and head.media_type and is_manifest_type(head.media_type):
             target = Descriptor(head.media_type, head.digest, head.size)
+        else:
+            target = await self._manifests.fetch_tag(name.repository, name.tag)
         self._trusted.put(name, (self._clock(), target))
         await self._naming.learnt(name, target)
         return target

@@ -43,9 +43,13 @@ class Upstreams:
         self._contacts: Recent[Site, Contact] = Recent(_MOST_ENDPOINTS)
         self._lies: Recent[tuple[Site, Digest], float] = Recent(_MOST_LIES)
 
-    async def head_manifest(self, repository: Repository, reference: Reference) -> ManifestHead:
-        """What a manifest is; costs no pull."""
-        head = await self.ask(repository.registry, lambda at: self._client.head_manifest(at, repository, reference))
+    async def head_manifest(
+        self, repository: Repository, reference: Reference, *, known: Digest | None = None
+    ) -> ManifestHead:
+        """What a manifest is, or that it still is the known one; costs no pull."""
+        head = await self.ask(
+            repository.registry, lambda at: self._client.head_manifest(at, repository, reference, known=known)
+        )
         if self._registries.is_named(repository.registry):
             self._metrics.limit(repository.registry, head.rate_limit)
         return head

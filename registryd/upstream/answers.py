@@ -21,12 +21,16 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?
 
 @dataclass(frozen=True, slots=True)
 class ManifestHead:
-    """What a HEAD of a manifest says; what is missing or malformed is None."""
+    """What a HEAD of a manifest says; what is missing or malformed is None.
+
+    `is_unchanged`: it is still the one that was known, and nothing more is said of it (304).
+    """
 
     media_type: str | None
     digest: Digest | None
     size: int | None
     rate_limit: RateLimit = field(default_factory=RateLimit)
+    is_unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,13 +53,21 @@ class RegistryClient:
             if statuses or reply.status >= 500:  # noqa: PLR2004 - HTTP's own class of statuses
                 reply.expect(*statuses)
 
-    async def head_manifest(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> ManifestHead:
-        """Ask what a manifest is without fetching it: Docker Hub counts GETs of manifests as pulls, HEADs not."""
+    async def head_manifest(
+        self, endpoint: Endpoint, repository: Repository, reference: Reference, *, known: Digest | None = None
+    ) -> ManifestHead:
+        """Ask what a manifest is without fetching it: Docker Hub counts GETs of manifests as pulls, HEADs not.
+
+        With `known`, whether it still is that one (RFC 9110 section 13.1.2). The entity tag of a registry that has one
+        is the digest in quotes (distribution, Docker Hub, GitHub, Harbor); others answer as if they had not been told.
+        """
         url = endpoint.manifest_url(repository, reference)
-        request = Request("HEAD", url, endpoint, self._patience, {"Accept": _ACCEPT})
+        condition = {"If-None-Match": f'"{known}"'} if known else {}
+        request = Request("HEAD", url, endpoint, self._patience, {"Accept": _ACCEPT, **condition})
         async with self._exchange(request, scope=_scope(repository)) as reply:
-            reply.expect(200)
-            return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply), reply.rate_limit)
+            reply.expect(200, *([304] if known else []))
+            unchanged = reply.status == 304  # noqa: PLR2004 - HTTP's own name of its status
+            return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply), reply.rate_limit, unchanged)
 
     async def get_manifest(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> ManifestBytes:
         """Fetch a manifest; by digest, its bytes are verified."""

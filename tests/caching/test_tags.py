@@ -55,6 +55,30 @@ async def test_a_check_costs_no_pull_and_many_cost_one(world: World) -> None:
         assert world.requests("HEAD", "manifests") < heads + 10
 
 
+@pytest.mark.parametrize("conditional", [True, False])
+async def test_the_upstream_is_asked_only_whether_it_has_changed(world: World, conditional: bool) -> None:
+    world.upstream.is_conditional = conditional
+    world.upstream.add("demo/app", OLD)
+    async with world.caching() as client:
+        await pull(client)
+    # Also by a cache that was restarted: the condition is what the store knows.
+    async with world.caching() as client:
+        assert await digest_of(client) == str(OLD.target.digest)
+        assert world.upstream.seen[-1].known == f'"{OLD.target.digest}"'
+        world.upstream.add("demo/app", NEW)
+        assert await digest_of(client) == str(NEW.target.digest)
+        assert (await client.get(BY_TAG)).body == NEW.manifest
+        assert await digest_of(client) == str(NEW.target.digest)
+        assert world.upstream.seen[-1].known == f'"{NEW.target.digest}"'
+    assert world.requests("GET", "manifests") == 2
+
+
+async def test_unchanged_is_no_answer_to_who_knows_nothing(world: World) -> None:
+    world.upstream.character = answering(304)
+    async with world.caching() as client:
+        assert (await client.head(BY_TAG)).status == 503
+
+
 async def test_a_trusted_answer_is_not_asked_for_again(world: World) -> None:
     world.table = RegistryUpstream(tags=TagMode.TRUST, trust_for=60)
     world.upstream.add("demo/app", OLD)

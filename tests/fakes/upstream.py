@@ -35,6 +35,7 @@ class Seen:
     target: str = ""
     proxy_authorization: str | None = None
     token: str | None = None
+    known: str | None = None
 
 
 @dataclass
@@ -43,7 +44,7 @@ class FakeUpstream:
 
     `challenge` is how it asks for credentials: none, basic or bearer. Repositories in `public` are given to anyone who
     has answered the challenge, all others only to the user with the password. `character` replaces the registry's
-    answers, `token_character` the token server's.
+    answers, `token_character` the token server's. `is_conditional`: it compares If-None-Match.
     """
 
     challenge: str = "none"
@@ -55,6 +56,7 @@ class FakeUpstream:
     token_character: Character | None = None
     realm: str | None = None
     expires_in: int | None = None
+    is_conditional: bool = False
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
     scheme: str = "http"
@@ -101,6 +103,8 @@ class FakeUpstream:
             return web.Response(status=401, headers={"WWW-Authenticate": self._challenge(repository)})
         if kind == "manifests" and (repository, reference) in self.manifests:
             media_type, data = self.manifests[repository, reference]
+            if self.is_conditional and request.headers.get("If-None-Match") == f'"{Digest.of(data)}"':
+                return web.Response(status=304)
             headers = {"Content-Type": media_type, "Docker-Content-Digest": str(Digest.of(data))}
             return web.Response(body=data, headers=headers)
         if kind == "blobs" and reference in self.blobs:
@@ -215,6 +219,7 @@ def _seen(request: web.Request) -> Seen:
         target=request.raw_path,
         proxy_authorization=request.headers.get("Proxy-Authorization"),
         token=request.headers.get(TOKEN_HEADER),
+        known=request.headers.get("If-None-Match"),
     )
 
 
