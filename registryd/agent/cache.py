@@ -22,6 +22,7 @@ from registryd.caching.naming import Naming
 from registryd.caching.patience import CachePatience
 from registryd.caching.policy import CachePolicy
 from registryd.caching.registries import Registries
+from registryd.caching.remembering import NOTE_BYTES, PublicMemory
 from registryd.caching.stored import StoredContent, StoredTags
 from registryd.caching.tags import Tags
 from registryd.caching.upstreams import Upstreams
@@ -32,6 +33,8 @@ from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
 from registryd.settings import SettingsError
 from registryd.store.directory.bounded import open_bounded_store
+from registryd.store.directory.layout import Layout
+from registryd.store.directory.note import Note
 from registryd.store.directory.space import SpaceLimits
 from registryd.telemetry import Metrics
 from registryd.upstream.anonymous import AnonymousClient
@@ -112,6 +115,7 @@ class _Assembly:
         client = await self._open_client()
         registries = self._registries()
         public = await self._ask_upstreams(client, registries)
+        await self._remember(scope, public, registries)
         policy = CachePolicy(settings.authorization, registries, _Public(public))
         upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
         naming = Naming(store)
@@ -163,6 +167,12 @@ class _Assembly:
         anonymous = AnonymousClient(client, registries.anonymous_endpoints)
         patience = self._settings.authorization.public_timeout
         return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
+
+    async def _remember(self, scope: Scope, public: PublicRepositories, registries: Registries) -> None:
+        note = Note(Layout(self._settings.store.directory), "public.json", limit=NOTE_BYTES)
+        memory = PublicMemory(note, public, registries)
+        await memory.recall()
+        scope.serve(memory.keep, name="what is public")
 
     def _locator(  # noqa: PLR0913, PLR0917 - the parts that meet here
         self,

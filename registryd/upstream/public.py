@@ -21,7 +21,7 @@ from registryd.upstream.reachability import Answering, Reachability
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from registryd.aio.scope import Scope
     from registryd.oci.reference import Reference, Registry, Repository
@@ -96,6 +96,8 @@ class PublicRepositories:
         # A missing manifest says nothing of its repository, or hides a private one: known for itself only.
         self._missing: Recent[tuple[Repository, Reference], float] = Recent(_MOST_REPOSITORIES)
         self._questions: InFlight[Repository] = InFlight(scope, most=_MOST_QUESTIONS)
+        self.changed = asyncio.Event()
+        """Set when something else is public than before, or again; for whoever keeps it over a restart."""
 
     async def upstream_reachable(self, registry: Registry) -> bool:
         """Whether the registry answers now, so that its tags are its own business."""
@@ -127,6 +129,16 @@ class PublicRepositories:
         word = self._words.get(repository)
         return word is not None and word.verdict(self._clock()) is Verdict.PUBLIC
 
+    def ages(self) -> Iterator[tuple[Repository, float]]:
+        """What is public, and how many seconds ago that was said; the least recently used first."""
+        now = self._clock()
+        return ((repository, now - word.said_at) for repository, word in self._words.items() if word.is_public)
+
+    def recall(self, repository: Repository, *, age: float) -> None:
+        """It was public so many seconds ago, as its upstream said to us before a restart."""
+        if age < _PUBLIC_IS_KEPT:
+            self._words.put(repository, _Word(is_public=True, said_at=self._clock() - age))
+
     async def _ask(self, repository: Repository, reference: Reference, *, patience: float) -> None:
         """Ask the upstream, unless it is to be left alone or said lately that it does not have this."""
         now = self._clock()
@@ -145,20 +157,25 @@ class PublicRepositories:
         now = self._clock()
         match failure:
             case None:
-                self._words.put(repository, _Word(is_public=True, said_at=now))
+                self._say(repository, is_public=True)
             case UpstreamDenied():
-                self._words.put(repository, _Word(is_public=False, said_at=now))
+                self._say(repository, is_public=False)
             case UpstreamMissing():
                 self._missing.put((repository, reference), now)
                 self._forget_if_old(repository, now)
             case UpstreamBroken():
                 self._forget_if_old(repository, now)
 
+    def _say(self, repository: Repository, *, is_public: bool) -> None:
+        self._words.put(repository, _Word(is_public, self._clock()))
+        self.changed.set()
+
     def _forget_if_old(self, repository: Repository, now: float) -> None:
         """A word that no longer holds is kept only while the upstream cannot be asked."""
         word = self._words.get(repository)
         if word is not None and not word.holds(now):
             self._words.drop(repository)
+            self.changed.set()
 
     def _latest(self, repository: Repository, reference: Reference) -> Verdict:
         now = self._clock()
