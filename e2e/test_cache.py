@@ -304,23 +304,72 @@ async def test_the_last_known_tag_is_served_while_the_upstream_is_off(
 
 
 async def test_a_full_disk_is_served_past(stage: Stage, large: Image, image: Image) -> None:
-    """A file system of 8 MiB: the small image fits, the large one is sent on without being stored."""
+    """A file system of 8 MiB: the small image fits, the large one is sent on, once for all, without being stored."""
     mount = stage.folder / "c" / "store"
     mount.mkdir(parents=True)
     await run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(mount))
     await stage.origin.push(image, "demo/app")
     await stage.origin.push(large, "demo/large")
     async with stage.cache({"origin.lab": {"url": stage.origin.url}}) as cache:
-        await pull_at_once(cache, "origin.lab/demo/large:v1", 3)
+        await pull_at_once(cache, "origin.lab/demo/large:v1", 50)
+        layer = large.manifests[0].layers[0].digest
+        # The rest of it when the disk was full, and all of it for those who came when that was over.
+        assert transfers(stage.origin)[layer] <= 3
+        received = (await cache.metrics()).total("registryd_upstream_bytes_total")
+        print(f"{received / large.manifests[0].layers[0].size:.3f} of the layer's bytes came from the upstream")
         await pull_over_http(cache, "origin.lab/demo/app:v1")
         stage.origin.forget_requests()
         await pull_over_http(cache, "origin.lab/demo/app:v1")
         assert not transfers(stage.origin)
         metrics = await cache.metrics()
-        assert metrics.total("registryd_cache_unstored_total") >= 3
-        said = cache.process.log.read_text()
-        assert "the store failed" in said or "goes past the store" in said
+        assert metrics.total("registryd_cache_unstored_total") >= 1
+        assert "goes past the store" in cache.process.log.read_text()
     await run(sys.executable, "-m", "registryd", "cache", "fsck", "--store.directory", str(mount))
+
+
+async def test_fifty_pulls_of_what_has_no_room_cost_the_upstream_each_blob_once(stage: Stage, large: Image) -> None:
+    await stage.origin.push(large, "demo/large")
+    async with stage.cache({"origin.lab": {"url": stage.origin.url}}, cache={"size_limit": "8MiB"}) as cache:
+        await pull_at_once(cache, "origin.lab/demo/large:v1", 50)
+        assert (await cache.metrics()).total("registryd_cache_unstored_total") >= 1
+    assert transfers(stage.origin) == Counter(digests(large))
+
+
+async def test_a_cache_that_is_killed_goes_on_where_it_was(stage: Stage, large: Image) -> None:
+    await stage.origin.push(large, "demo/large")
+    layer = large.manifests[0].layers[0]
+    await stage.upstream_host.limit(60)  # 3 s for the layer
+    async with stage.cache({"origin.lab": {"url": stage.origin.url}}) as cache:
+        store = stage.folder / "c" / "store"
+        for come in (6 * MIB, 12 * MIB):
+            pull = asyncio.create_task(pull_over_http(cache, "origin.lab/demo/large:v1"))
+            await received(store, layer.digest, at_least=come)
+            await cache.kill()
+            await asyncio.gather(pull, return_exceptions=True)
+            said = await run(sys.executable, "-m", "registryd", "cache", "fsck", "--store.directory", str(store))
+            assert "all sound" in said
+            await cache.start()
+        await pull_over_http(cache, "origin.lab/demo/large:v1")
+        rest = (await cache.metrics()).total("registryd_upstream_bytes_total")
+    print(f"after two kills, {rest / layer.size:.3f} of the layer's bytes were left to fetch")
+    assert rest < 0.6 * layer.size
+    sent = sum(access.sent for access in stage.origin.requests() if access.reference == layer.digest)
+    print(f"{sent / layer.size:.3f} of them in all")
+
+
+async def received(store: Path, digest: str, *, at_least: int) -> None:
+    """Wait until so many bytes of it have come."""
+    while not [p for p in store.glob(f"ingest/*/sha256-{digest[7:]}") if p.stat().st_size >= at_least]:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+async def test_a_tag_is_asked_for_with_what_it_meant(stage: Stage, image: Image) -> None:
+    await stage.origin.push(image, "demo/app")
+    async with stage.cache({"origin.lab": {"url": stage.origin.url}}) as cache:
+        for _ in range(2):
+            await pull_over_http(cache, "origin.lab/demo/app:v1")
+    heads = [access.status for access in stage.origin.requests() if (access.method, access.reference) == ("HEAD", "v1")]
+    assert heads == [200, 304]
 
 
 async def test_the_size_limit_holds_under_load(stage: Stage, tmp_path: Path) -> None:

@@ -188,12 +188,12 @@ class _Assembly:
         tags = Tags(
             registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock, patience=patience
         )
-        downloads = Downloads(upstreams, store, scope=scope, metrics=counted, patience=patience)
+        downloads = Downloads(upstreams, store, scope=scope, metrics=counted, clock=clock, patience=patience)
         return CacheLocator(
             policy=policy,
             tags=tags,
             manifests=manifests,
-            blobs=Blobs(store, downloads, upstreams, metrics=counted, clock=clock, patience=patience),
+            blobs=Blobs(store, downloads, upstreams, metrics=counted, patience=patience),
             first_byte_timeout_seconds=self._settings.cache.first_byte_timeout,
         )
 

@@ -10,6 +10,7 @@ from registryd.caching.fetching import BlobFetch
 from registryd.caching.following import FollowingBody, PassingBody
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
+from registryd.oci.errors import RangeInvalid
 from registryd.transfer.errors import SourcesExhausted
 from registryd.transfer.resume import ResumingBody
 from registryd.upstream.errors import UpstreamFailed
@@ -17,6 +18,7 @@ from registryd.upstream.errors import UpstreamFailed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from registryd.caching.download import Download
     from registryd.caching.downloads import Downloads
     from registryd.caching.keeping import Keeper
     from registryd.caching.metrics import CacheMetrics
@@ -30,30 +32,27 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# After the store had no room, content goes past it without asking for room each time. Short: room may be made.
-_FULL_SECONDS: Final = 5.0
+# Larger than any content: where a range would begin in it says whether the range begins at the start.
+_ANY_SIZE: Final = 1 << 62
 
 
 class Blobs:
     """Opens blobs, whoever has them."""
 
-    def __init__(  # noqa: PLR0913 - the parts that meet here
+    def __init__(
         self,
         store: Keeper,
         downloads: Downloads,
         upstreams: Upstreams,
         *,
         metrics: CacheMetrics,
-        clock: Callable[[], float],
         patience: CachePatience,
     ) -> None:
         self._store = store
         self._downloads = downloads
         self._upstreams = upstreams
         self._metrics = metrics
-        self._clock = clock
         self._patience = patience
-        self._full_until = float("-inf")
 
     async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
         """What a HEAD is told; nothing is fetched. Raises ContentUnavailable."""
@@ -71,52 +70,56 @@ class Blobs:
             pass
         except StoreUnavailable as error:
             _log.warning("the store cannot be read: %s", error)
-            return Hit(Origin.UPSTREAM, await self._pass(repository, digest, wanted))
-        if self._clock() < self._full_until:
-            return Hit(Origin.UPSTREAM, await self._pass(repository, digest, wanted))
-        return Hit(Origin.UPSTREAM, await self._follow(repository, digest, wanted))
+        download = self._downloads.join(repository, digest, from_start=_is_from_start(wanted))
+        opened = await self._follow(repository, download, wanted) if download else None
+        return Hit(Origin.UPSTREAM, opened or await self._pass(repository, digest, wanted))
 
-    async def _follow(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:
-        download = self._downloads.join(repository, digest)
-        with download.held():
+    async def _follow(self, repository: Repository, download: Download, wanted: RangeOf) -> OpenContent | None:
+        """None for what the download does not have any more, or not soon."""
+        with download.reading() as reader:
+            size = await download.wait_size()
+            span = wanted(size)
+            reader.position = span.start
+            if not download.has(span.start):
+                return None
             try:
-                size = await download.wait_size()
-                span = wanted(size)
                 async with asyncio.timeout(self._patience.ranges if span.start else None):
                     await download.wait_readable(span.start)
-            except StoreUnavailable as error:
-                self._note_full(error)
-                return await self._pass(repository, digest, wanted)
             except TimeoutError:
-                return await self._pass(repository, digest, wanted)
+                return None
             body = FollowingBody(download, span)
-        content = Content(digest, size, None)
-        return OpenContent(content, span, ResumingBody(body, span, self._reopener(repository, digest)))
+        content = Content(download.digest, size, None)
+        return OpenContent(content, span, ResumingBody(body, span, self._reopener(repository, content)))
 
-    def _reopener(self, repository: Repository, digest: Digest) -> Callable[[Span], Awaitable[Body]]:
+    def _reopener(self, repository: Repository, content: Content) -> Callable[[Span], Awaitable[Body]]:
         async def reopen(rest: Span) -> Body:
-            _log.warning("the store failed; sending the rest on without storing it", extra={"digest": str(digest)})
+            _log.info("the rest is sent to one client by itself", extra={"digest": str(content.digest)})
             try:
-                return (await self._pass(repository, digest, lambda _: rest)).body
+                return await self._passing(repository, content, rest)
             except UpstreamFailed as error:
                 raise SourcesExhausted(str(error)) from error
 
         return reopen
 
-    def _note_full(self, error: StoreUnavailable) -> None:
-        if self._clock() >= self._full_until:
-            _log.warning("content goes past the store: %s", error)
-        self._full_until = self._clock() + _FULL_SECONDS
-
     async def _pass(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:
         """Straight from the upstream. The size has to be known before the range is, and costs a HEAD."""
+        content = Content(digest, await self._upstreams.head_blob(repository, digest), None)
+        span = wanted(content.size)
+        return OpenContent(content, span, await self._passing(repository, content, span))
+
+    async def _passing(self, repository: Repository, content: Content, span: Span) -> PassingBody:
         self._metrics.unstored()
-        size = await self._upstreams.head_blob(repository, digest)
-        span = wanted(size)
-        fetch = BlobFetch(self._upstreams, repository, digest, observer=self._metrics, start=span.start)
+        fetch = BlobFetch(self._upstreams, repository, content.digest, observer=self._metrics, start=span.start)
         try:
             await fetch.open()
         except BaseException:
             await fetch.aclose()
             raise
-        return OpenContent(Content(digest, size, None), span, PassingBody(fetch, span))
+        return PassingBody(fetch, span)
+
+
+def _is_from_start(wanted: RangeOf) -> bool:
+    try:
+        return not wanted(_ANY_SIZE).start
+    except RangeInvalid:
+        return False

@@ -1,85 +1,178 @@
-"""One blob on its way from an upstream into the store, and what those see who read it meanwhile."""
+"""One blob on its way from an upstream, and what those see who read it meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.caching.window import Reader, Window
 from registryd.content.source import ContentUnavailable, StoreUnavailable
 from registryd.content.writer import ContentMismatch, IngestInProgress
+from registryd.oci.ranges import Span
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.file import FileBody
+from registryd.transfer.pool import run_in_pool
 from registryd.upstream.errors import UpstreamBroken
 
 if TYPE_CHECKING:
+    from _hashlib import HASH
     from collections.abc import Iterator
 
     from registryd.caching.fetching import BlobFetch
-    from registryd.caching.keeping import Keeper, ReadableIngest
+    from registryd.caching.keeping import Keeper
+    from registryd.caching.window import WindowMemory
     from registryd.oci.digest import Digest
+    from registryd.transfer.sink import Sink
+
+_READ_BYTES: Final = 1024 * 1024
+
+
+class Circumstances(Protocol):
+    """What downloads have in common."""
+
+    memory: WindowMemory
+    behind_seconds: float
+
+    def not_stored(self, why: Exception) -> None:
+        """The store does not take it; it is sent on all the same."""
 
 
 class Download:
-    """A blob that arrives. Readers see its bytes as they are written, but the last one only when all are verified.
+    """A blob that arrives. Readers see its bytes as they come, but the last one only when all are verified.
+
+    Whoever makes it runs it, and drops it in the end.
 
     So nobody is ever given a whole content that is wrong. `is_suspect` content, which was wrong before, is shown from
-    its first byte only when it is verified.
+    its first byte only when it is verified, if the store takes it.
+
+    What the store does not take goes past it: from there on the latest bytes are in memory, for those who are there.
     """
 
-    def __init__(self, digest: Digest, *, is_suspect: bool = False) -> None:
+    def __init__(self, digest: Digest, common: Circumstances, *, is_suspect: bool = False) -> None:
         self.digest = digest
-        self.readers = 0
         self.is_over = False
+        self.is_resumed = False
+        """Whether some of it came before, from whoever it was."""
+        self._common = common
         self._is_suspect = is_suspect
         self._size: int | None = None
+        self._written = 0
         self._readable = 0
-        self._is_stored = False
+        self._is_whole = False
+        self._is_dropped = False
         self._failure: ContentUnavailable | None = None
         self._fd: int | None = None
+        self._window: Window | None = None
+        self._readers: set[Reader] = set()
         self._news = asyncio.Event()
 
     # filled
 
-    async def run(self, fetch: BlobFetch, store: Keeper) -> None:
-        """Bring it into the store, whoever reads; how it failed is for the readers. Raises ContentMismatch only."""
+    async def run(self, fetch: BlobFetch, store: Keeper | None) -> None:
+        """Bring it into the store, if there is one for it, and to whoever reads; how it failed is for the readers.
+
+        Raises ContentMismatch only.
+        """
         try:
-            await fetch.open()
-            self._size = fetch.size
-            self._announce()
-            await self._receive(fetch, store)
+            await self._open(fetch, store)
+            if store is None or not await self._store(fetch, store):
+                await self._send_on(fetch)
         except ContentUnavailable as failure:
             self._failure = failure
-        except IngestInProgress as error:
-            self._failure = StoreUnavailable(str(error))
         except ContentMismatch as error:
             self._failure = UpstreamBroken(f"an upstream lies: {error}")
             raise
         finally:
             self._failure = self._failure or (
-                None if self._is_stored else ContentUnavailable("the download was given up")
+                None if self._is_whole else ContentUnavailable("the download was given up")
             )
             await fetch.aclose()
             self.is_over = True
             self._announce()
-            self._close_if_unread()
+
+    def drop(self) -> None:
+        """Nobody new reads it: let go of everything when those who do are through."""
+        self._is_dropped = True
+        self._close_if_unread()
+
+    async def _open(self, fetch: BlobFetch, store: Keeper | None) -> None:
+        await fetch.go_to(store.kept(self.digest) if store else 0)
+        try:
+            await fetch.open()
+        except UpstreamBroken:
+            if not fetch.position:
+                raise
+            # What came before was more than there is.
+            await fetch.go_to(0)
+            await fetch.open()
+        self._size = fetch.size
+        self._announce()
+
+    async def _store(self, fetch: BlobFetch, store: Keeper) -> bool:
+        try:
+            await self._receive(fetch, store)
+        except (StoreUnavailable, IngestInProgress) as error:
+            self._common.not_stored(error)
+            return False
+        return True
 
     async def _receive(self, fetch: BlobFetch, store: Keeper) -> None:
         ingest = await store.begin(self.digest, size=fetch.size)
         try:
-            self._fd = ingest.open_written()
+            self._fd = ingest.open_written(self._show_written)
+            self.is_resumed = ingest.received > 0
+            await fetch.go_to(ingest.received)
+            self._show_written(ingest.written)
             async with aclosing(fetch.chunks()) as chunks:
                 async for chunk in chunks:
                     await ingest.write(chunk)
-                    self._show(ingest, fetch.size)
             await ingest.commit()
-            self._is_stored, self._readable = True, fetch.size
+            self._end(fetch.size)
         finally:
+            self._written = ingest.written
             await ingest.aclose()
 
-    def _show(self, ingest: ReadableIngest, size: int) -> None:
+    async def _send_on(self, fetch: BlobFetch) -> None:
+        """Go on without the store, from what the file has; it has no name any more, but can still be read."""
+        memory, patience = self._common.memory, self._common.behind_seconds
+        window = self._window = Window(self._written, memory, self._readers, patience=patience)
+        hasher = self.digest.hasher()
+        await self._hash_written(hasher)
+        await fetch.go_to(self._written)
+        async with aclosing(fetch.chunks()) as chunks:
+            async for chunk in chunks:
+                await run_in_pool(partial(hasher.update, chunk))
+                await window.put(chunk)
+                self._show(window.end)
+        if not self.digest.matches(hasher):
+            raise ContentMismatch(f"the bytes that came are not those of {self.digest}")
+        self._end(fetch.size)
+
+    async def _hash_written(self, hasher: HASH) -> None:
+        position = 0
+        while position < self._written:
+            count = min(_READ_BYTES, self._written - position)
+            try:
+                data = await run_in_pool(partial(os.pread, self._file, count, position))
+            except OSError as error:
+                raise ContentUnavailable(f"what came of {self.digest} cannot be read: {error.strerror}") from error
+            await run_in_pool(partial(hasher.update, data))
+            position += count
+
+    def _show_written(self, written: int) -> None:
         if not self._is_suspect:
-            self._readable = min(ingest.written, size - 1)
+            self._show(written)
+
+    def _show(self, come: int) -> None:
+        if self._size is not None:
+            self._readable = max(self._readable, min(come, self._size - 1))
             self._announce()
+
+    def _end(self, size: int) -> None:
+        self._is_whole, self._readable = True, size
 
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -88,29 +181,39 @@ class Download:
     # read
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep it going, and its descriptor open, for the length of the block."""
-        self.hold()
+    def reading(self) -> Iterator[Reader]:
+        """Keep it going, and what is not stored of it in memory, for the length of the block."""
+        reader = self.enter(0)
         try:
-            yield
+            yield reader
         finally:
-            self.let_go()
+            self.leave(reader)
 
-    def hold(self) -> None:
-        """Somebody reads; to be followed by `let_go`."""
-        self.readers += 1
+    def enter(self, position: int) -> Reader:
+        """Somebody reads from there on; to be followed by `leave`."""
+        reader = Reader(position)
+        self._readers.add(reader)
+        return reader
 
-    def let_go(self) -> None:
-        """A reader is through with it."""
-        self.readers -= 1
+    def leave(self, reader: Reader) -> None:
+        """He is through with it."""
+        self._readers.discard(reader)
+        self._moved()
         self._close_if_unread()
 
     @property
-    def fd(self) -> int:
-        """Where the bytes can be read; valid while it is held, after `wait_readable`."""
-        if self._fd is None:
-            raise ValueError(f"nothing of {self.digest} can be read")
-        return self._fd
+    def is_in_memory(self) -> bool:
+        """Whether all of it is there, and nowhere else."""
+        return self._is_whole and self._window is not None and not self._window.start
+
+    @property
+    def is_read(self) -> bool:
+        """Whether anybody reads."""
+        return bool(self._readers)
+
+    def has(self, position: int) -> bool:
+        """Whether this byte has not come yet, or is still here."""
+        return self._window is None or position < self._written or position >= self._window.start
 
     async def wait_size(self) -> int:
         """The size in bytes, once an upstream has said it. Raises ContentUnavailable."""
@@ -120,9 +223,39 @@ class Download:
 
     async def wait_readable(self, position: int) -> int:
         """Return how many bytes can be read when more than `position` can, or all. Raises ContentUnavailable."""
-        while self._readable <= position and not self._is_stored:
+        while self._readable <= position and not self._is_whole:
             await self._wait_news()
         return self._readable
+
+    async def send_some(self, reader: Reader, stop: int, sink: Sink) -> None:
+        """Send what is here from the reader's position on, up to `stop`, and at least a byte.
+
+        Raises ContentUnavailable, SinkClosed, or SourceBroken for a reader who was left behind.
+        """
+        span = Span(reader.position, min(stop, await self.wait_readable(reader.position)))
+        if self._window is None or span.start < self._written:
+            if self._window is not None:
+                span = Span(span.start, min(span.stop, self._written))
+            # Never closed: the descriptor is the download's.
+            await FileBody(self._file, span).send_to(sink)
+            reader.position = span.stop
+        else:
+            if not self.has(span.start):
+                raise SourceBroken("a reader was too slow for others, and gets the rest by himself")
+            data = self._window.get(span.start)[: span.length]
+            await sink.write(data)
+            reader.position += len(data)
+        self._moved()
+
+    @property
+    def _file(self) -> int:
+        if self._fd is None:
+            raise ValueError(f"nothing of {self.digest} can be read")
+        return self._fd
+
+    def _moved(self) -> None:
+        if self._window:
+            self._window.moved()
 
     async def _wait_news(self) -> None:
         if self._failure:
@@ -130,6 +263,10 @@ class Download:
         await self._news.wait()
 
     def _close_if_unread(self) -> None:
-        if self.is_over and not self.readers and self._fd is not None:
+        if not self._is_dropped or self._readers:
+            return
+        if self._window:
+            self._window.close()
+        if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.caching.download import Download
 from registryd.caching.fetching import BlobFetch
+from registryd.caching.window import WindowMemory
+from registryd.content.source import StoreUnavailable
 from registryd.content.writer import ContentMismatch
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.aio.scope import Scope
     from registryd.caching.keeping import Keeper
     from registryd.caching.metrics import CacheMetrics
@@ -24,55 +29,99 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MOST_SUSPECTS: Final = 4096
+# For all content that goes past the store at a time: a middling layer as a whole, so that late clients find its
+# beginning, or a piece of each of the many layers that a rollout brings.
+_WINDOW_BYTES: Final = 64 * 1024 * 1024
+# After the store had no room, content goes past it without asking for room each time. Short: room may be made.
+_FULL_SECONDS: Final = 5.0
 
 
 class Downloads:
     """Those that are running, by digest; the scope owns them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         upstreams: Upstreams,
         store: Keeper,
         *,
         scope: Scope,
         metrics: CacheMetrics,
+        clock: Callable[[], float],
         patience: CachePatience,
     ) -> None:
         self._upstreams = upstreams
         self._store = store
         self._scope = scope
         self._metrics = metrics
+        self._clock = clock
         self._patience = patience
+        self.memory = WindowMemory(_WINDOW_BYTES)
+        self.behind_seconds = patience.behind
+        self._full_until = float("-inf")
         self._running: dict[Digest, Download] = {}
         self._suspects: Recent[Digest, bool] = Recent(_MOST_SUSPECTS)
 
-    def join(self, repository: Repository, digest: Digest) -> Download:
-        """The download of this digest, begun now if it is not running. Hold it before waiting for anything."""
+    def join(self, repository: Repository, digest: Digest, *, from_start: bool) -> Download | None:
+        """The download of this digest, begun now if there is none that has its start, or what of it is wanted.
+
+        None when it would go past the store and only some of it is wanted. Enter it before waiting for anything.
+        """
         download = self._running.get(digest)
-        if download is None or download.is_over:
-            download = Download(digest, is_suspect=self._suspects.get(digest) is not None)
+        is_gone = download is None or (download.is_over and not download.is_in_memory)
+        if download is None or is_gone or (from_start and not download.has(0)):
+            if self._is_full and not from_start:
+                return None
+            download = Download(digest, self, is_suspect=self._suspects.get(digest) is not None)
             self._running[digest] = download
             self._scope.run(partial(self._run, download, repository), name=f"download {digest}")
         return download
 
+    def not_stored(self, why: Exception) -> None:
+        """As `Circumstances` has it."""
+        self._metrics.unstored()
+        if isinstance(why, StoreUnavailable):
+            if not self._is_full:
+                _log.warning("content goes past the store: %s", why)
+            self._full_until = self._clock() + _FULL_SECONDS
+
+    @property
+    def _is_full(self) -> bool:
+        return self._clock() < self._full_until
+
     async def _run(self, download: Download, repository: Repository) -> None:
         fetch = BlobFetch(self._upstreams, repository, download.digest, observer=self._metrics)
-        work = asyncio.create_task(download.run(fetch, self._store), name=f"receive {download.digest}")
+        store = None if self._is_full else self._store
+        if store is None:
+            self._metrics.unstored()
+        work = asyncio.create_task(download.run(fetch, store), name=f"receive {download.digest}")
         try:
             await _end_when_unread(work, download, seconds=self._patience.unread)
+            if download.is_in_memory:
+                await self._linger()
         except ContentMismatch as error:
-            self._suspect(download.digest, fetch, error)
+            self._suspect(download, fetch, error)
         finally:
             if self._running.get(download.digest) is download:
                 self._running.pop(download.digest)
+            download.drop()
 
-    def _suspect(self, digest: Digest, fetch: BlobFetch, error: ContentMismatch) -> None:
-        _log.warning("wrong content", extra={"digest": str(digest), "from": sorted(map(str, fetch.sites))})
+    async def _linger(self) -> None:
+        """Those who want the same at the same time do not all come before the first of them has it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience.unread):
+                await self.memory.wait_wanted()
+
+    def _suspect(self, download: Download, fetch: BlobFetch, error: ContentMismatch) -> None:
+        digest, sites = download.digest, sorted(map(str, fetch.sites))
+        _log.warning(
+            "wrong content", extra={"digest": str(digest), "from": sites, "some_kept_from_before": download.is_resumed}
+        )
         _log.debug("wrong content: %s", error)
         self._metrics.mismatched()
         self._suspects.put(digest, True)  # noqa: FBT003 - a set with a bound
-        for site in fetch.sites:
-            self._upstreams.blame(site, digest)
+        if not download.is_resumed:  # otherwise it may have been what somebody sent before
+            for site in fetch.sites:
+                self._upstreams.blame(site, digest)
 
 
 async def _end_when_unread(work: asyncio.Task[None], download: Download, *, seconds: float) -> None:
@@ -80,9 +129,10 @@ async def _end_when_unread(work: asyncio.Task[None], download: Download, *, seco
     unread = False
     try:
         while not (await asyncio.wait((work,), timeout=seconds))[0]:
-            if unread and not download.readers:
+            if unread and not download.is_read:
+                download.is_over = True  # for whoever comes now
                 work.cancel()
-            unread = not download.readers
+            unread = not download.is_read
     finally:
         work.cancel()
         await asyncio.wait((work,))

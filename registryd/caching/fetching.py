@@ -41,7 +41,8 @@ class BlobFetch:
         self._repository = repository
         self._digest = digest
         self._observer = observer
-        self._position = start
+        self.position = start
+        """The next byte that comes; what came before is somebody else's."""
         self._held = AsyncExitStack()
         self._stream: BlobStream | None = None
         self.size = 0
@@ -49,13 +50,19 @@ class BlobFetch:
 
     async def open(self) -> None:
         """Return when an endpoint gives it. Raises UpstreamFailed."""
-        self._stream = await self._upstreams.ask(self._repository.registry, self._open_at, digest=self._digest)
+        self._stream = await self._ask()
         self.size = self._stream.size
+
+    async def go_to(self, position: int) -> None:
+        """Let the next byte be this one; when it is open at another, that costs the upstream a request."""
+        if position != self.position:
+            await self.aclose()
+            self.position = position
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Everything up to the end. Raises UpstreamFailed when it cannot go on."""
         interruptions = 0
-        while self._position < self.size:
+        while self.position < self.size:
             try:
                 async with aclosing(self._next_stream()) as stream:
                     async for chunk in stream:
@@ -76,22 +83,26 @@ class BlobFetch:
     async def _next_stream(self) -> AsyncGenerator[bytes, None]:
         stream, self._stream = self._stream, None
         if stream is None:
-            stream = await self._upstreams.ask(self._repository.registry, self._open_at, digest=self._digest)
+            stream = await self._ask()
         if stream.size != self.size:
             raise UpstreamBroken(f"{self._digest} has {stream.size} bytes now, and had {self.size}")
-        unwanted = self._position - stream.start
+        unwanted = self.position - stream.start
         async for chunk in stream.chunks:
             skipped, unwanted = min(unwanted, len(chunk)), max(0, unwanted - len(chunk))
             if wanted := chunk[skipped:]:
-                self._position += len(wanted)
+                self.position += len(wanted)
                 self._observer.received(len(wanted))
                 yield wanted
-        if self._position < self.size:
-            raise UpstreamUnreachable(f"{self._repository.registry}: ended {self.size - self._position} bytes early")
+        if self.position < self.size:
+            raise UpstreamUnreachable(f"{self._repository.registry}: ended {self.size - self.position} bytes early")
+
+    async def _ask(self) -> BlobStream:
+        return await self._upstreams.ask(self._repository.registry, self._open_at, digest=self._digest)
 
     async def _open_at(self, endpoint: Endpoint) -> BlobStream:
         await self._held.aclose()
-        opening = self._upstreams.blob_at(endpoint, self._repository, self._digest, self._position)
+        # From one byte before: a range must begin within the content, of which everything may have come already.
+        opening = self._upstreams.blob_at(endpoint, self._repository, self._digest, max(0, self.position - 1))
         stream = await self._held.enter_async_context(opening)
         self.sites.add(endpoint.site)
         return stream

@@ -5,27 +5,27 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from registryd.content.source import ContentUnavailable, StoreUnavailable
-from registryd.oci.ranges import Span
-from registryd.transfer.errors import SourceBroken, SourcesExhausted
-from registryd.transfer.file import FileBody
+from registryd.content.source import ContentUnavailable
+from registryd.transfer.errors import SourcesExhausted
 
 if TYPE_CHECKING:
     from registryd.caching.download import Download
     from registryd.caching.fetching import BlobFetch
+    from registryd.caching.window import Reader
+    from registryd.oci.ranges import Span
     from registryd.transfer.sink import Sink
 
 
 class FollowingBody:
     """A span of a download: what has arrived, and the rest as it does. Holds the download until it is closed.
 
-    A store that fails is SourceBroken, so that the rest may come from the upstream; an upstream that fails, or sent
+    Who is left behind is told so by SourceBroken, so that the rest may come by itself; an upstream that fails, or sent
     wrong bytes, ends the attempt.
     """
 
     def __init__(self, download: Download, span: Span) -> None:
-        download.hold()
-        self._download: Download | None = download
+        self._download = download
+        self._reader: Reader | None = download.enter(span.start)
         self._span = span
 
     @property
@@ -33,29 +33,18 @@ class FollowingBody:
         return self._span.length
 
     async def send_to(self, sink: Sink) -> None:
-        if self._download is None:
+        if self._reader is None:
             raise ValueError("the body is closed")
-        rest = self._span
-        while rest.length:
-            readable = await _readable(self._download, rest.start)
-            piece = Span(rest.start, min(readable, rest.stop))
-            # Never closed: the descriptor is the download's.
-            await FileBody(self._download.fd, piece).send_to(sink)
-            rest = rest.after(piece.length)
+        try:
+            while self._reader.position < self._span.stop:
+                await self._download.send_some(self._reader, self._span.stop, sink)
+        except ContentUnavailable as error:
+            raise SourcesExhausted(str(error)) from error
 
     async def aclose(self) -> None:
-        download, self._download = self._download, None
-        if download is not None:
-            download.let_go()
-
-
-async def _readable(download: Download, position: int) -> int:
-    try:
-        return await download.wait_readable(position)
-    except StoreUnavailable as error:
-        raise SourceBroken(str(error)) from error
-    except ContentUnavailable as error:
-        raise SourcesExhausted(str(error)) from error
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            self._download.leave(reader)
 
 
 class PassingBody:
@@ -73,12 +62,15 @@ class PassingBody:
         left = self._span.length
         try:
             async with aclosing(self._fetch.chunks()) as chunks:
-                while left:
-                    chunk = (await anext(chunks))[:left]
-                    await sink.write(chunk)
-                    left -= len(chunk)
+                async for chunk in chunks:
+                    await sink.write(chunk[:left])
+                    left -= len(chunk[:left])
+                    if not left:
+                        return
         except ContentUnavailable as error:
             raise SourcesExhausted(str(error)) from error
+        if left:
+            raise SourcesExhausted(f"an upstream has {left} bytes less than it said")
 
     async def aclose(self) -> None:
         await self._fetch.aclose()

@@ -8,7 +8,7 @@ from registryd.content.source import ContentSource, NameSource
 from registryd.content.writer import Ingest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -22,12 +22,18 @@ class ReadableIngest(Ingest, Protocol):
     def written(self) -> int:
         """Number of bytes that a reader of `open_written` finds."""
 
-    def open_written(self) -> int:
-        """A descriptor of its own for reading them, also after the commit; the caller closes it."""
+    def open_written(self, told: Callable[[int], None]) -> int:
+        """A descriptor of its own for reading them, also after the commit; the caller closes it.
+
+        `told` is called with their number whenever there are more.
+        """
 
 
 class Keeper(ContentSource, NameSource, Protocol):
     """A writable store. What it may hold is limited, so every call that brings content in may raise StoreFull."""
+
+    def kept(self, digest: Digest) -> int:
+        """How many bytes of it came when it was begun before; `begin` goes on after them, if they are still there."""
 
     async def begin(self, digest: Digest, *, size: int) -> ReadableIngest:
         """As `ContentWriter` has it, for content whose size is known."""

@@ -30,12 +30,16 @@ class Ingest(Protocol):
     """Content on its way into a store, not found there until it is committed.
 
     Whoever began it closes it; closing what is not committed leaves nothing behind. So does a write, seal or commit
-    that raises, and so does a killed process, for the next one cleans up. Not for concurrent use.
+    that raises, and so does a killed process, for the next one cleans up. A store may put by what had come, unless it
+    turned out wrong, and go on after it the next time. Not for concurrent use.
     """
 
     @property
     def received(self) -> int:
-        """Number of bytes taken so far. They may still be on their way to the disk."""
+        """Number of bytes taken so far, those of an earlier attempt included: the next `write` goes on after them.
+
+        They may still be on their way to the disk.
+        """
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; waits when the disk is slower.

@@ -40,13 +40,13 @@ class Client:
     """Asks a cache; a body that ends early is an answer too."""
 
     def __init__(self, session: aiohttp.ClientSession, address: Address) -> None:
-        self._session = session
+        self.session = session
         self.url = f"http://{address}"
 
     async def get(self, path: str, *, method: str = "GET", ns: str | None = REGISTRY, **headers: str) -> Answer:
         url = f"{self.url}/v2/{path}" + (f"?ns={ns}" if ns else "")
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self._session.request(method, url, headers=named) as response:
+        async with self.session.request(method, url, headers=named) as response:
             body = bytearray()
             try:
                 async for chunk in response.content.iter_any():

@@ -36,6 +36,7 @@ class Seen:
     proxy_authorization: str | None = None
     token: str | None = None
     known: str | None = None
+    range: str | None = None
 
 
 @dataclass
@@ -220,6 +221,7 @@ def _seen(request: web.Request) -> Seen:
         proxy_authorization=request.headers.get("Proxy-Authorization"),
         token=request.headers.get(TOKEN_HEADER),
         known=request.headers.get("If-None-Match"),
+        range=request.headers.get("Range"),
     )
 
 
@@ -231,5 +233,7 @@ def _ranged(request: web.Request, data: bytes) -> web.Response:
     start = request.http_range.start or 0
     if not start:
         return web.Response(body=data)
+    if start >= len(data):
+        return web.Response(status=416)
     headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
     return web.Response(status=206, body=data[start:], headers=headers)

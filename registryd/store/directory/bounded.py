@@ -6,14 +6,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from registryd.content.source import OpenContent
+from registryd.content.writer import IngestInProgress
 from registryd.store.directory.layout import Layout
 from registryd.store.directory.media_types import MediaTypes
+from registryd.store.directory.partials import Partials
 from registryd.store.directory.space import Space
 from registryd.store.directory.store import DirectoryStore, open_directory_store
 from registryd.store.directory.usage import note_use
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from registryd.content.description import StoreDescription
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
     from registryd.store.directory.ingest import FileIngest
-    from registryd.store.directory.space import SpaceLimits, SpaceObserver
+    from registryd.store.directory.space import Room, SpaceLimits, SpaceObserver
     from registryd.transfer.body import Body
     from registryd.transfer.sink import Sink
 
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
 class BoundedStore:
     """What DirectoryStore is; made by `open_bounded_store`."""
 
-    def __init__(self, store: DirectoryStore, layout: Layout, space: Space) -> None:
+    def __init__(self, store: DirectoryStore, layout: Layout, space: Space, partials: Partials) -> None:
         self._store = store
         self._layout = layout
         self._space = space
+        self._partials = partials
 
     async def find(self, digest: Digest) -> Content:
         return await self._store.find(digest)
@@ -76,15 +79,27 @@ class BoundedStore:
 
     # what comes in
 
+    def kept(self, digest: Digest) -> int:
+        """How many bytes of it came when it was begun before; `begin` goes on after them, if they are still there."""
+        return self._partials.size(digest)
+
     async def begin(self, digest: Digest, *, size: int) -> ReservedIngest:
         """As ContentWriter has it; StoreFull also when the limits leave no room."""
-        await self._space.reserve(size)
+        kept = self._partials.claim(digest)
+        try:
+            room = await self._space.reserve(size, written=kept.size if kept else 0)
+        except BaseException:
+            if kept:
+                self._partials.unclaim(kept)
+            raise
         try:
             ingest = await self._store.begin(digest, size=size)
-        except BaseException:
-            self._space.release(size)
+        except BaseException as error:
+            self._space.release(room)
+            if kept and isinstance(error, IngestInProgress):
+                self._partials.unclaim(kept)
             raise
-        return ReservedIngest(ingest, self._space, size)
+        return ReservedIngest(ingest, self._space, room)
 
     async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
         await self._store.name(targets)
@@ -93,10 +108,10 @@ class BoundedStore:
 class ReservedIngest:
     """An ingest whose room is given back, or taken for good, when it ends."""
 
-    def __init__(self, ingest: FileIngest, space: Space, size: int) -> None:
+    def __init__(self, ingest: FileIngest, space: Space, room: Room) -> None:
         self._ingest = ingest
         self._space: Space | None = space
-        self._size = size
+        self._room = room
 
     @property
     def received(self) -> int:
@@ -107,12 +122,13 @@ class ReservedIngest:
         """As FileIngest has it."""
         return self._ingest.written
 
-    def open_written(self) -> int:
+    def open_written(self, told: Callable[[int], None]) -> int:
         """As FileIngest has it."""
-        return self._ingest.open_written()
+        return self._ingest.open_written(told)
 
     async def write(self, data: bytes) -> None:
         await self._ingest.write(data)
+        self._room.written = self._ingest.written
 
     async def seal(self) -> None:
         await self._ingest.seal()
@@ -120,13 +136,13 @@ class ReservedIngest:
     async def commit(self) -> None:
         await self._ingest.commit()
         if self._space:
-            self._space.stored(self._size)
+            self._space.stored(self._room)
             self._space = None
 
     async def aclose(self) -> None:
         await self._ingest.aclose()
         if self._space:
-            self._space.release(self._size)
+            self._space.release(self._room)
             self._space = None
 
 
@@ -156,9 +172,10 @@ class _HeldBody:
 async def open_bounded_store(
     root: Path, limits: SpaceLimits, observer: SpaceObserver | None = None
 ) -> AsyncIterator[BoundedStore]:
-    """As `open_directory_store`, within limits."""
-    async with open_directory_store(root) as store:
-        layout = Layout(root)
-        space = Space(layout, MediaTypes(layout), limits, observer)
+    """As `open_directory_store`, within limits, and keeping what breaks off."""
+    layout = Layout(root)
+    partials = Partials(layout)
+    async with open_directory_store(root, partials) as store:
+        space = Space(layout, MediaTypes(layout), partials, limits, observer=observer)
         await space.measure()
-        yield BoundedStore(store, layout, space)
+        yield BoundedStore(store, layout, space, partials)

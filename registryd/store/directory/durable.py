@@ -43,6 +43,13 @@ def create_file(parent: int, name: str) -> int:
     return os.open(name, _WRITE ^ os.O_WRONLY | os.O_RDWR | os.O_EXCL, 0o644, dir_fd=parent)
 
 
+def open_to_go_on(parent: int, name: str) -> int:
+    """Open a file that is there for reading, and for writing more at its end."""
+    fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    os.lseek(fd, 0, os.SEEK_END)
+    return fd
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write everything, however little the kernel takes at a time."""
     rest = memoryview(data)

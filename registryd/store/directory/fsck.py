@@ -12,6 +12,7 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, parse_index, without_targets
 from registryd.store.directory.errors import writing
 from registryd.store.directory.folders import folder
+from registryd.store.directory.partials import partial_blobs
 from registryd.store.directory.usage import stored_blobs
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was looked at, and what was found."""
+    """What was looked at, and what was found. `partial`: bytes of what did not come to its end, which is no fault."""
 
     blobs: int
     size: int
     names: int
+    partial: int
     findings: tuple[Finding, ...]
 
 
@@ -52,7 +54,7 @@ def check_layout(layout: Layout) -> Report:
         if problem := _problem_of(layout, blob.digest):
             findings.append(Finding(problem, blob.digest))
     names, wrong = _check_index(layout)
-    return Report(count, size, names, (*findings, *wrong))
+    return Report(count, size, names, _partial_bytes(layout), (*findings, *wrong))
 
 
 def repair_layout(layout: Layout, report: Report) -> None:
@@ -65,6 +67,13 @@ def repair_layout(layout: Layout, report: Report) -> None:
         for digest in gone:
             with folder(layout.root, BLOBS_FOLDER, digest.algorithm) as parent, suppress(FileNotFoundError):
                 os.unlink(digest.encoded, dir_fd=parent)
+
+
+def _partial_bytes(layout: Layout) -> int:
+    try:
+        return sum(blob.size for blob in partial_blobs(layout))
+    except FileNotFoundError:
+        return 0
 
 
 def _problem_of(layout: Layout, digest: Digest) -> str | None:

@@ -1,13 +1,19 @@
-"""One piece of content on its way into the layout: a file that grows, then takes its place among the blobs."""
+"""One piece of content on its way into the layout: a file that grows, then takes its place among the blobs.
+
+What is in the file when it is begun was received before, and is hashed before anything is added.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
+from registryd.content.source import StoreUnavailable
 from registryd.content.writer import ContentMismatch
 from registryd.store.directory.durable import write_all
 from registryd.store.directory.errors import writing
@@ -24,19 +30,24 @@ _BATCH_BYTES: Final = 1024 * 1024
 # What a slow source brings is written at once, unless that was done less than this ago: whoever reads the growing
 # file should not wait for a batch to fill.
 _BATCH_SECONDS: Final = 0.02
+# What was there before is read so much at a time, which takes some 0.1 s: a process that stops does not wait longer.
+_REHASHED_BYTES: Final = 64 * 1024 * 1024
 
 
 class Place(Protocol):
     """Where ingests grow, and where they go. Every call blocks and may raise OSError, unless it says otherwise."""
 
     def create(self, digest: Digest) -> int:
-        """Make the growing file; its descriptor."""
+        """Make the growing file, or take one from before, that stands at its end; its descriptor."""
 
     def publish(self, digest: Digest) -> None:
         """Turn the growing file into a blob."""
 
     def discard(self, digest: Digest) -> None:
         """Remove the growing file, if it is there. Never raises."""
+
+    def keep(self, digest: Digest) -> None:
+        """Put the growing file by for the next attempt, or remove it. Never raises."""
 
     def release(self, digest: Digest) -> None:
         """Let someone else receive the digest from now on. Does not block, never raises."""
@@ -59,11 +70,18 @@ class FileIngest:
         self._state = _State.OPEN
         self._fd: int | None = None
         self._hasher = digest.hasher()
+        self._kept = 0
+        self._rehashed = 0
         self._received = 0
         self._written = 0
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._flushed_at = float("-inf")
+        self._turn = asyncio.Lock()
+        self._later: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._failure: StoreUnavailable | None = None
+        self._told: Callable[[int], None] = lambda _: None
 
     @property
     def received(self) -> int:
@@ -74,8 +92,12 @@ class FileIngest:
         """Number of bytes in the file: what a reader of `open_written` finds there."""
         return self._written
 
-    def open_written(self) -> int:
-        """A descriptor of its own for reading the file while it grows and after; the caller closes it."""
+    def open_written(self, told: Callable[[int], None]) -> int:
+        """A descriptor of its own for reading the file while it grows and after; the caller closes it.
+
+        `told` is called with the number of bytes that can be read whenever it has grown.
+        """
+        self._told = told
         return os.dup(self._file)
 
     # begun and written
@@ -91,10 +113,12 @@ class FileIngest:
             await self._refuse(f"more than the promised {self._size} bytes came for {self._digest}")
         self._batch.append(data)
         self._batch_bytes += len(data)
-        now = asyncio.get_running_loop().time()
-        if self._batch_bytes >= _BATCH_BYTES or now - self._flushed_at >= _BATCH_SECONDS:
+        loop = asyncio.get_running_loop()
+        if self._batch_bytes >= _BATCH_BYTES or loop.time() - self._flushed_at >= _BATCH_SECONDS:
+            self._flushed_at = loop.time()
             await self._flush()
-            self._flushed_at = now
+        elif self._later is None:
+            self._later = loop.call_later(_BATCH_SECONDS, self._flush_later)
 
     # sealed, committed, closed
 
@@ -102,7 +126,7 @@ class FileIngest:
         if self._state is _State.SEALED:
             return
         self._require(_State.OPEN)
-        await self._flush()
+        await self._flush_at_last()
         if self._size is not None and self._received != self._size:
             await self._refuse(f"{self._received} instead of {self._size} bytes came for {self._digest}")
         if not self._digest.matches(self._hasher):
@@ -117,44 +141,95 @@ class FileIngest:
         self._place.release(self._digest)
 
     async def aclose(self) -> None:
+        with suppress(StoreUnavailable):
+            await self._flush_at_last()
         if self._state in {_State.OPEN, _State.SEALED}:
-            await self._abort()
+            await self._abort(keep=True)
 
     async def _refuse(self, why: str) -> NoReturn:
         await self._abort()
         raise ContentMismatch(why)
 
-    async def _abort(self) -> None:
+    async def _abort(self, *, keep: bool = False) -> None:
         self._state = _State.ABORTED
         self._close_file()
+        put_away = self._place.keep if keep else self._place.discard
         try:
-            await run_writing(partial(self._place.discard, self._digest))
+            await run_writing(partial(put_away, self._digest))
         finally:
             self._place.release(self._digest)
 
     def _require(self, state: _State) -> None:
+        if self._failure:
+            raise self._failure
         if self._state is not state:
             raise ValueError(f"the ingest of {self._digest} is {self._state.name.lower()}")
 
-    # what runs in the pool
+    # batches
 
     async def _flush(self) -> None:
-        batch, self._batch, self._batch_bytes = self._batch, [], 0
-        if batch:
-            await self._step(partial(self._append, b"".join(batch)))
+        async with self._turn:
+            if self._state is not _State.OPEN:
+                return
+            while self._rehashed < self._kept:
+                await self._step(self._rehash)
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            if batch:
+                await self._step(partial(self._append, b"".join(batch)))
+                self._told(self._written)
+
+    def _flush_later(self) -> None:
+        """The source has paused, and who reads the growing file should not wait until it goes on."""
+        self._later = None
+        flushing = self._flush_alone()
+        self._flushing = asyncio.get_running_loop().create_task(flushing, name=f"flush {self._digest}")
+
+    async def _flush_alone(self) -> None:
+        with suppress(StoreUnavailable):  # it is raised at the next call
+            await self._flush()
+
+    async def _flush_at_last(self) -> None:
+        if self._later:
+            self._later.cancel()
+            self._later = None
+        if self._flushing:
+            await asyncio.wait((self._flushing,))
+        await self._flush()
+
+    # what runs in the pool
 
     async def _step(self, call: Callable[[], None]) -> None:
         """Run a call that changes the disk; whatever keeps it from succeeding, cancellation too, ends the ingest."""
         try:
             with writing(self._digest):
                 await run_writing(call)
-        except BaseException:
+        except asyncio.CancelledError:
+            await self._abort(keep=True)
+            raise
+        except BaseException as error:
+            self._failure = error if isinstance(error, StoreUnavailable) else None
             await self._abort()
             raise
 
     def _create(self) -> None:
         # Assigned in the thread: a cancelled caller would lose a descriptor that is returned.
         self._fd = self._place.create(self._digest)
+        self._kept = os.fstat(self._fd).st_size
+        if self._size is not None and self._kept > self._size:
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self._kept = 0
+        self._received = self._written = self._kept
+
+    def _rehash(self) -> None:
+        """Read some of what was there before: it counts as received when it has been hashed, like all else."""
+        stop = min(self._kept, self._rehashed + _REHASHED_BYTES)
+        while self._rehashed < stop:
+            data = os.pread(self._file, min(_BATCH_BYTES, stop - self._rehashed), self._rehashed)
+            if not data:
+                raise OSError(errno.EIO, "a file that was kept has become shorter")
+            self._hasher.update(data)
+            self._rehashed += len(data)
 
     def _append(self, data: bytes) -> None:
         self._hasher.update(data)

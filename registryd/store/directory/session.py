@@ -1,8 +1,9 @@
 """One process's ingests: a folder of its own below `ingest/`, locked for as long as the process lives.
 
 `ingest/<session>/<algorithm>-<hex>` is a growing file, a correct prefix of the content at any time. A folder whose
-lock nobody holds belonged to a process that died; whoever opens the layout next removes it. The lock is the
-kernel's, so it holds across containers and never outlives its process, as a process id in a file would.
+lock nobody holds belonged to a process that died; whoever opens the layout next removes it, and keeps what can be gone
+on with if it keeps such things (`partials`). The lock is the kernel's, so it holds across containers and never outlives
+its process, as a process id in a file would.
 """
 
 from __future__ import annotations
@@ -16,27 +17,33 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound
 from registryd.content.writer import IngestInProgress
+from registryd.oci.errors import DigestInvalid
 from registryd.oci.image_layout import BLOBS_FOLDER
-from registryd.store.directory.durable import create_file, move, open_lock, try_lock
+from registryd.store.directory.durable import create_file, move, open_lock, try_lock, write_all
 from registryd.store.directory.errors import reading
-from registryd.store.directory.folders import folder, make_folder, open_file
+from registryd.store.directory.folders import folder, make_folder, open_file, read_file
 from registryd.store.directory.layout import INGEST_FOLDER, LOCK_FILE
+from registryd.store.directory.partials import boot_id, digest_of_file, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.oci.digest import Digest
     from registryd.store.directory.layout import Layout
+    from registryd.store.directory.partials import Partials
 
 _SESSION: Final = re.compile(r"[0-9a-f]{32}")
+# A boot's name in the lock file; they have 36 characters.
+_LOCK_BYTES: Final = 64
 
 
 class Session:
     """The folder of this process, and which digests are being received in it."""
 
-    def __init__(self, layout: Layout, published: Callable[[Digest], object]) -> None:
+    def __init__(self, layout: Layout, published: Callable[[Digest], object], partials: Partials | None = None) -> None:
         self._layout = layout
         self._published = published
+        self._partials = partials
         self._receiving: dict[Digest, int | None] = {}
         self._folder = -1
         self._lock = -1
@@ -51,6 +58,7 @@ class Session:
                 self._lock = open_lock(opened, LOCK_FILE)
                 self._folder = os.dup(opened)
             try_lock(self._lock)
+            write_all(self._lock, boot_id().encode())
 
     def close(self) -> None:
         """Remove the folder with all that is in it. Never raises."""
@@ -76,34 +84,46 @@ class Session:
         if size is None:
             raise ContentNotFound(f"{digest} is not being received with a known size")
         with reading(digest):
-            return open_file(self._folder, _file_name(digest)), size
+            return open_file(self._folder, file_name(digest)), size
 
     # the place of ingests
 
     def create(self, digest: Digest) -> int:
-        return create_file(self._folder, _file_name(digest))
+        name = file_name(digest)
+        if self._partials:
+            with suppress(FileNotFoundError):
+                return self._partials.take(digest, self._folder, name)
+        return create_file(self._folder, name)
 
     def publish(self, digest: Digest) -> None:
         make_folder(self._layout.root, BLOBS_FOLDER, digest.algorithm)
         with folder(self._layout.root, BLOBS_FOLDER, digest.algorithm) as blobs:
-            move(_file_name(digest), self._folder, digest.encoded, blobs)
+            move(file_name(digest), self._folder, digest.encoded, blobs)
         self._published(digest)
 
     def discard(self, digest: Digest) -> None:
         with suppress(OSError):
-            os.unlink(_file_name(digest), dir_fd=self._folder)
+            os.unlink(file_name(digest), dir_fd=self._folder)
+
+    def keep(self, digest: Digest) -> None:
+        with suppress(OSError):
+            if self._partials and self._partials.keep(digest, self._folder, file_name(digest)):
+                return
+        self.discard(digest)
 
     def release(self, digest: Digest) -> None:
         self._receiving.pop(digest, None)
 
 
-def remove_dead_sessions(layout: Layout) -> None:
-    """Remove what killed processes were receiving; sessions of living ones stay. Raises OSError."""
+def remove_dead_sessions(layout: Layout, partials: Partials | None = None) -> None:
+    """Remove what killed processes were receiving, or keep it; sessions of living ones stay. Raises OSError."""
     if not (layout.root / INGEST_FOLDER).exists():
         return
     with layout.locked(), folder(layout.root, INGEST_FOLDER) as parent:
         for name in filter(_SESSION.fullmatch, os.listdir(parent)):  # noqa: PTH208 - of a descriptor
             if _is_dead(layout, name):
+                if partials:
+                    _keep_files(layout, name, partials)
                 shutil.rmtree(name, ignore_errors=True, dir_fd=parent)
 
 
@@ -116,5 +136,10 @@ def _is_dead(layout: Layout, name: str) -> bool:
         os.close(lock)
 
 
-def _file_name(digest: Digest) -> str:
-    return f"{digest.algorithm}-{digest.encoded}"
+def _keep_files(layout: Layout, name: str, partials: Partials) -> None:
+    with suppress(OSError), folder(layout.root, INGEST_FOLDER, name) as session:
+        if read_file(session, LOCK_FILE, limit=_LOCK_BYTES) != boot_id().encode():
+            return
+        for file in os.listdir(session):  # noqa: PTH208 - of a descriptor
+            with suppress(DigestInvalid):
+                partials.keep(digest_of_file(file), session, file)

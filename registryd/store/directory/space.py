@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from registryd.oci.manifest import Manifest
     from registryd.store.directory.layout import Layout
     from registryd.store.directory.media_types import MediaTypes
+    from registryd.store.directory.partials import Partials
     from registryd.store.directory.usage import StoredBlob
 
 _log = logging.getLogger(__name__)
@@ -46,6 +47,14 @@ class SpaceLimits:
     pinned: tuple[str, ...] = ()
 
 
+@dataclass(slots=True, eq=False)
+class Room:
+    """Taken for content that comes: its size, and how many bytes of it are on the disk by now."""
+
+    size: int
+    written: int = 0
+
+
 class SpaceObserver(Protocol):
     """Is told how full it is."""
 
@@ -57,15 +66,22 @@ class Space:
     """The bytes of one layout. Only its owner evicts; other processes may read it and put content in."""
 
     def __init__(
-        self, layout: Layout, media_types: MediaTypes, limits: SpaceLimits, observer: SpaceObserver | None = None
+        self,
+        layout: Layout,
+        media_types: MediaTypes,
+        partials: Partials,
+        limits: SpaceLimits,
+        *,
+        observer: SpaceObserver | None = None,
     ) -> None:
         self._layout = layout
+        self._partials = partials
         self._media_types = media_types
         self._limits = limits
         self._observer = observer
         self._pinned = [re.compile(translate(pattern)) for pattern in limits.pinned]
         self._used = 0
-        self._reserved = 0
+        self._rooms: set[Room] = set()
         self._evicting = asyncio.Lock()
         self.in_use: Counter[Digest] = Counter()
 
@@ -76,42 +92,47 @@ class Space:
 
     # for one piece of content
 
-    async def reserve(self, size: int) -> None:
-        """Return when there is room for so many bytes, which are then taken; raises StoreFull."""
+    async def reserve(self, size: int, *, written: int = 0) -> Room:
+        """Room for so many bytes, some of which may be there already, when it is taken; raises StoreFull."""
+        room = Room(size, written)
         async with self._evicting:
-            if self._shortage(size) > 0:
+            if self._shortage(room) > 0:
                 await self.measure()  # other processes remove and bring in, and what was received twice counted twice
-            if (shortage := self._shortage(size)) > 0:
+            if (shortage := self._shortage(room)) > 0:
                 await self._make_room(shortage)
-            self._reserved += size
+            self._rooms.add(room)
+        return room
 
-    def release(self, size: int) -> None:
+    def release(self, room: Room) -> None:
         """What was reserved is not needed after all."""
-        self._reserved -= size
+        self._rooms.discard(room)
 
-    def stored(self, size: int) -> None:
+    def stored(self, room: Room) -> None:
         """What was reserved is there now."""
-        self._reserved -= size
-        self._used += size
+        self._rooms.discard(room)
+        self._used += room.size
         self._tell()
 
     # making room
 
-    def _shortage(self, size: int) -> int:
-        limits = self._limits
-        over = self._used + self._reserved + size - limits.size_limit if limits.size_limit else 0
+    def _shortage(self, room: Room) -> int:
+        limits, rooms = self._limits, (*self._rooms, room)
+        used = self._used + self._partials.total + sum(each.size for each in rooms)
+        over = used - limits.size_limit if limits.size_limit else 0
         status = os.statvfs(self._layout.root)
-        lacking = (
-            limits.keep_free + self._reserved + size - status.f_bavail * status.f_frsize if limits.keep_free else 0
-        )
+        coming = sum(each.size - each.written for each in rooms)
+        lacking = limits.keep_free + coming - status.f_bavail * status.f_frsize if limits.keep_free else 0
         return max(over, lacking)
 
     async def _make_room(self, need: int) -> None:
-        freed = await run_writing(partial(self._evict, need, frozenset(+self.in_use)))
+        """What broke off goes before what is whole: it is the least of use."""
+        freed = await run_writing(partial(self._partials.shrink, need))
         if freed < need:
-            raise StoreFull(f"there is no room for {need} more bytes, and nothing that may be removed")
-        await self.measure()
-        self._tell(evicted=freed)
+            evicted = await run_writing(partial(self._evict, need - freed, frozenset(+self.in_use)))
+            if freed + evicted < need:
+                raise StoreFull(f"there is no room for {need} more bytes, and nothing that may be removed")
+            await self.measure()
+            self._tell(evicted=evicted)
 
     def _evict(self, need: int, in_use: Collection[Digest]) -> int:
         """In a thread: choose under the lock that names change under, so that nothing is named meanwhile."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
+    from registryd.store.directory.partials import Partials
 
 # Reading and parsing this much in the event loop takes less than handing it to a thread and back would matter.
 _INLINE_BYTES: Final = 128 * 1024
@@ -47,8 +48,9 @@ _LOG: Final = logging.getLogger(__name__)
 class DirectoryStore:
     """A ContentSource, a GrowingSource, a NameSource and a ContentWriter. Made by `open_directory_store`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, partials: Partials | None = None) -> None:
         self._layout = layout
+        self._partials = partials
         self._media_types = MediaTypes(layout)
         self._catalog = Catalog(layout, self._media_types)
         self._session: Session | None = None
@@ -152,7 +154,7 @@ class DirectoryStore:
             return self._session
 
     async def _open_session(self) -> Session:
-        session = Session(self._layout, self._media_types.look_at)
+        session = Session(self._layout, self._media_types.look_at, self._partials)
         try:
             with writing(self._layout.root):
                 await run_writing(session.open)
@@ -188,25 +190,27 @@ class DirectoryStore:
 
 
 @asynccontextmanager
-async def open_directory_store(root: Path) -> AsyncIterator[DirectoryStore]:
+async def open_directory_store(root: Path, partials: Partials | None = None) -> AsyncIterator[DirectoryStore]:
     """A store over this directory: any OCI image layout, writable or not; made if it is empty or absent.
 
-    What killed processes left half received is removed first. Raises StoreUnavailable when the directory is
-    something else, or cannot be read.
+    What killed processes left half received is removed first, or kept by `partials`. Raises StoreUnavailable when the
+    directory is something else, or cannot be read.
     """
     layout = Layout(root)
     await run_writing(layout.prepare)
-    await run_writing(partial(_sweep, layout))
-    store = DirectoryStore(layout)
+    await run_writing(partial(_sweep, layout, partials))
+    store = DirectoryStore(layout, partials)
     try:
         yield store
     finally:
         await store.aclose()
 
 
-def _sweep(layout: Layout) -> None:
+def _sweep(layout: Layout, partials: Partials | None) -> None:
     try:
-        remove_dead_sessions(layout)
+        if partials:
+            partials.load()
+        remove_dead_sessions(layout, partials)
     except OSError as error:
         # A layout that cannot be written is served all the same.
         _LOG.warning("%s is not swept of what killed processes left: %s", layout.root, reason(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +74,35 @@ async def test_what_has_arrived_can_be_read_at_once(root: Path, store: Directory
     [file] = growing(root)
     assert file.read_bytes() == DATA[:1000]
     await ingest.aclose()
+
+
+async def test_what_came_in_a_burst_can_be_read_when_the_source_pauses(root: Path, store: DirectoryStore) -> None:
+    ingest = await store.begin(DIGEST, size=len(DATA))
+    grown = asyncio.Event()
+    fd = ingest.open_written(lambda written: grown.set() if written == 5000 else None)
+    for start in range(0, 5000, 1000):
+        await ingest.write(DATA[start : start + 1000])
+    await grown.wait()
+    assert os.pread(fd, 10_000, 0) == DATA[:5000]
+    os.close(fd)
+    await ingest.aclose()
+
+
+async def test_a_disk_that_fails_in_a_pause_is_told_at_the_next_call(root: Path, store: DirectoryStore) -> None:
+    ingest = await store.begin(DIGEST, size=len(DATA))
+    await ingest.write(DATA[:1000])
+    full = os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, ingest._file)
+    os.close(full)
+    with suppress(StoreFull):  # on a machine that is busy, so that it was not in the pause
+        await ingest.write(DATA[1000:2000])
+    ingest._flush_later()
+    assert ingest._flushing
+    await asyncio.wait((ingest._flushing,))
+    with pytest.raises(StoreFull):
+        await ingest.write(DATA[2000:3000])
+    await ingest.aclose()
+    assert growing(root) == []
 
 
 async def test_content_that_is_there_can_be_received_again(root: Path, store: DirectoryStore) -> None:
@@ -181,6 +211,9 @@ class FullDisk:
 
     def publish(self, digest: Digest) -> None:
         self.calls.append("publish")
+
+    def keep(self, digest: Digest) -> None:
+        self.discard(digest)
 
     def discard(self, digest: Digest) -> None:
         self.calls.append("discard")

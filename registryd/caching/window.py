@@ -1,0 +1,124 @@
+"""The latest bytes of content that goes past the store, in memory, for all who read it at about the same place."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    """Somebody who follows, and the byte that he needs next. `is_left_behind`: it is not kept for him any more."""
+
+    position: int = 0
+    is_left_behind: bool = False
+
+
+class WindowMemory:
+    """So many bytes for all windows together; each may have an equal share, and one chunk in any case."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._wanted = asyncio.Event()
+        self.held = 0
+        self.windows = 0
+
+    def fits(self, held: int, count: int) -> bool:
+        """Whether a window that holds some bytes may take so many more."""
+        return not held or (held + count <= self._total // self.windows and self.held + count <= self._total)
+
+    def want(self) -> None:
+        """A window could do with more."""
+        self._wanted.set()
+        self._wanted = asyncio.Event()
+
+    async def wait_wanted(self) -> None:
+        """Return when somebody could do with more than there is."""
+        await self._wanted.wait()
+
+
+class Window:
+    """Bytes from `start` up to, not including, `end`. Whoever makes it closes it."""
+
+    def __init__(self, start: int, memory: WindowMemory, readers: Collection[Reader], *, patience: float) -> None:
+        """The readers may change meanwhile; `moved` is called when they do, and when one of them gets on.
+
+        Of so many seconds of `patience`, those who are slowest may keep others waiting for half.
+        """
+        self.start = self.end = start
+        self._memory = memory
+        self._readers = readers
+        self._patience = patience
+        self._starts: list[int] = []
+        self._chunks: list[bytes] = []
+        self._moved = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+        self._judged_at, self._waited = self._now(), 0.0
+        memory.windows += 1
+
+    async def put(self, chunk: bytes) -> None:
+        """Take the next bytes, when there is room: when those who read have got on, or are left behind."""
+        while not self._memory.fits(self.end - self.start, len(chunk)):
+            self._memory.want()
+            if not self._drop_read():
+                await self._wait_moved()
+        self._starts.append(self.end)
+        self._chunks.append(chunk)
+        self.end += len(chunk)
+        self._memory.held += len(chunk)
+
+    def get(self, position: int) -> memoryview:
+        """What is here from this byte on, or some of it; the byte must be here."""
+        at = bisect_right(self._starts, position) - 1
+        return memoryview(self._chunks[at])[position - self._starts[at] :]
+
+    def moved(self) -> None:
+        """A reader came, went, or got on."""
+        self._moved.set()
+
+    def close(self) -> None:
+        """Forget the bytes; idempotent."""
+        if self._memory.windows:
+            self._drop(len(self._chunks))
+            self._memory.windows -= 1
+            self._memory = WindowMemory(0)
+
+    def _drop_read(self) -> bool:
+        """Forget what all have read. Not what nobody reads: somebody may be about to."""
+        followers = [reader.position for reader in self._readers if not reader.is_left_behind]
+        slowest = min(followers, default=self.start)
+        count = len(self._chunks) if slowest >= self.end else max(0, bisect_right(self._starts, slowest) - 1)
+        self._drop(count)
+        return count > 0
+
+    def _drop(self, count: int) -> None:
+        dropped = sum(map(len, self._chunks[:count]))
+        del self._starts[:count], self._chunks[:count]
+        self.start += dropped
+        self._memory.held -= dropped
+
+    async def _wait_moved(self) -> None:
+        """Wait for those who read what has to be forgotten next. One who is slow alone gets it at his own pace."""
+        self._moved.clear()
+        is_kept_waiting = any(reader.position >= self.end for reader in self._readers)
+        began = self._now()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await self._moved.wait()
+        if is_kept_waiting:
+            self._waited += self._now() - began
+        if self._now() - self._judged_at >= self._patience:
+            if self._waited >= self._patience / 2:
+                self._leave_behind()
+            self._judged_at, self._waited = self._now(), 0.0
+
+    def _leave_behind(self) -> None:
+        """Those in the older half."""
+        for reader in self._readers:
+            reader.is_left_behind |= 2 * reader.position <= self.start + self.end
