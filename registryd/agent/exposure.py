@@ -19,7 +19,8 @@ def check_exposure(settings: Settings) -> None:
     if cache.insecure or cache.token_file or cache.listen.is_loopback:
         return
     with_login = [name for name, table in upstreams.registries.items() if table.username or table.client_cert]
-    for name in with_login if upstreams.docker_config is None else [*with_login, *upstreams.allow]:
+    # What stands in Docker's file may change, so any registry may have a login there.
+    for name in with_login if upstreams.docker_config is None else [*upstreams.registries, *upstreams.allow]:
         if authorization.registries.get(name, authorization.mode) is not AuthorizationMode.PUBLIC:
             raise SettingsError(
                 "cache.listen",

@@ -10,7 +10,7 @@ from registryd.lab.agent import Agent
 from registryd.lab.toml_text import Table, merged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from registryd.lab.namespaces import Namespace
@@ -34,10 +34,17 @@ def cache_settings(folder: Path, *, listen: str, changes: Table) -> Table:
 
 @contextlib.asynccontextmanager
 async def running_cache(
-    folder: Path, *, listen: str, changes: Table, namespace: Namespace | None = None
+    folder: Path,
+    *,
+    listen: str,
+    changes: Table,
+    namespace: Namespace | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Agent]:
     """A cache that is ready, for the length of the block; asked and measured as an agent is."""
-    cache = Agent(cache_settings(folder, listen=listen, changes=changes), folder, namespace, program=CACHE)
+    variables = [f"{name}={value}" for name, value in (environment or {}).items()]
+    program = ("env", *variables, *CACHE) if variables else CACHE
+    cache = Agent(cache_settings(folder, listen=listen, changes=changes), folder, namespace, program=program)
     try:
         await cache.start()
         yield cache

@@ -57,7 +57,8 @@ async def test_a_body_that_breaks_is_gone_on_with(world: World) -> None:
         answer = await client.get(BLOB)
     assert (answer.is_whole, answer.body) == (True, DATA)
     assert world.stored() == {DIGEST.encoded}
-    assert len(world.blob_gets()) == 4
+    # Four when the client has read all of each before it ends.
+    assert len(world.blob_gets()) >= 4
 
 
 async def test_an_upstream_without_ranges_is_read_up_to_where_it_broke(world: World) -> None:

@@ -101,6 +101,17 @@ async def test_a_token_is_asked_for(world: World, tmp_path: Path) -> None:
         assert (await client.get("demo/app/manifests/v1")).status == 404
 
 
+async def test_any_registry_may_have_a_login_in_dockers_file(tmp_path: Path) -> None:
+    upstreams = UpstreamsSettings(
+        allow=(),
+        docker_config=tmp_path / "config.json",
+        registries={"ghcr.io": RegistryUpstream(mirrors=("https://m",))},
+    )
+    with pytest.raises(SettingsError, match=r"cache\.token_file"):
+        check_exposure(Settings(authorization=mode("open"), upstreams=upstreams))
+    check_exposure(Settings(authorization=mode("public"), upstreams=upstreams))
+
+
 @pytest.mark.parametrize(
     ("cache", "authorization", "fits"),
     [
