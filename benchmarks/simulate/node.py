@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from registryd.aio.bound import bounded
 from registryd.cluster.announcing import Announcer
 from registryd.cluster.coalescing import Coalescing
+from registryd.cluster.companions import Companions
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.service import IndexService
@@ -22,6 +23,8 @@ from registryd.cluster.service import ClusterService
 from registryd.cluster.source import ClusterSource
 from registryd.content.sharing import SharedStore
 from registryd.content.source import ContentUnavailable
+from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
+from registryd.oci.manifest import Manifest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registryd.cluster.search import Offer
+    from registryd.content.source import Content
     from registryd.notation import Address
 
 FIRST_BYTE_TIMEOUT = 3.0
@@ -77,7 +81,8 @@ class SimulatedNode:
         self.index = IndexService(desk)
         place = partial(Place, self.address, self.zone)
         index = IndexNodes(self.roster, desk, own_place=place, make_ring=shared_ring)
-        coalescing = Coalescing(index, self.roster, shared, fetch_wait=FETCH_WAIT)
+        self.companions = Companions()
+        coalescing = Coalescing(index, self.roster, shared, fetch_wait=FETCH_WAIT, companions=self.companions)
         locator = Locator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
         self.source = ClusterSource(locator, cast("Any", SimulatedOpener(self)), blame=cast("Any", _NoBlame()))
         assignment = Assignment(shared_ring)
@@ -95,6 +100,9 @@ class SimulatedNode:
     async def pull(self, documents: Sequence[Blob], layers: Sequence[Blob]) -> None:
         for blob in documents:
             await self._fetch(blob)
+        self.companions.learn(
+            Manifest(OCI_MANIFEST, tuple(Descriptor(OCTET_STREAM, blob.digest, blob.size) for blob in layers))
+        )
         slots = asyncio.Semaphore(LAYERS_AT_ONCE)
 
         async def fetch_layer(blob: Blob) -> None:
@@ -133,5 +141,8 @@ class SimulatedNode:
 
 
 class _NoBlame:
+    def require_verified(self, content: Content) -> None:
+        pass
+
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         pass

@@ -10,6 +10,7 @@ from registryd.aio.backoff import Backoff
 from registryd.cluster.announcing import Announcer
 from registryd.cluster.blame import Blame
 from registryd.cluster.coalescing import Coalescing
+from registryd.cluster.companions import Companions
 from registryd.cluster.discovery.choice import choose_discovery
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.service import IndexService
@@ -108,7 +109,8 @@ class Joining:
         self._announcer = Announcer(inventory, members, self._desk, own_place=place, above=peers.fanout_limit)
         scope.serve(self._announcer.run, name="announce")
         index = IndexNodes(members, self._desk, own_place=place)
-        coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait)
+        companions = Companions()
+        coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait, companions=companions)
         locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)
-        opener = Opener(self._credentials, own=own, kept=stack.enter_context(KeptWires()))
+        opener = Opener(self._credentials, own=own, learn=companions.learn, kept=stack.enter_context(KeptWires()))
         return ClusterSource(locator, opener, blame=Blame(locator, scope))

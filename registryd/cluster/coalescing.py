@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
+from registryd.cluster.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.index.values import Claim, Verdict
 from registryd.cluster.peer import Wait
 from registryd.cluster.search import offer_of
@@ -58,12 +59,24 @@ class Receiving(Protocol):
 class Coalescing:
     """Asks a digest's index nodes who it is to be got from, and follows what they say."""
 
-    def __init__(self, index: IndexNodes, roster: Roster, own: Receiving, *, fetch_wait: float) -> None:
-        """`fetch_wait`: how long, in seconds, a request may wait for others who are visibly at work."""
+    def __init__(
+        self,
+        index: IndexNodes,
+        roster: Roster,
+        own: Receiving,
+        *,
+        fetch_wait: float,
+        companions: Companions | None = None,
+    ) -> None:
+        """`fetch_wait`: how long, in seconds, a request may wait for others who are visibly at work.
+
+        `companions`: what is known of the content that comes at the same time.
+        """
         self._index = index
         self._roster = roster
         self._own = own
         self._fetch_wait = fetch_wait
+        self._companions = companions or Companions()
         self._failed: OrderedDict[Digest, list[Address]] = OrderedDict()
         self._being_opened: dict[tuple[Digest, Address], asyncio.Event] = {}
 
@@ -104,7 +117,7 @@ class Coalescing:
         want = _Want(digest, wanted, await self._size(digest))
         patience = _Patience(self._fetch_wait)
         for _ in range(_MOST_CLAIMS):
-            verdict = await self._index.claim(self._claim(want))
+            verdict = await self._claim(want)
             _log.debug("%s is to come from %s", digest, _told(verdict))
             if verdict is None or not verdict.sources:
                 return
@@ -123,9 +136,16 @@ class Coalescing:
             if patience.is_over:
                 return
 
-    def _claim(self, want: _Want) -> Claim:
+    async def _claim(self, want: _Want) -> Verdict | None:
+        own = self._index.own_place()
         failed = tuple(self._failed.pop(want.digest, ()))
-        return Claim(want.digest, self._index.own_place(), want.size, failed)
+        is_large = want.size is not None and want.size > LARGE_BYTES
+        side = self._companions.side(want.digest, own=own.address) if is_large else Side()
+        claim = Claim(want.digest, own, want.size, failed, below=side.below, places=side.places)
+        verdict = await self._index.claim(claim)
+        if verdict is not None and not is_large:
+            self._companions.came_after(verdict.before, want.digest)
+        return verdict
 
     async def _size(self, digest: Digest) -> int | None:
         """Containerd begins an ingest, with its size, before it asks anybody for the bytes."""

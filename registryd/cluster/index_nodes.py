@@ -81,4 +81,4 @@ class IndexNodes:
                 yield partial(member.claim, claim)
 
     async def _decide(self, claim: Claim) -> Verdict:
-        return self._desk.claim(claim)
+        return await self._desk.decide(claim)

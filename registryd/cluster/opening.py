@@ -24,7 +24,7 @@ from registryd.transfer.memory import read_all
 from registryd.transfer.pace import PacedBody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from registryd.cluster.coalescing import Receiving
     from registryd.cluster.search import Offer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
     from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.transfer.body import Body
     from registryd.transfer.kept import KeptWires
 
@@ -65,11 +66,13 @@ class Opener:
         *,
         own: Receiving | None = None,
         kept: KeptWires | None = None,
+        learn: Callable[[Manifest], None] = lambda _manifest: None,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is what this node is receiving itself: whoever asks for content knows its size.
 
-        `kept` has the connections to doors between bodies; without it, each body has one of its own.
+        `kept` has the connections to doors between bodies; without it, each body has one of its own. `learn` is
+        told of manifests that were read.
         """
         self._credentials = credentials
         self._kept = kept
@@ -78,6 +81,7 @@ class Opener:
             lifetime=_DOOR_CLOSED_SECONDS, capacity=_DOORS_REMEMBERED
         )
         self._promised = PromisedSizes(own)
+        self._learn = learn
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -116,6 +120,7 @@ class Opener:
                 return offer.content, data
             raise ContentCorrupt(f"{offer.content.digest} was offered as a manifest: {error}") from error
         self._promised.learn(manifest)
+        self._learn(manifest)
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span) -> Body:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.index.arrivals import Arrivals
 from registryd.cluster.index.values import Announcement, Receipt, Verdict
-from registryd.cluster.index.wave import Wave
+from registryd.cluster.index.wave import LINE_SECONDS, Wave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,9 +62,21 @@ class IndexDesk:
         self._waves: OrderedDict[Digest, tuple[Wave, float]] = OrderedDict()
         self._digests_of: defaultdict[Address, OrderedDict[Digest, None]] = defaultdict(OrderedDict)
         self._spots = 0
+        self._arrivals = Arrivals()
 
     def __len__(self) -> int:
         return self._spots
+
+    async def decide(self, claim: Claim) -> Verdict:
+        """As `claim` does; a claim that had better come after others waits for them, `LINE_SECONDS` at most."""
+        if not claim.is_question:
+            now = self._clock()
+            wave, _ = self._waves.get(claim.digest, (Wave(crowd=self._count_members()), now))
+            if claim.below and wave.lacks_predecessor(claim):
+                await self._arrivals.wait(claim.digest, claim.below, seconds=LINE_SECONDS)
+            elif seconds := wave.seconds_too_early(claim, now):
+                await asyncio.sleep(seconds)
+        return self.claim(claim)
 
     def claim(self, claim: Claim) -> Verdict:
         """Who is to give the claimant the content."""
@@ -71,9 +85,12 @@ class IndexDesk:
             wave, _ = self._waves.get(claim.digest, (Wave(), now))
             sources = wave.look(claim, now)
         else:
-            sources = self._touch(claim.digest, claim.claimant.address, now).join(claim, now)
+            wave = self._touch(claim.digest, claim.claimant.address, now)
+            sources = wave.join(claim, now)
+            self._arrivals.arrive(claim.digest, claim.claimant.address)
             self._keep_within_quotas(claim.claimant.address)
-        return Verdict(sources, is_new=now - self._began < YOUNG_SECONDS)
+        is_new = now - self._began < YOUNG_SECONDS
+        return Verdict(sources, is_new=is_new, before=wave.before(claim.claimant.address))
 
     def announce(self, announcement: Announcement) -> Receipt:
         """Take it in."""

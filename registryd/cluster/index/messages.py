@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.errors import PeerGarbled
+from registryd.cluster.index.tree import MOST_CHILDREN
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
 from registryd.cluster.index.wave import SOURCES
 from registryd.cluster.node import NodeId
@@ -36,26 +37,36 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         size=claim.size or 0,
         failed=[str(address) for address in claim.failed[-MAX_FAILED:]],
         is_question=claim.is_question,
+        below=str(claim.below or ""),
+        places=claim.places,
     )
 
 
 def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
-    if len(message.failed) > MAX_FAILED or message.size > _MAX_SIZE:
+    if len(message.failed) > MAX_FAILED or message.size > _MAX_SIZE or message.places > MOST_CHILDREN:
         raise RequestInvalid("a claim with too much in it")
-    failed = tuple(_address(text) for text in message.failed)
-    claimant = _place(message.claimant, requester)
-    return Claim(Digest.parse(message.digest), claimant, message.size or None, failed, message.is_question)
+    return Claim(
+        Digest.parse(message.digest),
+        _place(message.claimant, requester),
+        message.size or None,
+        tuple(_address(text) for text in message.failed),
+        message.is_question,
+        _address(message.below) if message.below else None,
+        message.places if message.HasField("places") else None,
+    )
 
 
 def verdict_message(verdict: Verdict) -> pb.ClaimReply:
-    return pb.ClaimReply(sources=[str(address) for address in verdict.sources], is_new=verdict.is_new)
+    sources = [str(address) for address in verdict.sources]
+    return pb.ClaimReply(sources=sources, is_new=verdict.is_new, before=str(verdict.before or ""))
 
 
 def verdict_value(message: pb.ClaimReply) -> Verdict:
     if len(message.sources) > SOURCES:
         raise PeerGarbled(f"{len(message.sources)} sources at once")
     try:
-        return Verdict(tuple(_address(text) for text in message.sources), message.is_new)
+        sources = tuple(_address(text) for text in message.sources)
+        return Verdict(sources, message.is_new, _address(message.before) if message.before else None)
     except RequestInvalid as error:
         raise PeerGarbled(str(error)) from error
 

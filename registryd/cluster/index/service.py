@@ -19,7 +19,7 @@ class IndexService:
         self._desk = desk
 
     async def claim(self, request: pb.ClaimRequest, requester: Requester) -> pb.ClaimReply:
-        return verdict_message(self._desk.claim(claim_value(request, requester)))
+        return verdict_message(await self._desk.decide(claim_value(request, requester)))
 
     async def announce(self, request: pb.AnnounceRequest, requester: Requester) -> pb.AnnounceReply:
         return receipt_message(self._desk.announce(announcement_value(request, requester)))

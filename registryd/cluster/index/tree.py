@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Per source and digest. Beyond, sending small content to one more costs as much as another level of the tree: a call
 # and a Read are some 2 ms of a node's processor, and a round trip as much.
-_MOST_CHILDREN: Final = 16
+MOST_CHILDREN: Final = 16
 
 
 @dataclass(slots=True)
@@ -28,6 +28,11 @@ class Spot:
     children: int = 0
     is_whole: bool = False
     suspected_until: float = 0.0
+    places: int = 1
+    """How many children cost nothing but their depth."""
+    joined_at: float | None = None
+    before: Address | None = None
+    """Who had claimed it just before."""
     named: set[Address] = field(default_factory=set)
     """Who was named to it: of those it may report."""
     entry: int = 0
@@ -88,14 +93,14 @@ class Tree:
     def offer(self, spot: Spot) -> None:
         """Let newcomers follow it, at what that costs now."""
         spot.entry = 0
-        if spot.children < _MOST_CHILDREN:
+        if spot.children < MOST_CHILDREN:
             self._entries += 1
             spot.entry = self._entries
             heap = self._open.setdefault(spot.place.zone, [])
             heapq.heappush(heap, (self.cost(spot), spot.entry, spot.place.address))
 
     def cost(self, spot: Spot) -> float:
-        return spot.depth + spot.children * self._weight
+        return spot.depth + max(0, spot.children + 1 - spot.places) * self._weight
 
     def cheapest(self, zone: str, is_fit: Callable[[Spot], bool], count: int) -> list[Spot]:
         """At most so many spots of the zone that are fit and cost least."""

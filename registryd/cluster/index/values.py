@@ -35,7 +35,8 @@ class Place:
 class Claim:
     """A node wants a digest, of `size` bytes if it knows; `failed` were named to it before and did not help.
 
-    `is_question`: it only wants to know who has it, and does not count as getting it.
+    `is_question`: it only wants to know who has it, and does not count as getting it. `below`: below whom it would
+    best be, whoever that is. `places`: to how many others it could pass it on as quickly as it gets it.
     """
 
     digest: Digest
@@ -43,17 +44,20 @@ class Claim:
     size: int | None = None
     failed: tuple[Address, ...] = ()
     is_question: bool = False
+    below: Address | None = None
+    places: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Where to get it, the best first; from the origin when there is nobody.
 
-    `is_new`: who says so has not been there for long, and others may know more.
+    `is_new`: who says so has not been there for long, and others may know more. `before`: who claimed it just before.
     """
 
     sources: tuple[Address, ...] = ()
     is_new: bool = False
+    before: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

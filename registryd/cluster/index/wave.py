@@ -31,6 +31,11 @@ STEP_BYTES: Final = 1 << 20
 _BUSHY: Final = 1 / 3
 # What is supposed while nobody says how large it is: a layer of middling size.
 _SUPPOSED_BYTES: Final = 16 << 20
+# How long a claim may wait for others that had better come first, and are about to claim it, too: less than index nodes
+# are waited for. One that came before and has the content already does not claim: then this much is lost, once.
+LINE_SECONDS: Final = 0.2
+# Who came longer ago than this did not come just before.
+RUSH_SECONDS: Final = 10.0
 # Who finds its source gone can turn to two more without asking again, if they have all of it.
 SOURCES: Final = 3
 # A node that was reported is named to nobody for so long: who is really dead is set aside by then.
@@ -45,7 +50,10 @@ class Wave:
     def __init__(self, crowd: int = 0) -> None:
         """`crowd` is how many may come to want it."""
         self._crowd = crowd
-        self._tree = Tree(_weight(_SUPPOSED_BYTES, crowd))
+        self._steps = _SUPPOSED_BYTES / STEP_BYTES
+        self._tree = Tree(self._weight)
+        self._opened_at: float | None = None
+        self._latest: dict[str, tuple[Address, float]] = {}
         self._failed_tops = 0
         self._last_failed_top = 0.0
 
@@ -56,9 +64,10 @@ class Wave:
 
     def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Where the claimant gets it from, the best first; nobody: it is at the top, and goes to the origin."""
-        if claim.size is not None:
-            self._tree.reweigh(_weight(claim.size, self._crowd))
+        self._learn_size(claim)
         spot = self._spot(claim.claimant)
+        spot.places = 1 if claim.places is None or self._is_chain else claim.places
+        self._line_up(spot, now)
         self._take_reports(spot, claim, now)
         spot.is_whole, spot.suspected_until = False, 0.0
         refused = frozenset(claim.failed)
@@ -66,12 +75,38 @@ class Wave:
         if stays and stays.suspected_until <= now:
             return (stays.place.address,)
         self._tree.leave_source(spot)
-        found = [] if self._is_hopeless(now) else self._best(spot, refused, now)
+        found = [] if self._is_hopeless(now) else self._best(spot, refused, now, claim.below)
         self._tree.follow(spot, found[0].place.address if found else None)
         # Others than the first may be followed only if they wait for nobody: else nodes could wait in a circle.
         sources = tuple(other.place.address for other in found if other is found[0] or other.is_whole)
         spot.named.update(sources)
         return sources
+
+    def lacks_predecessor(self, claim: Claim) -> bool:
+        """Whether it is a chain, and the node below which the claimant would best be has not claimed yet.
+
+        The layers of an image are to come down a chain in the same order of nodes: then the streams on each link all
+        go the same way, and make up for each other where they share it unevenly.
+        """
+        self._learn_size(claim)
+        return self._is_chain and claim.below is not None and self._tree.get(claim.below) is None
+
+    def seconds_too_early(self, claim: Claim, now: float) -> float:
+        """How long the claim may wait for others.
+
+        In a tree those that pass it on to several are to be at the top, and those that pass it on to nobody to fill
+        the places that are left, whoever came first.
+        """
+        self._learn_size(claim)
+        if self._is_chain or claim.below is None or claim.places != 0:
+            return 0.0
+        opened_at = now if self._opened_at is None else self._opened_at
+        return max(0.0, opened_at + LINE_SECONDS - now)
+
+    def before(self, address: Address) -> Address | None:
+        """Who came just before this one."""
+        spot = self._tree.get(address)
+        return spot.before if spot else None
 
     def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Who has it or gets it, as `join` would say, without joining."""
@@ -89,6 +124,20 @@ class Wave:
         """The node does not have it, and is not getting it."""
         self._tree.uproot(address)
 
+    @property
+    def _is_chain(self) -> bool:
+        return self._crowd <= self._steps
+
+    @property
+    def _weight(self) -> float:
+        """What another child costs, counted in nodes further down."""
+        return self._steps if self._is_chain else self._steps * _BUSHY
+
+    def _learn_size(self, claim: Claim) -> None:
+        if claim.size is not None:
+            self._steps = claim.size / STEP_BYTES
+            self._tree.reweigh(self._weight)
+
     def _spot(self, place: Place) -> Spot:
         spot = self._tree.get(place.address)
         if spot is None:
@@ -96,6 +145,17 @@ class Wave:
             self._tree.plant(spot)
         spot.place = place
         return spot
+
+    def _line_up(self, spot: Spot, now: float) -> None:
+        """Note who came just before it: of its own zone, because links between zones are thin."""
+        if self._opened_at is None:
+            self._opened_at = now
+        if spot.joined_at is None or spot.joined_at + RUSH_SECONDS < now:
+            zone = spot.place.zone
+            latest, latest_at = self._latest.get(zone, (None, 0.0))
+            spot.before = latest if latest_at + RUSH_SECONDS >= now and latest != spot.place.address else None
+            spot.joined_at = now
+            self._latest[zone] = spot.place.address, now
 
     def _take_reports(self, spot: Spot, claim: Claim, now: float) -> None:
         for address in claim.failed:
@@ -114,8 +174,11 @@ class Wave:
             self._failed_tops = 0
         return self._failed_tops >= _MOST_FAILED_TOPS
 
-    def _best(self, spot: Spot, refused: frozenset[Address], now: float) -> list[Spot]:
-        """Those that cost least, of the claimant's own zone if it has any: links between zones are thin."""
+    def _best(self, spot: Spot, refused: frozenset[Address], now: float, below: Address | None = None) -> list[Spot]:
+        """Those that cost least, of the claimant's own zone if it has any: links between zones are thin.
+
+        Before them, in a chain, the one below which it would best be, if nobody else follows that one.
+        """
         tree = self._tree
 
         def is_fit(other: Spot) -> bool:
@@ -125,10 +188,9 @@ class Wave:
         found = tree.cheapest(spot.place.zone, is_fit, SOURCES)
         if not found:
             found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, SOURCES)]
-        return sorted(found, key=tree.cost)[:SOURCES]
-
-
-def _weight(size: int, crowd: int) -> float:
-    """What another child costs, counted in nodes further down."""
-    steps = size / STEP_BYTES
-    return steps if crowd <= steps else steps * _BUSHY
+        found.sort(key=tree.cost)
+        other = tree.get(below) if below and self._is_chain else None
+        is_near = other is not None and other.place.zone == spot.place.zone
+        if other is not None and is_near and not other.children and is_fit(other):
+            found = [other, *(one for one in found if one is not other)]
+        return found[:SOURCES]

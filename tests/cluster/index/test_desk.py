@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from registryd.cluster.index.desk import WAVE_SECONDS, YOUNG_SECONDS, IndexDesk, Quotas
 from registryd.cluster.index.values import Announcement, Claim, Place
+from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.node import NodeId
 from registryd.notation import Address
 from registryd.oci.digest import Digest
@@ -100,3 +105,66 @@ def test_a_young_index_node_says_so() -> None:
     assert desk.claim(Claim(digest(1), place(1))).is_new
     clock.now = YOUNG_SECONDS
     assert not desk.claim(Claim(digest(1), place(1))).is_new
+
+
+def virtual_desk(members: int = 0) -> IndexDesk:
+    return IndexDesk(NodeId("desk"), now, count_members=lambda: members)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def below(number: int, predecessor: int, *, places: int | None = None) -> Claim:
+    return Claim(digest(1), place(number), 100 << 20, below=place(predecessor).address, places=places)
+
+
+@pytest.mark.looptime
+async def test_a_claim_waits_for_the_one_that_came_before_it() -> None:
+    desk = virtual_desk()
+    waiting = [asyncio.create_task(desk.decide(below(number, number - 1))) for number in (3, 2)]
+    await asyncio.sleep(LINE_SECONDS / 2)
+    assert not (await desk.decide(Claim(digest(1), place(1), 100 << 20))).sources
+    third, second = [await task for task in waiting]
+    assert (second.sources, third.sources) == ((place(1).address,), (place(2).address,))
+    assert now() == pytest.approx(LINE_SECONDS / 2)
+
+
+@pytest.mark.looptime
+async def test_one_that_does_not_claim_is_not_waited_for_long() -> None:
+    desk = virtual_desk()
+    assert not (await desk.decide(below(2, 1))).sources
+    assert now() == pytest.approx(LINE_SECONDS)
+    assert (await desk.decide(below(3, 2))).sources == (place(2).address,)
+    assert now() == pytest.approx(LINE_SECONDS)
+
+
+@pytest.mark.looptime
+async def test_a_wait_that_is_cancelled_leaves_the_others_waiting() -> None:
+    desk = virtual_desk()
+    cancelled, other = [asyncio.create_task(desk.decide(below(number, 1))) for number in (2, 3)]
+    await asyncio.sleep(LINE_SECONDS / 2)
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    await desk.decide(Claim(digest(1), place(1), 100 << 20))
+    assert (await other).sources == (place(1).address,)
+
+
+@pytest.mark.looptime
+async def test_in_a_tree_those_that_pass_nothing_on_come_last() -> None:
+    desk = virtual_desk(members=1000)
+    leaf = asyncio.create_task(desk.decide(below(2, 1, places=0)))
+    await asyncio.sleep(LINE_SECONDS / 4)
+    assert not (await desk.decide(below(3, 2, places=3))).sources
+    assert (await desk.decide(below(4, 3, places=3))).sources == (place(3).address,)
+    assert now() == pytest.approx(LINE_SECONDS / 4)
+    assert (await leaf).sources == (place(3).address,)
+    assert now() == pytest.approx(LINE_SECONDS)
+
+
+@pytest.mark.looptime
+async def test_a_question_is_answered_at_once() -> None:
+    desk = virtual_desk()
+    question = Claim(digest(1), place(2), is_question=True, below=place(1).address)
+    assert not (await desk.decide(question)).sources
+    assert now() == 0

@@ -37,9 +37,11 @@ DIGEST = Digest.of(b"")
 def test_values_survive_the_wire() -> None:
     claim = Claim(DIGEST, PLACE, 5, (Address("::1", 1), Address("node.example", 2)), is_question=True)
     assert claim_value(claim_message(claim), REQUESTER) == claim
+    placed = Claim(DIGEST, PLACE, below=Address("10.0.0.3", 1), places=0)
+    assert claim_value(claim_message(placed), REQUESTER) == placed
     announcement = Announcement(PLACE, (DIGEST, Digest.of(b"", algorithm="sha512")), (Digest.of(b"x"),), is_all=True)
     assert announcement_value(announcement_message(announcement), REQUESTER) == announcement
-    verdict = Verdict((Address("10.0.0.2", 1),), is_new=True)
+    verdict = Verdict((Address("10.0.0.2", 1),), is_new=True, before=Address("10.0.0.3", 1))
     assert verdict_value(verdict_message(verdict)) == verdict
 
 
@@ -55,6 +57,8 @@ def test_who_does_not_know_its_address_is_where_it_asks_from() -> None:
         {"digest": "sha256:short"},
         {"size": 2**63},
         {"failed": ["nonsense"]},
+        {"below": "nonsense"},
+        {"places": 17},
         {"failed": ["10.0.0.1:1"] * (MAX_FAILED + 1)},
         {"claimant": pb.Place(host="bad host", port=1)},
         {"claimant": pb.Place(host="10.0.0.1", port=70000)},
@@ -80,6 +84,8 @@ def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
     with pytest.raises(PeerGarbled):
         verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"] * 4))
     with pytest.raises(PeerGarbled):
+        verdict_value(pb.ClaimReply(before="nonsense"))
+    with pytest.raises(PeerGarbled):
         receipt_value(pb.AnnounceReply(id="not an id!"))
 
 
@@ -98,23 +104,25 @@ async def test_hostile_bytes_are_refused_and_leave_nothing(raw: bytes) -> None:
 
 
 _PORTS = st.integers(1, 12)
+_REFUSED = st.lists(_PORTS, max_size=4)
 
 
 @given(
-    st.lists(
-        st.tuples(_PORTS, st.lists(_PORTS, max_size=4), st.sampled_from(["", "a", "b"]), st.booleans()), max_size=60
-    )
+    st.lists(st.tuples(_PORTS, _REFUSED, st.sampled_from(["", "a", "b"]), st.booleans(), _PORTS), max_size=60),
+    st.sampled_from([0, 1000]),
 )
 async def test_whatever_members_claim_and_announce_nobody_is_named_to_himself(
-    history: list[tuple[int, list[int], str, bool]],
+    history: list[tuple[int, list[int], str, bool, int]], members: int
 ) -> None:
-    desk = IndexDesk(NodeId("desk"), lambda: 0.0)
-    for port, failed, zone, holds in history:
+    desk = IndexDesk(NodeId("desk"), lambda: 0.0, count_members=lambda: members)
+    for port, failed, zone, holds, below in history:
         place = Place(Address("10.0.0.1", port), zone)
         if holds:
             desk.announce(Announcement(place, held=(DIGEST,)))
             continue
         refused = tuple(Address("10.0.0.1", number) for number in failed)
-        sources = desk.claim(Claim(DIGEST, place, 5 << 20, refused)).sources
+        preferred = Address("10.0.0.1", below)
+        claim = Claim(DIGEST, place, 5 << 20, refused, below=preferred, places=below % 4)
+        sources = desk.claim(claim).sources
         assert place.address not in sources
         assert not set(sources) & set(refused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registryd.cluster.index.values import Claim, Place
-from registryd.cluster.index.wave import SUSPECT_SECONDS, Wave
+from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, SUSPECT_SECONDS, Wave
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
@@ -160,3 +160,82 @@ def test_whatever_happens_nobody_waits_in_a_circle(size: int) -> None:
                 assert at not in seen
                 seen.add(at)
                 at = follows.get(at)
+
+
+def claim_of(number: int, *, below: int | None = None, places: int | None = None, zone: str = "") -> Claim:
+    preferred = address(below) if below else None
+    return Claim(DIGEST, Place(address(number), zone), 3 * MIB, below=preferred, places=places)
+
+
+def test_layers_come_down_a_chain_in_the_order_that_claims_ask_for() -> None:
+    wave = Wave()
+    wave.join(claim_of(1), 0.0)
+    wave.join(claim_of(2), 0.0)
+    assert wave.join(claim_of(3, below=1), 0.0) == (address(2),)  # 1 has somebody below it
+    assert wave.join(claim_of(4, below=3), 0.0) == (address(3),)
+    wave.join(claim_of(5), 0.0)
+    assert wave.join(claim_of(6, below=99), 0.0) == (address(5),)
+
+
+def test_nobody_is_put_below_one_that_gets_it_from_him_or_was_reported() -> None:
+    wave = Wave()
+    for number in (1, 2, 3):
+        wave.join(claim_of(number), 0.0)
+    assert wave.join(Claim(DIGEST, Place(address(2)), 3 * MIB, (address(1),), below=address(3)), 0.0) == ()
+    assert wave.join(claim_of(4, below=1), 0.0) == (address(3),)  # 1 is suspect
+
+
+def test_a_chain_does_not_leave_its_zone_for_order() -> None:
+    wave = Wave()
+    wave.join(claim_of(1, zone="a"), 0.0)
+    wave.join(claim_of(2, zone="b"), 0.0)
+    wave.join(claim_of(3, zone="a"), 0.0)
+    assert wave.join(claim_of(4, zone="a", below=2), 0.0) == (address(3),)
+
+
+def test_each_learns_who_came_just_before_it_from_its_zone() -> None:
+    wave = Wave()
+    for number, zone in enumerate("aabab", 1):
+        wave.join(claim_of(number, zone=zone), 0.0)
+    assert [wave.before(address(number)) for number in range(1, 6)] == [
+        None,
+        address(1),
+        None,
+        address(2),
+        address(3),
+    ]
+    wave.join(claim_of(2, zone="a"), 1.0)
+    assert wave.before(address(2)) == address(1)
+    wave.join(claim_of(6, zone="a"), RUSH_SECONDS + 2.0)
+    assert wave.before(address(6)) is None
+    assert wave.before(address(99)) is None
+
+
+def test_only_a_chain_lacks_a_predecessor_and_only_who_passes_nothing_on_comes_too_early_to_a_tree() -> None:
+    chain, tree = Wave(), Wave(crowd=1000)
+    follower, leaf = claim_of(2, below=1), claim_of(2, below=1, places=0)
+    assert chain.lacks_predecessor(follower)
+    assert not tree.lacks_predecessor(follower)
+    assert not chain.seconds_too_early(leaf, 0.0)
+    assert not tree.seconds_too_early(claim_of(2, places=0), 0.0)  # it is alone
+    assert tree.seconds_too_early(leaf, 0.0) == LINE_SECONDS
+    assert not tree.seconds_too_early(claim_of(3, below=1, places=3), 0.0)
+    for wave in (chain, tree):
+        wave.join(claim_of(1), 0.0)
+    assert not chain.lacks_predecessor(follower)
+    assert tree.seconds_too_early(leaf, 0.05) == pytest.approx(LINE_SECONDS - 0.05)
+    assert not tree.seconds_too_early(leaf, LINE_SECONDS)
+
+
+def test_in_a_tree_places_are_filled_before_anybody_gets_one_more() -> None:
+    wave = Wave(crowd=1000)
+    sources = [
+        wave.join(claim_of(number, below=99, places=places), 0.0) for number, places in enumerate([3, 3, 0, 0], 1)
+    ]
+    assert sources == [(), (address(1),), (address(1),), (address(1),)]
+    assert wave.join(claim_of(5, below=99, places=0), 0.0) == (address(2),)
+
+
+def test_in_a_chain_places_count_for_nothing() -> None:
+    wave = Wave()
+    assert [wave.join(claim_of(number, places=3), 0.0) for number in (1, 2, 3)] == [(), (address(1),), (address(2),)]

@@ -1,0 +1,87 @@
+"""What belongs together: a node gets the layers of an image at the same time, over the same link.
+
+Where a chain is right, all of them are to come down it in the same order of nodes. Where a tree is right, each node is
+to pass on one of them with all of its link, and only take the others (SplitStream, SOSP 2003). Index nodes differ from
+layer to layer and don't ask each other, so each claim tells what they need to know for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from registryd.oci.manifest import is_manifest_type
+
+if TYPE_CHECKING:
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
+
+# Smaller content is over before its arrangement matters: manifests and configurations, which come before the layers.
+LARGE_BYTES: Final = 1 << 20
+# containerd's max_concurrent_downloads.
+_LAYERS_AT_ONCE: Final = 3
+# How long after a manifest its layers are asked for: a pull that waits for a slot of containerd's comes later.
+_LINE_SECONDS: Final = 60.0
+# Two thousand images.
+_REMEMBERED: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What a claim says of the others, as `Claim` has it."""
+
+    below: Address | None = None
+    places: int | None = None
+
+
+class Companions:
+    """Learns from manifests which layers come together, and from the claims of manifests who came just before."""
+
+    def __init__(self) -> None:
+        # Of the latest manifests: the place among their large layers, None for what is small.
+        self._children: OrderedDict[Digest, tuple[int, int] | None] = OrderedDict()
+        self._below: Address | None = None
+        self._until = 0.0
+
+    def learn(self, manifest: Manifest) -> None:
+        """These are going to be asked for."""
+        children = [child for child in manifest.children if not is_manifest_type(child.media_type)]
+        large = [child.digest for child in children if child.size > LARGE_BYTES]
+        positions = {digest: (position, len(large)) for position, digest in enumerate(large)}
+        for child in children:
+            self._children[child.digest] = positions.get(child.digest)
+            self._children.move_to_end(child.digest)
+        while len(self._children) > _REMEMBERED:
+            self._children.popitem(last=False)
+
+    def came_after(self, address: Address | None, digest: Digest) -> None:
+        """That node claimed this small digest just before. Layers follow, unless it is one itself."""
+        if digest in self._children:
+            return
+        self._below = address
+        self._until = asyncio.get_running_loop().time() + _LINE_SECONDS
+
+    def side(self, digest: Digest, *, own: Address) -> Side:
+        """What the node at `own` says when it claims large content."""
+        is_alone = self._below is None or asyncio.get_running_loop().time() >= self._until
+        return Side() if is_alone else Side(self._below, self._places(digest, own))
+
+    def _places(self, digest: Digest, own: Address) -> int | None:
+        found = self._children.get(digest)
+        if found is None:
+            return None
+        position, count = found
+        first = position - position % _LAYERS_AT_ONCE
+        together = min(_LAYERS_AT_ONCE, count - first)
+        if together == 1:
+            return None
+        is_passed_on = position - first == _number(own) % together
+        return together if is_passed_on else 0
+
+
+def _number(own: Address) -> int:
+    return int.from_bytes(blake2b(str(own).encode(), digest_size=8).digest())

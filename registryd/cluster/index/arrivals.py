@@ -1,0 +1,41 @@
+"""Claims that wait a moment for somebody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+
+class Arrivals:
+    """Who is awaited, for which digest. Nothing is kept longer than its waiters wait."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[tuple[Digest, Address], set[asyncio.Event]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, digest: Digest, address: Address, *, seconds: float) -> None:
+        """Return when that node has claimed the digest, or the time is over."""
+        waiters = self._waiting[digest, address]
+        arrived = asyncio.Event()
+        waiters.add(arrived)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await arrived.wait()
+        finally:
+            waiters.discard(arrived)
+            if not waiters:
+                self._waiting.pop((digest, address), None)
+
+    def arrive(self, digest: Digest, address: Address) -> None:
+        """The node has claimed the digest."""
+        for arrived in self._waiting.pop((digest, address), ()):
+            arrived.set()
