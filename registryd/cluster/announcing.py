@@ -162,13 +162,14 @@ class _Told:
         self.due_at = self._renew_at
 
     def put_off(self) -> None:
-        """It does not answer: the next look is soon enough."""
+        """It does not answer, or does not know what was told before: the next look is soon enough."""
         self.due_at = asyncio.get_running_loop().time()
 
     def acknowledge(self, by: NodeId, held: Iterable[Digest], dropped: Iterable[Digest]) -> None:
         if by != self._by:
             self.digests.clear()  # another process, which was told nothing before this
             self._by = by
+            self.put_off()
         self.digests.update(held)
         self.digests.difference_update(dropped)
 

@@ -167,6 +167,42 @@ async def test_who_fails_is_set_aside_at_once_and_probed_in_the_background(loopt
         assert made.states() == {A: MemberState.UP, B: MemberState.UP}
 
 
+async def test_one_that_shows_a_sign_of_life_is_tried_at_once() -> None:
+    async with ground(A, Address("192.0.2.9", 1)) as made:
+        made.peers[A].is_well = False
+        await made.find()
+        await asyncio.sleep(7.5)
+        made.peers[A].is_well = True
+        made.members.sign_of_life("192.0.2.8")
+        await asyncio.sleep(0.1)
+        assert made.states()[A] is MemberState.SET_ASIDE
+        made.members.sign_of_life(A.host)
+        await asyncio.sleep(0.1)
+        assert made.states()[A] is MemberState.UP
+
+
+async def test_one_that_can_ask_and_not_be_asked_is_tried_once_a_second() -> None:
+    async with ground(A) as made:
+        made.peers[A].is_well = False
+        await made.find()
+        await asyncio.sleep(7.5)  # probed after 1, 3 and 7 s; next after 11
+        for _ in range(5):
+            made.members.sign_of_life(A.host)
+            await asyncio.sleep(0.4)
+        probes = [round(at, 1) for at, question in made.peers[A].asked if question == "hello"]
+        assert probes == [1.0, 3.0, 7.0, 7.5, 8.7]
+        await asyncio.sleep(4)
+        assert len(made.peers[A].asked) == 1 + 6  # and in the background as before
+
+
+async def test_a_sign_of_life_of_one_that_is_well_changes_nothing() -> None:
+    async with ground(A) as made:
+        await made.find()
+        made.members.sign_of_life(A.host)
+        await asyncio.sleep(1)
+        assert [question for _, question in made.peers[A].asked] == ["find"]
+
+
 async def test_no_request_ever_tries_one_that_is_set_aside() -> None:
     async with ground(A) as made:
         made.peers[A].is_well = False
