@@ -23,6 +23,7 @@ from registryd.lab.cluster import Cluster, NodePlan, running_cluster
 from registryd.lab.errors import PullError
 from registryd.lab.images import ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
+from registryd.lab.roles import fetcher_of, index_node_of
 from registryd.lab.versions import system_release
 
 if TYPE_CHECKING:
@@ -125,16 +126,10 @@ async def _trouble(plan: Plan, cluster: Cluster, image: Image) -> None:
         for node in cluster.nodes[: plan.nodes // 2]:
             await node.host.plug_in()
     else:
-        victim = _fetcher(cluster, image) if plan.fault == "fetcher" else cluster.nodes[-1]
+        layer = image.local.layers[-1].digest
+        victim = fetcher_of(cluster, layer) if plan.fault == "fetcher" else index_node_of(cluster, layer)
         assert victim.agent
         await victim.agent.kill()
-
-
-def _fetcher(cluster: Cluster, image: Image) -> Node:
-    """Who has asked the origin last; of those that are under way nothing is in its log yet."""
-    clients = {access.client for access in cluster.origin.requests() if access.method == "GET"}
-    known = [node for node in cluster.nodes if node.host.ipv4 in clients]
-    return (known or list(cluster.nodes))[0]
 
 
 async def _agents_seconds(cluster: Cluster) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -51,26 +50,16 @@ async def cluster_of(*plans: NodePlan) -> AsyncIterator[Cluster]:
         yield cluster
 
 
-def arrived(node: Node, blob: Blob) -> int:
-    """How much of a layer containerd has received; -1: it is not receiving it."""
-    name = hashlib.sha256(f"k8s.io/1/layer-{blob.digest}".encode()).hexdigest()
-    path = node.containerd.places.root / "io.containerd.content.v1.content" / "ingest" / name / "data"
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -1
-
-
 async def wait_arrived(node: Node, blob: Blob, *, more_than: int = 0) -> None:
     async with asyncio.timeout(20):
-        while arrived(node, blob) <= more_than:  # noqa: ASYNC110 - another process
+        while node.containerd.arrived(blob.digest) <= more_than:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.005)
 
 
 async def wait_given_up(node: Node, blob: Blob) -> float:
     """When it was."""
     async with asyncio.timeout(20):
-        while arrived(node, blob) >= 0:  # noqa: ASYNC110 - another process
+        while node.containerd.arrived(blob.digest) >= 0:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.002)
     return time.monotonic()
 
@@ -119,7 +108,7 @@ async def test_a_reader_gets_what_arrives_and_keeps_its_place(release: Release, 
         pull = asyncio.create_task(node.pull(await cluster.push(large, "demo/app")))
         await wait_arrived(node, layer)
         readers = [asyncio.create_task(bytes_of(node, f"/v1/blobs/{layer.digest}")) for _ in range(3)]
-        assert arrived(node, layer) < LAYER_BYTES / 2
+        assert node.containerd.arrived(layer.digest) < LAYER_BYTES / 2
         for data in await asyncio.gather(*readers):
             assert data == large.layout.read(layer.digest)
         await pull
@@ -153,7 +142,7 @@ async def test_who_followed_an_aborted_pull_goes_on_with_another_peer(release: R
         following = asyncio.create_task(second.pull(reference))
         await wait_arrived(second, layer, more_than=4 * MIB)
         await third.containerd.import_archive(large.archive(), "anything.lab/demo/app")
-        assert arrived(second, layer) < LAYER_BYTES
+        assert second.containerd.arrived(layer.digest) < LAYER_BYTES
         await cancelled(pull)
         await following
         assert second.containerd.has_blob(layer.digest)
@@ -189,7 +178,7 @@ async def test_who_followed_a_node_that_vanished_goes_on_at_the_origin(release: 
         await wait_arrived(second, layer, more_than=4 * MIB)
         await first.host.unplug()
         await asyncio.sleep(0.2)
-        stopped_at, stopped = arrived(second, layer), time.monotonic()
+        stopped_at, stopped = second.containerd.arrived(layer.digest), time.monotonic()
         await wait_arrived(second, layer, more_than=stopped_at)
         print(f"{release}: bytes again after {time.monotonic() - stopped:.1f} s of silence")
         await following

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.lab.cluster import Cluster, NodePlan, running_cluster
-from registryd.lab.images import ImageRecipe, make_image
+from registryd.lab.images import MIB, ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
+from registryd.lab.roles import fetcher_of, index_node_of
 from registryd.lab.versions import system_release
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ async def pull_everywhere(cluster: Cluster, reference: str) -> None:
     print(f"{NODES} nodes in {time.monotonic() - begun:.2f} s; S/B is {size * 8 / MEGABITS / 1e6:.2f} s")
 
 
+async def wait_under_way(cluster: Cluster, digest: str) -> None:
+    """Return when the first node has some of the layer to pass on."""
+    async with asyncio.timeout(20):
+        while max(node.containerd.arrived(digest) for node in cluster.nodes) < 4 * MIB:  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.005)
+
+
 def taken_from_origin(cluster: Cluster) -> Counter[str]:
     return Counter(access.reference for access in cluster.origin.requests() if access.method == "GET")
 
@@ -77,15 +85,44 @@ async def test_the_origin_sends_each_blob_once(image: Image) -> None:
             assert all(map(node.containerd.has_blob, blobs_of(image)))
 
 
-async def test_an_agent_that_dies_in_the_wave_fails_no_pull(image: Image) -> None:
+async def test_an_index_node_whose_agent_dies_in_the_wave_fails_no_pull(image: Image) -> None:
+    layer = image.local.layers[0].digest
     async with rollout() as cluster:
         reference = await cluster.push(image, "demo/app")
         pulling = asyncio.create_task(pull_everywhere(cluster, reference))
-        await asyncio.sleep(0.8)
-        victim = cluster.nodes[0].agent
+        await wait_under_way(cluster, layer)
+        victim = index_node_of(cluster, layer).agent
         assert victim
         await victim.kill()
         await pulling
+
+
+async def test_a_fetching_node_whose_agent_dies_in_the_wave_fails_no_pull(image: Image) -> None:
+    layer = image.local.layers[0].digest
+    async with rollout() as cluster:
+        reference = await cluster.push(image, "demo/app")
+        pulling = asyncio.create_task(pull_everywhere(cluster, reference))
+        await wait_under_way(cluster, layer)
+        victim = fetcher_of(cluster, layer).agent
+        assert victim
+        await victim.kill()
+        await pulling
+
+
+async def test_a_fetching_node_that_is_lost_in_the_wave_fails_no_pull_of_another(image: Image) -> None:
+    layer = image.local.layers[0].digest
+    async with rollout() as cluster:
+        reference = await cluster.push(image, "demo/app")
+        begun = time.monotonic()
+        pulls = {node.host.name: asyncio.create_task(node.pull(reference)) for node in cluster.nodes}
+        await wait_under_way(cluster, layer)
+        victim = fetcher_of(cluster, layer)
+        await victim.host.unplug()
+        lost = pulls.pop(victim.host.name)
+        await asyncio.gather(*pulls.values())
+        print(f"the other {len(pulls)} nodes in {time.monotonic() - begun:.2f} s")
+        lost.cancel()
+        await asyncio.wait([lost])
 
 
 async def test_an_origin_that_cuts_connections_fails_no_pull(image: Image) -> None:

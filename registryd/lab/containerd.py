@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,15 @@ class Containerd:
     def has_blob(self, digest: str) -> bool:
         """Whether the content is complete in the store, in whichever of its namespaces."""
         return self.places.blob(digest).is_file()
+
+    def arrived(self, digest: str) -> int:
+        """How many bytes of a layer it has received; -1: it is not receiving it."""
+        name = hashlib.sha256(f"{KUBERNETES}/1/layer-{digest}".encode()).hexdigest()
+        path = self.places.root / "io.containerd.content.v1.content" / "ingest" / name / "data"
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return -1
 
     async def wait_image(self, reference: str) -> None:
         """Return when CRI lists the image, which follows an import a moment later; LabError when it never does."""
