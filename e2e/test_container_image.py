@@ -22,7 +22,7 @@ from registryd.lab.containerd_config import Options
 from registryd.lab.errors import NotReadyError
 from registryd.lab.fetch import fetch
 from registryd.lab.versions import obtain
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -176,7 +176,7 @@ async def test_without_any_right_it_runs_as_nobody(runner: Release, program: Pat
         await containerd.ctr("images", "import", "--base-name", REFERENCE.rpartition(":")[0], str(program))
         rights = ["--rm", "--read-only", *(f"--cap-drop=CAP_{name}" for name in CAPABILITIES), REFERENCE]
         version = await containerd.ctr("run", *rights, "version", "registryd", "version")
-        assert version.strip() == installed_version()
+        assert version.strip() == VERSION
         script = (
             "import os, ssl, urllib.request; print(os.getuid(), len(ssl.create_default_context().get_ca_certs()) > 100)"
         )

@@ -9,12 +9,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from cyclopts import App
-from cyclopts.exceptions import CycloptsError
-
-from registryd.commands.usage import explain
+from registryd.commands import afresh
 from registryd.failures import CommandFailed
-from registryd.version import installed_version
 
 _AGENT_HELP = """Run the agent of this node.
 
@@ -58,7 +54,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "secret": ("registryd.commands.secret:print_secret", "Print a new cluster secret: registryd secret new."),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }
-_USAGE = 2
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
@@ -66,10 +61,14 @@ _BROKEN_PIPE = 141
 def main(arguments: Sequence[str] | None = None, *, commands: Mapping[str, tuple[str, str]] = COMMANDS) -> int:
     """Run the command that the arguments (default: those of the process) name; returns the exit code."""
     try:
-        result = _app(commands)(arguments, exit_on_error=False, print_error=False)
+        if afresh.is_afresh():
+            afresh.go_on()
+            return 0
+        # Here and not above: what goes on afresh is to have no parser.
+        from registryd.commands.parsing import call  # noqa: PLC0415
+
+        result = call(arguments, commands)
         sys.stdout.flush()
-    except CycloptsError as error:
-        return _complain(explain(error, commands=commands), _USAGE)
     except CommandFailed as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -79,21 +78,6 @@ def main(arguments: Sequence[str] | None = None, *, commands: Mapping[str, tuple
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     return result if isinstance(result, int) else 0
-
-
-def _app(commands: Mapping[str, tuple[str, str]]) -> App:
-    app = App(
-        name="registryd",
-        help="What one containerd node has, every node can pull.",
-        help_epilogue="`registryd COMMAND --help` shows the flags of a command.",
-        help_format="plaintext",
-        version=installed_version,
-        result_action="return_value",
-        suppress_keyboard_interrupt=False,
-    )
-    for name, (command, about) in commands.items():
-        app.command(command, name=name, help=about)
-    return app
 
 
 def _complain(text: str, code: int) -> int:

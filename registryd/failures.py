@@ -15,6 +15,12 @@ class CommandFailed(Exception):
     exit_code: ClassVar[int] = 1
 
 
+class UsageError(CommandFailed):
+    """The words of the command line are wrong; the text names the word and what would have been accepted."""
+
+    exit_code: ClassVar[int] = 2
+
+
 class SettingsError(CommandFailed):
     """A setting is unknown, malformed or contradicts another; the text names the key and says what to do."""
 

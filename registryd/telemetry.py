@@ -7,21 +7,10 @@ series are as many after a year as on its first day.
 import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
-
-from registryd.version import installed_version
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+from registryd.exposition import Counter, Gauge, Histogram, Page
+from registryd.process_series import add_process_series
+from registryd.version import VERSION
 
 # Seconds. A local hit takes under a millisecond, registry.first_byte_timeout is 3 s, containerd 2.3 gives up at 30 s.
 _FIRST_BYTE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -78,13 +67,13 @@ class PeerState(StrEnum):
 
 
 class Metrics:
-    """The metrics of one agent, in a registry of their own; all methods are cheap and none can fail."""
+    """The metrics of one agent, on a page of their own; all methods are cheap and none can fail."""
 
     __slots__ = (
         "_find_seconds",
         "_first_byte_seconds",
+        "_page",
         "_peers",
-        "_registry",
         "_requests",
         "_sent_bytes",
         "_sent_to_peers",
@@ -92,28 +81,22 @@ class Metrics:
     )
 
     def __init__(self) -> None:
-        # The time of creation of every series would double the page and tell nothing that the process's start does not.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self._page = Page()
+        add_process_series(self._page)
         self._build_info()
         self._count_tasks()
         self._requests = self._request_counters()
         self._sent_bytes = self._sent_byte_counters()
-        self._sent_to_peers = Counter(
-            "registryd_peer_sent_bytes", "Bytes of content sent to peers.", registry=self._registry
-        )
+        self._sent_to_peers = self._page.counter("registryd_peer_sent_bytes_total", "Bytes of content sent to peers.")
         self._first_byte_seconds = self._first_byte_histograms()
         self._find_seconds = self._find_histograms()
         self._peers = self._peer_gauges()
-        self._store_up = Gauge(
-            "registryd_store_up", "Whether the store answers (1) or not (0).", registry=self._registry
-        )
+        self._store_up = self._page.gauge("registryd_store_up", "Whether the store answers (1) or not (0).")
 
     @property
-    def registry(self) -> CollectorRegistry:
+    def page(self) -> Page:
         """Where subsystems that only some agents have add their own series."""
-        return self._registry
+        return self._page
 
     # Recording
 
@@ -150,23 +133,20 @@ class Metrics:
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format, `CONTENT_TYPE`."""
-        return generate_latest(self._registry)
+        return self._page.render()
 
     # Building. Each series exists from the start, at zero: a rate over one that appears with its first event misses it.
 
     def _build_info(self) -> None:
-        info = Gauge(
-            "registryd_build_info", "Constant 1; the version is a label.", ["version"], registry=self._registry
-        )
-        info.labels(installed_version()).set(1)
+        info = self._page.gauges("registryd_build_info", "Constant 1; the version is a label.", "version")
+        info.labels(VERSION).set(1)
 
     def _count_tasks(self) -> None:
-        tasks = Gauge("registryd_tasks", "Asyncio tasks: idle connections have one each.", registry=self._registry)
-        tasks.set_function(_running_tasks)
+        self._page.read("registryd_tasks", "Asyncio tasks: idle connections have one each.", _running_tasks)
 
     def _request_counters(self) -> Mapping[tuple[Outcome, Kind, Method], Counter]:
-        labels = ["outcome", "kind", "method"]
-        family = Counter("registryd_requests", "Requests of containerd.", labels, registry=self._registry)
+        labels = ("outcome", "kind", "method")
+        family = self._page.counters("registryd_requests_total", "Requests of containerd.", *labels)
         return {
             (outcome, kind, method): family.labels(outcome, kind, method)
             for outcome in Outcome
@@ -176,22 +156,21 @@ class Metrics:
 
     def _sent_byte_counters(self) -> Mapping[Source, Counter]:
         text = "Bytes of content sent to containerd, by where they came from."
-        family = Counter("registryd_sent_bytes", text, ["source"], registry=self._registry)
+        family = self._page.counters("registryd_sent_bytes_total", text, "source")
         return {source: family.labels(source) for source in Source}
 
     def _first_byte_histograms(self) -> Mapping[Outcome, Histogram]:
         text = "Time from a request of containerd to the first byte of its answer."
-        name, labels = "registryd_first_byte_seconds", ["outcome"]
-        family = Histogram(name, text, labels, buckets=_FIRST_BYTE_BUCKETS, registry=self._registry)
+        family = self._page.histograms("registryd_first_byte_seconds", text, "outcome", bounds=_FIRST_BYTE_BUCKETS)
         return {outcome: family.labels(outcome) for outcome in Outcome}
 
     def _find_histograms(self) -> Mapping[FindOutcome, Histogram]:
         text = "Time that a search among the peers took."
-        family = Histogram("registryd_find_seconds", text, ["outcome"], buckets=_FIND_BUCKETS, registry=self._registry)
+        family = self._page.histograms("registryd_find_seconds", text, "outcome", bounds=_FIND_BUCKETS)
         return {outcome: family.labels(outcome) for outcome in FindOutcome}
 
     def _peer_gauges(self) -> Mapping[PeerState, Gauge]:
-        family = Gauge("registryd_peers", "Peers that discovery knows.", ["state"], registry=self._registry)
+        family = self._page.gauges("registryd_peers", "Peers that discovery knows.", "state")
         return {state: family.labels(state) for state in PeerState}
 
 

@@ -1,8 +1,3 @@
-"""Which registryd this is."""
+"""Which registryd this is. Asking the installed distribution instead would load a zip and a mail library."""
 
-from importlib import metadata
-
-
-def installed_version() -> str:
-    """The version of the installed distribution, which pyproject.toml is the only place to state."""
-    return metadata.version("registryd")
+VERSION = "0.1.0.dev0"

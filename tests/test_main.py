@@ -11,7 +11,7 @@ from registryd.__main__ import COMMANDS, main
 from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
 from registryd.settings import Settings
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 
 def failing() -> NoReturn:
@@ -164,7 +164,7 @@ def test_help_of_the_agent_has_a_group_for_each_section(
 @pytest.mark.parametrize("word", ["version", "--version"])
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], word: str) -> None:
     assert main([word]) == 0
-    assert capsys.readouterr().out == f"{installed_version()}\n"
+    assert capsys.readouterr().out == f"{VERSION}\n"
 
 
 def test_the_version_needs_no_network_library() -> None:

@@ -7,6 +7,7 @@ import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from registryd.agent.anyone import open_upstreams
 from registryd.agent.credentials import make_token
 from registryd.agent.doors import Doors
 from registryd.agent.entitlement import PublicByUpstreamOrPeers
@@ -16,7 +17,6 @@ from registryd.aio.scope import open_scope
 from registryd.content.blame import Aftermath
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
-from registryd.failures import CommandFailed
 from registryd.serving.admin import AdminDoor
 from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
@@ -24,12 +24,8 @@ from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
 from registryd.store.choice import chosen_kind, open_store
 from registryd.telemetry import Metrics
-from registryd.upstream.anonymous import AnonymousClient
-from registryd.upstream.client import open_client
-from registryd.upstream.containerd_hosts import ContainerdHosts
-from registryd.upstream.endpoint import Site
 from registryd.upstream.public import open_public_repositories
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -118,16 +114,9 @@ class _Assembly:
         return Agent(readiness=self._readiness, joined=joined, registry=registry)
 
     async def _ask_upstreams(self) -> PublicRepositories:
-        clock = asyncio.get_running_loop().time
-        try:
-            client = await self._stack.enter_async_context(open_client(clock=clock))
-        except ValueError as error:
-            raise CommandFailed(f"the proxy in the environment cannot be used: {error}") from error
-        authorization, listen = self._settings.authorization, self._settings.registry.listen
-        ourselves = frozenset({Site(listen.host, listen.port), Site("localhost", listen.port)})
-        anonymous = AnonymousClient(client, ContainerdHosts(authorization.hosts_dir, ourselves=ourselves))
-        patience = authorization.public_timeout
-        return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
+        upstreams = await self._stack.enter_async_context(open_upstreams(self._settings))
+        patience = self._settings.authorization.public_timeout
+        return await self._stack.enter_async_context(open_public_repositories(upstreams, patience=patience))
 
     async def _open_registry(
         self,
@@ -161,7 +150,7 @@ def _log_start(settings: Settings, registry: Address) -> None:
     _log.info(
         "serving",
         extra={
-            "version": installed_version(),
+            "version": VERSION,
             "registry": str(registry),
             "peers": str(settings.peers.listen),
             "store": chosen_kind(settings.store).value,

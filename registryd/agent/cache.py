@@ -41,7 +41,7 @@ from registryd.upstream.anonymous import AnonymousClient
 from registryd.upstream.client import open_client
 from registryd.upstream.docker_config import DockerConfig
 from registryd.upstream.public import Verdict, open_public_repositories
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,7 +100,7 @@ class _Assembly:
         self._doors = Doors(stack)
         self._clock = asyncio.get_running_loop().time
         self._metrics = Metrics()
-        self._counted = CacheMetrics(self._metrics.registry)
+        self._counted = CacheMetrics(self._metrics.page)
         self._readiness = Readiness(self._metrics)
         self._admin = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
 
@@ -247,7 +247,7 @@ def _log_start(settings: Settings, address: Address) -> None:
     _log.info(
         "caching",
         extra={
-            "version": installed_version(),
+            "version": VERSION,
             "registry": str(address),
             "store": str(settings.store.directory),
             "upstreams": ", ".join(sorted({*settings.upstreams.allow, *settings.upstreams.registries})),

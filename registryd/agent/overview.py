@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from registryd.agent.traffic import traffic_of
 from registryd.cluster.diagnosis.values import Vitals
 from registryd.content.source import ContentUnavailable
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ class VitalSigns:
         store, traffic = await self.store(), traffic_of(self._metrics)
         return Vitals(
             name=self.settings.agent.node_name,
-            version=installed_version(),
+            version=VERSION,
             time=time.time(),
             up_seconds=int(time.time() - self.began),
             images=len(store.images) if store else 0,

@@ -7,7 +7,6 @@ import logging
 import signal
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.agent.assembly import open_agent
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 
@@ -27,9 +26,7 @@ class Drained(Protocol):
         """Take no new work and let what runs come to its end, at most so long."""
 
 
-async def run(
-    settings: Settings, *, opening: Callable[[Settings], AbstractAsyncContextManager[Drained]] = open_agent
-) -> None:
+async def run(settings: Settings, *, opening: Callable[[Settings], AbstractAsyncContextManager[Drained]]) -> None:
     """Run until SIGTERM or SIGINT, then let transfers end. Raises CommandFailed when it cannot start or go on."""
     stopping = _stop_signal()
     try:

@@ -25,7 +25,7 @@ class Traffic:
 
 def traffic_of(metrics: Metrics) -> Traffic:
     """One reading; takes a millisecond or two, so it is for people and not for requests."""
-    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    samples = list(metrics.page.samples())
     asked = [sample for sample in samples if sample.name == "registryd_requests_total"]
     sent = [sample for sample in samples if sample.name == "registryd_sent_bytes_total"]
     return Traffic(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter, Gauge
-
 from registryd.upstream.errors import (
     UpstreamBroken,
     UpstreamDenied,
@@ -16,8 +14,7 @@ from registryd.upstream.errors import (
 )
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
+    from registryd.exposition import Page
     from registryd.oci.reference import Registry
     from registryd.upstream.errors import RateLimit, UpstreamFailed
 
@@ -43,21 +40,21 @@ _ANSWERS: Final[tuple[tuple[type[UpstreamFailed], Answer], ...]] = (
 
 
 class CacheMetrics:
-    """Adds its series to the registry of `/metrics`. Only registries that the settings name become labels."""
+    """Adds its series to the page `/metrics`. Only registries that the settings name become labels."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        requests = Counter("registryd_upstream_requests", "Requests to upstreams.", ["answer"], registry=registry)
+    def __init__(self, page: Page) -> None:
+        requests = page.counters("registryd_upstream_requests_total", "Requests to upstreams.", "answer")
         self._requests = {answer: requests.labels(answer) for answer in Answer}
-        self._bytes = Counter("registryd_upstream_bytes", "Bytes of blobs from upstreams.", registry=registry)
-        self._stale = Counter("registryd_cache_stale", "Tags answered from memory in an outage.", registry=registry)
-        self._unstored = Counter("registryd_cache_unstored", "Content sent on without storing it.", registry=registry)
-        self._mismatched = Counter("registryd_cache_mismatched", "Content thrown away as wrong.", registry=registry)
-        self._evicted = Counter("registryd_cache_evicted_bytes", "Bytes removed for others.", registry=registry)
-        self._used = Gauge("registryd_cache_used_bytes", "Bytes of content in the store.", registry=registry)
+        self._bytes = page.counter("registryd_upstream_bytes_total", "Bytes of blobs from upstreams.")
+        self._stale = page.counter("registryd_cache_stale_total", "Tags answered from memory in an outage.")
+        self._unstored = page.counter("registryd_cache_unstored_total", "Content sent on without storing it.")
+        self._mismatched = page.counter("registryd_cache_mismatched_total", "Content thrown away as wrong.")
+        self._evicted = page.counter("registryd_cache_evicted_bytes_total", "Bytes removed for others.")
+        self._used = page.gauge("registryd_cache_used_bytes", "Bytes of content in the store.")
         text = "What an upstream said is left of its limit."
-        self._left = Gauge("registryd_upstream_limit_remaining", text, ["registry"], registry=registry)
+        self._left = page.gauges("registryd_upstream_limit_remaining", text, "registry")
         text = "What an upstream said its limit is."
-        self._limit = Gauge("registryd_upstream_limit", text, ["registry"], registry=registry)
+        self._limit = page.gauges("registryd_upstream_limit", text, "registry")
 
     def answered(self, failure: UpstreamFailed | None) -> None:
         """An upstream was asked something, and this is how it failed, if it did."""

@@ -1,16 +1,14 @@
 """`registryd cache`, and `registryd cache fsck`."""
 
-import asyncio
 import sys
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from registryd.commands.afresh import run_afresh
 from registryd.commands.settings_flags import takes_settings
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
-from registryd.identity.tls_version import refuse_old_tls
-from registryd.logs import set_up_logs
 from registryd.settings import Settings
 from registryd.store.directory.fsck import check_layout, repair_layout
 from registryd.store.directory.layout import Layout
@@ -33,15 +31,7 @@ def run_cache(
         return check_store(settings, repair=repair)
     if repair:
         raise CommandFailed("--repair is for `registryd cache fsck`")
-    set_up_logs(form=settings.log.format, level=settings.log.level)
-    if settings.cache.member:
-        refuse_old_tls()
-    # Here and not above: help and a wrong setting need not wait for the network libraries.
-    from registryd.agent.cache import open_cache  # noqa: PLC0415
-    from registryd.agent.running import run  # noqa: PLC0415
-
-    asyncio.run(run(settings, opening=open_cache))
-    return 0
+    return run_afresh("registryd.agent.cache:open_cache", settings)
 
 
 def check_store(settings: Settings, *, repair: bool) -> int:

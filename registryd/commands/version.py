@@ -2,9 +2,9 @@
 
 import sys
 
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 
 def print_version() -> None:
     """Print the version."""
-    sys.stdout.write(f"{installed_version()}\n")
+    sys.stdout.write(f"{VERSION}\n")

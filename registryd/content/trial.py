@@ -8,7 +8,6 @@ import io
 import json
 import platform
 import re
-import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -143,6 +142,9 @@ class WithTrials:
 
 def _layer(word: str) -> bytes:
     """A tar of one file that nobody has had before, and that no transport can make smaller."""
+    # Here and not above: few agents are ever asked for a trial.
+    import tarfile  # noqa: PLC0415
+
     payload = hashlib.shake_128(word.encode()).digest(_PAYLOAD_BYTES)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:

@@ -11,7 +11,7 @@ from registryd.doctor.finding import Finding, ok, problem, warning
 from registryd.doctor.holder import holder_of
 from registryd.identity.errors import IdentityError
 from registryd.identity.node_token import TOKEN_HEADER, read_token
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ async def check_agent(patient: Patient) -> list[Finding]:
     node = patient.status["node"]
     if node["problem"]:
         return [problem("agent", f"the agent runs and cannot serve: {node['problem']}", "its log says more")]
-    if node["version"] != installed_version():
-        differing = f"the agent is {node['version']}, this doctor is {installed_version()}"
+    if node["version"] != VERSION:
+        differing = f"the agent is {node['version']}, this doctor is {VERSION}"
         return [warning("agent", differing, "use the same, or restart the agent after an upgrade")]
     return [ok("agent", f"{node['name']} runs {node['version']}, since {node['up_seconds']} s")]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
-from registryd.telemetry import CONTENT_TYPE
+from registryd.exposition import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -117,7 +117,7 @@ def _json(data: Mapping[str, Any]) -> web.Response:
 
 
 def _page() -> web.Response:
-    text = files("registryd.serving").joinpath("dashboard.html").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("dashboard.html").read_text(encoding="utf-8")
     headers = {"Content-Security-Policy": _CONTENT_POLICY, "X-Content-Type-Options": "nosniff"}
     return web.Response(text=text, content_type="text/html", headers=headers)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
@@ -44,10 +43,10 @@ class RecentRates:
         self._rates[source] = (rate, _now())
 
     def typical_of_others(self, source: Hashable) -> float:
-        """What others gave, the median; 0 when nothing is known."""
+        """What others gave, the median (of two, the higher); 0 when nothing is known."""
         known_since = _now() - _REMEMBERED_SECONDS
-        rates = [rate for other, (rate, at) in self._rates.items() if other != source and at >= known_since]
-        return median(rates) if rates else 0.0
+        rates = sorted(rate for other, (rate, at) in self._rates.items() if other != source and at >= known_since)
+        return rates[len(rates) // 2] if rates else 0.0
 
 
 class ComparedBody:

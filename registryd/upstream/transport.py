@@ -23,7 +23,7 @@ from registryd.upstream.recent import Recent
 from registryd.upstream.reply import Reply
 from registryd.upstream.resolver import ThreadResolver
 from registryd.upstream.wire_errors import translated
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 if TYPE_CHECKING:
     import ssl
@@ -153,7 +153,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         auto_decompress=False,
         # The environment's proxies are read by ourselves, and .netrc would make an anonymous request somebody's.
         trust_env=False,
-        headers={"User-Agent": f"registryd/{installed_version()}", "Accept-Encoding": "identity"},
+        headers={"User-Agent": f"registryd/{VERSION}", "Accept-Encoding": "identity"},
     )
 
 

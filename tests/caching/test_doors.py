@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from registryd.agent.cache import open_cache
 from registryd.cache_settings import UpstreamsSettings
 from registryd.caching.metrics import CacheMetrics
 from registryd.caching.registries import Registries
+from registryd.exposition import Page
 from registryd.oci.reference import Registry
 from registryd.settings import SettingsError
 from registryd.upstream.errors import RateLimit, UpstreamDenied, UpstreamLimited, UpstreamMissing
@@ -58,13 +58,13 @@ async def test_a_cache_that_could_never_keep_anything_does_not_start(world: Worl
 
 
 def test_what_upstreams_answer_and_allow_is_counted() -> None:
-    registry = CollectorRegistry()
-    metrics = CacheMetrics(registry)
+    page = Page()
+    metrics = CacheMetrics(page)
     for failure in (None, UpstreamMissing("no"), UpstreamDenied("no"), UpstreamLimited("no")):
         metrics.answered(failure)
     metrics.limit(Registry("docker.io"), RateLimit(limit=100, remaining=7, window=21600))
     metrics.limit(Registry("ghcr.io"), RateLimit())
-    text = generate_latest(registry).decode()
+    text = page.render().decode()
     for answer in ("given", "missing", "denied", "limited"):
         assert f'registryd_upstream_requests_total{{answer="{answer}"}} 1.0' in text
     assert 'registryd_upstream_limit_remaining{registry="docker.io"} 7.0' in text

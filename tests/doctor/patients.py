@@ -15,7 +15,7 @@ from registryd.node.release import Release
 from registryd.node.tree import NodeTree
 from registryd.settings import Settings, StoreSettings
 from registryd.store.containerd.survey import Survey
-from registryd.version import installed_version
+from registryd.version import VERSION
 
 ENDPOINT = "http://127.0.0.1:3172"
 CONFIG = """version = 3
@@ -24,7 +24,7 @@ CONFIG = """version = 3
 [plugins.'io.containerd.cri.v1.images'.registry]
   config_path = '/etc/containerd/certs.d'
 """
-NODE: dict[str, Any] = {"name": "n1", "version": installed_version(), "up_seconds": 60, "problem": ""}
+NODE: dict[str, Any] = {"name": "n1", "version": VERSION, "up_seconds": 60, "problem": ""}
 STORE: dict[str, Any] = {
     "kind": "containerd",
     "reading": "from the files in /var",
@@ -33,7 +33,7 @@ STORE: dict[str, Any] = {
     "kept_layers": 0,
     "kept_bytes": 0,
 }
-VITALS: dict[str, Any] = {"name": "n2", "version": installed_version()}
+VITALS: dict[str, Any] = {"name": "n2", "version": VERSION}
 
 
 def member(address: str = "10.0.0.2:3173", **changes: Any) -> dict[str, Any]:

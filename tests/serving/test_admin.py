@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from registryd.exposition import CONTENT_TYPE
 from registryd.serving.admin import AdminDoor, _is_from_here
 from registryd.serving.listener import open_door
-from registryd.telemetry import CONTENT_TYPE, Metrics
+from registryd.telemetry import Metrics
 from tests.serving.conftest import LOOPBACK, Client, client_of
 
 if TYPE_CHECKING:

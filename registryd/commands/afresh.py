@@ -1,0 +1,64 @@
+"""Running what stays without what was needed once: the parser of the command line, and what reading settings loads.
+
+They are 2 MiB of an idle agent, and Python cannot unload a module. So the program that has read and checked the
+settings executes itself, with the same command line: for whoever started it, it is the same process with the same
+descriptors. It finds the checked settings in memory that it inherited, so that nothing is read or decided twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copyreg
+import os
+import pickle
+import sys
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from registryd.identity.tls_version import refuse_old_tls
+from registryd.logs import set_up_logs
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from registryd.settings import Settings
+
+# The descriptor of that memory. A name that no setting can have (REGISTRYD_…).
+_VARIABLE: Final = "_REGISTRYD_CHECKED"
+
+
+def run_afresh(opening: str, settings: Settings) -> NoReturn:
+    """Run what `opening` names, as `module:function`, until SIGTERM or SIGINT; the settings are sound."""
+    descriptor = os.memfd_create("registryd-settings", 0)  # 0: it outlives the execution
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        pickle.dump((opening, settings), file)
+    # The interpreter's own flags are among the original arguments.
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {_VARIABLE: str(descriptor)})  # noqa: S606
+
+
+def is_afresh() -> bool:
+    """Whether this program was executed by `run_afresh`."""
+    return _VARIABLE in os.environ
+
+
+def go_on() -> None:
+    """Do what `run_afresh` was called for; raises CommandFailed if it cannot start or go on."""
+    with os.fdopen(int(os.environ.pop(_VARIABLE)), "rb") as file:
+        file.seek(0)
+        opening, settings = pickle.load(file)  # noqa: S301 - from ourselves; nobody else has the descriptor
+    set_up_logs(form=settings.log.format, level=settings.log.level)
+    refuse_old_tls()
+    # Here and not above: what speaks TLS and what logs is configured first.
+    from registryd.agent.running import run  # noqa: PLC0415
+
+    module, _, name = opening.partition(":")
+    asyncio.run(run(settings, opening=getattr(import_module(module), name)))
+
+
+def _read_only(entries: dict[str, Any]) -> MappingProxyType[str, Any]:
+    return MappingProxyType(entries)
+
+
+# Settings have tables that are read-only, which pickle does not know.
+copyreg.pickle(MappingProxyType, lambda table: (_read_only, (dict(table),)))
