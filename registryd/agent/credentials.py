@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +28,7 @@ class Credentials(ServerCredentials, ClientCredentials, Protocol):
     """Both sides of every connection between members."""
 
 
-def make_credentials(settings: Settings, scope: Scope) -> Credentials:
+async def make_credentials(settings: Settings, scope: Scope) -> Credentials:
     """As the settings say, kept current while the scope lasts. Raises CommandFailed."""
     peers = settings.peers
     if not peers.has_credentials:
@@ -38,7 +39,8 @@ def make_credentials(settings: Settings, scope: Scope) -> Credentials:
     from registryd.identity.membership import MemberCredentials  # noqa: PLC0415
 
     try:
-        credentials = MemberCredentials(_material(peers, node=settings.agent.node_name))
+        # In a thread, because minting takes 0.1 s, on a busy node seconds, and probes are answered meanwhile.
+        credentials = await asyncio.to_thread(MemberCredentials, _material(peers, node=settings.agent.node_name))
     except IdentityError as error:
         raise CommandFailed(str(error)) from error
     scope.serve(credentials.keep_current, name="certificates")

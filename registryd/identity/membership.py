@@ -67,7 +67,7 @@ class MemberCredentials:
         await follow(self._source.paths, self.refresh)
 
     def refresh(self) -> None:
-        """Look at the files and the clock now. Raises IdentityError; what is in use then stays."""
+        """Look at the files and the clock now; from any thread. Raises IdentityError; what is in use then stays."""
         material = self._source.load()
         if material != self._material:
             self._use(material)
@@ -77,6 +77,7 @@ class MemberCredentials:
         self._material, self._expires_at = material, expires_at
         self._handshakes, self._for_clients = handshakes, for_clients
         self._for_channels = channel_credentials(material)
+        # Last: whoever sees it finds what belongs to it.
         self._generation += 1
         _log.info("this node's certificate is new", extra={"expires": expires_at.isoformat()})
 

@@ -34,13 +34,13 @@ _CHANGES: Final = (
 async def follow(paths: Sequence[Path], load: Callable[[], object]) -> None:
     """Load the files again when they change, and once a minute, until cancelled.
 
-    What `load` has to complain of is logged once; it is called again when there is something new.
+    It is called in a thread: what it makes of the files may take a while. What it has to complain of is logged once.
     """
     complaint = ""
     async with aclosing(looks_at(paths)) as looks:
         async for _ in looks:
             try:
-                load()
+                await asyncio.to_thread(load)
                 complaint = ""
             except IdentityError as error:
                 if str(error) != complaint:

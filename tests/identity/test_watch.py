@@ -90,19 +90,23 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
 
 
 async def test_a_complaint_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file, looked = tmp_path / "secret", asyncio.Semaphore(0)
+    file, looked, loop = tmp_path / "secret", asyncio.Queue[str](), asyncio.get_running_loop()
 
     def load() -> None:
-        looked.release()
-        if file.exists():
-            raise SecretInvalid(file.read_text())
+        text = file.read_text()
+        loop.call_soon_threadsafe(looked.put_nowait, text)
+        if text != "good":
+            raise SecretInvalid(text)
 
-    task = asyncio.create_task(follow([file], load))
+    file.write_text("good")
     with caplog.at_level(logging.WARNING):
-        await looked.acquire()
-        for text in ("bad", "bad", "worse"):
-            file.write_text(text)
-            await looked.acquire()
+        task = asyncio.create_task(follow([file], load))
+        # Each look begins when what the one before said has been logged.
+        for text in ("bad", "bad", "worse", "good"):
+            (tmp_path / "new").write_text(text)
+            (tmp_path / "new").rename(file)
+            while await looked.get() != text:
+                pass
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == ["bad", "worse"]
