@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import tempfile
 import time
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from containers.build import build
 from registryd.lab.agent import ADMIN, PEERS_PORT, parse_metrics
 from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Options
+from registryd.lab.containerd_config import Mirror, Options
 from registryd.lab.errors import NotReadyError
 from registryd.lab.fetch import fetch
 from registryd.lab.versions import obtain
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.timeout(300)
 CHART = Path(__file__).parents[1] / "charts" / "registryd"
 REFERENCE = "registryd.lab/registryd:v1"
 NAME = "registryd"
+LISTS = "/etc/registryd/prefetch"
 # What containerd gives a container by itself (oci.defaultUnixCaps); the chart drops them all.
 CAPABILITIES = (
     *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID"),
@@ -64,9 +66,14 @@ def program() -> Iterator[Path]:
 
 def pod_of_the_chart(template: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """A pod's specification as the chart makes it."""
+    found: dict[str, Any] = object_of_the_chart(template, values)["spec"]["template"]["spec"]
+    return found
+
+
+def object_of_the_chart(template: str, values: Mapping[str, Any]) -> dict[str, Any]:
     with Chart.load(CHART) as chart:
         rendered = chart.render(dict(values), name="registryd", namespace="kube-system")
-    found: dict[str, Any] = yaml.safe_load(rendered[f"registryd/templates/{template}"])["spec"]["template"]["spec"]
+    found: dict[str, Any] = yaml.safe_load(rendered[f"registryd/templates/{template}"])
     return found
 
 
@@ -93,7 +100,7 @@ def rights_of(security: Mapping[str, Any]) -> list[str]:
 
 def variables_of(container: Mapping[str, Any], *, address: str, name: str) -> list[str]:
     """Its variables, with those filled in that the kubelet would."""
-    known = {"HOST_IP": address, "NODE_NAME": name}
+    known = {"HOST_IP": address, "NODE_NAME": name, "POD_IP": address, "POD_NAME": name}
     options = []
     for entry in container.get("env", []):
         value = known.get(entry["name"]) or re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], entry["value"])
@@ -101,16 +108,24 @@ def variables_of(container: Mapping[str, Any], *, address: str, name: str) -> li
     return options
 
 
+def mounts_of(container: Mapping[str, Any], sources: Mapping[str, Path]) -> list[str]:
+    """Its mounts; what is not among the sources is the node's if it is read-only, else scratch."""
+    options = []
+    # As CRI orders them: what is mounted below another mount comes after it.
+    for mount in sorted(container["volumeMounts"], key=lambda each: each["mountPath"]):
+        path = mount["mountPath"]
+        if path in sources or mount.get("readOnly"):
+            rights = "ro" if mount.get("readOnly") else "rw"
+            options.append(f"--mount=type=bind,src={sources.get(path, path)},dst={path},options=rbind:{rights}")
+        else:
+            options.append(f"--mount=type=tmpfs,src=tmpfs,dst={path}")
+    return options
+
+
 def run_options(agent: Mapping[str, Any], node: Node) -> list[str]:
     """What the kubelet would ask of containerd for such a container on the host's network."""
     options = ["--net-host", *rights_of(agent["securityContext"])]
-    # As CRI orders them: what is mounted below another mount comes after it.
-    for mount in sorted(agent["volumeMounts"], key=lambda each: each["mountPath"]):
-        path = mount["mountPath"]
-        is_scratch = not mount.get("readOnly")
-        bind = f"type=bind,src={path},dst={path},options=rbind:ro"
-        options.append(f"--mount={f'type=tmpfs,src=tmpfs,dst={path}' if is_scratch else bind}")
-    return options + variables_of(agent, address=node.host.ipv4, name=node.host.name)
+    return options + mounts_of(agent, {}) + variables_of(agent, address=node.host.ipv4, name=node.host.name)
 
 
 @asynccontextmanager
@@ -130,15 +145,15 @@ async def container(node: Node, program: Path) -> AsyncIterator[None]:
         await ctr("container", "delete", NAME)
 
 
-async def wait_ready(node: Node, log: Path) -> None:
+async def wait_ready(node: Node, log: Path, *, admin: str = ADMIN) -> None:
     for _ in range(200):
         try:
-            if (await fetch(f"http://{ADMIN}/readyz", namespace=node.host.namespace)).status == 200:
+            if (await fetch(f"http://{admin}/readyz", namespace=node.host.namespace)).status == 200:
                 return
         except OSError:
             pass
         await asyncio.sleep(0.1)
-    raise NotReadyError(f"the agent in the container is not ready:\n{log.read_text()[-3000:]}")
+    raise NotReadyError(f"what runs in the container is not ready:\n{log.read_text()[-3000:]}")
 
 
 async def metrics_of(node: Node) -> Metrics:
@@ -181,6 +196,56 @@ async def test_without_any_right_it_runs_as_nobody(runner: Release, program: Pat
             "import os, ssl, urllib.request; print(os.getuid(), len(ssl.create_default_context().get_ca_certs()) > 100)"
         )
         assert (await containerd.ctr("run", *rights, "python", "python3", "-c", script)).split() == ["65532", "True"]
+
+
+async def test_the_cache_and_the_prefetching_of_the_chart_work_in_their_containers(
+    runner: Release, program: Path, image: Image
+) -> None:
+    """A cache of nobody's on a folder, and a root without rights that has the node's containerd pull through it."""
+    async with running_cluster([NodePlan(runner, options=Options(snapshotter="overlayfs"), agent=None)]) as cluster:
+        (node,) = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        ctr, places = node.containerd.ctr, node.containerd.places
+        await ctr("images", "import", "--base-name", REFERENCE.rpartition(":")[0], str(program))
+        values = {
+            "agent": {"enabled": False},
+            "authorization": {"mode": "open"},
+            "containerd": {"socket": str(places.socket), "root": str(places.root)},
+            "cache": {
+                "enabled": True,
+                "upstreams": {"registries": {ORIGIN: {"url": cluster.origin.url}}},
+                "settings": {"cache": {"keep_free": "0B"}},
+            },
+            "prefetch": {"images": [reference]},
+        }
+        sources = {path: cluster.folder / name for path, name in (("/var/lib/registryd", "store"), (LISTS, "lists"))}
+        for source in sources.values():
+            source.mkdir()
+        shutil.chown(sources["/var/lib/registryd"], 65532, 65532)
+        images = object_of_the_chart("prefetch/images.yaml", values)["data"]["images.txt"]
+        (sources[LISTS] / "images.txt").write_text(images)
+
+        pod = pod_of_the_chart("cache/deployment.yaml", values)
+        (cache,) = pod["containers"]
+        security = {**pod["securityContext"], **cache["securityContext"]}
+        log = cluster.folder / "cache.log"
+        options = ["--net-host", *rights_of(security), *mounts_of(cache, sources)]
+        options += variables_of(cache, address=node.host.ipv4, name="cache")
+        await ctr("run", "--detach", f"--log-uri=file://{log}", *options, REFERENCE, NAME, "registryd", *cache["args"])
+        try:
+            await wait_ready(node, log, admin=f"{node.host.ipv4}:3175")
+            node.containerd.write_hosts(ORIGIN, Mirror(f"http://{node.host.ipv4}:3172"), server="http://127.0.0.1:9")
+            (prefetch,) = pod_of_the_chart("prefetch/daemonset.yaml", values)["initContainers"]
+            options = ["--rm", "--net-host", *rights_of(prefetch["securityContext"]), *mounts_of(prefetch, sources)]
+            said = await ctr("run", *options, REFERENCE, "prefetch", "registryd", *prefetch["args"])
+            print(said)
+            assert "1 images, none incomplete" in said
+            assert all(node.containerd.has_blob(layer.digest) for layer in image.local.layers)
+            stored = {path.name for path in sources["/var/lib/registryd"].glob("blobs/sha256/*")}
+            assert {layer.digest.removeprefix("sha256:") for layer in image.local.layers} <= stored
+        finally:
+            await ctr("task", "delete", "--force", NAME)
+            await ctr("container", "delete", NAME)
 
 
 HOSTS = """# ours
