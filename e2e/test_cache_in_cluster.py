@@ -201,6 +201,12 @@ async def test_nodes_pull_and_prefetch_what_only_the_cache_reaches(release: Rele
 
         findings = await _findings(first, *settings)
         assert findings["cache"] == ("ok", f"{stage.cache_url} answers")
+        # The cache is a member that answers for itself like any other.
+        assert {name: findings[name][0] for name in ("secret", "peers", "pull")} == {
+            "secret": "ok",
+            "peers": "ok",
+            "pull": "ok",
+        }
         await stage.cache.stop()
         assert (await _findings(first, *settings))[f"cache {stage.cache_url}"][0] == "problem"
 
