@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,7 @@ async def run(settings: Settings, *, opening: Callable[[Settings], AbstractAsync
     stopping = _stop_signal()
     try:
         async with opening(settings) as agent:
+            _spare_what_stays()
             await stopping.wait()
             _log.info("stopping")
             await agent.drain(settings.agent.shutdown_timeout)
@@ -38,6 +40,16 @@ async def run(settings: Settings, *, opening: Callable[[Settings], AbstractAsync
         # Not by except*: Python before 3.11.4 wraps what is raised there in a group again.
         raise _said_in_one_line(failure) from None
     _log.info("stopped")
+
+
+def _spare_what_stays() -> None:
+    """Let the garbage collector pass over what the start has made.
+
+    It is there until the end, and looking through all of it took 33 ms, in which no request is answered, every 700
+    misses or so; without it 3 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _stop_signal() -> asyncio.Event:
