@@ -22,6 +22,9 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
     ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
     ("grpc.http2.max_pings_without_data", 0),
+    # No pings beside every answer to find out how much may be under way: a chunk of a Read may be.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", limits.READ_CHUNK_BYTES),
     ("grpc.client_idle_timeout_ms", limits.IDLE_MILLISECONDS),
     # When to try again is decided by Members; a probe must lead to an attempt to connect.
     ("grpc.initial_reconnect_backoff_ms", 100),

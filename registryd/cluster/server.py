@@ -63,6 +63,7 @@ _OPTIONS: Final = (
     ("grpc.max_connection_age_ms", limits.CONNECTION_AGE_MILLISECONDS),
     ("grpc.max_connection_age_grace_ms", limits.CONNECTION_GRACE_MILLISECONDS),
     ("grpc.max_concurrent_streams", limits.MAX_STREAMS_PER_CONNECTION),
+    ("grpc.http2.bdp_probe", 0),  # requests are small: how fast they could come is not worth a ping beside each
     ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
     ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
     # Peers test us as often as we test them; gRPC takes more than two such pings in five minutes for abuse.
