@@ -1,28 +1,38 @@
-"""What asking the peers costs: misses and hits, with three and with ten of them, and with one that is silent.
+"""What asking the peers costs the asker and each who answers, next to as many calls of gRPC with nothing behind them.
 
-    python -m benchmarks.find [--rounds 500]
+    python -m benchmarks.find [--rounds 400]
 
-The peers are processes of their own, one for each, on this machine: on two cores they take processor time from the
-asker, which on a cluster they do not. Prints milliseconds.
+The peers are processes of their own, members by mTLS, with directory stores; the asker is all of an agent that is
+behind its door. On two processors ten peers take processor time from the asker, which on a cluster they do not: the
+times of the processors can be compared with other machines, those that pass only in one run. What is compared takes
+turns. Prints milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import multiprocessing
-import socket
+import os
 import statistics
+import tempfile
 import time
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from benchmarks.agents import make_secret
+from benchmarks.contestants import write_blob
+from benchmarks.peers import ECHO, member_credentials, peer_processes, silent_sockets
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.blame import Blame
+from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.discovery.static import StaticDiscovery
+from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.values import Place
+from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
 from registryd.cluster.member import MemberState
 from registryd.cluster.members import Members
@@ -30,135 +40,144 @@ from registryd.cluster.node import NodeId
 from registryd.cluster.opening import Opener
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.source import ClusterSource
-from registryd.content.source import ContentUnavailable
-from registryd.identity.credentials import NoCredentials
+from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
-from tests.fakes.peers import good
-from tests.fakes.sources import MemorySource
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-    from multiprocessing.connection import Connection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    Ask = Callable[[ClusterSource], Awaitable[object]]
+    from benchmarks.peers import PeerProcess
+    from registryd.content.source import Content
+    from registryd.identity.credentials import ClientCredentials
 
-CONTENT = bytes(range(256)) * 40  # a manifest's size
-HERE, ABSENT = Digest.of(CONTENT), Digest.of(b"nobody has this")
+    Ask = Callable[[], Awaitable[object]]
 
-
-@dataclass(frozen=True)
-class Scene:
-    """What is asked, and of how many peers that answer and that do not."""
-
-    name: str
-    ask: Ask
-    live: int
-    silent: int = 0
+_SMALL: Final = 10 * 1024
+_TURNS: Final = 4
+_WARM_UP: Final = 20
+# Nobody listens there: others are not told of this process, and it is an index node for itself.
+_OWN: Final = Address("127.0.0.1", 1)
 
 
-def find_absent(source: ClusterSource) -> Awaitable[object]:
-    return source.find(ABSENT)
+@dataclass(slots=True)
+class Cost:
+    """What one thing that is asked takes, in milliseconds: of each round, and of the processors in all of them."""
+
+    rounds: list[float] = field(default_factory=list)
+    asker: float = 0.0
+    peers: float = 0.0
+
+    def row(self, name: str, count: int) -> str:
+        done = len(self.rounds)
+        p99 = statistics.quantiles(self.rounds, n=100)[-1]
+        each = self.peers / count / done
+        return f"{name:36}{statistics.median(self.rounds):10.2f}{p99:10.2f}{self.asker / done:10.2f}{each:10.2f}"
 
 
-def find_here(source: ClusterSource) -> Awaitable[object]:
-    return source.find(HERE)
+class NothingArrives:
+    """A node that receives nothing."""
 
-
-def read_here(source: ClusterSource) -> Awaitable[object]:
-    return source.open(HERE, Span.whole)
-
-
-SCENES = [
-    Scene("miss, 3 peers", find_absent, live=3),
-    Scene("miss, 10 peers", find_absent, live=10),
-    Scene("miss, 10 peers, 1 silent", find_absent, live=9, silent=1),
-    Scene("found, 1 of 3 peers", find_here, live=3),
-    Scene("found, 1 of 10 peers", find_here, live=10),
-    Scene("10 KB read and verified, 3 peers", read_here, live=3),
-]
+    async def find(self, digest: Digest) -> Content:
+        raise ContentNotFound(f"{digest} does not arrive here")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=400)
     rounds = parser.parse_args().rounds
-    print(f"{'':36}{'median':>10}{'p99':>10}{'cpu':>10}")
-    for scene in SCENES:
-        with peer_processes(scene.live) as live, silent_sockets(scene.silent) as silent:
-            times, cpu = asyncio.run(measure(live + silent, scene.ask, rounds))
-        p99 = statistics.quantiles(times, n=100)[-1]
-        print(f"{scene.name:36}{statistics.median(times):10.2f}{p99:10.2f}{cpu:10.2f}")
+    print(f"{'':36}{'median':>10}{'p99':>10}{'asker':>10}{'each peer':>10}")
+    for live, silent in ((3, 0), (10, 0), (9, 1)):
+        with tempfile.TemporaryDirectory() as folder:
+            show(Path(folder), live, silent, rounds=rounds)
 
 
-async def measure(addresses: list[Address], ask: Ask, rounds: int) -> tuple[list[float], float]:
-    """Milliseconds of each round, after a few to get warm, and of the asker's processor on average."""
+def show(folder: Path, live: int, silent: int, *, rounds: int) -> None:
+    """Rows for so many peers, of which the first has a blob."""
+    stores = [folder / str(number) for number in range(live)]
+    blobs = stores[0] / "blobs/sha256"
+    blobs.mkdir(parents=True)
+    digest = Digest("sha256", write_blob(blobs, _SMALL))
+    secret = make_secret(folder)
+    with peer_processes(stores, secret) as peers, silent_sockets(silent) as unheard:
+        costs = asyncio.run(measure(peers, unheard, digest, member_credentials(secret), rounds=rounds))
+    whom = f"{live + silent} peers" + (f", {silent} silent" if silent else "")
+    for name, cost in costs.items():
+        print(cost.row(f"{name}, {whom}", live), flush=True)
+
+
+async def measure(
+    peers: Sequence[PeerProcess],
+    unheard: Sequence[Address],
+    digest: Digest,
+    credentials: ClientCredentials,
+    *,
+    rounds: int,
+) -> dict[str, Cost]:
+    """Ask in turns, after a few rounds to get warm."""
+    addresses = [*(peer.address for peer in peers), *unheard]
+    async with bare_calls(peers, credentials) as bare, cluster_source(addresses, credentials) as source:
+        asks: dict[str, Ask] = {
+            "gRPC alone": bare,
+            "miss": lambda: source.open(Digest.of(os.urandom(16)), Span.whole),
+            "10 KB of one": lambda: source.open(digest, Span.whole),
+        }
+        for ask in asks.values():
+            await ask_repeatedly(ask, Cost(), _WARM_UP, peers)
+        costs = {name: Cost() for name in asks}
+        for _ in range(_TURNS):
+            for name, ask in asks.items():
+                await ask_repeatedly(ask, costs[name], rounds // _TURNS, peers)
+        return costs
+
+
+async def ask_repeatedly(ask: Ask, cost: Cost, rounds: int, peers: Sequence[PeerProcess]) -> None:
+    """Add to the cost what so many rounds take."""
+    before = sum(peer.cpu_seconds() for peer in peers)
+    cpu = time.process_time()
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        with suppress(ContentUnavailable):
+            await ask()
+        cost.rounds.append((time.perf_counter() - begun) * 1000)
+    cost.asker += (time.process_time() - cpu) * 1000
+    cost.peers += (sum(peer.cpu_seconds() for peer in peers) - before) * 1000
+
+
+@asynccontextmanager
+async def bare_calls(peers: Sequence[PeerProcess], credentials: ClientCredentials) -> AsyncIterator[Ask]:
+    """One call to each peer at once, with as many bytes as a find has."""
+    request = b"\x0a\x47" + b"0" * 71
     async with AsyncExitStack() as stack:
-        members = Members(
-            NodeId.random(),
-            partial(GrpcPeer, timeout=0.5, credentials=NoCredentials()),
-            backoff=Backoff(first=1, longest=60),
-            greet_limit=32,
-        )
-        scope = await stack.enter_async_context(open_scope())
-        scope.serve(partial(members.run, StaticDiscovery(addresses)), name="members")
+        channels = [await stack.enter_async_context(credentials.open_channel(str(peer.bare))) for peer in peers]
+        calls: list[Callable[..., Awaitable[object]]] = [channel.unary_unary(ECHO) for channel in channels]
+
+        async def call(each: Callable[..., Awaitable[object]]) -> None:
+            await each(request, timeout=1.0)
+
+        yield lambda: asyncio.gather(*map(call, calls))
+
+
+@asynccontextmanager
+async def cluster_source(addresses: Sequence[Address], credentials: ClientCredentials) -> AsyncIterator[ClusterSource]:
+    """The cluster as an agent asks it, once everybody has been greeted."""
+    own_id = NodeId.random()
+    members = Members(
+        own_id,
+        partial(GrpcPeer, timeout=0.5, credentials=credentials),
+        backoff=Backoff(first=1, longest=60),
+        greet_limit=32,
+    )
+    async with open_scope() as scope:
+        scope.serve(partial(members.run, StaticDiscovery(list(addresses))), name="members")
         while len(members.states()) < len(addresses) or MemberState.UNKNOWN in members.states().values():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # until all have been greeted, which connects them
-        locator = Locator(members, fanout_limit=32)
-        source = ClusterSource(locator, Opener(NoCredentials()), blame=Blame(locator, scope))
-        for _ in range(20):
-            await timed(ask, source)
-        cpu = time.process_time()
-        times = [await timed(ask, source) for _ in range(rounds)]
-        return times, (time.process_time() - cpu) / rounds * 1000
-
-
-@contextmanager
-def peer_processes(count: int) -> Iterator[list[Address]]:
-    """Peers of which the first has the content."""
-    context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
-    pipes = [context.Pipe() for _ in range(count)]
-    processes = [
-        context.Process(target=run_peer, args=(far, CONTENT if number == 0 else b""))
-        for number, (_, far) in enumerate(pipes)
-    ]
-    for process in processes:
-        process.start()
-    try:
-        yield [Address("127.0.0.1", near.recv()) for near, _ in pipes]
-    finally:
-        for process, (near, _) in zip(processes, pipes, strict=True):
-            near.send("stop")
-            process.join()
-
-
-@contextmanager
-def silent_sockets(count: int) -> Iterator[list[Address]]:
-    """Addresses at which the kernel accepts connections and nobody says a word."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        yield [Address("127.0.0.1", listening.getsockname()[1]) for listening in sockets]
-
-
-def run_peer(control: Connection, content: bytes) -> None:
-    """A process that is a peer until it is told to stop."""
-    store = MemorySource()
-    store.add(Digest.of(content), content)
-
-    async def serve() -> None:
-        async with good(store) as peer:
-            control.send(peer.address.port)
-            await asyncio.to_thread(control.recv)
-
-    asyncio.run(serve())
-
-
-async def timed(ask: Ask, source: ClusterSource) -> float:
-    begun = time.perf_counter()
-    with suppress(ContentUnavailable):
-        await ask(source)
-    return (time.perf_counter() - begun) * 1000
+            await asyncio.sleep(0.01)
+        desk = IndexDesk(own_id, asyncio.get_running_loop().time)
+        index = IndexNodes(members, desk, own_place=lambda: Place(_OWN))
+        coalescing = Coalescing(index, members, NothingArrives(), fetch_wait=1.0)
+        locator = Locator(members, fanout_limit=32, coalescing=coalescing)
+        yield ClusterSource(locator, Opener(credentials, own=NothingArrives()), blame=Blame(locator, scope))
 
 
 if __name__ == "__main__":
