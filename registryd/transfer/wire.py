@@ -7,13 +7,13 @@ import select
 import socket
 from contextlib import contextmanager
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.readiness import wait_readable, wait_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from ssl import SSLContext
 
 
@@ -32,6 +32,11 @@ class Wire:
         self.is_answered = False
         """Whether a byte came after the latest request."""
         self._sock = sock
+        # The shortest public way to OpenSSL: by recv_into, which has a layer more, a relay needs 0.04 s/GiB more.
+        # It returns a count when it is given a buffer, which typeshed does not know.
+        self._read: Callable[[int, memoryview], int] | None = (
+            cast("Any", sock).read if isinstance(sock, SSLSocket) else None
+        )
 
     @property
     def splice_fd(self) -> int | None:
@@ -68,8 +73,11 @@ class Wire:
         filled = 0
         with source_errors():
             try:
-                while filled < len(buffer) and (count := self._sock.recv_into(buffer[filled:])):
-                    filled += count
+                if self._read is None:
+                    filled = self._sock.recv_into(buffer)
+                else:
+                    while (room := len(buffer) - filled) and (count := self._read(room, buffer[filled:])):
+                        filled += count
             except SSLWantReadError as error:
                 if not filled:
                     raise BlockingIOError from error
