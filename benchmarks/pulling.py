@@ -1,7 +1,8 @@
-"""An image pulled by real containerd: from a peer through the agents, and from a docker-registry, on the same link.
+"""An image pulled by real containerd: from a peer through the agents, and from docker-registries, on the same link.
 
-Origin and nodes are network namespaces with a token bucket each way. The same node pulls both ways in turns, and
+Origin and nodes are network namespaces with a token bucket each way. The same node pulls all ways in turns, and
 removes the image in between. Processor time is of both ends: containerd, and the two agents or the docker-registry.
+Agents that use mTLS are also next to a registry behind TLS, whose bytes containerd itself has to decrypt.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from benchmarks.agents import Trust, make_secret
 from benchmarks.entered import entered
 from benchmarks.figures import Figure, at_most
 from registryd.lab.agent import REGISTRY
+from registryd.lab.authority import make_key_pair
 from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.containerd_config import Mirror
 from registryd.lab.errors import LabError
 from registryd.lab.images import MIB, ImageRecipe, local_architecture, make_image
 from registryd.lab.layers import LayerRecipe
+from registryd.lab.origin import running_origin
 from registryd.lab.versions import any_release
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from registryd.lab.cluster import Cluster, Node
     from registryd.lab.images import Image
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 _LAYERS: Final = 4
 _TIMEOUT_SECONDS: Final = 300
+_TLS_PORT: Final = 5443
 # A tolerance that was chosen: medians of three are not known better than that.
 _NOT_SLOWER: Final = 1.05
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -57,6 +61,23 @@ _PLAIN_LINKS: Final = (Link("no limit", None, 256),)
 
 
 @dataclass(frozen=True, slots=True)
+class Registry:
+    """A docker-registry that has the image, and how containerd is sent there."""
+
+    title: str
+    process: Process
+    host: Mirror
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Two nodes, and what their agents are compared with."""
+
+    cluster: Cluster
+    registries: Sequence[Registry]
+
+
+@dataclass(frozen=True, slots=True)
 class Pull:
     """Seconds that PullImage took; processor seconds of containerd and of those who gave the bytes."""
 
@@ -70,19 +91,44 @@ def measure(*, rounds: int) -> Iterator[Figure]:
     for trust, links in ((Trust.TLS, _LINKS), (Trust.TICKET, _PLAIN_LINKS)):
         with tempfile.TemporaryDirectory() as folder:
             peers = {"insecure": False, **trust.settings(make_secret(Path(folder)))}
-            with entered(_two_nodes(peers)) as (cluster, runner):
+            with entered(_two_nodes(peers, are_encrypted=trust is Trust.TLS)) as (stage, runner):
                 for link in links:
                     image = _make_image(Path(folder, "image"), link)
-                    pulls = runner.run(_pull_in_turns(cluster, link, image, rounds))
+                    pulls = runner.run(_pull_in_turns(stage, link, image, rounds))
                     yield from _figures(f"pull of {link.mib} MiB, {link.title}, {trust.value}", *pulls)
                     shutil.rmtree(Path(folder, "image"))
 
 
 @asynccontextmanager
-async def _two_nodes(peers: Table) -> AsyncIterator[Cluster]:
+async def _two_nodes(peers: Table, *, are_encrypted: bool) -> AsyncIterator[Stage]:
     plan = NodePlan(await any_release(), agent={"peers": peers})
     async with running_cluster([plan, plan]) as cluster:
-        yield cluster
+        plain = Registry("registry", cluster.origin.process, Mirror(cluster.origin.url))
+        if not are_encrypted:
+            yield Stage(cluster, [plain])
+            return
+        async with _tls_registry(cluster) as encrypted:
+            yield Stage(cluster, [plain, encrypted])
+
+
+@asynccontextmanager
+async def _tls_registry(cluster: Cluster) -> AsyncIterator[Registry]:
+    """What the origin has, by another docker-registry on the same host."""
+    folder, host = cluster.folder / "tls", cluster.origin_host
+    folder.mkdir()
+    pair, address = await make_key_pair(folder, address=host.ipv4), f"{host.ipv4}:{_TLS_PORT}"
+    tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
+    serving = running_origin(
+        folder,
+        address=address,
+        namespace=host.namespace,
+        storage=cluster.origin.storage,
+        extra={"http": {"tls": tls}},
+    )
+    async with serving as origin:
+        yield Registry(
+            "registry by TLS", origin.process, Mirror(f"https://{address}", extra={"ca": tls["certificate"]})
+        )
 
 
 def _make_image(folder: Path, link: Link) -> Image:
@@ -90,33 +136,38 @@ def _make_image(folder: Path, link: Link) -> Image:
     return make_image(folder, ImageRecipe(layers, (local_architecture(),), seed=link.title.replace(" ", "")))
 
 
-def _figures(title: str, peer: Pull, origin: Pull) -> Iterator[Figure]:
-    beside = f"{peer.seconds:.2f} and {origin.seconds:.2f} s"
-    ratio = peer.seconds / origin.seconds
-    yield Figure(f"{title}: from a peer", ratio, "of registry's", at_most(_NOT_SLOWER), beside)
-    yield Figure(f"{title}: two agents' processor", peer.givers, "s", beside=f"docker-registry {origin.givers:.2f} s")
-    yield Figure(f"{title}: containerd's", peer.containerd, "s", beside=f"{origin.containerd:.2f} s from the registry")
+def _figures(title: str, peer: Pull, registries: Mapping[str, Pull]) -> Iterator[Figure]:
+    for registry, pull in registries.items():
+        beside = f"{peer.seconds:.2f} and {pull.seconds:.2f} s"
+        ratio = peer.seconds / pull.seconds
+        yield Figure(f"{title}: time of {registry}'s", ratio, "of it", at_most(_NOT_SLOWER), beside)
+    givers = ", ".join(f"{registry} {pull.givers:.2f} s" for registry, pull in registries.items())
+    pulling = ", ".join(f"{pull.containerd:.2f} s from {registry}" for registry, pull in registries.items())
+    yield Figure(f"{title}: two agents' processor", peer.givers, "s", beside=givers)
+    yield Figure(f"{title}: containerd's", peer.containerd, "s", beside=pulling)
 
 
 # ---------------------------------------------------------------- the pulls
 
 
-async def _pull_in_turns(cluster: Cluster, link: Link, image: Image, rounds: int) -> tuple[Pull, Pull]:
-    """Medians of pulls by the second node: from the first, and from the origin."""
+async def _pull_in_turns(stage: Stage, link: Link, image: Image, rounds: int) -> tuple[Pull, Mapping[str, Pull]]:
+    """Medians of pulls by the second node: from the first, and from each registry."""
+    cluster = stage.cluster
     owner, puller = cluster.nodes
     reference = await cluster.push(image, f"bench/{link.mib}")
     await owner.pull(reference, timeout=_TIMEOUT_SECONDS)
     agents = [node.agent.process for node in cluster.nodes if node.agent]
-    mirror, origin = (Mirror(f"http://{REGISTRY}"),), cluster.origin
-    before, turns = await _from_peers(puller), []
+    before, from_peer = await _from_peers(puller), []
+    from_registry: dict[str, list[Pull]] = {registry.title: [] for registry in stage.registries}
     async with _limited((cluster.origin_host, owner.host, puller.host), link):
         for _ in range(rounds):
-            puller.containerd.write_hosts(ORIGIN, *mirror, server=origin.url)
-            from_peer = await _pull(puller, reference, image, agents)
-            puller.containerd.write_hosts(ORIGIN, server=origin.url)
-            turns.append((from_peer, await _pull(puller, reference, image, [origin.process])))
+            puller.containerd.write_hosts(ORIGIN, Mirror(f"http://{REGISTRY}"), server=cluster.origin.url)
+            from_peer.append(await _pull(puller, reference, image, agents))
+            for registry in stage.registries:
+                puller.containerd.write_hosts(ORIGIN, registry.host, server=registry.host.url)
+                from_registry[registry.title].append(await _pull(puller, reference, image, [registry.process]))
     _require_peer(await _from_peers(puller) - before, least=rounds * link.mib * MIB)
-    return _median([turn[0] for turn in turns]), _median([turn[1] for turn in turns])
+    return _median(from_peer), {title: _median(pulls) for title, pulls in from_registry.items()}
 
 
 @asynccontextmanager

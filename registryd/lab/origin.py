@@ -42,7 +42,7 @@ class Origin:
         extra: Table | None = None,
     ) -> None:
         self.address = address  # host:port
-        self._storage_folder = storage or folder
+        self.storage = storage or folder
         self._extra = extra or {}
         self._folder = folder
         self._namespace = namespace
@@ -86,12 +86,12 @@ class Origin:
         A docker-registry keeps manifests among its blobs; what is not a manifest's file is moved aside.
         """
         manifests = set(self._manifest_digests())
-        for data in self._storage.glob("blobs/sha256/*/*/data"):
+        for data in self._content.glob("blobs/sha256/*/*/data"):
             if data.parent.name not in manifests:
                 data.rename(data.with_suffix(_OFF_SUFFIX))
 
     def blobs_on(self) -> None:
-        for data in self._storage.glob(f"blobs/sha256/*/*/data{_OFF_SUFFIX}"):
+        for data in self._content.glob(f"blobs/sha256/*/*/data{_OFF_SUFFIX}"):
             data.rename(data.with_suffix(""))
 
     # What it was asked for
@@ -110,18 +110,18 @@ class Origin:
         return self._folder / "registry.log"
 
     @property
-    def _storage(self) -> Path:
-        return self._storage_folder / "docker" / "registry" / "v2"
+    def _content(self) -> Path:
+        return self.storage / "docker" / "registry" / "v2"
 
     def _manifest_digests(self) -> Iterator[str]:
-        for link in self._storage.glob("repositories/**/_manifests/revisions/sha256/*/link"):
+        for link in self._content.glob("repositories/**/_manifests/revisions/sha256/*/link"):
             yield link.parent.name
 
     def _settings(self) -> Table:
         settings: dict[str, Value] = {
             "version": "0.1",
             "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
-            "storage": {"filesystem": {"rootdirectory": str(self._storage_folder)}},
+            "storage": {"filesystem": {"rootdirectory": str(self.storage)}},
             "http": {"addr": self.address},
         }
         if self._credentials:
