@@ -20,11 +20,12 @@ from registryd.commands.progress import showing_progress
 from registryd.failures import CommandFailed
 from registryd.inventory.filling import fill
 from registryd.inventory.lists import ImageName
+from registryd.settings import StoreSettings
 
 _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
 _LOGINS = "containerd: a config.json of Docker's with the logins to pull with."
-_SOCKET = Path("/run/containerd/containerd.sock")
+_SOCKET = StoreSettings().containerd_socket
 
 
 async def prefetch(  # noqa: PLR0913 - the flags of a command
