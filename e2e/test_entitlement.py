@@ -38,15 +38,6 @@ SECRET = "registryd_secret_nothing-but-a-secret-of-the-end-to-end-tests-01234567
 OTHER_SECRET = "registryd_secret_quite-another-secret-of-the-end-to-end-tests-9876543210"
 
 
-def digests(image: Image) -> list[str]:
-    return [
-        image.root.digest,
-        image.local.blob.digest,
-        image.local.config.digest,
-        *(b.digest for b in image.local.layers),
-    ]
-
-
 @pytest.fixture
 def secret_file(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
@@ -97,7 +88,7 @@ async def test_a_private_image_is_for_those_with_credentials_and_then_comes_from
             with pytest.raises(PullError) as refusal:
                 await second.pull(reference)
             print(f"{release}, without credentials: {refusal.value}")
-        assert not any(map(second.containerd.has_blob, digests(image)[2:]))
+        assert not any(map(second.containerd.has_blob, image.digests[2:]))
         # Even what is on this very node is not resolved for a pod that lacks the credentials.
         with pytest.raises(PullError):
             await first.pull(by_digest)
@@ -302,7 +293,7 @@ class _Pulling:
     async def run(self) -> None:
         while True:
             await self._node.pull(self._reference)
-            await self._node.remove(self._reference, *digests(self._image))
+            await self._node.remove(self._reference, *self._image.digests)
             self.finished += 1
             self._next.set()
 

@@ -36,15 +36,6 @@ async def cluster_of(*plans: NodePlan) -> AsyncIterator[Cluster]:
         yield cluster
 
 
-def digests(image: Image) -> list[str]:
-    return [
-        image.root.digest,
-        image.local.blob.digest,
-        image.local.config.digest,
-        *(b.digest for b in image.local.layers),
-    ]
-
-
 def blob_transfers(cluster: Cluster) -> list[str]:
     return [access.reference for access in cluster.origin.requests() if access.is_blob_transfer]
 
@@ -63,7 +54,7 @@ async def test_an_image_of_one_node_is_pulled_by_the_others_without_the_origin(r
         first, second, third = cluster.nodes
         by_tag = await cluster.push(image, "demo/app")
         await first.pull(by_tag)
-        assert set(blob_transfers(cluster)) == set(digests(image)[2:])
+        assert set(blob_transfers(cluster)) == set(image.digests[2:])
         await cluster.origin.stop()
 
         began = time.monotonic()
@@ -72,7 +63,7 @@ async def test_an_image_of_one_node_is_pulled_by_the_others_without_the_origin(r
         print(f"{release}: two pulls without the origin in {time.monotonic() - began:.2f} s")
 
         for node in (second, third):
-            assert all(map(node.containerd.has_blob, digests(image)))
+            assert all(map(node.containerd.has_blob, image.digests))
             assert await bytes_from_peers(node) >= size_of(image)
 
 
@@ -101,7 +92,7 @@ async def test_what_nobody_has_comes_from_the_origin(release: Release, image: Im
         await cluster.nodes[1].pull(reference)
         print(f"{release}: a pull that the cluster cannot serve took {time.monotonic() - began:.2f} s")
         assert await bytes_from_peers(cluster.nodes[1]) == 0
-        assert len(blob_transfers(cluster)) == len(digests(image)) - 2
+        assert len(blob_transfers(cluster)) == len(image.digests) - 2
 
 
 async def test_the_next_mirror_with_a_path_of_its_own_works_behind_ours(release: Release, image: Image) -> None:
@@ -131,7 +122,7 @@ async def test_imported_images_travel(release: Release, image: Image) -> None:
         await first.containerd.import_archive(image.archive(), f"{ORIGIN}/demo/imported")
         await first.containerd.wait_image(f"{ORIGIN}/demo/imported:v1")
         await second.pull(f"{ORIGIN}/demo/imported:v1")
-        assert all(map(second.containerd.has_blob, digests(image)))
+        assert all(map(second.containerd.has_blob, image.digests))
 
 
 async def test_images_imported_into_a_directory_travel(release: Release, image: Image, tmp_path: Path) -> None:
@@ -183,7 +174,7 @@ async def test_without_its_agent_a_node_pulls_from_the_origin(release: Release, 
         await second.agent.stop()
         await first.agent.kill()
         await second.pull(reference)
-        await first.remove(reference, *digests(image))
+        await first.remove(reference, *image.digests)
         await first.pull(reference)
 
 

@@ -47,6 +47,12 @@ class Image:
         """What this machine's containerd pulls."""
         return self.manifest_for(local_architecture())
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """All content that a pull brings to this machine."""
+        local = self.local
+        return tuple(blob.digest for blob in (self.root, local.blob, local.config, *local.layers))
+
     def manifest_for(self, architecture: str) -> Manifest:
         return next(manifest for manifest in self.manifests if manifest.architecture == architecture)
 
