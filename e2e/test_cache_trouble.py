@@ -209,12 +209,15 @@ async def test_a_tag_is_asked_for_with_what_it_meant(stage: Stage, image: Image)
     assert heads == [200, 304]
 
 
+async def push_apps(stage: Stage, folder: Path, count: int) -> None:
+    """Images of some 1 MiB that share nothing, demo/app0 and so on."""
+    for number in range(count):
+        recipe = ImageRecipe(layers=(LayerRecipe(MIB),), architectures=("amd64",), seed=f"limit-{number}")
+        await stage.origin.push(make_image(folder / str(number), recipe), f"demo/app{number}")
+
+
 async def test_the_size_limit_holds_under_load(stage: Stage, tmp_path: Path) -> None:
-    images = []
-    for number in range(12):
-        recipe = ImageRecipe(layers=(LayerRecipe(MIB),) * 1, architectures=("amd64",), seed=f"limit-{number}")
-        images.append(make_image(tmp_path / str(number), recipe))
-        await stage.origin.push(images[-1], f"demo/app{number}")
+    await push_apps(stage, tmp_path, 12)
     limit = 5 * MIB
     changes = {"cache": {"size_limit": "5MiB", "min_age": "0s"}}
     store = stage.folder / "c" / "store"
@@ -231,6 +234,33 @@ async def test_the_size_limit_holds_under_load(stage: Stage, tmp_path: Path) -> 
     assert max(seen) <= limit
     assert evicted > 0
     await run(sys.executable, "-m", "registryd", "cache", "fsck", "--store.directory", str(store))
+
+
+async def test_pinned_images_stay_and_others_go(stage: Stage, tmp_path: Path) -> None:
+    await push_apps(stage, tmp_path, 8)
+    changes = {"cache": {"size_limit": "5MiB", "min_age": "0s", "pinned": ["origin.lab/demo/app0:*"]}}
+    async with stage.cache({"origin.lab": {"url": stage.origin.url}}, **changes) as cache:
+        for number in range(8):
+            await pull_over_http(cache, f"origin.lab/demo/app{number}:v1")
+        assert (await cache.metrics()).total("registryd_cache_evicted_bytes_total") > 0
+        stage.origin.forget_requests()
+        await pull_over_http(cache, "origin.lab/demo/app0:v1")
+        assert not transfers(stage.origin)
+        await pull_over_http(cache, "origin.lab/demo/app1:v1")
+        assert transfers(stage.origin)
+
+
+async def test_what_is_new_is_not_removed_for_what_is_newer(stage: Stage, tmp_path: Path) -> None:
+    await push_apps(stage, tmp_path, 8)
+    async with stage.cache({"origin.lab": {"url": stage.origin.url}}, cache={"size_limit": "5MiB"}) as cache:
+        for number in range(8):
+            await pull_over_http(cache, f"origin.lab/demo/app{number}:v1")
+        metrics = await cache.metrics()
+        assert metrics.total("registryd_cache_evicted_bytes_total") == 0
+        assert metrics.total("registryd_cache_unstored_total") > 0
+        stage.origin.forget_requests()
+        await pull_over_http(cache, "origin.lab/demo/app0:v1")
+        assert not transfers(stage.origin)
 
 
 async def test_a_blob_of_wrong_bytes_never_arrives_whole(stage: Stage, image: Image) -> None:

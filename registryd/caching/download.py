@@ -59,6 +59,7 @@ class Download:
         self._common = common
         self._is_suspect = is_suspect
         self._size: int | None = None
+        self._beginning = b""
         self._written = 0
         self._readable = 0
         self._is_whole = False
@@ -109,6 +110,10 @@ class Download:
             await fetch.go_to(0)
             await fetch.open()
         self._size = fetch.size
+        if not self._is_suspect:
+            # Sent from memory while the store makes room and a file for it.
+            self._beginning = fetch.beginning
+            self._readable = max(0, min(len(self._beginning), fetch.size - 1))
         self._announce()
 
     async def _store(self, fetch: BlobFetch, store: Keeper) -> bool:
@@ -170,6 +175,8 @@ class Download:
         if self._size is not None:
             self._readable = max(self._readable, min(come, self._size - 1))
             self._announce()
+        if come >= len(self._beginning):
+            self._beginning = b""
 
     def _end(self, size: int) -> None:
         self._is_whole, self._readable = True, size
@@ -233,18 +240,18 @@ class Download:
         Raises ContentUnavailable, SinkClosed, or SourceBroken for a reader who was left behind.
         """
         span = Span(reader.position, min(stop, await self.wait_readable(reader.position)))
-        if self._window is None or span.start < self._written:
-            if self._window is not None:
-                span = Span(span.start, min(span.stop, self._written))
+        if not self.has(span.start):
+            raise SourceBroken("a reader was too slow for others, and gets the rest by himself")
+        if span.start < len(self._beginning):
+            sent = await _write(memoryview(self._beginning)[span.start :], span, sink)
+        elif self._window is None or span.start < self._written:
+            piece = span if self._window is None else Span(span.start, min(span.stop, self._written))
             # Never closed: the descriptor is the download's.
-            await FileBody(self._file, span).send_to(sink)
-            reader.position = span.stop
+            await FileBody(self._file, piece).send_to(sink)
+            sent = piece.length
         else:
-            if not self.has(span.start):
-                raise SourceBroken("a reader was too slow for others, and gets the rest by himself")
-            data = self._window.get(span.start)[: span.length]
-            await sink.write(data)
-            reader.position += len(data)
+            sent = await _write(self._window.get(span.start), span, sink)
+        reader.position += sent
         self._moved()
 
     @property
@@ -270,3 +277,8 @@ class Download:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+async def _write(data: memoryview, span: Span, sink: Sink) -> int:
+    await sink.write(data[: span.length])
+    return min(len(data), span.length)

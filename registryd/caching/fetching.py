@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.backoff import Backoff
@@ -46,18 +46,23 @@ class BlobFetch:
         self._held = AsyncExitStack()
         self._stream: BlobStream | None = None
         self.size = 0
+        self.beginning = b""
+        """What came with the head, if it is the content's first bytes; it comes again with the chunks."""
         self.sites: set[Site] = set()
 
     async def open(self) -> None:
         """Return when an endpoint gives it. Raises UpstreamFailed."""
         self._stream = await self._ask()
         self.size = self._stream.size
+        if not self.position:
+            with suppress(UpstreamFailed):  # then the chunks begin with another attempt
+                self.beginning = await anext(self._stream.chunks, b"")
 
     async def go_to(self, position: int) -> None:
         """Let the next byte be this one; when it is open at another, that costs the upstream a request."""
         if position != self.position:
             await self.aclose()
-            self.position = position
+            self.position, self.beginning = position, b""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Everything up to the end. Raises UpstreamFailed when it cannot go on."""
@@ -87,7 +92,8 @@ class BlobFetch:
         if stream.size != self.size:
             raise UpstreamBroken(f"{self._digest} has {stream.size} bytes now, and had {self.size}")
         unwanted = self.position - stream.start
-        async for chunk in stream.chunks:
+        beginning, self.beginning = self.beginning, b""
+        async for chunk in _joined(beginning, stream.chunks):
             skipped, unwanted = min(unwanted, len(chunk)), max(0, unwanted - len(chunk))
             if wanted := chunk[skipped:]:
                 self.position += len(wanted)
@@ -106,3 +112,10 @@ class BlobFetch:
         stream = await self._held.enter_async_context(opening)
         self.sites.add(endpoint.site)
         return stream
+
+
+async def _joined(beginning: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    if beginning:
+        yield beginning
+    async for chunk in rest:
+        yield chunk

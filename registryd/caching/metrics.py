@@ -50,7 +50,7 @@ class CacheMetrics:
         self._unstored = page.counter("registryd_cache_unstored_total", "Content sent on without storing it.")
         self._mismatched = page.counter("registryd_cache_mismatched_total", "Content thrown away as wrong.")
         self._evicted = page.counter("registryd_cache_evicted_bytes_total", "Bytes removed for others.")
-        self._used = page.gauge("registryd_cache_used_bytes", "Bytes of content in the store.")
+        self._used = page.gauge("registryd_cache_used_bytes", "Bytes in the store, with what broke off.")
         text = "What an upstream said is left of its limit."
         self._left = page.gauges("registryd_upstream_limit_remaining", text, "registry")
         text = "What an upstream said its limit is."

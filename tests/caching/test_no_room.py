@@ -190,6 +190,37 @@ class FailingIngest:
         raise StoreFull("full now")
 
 
+class WaitingStore(FailingStore):
+    """A store that makes room for a long time."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store, "")
+        self.has_room = asyncio.Event()
+
+    async def begin(self, digest: Digest, *, size: int) -> Any:
+        await self.has_room.wait()
+        return await self._store.begin(digest, size=size)
+
+
+async def test_the_first_bytes_do_not_wait_for_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = []
+
+    @asynccontextmanager
+    async def opening(root: Path, limits: SpaceLimits, observer: SpaceObserver) -> AsyncIterator[WaitingStore]:
+        async with open_bounded_store(root, limits, observer) as store:
+            stores.append(WaitingStore(store))
+            yield stores[0]
+
+    monkeypatch.setattr("registryd.agent.cache.open_bounded_store", opening)
+    world.upstream.blobs[str(DIGEST)] = DATA
+    async with world.caching() as client, client.session.get(f"{client.url}/v2/{BLOB}?ns=registry.example") as answer:
+        begun = await answer.content.readexactly(1000)
+        stores[0].has_room.set()
+        assert begun + await answer.content.read() == DATA
+    assert world.stored() == {DIGEST.encoded}
+    assert len(world.blob_gets()) == 1
+
+
 @pytest.mark.parametrize(("at", "fetches"), [("begin", 1), ("write", 2), ("commit", 1)])
 async def test_a_store_that_fails_on_the_way_is_gone_past(
     world: World, at: str, fetches: int, monkeypatch: pytest.MonkeyPatch

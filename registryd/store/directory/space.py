@@ -104,8 +104,9 @@ class Space:
         return room
 
     def release(self, room: Room) -> None:
-        """What was reserved is not needed after all."""
+        """What was reserved is not needed after all, but for what is kept of it."""
         self._rooms.discard(room)
+        self._tell()
 
     def stored(self, room: Room) -> None:
         """What was reserved is there now."""
@@ -179,4 +180,4 @@ class Space:
 
     def _tell(self, *, evicted: int = 0) -> None:
         if self._observer:
-            self._observer.space(used=self._used, evicted=evicted)
+            self._observer.space(used=self._used + self._partials.total, evicted=evicted)

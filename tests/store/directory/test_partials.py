@@ -225,6 +225,25 @@ async def test_fsck_says_what_it_is(root: Path) -> None:
     assert (report.partial, report.findings) == (COME, ())
 
 
+class Gauge:
+    """Keeps the latest reading."""
+
+    used = 0
+
+    def space(self, *, used: int, evicted: int) -> None:
+        assert not evicted
+        self.used = used
+
+
+async def test_it_is_told_how_much_is_there(root: Path) -> None:
+    gauge = Gauge()
+    async with open_bounded_store(root, NONE, gauge) as store:
+        await break_off(store)
+        assert gauge.used == COME
+        await finish(store)
+        assert gauge.used == len(DATA)
+
+
 async def test_a_plain_store_keeps_nothing(root: Path) -> None:
     async with open_directory_store(root) as store:
         ingest = await store.begin(DIGEST, size=len(DATA))
