@@ -164,10 +164,11 @@ class DirectoryStore:
         return session
 
     def _name(self, targets: dict[TaggedName, Descriptor]) -> None:
-        for name, target in targets.items():
-            if not self._layout.has_blob(target.digest):
-                raise ContentNotFound(f"{target.digest}, which {name} should mean, is not in the directory")
         with writing(self._layout.root), self._layout.locked():
+            # Under the lock, under which content is evicted.
+            for name, target in targets.items():
+                if not self._layout.has_blob(target.digest):
+                    raise ContentNotFound(f"{target.digest}, which {name} should mean, is not in the directory")
             self._layout.replace_index(self._index_with(targets))
 
     def _index_with(self, targets: dict[TaggedName, Descriptor]) -> bytes:

@@ -173,6 +173,23 @@ async def test_the_file_system_is_not_filled(root: Path) -> None:
             await store.begin(Digest.of(b"x"), size=1)
 
 
+async def test_what_is_evicted_while_it_is_named_is_not_named(root: Path) -> None:
+    sample = image(1)
+    async with limited(root) as store:
+        for digest, data in sample.blobs.items():
+            ingest = await store.begin(digest, size=len(data))
+            await ingest.write(data)
+            await ingest.commit()
+        with Layout(root).locked():  # as an eviction does
+            naming = asyncio.create_task(store.name({sample.name: sample.target}))
+            await asyncio.sleep(0.05)  # until it waits for the lock; an earlier look would have found the content
+            blob_path(root, sample.target.digest).unlink()
+        with pytest.raises(ContentNotFound):
+            await naming
+        assert await store.resolve(sample.name) == ()
+    assert check_layout(Layout(root)).findings == ()
+
+
 # Checking
 
 
