@@ -1,10 +1,12 @@
 """A new image on all nodes: real containerds in network namespaces whose links are limited, with registryd and without.
 
-    python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--megabits 200] [--runs 3]
-                                 [--update] [--without] [--fault fetcher|index|origin|partition]
+    python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--kinds create update]
+                                 [--megabits 100] [--runs 3] [--without] [--fault fetcher|index|origin|partition]
 
 The origin is a docker-registry behind a link of the same kind. `alone` is what one node needs from it without
-registryd. Times are of PullImage, unpacking included; prints a table in Markdown.
+registryd. "create" is all nodes at once, "update" a fifth of them at a time. Times are of PullImage, unpacking
+included, medians over the runs; prints a table in Markdown, row by row. Each rollout has a cluster of its own, which
+is removed with all its content before the next begins: some 2 x nodes x megabytes of disk at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registryd.lab.cluster import Cluster, NodePlan, running_cluster
+from registryd.lab.containerd_config import Options
 from registryd.lab.errors import PullError
 from registryd.lab.images import ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
     from registryd.lab.versions import Release
 
 WAVE_SHARE = 0.2  # of the nodes at a time, in an update
-PULL_TIMEOUT = 600.0
+PULL_TIMEOUTS = 4.0  # times what the origin's link needs for all nodes one after the other, and a minute
+KINDS = ("create", "update")
 FAULTS = ("fetcher", "index", "origin", "partition")
 
 
@@ -52,14 +56,20 @@ class Plan:
     @property
     def name(self) -> str:
         kind = "update" if self.in_waves else "create"
-        return (
-            f"{self.nodes} nodes, {self.megabytes} MB in {self.layers}, {kind}{self.fault and ', fault: ' + self.fault}"
-        )
+        fault = f", fault: {self.fault}" if self.fault else ""
+        without = "" if self.has_agents else ", without registryd"
+        return f"{self.nodes} nodes, {self.megabytes} MB in {self.layers}, {kind}{fault}{without}"
+
+    @property
+    def pull_timeout(self) -> float:
+        return 60 + PULL_TIMEOUTS * self.nodes * self.megabytes * 8 / self.megabits
 
 
 @dataclass(frozen=True)
 class Result:
     times: tuple[float, ...]
+    seconds: float
+    """From the first pull's beginning to the last one's end."""
     failures: int
     origin_bytes: int
     most_requests_of_a_manifest: int
@@ -72,7 +82,9 @@ async def roll_out(plan: Plan, release: Release) -> Result:
     agent: Table | None = {} if plan.has_agents else None
     with tempfile.TemporaryDirectory() as folder:
         image = make_image(Path(folder) / "layout", _recipe(plan))
-        async with running_cluster([NodePlan(release, agent=agent)] * plan.nodes) as cluster:
+        # Each layer is unpacked once: the native snapshotter would copy its parents, which is most of the disk's work.
+        node = NodePlan(release, Options(snapshotter="overlayfs"), agent)
+        async with running_cluster([node] * plan.nodes) as cluster:
             reference = await cluster.push(image, "bench/app")
             if plan.has_agents:
                 await cluster.wait_acquainted()
@@ -81,9 +93,11 @@ async def roll_out(plan: Plan, release: Release) -> Result:
             cluster.origin.forget_requests()
             before = await _agents_seconds(cluster)
             trouble = asyncio.create_task(_trouble(plan, cluster, image))
+            begun = time.monotonic()
             times = await _pull_everywhere(plan, cluster, reference)
+            seconds = time.monotonic() - begun
             await trouble
-            return _result(cluster, image, times, await _agents_seconds(cluster) - before)
+            return _result(cluster, image, times, seconds, agents_seconds=await _agents_seconds(cluster) - before)
 
 
 def _recipe(plan: Plan) -> ImageRecipe:
@@ -96,14 +110,14 @@ async def _pull_everywhere(plan: Plan, cluster: Cluster, reference: str) -> list
     times: list[float | None] = []
     for start in range(0, plan.nodes, size):
         wave = cluster.nodes[start : start + size]
-        times += await asyncio.gather(*(_pull(node, reference) for node in wave))
+        times += await asyncio.gather(*(_pull(plan, node, reference) for node in wave))
     return times
 
 
-async def _pull(node: Node, reference: str) -> float | None:
+async def _pull(plan: Plan, node: Node, reference: str) -> float | None:
     begun = time.monotonic()
     try:
-        await node.pull(reference, timeout=PULL_TIMEOUT)
+        await node.pull(reference, timeout=plan.pull_timeout)
     except PullError as error:
         print(f"FAILED on {node.host.name}: {error}")
         return None
@@ -140,13 +154,16 @@ async def _agents_seconds(cluster: Cluster) -> float:
     return total
 
 
-def _result(cluster: Cluster, image: Image, times: Sequence[float | None], agents_seconds: float) -> Result:
+def _result(
+    cluster: Cluster, image: Image, times: Sequence[float | None], seconds: float, *, agents_seconds: float
+) -> Result:
     gets = [access for access in cluster.origin.requests() if access.method == "GET"]
     manifests = [access.reference for access in gets if access.kind == "manifests"]
     size = image.local.config.size + sum(layer.size for layer in image.local.layers)
     done = tuple(seconds for seconds in times if seconds is not None)
     return Result(
         times=done,
+        seconds=seconds,
         failures=len(times) - len(done),
         origin_bytes=sum(access.sent for access in gets),
         most_requests_of_a_manifest=max((manifests.count(one) for one in manifests), default=0),
@@ -156,8 +173,8 @@ def _result(cluster: Cluster, image: Image, times: Sequence[float | None], agent
 
 
 HEADER = (
-    "| rollout | S/B, s | alone, s | last node | of alone | median node | origin bytes / S | requests of a manifest "
-    "| agents' CPU, s | failed |"
+    "| rollout | S/B, s | alone, s | last node | of alone | median node | all after, s "
+    "| origin bytes / S | requests of a manifest | agents' CPU, s | failed |"
 )
 
 
@@ -166,12 +183,13 @@ def _row(plan: Plan, results: Sequence[Result], alone: float) -> str:
     middle = statistics.median(statistics.median(result.times) for result in results)
     size = results[0].size
     cells = [
-        plan.name if plan.has_agents else f"{plan.name}, without registryd",
+        plan.name,
         f"{size * 8 / plan.megabits / 1e6:.2f}",
         f"{alone:.2f}",
         f"{last:.2f}",
         f"{last / alone:.2f}",
         f"{middle:.2f}",
+        f"{statistics.median(result.seconds for result in results):.2f}",
         f"{max(result.origin_bytes for result in results) / size:.3f}",
         max(result.most_requests_of_a_manifest for result in results),
         f"{statistics.median(result.agents_seconds for result in results):.2f}",
@@ -184,20 +202,24 @@ async def compare(arguments: argparse.Namespace) -> None:
     release = await system_release()
     assert release is not None, "containerd is not installed"
     print(HEADER)
-    print("|" + " --- |" * 10)
+    print("|" + " --- |" * HEADER.count(" | ") + " --- |")
     for megabytes in arguments.megabytes:
         for layers in arguments.layers:
             single = Plan(1, megabytes, layers, arguments.megabits, has_agents=False)
             alone = [await roll_out(single, release) for _ in range(arguments.runs)]
             reference = statistics.median(max(result.times) for result in alone)
-            for nodes in arguments.nodes:
-                plans = [
-                    Plan(nodes, megabytes, layers, arguments.megabits, has_agents, arguments.update, arguments.fault)
-                    for has_agents in ((True, False) if arguments.without else (True,))
-                ]
-                for plan in plans:
-                    results = [await roll_out(plan, release) for _ in range(arguments.runs)]
-                    print(_row(plan, results, reference), flush=True)
+            for plan in _plans(arguments, megabytes, layers):
+                results = [await roll_out(plan, release) for _ in range(arguments.runs)]
+                print(_row(plan, results, reference), flush=True)
+
+
+def _plans(arguments: argparse.Namespace, megabytes: int, layers: int) -> list[Plan]:
+    return [
+        Plan(nodes, megabytes, layers, arguments.megabits, has_agents, kind == "update", arguments.fault)
+        for kind in arguments.kinds
+        for nodes in arguments.nodes
+        for has_agents in ((True, False) if arguments.without else (True,))
+    ]
 
 
 def main() -> None:
@@ -205,9 +227,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--megabytes", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--megabits", type=float, default=200)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--megabits", type=float, default=100)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--update", action="store_true", help="in waves of a fifth of the nodes")
     parser.add_argument("--without", action="store_true", help="also without registryd")
     parser.add_argument("--fault", choices=FAULTS, default="")
     asyncio.run(compare(parser.parse_args()))
