@@ -143,7 +143,9 @@ class Coalescing:
         side = self._companions.side(want.digest, own=own.address) if is_large else Side()
         claim = Claim(want.digest, own, want.size, failed, below=side.below, places=side.places)
         verdict = await self._index.claim(claim)
-        if verdict is not None and not is_large:
+        if verdict is not None and verdict.is_below_missing:
+            self._companions.lose(side.below)
+        elif verdict is not None and not is_large:
             self._companions.came_after(verdict.before, want.digest)
         return verdict
 

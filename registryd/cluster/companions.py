@@ -65,6 +65,11 @@ class Companions:
         self._below = address
         self._until = asyncio.get_running_loop().time() + _LINE_SECONDS
 
+    def lose(self, address: Address | None) -> None:
+        """That node did not come: it has what is claimed now, or does not want it."""
+        if self._below == address:
+            self._below = None
+
     def side(self, digest: Digest, *, own: Address) -> Side:
         """What the node at `own` says when it claims large content."""
         is_alone = self._below is None or asyncio.get_running_loop().time() >= self._until

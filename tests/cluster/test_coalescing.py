@@ -16,6 +16,7 @@ from registryd.cluster.errors import PeerSilent, PeerUnreachable
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.ring import Ring
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
+from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.member import Member
 from registryd.cluster.node import Node, NodeId
@@ -78,7 +79,7 @@ class ScriptedNode:
             raise PeerSilent("dead")
         if self.desk is None:
             raise PeerUnreachable("nobody there")
-        return self.desk.claim(claim)
+        return await self.desk.decide(claim)
 
     async def announce(self, announcement: Announcement) -> Receipt:
         raise NotImplementedError
@@ -127,12 +128,14 @@ def make(*nodes: ScriptedNode) -> tuple[Coalescing, IndexDesk]:
 
 def digest_of(first: int, *others: int) -> Digest:
     """A digest whose first index node is the first of these nodes."""
+    return digests_of(first, *others)[0]
+
+
+def digests_of(first: int, *others: int) -> list[Digest]:
+    """Some of them."""
     ring = Ring(place(number).address for number in (first, *others))
-    return next(
-        digest
-        for digest in (Digest.of(str(attempt).encode()) for attempt in range(10_000))
-        if ring.index_nodes(digest)[0] == place(first).address
-    )
+    digests = [Digest.of(str(attempt).encode()) for attempt in range(100)]
+    return [digest for digest in digests if ring.index_nodes(digest)[0] == place(first).address]
 
 
 async def sources(coalescing: Coalescing, digest: Digest, *, start: int = 0, most: int = 5) -> list[str]:
@@ -275,3 +278,27 @@ async def test_who_has_it_can_be_asked_without_claiming() -> None:
     desk.announce(Announcement(place(1), held=(digest,)))
     assert [member.address for member in await coalescing.holders(digest)] == [place(1).address]
     assert len(desk) == 1
+
+
+async def test_layers_are_claimed_below_the_one_that_claimed_the_manifest_just_before() -> None:
+    class Beginning(OwnStore):
+        """containerd has begun both, and knows their sizes."""
+
+        async def find(self, digest: Digest) -> Content:
+            return GrowingContent(digest, SIZE if digest == layer else 1000, None, 0)
+
+    desk = IndexDesk(NodeId("one"), now)
+    index = ScriptedNode(1, desk=desk)
+    roster = ScriptedRoster(index)
+    as_seen = IndexNodes(roster, IndexDesk(NodeId("own"), now), own_place=partial(place, OWN))
+    coalescing = Coalescing(as_seen, roster, Beginning(), fetch_wait=FETCH_WAIT)
+    manifest, layer = digests_of(1, OWN)[:2]
+    desk.claim(Claim(manifest, place(5)))
+    below = []
+    for digest in (manifest, layer, layer):
+        index.claims.clear()
+        await sources(coalescing, digest)
+        below.append(index.claims[0].below)
+    # It did not come, and is not named again.
+    assert below == [None, place(5).address, None]
+    assert now() == pytest.approx(LINE_SECONDS, abs=0.1)

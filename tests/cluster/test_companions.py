@@ -55,6 +55,14 @@ async def test_layers_are_claimed_in_the_order_of_their_manifest() -> None:
     assert companions.side(layer(0), own=OWN).below == Address("10.0.0.9", 1)
 
 
+async def test_a_predecessor_that_does_not_come_is_not_named_again() -> None:
+    companions = in_a_crowd()
+    companions.lose(Address("10.0.0.9", 1))
+    assert companions.side(layer(0), own=OWN).below == BEFORE
+    companions.lose(BEFORE)
+    assert companions.side(layer(0), own=OWN) == Side()
+
+
 async def test_an_order_is_forgotten_with_its_rush() -> None:
     companions = in_a_crowd()
     await asyncio.sleep(59)

@@ -21,8 +21,8 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait(self, digest: Digest, address: Address, *, seconds: float) -> None:
-        """Return when that node has claimed the digest, or the time is over."""
+    async def wait(self, digest: Digest, address: Address, *, seconds: float) -> bool:
+        """Return when that node has claimed the digest, or the time is over; whether it has."""
         waiters = self._waiting[digest, address]
         arrived = asyncio.Event()
         waiters.add(arrived)
@@ -30,6 +30,7 @@ class Arrivals:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await arrived.wait()
+            return arrived.is_set()
         finally:
             waiters.discard(arrived)
             if not waiters:

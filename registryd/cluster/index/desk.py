@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -69,13 +69,15 @@ class IndexDesk:
 
     async def decide(self, claim: Claim) -> Verdict:
         """As `claim` does; a claim that had better come after others waits for them, `LINE_SECONDS` at most."""
-        if not claim.is_question:
-            now = self._clock()
-            wave, _ = self._waves.get(claim.digest, (Wave(crowd=self._count_members()), now))
-            if claim.below and wave.lacks_predecessor(claim):
-                await self._arrivals.wait(claim.digest, claim.below, seconds=LINE_SECONDS)
-            elif seconds := wave.seconds_too_early(claim, now):
-                await asyncio.sleep(seconds)
+        if claim.is_question:
+            return self.claim(claim)
+        now = self._clock()
+        wave, _ = self._waves.get(claim.digest, (Wave(crowd=self._count_members()), now))
+        if claim.below and wave.lacks_predecessor(claim):
+            has_come = await self._arrivals.wait(claim.digest, claim.below, seconds=LINE_SECONDS)
+            return replace(self.claim(claim), is_below_missing=not has_come)
+        if seconds := wave.seconds_too_early(claim, now):
+            await asyncio.sleep(seconds)
         return self.claim(claim)
 
     def claim(self, claim: Claim) -> Verdict:

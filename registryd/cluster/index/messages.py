@@ -58,7 +58,12 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
 
 def verdict_message(verdict: Verdict) -> pb.ClaimReply:
     sources = [str(address) for address in verdict.sources]
-    return pb.ClaimReply(sources=sources, is_new=verdict.is_new, before=str(verdict.before or ""))
+    return pb.ClaimReply(
+        sources=sources,
+        is_new=verdict.is_new,
+        before=str(verdict.before or ""),
+        is_below_missing=verdict.is_below_missing,
+    )
 
 
 def verdict_value(message: pb.ClaimReply) -> Verdict:
@@ -66,7 +71,8 @@ def verdict_value(message: pb.ClaimReply) -> Verdict:
         raise PeerGarbled(f"{len(message.sources)} sources at once")
     try:
         sources = tuple(_address(text) for text in message.sources)
-        return Verdict(sources, message.is_new, _address(message.before) if message.before else None)
+        before = _address(message.before) if message.before else None
+        return Verdict(sources, message.is_new, before, message.is_below_missing)
     except RequestInvalid as error:
         raise PeerGarbled(str(error)) from error
 

@@ -53,11 +53,13 @@ class Verdict:
     """Where to get it, the best first; from the origin when there is nobody.
 
     `is_new`: who says so has not been there for long, and others may know more. `before`: who claimed it just before.
+    `is_below_missing`: the node that the claim named as `below` was waited for in vain.
     """
 
     sources: tuple[Address, ...] = ()
     is_new: bool = False
     before: Address | None = None
+    is_below_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,9 +133,13 @@ async def test_a_claim_waits_for_the_one_that_came_before_it() -> None:
 @pytest.mark.looptime
 async def test_one_that_does_not_claim_is_not_waited_for_long() -> None:
     desk = virtual_desk()
-    assert not (await desk.decide(below(2, 1))).sources
+    verdict = await desk.decide(below(2, 1))
+    assert not verdict.sources
+    assert verdict.is_below_missing
     assert now() == pytest.approx(LINE_SECONDS)
-    assert (await desk.decide(below(3, 2))).sources == (place(2).address,)
+    verdict = await desk.decide(below(3, 2))
+    assert verdict.sources == (place(2).address,)
+    assert not verdict.is_below_missing
     assert now() == pytest.approx(LINE_SECONDS)
 
 

@@ -41,7 +41,7 @@ def test_values_survive_the_wire() -> None:
     assert claim_value(claim_message(placed), REQUESTER) == placed
     announcement = Announcement(PLACE, (DIGEST, Digest.of(b"", algorithm="sha512")), (Digest.of(b"x"),), is_all=True)
     assert announcement_value(announcement_message(announcement), REQUESTER) == announcement
-    verdict = Verdict((Address("10.0.0.2", 1),), is_new=True, before=Address("10.0.0.3", 1))
+    verdict = Verdict((Address("10.0.0.2", 1),), is_new=True, before=Address("10.0.0.3", 1), is_below_missing=True)
     assert verdict_value(verdict_message(verdict)) == verdict
 
 
