@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registryd.aio.file_events import FileEvents
+from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.file import FileBody
-from registryd.transfer.growing import GrowingBody
+from registryd.transfer.growing import GrowingBody, watching_arrival
+from registryd.transfer.passing import Passages
 from registryd.transfer.sink import ConnectionSink
 
 if TYPE_CHECKING:
@@ -133,7 +135,8 @@ def main() -> None:
         for followers in options.followers:
             for rate in MEGABYTES_A_SECOND:
                 path.write_bytes(b"")
-                growing = partial(GrowingBody, span=span, events=FileEvents())
+                watching = partial(watching_arrival, digest=Digest.of(b""), events=FileEvents(), passages=Passages())
+                growing = partial(GrowingBody, span=span, watching=watching)
                 delays, spent = measure(Plan(path, options.mebibytes, STEP / rate / 1e6, followers), growing)
                 line = f"{statistics.median(delays) * 1e3:8.2f}   {statistics.quantiles(delays, n=100)[98] * 1e3:6.2f}"
                 print(f"{rate:4} MB/s     {followers:6}    {line}   {spent / followers / span.length * 2**30:6.3f}")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from registryd.content.inventory import Inventory
     from registryd.settings import Settings
     from registryd.telemetry import Metrics
+    from registryd.transfer.passing import Passages
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0
@@ -91,12 +92,14 @@ class Joining:
         if self._announcer is not None:
             await self._announcer.withdraw()
 
-    def find_peers(self, scope: Scope, stack: AsyncExitStack, own: Receiving, inventory: Inventory) -> ClusterSource:
+    def find_peers(
+        self, scope: Scope, stack: AsyncExitStack, own: Receiving, inventory: Inventory, passages: Passages
+    ) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
 
         Connections for bytes are kept until the stack is unwound. `own` is what arrives at this node itself, and must
         be what answers peers: asked before each pull, it knows from then on that the content is on its way.
-        `inventory` is what the node has.
+        `inventory` is what the node has, `passages` where what it is getting is shown to who answers peers.
 
         Raises SettingsError.
         """
@@ -113,4 +116,4 @@ class Joining:
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait, companions=companions)
         locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)
         opener = Opener(self._credentials, own=own, learn=companions.learn, kept=stack.enter_context(KeptWires()))
-        return ClusterSource(locator, opener, blame=Blame(locator, scope))
+        return ClusterSource(locator, opener, blame=Blame(locator, scope), passages=passages)

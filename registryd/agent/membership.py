@@ -81,7 +81,7 @@ class Membership:
             uploads=uploads,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
-        cluster = joining.find_peers(scope, doors.stack, self._shared, self._store)
+        cluster = joining.find_peers(scope, doors.stack, self._shared, self._store, self._store.passages)
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
 
 

@@ -29,6 +29,9 @@ class Changes(Protocol):
     async def wait(self) -> None:
         """Return when something may have changed since the last return, or since the watch began."""
 
+    def tell(self) -> None:
+        """Say that something has changed, as the kernel does."""
+
 
 class FileEvents:
     """Watches files for as long as somebody waits for them, and holds nothing when nobody does.
@@ -106,11 +109,14 @@ class _Told:
     """One who waits."""
 
     def __init__(self) -> None:
-        self.is_told = asyncio.Event()
+        self._is_told = asyncio.Event()
 
     async def wait(self) -> None:
-        await self.is_told.wait()
-        self.is_told.clear()
+        await self._is_told.wait()
+        self._is_told.clear()
+
+    def tell(self) -> None:
+        self._is_told.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +128,13 @@ class _Watched:
 
     def tell(self) -> None:
         for changes in self.waiting:
-            changes.is_told.set()
+            changes.tell()
 
 
-class _Looking:
-    """Says that the file may have changed, at intervals."""
+class _Looking(_Told):
+    """Says that the file may have changed, at intervals too."""
 
     async def wait(self) -> None:
-        await asyncio.sleep(_LOOK_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await super().wait()

@@ -19,6 +19,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable, OpenCo
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.comparing import ComparedBody, RecentRates
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.passing import Passages, PassingBody
 from registryd.transfer.resume import ResumingBody
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ class ClusterSource:
     the size that its first source gave; whoever gives another one is left out of that request.
     """
 
-    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame) -> None:
-        """`blame` is told who gives large content."""
+    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame, passages: Passages | None = None) -> None:
+        """`blame` is told who gives large content; in `passages` it is shown to others when many are getting it."""
         self.blame = blame
         self._locator = locator
         self._opener = opener
+        self._passages = passages or Passages()
         self._rates = RecentRates()
 
     async def find(self, digest: Digest) -> Content:
@@ -70,7 +72,10 @@ class ClusterSource:
             return self._open_first(digest, lambda _: rest, size=opened.content.size)
 
         way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid)
-        return replace(opened, body=ResumingBody(self._compared(offer, opened), opened.span, way_on.reopen))
+        body: Body = ResumingBody(self._compared(offer, opened), opened.span, way_on.reopen)
+        if isinstance(opened.content, GrowingContent):  # in a wave: this node has followers, too
+            body = PassingBody(body, digest, opened.span, self._passages)
+        return replace(opened, body=body)
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         """What all members know of the name: a tag moves, so the first answer is not enough.

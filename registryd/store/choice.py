@@ -16,10 +16,15 @@ if TYPE_CHECKING:
     from registryd.content.description import StoreDescription
     from registryd.oci.digest import Digest
     from registryd.settings import StoreSettings
+    from registryd.transfer.passing import Passages
 
 
 class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, Protocol):
     """All that an agent needs of the store of its node."""
+
+    @property
+    def passages(self) -> Passages:
+        """Where whoever relays content into this store shows it to those who get it from here."""
 
     async def withdraw(self, digest: Digest) -> None:
         """Take a copy that is not what its digest says out of the way, where the store is ours to change.

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.aio.file_events import FileEvents
 from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.source import ContentNotFound, OpenContent
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.growing import GROWING_STALL_TIMEOUT, GrowingBody, wait_larger
+from registryd.transfer.growing import GROWING_STALL_TIMEOUT, GrowingBody, reach, watching_arrival
+from registryd.transfer.passing import Passages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
+    from registryd.transfer.growing import Arriving
 
     OpenIngest = Callable[[Digest], tuple[int, int]]
 
@@ -44,6 +47,7 @@ class GrowingFiles:
         self._media_type = media_type
         self._stall_timeout = stall_timeout
         self._events = FileEvents()
+        self.passages = Passages()
 
     async def growing(self, digest: Digest) -> GrowingContent:
         with self._opened(digest) as (fd, size):
@@ -58,15 +62,19 @@ class GrowingFiles:
         except BaseException:
             os.close(fd)
             raise
-        return OpenContent(content, span, GrowingBody(fd, span, self._events, stall_timeout=self._stall_timeout))
+        body = GrowingBody(fd, span, partial(self._watching, digest), stall_timeout=self._stall_timeout)
+        return OpenContent(content, span, body)
 
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
-        with self._opened(digest) as (fd, size), self._events.watching(fd) as changes:
+        with self._opened(digest) as (fd, size), self._watching(digest, fd) as arriving:
             try:
-                await wait_larger(fd, changes, than=min(beyond, size - 1))
+                await arriving.wait_beyond(min(beyond, size - 1))
             except SourceBroken as error:
                 raise ContentNotFound(str(error)) from error
             return self._describe(digest, fd, size)
+
+    def _watching(self, digest: Digest, fd: int) -> AbstractContextManager[Arriving]:
+        return watching_arrival(fd, digest, events=self._events, passages=self.passages)
 
     @contextmanager
     def _opened(self, digest: Digest) -> Iterator[tuple[int, int]]:
@@ -83,7 +91,8 @@ class GrowingFiles:
         silence = time.time() - status.st_mtime
         if status.st_size < size and silence > self._stall_timeout:
             raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
-        return GrowingContent(digest, size, self._media_type(digest), min(status.st_size, size))
+        available = reach(status.st_size, self.passages.of(digest))
+        return GrowingContent(digest, size, self._media_type(digest), min(available, size))
 
 
 def _require_arrived(content: GrowingContent, first: int) -> None:

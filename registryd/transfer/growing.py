@@ -1,9 +1,11 @@
-"""Bytes of a file that somebody else is still writing: what is there at once, the rest as it comes."""
+"""Bytes of content that somebody else is still writing to a file: what is there at once, the rest as it comes."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.oci.ranges import Span
@@ -11,7 +13,11 @@ from registryd.transfer.errors import SourceBroken
 from registryd.transfer.file import FileBody, send_from_cache
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from registryd.aio.file_events import Changes, FileEvents
+    from registryd.oci.digest import Digest
+    from registryd.transfer.passing import Passage, Passages
     from registryd.transfer.sink import Sink
 
 # How long a file may stay as it is before its writer is taken for dead. containerd writes 1 MiB at a time, so this is a
@@ -22,19 +28,64 @@ GROWING_STALL_TIMEOUT: Final = 15.0
 _FRESH_BYTES: Final = 4 * 1024 * 1024
 
 
-class GrowingBody:
-    """A span of an open file that is being written from its beginning to its end. Owns the descriptor.
+class Arriving:
+    """An open file that is being written from its beginning to its end, and what passes by on its way into it.
 
     The writer may rename the file when it is whole, which readers do not notice, or remove it, which is how it gives
-    up: then, and after `stall_timeout` seconds without a byte, there is SourceBroken after the last byte that came.
+    up.
+    """
+
+    def __init__(self, fd: int, passage: Callable[[], Passage | None], changes: Changes) -> None:
+        self.fd = fd
+        self._passage = passage
+        self._changes = changes
+
+    async def wait_beyond(self, position: int) -> int:
+        """How much is here, as soon as it is more than that; raises SourceBroken when the file is removed before."""
+        while True:
+            status = os.fstat(self.fd)
+            if (available := reach(status.st_size, self._passage())) > position:
+                return available
+            if not status.st_nlink:
+                raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
+            await self._changes.wait()
+
+    def passing_after(self, position: int) -> memoryview:
+        """Some of the bytes from there on that the file does not have yet, if any."""
+        passage = self._passage()
+        return passage.after(position) if passage else memoryview(b"")
+
+
+@contextmanager
+def watching_arrival(fd: int, digest: Digest, *, events: FileEvents, passages: Passages) -> Iterator[Arriving]:
+    """The file of the content, and what passes by, while somebody waits for either."""
+    with events.watching(fd) as changes, passages.watching(digest, changes):
+        yield Arriving(fd, partial(passages.of, digest), changes)
+
+
+def reach(size: int, passage: Passage | None) -> int:
+    """How much of the content is here when the file has so many bytes."""
+    return passage.reach(size) if passage else size
+
+
+class GrowingBody:
+    """A span of content that is arriving. Owns the descriptor of its file.
+
+    When the writer gives up, and after `stall_timeout` seconds without a byte, there is SourceBroken after the last
+    byte that came.
     """
 
     def __init__(
-        self, fd: int, span: Span, events: FileEvents, *, stall_timeout: float = GROWING_STALL_TIMEOUT
+        self,
+        fd: int,
+        span: Span,
+        watching: Callable[[int], AbstractContextManager[Arriving]],
+        *,
+        stall_timeout: float = GROWING_STALL_TIMEOUT,
     ) -> None:
         self._fd: int | None = fd
         self._span = span
-        self._events = events
+        self._watching = watching
         self._stall_timeout = stall_timeout
 
     @property
@@ -45,24 +96,33 @@ class GrowingBody:
         if self._fd is None:
             raise ValueError("the body is closed")
         rest = self._span
-        with self._events.watching(self._fd) as changes:
+        with self._watching(self._fd) as arriving:
             while rest.length:
-                size = await self._wait_larger(self._fd, changes, than=rest.start)
-                part = Span(rest.start, min(size, rest.stop))
-                await _send(self._fd, part, sink)
-                rest = rest.after(part.length)
+                await self._wait_beyond(arriving, rest.start)
+                rest = rest.after(await _send_some(arriving, rest, sink))
 
     async def aclose(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
-    async def _wait_larger(self, fd: int, changes: Changes, *, than: int) -> int:
+    async def _wait_beyond(self, arriving: Arriving, position: int) -> None:
         try:
             async with asyncio.timeout(self._stall_timeout):
-                return await wait_larger(fd, changes, than=than)
+                await arriving.wait_beyond(position)
         except TimeoutError as error:
-            raise SourceBroken(f"no byte after the first {than} arrived for {self._stall_timeout:g} s") from error
+            raise SourceBroken(f"no byte after the first {position} arrived for {self._stall_timeout:g} s") from error
+
+
+async def _send_some(arriving: Arriving, rest: Span, sink: Sink) -> int:
+    """From the file what it has, else what is about to be written; how many bytes that were."""
+    size = min(os.fstat(arriving.fd).st_size, rest.stop)
+    if size > rest.start:
+        await _send(arriving.fd, Span(rest.start, size), sink)
+        return size - rest.start
+    data = arriving.passing_after(rest.start)[: rest.length]
+    await sink.write(data)
+    return len(data)
 
 
 async def _send(fd: int, part: Span, sink: Sink) -> None:
@@ -71,14 +131,3 @@ async def _send(fd: int, part: Span, sink: Sink) -> None:
     else:
         # The descriptor is lent: nobody closes this body.
         await FileBody(fd, part).send_to(sink)
-
-
-async def wait_larger(fd: int, changes: Changes, *, than: int) -> int:
-    """The file's size as soon as it is larger than that; raises SourceBroken when the file is removed before."""
-    while True:
-        status = os.fstat(fd)
-        if status.st_size > than:
-            return status.st_size
-        if not status.st_nlink:
-            raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
-        await changes.wait()

@@ -3,19 +3,26 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.aio.file_events import FileEvents
+from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
-from registryd.transfer.growing import GrowingBody
+from registryd.transfer.growing import GrowingBody, watching_arrival
+from registryd.transfer.passing import Passages
 from tests.fakes.sinks import FakeSink
 from tests.transfer.receiver import receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from registryd.transfer.growing import Arriving
 
 # More than a slice that is copied, and not a multiple of anything.
 STEP = 300_001
@@ -30,7 +37,11 @@ def path(tmp_path: Path) -> Path:
 
 
 def open_body(path: Path, span: Span, *, stall_timeout: float = 5.0) -> GrowingBody:
-    return GrowingBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), span, FileEvents(), stall_timeout=stall_timeout)
+    return GrowingBody(os.open(path, os.O_RDONLY | os.O_CLOEXEC), span, watching(), stall_timeout=stall_timeout)
+
+
+def watching() -> Callable[[int], AbstractContextManager[Arriving]]:
+    return partial(watching_arrival, digest=Digest.of(DATA), events=FileEvents(), passages=Passages())
 
 
 def append(path: Path, *steps: int) -> None:
@@ -74,8 +85,8 @@ async def test_a_receiver_without_a_descriptor_follows_too(path: Path) -> None:
 
 
 async def test_each_of_many_followers_gets_everything(path: Path) -> None:
-    events = FileEvents()
-    bodies = [GrowingBody(os.open(path, os.O_RDONLY), Span.whole(len(DATA)), events) for _ in range(5)]
+    shared = watching()
+    bodies = [GrowingBody(os.open(path, os.O_RDONLY), Span.whole(len(DATA)), shared) for _ in range(5)]
     sinks = [FakeSink() for _ in bodies]
     sending = [asyncio.create_task(body.send_to(sink)) for body, sink in zip(bodies, sinks, strict=True)]
     for step in range(5):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
     from registryd.store.growing import GrowingFiles
+    from registryd.transfer.passing import Passages
 
 
 class ContainerdStore:
@@ -86,6 +87,10 @@ class ContainerdStore:
         await self._follower.wait_changed()
 
     # What is on its way in
+
+    @property
+    def passages(self) -> Passages:
+        return self._growing.passages
 
     async def growing(self, digest: Digest) -> GrowingContent:
         return await self._growing.growing(digest)

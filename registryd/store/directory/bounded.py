@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from registryd.store.directory.ingest import FileIngest
     from registryd.store.directory.space import Room, SpaceLimits, SpaceObserver
     from registryd.transfer.body import Body
+    from registryd.transfer.passing import Passages
     from registryd.transfer.sink import Sink
 
 
@@ -55,6 +56,10 @@ class BoundedStore:
         await self._store.check()
 
     # for peers
+
+    @property
+    def passages(self) -> Passages:
+        return self._store.passages
 
     async def growing(self, digest: Digest) -> GrowingContent:
         return await self._store.growing(digest)

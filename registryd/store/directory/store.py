@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
     from registryd.store.directory.partials import Partials
+    from registryd.transfer.passing import Passages
 
 # Reading and parsing this much in the event loop takes less than handing it to a thread and back would matter.
 _INLINE_BYTES: Final = 128 * 1024
@@ -128,6 +129,10 @@ class DirectoryStore:
         ingest = FileIngest(session, digest, size)
         await ingest.begin()
         return ingest
+
+    @property
+    def passages(self) -> Passages:
+        return self._growing.passages
 
     async def growing(self, digest: Digest) -> GrowingContent:
         return await self._growing.growing(digest)
