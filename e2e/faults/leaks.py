@@ -15,6 +15,7 @@ async def require_nothing_left(field: Field) -> None:
     """Raises LabError for a descriptor, a task or an ingest that was left."""
     for puller in field.pullers:
         await puller.know()
+    for puller in field.pullers:
         await puller.hang_up()
         try:
             await settled(puller.is_as_at_first, f"{puller.name} does not let go")

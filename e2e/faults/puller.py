@@ -13,7 +13,7 @@ from e2e.faults.outcome import Pull
 from registryd.lab.errors import LabError, PullError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from registryd.lab.agent import Agent
     from registryd.lab.cluster import Node
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _SETTLE_SECONDS: Final = 30
 _POLL_SECONDS: Final = 0.05
 _GRPC_KEEPS: Final = 4
+_FROM_OTHERS: Final = "from others: "
+# States of /proc/net/tcp.
+_ESTABLISHED: Final = "01"
+_LISTEN: Final = "0A"
 _THROWN_AWAY_SECONDS: Final = 2  # reference: 0 to 0.3 s, on a machine that does nothing else
 
 
@@ -92,16 +96,20 @@ class Puller:
         await self.node.remove(reference, *(blob.digest for blob in (*image.blobs, *image.documents)))
 
     async def holdings(self) -> Holdings:
-        """What its agent holds now."""
+        """What its agent holds now; a connection that another made is that one's to close, and not counted."""
         metrics = await self.agent.metrics()
-        return Holdings(int(metrics.total("process_open_fds")), int(metrics.total("registryd_tasks")))
+        own = [each for each in self.descriptors() if not each.startswith(_FROM_OTHERS)]
+        return Holdings(len(own), int(metrics.total("registryd_tasks")))
 
     def descriptors(self) -> list[str]:
-        """What its agent's descriptors are, for the report of a leak."""
+        """What its agent's descriptors are, for the report of a leak; of connections, between whom and how they are."""
+        process = Path(f"/proc/{self.agent.process.pid}")
+        connections = dict(_connections(process))
         found = []
-        for entry in Path(f"/proc/{self.agent.process.pid}/fd").iterdir():
+        for entry in (process / "fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
-                found.append(str(entry.readlink()))
+                target = str(entry.readlink())
+                found.append(connections.get(target, target))
         return sorted(found)
 
     async def is_as_at_first(self) -> bool:
@@ -129,6 +137,25 @@ class Puller:
 
     async def _knows(self, count: int) -> bool:
         return (await self.agent.metrics()).total("registryd_peers") == count
+
+
+def _connections(process: Path) -> Iterator[tuple[str, str]]:
+    """What a descriptor of a connection links to, and the kernel's line for it: addresses and state, in hexadecimal.
+
+    See proc(5). Whoever made a connection is known by the port that is listened on.
+    """
+    for kind in ("tcp", "tcp6"):
+        lines = [line.split() for line in (process / "net" / kind).read_text().splitlines()[1:]]
+        listening = {_port(fields[1]) for fields in lines if fields[3] == _LISTEN}
+        for fields in lines:
+            _, local, remote, state, *_ = fields
+            is_from_others = state == _ESTABLISHED and _port(local) in listening
+            told = f"{_FROM_OTHERS if is_from_others else ''}{kind} {local} {remote} {state}"
+            yield f"socket:[{fields[9]}]", told
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
 
 
 async def settled(
