@@ -1,12 +1,14 @@
 """A new image on all nodes: real containerds in network namespaces whose links are limited, with registryd and without.
 
     python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--kinds create update]
-                                 [--megabits 100] [--runs 3] [--without] [--fault fetcher|index|origin|partition]
+                                 [--megabits 100] [--runs 3] [--without] [--insecure]
+                                 [--fault fetcher|index|origin|partition]
 
 The origin is a docker-registry behind a link of the same kind. `alone` is what one node needs from it without
-registryd. "create" is all nodes at once, "update" a fifth of them at a time. Times are of PullImage, unpacking
-included, medians over the runs; prints a table in Markdown, row by row. Each rollout has a cluster of its own, which
-is removed with all its content before the next begins: some 2 x nodes x megabytes of disk at a time.
+registryd. Peers are members by a secret (mTLS). "create" is all nodes at once, "update" a fifth of them at a time.
+Times are of PullImage, unpacking included, medians over the runs; prints a table in Markdown, row by row. Each rollout
+has a cluster of its own, which is removed with all its content before the next begins: some 2 x nodes x megabytes of
+disk at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.agents import make_secret
 from registryd.lab.cluster import Cluster, NodePlan, running_cluster
 from registryd.lab.containerd_config import Options
 from registryd.lab.errors import PullError
@@ -52,6 +55,7 @@ class Plan:
     has_agents: bool = True
     in_waves: bool = False
     fault: str = ""
+    is_insecure: bool = False
 
     @property
     def name(self) -> str:
@@ -79,8 +83,8 @@ class Result:
 
 async def roll_out(plan: Plan, release: Release) -> Result:
     """A cluster, an image that it has never seen, a pull on every node."""
-    agent: Table | None = {} if plan.has_agents else None
     with tempfile.TemporaryDirectory() as folder:
+        agent = _settings(plan, Path(folder)) if plan.has_agents else None
         image = make_image(Path(folder) / "layout", _recipe(plan))
         # Each layer is unpacked once: the native snapshotter would copy its parents, which is most of the disk's work.
         node = NodePlan(release, Options(snapshotter="overlayfs"), agent)
@@ -98,6 +102,10 @@ async def roll_out(plan: Plan, release: Release) -> Result:
             seconds = time.monotonic() - begun
             await trouble
             return _result(cluster, image, times, seconds, agents_seconds=await _agents_seconds(cluster) - before)
+
+
+def _settings(plan: Plan, folder: Path) -> Table:
+    return {} if plan.is_insecure else {"peers": {"insecure": False, "secret_file": str(make_secret(folder))}}
 
 
 def _recipe(plan: Plan) -> ImageRecipe:
@@ -215,7 +223,16 @@ async def compare(arguments: argparse.Namespace) -> None:
 
 def _plans(arguments: argparse.Namespace, megabytes: int, layers: int) -> list[Plan]:
     return [
-        Plan(nodes, megabytes, layers, arguments.megabits, has_agents, kind == "update", arguments.fault)
+        Plan(
+            nodes,
+            megabytes,
+            layers,
+            arguments.megabits,
+            has_agents,
+            in_waves=kind == "update",
+            fault=arguments.fault,
+            is_insecure=arguments.insecure,
+        )
         for kind in arguments.kinds
         for nodes in arguments.nodes
         for has_agents in ((True, False) if arguments.without else (True,))
@@ -231,6 +248,7 @@ def main() -> None:
     parser.add_argument("--megabits", type=float, default=100)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--without", action="store_true", help="also without registryd")
+    parser.add_argument("--insecure", action="store_true", help="peers without TLS")
     parser.add_argument("--fault", choices=FAULTS, default="")
     asyncio.run(compare(parser.parse_args()))
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from .node import SimulatedNode
 
 
+# What containerd writes at a time, of what comes from the origin.
 STEP = 1 << 20
+# What a node that gets it from another passes on at a time, as agents do (registryd.transfer.passing).
+PASSED = 128 << 10
 
 
 class SimulatedBody:
@@ -35,7 +38,7 @@ class SimulatedBody:
         network = self._target.network
         while offset < self._span.stop:
             have = await self._source.store.wait_beyond(self._digest, offset)
-            count = min(STEP, have - offset)
+            count = min(PASSED, have - offset)
             await network.carry(count, self._source, self._target)
             if self._source.store.is_dead:
                 raise SourceBroken("the source is gone")

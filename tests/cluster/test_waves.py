@@ -7,12 +7,13 @@ import pytest
 from benchmarks.simulate.scenario import Scenario, run
 
 
-@pytest.mark.parametrize("nodes", [10, 40])  # a chain, and a forest: a layer has 25 steps
-def test_the_origin_sends_one_copy_and_a_lookup_costs_a_few_messages(nodes: int) -> None:
-    outcome = run(Scenario("a wave", nodes))
+# A layer has 40 steps, which is a chain, or four, which is a forest.
+@pytest.mark.parametrize(("megabytes", "times"), [(40, 1.15), (4, 2.1)])
+def test_the_origin_sends_one_copy_and_a_lookup_costs_a_few_messages(megabytes: int, times: float) -> None:
+    outcome = run(Scenario("a wave", 20, megabytes=megabytes))
     assert outcome.origin_copies == 1.0
     assert outcome.messages_per_lookup < 6
-    assert outcome.last < outcome.scenario.limit * (1.15 if nodes == 10 else 2.1)
+    assert outcome.last < outcome.scenario.limit * times
 
 
 def test_where_nodes_come_and_go_the_origin_sends_little_more() -> None:

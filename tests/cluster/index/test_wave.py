@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registryd.cluster.index.values import Claim, Place
-from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, SUSPECT_SECONDS, Wave
+from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, STEP_BYTES, SUSPECT_SECONDS, Wave
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
@@ -36,14 +36,14 @@ def test_small_content_spreads_like_a_star() -> None:
 
 def test_a_chain_is_shortened_when_its_depth_costs_more_than_half_the_rate() -> None:
     wave = Wave()
-    sources = [join(wave, number, size=4 * MIB) for number in range(1, 8)]
+    sources = [join(wave, number, size=4 * STEP_BYTES) for number in range(1, 8)]
     assert sources[:5] == [[], [1], [2], [3], [4]]
     assert sources[5:] == [[1], [6]]
 
 
 def test_where_many_may_come_it_is_bushy_from_the_top_on() -> None:
     wave = Wave(crowd=1000)
-    assert [join(wave, number, size=3 * MIB) for number in range(1, 6)] == [[], [1], [1], [2], [3]]
+    assert [join(wave, number, size=3 * STEP_BYTES) for number in range(1, 6)] == [[], [1], [1], [2], [3]]
 
 
 def test_who_asks_again_stays_where_it_is() -> None:
