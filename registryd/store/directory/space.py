@@ -81,13 +81,18 @@ class Space:
         self._observer = observer
         self._pinned = [re.compile(translate(pattern)) for pattern in limits.pinned]
         self._used = 0
+        self._stored = 0
+        """Bytes of all that ever was stored, for who counts meanwhile."""
         self._rooms: set[Room] = set()
         self._evicting = asyncio.Lock()
         self.in_use: Counter[Digest] = Counter()
 
     async def measure(self) -> None:
         """Count what is there. Raises StoreUnavailable."""
-        self._used = sum(blob.size for blob in await run_writing(self._scan))
+        before = self._stored
+        found = sum(blob.size for blob in await run_writing(self._scan))
+        # What was stored meanwhile may have been missed, or seen: too much is better than too little.
+        self._used = found + self._stored - before
         self._tell()
 
     # for one piece of content
@@ -112,6 +117,7 @@ class Space:
         """What was reserved is there now."""
         self._rooms.discard(room)
         self._used += room.size
+        self._stored += room.size
         self._tell()
 
     # making room

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from registryd.store.directory.bounded import BoundedStore, open_bounded_store
 from registryd.store.directory.fsck import check_layout, repair_layout
 from registryd.store.directory.layout import Layout
 from registryd.store.directory.space import SpaceLimits
+from registryd.store.directory.usage import stored_blobs
 from tests.fakes.images import SampleImage, oci_image, oci_index, sample_bytes
 from tests.fakes.layouts import blob_path
 from tests.fakes.sinks import FakeSink
@@ -26,6 +28,9 @@ from tests.fakes.sinks import FakeSink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from registryd.store.directory.bounded import ReservedIngest
+    from registryd.store.directory.usage import StoredBlob
 
 HOUR = 3600.0
 
@@ -159,6 +164,37 @@ async def test_what_arrives_together_does_not_exceed_the_limit(root: Path) -> No
         for batch in range(4):
             await asyncio.gather(*(receive(20 * batch + seed) for seed in range(20)))
     assert sum(path.stat().st_size for path in root.glob("blobs/*/*")) <= 100_000
+
+
+async def test_what_is_stored_while_is_counted_what_there_is_counts(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_looked, may_go_on = threading.Event(), threading.Event()
+
+    def look_and_wait(layout: Layout) -> list[StoredBlob]:
+        found = list(stored_blobs(layout))
+        has_looked.set()
+        assert may_go_on.wait(20)
+        return found
+
+    async def begin(seed: int) -> ReservedIngest:
+        data = sample_bytes(9_000, seed=seed)
+        ingest = await store.begin(Digest.of(data), size=len(data))
+        await ingest.write(data)
+        return ingest
+
+    async with limited(root, size_limit=20_000) as store:
+        async with aclosing(await begin(1)) as ingest:
+            await ingest.commit()
+        async with aclosing(await begin(2)) as ingest:
+            monkeypatch.setattr("registryd.store.directory.space.stored_blobs", look_and_wait)
+            third = asyncio.create_task(begin(3))
+            assert await asyncio.to_thread(has_looked.wait, 20)
+            await ingest.commit()
+        may_go_on.set()
+        async with aclosing(await third) as ingest:
+            await ingest.commit()
+    assert stored_bytes(root) <= 20_000
 
 
 async def test_room_that_was_not_needed_is_given_back(root: Path) -> None:
