@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
 
@@ -170,7 +170,9 @@ class GrpcPeer:
         try:
             reply: bytes = await ask(raw, timeout=self._timeout + longer)
         except _BROKEN as error:
-            self._raise_reason(error)
+            if _is_own_cancellation(error):
+                raise
+            raise self._reason(error) from error
         return reply
 
     async def _next_chunk(self, call: Any, timeout: float) -> bytes:
@@ -179,7 +181,9 @@ class GrpcPeer:
             async with asyncio.timeout(timeout):
                 raw = await call.read()
         except _BROKEN as error:
-            self._raise_reason(error)
+            if _is_own_cancellation(error):
+                raise
+            raise self._reason(error) from error
         if raw is grpc.aio.EOF:
             return b""
         return parse_reply(pb.ReadReply, raw).data
@@ -196,17 +200,19 @@ class GrpcPeer:
                 await outlived.channel.close()
         return connection
 
-    def _raise_reason(self, error: BaseException) -> NoReturn:
-        """Say in our own words what went wrong with a call."""
+    def _reason(self, error: BaseException) -> ContentUnavailable:
+        """Our own words for what went wrong with a call."""
         if isinstance(error, grpc.aio.AioRpcError):
-            raise _reason_of(error, self._address) from error
+            return _reason_of(error, self._address)
         if isinstance(error, TimeoutError):
-            raise PeerSilent(f"{self._address} stopped sending") from error
-        # gRPC cancels the calls of a channel that is closed. If nobody cancelled us, only the peer is gone.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-        raise PeerUnreachable(f"the connection to {self._address} was closed") from error
+            return PeerSilent(f"{self._address} stopped sending")
+        return PeerUnreachable(f"the connection to {self._address} was closed")
+
+
+def _is_own_cancellation(error: BaseException) -> bool:
+    """Whether somebody cancelled us. gRPC cancels the calls of a channel that is closed; then only the peer is gone."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 @lru_cache(maxsize=64)
