@@ -11,12 +11,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
+from registryd.commands.mirror_flags import endpoint_from, root_from
 from registryd.commands.settings_flags import takes_settings
 from registryd.doctor.examination import examine
 from registryd.doctor.finding import Finding, Severity
 from registryd.doctor.patient import Place
-from registryd.node.host_root import HostRoot
-from registryd.node.hosts_entry import endpoint_of
 from registryd.node.record_store import STATE
 from registryd.settings import Settings
 
@@ -63,8 +62,8 @@ async def doctor(
         json: Print the findings as JSON.
     """
     place = Place(
-        root=HostRoot(where.root.resolve()),
-        endpoint=where.endpoint or endpoint_of(settings.registry.listen),
+        root=root_from(where.root),
+        endpoint=endpoint_from(where.endpoint, settings.registry.listen),
         state=where.state.absolute(),
         config=where.containerd_config and where.containerd_config.absolute(),
         program=where.containerd_program and where.containerd_program.absolute(),

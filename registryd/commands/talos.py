@@ -7,11 +7,10 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
-from registryd.commands.mirror_flags import registries_of
+from registryd.commands.mirror_flags import endpoint_from, registries_of
 from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
 from registryd.node.errors import NodeError
-from registryd.node.hosts_entry import endpoint_of
 from registryd.settings import RegistrySettings, Settings, SettingsError
 
 _STDIN = Path("-")
@@ -46,7 +45,7 @@ def talos(
         config = parse_machine_config(_read(machine_config))
     except NodeError as error:
         raise CommandFailed(str(error)) from error
-    ours = (endpoint or endpoint_of(settings.registry.listen), *settings.registry.next_endpoints)
+    ours = (endpoint_from(endpoint, settings.registry.listen), *settings.registry.next_endpoints)
     mirrors = mirrors_with_us(config, ours, registries_of(registries))
     authorities = _authorities(settings.registry)
     advice = list(advice_for(config, mirrors, settings.registry.listen))
