@@ -239,7 +239,7 @@ async def test_the_cache_and_the_prefetching_of_the_chart_work_in_their_containe
             options = ["--rm", "--net-host", *rights_of(prefetch["securityContext"]), *mounts_of(prefetch, sources)]
             said = await ctr("run", *options, REFERENCE, "prefetch", "registryd", *prefetch["args"])
             print(said)
-            assert "1 images, none incomplete" in said
+            assert "1 image, none incomplete" in said
             assert all(node.containerd.has_blob(layer.digest) for layer in image.local.layers)
             stored = {path.name for path in sources["/var/lib/registryd"].glob("blobs/sha256/*")}
             assert {layer.digest.removeprefix("sha256:") for layer in image.local.layers} <= stored

@@ -142,7 +142,7 @@ class NodeSetup:
     # The node
 
     def _require_config(self) -> None:
-        """What nobody reads is not made: containerd itself does not start when the file that it is told of is missing."""
+        """Make no file that nobody reads: containerd does not start when the one that it is told of is not there."""
         named = self.containerd.config
         if named and named != self._distribution.config and self._tree.read(named) is None:
             raise PathProblem(f"there is no {named}; --containerd-config is the file that containerd was started with")

@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:3172"
 V2 = f"{URL}/v2"
 
 CONFIGS = {
-    "none": "",
+    "none": "machine: {registries: {}}\n",
     "v1alpha1": """\
 version: v1alpha1
 machine:
@@ -68,6 +68,16 @@ ca: PEM
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(["talos", *words]) == 0
     return capsys.readouterr().out
+
+
+def test_nothing_where_a_configuration_was_named_is_not_a_node_without_mirrors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.yaml").write_text("\n")
+    assert main(["talos", str(tmp_path / "empty.yaml")]) == 1
+    assert "did talosctl fail" in capsys.readouterr().err
+    assert main(["talos", str(tmp_path / "none.yaml")]) == 1
+    assert capsys.readouterr().err.endswith("none.yaml cannot be read: No such file or directory\n")
 
 
 def commented(text: str) -> str:
@@ -146,8 +156,8 @@ def test_a_registry_by_name_takes_over_what_every_registry_has(
         ("kind: NetworkDefaultActionConfig\ningress: block", "ports: [3173, 3174]"),
         ("machine: {registries: {mirrors: {x.lab: {skipFallback: true}}}}", "x.lab has skipFallback"),
         ("machine: {registries: {config: {docker.io: {auth: {username: u}}}}}", "registry-1.docker.io"),
-        ("", "discard_unpacked_layers = false"),
-        ("", "without registry.token_file"),
+        ("machine: {}", "discard_unpacked_layers = false"),
+        ("machine: {}", "without registry.token_file"),
     ],
 )
 def test_what_else_the_node_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path, addition: str, said: str) -> None:
