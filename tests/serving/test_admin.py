@@ -111,6 +111,12 @@ async def test_before_the_agent_has_started_there_is_nothing_to_see() -> None:
         assert (await client.get("/status")).status == 503
 
 
+async def test_a_cache_by_itself_says_that_it_has_no_cluster_to_tell_of() -> None:
+    async with serving([]) as client:
+        answer = await client.get("/status")
+        assert (answer.status, b"no member" in answer.body) == (404, True)
+
+
 async def test_the_page_needs_nothing_from_anywhere_else() -> None:
     async with showing() as client:
         page = await client.get("/")
