@@ -79,6 +79,12 @@ async def test_versions_of_containerd(tmp_path: Path, version: str, severity: Se
     assert (found.severity, words in found.found) == (severity, True)
 
 
+async def test_a_containerd_whose_cri_is_disabled(tmp_path: Path) -> None:
+    survey = Survey("1.7.24", {}, Counter(), has_cri=False)
+    found = await only(check_containerd, patient(tmp_path, containerd=survey))
+    assert (found.severity, "disabled_plugins" in found.remedy) == (WARNING, True)
+
+
 async def test_a_containerd_that_is_away(tmp_path: Path) -> None:
     assert (await only(check_containerd, patient(tmp_path, containerd="no socket"))).severity is PROBLEM
 
