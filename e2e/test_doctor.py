@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.identity.secret import new_secret
-from registryd.lab.agent import REGISTRY
+from registryd.lab.agent import AGENT, REGISTRY
 from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.containerd_config import Mirror
 from registryd.lab.process import running
@@ -208,6 +208,37 @@ async def test_faults_of_this_node_are_found(releases: tuple[Release, ...], tmp_
         assert ("port", "ok", "free") in found
         async with image_cache_on_our_port(node, tmp_path):
             assert ("port", "problem", "is taken by python") in await doctor(node)
+
+
+async def test_content_that_cannot_be_read_from_its_files_is_found(
+    releases: tuple[Release, ...], image: Image, tmp_path: Path
+) -> None:
+    """As in a container without the mount: something else is where containerd says that its content is."""
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node = cluster.nodes[0]
+        await node.pull(await cluster.push(image, "demo/app"))
+        content = node.containerd.places.root / "io.containerd.content.v1.content"
+        hidden = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', str(content))
+        agent_of(node).program = (*hidden, *AGENT)
+        await agent_of(node).restart()
+        found = await doctor(node)
+        assert ("content", "warning", "which is slow") in found
+        assert found.code == 0
+
+
+async def test_a_clock_that_is_wrong_is_found(releases: tuple[Release, ...], tmp_path: Path) -> None:
+    """All processes here have one clock, so the other agent is told another time by its own Python."""
+    ahead = tmp_path / "ahead"
+    ahead.mkdir()
+    (ahead / "sitecustomize.py").write_text("import time\nright = time.time\ntime.time = lambda: right() + 90\n")
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node, other = cluster.nodes
+        agent_of(other).program = ("env", f"PYTHONPATH={ahead}", *AGENT)
+        await agent_of(other).restart()
+        await asyncio.sleep(1.5)
+        found = await doctor(node)
+        assert ("clock", "warning", f"{other.host.ipv4}:3173 is 90") in found
+        assert found.code == 0
 
 
 def other_token(tmp_path: Path) -> tuple[str, str]:
