@@ -22,6 +22,7 @@ from registryd.store.archive.reading import read_archive
 from registryd.store.archive.writing import write_archive
 from registryd.store.directory.durable import write_all
 from registryd.store.directory.store import DirectoryStore, open_directory_store
+from registryd.store.socket import is_containerd_at
 
 _STANDARD_STREAM = "-"
 _MIB = 1024 * 1024
@@ -89,7 +90,7 @@ def _directory(settings: Settings) -> Path:
     store = settings.store
     if store.kind is StoreKind.CONTAINERD:
         raise CommandFailed("the store is containerd's: `ctr -n k8s.io images import` and `export` are for that")
-    if store.kind is StoreKind.AUTO and store.containerd_socket.exists():
+    if store.kind is StoreKind.AUTO and is_containerd_at(store.containerd_socket):
         sys.stderr.write(f"an agent of this node serves {store.directory} only with store.kind = directory\n")
     return store.directory
 

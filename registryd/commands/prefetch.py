@@ -21,6 +21,7 @@ from registryd.failures import CommandFailed
 from registryd.inventory.filling import fill
 from registryd.inventory.lists import ImageName
 from registryd.settings import StoreSettings
+from registryd.store.socket import is_containerd_at
 
 _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
@@ -74,6 +75,6 @@ async def _into_containerd(
 
 
 def _socket(path: Path) -> Path:
-    if not path.is_socket():
+    if not is_containerd_at(path):
         raise CommandFailed(f"there is no containerd at {path}; --containerd-socket says where it is")
     return path.absolute()

@@ -16,6 +16,7 @@ from registryd.node.record_store import STATE
 from registryd.node.release import Release
 from registryd.node.tree import NodeTree
 from registryd.store.containerd.survey import Survey, survey
+from registryd.store.socket import is_containerd_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +90,7 @@ async def look_at(settings: Settings, place: Place) -> Patient:
 
 async def _containerd(settings: Settings) -> Survey | str:
     socket = settings.store.containerd_socket.absolute()
-    is_there = await asyncio.to_thread(socket.exists)
+    is_there = await asyncio.to_thread(is_containerd_at, socket)
     return await survey(socket) if is_there else f"there is no {socket}"
 
 
