@@ -174,13 +174,24 @@ def test_another_port_is_no_clash(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "http://127.0.0.1:3182" in said
 
 
-def test_a_resource_of_talosctl_is_unwrapped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", [CONFIGS["v1alpha1"], yaml.safe_load(CONFIGS["v1alpha1"])], ids=["text", "table"])
+def test_a_resource_of_talosctl_is_unwrapped(capsys: pytest.CaptureFixture[str], tmp_path: Path, spec: object) -> None:
     file = tmp_path / "machine.yaml"
-    file.write_text(yaml.safe_dump({"node": "n", "metadata": {"type": "x"}, "spec": CONFIGS["v1alpha1"]}))
+    file.write_text(yaml.safe_dump({"node": "n", "metadata": {"type": "x"}, "spec": spec}))
     assert "https://harbor.lab/v2/hub" in run(capsys, str(file))
 
 
-@pytest.mark.parametrize("text", ["a: [", "- list", "machine: 3", "kind: RegistryMirrorConfig"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "- list",
+        "machine: 3",
+        "kind: RegistryMirrorConfig",
+        "machine: {registries: {mirrors: {docker.io: {endpoints: 'https://m.lab'}}}}",
+        "kind: RegistryMirrorConfig\nname: docker.io\nendpoints: [https://m.lab]",
+    ],
+)
 def test_what_is_no_machine_configuration_is_said(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
 ) -> None:
