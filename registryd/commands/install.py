@@ -127,12 +127,13 @@ def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = N
     """Put everything that `registryd install` changed back as it was, and let go of kept layers."""
     with _failures():
         setup = node.setup()
+        socket = setup.root.locate(settings.store.containerd_socket)
         outcome = setup.preview_uninstall() if node.dry_run else setup.uninstall()
     if node.dry_run and outcome:
         _print(diff_of(outcome.plan).splitlines())
     _print(report_uninstall(outcome, is_done=not node.dry_run))
     if not node.dry_run:
-        _print(let_go_of_layers(setup.root.locate(settings.store.containerd_socket), settings.store.namespaces))
+        _print(let_go_of_layers(socket, settings.store.namespaces))
 
 
 def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from registryd.failures import CommandFailed
+from registryd.node.errors import reason_of
 from registryd.node.host_root import HostRoot
 from registryd.node.hosts_entry import endpoint_of
 from registryd.notation import Address, is_endpoint
@@ -29,7 +31,11 @@ def endpoint_from(flag: str | None, listen: Address) -> str:
 
 
 def root_from(flag: Path) -> HostRoot:
-    """The node's file system. Raises SettingsError where there is none: a node without any file is set up anew."""
-    if not flag.is_dir():
+    """The node's file system. Raises CommandFailed where there is none: a node without any file is set up anew."""
+    try:
+        is_folder = flag.is_dir()
+    except OSError as error:
+        raise CommandFailed(f"--root: {flag}: {reason_of(error)}") from error
+    if not is_folder:
         raise SettingsError("--root", f"{flag} is not a folder; name the one that the node's / is mounted at")
     return HostRoot(flag.resolve())

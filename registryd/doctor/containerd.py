@@ -39,7 +39,9 @@ async def check_containerd(patient: Patient) -> list[Finding]:
         return [warning("containerd", f"containerd {patient.containerd.version} is not tested", "use 1.6 or later")]
     if not patient.containerd.has_cri:
         found = f"containerd {patient.containerd.version} answers without its CRI plugin, so no kubelet can pull by it"
-        remedy = "take cri out of disabled_plugins in its configuration (Docker's package puts it there), and restart it"
+        remedy = (
+            "take cri out of disabled_plugins in its configuration (Docker's package puts it there), and restart it"
+        )
         return [warning("containerd", found, remedy)]
     traps = [text for since, until, text in _TRAPS if since <= version < until]
     known = f"; known of it: {'; '.join(traps)}" if traps else ""

@@ -13,6 +13,7 @@ from registryd.node.hosts_entry import endpoint_of
 from registryd.node.hosts_file import hosts_in_order
 from registryd.notation import Address
 from tests.fakes.certificates import server_tls
+from tests.fakes.nobody import as_nobody
 from tests.node.nodes import CERTS, CONFIG_V2, FolderNode
 
 if TYPE_CHECKING:
@@ -152,6 +153,15 @@ def test_what_is_wrong_is_one_line(
     assert (found, text.count("\n")) == (code, 1)
     assert said in text
     assert node.state() == before
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_who_may_not_is_told_who_may(run: Callable[..., tuple[int, str]], node: FolderNode, command: str) -> None:
+    (node.root / "etc").chmod(0)
+    with as_nobody():
+        code, said = run(command)
+    (node.root / "etc").chmod(0o755)
+    assert (code, said.endswith("Permission denied; run this as root\n")) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall"])
