@@ -19,6 +19,7 @@ from registryd.identity.secret import new_secret
 from registryd.lab.agent import AGENT, REGISTRY
 from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.containerd_config import Mirror
+from registryd.lab.fetch import fetch
 from registryd.lab.process import running
 from registryd.lab.toml_text import merged
 
@@ -208,6 +209,21 @@ async def test_faults_of_this_node_are_found(releases: tuple[Release, ...], tmp_
         assert ("port", "ok", "free") in found
         async with image_cache_on_our_port(node, tmp_path):
             assert ("port", "problem", "is taken by python") in await doctor(node)
+
+
+async def test_an_admin_port_on_the_nodes_address_tells_the_node_everything(
+    releases: tuple[Release, ...], tmp_path: Path
+) -> None:
+    """As the chart has it when Prometheus is to reach it."""
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node, other = cluster.nodes
+        admin = f"{node.host.ipv4}:3175"
+        async with with_changes(node, {"admin": {"listen": admin}}):
+            found = await doctor(node)
+            assert not found.problems
+            assert ("peers", "ok", "1 reached") in found
+            assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+            assert (await fetch(f"http://{admin}/checkup", namespace=other.host.namespace)).status == 403
 
 
 async def test_content_that_cannot_be_read_from_its_files_is_found(

@@ -129,10 +129,17 @@ def _page() -> web.Response:
 
 
 def _is_from_here(request: web.BaseRequest) -> bool:
+    """Whether whoever asks is on this machine: has its loopback, or the very address that was asked.
+
+    The door may be on the node's address for Prometheus; the system then asks from that address as well, and takes no
+    packet with it from outside.
+    """
     try:
-        return ipaddress.ip_address(request.remote or "").is_loopback
+        remote = ipaddress.ip_address(request.remote or "")
     except ValueError:
         return False
+    asked = request.transport.get_extra_info("sockname") if request.transport else None
+    return remote.is_loopback or (bool(asked) and request.remote == asked[0])
 
 
 def _is_asked_by_address(request: web.BaseRequest) -> bool:
