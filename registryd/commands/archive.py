@@ -26,7 +26,7 @@ from registryd.store.socket import is_containerd_at
 
 _STANDARD_STREAM = "-"
 _MIB = 1024 * 1024
-_OF_CONTAINERD = "`ctr -n k8s.io images import --all-platforms` and `export`"
+_OF_CONTAINERD = "`ctr -n k8s.io images import` and `export`"
 
 
 def _archive(about: str) -> Parameter:

@@ -64,7 +64,7 @@ async def test_import_says_what_came_in(settings: Settings, tmp_path: Path, caps
 
 async def test_where_the_store_is_containerds_its_own_command_is_named(tmp_path: Path) -> None:
     settings = Settings(store=StoreSettings(kind=StoreKind.CONTAINERD))
-    with pytest.raises(CommandFailed, match=r"ctr -n k8s\.io images import --all-platforms"):
+    with pytest.raises(CommandFailed, match=r"ctr -n k8s\.io images import`"):
         await import_archive(settings, str(write_archive_to(tmp_path)))
 
 
