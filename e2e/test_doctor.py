@@ -55,7 +55,7 @@ class Found:
         return {name: found for name, found in self.findings.items() if found[0] == "problem"}
 
 
-async def doctor(node: Node, *more: str) -> Found:
+async def doctor(node: Node, *more: str, environment: tuple[str, ...] = ()) -> Found:
     agent, containerd = agent_of(node), node.containerd
     where = {
         "--config": agent.folder / "agent.toml",
@@ -64,7 +64,8 @@ async def doctor(node: Node, *more: str) -> Found:
         "--state": agent.folder / "no-record",
     }
     words = [word for flag, value in where.items() for word in (flag, str(value))]
-    argv = node.host.namespace.command(sys.executable, "-m", "registryd", "doctor", "--json", *words, *more)
+    program = ("env", *environment, sys.executable, "-m", "registryd", "doctor", "--json")
+    argv = node.host.namespace.command(*program, *words, *more)
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stderr=PIPE)
     output, errors = await process.communicate()
@@ -224,6 +225,20 @@ async def test_an_admin_port_on_the_nodes_address_tells_the_node_everything(
             assert ("peers", "ok", "1 reached") in found
             assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
             assert (await fetch(f"http://{admin}/checkup", namespace=other.host.namespace)).status == 403
+
+
+async def test_in_a_pod_all_but_the_nodes_files_is_looked_at(releases: tuple[Release, ...], tmp_path: Path) -> None:
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node, other = cluster.nodes
+        found = await doctor(node, environment=("KUBERNETES_SERVICE_HOST=10.96.0.1",))
+        assert found.code == 0
+        assert ("config_path", "warning", "this is a pod") in found
+        assert not {"hosts", "layers"} & set(found.findings)
+        assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+
+        shutil.rmtree(node.containerd.places.hosts / "_default")  # as if only some were mirrored
+        found = await doctor(node, environment=("KUBERNETES_SERVICE_HOST=10.96.0.1",))
+        assert ("pull", "warning", "could not pull") in found
 
 
 async def test_content_that_cannot_be_read_from_its_files_is_found(

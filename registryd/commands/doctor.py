@@ -1,6 +1,7 @@
 """`registryd doctor`."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from registryd.settings import Settings
 
 _SIGNS: Final = {Severity.OK: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.PROBLEM: ("✗", "red")}
 _PROBLEM: Final = 1
+# The kubelet sets it in every container (kubelet_pods.go, getServiceEnvVarMap).
+_IN_A_POD: Final = "KUBERNETES_SERVICE_HOST"
 
 
 @Parameter(name="*")
@@ -64,6 +67,7 @@ async def doctor(
     place = Place(
         root=root_from(where.root),
         endpoint=endpoint_from(where.endpoint, settings.registry.listen),
+        has_files=where.root != Path("/") or _IN_A_POD not in os.environ,
         state=where.state.absolute(),
         config=where.containerd_config and where.containerd_config.absolute(),
         program=where.containerd_program and where.containerd_program.absolute(),

@@ -51,6 +51,9 @@ async def check_containerd(patient: Patient) -> list[Finding]:
 async def check_config_path(patient: Patient) -> list[Finding]:
     """Whether containerd looks for hosts.toml files at all."""
     config = patient.config
+    if not patient.place.has_files:
+        found = "not looked at, and no hosts.toml: this is a pod, which does not have the node's files"
+        return [warning("config_path", found, "for them, mount the node's file system and name it: --root")]
     if isinstance(config, str):
         return [problem("config_path", config, "mend containerd's configuration, or name it: --containerd-config")]
     return [*_owed_restart(patient, config), _config_path(config)]
@@ -113,7 +116,7 @@ async def check_namespaces(patient: Patient) -> list[Finding]:
 
 async def check_layers(patient: Patient) -> list[Finding]:
     """Whether layers are still there to be shared after they have been unpacked."""
-    if isinstance(patient.config, str):
+    if isinstance(patient.config, str) or not patient.place.has_files:
         return []
     store = patient.settings.store
     if not _discards(patient.config):
