@@ -139,7 +139,7 @@ def _is_from_here(request: web.BaseRequest) -> bool:
     except ValueError:
         return False
     asked = request.transport.get_extra_info("sockname") if request.transport else None
-    return remote.is_loopback or (bool(asked) and request.remote == asked[0])
+    return remote.is_loopback or (asked is not None and request.remote == asked[0])
 
 
 def _is_asked_by_address(request: web.BaseRequest) -> bool:
