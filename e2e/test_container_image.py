@@ -179,6 +179,12 @@ async def test_a_node_pulls_from_an_agent_in_a_container(
             await cluster.origin.stop()
             await second.pull(f"{ORIGIN}/demo/app@{image.root.digest}")
             given = (await metrics_of(first)).total("registryd_peer_sent_bytes_total")
+            # As `kubectl exec` runs it, with the pod's own variables.
+            in_pod = ("env", "KUBERNETES_SERVICE_HOST=10.96.0.1", "registryd", "doctor")
+            said = await first.containerd.ctr("task", "exec", "--exec-id", "doctor", NAME, *in_pod)
+            print(said)
+            assert "this is a pod" in said
+            assert "✗" not in said
             memory = (await metrics_of(first)).total("process_resident_memory_bytes")
         print(f"the container gave {given / 1e6:.1f} MB, with {memory / (1 << 20):.0f} MiB of memory")
         assert all(second.containerd.has_blob(layer.digest) for layer in image.local.layers)
@@ -239,7 +245,7 @@ async def test_the_cache_and_the_prefetching_of_the_chart_work_in_their_containe
             options = ["--rm", "--net-host", *rights_of(prefetch["securityContext"]), *mounts_of(prefetch, sources)]
             said = await ctr("run", *options, REFERENCE, "prefetch", "registryd", *prefetch["args"])
             print(said)
-            assert "1 images, none incomplete" in said
+            assert "1 image, none incomplete" in said
             assert all(node.containerd.has_blob(layer.digest) for layer in image.local.layers)
             stored = {path.name for path in sources["/var/lib/registryd"].glob("blobs/sha256/*")}
             assert {layer.digest.removeprefix("sha256:") for layer in image.local.layers} <= stored

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.identity.secret import new_secret
-from registryd.lab.agent import REGISTRY
+from registryd.lab.agent import AGENT, REGISTRY
 from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.containerd_config import Mirror
+from registryd.lab.fetch import fetch
 from registryd.lab.process import running
 from registryd.lab.toml_text import merged
 
@@ -54,7 +55,7 @@ class Found:
         return {name: found for name, found in self.findings.items() if found[0] == "problem"}
 
 
-async def doctor(node: Node, *more: str) -> Found:
+async def doctor(node: Node, *more: str, environment: tuple[str, ...] = ()) -> Found:
     agent, containerd = agent_of(node), node.containerd
     where = {
         "--config": agent.folder / "agent.toml",
@@ -63,7 +64,8 @@ async def doctor(node: Node, *more: str) -> Found:
         "--state": agent.folder / "no-record",
     }
     words = [word for flag, value in where.items() for word in (flag, str(value))]
-    argv = node.host.namespace.command(sys.executable, "-m", "registryd", "doctor", "--json", *words, *more)
+    program = ("env", *environment, sys.executable, "-m", "registryd", "doctor", "--json")
+    argv = node.host.namespace.command(*program, *words, *more)
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stderr=PIPE)
     output, errors = await process.communicate()
@@ -208,6 +210,66 @@ async def test_faults_of_this_node_are_found(releases: tuple[Release, ...], tmp_
         assert ("port", "ok", "free") in found
         async with image_cache_on_our_port(node, tmp_path):
             assert ("port", "problem", "is taken by python") in await doctor(node)
+
+
+async def test_an_admin_port_on_the_nodes_address_tells_the_node_everything(
+    releases: tuple[Release, ...], tmp_path: Path
+) -> None:
+    """As the chart has it when Prometheus is to reach it."""
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node, other = cluster.nodes
+        admin = f"{node.host.ipv4}:3175"
+        async with with_changes(node, {"admin": {"listen": admin}}):
+            found = await doctor(node)
+            assert not found.problems
+            assert ("peers", "ok", "1 reached") in found
+            assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+            assert (await fetch(f"http://{admin}/checkup", namespace=other.host.namespace)).status == 403
+
+
+async def test_in_a_pod_all_but_the_nodes_files_is_looked_at(releases: tuple[Release, ...], tmp_path: Path) -> None:
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node, other = cluster.nodes
+        found = await doctor(node, environment=("KUBERNETES_SERVICE_HOST=10.96.0.1",))
+        assert found.code == 0
+        assert ("config_path", "warning", "this is a pod") in found
+        assert not {"hosts", "layers"} & set(found.findings)
+        assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+
+        shutil.rmtree(node.containerd.places.hosts / "_default")  # as if only some were mirrored
+        found = await doctor(node, environment=("KUBERNETES_SERVICE_HOST=10.96.0.1",))
+        assert ("pull", "warning", "could not pull") in found
+
+
+async def test_content_that_cannot_be_read_from_its_files_is_found(
+    releases: tuple[Release, ...], image: Image, tmp_path: Path
+) -> None:
+    """As in a container without the mount: something else is where containerd says that its content is."""
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node = cluster.nodes[0]
+        await node.pull(await cluster.push(image, "demo/app"))
+        content = node.containerd.places.root / "io.containerd.content.v1.content"
+        hidden = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', str(content))
+        agent_of(node).program = (*hidden, *AGENT)
+        await agent_of(node).restart()
+        found = await doctor(node)
+        assert ("content", "warning", "which is slow") in found
+        assert found.code == 0
+
+
+async def test_a_clock_that_is_wrong_is_found(releases: tuple[Release, ...], tmp_path: Path) -> None:
+    """All processes here have one clock, so the other agent is told another time by its own Python."""
+    ahead = tmp_path / "ahead"
+    ahead.mkdir()
+    (ahead / "sitecustomize.py").write_text("import time\nright = time.time\ntime.time = lambda: right() + 90\n")
+    async with well_cluster(releases[-1], tmp_path) as cluster:
+        node, other = cluster.nodes
+        agent_of(other).program = ("env", f"PYTHONPATH={ahead}", *AGENT)
+        await agent_of(other).restart()
+        await asyncio.sleep(1.5)
+        found = await doctor(node)
+        assert ("clock", "warning", f"{other.host.ipv4}:3173 is 90") in found
+        assert found.code == 0
 
 
 def other_token(tmp_path: Path) -> tuple[str, str]:

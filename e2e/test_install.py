@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +18,12 @@ from registryd.lab.commands import run
 from registryd.lab.containerd_config import Options, Places, config_toml
 from registryd.lab.errors import CommandError, PullError
 from registryd.lab.origin import running_origin
+from registryd.node.disk import Disk
+from registryd.node.setup import Containerd, NodeSetup
+from tests.node.nodes import BreakingDisk, PowerCut, intent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from registryd.lab.images import Image
     from registryd.lab.network import Network
@@ -95,6 +99,32 @@ async def test_the_mirror_comes_first_and_all_else_stays(
         for registry in works:
             await node.pull(f"{registry}/demo/app:v1")
         assert node.asked() == []
+
+
+async def test_interrupted_at_any_step_a_node_pulls_as_before_and_goes_back(
+    release: Release, network: Network, folder: Path, image: Image
+) -> None:
+    async with node_with_registries(release, network, folder, image) as (node, registries):
+        works = zoo(node, registries)
+        before = node.files()
+        for steps in itertools.count():
+            disk = BreakingDisk(steps, PowerCut())
+            with contextlib.suppress(PowerCut):
+                setup_of(node, disk).install(intent())
+            for registry in works:
+                await node.pull(f"{registry}/demo/app:v1")
+            await node.dump()
+            setup_of(node).uninstall()
+            assert node.files() == before, f"step {steps}"
+            if disk.taken <= steps:
+                break
+        print(f"{release}: pulled from {len(works)} registries after each of {steps} steps")
+        assert steps > len(works)
+
+
+def setup_of(node: NodeLab, disk: Disk | None = None) -> NodeSetup:
+    containerd = Containerd(config=node.places.config, program=Path(node.release.containerd))
+    return NodeSetup(state=node.places.folder / "state-of-registryd", containerd=containerd, disk=disk or Disk())
 
 
 async def left_alone(node: NodeLab, registry: str) -> None:

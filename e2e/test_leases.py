@@ -118,7 +118,10 @@ async def test_nothing_is_leased_where_nothing_is_discarded(release: Release, im
         assert not [each for each in await leases(node) if each.startswith("registryd")]
 
 
-async def test_release_leaves_everything_to_containerd(release: Release, image: Image) -> None:
+@pytest.mark.parametrize("command", ["release", "uninstall"])
+async def test_what_was_kept_is_left_to_containerd(
+    release: Release, image: Image, tmp_path: Path, command: str
+) -> None:
     async with running_cluster([NodePlan(release, DISCARDING)]) as cluster:
         (node,) = cluster.nodes
         await node.pull(await cluster.push(image, "demo/app"))
@@ -126,7 +129,9 @@ async def test_release_leaves_everything_to_containerd(release: Release, image: 
         assert all(map(node.containerd.has_blob, layers(image)))
         assert node.agent
         await node.agent.stop()
-        config = str(node.agent.folder / "agent.toml")
-        assert "left to containerd" in await run(sys.executable, "-m", "registryd", "release", "--config", config)
+        words = [command, "--config", str(node.agent.folder / "agent.toml")]
+        if command == "uninstall":
+            words += ["--containerd-config", str(node.containerd.places.config), "--state", str(tmp_path / "state")]
+        assert "left to containerd" in await run(sys.executable, "-m", "registryd", *words)
         await node.containerd.wait_blobs_gone(*layers(image))
         assert not [each for each in await leases(node) if each.startswith("registryd")]

@@ -125,6 +125,24 @@ async def test_imported_images_travel(release: Release, image: Image) -> None:
         assert all(map(second.containerd.has_blob, image.digests))
 
 
+async def test_images_of_one_platform_from_a_stick_travel(release: Release, image: Image, tmp_path: Path) -> None:
+    """As an air gap's cache has them: what `export --partly` writes, a node's own ctr takes."""
+    reference, stick = f"{ORIGIN}/demo/imported:v1", tmp_path / "stick.tar"
+    registryd = (sys.executable, "-m", "registryd")
+    store = ("--store.kind", "directory", "--store.directory", str(tmp_path / "store"))
+    await run(*registryd, "import", str(image.archive()), "--name", reference, *store)
+    for other in (each for each in image.manifests if each != image.local):
+        (tmp_path / "store/blobs/sha256" / other.blob.digest.removeprefix("sha256:")).unlink()
+    assert "were not there" in await run(*registryd, "export", str(stick), "--partly", *store)
+    async with cluster_of(*[NodePlan(release)] * 2) as cluster:
+        first, second = cluster.nodes
+        await cluster.origin.stop()
+        await first.containerd.ctr("images", "import", str(stick))
+        await first.containerd.wait_image(reference)
+        await second.pull(reference)
+        assert all(map(second.containerd.has_blob, image.digests))
+
+
 async def test_images_imported_into_a_directory_travel(release: Release, image: Image, tmp_path: Path) -> None:
     directory = {"kind": "directory", "directory": str(tmp_path / "store")}
     async with cluster_of(NodePlan(release, agent={"store": directory}), NodePlan(release)) as cluster:

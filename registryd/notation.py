@@ -26,6 +26,9 @@ _BYTES |= {f"{prefix}iB": 1 << (10 * power) for power, prefix in enumerate("KMGT
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
 _HIGHEST_PORT = 65535
 
+# An agent and a cache are asked by ns= below /v2, so their URLs have no path.
+_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -67,6 +70,11 @@ def _is_ipv6(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether it is the URL of an agent's or a cache's registry, `http(s)://host[:port]`."""
+    return _ENDPOINT.fullmatch(text) is not None
 
 
 def parse_duration(text: str) -> float:

@@ -14,15 +14,12 @@ from types import MappingProxyType
 
 from registryd.cache_settings import CacheSettings, UpstreamsSettings
 from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
-from registryd.notation import Address, ByteCount, Seconds
+from registryd.notation import Address, ByteCount, Seconds, is_endpoint
 
 REGISTRY_ADDRESS = Address("127.0.0.1", 3172)
 PEERS_ADDRESS = Address("0.0.0.0", 3173)  # noqa: S104 - peers are on other machines
 PEERS_CONTENT_ADDRESS = Address("0.0.0.0", 3174)  # noqa: S104
 ADMIN_ADDRESS = Address("127.0.0.1", 3175)
-
-# A cache is asked by ns= below /v2, so its URL has no path.
-_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
 
 
 class AuthorizationMode(StrEnum):
@@ -102,7 +99,7 @@ class RegistrySettings:
     def __post_init__(self) -> None:
         _require_positive("registry.first_byte_timeout", self.first_byte_timeout)
         for url in self.next_endpoints:
-            if not _ENDPOINT.fullmatch(url):
+            if not is_endpoint(url):
                 raise SettingsError("registry.next_endpoints", f"{url[:100]!r} is not http(s)://host[:port]")
             if self.next_ca and not url.startswith("https://"):
                 # containerd would try TLS on it.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from registryd.agent.credentials import make_token
 from registryd.agent.doors import Doors
 from registryd.agent.exposure import as_member, check_exposure
+from registryd.agent.upstream_files import unreadable_files
 from registryd.aio.scope import open_scope
 from registryd.caching.blobs import Blobs
 from registryd.caching.downloads import Downloads
@@ -244,6 +245,8 @@ class _Public:
 def _log_start(settings: Settings, address: Address) -> None:
     if settings.cache.insecure:
         _log.warning("cache.insecure is set: whoever reaches this cache can have what its logins open")
+    for problem in unreadable_files(settings.upstreams):
+        _log.warning("%s", problem)
     _log.info(
         "caching",
         extra={

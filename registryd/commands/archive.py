@@ -22,9 +22,11 @@ from registryd.store.archive.reading import read_archive
 from registryd.store.archive.writing import write_archive
 from registryd.store.directory.durable import write_all
 from registryd.store.directory.store import DirectoryStore, open_directory_store
+from registryd.store.socket import is_containerd_at
 
 _STANDARD_STREAM = "-"
 _MIB = 1024 * 1024
+_OF_CONTAINERD = "`ctr -n k8s.io images import` and `export`"
 
 
 def _archive(about: str) -> Parameter:
@@ -88,9 +90,12 @@ def _directory(settings: Settings) -> Path:
     """Where the directory store is; whoever's agent serves another store should know."""
     store = settings.store
     if store.kind is StoreKind.CONTAINERD:
-        raise CommandFailed("the store is containerd's: `ctr -n k8s.io images import` and `export` are for that")
-    if store.kind is StoreKind.AUTO and store.containerd_socket.exists():
-        sys.stderr.write(f"an agent of this node serves {store.directory} only with store.kind = directory\n")
+        raise CommandFailed(f"the store is containerd's: {_OF_CONTAINERD} are for that")
+    if store.kind is StoreKind.AUTO and is_containerd_at(store.containerd_socket):
+        sys.stderr.write(
+            f"{store.directory} is for a cache, or an agent with store.kind = directory; "
+            f"for this node's containerd there are {_OF_CONTAINERD}\n"
+        )
     return store.directory
 
 

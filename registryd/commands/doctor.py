@@ -1,6 +1,7 @@
 """`registryd doctor`."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,17 +12,18 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
+from registryd.commands.mirror_flags import endpoint_from, root_from
 from registryd.commands.settings_flags import takes_settings
 from registryd.doctor.examination import examine
 from registryd.doctor.finding import Finding, Severity
 from registryd.doctor.patient import Place
-from registryd.node.host_root import HostRoot
-from registryd.node.hosts_entry import endpoint_of
 from registryd.node.record_store import STATE
 from registryd.settings import Settings
 
 _SIGNS: Final = {Severity.OK: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.PROBLEM: ("✗", "red")}
 _PROBLEM: Final = 1
+# The kubelet sets it in every container (kubelet_pods.go, getServiceEnvVarMap).
+_IN_A_POD: Final = "KUBERNETES_SERVICE_HOST"
 
 
 @Parameter(name="*")
@@ -63,8 +65,9 @@ async def doctor(
         json: Print the findings as JSON.
     """
     place = Place(
-        root=HostRoot(where.root.resolve()),
-        endpoint=where.endpoint or endpoint_of(settings.registry.listen),
+        root=root_from(where.root),
+        endpoint=endpoint_from(where.endpoint, settings.registry.listen),
+        has_files=where.root != Path("/") or _IN_A_POD not in os.environ,
         state=where.state.absolute(),
         config=where.containerd_config and where.containerd_config.absolute(),
         program=where.containerd_program and where.containerd_program.absolute(),

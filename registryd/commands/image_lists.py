@@ -82,7 +82,9 @@ def read_lists(names: Sequence[str]) -> tuple[ImageName, ...]:
             images.update(parse_list(text))
         except ListInvalid as error:
             raise CommandFailed(f"{name}: {error}") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise CommandFailed(f"{name} cannot be read: {error.strerror}") from error
+        except ValueError as error:
             raise CommandFailed(f"{name} cannot be read: {error}") from error
     if not images:
         raise CommandFailed("the list names no images")
@@ -163,7 +165,7 @@ def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, incomp
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(f"{len(rows)} images, {incomplete or 'none'} incomplete")
+    console.print(f"{len(rows)} image{'' if len(rows) == 1 else 's'}, {incomplete or 'none'} incomplete")
 
 
 def _secret(path: Path) -> str:

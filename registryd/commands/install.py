@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from registryd.commands.install_report import report_install, report_uninstall
-from registryd.commands.mirror_flags import registries_of
+from registryd.commands.mirror_flags import endpoint_from, registries_of, root_from
 from registryd.commands.node_token_file import node_token
 from registryd.commands.release import let_go_of_layers
 from registryd.commands.settings_flags import takes_settings
@@ -22,7 +22,7 @@ from registryd.identity.node_token import TOKEN_HEADER
 from registryd.node.distribution import find_distribution
 from registryd.node.errors import NodeError
 from registryd.node.host_root import HostRoot
-from registryd.node.hosts_entry import MirrorEntry, endpoint_of
+from registryd.node.hosts_entry import MirrorEntry
 from registryd.node.intent import Intent
 from registryd.node.next_endpoints import next_entries
 from registryd.node.preview import diff_of
@@ -71,15 +71,16 @@ class Node:
                 "--containerd-version", f"expected a version such as 1.7.24; got {self.containerd_version!r}"
             )
         config, program = map(_absolute, (self.containerd_config, self.containerd_program))
-        containerd = Containerd(config, program, release, self._restart())
-        return NodeSetup(HostRoot(self.root.resolve()), self.state.absolute(), containerd)
+        root = root_from(self.root)
+        containerd = Containerd(config, program, release, self._restart(root))
+        return NodeSetup(root, self.state.absolute(), containerd)
 
-    def _restart(self) -> tuple[str, ...]:
+    def _restart(self, root: HostRoot) -> tuple[str, ...]:
         if self.restart_command:
             return tuple(shlex.split(self.restart_command))
         if not self.restart_containerd:
             return ()
-        distribution = find_distribution(NodeTree(HostRoot(self.root.resolve())))
+        distribution = find_distribution(NodeTree(root))
         if not distribution.restart:
             raise CommandFailed(f"how {distribution.name} is restarted is yours to say: --restart-command")
         return distribution.restart
@@ -126,19 +127,20 @@ def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = N
     """Put everything that `registryd install` changed back as it was, and let go of kept layers."""
     with _failures():
         setup = node.setup()
+        socket = setup.root.locate(settings.store.containerd_socket)
         outcome = setup.preview_uninstall() if node.dry_run else setup.uninstall()
     if node.dry_run and outcome:
         _print(diff_of(outcome.plan).splitlines())
     _print(report_uninstall(outcome, is_done=not node.dry_run))
     if not node.dry_run:
-        _print(let_go_of_layers(setup.root.locate(settings.store.containerd_socket), settings.store.namespaces))
+        _print(let_go_of_layers(socket, settings.store.namespaces))
 
 
 def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:
     file = _absolute(mirror.token_file or settings.registry.token_file)
     token, token_file = node_token(root, file) if file else (None, None)
     headers = ((TOKEN_HEADER, token),) if token else ()
-    entry = MirrorEntry(mirror.endpoint or endpoint_of(settings.registry.listen), mirror.resolve, headers)
+    entry = MirrorEntry(endpoint_from(mirror.endpoint, settings.registry.listen), mirror.resolve, headers)
     return Intent(
         entry,
         next_entries(settings.registry, root, can_resolve=mirror.resolve),

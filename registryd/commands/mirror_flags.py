@@ -1,7 +1,13 @@
-"""What `install` and `talos` have in common."""
+"""Flags that several of `install`, `uninstall`, `doctor` and `talos` have, from words to values."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from registryd.failures import CommandFailed
+from registryd.node.errors import reason_of
+from registryd.node.host_root import HostRoot
+from registryd.node.hosts_entry import endpoint_of
+from registryd.notation import Address, is_endpoint
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Registry
 from registryd.settings import SettingsError
@@ -13,3 +19,23 @@ def registries_of(texts: Iterable[str]) -> tuple[Registry, ...]:
         return tuple(Registry.parse(name) for text in texts for name in text.split(",") if name)
     except OciError as error:
         raise SettingsError("--registries", str(error)) from error
+
+
+def endpoint_from(flag: str | None, listen: Address) -> str:
+    """The URL at which containerd reaches us. Raises SettingsError for what is none."""
+    if flag is None:
+        return endpoint_of(listen)
+    if not is_endpoint(flag):
+        raise SettingsError("--endpoint", f"{flag[:100]!r} is not http(s)://host[:port]")
+    return flag.rstrip("/")
+
+
+def root_from(flag: Path) -> HostRoot:
+    """The node's file system. Raises CommandFailed where there is none: a node without any file is set up anew."""
+    try:
+        is_folder = flag.is_dir()
+    except OSError as error:
+        raise CommandFailed(f"--root: {flag}: {reason_of(error)}") from error
+    if not is_folder:
+        raise SettingsError("--root", f"{flag} is not a folder; name the one that the node's / is mounted at")
+    return HostRoot(flag.resolve())

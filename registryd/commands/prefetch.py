@@ -1,6 +1,8 @@
 """`registryd prefetch`: a cache, or this node's containerd, is given all images of a list."""
 
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +22,9 @@ from registryd.commands.progress import showing_progress
 from registryd.failures import CommandFailed
 from registryd.inventory.filling import fill
 from registryd.inventory.lists import ImageName
+from registryd.inventory.looking import Outcome
 from registryd.settings import StoreSettings
+from registryd.store.socket import is_containerd_at
 
 _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
@@ -55,7 +59,17 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     async with opened_client() as client:
         with showing_progress("fetching", len(wanted), quiet=json) as progress:
             outcomes = await fill(wanted, client, endpoint, progress, platforms=platforms, parallel=parallel)
-    return show(outcomes, as_json=json)
+    code = show(outcomes, as_json=json)
+    _hint(outcomes)
+    return code
+
+
+def _hint(outcomes: Sequence[Outcome]) -> None:
+    """What a 404 does not tell: a cache says it of registries that it must not ask as of images that are not there."""
+    registries = sorted({str(each.image.repository.registry) for each in outcomes if not each.pieces})
+    if registries:
+        names = ", ".join(registries)
+        sys.stderr.write(f"of some images nothing is there: may the cache ask {names} (upstreams.allow), and can it?\n")
 
 
 async def _into_containerd(
@@ -74,6 +88,6 @@ async def _into_containerd(
 
 
 def _socket(path: Path) -> Path:
-    if not path.is_socket():
+    if not is_containerd_at(path):
         raise CommandFailed(f"there is no containerd at {path}; --containerd-socket says where it is")
     return path.absolute()

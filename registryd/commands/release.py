@@ -9,6 +9,7 @@ from registryd.commands.settings_flags import takes_settings
 from registryd.content.source import StoreUnavailable
 from registryd.failures import CommandFailed
 from registryd.settings import Settings
+from registryd.store.socket import is_containerd_at
 
 
 @takes_settings("store")
@@ -27,7 +28,7 @@ async def release(settings: Settings) -> None:
 
 def let_go_of_layers(socket: Path, namespaces: Sequence[str]) -> list[str]:
     """What there is to say after it; nothing where no containerd is, or nothing was kept."""
-    if not socket.exists():
+    if not is_containerd_at(socket):
         return []
     try:
         count = asyncio.run(_release(socket, namespaces))

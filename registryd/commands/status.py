@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.live import Live
@@ -21,6 +23,9 @@ _WATCH_SECONDS: Final = 2.0
 # The agent asks its members for two seconds at most.
 _TIMEOUT: Final = 5.0
 _SHOWN_TRANSFERS: Final = 15
+_WIDTH: Final = 160
+# Of a digest, as docker and crictl show it; --json has all of it.
+_DIGEST: Final = re.compile(r"(?<=sha256:)([0-9a-f]{12})[0-9a-f]{52}")
 
 
 @takes_settings("admin")
@@ -42,7 +47,9 @@ async def status(
     elif watch:
         await _watch(settings)
     else:
-        Console(highlight=False).print(_shown(await _ask(settings)))
+        # Where nobody watches (`kubectl exec`, a pipe) an address should stay in one piece.
+        width = None if sys.stdout.isatty() else _WIDTH
+        Console(highlight=False, width=width).print(_shown(await _ask(settings)))
 
 
 async def _watch(settings: Settings) -> None:
@@ -78,9 +85,9 @@ def _shown(answer: Mapping[str, Any]) -> Group:
 
 
 def _members(answer: Mapping[str, Any]) -> Table:
-    table = Table(title="Members", title_justify="left")
+    table = Table(title="Members", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("node", "address", "state", "version"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold", no_wrap=name == "address")
     for name in ("images", "transfers", "from peers", "to peers", "hits", "up"):
         table.add_column(name, justify="right")
     node = answer["node"]
@@ -88,8 +95,10 @@ def _members(answer: Mapping[str, Any]) -> Table:
     for member in answer["cluster"]:
         vitals = member["vitals"]
         name = vitals["name"] if vitals else ""
-        state = (vitals["problem"] if vitals else "") or member["state"]
-        table.add_row(name, member["address"], state, *(_numbers(vitals) if vitals else [member["problem"][:60]]))
+        state = f"{member['state']}: {member['problem'][:60]}" if member["problem"] else member["state"]
+        table.add_row(
+            name, member["address"], (vitals and vitals["problem"]) or state, *(_numbers(vitals) if vitals else [])
+        )
     return table
 
 
@@ -107,13 +116,13 @@ def _numbers(vitals: Mapping[str, Any]) -> list[str]:
 
 
 def _transfers(transfers: Mapping[str, Any]) -> Table:
-    table = Table(title="Transfers", title_justify="left")
+    table = Table(title="Transfers", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("content", "from", "to"):
         table.add_column(name, overflow="fold")
     for name in ("sent", "of", "state"):
         table.add_column(name, justify="right")
     for transfer in [*transfers["running"], *transfers["recent"]][:_SHOWN_TRANSFERS]:
-        name = transfer["name"] or transfer["digest"]
+        name = _DIGEST.sub(r"\1", transfer["name"] or transfer["digest"])
         sizes = decimal(transfer["sent"]), decimal(transfer["size"])
         table.add_row(name, transfer["source"], transfer["receiver"], *sizes, transfer["outcome"])
     return table

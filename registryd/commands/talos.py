@@ -7,11 +7,10 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
-from registryd.commands.mirror_flags import registries_of
+from registryd.commands.mirror_flags import endpoint_from, registries_of
 from registryd.commands.settings_flags import takes_settings
 from registryd.failures import CommandFailed
 from registryd.node.errors import NodeError
-from registryd.node.hosts_entry import endpoint_of
 from registryd.settings import RegistrySettings, Settings, SettingsError
 
 _STDIN = Path("-")
@@ -43,10 +42,10 @@ def talos(
     from registryd.node.talos.mirroring import mirrors_with_us  # noqa: PLC0415
 
     try:
-        config = parse_machine_config(_read(machine_config))
+        config = parse_machine_config(_configuration(machine_config))
     except NodeError as error:
         raise CommandFailed(str(error)) from error
-    ours = (endpoint or endpoint_of(settings.registry.listen), *settings.registry.next_endpoints)
+    ours = (endpoint_from(endpoint, settings.registry.listen), *settings.registry.next_endpoints)
     mirrors = mirrors_with_us(config, ours, registries_of(registries))
     authorities = _authorities(settings.registry)
     advice = list(advice_for(config, mirrors, settings.registry.listen))
@@ -66,10 +65,18 @@ def _authorities(settings: RegistrySettings) -> dict[str, str]:
     return dict.fromkeys((urlsplit(url).netloc for url in settings.next_endpoints), _read(settings.next_ca))
 
 
-def _read(path: Path | None) -> str:
-    if path is None:
-        return ""
+def _configuration(path: Path | None) -> str:
+    """Nothing where something was named is refused: the output would lack every mirror that the node has."""
+    text = _read(path) if path else ""
+    if path and not text.strip():
+        raise CommandFailed("the machine configuration is empty: did talosctl fail? Without one, give no argument")
+    return text
+
+
+def _read(path: Path) -> str:
     try:
         return sys.stdin.read() if path == _STDIN else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"{path} cannot be read: {error}") from error

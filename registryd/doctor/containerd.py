@@ -37,6 +37,12 @@ async def check_containerd(patient: Patient) -> list[Finding]:
     version = Release.parse(patient.containerd.version).version
     if version < _OLDEST:
         return [warning("containerd", f"containerd {patient.containerd.version} is not tested", "use 1.6 or later")]
+    if not patient.containerd.has_cri:
+        found = f"containerd {patient.containerd.version} answers without its CRI plugin, so no kubelet can pull by it"
+        remedy = (
+            "take cri out of disabled_plugins in its configuration (Docker's package puts it there), and restart it"
+        )
+        return [warning("containerd", found, remedy)]
     traps = [text for since, until, text in _TRAPS if since <= version < until]
     known = f"; known of it: {'; '.join(traps)}" if traps else ""
     return [ok("containerd", f"containerd {patient.containerd.version} answers{known}")]
@@ -45,6 +51,9 @@ async def check_containerd(patient: Patient) -> list[Finding]:
 async def check_config_path(patient: Patient) -> list[Finding]:
     """Whether containerd looks for hosts.toml files at all."""
     config = patient.config
+    if not patient.place.has_files:
+        found = "not looked at, and no hosts.toml: this is a pod, which does not have the node's files"
+        return [warning("config_path", found, "for them, mount the node's file system and name it: --root")]
     if isinstance(config, str):
         return [problem("config_path", config, "mend containerd's configuration, or name it: --containerd-config")]
     return [*_owed_restart(patient, config), _config_path(config)]
@@ -107,7 +116,7 @@ async def check_namespaces(patient: Patient) -> list[Finding]:
 
 async def check_layers(patient: Patient) -> list[Finding]:
     """Whether layers are still there to be shared after they have been unpacked."""
-    if isinstance(patient.config, str):
+    if isinstance(patient.config, str) or not patient.place.has_files:
         return []
     store = patient.settings.store
     if not _discards(patient.config):

@@ -24,6 +24,8 @@ _NEVER: Final = ("ca", "client", "skip_verify")
 
 async def check_hosts(patient: Patient) -> list[Finding]:
     """Each folder below config_path, as containerd searches them."""
+    if not patient.place.has_files:
+        return []
     try:
         folders = _that_count(patient)
     except NodeError as error:

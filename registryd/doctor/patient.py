@@ -16,6 +16,7 @@ from registryd.node.record_store import STATE
 from registryd.node.release import Release
 from registryd.node.tree import NodeTree
 from registryd.store.containerd.survey import Survey, survey
+from registryd.store.socket import is_containerd_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +32,14 @@ _TALOS = Distribution("Talos", Path("/etc/cri/containerd.toml"), Path("/etc/cri/
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where to look: the node's file system, and where its containerd is not as its distribution has it."""
+    """Where to look: the node's file system, and where its containerd is not as its distribution has it.
+
+    `has_files`: the node's files are there; in a pod they are not unless they are mounted.
+    """
 
     root: HostRoot
     endpoint: str
+    has_files: bool = True
     state: Path = STATE
     config: Path | None = None
     program: Path | None = None
@@ -56,7 +61,7 @@ class Patient:
     @property
     def hosts_roots(self) -> tuple[Path, ...]:
         """The folders in which this containerd looks for hosts.toml files."""
-        if isinstance(self.config, str):
+        if isinstance(self.config, str) or not self.place.has_files:
             return ()
         roots = self.config.hosts_roots
         return roots[:0] if len(roots) > 1 and self.config.ignores_path_lists else roots
@@ -89,7 +94,7 @@ async def look_at(settings: Settings, place: Place) -> Patient:
 
 async def _containerd(settings: Settings) -> Survey | str:
     socket = settings.store.containerd_socket.absolute()
-    is_there = await asyncio.to_thread(socket.exists)
+    is_there = await asyncio.to_thread(is_containerd_at, socket)
     return await survey(socket) if is_there else f"there is no {socket}"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.content.trial import TRIAL_REGISTRY
 from registryd.doctor.asking import Unanswered, ask_json
-from registryd.doctor.finding import Finding, ok, problem, warning
+from registryd.doctor.finding import Finding, Severity, ok, problem, warning
 from registryd.node.errors import NodeError
 from registryd.node.registry_folder import DEFAULT, read_folders
 from registryd.store.containerd.cri import try_pull
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from registryd.doctor.patient import Patient
 
+_UNSEEN_REMEDY: Final = (
+    "if only some registries are mirrored, try on the node, or with --root: their names are in its files"
+)
 _ERROR_REMEDY: Final = "see the findings of hosts, config_path and token; containerd's log says which hosts it asked"
 
 
@@ -37,7 +40,10 @@ async def check_pull(patient: Patient) -> list[Finding]:
     except Unanswered as error:
         return [warning("pull", f"not tried: {error}", "is the agent of this version?")]
     given = [each for each in status["transfers"]["recent"] if each["digest"] in trial["content"]]
-    return [_judge(trial, given, failure=failure, seconds=seconds)]
+    judged = _judge(trial, given, failure=failure, seconds=seconds)
+    if judged.severity is Severity.PROBLEM and not patient.place.has_files:
+        return [warning(judged.name, judged.found, _UNSEEN_REMEDY)]
+    return [judged]
 
 
 def _judge(trial: Mapping[str, Any], given: list[Mapping[str, Any]], *, failure: str, seconds: float) -> Finding:

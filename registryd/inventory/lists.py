@@ -70,9 +70,14 @@ def _repository(name: str) -> Repository:
 
 
 def _of_lines(text: str) -> Iterator[tuple[str, str]]:
-    """The first word of a line; a comment begins with #. `talosctl images` prints just that."""
+    """The first word of a line; a comment begins with #. `talosctl images` prints just that.
+
+    Other columns are left out. Another image is none of them: kubectl's jsonpath prints all in one line.
+    """
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
+        if any("/" in word for word in words[1:]):
+            raise ListInvalid(f"line {number}: more than one image in a line; put each on a line of its own")
         if words:
             yield f"line {number}", words[0]
 

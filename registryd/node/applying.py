@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.node.errors import ApplyFailed, NodeError
+from registryd.node.errors import ApplyFailed, NodeError, reason_of
 from registryd.node.placing import put, remove, sweep
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Applying:
         except OSError as error:
             where = done[-1].path if len(done) == len(plan.changes) and done else self._next(plan, done)
             self._take_back(done, plan, on_the_way)
-            raise ApplyFailed(f"cannot change {where}: {error.strerror or error}; nothing was changed") from error
+            raise ApplyFailed(f"cannot change {where}: {reason_of(error)}; nothing was changed") from error
         except NodeError:
             self._take_back(done, plan, on_the_way)
             raise

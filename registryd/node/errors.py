@@ -37,3 +37,9 @@ class ApplyFailed(NodeError):
 
 class ContainerdRefused(NodeError):
     """containerd does not take the changed configuration, so it was changed back."""
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file cannot be used, with what to do where that is plain."""
+    reason = error.strerror or str(error)
+    return f"{reason}; run this as root" if isinstance(error, PermissionError) else reason

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from registryd.node.errors import PathProblem
+from registryd.node.errors import PathProblem, reason_of
 
 _MAX_LINKS = 40  # Linux' own limit (MAXSYMLINKS)
 
@@ -52,4 +52,4 @@ class HostRoot:
         try:
             return here.readlink() if here.is_symlink() else None
         except OSError as error:
-            raise PathProblem(f"{path}: {error.strerror}") from error
+            raise PathProblem(f"{path}: {reason_of(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Final
 
+from registryd.identity.errors import SecretInvalid
 from registryd.identity.lines import read_lines
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.node.errors import CannotUse
@@ -20,17 +21,23 @@ _TOKEN: Final = "put the cache's own token (its cache.token_file) there"  # noqa
 
 
 def next_entries(settings: RegistrySettings, root: HostRoot, *, can_resolve: bool = True) -> tuple[MirrorEntry, ...]:
-    """Their hosts for hosts.toml files of the node below `root`. Raises CannotUse or SecretInvalid."""
+    """Their hosts for hosts.toml files of the node below `root`. Raises CannotUse."""
     if not settings.next_endpoints:
         return ()
-    file = settings.next_token_file
-    token = read_lines(file, remedy=_TOKEN)[0] if file else ""
+    token = _token(settings.next_token_file) if settings.next_token_file else ""
     headers = ((TOKEN_HEADER, token),) if token else ()
     authorities = _authorities(settings.next_ca, root) if settings.next_ca else ""
     return tuple(
         MirrorEntry(url.rstrip("/"), can_resolve, headers, is_next=True, authorities=authorities)
         for url in dict.fromkeys(settings.next_endpoints)
     )
+
+
+def _token(file: Path) -> str:
+    try:
+        return read_lines(file, remedy=_TOKEN)[0]
+    except SecretInvalid as error:
+        raise CannotUse(f"registry.next_token_file: {error}") from error
 
 
 def _authorities(path: Path, root: HostRoot) -> str:

@@ -67,7 +67,8 @@ class Record:
             entries = tuple(map(_entry, document["entries"]))
             return cls(entries, tuple(map(Path, document["folders"])), bool(document["restart_due"]))
         except (ValueError, LookupError, TypeError) as error:
-            raise RecordBroken(f"{path} cannot be read ({error}); it says what to put back") from error
+            remedy = "restore it, or move it away: then `uninstall` goes by the mark above our entries"
+            raise RecordBroken(f"{path}, which says what to put back, cannot be read ({error}); {remedy}") from error
 
 
 def digest_of(data: bytes) -> str:

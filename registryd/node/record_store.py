@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from registryd.node.errors import PathProblem
+from registryd.node.errors import PathProblem, reason_of
 from registryd.node.placing import put, sweep
 from registryd.node.record import Record
 from registryd.node.tree import FileImage, NodeTree
@@ -74,7 +74,7 @@ class RecordStore:
             descriptor = os.open(self._here.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             self._remove_folders()
-            raise PathProblem(f"cannot keep a record in {self.folder}: {error.strerror}") from error
+            raise PathProblem(f"cannot keep a record in {self.folder}: {reason_of(error)}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

@@ -11,7 +11,7 @@ from registryd.node.change import Kind
 from registryd.node.containerd_config import read_config
 from registryd.node.disk import Disk
 from registryd.node.distribution import Distribution, find_distribution
-from registryd.node.errors import ContainerdRefused
+from registryd.node.errors import ContainerdRefused, PathProblem
 from registryd.node.host_root import HostRoot
 from registryd.node.lost_record import found_by_mark
 from registryd.node.planning import NodeFacts, plan_install
@@ -80,6 +80,7 @@ class NodeSetup:
     # What would be done
 
     def preview_install(self, intent: Intent) -> Outcome:
+        self._require_config()
         return self._outcome(plan_install(self._tree, self._known(), intent, self._facts))
 
     def preview_uninstall(self) -> Outcome | None:
@@ -139,6 +140,12 @@ class NodeSetup:
         return is_owed and not any(has_started_since(self.root, self._config, path) for path in changed)
 
     # The node
+
+    def _require_config(self) -> None:
+        """Make no file that nobody reads: containerd does not start when the one that it is told of is not there."""
+        named = self.containerd.config
+        if named and named != self._distribution.config and self._tree.read(named) is None:
+            raise PathProblem(f"there is no {named}; --containerd-config is the file that containerd was started with")
 
     def _known(self) -> Record | None:
         """What we did here: by the record, or by our marks if somebody removed it."""

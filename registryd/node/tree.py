@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.node.errors import PathProblem
+from registryd.node.errors import PathProblem, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ class NodeTree:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise PathProblem(f"cannot read {path}: {error.strerror}") from error
+            raise PathProblem(f"cannot read {path}: {reason_of(error)}") from error
 
     def is_folder(self, path: Path) -> bool:
         return self.root.locate(path).is_dir()
@@ -77,7 +77,7 @@ class NodeTree:
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
-            raise PathProblem(f"cannot list {path}: {error.strerror}") from error
+            raise PathProblem(f"cannot list {path}: {reason_of(error)}") from error
 
 
 def _image(descriptor: int, data: bytes, path: Path) -> FileImage:

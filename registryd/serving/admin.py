@@ -84,7 +84,7 @@ class AdminDoor:
         if request.path == "/":
             return _page()
         if self._overview is None:
-            return web.Response(status=503, text="the agent is starting\n")
+            return await self._nothing_to_tell()
         return await self._told(request.path, self._overview, is_from_here=_is_from_here(request))
 
     async def _told(self, path: str, overview: Overview, *, is_from_here: bool) -> web.Response:
@@ -96,6 +96,12 @@ class AdminDoor:
             return web.Response(status=403, text="only this machine has its cluster examined\n")
         return _json(await overview.checkup())
 
+    async def _nothing_to_tell(self) -> web.Response:
+        """Not yet, or never: a cache by itself."""
+        if missing := await self._not_ready():
+            return web.Response(status=503, text=f"{missing}\n")
+        return web.Response(status=404, text="a cache that is no member of a cluster has its /metrics only\n")
+
     async def _trial(self, request: web.BaseRequest) -> web.Response:
         if request.method != "POST":
             return web.Response(status=405, headers={"Allow": "POST"})
@@ -104,7 +110,7 @@ class AdminDoor:
         if not (_is_from_here(request) and _is_asked_by_address(request) and is_json):
             return web.Response(status=403, text="only this machine begins a trial\n")
         if self._overview is None:
-            return web.Response(status=503, text="the agent is starting\n")
+            return await self._nothing_to_tell()
         try:
             asked = await request.json()
             return _json(await self._overview.begin_trial(str(asked["registry"])))
@@ -123,10 +129,17 @@ def _page() -> web.Response:
 
 
 def _is_from_here(request: web.BaseRequest) -> bool:
+    """Whether whoever asks is on this machine: has its loopback, or the very address that was asked.
+
+    The door may be on the node's address for Prometheus; the system then asks from that address as well, and takes no
+    packet with it from outside.
+    """
     try:
-        return ipaddress.ip_address(request.remote or "").is_loopback
+        remote = ipaddress.ip_address(request.remote or "")
     except ValueError:
         return False
+    asked = request.transport.get_extra_info("sockname") if request.transport else None
+    return remote.is_loopback or (asked is not None and request.remote == asked[0])
 
 
 def _is_asked_by_address(request: web.BaseRequest) -> bool:

@@ -9,6 +9,7 @@ from registryd.content.growing import GrowingSource
 from registryd.content.inventory import Inventory
 from registryd.content.source import ContentSource, NameSource
 from registryd.settings import StoreKind
+from registryd.store.socket import is_containerd_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +44,7 @@ def chosen_kind(settings: StoreSettings) -> StoreKind:
     """What `auto` stands for on this machine: containerd if its socket is there."""
     if settings.kind is not StoreKind.AUTO:
         return settings.kind
-    return StoreKind.CONTAINERD if settings.containerd_socket.exists() else StoreKind.DIRECTORY
+    return StoreKind.CONTAINERD if is_containerd_at(settings.containerd_socket) else StoreKind.DIRECTORY
 
 
 @asynccontextmanager

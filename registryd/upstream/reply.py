@@ -95,7 +95,7 @@ class Reply:
         if self.status in {401, 403}:
             return UpstreamDenied(where)
         if self.status == 404:  # noqa: PLR2004 - HTTP's own names of its statuses
-            return UpstreamMissing(where)
+            return UpstreamMissing(f"{self.url.origin()}: does not have it (404)")
         if self.status == 429:  # noqa: PLR2004
             return UpstreamLimited(where, retry_after=self._retry_after(), rate_limit=self.rate_limit)
         if self.status >= 500:  # noqa: PLR2004

@@ -273,7 +273,7 @@ async def test_the_containers_command_line_prefetches(helm: Helm, tmp_path: Path
         said, _ = await process.communicate()
     assert process.returncode == 0
     assert [name for name, _ in images.pulls] == ["docker.io/library/alpine:latest"]
-    assert b"1 images, none incomplete" in said
+    assert b"1 image, none incomplete" in said
 
 
 def test_prefetching_sees_the_socket_and_nothing_else_of_the_node(helm: Helm) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,31 @@ async def test_import_says_what_came_in(settings: Settings, tmp_path: Path, caps
     said = capsys.readouterr().out
     assert f"imported {image.name} {image.target.digest}" in said
     assert "1 platforms or layers" in said
+
+
+async def test_where_the_store_is_containerds_its_own_command_is_named(tmp_path: Path) -> None:
+    settings = Settings(store=StoreSettings(kind=StoreKind.CONTAINERD))
+    with pytest.raises(CommandFailed, match=r"ctr -n k8s\.io images import`"):
+        await import_archive(settings, str(write_archive_to(tmp_path)))
+
+
+async def test_beside_a_containerd_it_is_said_that_the_directory_is_not_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path has 107 bytes at most
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("containerd.sock")
+        there = StoreSettings(directory=tmp_path / "store", containerd_socket=tmp_path / "containerd.sock")
+        await import_archive(Settings(store=there), str(write_archive_to(tmp_path)))
+    said = capsys.readouterr()
+    assert "for this node's containerd there are `ctr" in said.err
+    assert "imported" in said.out
+
+
+def write_archive_to(folder: Path) -> Path:
+    path = folder / "in.tar"
+    path.write_bytes(archive_of(oci_image()))
+    return path
 
 
 async def test_chosen_image_is_exported_and_comes_back(settings: Settings, tmp_path: Path) -> None:

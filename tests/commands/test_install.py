@@ -13,6 +13,7 @@ from registryd.node.hosts_entry import endpoint_of
 from registryd.node.hosts_file import hosts_in_order
 from registryd.notation import Address
 from tests.fakes.certificates import server_tls
+from tests.fakes.nobody import as_nobody
 from tests.node.nodes import CERTS, CONFIG_V2, FolderNode
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def test_a_cache_is_written_after_us_and_taken_out_again(
         (("http://cache.lab", "--registry.next_ca", "/etc/ca.crt"), 2, "is for https, which http://cache.lab is not"),
         (("https://cache.lab", "--registry.next_ca", "/etc/ca.crt"), 1, "/etc/ca.crt cannot be used"),
         (("https://cache.lab", "--registry.next_ca", "/etc/containerd/config.toml"), 1, "config.toml cannot be used"),
-        (("http://cache.lab", "--registry.next_token_file", "/etc/none"), 1, "/etc/none"),
+        (("http://cache.lab", "--registry.next_token_file", "/etc/none"), 1, "registry.next_token_file: /etc/none"),
     ],
 )
 def test_a_cache_that_would_break_pulls_is_refused(
@@ -139,6 +140,9 @@ def test_flags_reach_the_entry(run: Callable[..., tuple[int, str]], node: Folder
         (["install", "--frobnicate"], 2, "no flag"),
         (["install", "--token-file", "/etc/containerd/config.toml"], 1, "line 1"),
         (["install", "--config-path", "/etc/containerd/config.toml"], 1, "cannot change"),
+        (["install", "--endpoint", "nonsense"], 2, "--endpoint: 'nonsense' is not http(s)://host[:port]"),
+        (["install", "--endpoint", "http://127.0.0.1:3172/v2"], 2, "is not http(s)://host[:port]"),
+        (["install", "--containerd-config", "/etc/containerd/confg.toml"], 1, "there is no /etc/containerd/confg.toml"),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -149,6 +153,30 @@ def test_what_is_wrong_is_one_line(
     assert (found, text.count("\n")) == (code, 1)
     assert said in text
     assert node.state() == before
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_who_may_not_is_told_who_may(run: Callable[..., tuple[int, str]], node: FolderNode, command: str) -> None:
+    (node.root / "etc").chmod(0)
+    with as_nobody():
+        code, said = run(command)
+    (node.root / "etc").chmod(0o755)
+    assert (code, said.endswith("Permission denied; run this as root\n")) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_a_root_that_is_not_there_is_no_node(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "--root", str(tmp_path / "hots")]) == 2
+    assert "hots is not a folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_containerd_without_a_configuration_is_given_one_where_it_looks_for_it(
+    run: Callable[..., tuple[int, str]], node: FolderNode
+) -> None:
+    (node.root / "etc/containerd/config.toml").unlink()
+    assert run("install", "--containerd-config", "/etc/containerd/config.toml")[0] == 0
+    assert "config_path" in node.text("etc/containerd/config.toml")
 
 
 def test_a_restart_is_asked_for_until_it_is_done(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
+from registryd.__main__ import main
 from registryd.commands.status import _ask, _shown
 from registryd.failures import CommandFailed
 from registryd.notation import Address
@@ -33,8 +35,8 @@ VITALS: dict[str, Any] = {
     "problem": "",
 }
 TRANSFER = {
-    "name": "docker.io/library/alpine@sha256:abc",
-    "digest": "sha256:abc",
+    "name": f"docker.io/library/alpine@sha256:{'0123456789ab' + 'c' * 52}",
+    "digest": f"sha256:{'0123456789ab' + 'c' * 52}",
     "size": 2000,
     "sent": 500,
     "source": "peer",
@@ -58,14 +60,32 @@ async def agent(status: int = 200) -> AsyncIterator[Settings]:
         yield Settings(admin=AdminSettings(listen=door.address))
 
 
-async def test_members_and_transfers_are_shown() -> None:
+async def shown(width: int) -> str:
     async with agent() as settings:
         answer = await _ask(settings)
-    console = Console(record=True, width=160, file=io.StringIO())
+    console = Console(record=True, width=width, file=io.StringIO())
     console.print(_shown(answer))
-    text = console.export_text()
+    return console.export_text()
+
+
+async def test_members_and_transfers_are_shown() -> None:
+    text = await shown(160)
     for word in ("node-1", "node-2", "1.2.3", "75 %", "5.0 MB", "2 h", "set aside", "Connection refused", "alpine"):
         assert word in text
+
+
+async def test_a_terminal_of_80_columns_shows_whom_to_look_at() -> None:
+    text = await shown(80)
+    for word in ("10.0.0.2:3173", "10.0.0.3:3173"):
+        assert word in text
+
+
+async def test_a_pipe_gets_lines_that_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    async with agent() as settings:
+        assert await asyncio.to_thread(main, ["status", "--admin.listen", str(settings.admin.listen)]) == 0
+    text = capsys.readouterr().out
+    assert "docker.io/library/alpine@sha256:0123456789ab " in text
+    assert "…" not in text
 
 
 async def test_no_agent_is_one_line() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from registryd.doctor.containerd import (
 )
 from registryd.doctor.examination import CHECKS, _checked
 from registryd.doctor.finding import Severity
+from registryd.doctor.hosts import check_hosts
 from registryd.doctor.peers import check_clock, check_peers, check_secret
 from registryd.settings import PeersSettings, Settings, StoreSettings
 from registryd.store.containerd.survey import Survey
@@ -79,12 +81,26 @@ async def test_versions_of_containerd(tmp_path: Path, version: str, severity: Se
     assert (found.severity, words in found.found) == (severity, True)
 
 
+async def test_a_containerd_whose_cri_is_disabled(tmp_path: Path) -> None:
+    survey = Survey("1.7.24", {}, Counter(), has_cri=False)
+    found = await only(check_containerd, patient(tmp_path, containerd=survey))
+    assert (found.severity, "disabled_plugins" in found.remedy) == (WARNING, True)
+
+
 async def test_a_containerd_that_is_away(tmp_path: Path) -> None:
     assert (await only(check_containerd, patient(tmp_path, containerd="no socket"))).severity is PROBLEM
 
 
 async def test_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
     assert (await only(check_config_path, patient(tmp_path, config="not TOML"))).severity is PROBLEM
+
+
+async def test_a_pod_without_the_nodes_files_says_so_and_finds_no_fault_in_them(tmp_path: Path) -> None:
+    node = patient(tmp_path)
+    node = replace(node, place=replace(node.place, has_files=False))
+    found = await only(check_config_path, node)
+    assert (found.severity, "--root" in found.remedy) == (WARNING, True)
+    assert await check_hosts(node) == await check_layers(node) == []
 
 
 @pytest.mark.parametrize(("discard", "keep", "severity"), [(False, 0, OK), (True, 1 << 30, OK), (True, 0, WARNING)])

@@ -80,6 +80,8 @@ def test_a_json_array_of_names() -> None:
         ("{", "not JSON"),
         ('{"items": []}', "no containers"),
         ("ghcr.io/acme/app@sha256:12", "line 1"),
+        ("alpine\nregistry.k8s.io/pause:3.10 ghcr.io/acme/app:v1", "line 2: more than one image in a line"),
+        ("NODE IMAGE DIGEST\n10.5.0.2 docker.io/library/alpine:3 sha256:ab", "line 1"),
     ],
 )
 def test_what_is_no_list_says_where(text: str, complaint: str) -> None:

@@ -145,7 +145,20 @@ async def test_what_cannot_be_had_is_said(
     del world.upstream.blobs[layer(AMD)]
     async with world.caching() as client:
         assert await prefetch(images=[images], into=client.url, platform=["linux/amd64"]) == 1
-    assert "1 incomplete" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "1 image, 1 incomplete" in said.out
+    assert "upstreams.allow" not in said.err
+
+
+async def test_a_registry_that_the_cache_may_not_ask_is_asked_about(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images.txt").write_text("elsewhere.lab/app:v1\n")
+    async with world.caching() as client:
+        assert await prefetch(images=[str(tmp_path / "images.txt")], into=client.url) == 1
+    said = capsys.readouterr()
+    assert "does not have it (404)" in said.out
+    assert "may the cache ask elsewhere.lab (upstreams.allow)" in said.err
 
 
 @pytest.mark.parametrize("platform", [["linux"], ["linux/arm/v7/more"]])

@@ -111,6 +111,12 @@ async def test_before_the_agent_has_started_there_is_nothing_to_see() -> None:
         assert (await client.get("/status")).status == 503
 
 
+async def test_a_cache_by_itself_says_that_it_has_no_cluster_to_tell_of() -> None:
+    async with serving([]) as client:
+        answer = await client.get("/status")
+        assert (answer.status, b"no member" in answer.body) == (404, True)
+
+
 async def test_the_page_needs_nothing_from_anywhere_else() -> None:
     async with showing() as client:
         page = await client.get("/")
@@ -122,15 +128,24 @@ async def test_the_page_needs_nothing_from_anywhere_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("remote", "is_here"), [("127.0.0.1", True), ("::1", True), ("10.0.0.1", False), ("", False), ("?", False)]
+    ("remote", "asked", "is_here"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("::1", "::1", True),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("fd00::1", "fd00::1", True),
+        ("10.0.0.2", "10.0.0.1", False),
+        ("", "", False),
+        ("?", "?", False),
+    ],
 )
-def test_who_is_on_this_machine(remote: str, is_here: bool) -> None:
-    assert _is_from_here(make_mocked_request("GET", "/status", transport=_transport(remote))) == is_here
+def test_who_is_on_this_machine(remote: str, asked: str, is_here: bool) -> None:
+    assert _is_from_here(make_mocked_request("GET", "/status", transport=_transport(remote, asked))) == is_here
 
 
-def _transport(remote: str) -> Any:
+def _transport(remote: str, asked: str) -> Any:
     class Connection(asyncio.Transport):
         def get_extra_info(self, name: str, default: Any = None) -> Any:
-            return (remote, 1) if name == "peername" else default
+            return {"peername": (remote, 1), "sockname": (asked, 3175)}.get(name, default)
 
     return Connection()

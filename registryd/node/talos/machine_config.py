@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -11,6 +11,8 @@ from registryd.node.errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+T = TypeVar("T")
 
 EVERY = "*"
 _WITH_FOLDERS_OF_THEIR_OWN = frozenset({"RegistryTLSConfig", "RegistryAuthConfig"})
@@ -81,8 +83,11 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
             continue
         if not isinstance(document, dict):
             raise MachineConfigInvalid("the machine configuration has a document that is not a table")
-        if "metadata" in document and isinstance(document.get("spec"), str):
-            yield from _documents(document["spec"])  # talosctl wraps it into a resource
+        spec = document.get("spec") if "metadata" in document else None  # talosctl wraps it into a resource
+        if isinstance(spec, str):
+            yield from _documents(spec)
+        elif isinstance(spec, dict):
+            yield spec
         else:
             yield document
 
@@ -96,13 +101,23 @@ def _v1alpha1_mirrors(document: dict[str, Any]) -> Iterator[Mirror]:
     for name, mirror in (_registries(document).get("mirrors") or {}).items():
         settings = mirror or {}
         override = bool(settings.get("overridePath"))
-        endpoints = tuple(Endpoint(url, override) for url in settings.get("endpoints") or ())
+        endpoints = tuple(Endpoint(url, override) for url in _list_of(str, settings.get("endpoints")))
         yield Mirror(name, endpoints, bool(settings.get("skipFallback")))
 
 
 def _mirror_document(document: dict[str, Any]) -> Mirror:
-    endpoints = tuple(Endpoint(each["url"], bool(each.get("overridePath"))) for each in document.get("endpoints") or ())
+    listed = _list_of(dict, document.get("endpoints"))
+    endpoints = tuple(Endpoint(each["url"], bool(each.get("overridePath"))) for each in listed)
     return Mirror(document["name"], endpoints, bool(document.get("skipFallback")), is_document=True)
+
+
+def _list_of(kind: type[T], value: object) -> list[T]:
+    """A text is iterable too, letter by letter."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
+        raise TypeError(f"endpoints: {value!r}")
+    return value
 
 
 def _configured(document: dict[str, Any]) -> Iterator[str]:

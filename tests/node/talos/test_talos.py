@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:3172"
 V2 = f"{URL}/v2"
 
 CONFIGS = {
-    "none": "",
+    "none": "machine: {registries: {}}\n",
     "v1alpha1": """\
 version: v1alpha1
 machine:
@@ -68,6 +68,16 @@ ca: PEM
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(["talos", *words]) == 0
     return capsys.readouterr().out
+
+
+def test_nothing_where_a_configuration_was_named_is_not_a_node_without_mirrors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.yaml").write_text("\n")
+    assert main(["talos", str(tmp_path / "empty.yaml")]) == 1
+    assert "did talosctl fail" in capsys.readouterr().err
+    assert main(["talos", str(tmp_path / "none.yaml")]) == 1
+    assert capsys.readouterr().err.endswith("none.yaml cannot be read: No such file or directory\n")
 
 
 def commented(text: str) -> str:
@@ -146,8 +156,8 @@ def test_a_registry_by_name_takes_over_what_every_registry_has(
         ("kind: NetworkDefaultActionConfig\ningress: block", "ports: [3173, 3174]"),
         ("machine: {registries: {mirrors: {x.lab: {skipFallback: true}}}}", "x.lab has skipFallback"),
         ("machine: {registries: {config: {docker.io: {auth: {username: u}}}}}", "registry-1.docker.io"),
-        ("", "discard_unpacked_layers = false"),
-        ("", "without registry.token_file"),
+        ("machine: {}", "discard_unpacked_layers = false"),
+        ("machine: {}", "without registry.token_file"),
     ],
 )
 def test_what_else_the_node_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path, addition: str, said: str) -> None:
@@ -164,13 +174,24 @@ def test_another_port_is_no_clash(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "http://127.0.0.1:3182" in said
 
 
-def test_a_resource_of_talosctl_is_unwrapped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", [CONFIGS["v1alpha1"], yaml.safe_load(CONFIGS["v1alpha1"])], ids=["text", "table"])
+def test_a_resource_of_talosctl_is_unwrapped(capsys: pytest.CaptureFixture[str], tmp_path: Path, spec: object) -> None:
     file = tmp_path / "machine.yaml"
-    file.write_text(yaml.safe_dump({"node": "n", "metadata": {"type": "x"}, "spec": CONFIGS["v1alpha1"]}))
+    file.write_text(yaml.safe_dump({"node": "n", "metadata": {"type": "x"}, "spec": spec}))
     assert "https://harbor.lab/v2/hub" in run(capsys, str(file))
 
 
-@pytest.mark.parametrize("text", ["a: [", "- list", "machine: 3", "kind: RegistryMirrorConfig"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "- list",
+        "machine: 3",
+        "kind: RegistryMirrorConfig",
+        "machine: {registries: {mirrors: {docker.io: {endpoints: 'https://m.lab'}}}}",
+        "kind: RegistryMirrorConfig\nname: docker.io\nendpoints: [https://m.lab]",
+    ],
+)
 def test_what_is_no_machine_configuration_is_said(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
 ) -> None:
