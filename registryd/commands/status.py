@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.live import Live
@@ -21,6 +23,8 @@ _WATCH_SECONDS: Final = 2.0
 # The agent asks its members for two seconds at most.
 _TIMEOUT: Final = 5.0
 _SHOWN_TRANSFERS: Final = 15
+# Twelve digits tell contents apart for people, as docker shows them; --json has them all.
+_DIGEST: Final = re.compile(r"(sha\d+:[0-9a-f]{12})[0-9a-f]+")
 
 
 @takes_settings("admin")
@@ -78,11 +82,11 @@ def _shown(answer: Mapping[str, Any]) -> Group:
 
 
 def _members(answer: Mapping[str, Any]) -> Table:
-    table = Table(title="Members", title_justify="left")
+    table = Table(title="Members", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("node", "address", "state", "version"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("images", "transfers", "from peers", "to peers", "hits", "up"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     node = answer["node"]
     table.add_row(node["name"], "this node", node["problem"] or "ready", *_numbers(node))
     for member in answer["cluster"]:
@@ -107,13 +111,13 @@ def _numbers(vitals: Mapping[str, Any]) -> list[str]:
 
 
 def _transfers(transfers: Mapping[str, Any]) -> Table:
-    table = Table(title="Transfers", title_justify="left")
+    table = Table(title="Transfers", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("content", "from", "to"):
         table.add_column(name, overflow="fold")
     for name in ("sent", "of", "state"):
         table.add_column(name, justify="right")
     for transfer in [*transfers["running"], *transfers["recent"]][:_SHOWN_TRANSFERS]:
-        name = transfer["name"] or transfer["digest"]
+        name = _DIGEST.sub(r"\1…", transfer["name"] or transfer["digest"])
         sizes = decimal(transfer["sent"]), decimal(transfer["size"])
         table.add_row(name, transfer["source"], transfer["receiver"], *sizes, transfer["outcome"])
     return table

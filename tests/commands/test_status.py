@@ -20,6 +20,7 @@ from registryd.settings import AdminSettings, Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+DIGEST = f"sha256:{'a' * 64}"
 VITALS: dict[str, Any] = {
     "name": "node-1",
     "version": "1.2.3",
@@ -33,8 +34,8 @@ VITALS: dict[str, Any] = {
     "problem": "",
 }
 TRANSFER = {
-    "name": "docker.io/library/alpine@sha256:abc",
-    "digest": "sha256:abc",
+    "name": f"docker.io/library/alpine@{DIGEST}",
+    "digest": DIGEST,
     "size": 2000,
     "sent": 500,
     "source": "peer",
@@ -65,6 +66,17 @@ async def test_members_and_transfers_are_shown() -> None:
     console.print(_shown(answer))
     text = console.export_text()
     for word in ("node-1", "node-2", "1.2.3", "75 %", "5.0 MB", "2 h", "set aside", "Connection refused", "alpine"):
+        assert word in text
+
+
+async def test_nothing_is_cut_off_on_a_narrow_terminal() -> None:
+    async with agent() as settings:
+        answer = await _ask(settings)
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(_shown(answer))
+    text = console.export_text()
+    assert text.count("…") == 1, "the rest of the digest"
+    for word in ("node-1", "1.2.3", "ready", "75 %", "2 h", "aside"):
         assert word in text
 
 
