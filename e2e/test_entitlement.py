@@ -18,6 +18,7 @@ from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
 from registryd.lab.containerd_config import Mirror, Options
 from registryd.lab.errors import PullError
 from registryd.lab.fetch import Request, fetch
+from registryd.lab.images import ImageRecipe, make_image
 from registryd.lab.origin import CREDENTIALS, running_origin
 from registryd.lab.process import running
 from registryd.lab.token_server import registry_settings
@@ -98,7 +99,7 @@ async def test_a_private_image_is_for_those_with_credentials_and_then_comes_from
         assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
 
 
-async def test_a_layer_that_a_public_image_shares_opens_no_door_to_the_private_one(
+async def test_an_imported_image_of_a_private_registry_is_not_given_without_credentials(
     release: Release, image: Image, secret_file: Path
 ) -> None:
     async with cluster_of(release, members_with(secret_file), is_private=True) as cluster:
@@ -187,6 +188,27 @@ async def test_tokens_decide_like_passwords(release: Release, image: Image, secr
             assert await from_peers(third) >= sum(layer.size for layer in image.local.layers)
 
 
+async def test_a_layer_that_a_public_image_shares_opens_no_door_to_the_private_one(
+    release: Release, image: Image, secret_file: Path
+) -> None:
+    """All content of the private image is on both nodes, under a public name."""
+    async with cluster_of(release, members_with(secret_file)) as cluster:
+        first, second = cluster.nodes
+        for repository in ("secret/app", "demo/app"):
+            await cluster.push(image, repository)
+        async with behind_tokens(cluster, public="demo/app") as registry:
+            await first.pull("tokens.lab/secret/app:v1", credentials=CREDENTIALS)
+            await second.pull("tokens.lab/demo/app:v1")
+            assert all(map(second.containerd.has_blob, image.digests))
+            given = [a for a in registry.requests() if a.is_blob_transfer and a.client == second.host.ipv4]
+            assert given == [], "the public image came from the node that has the private one"
+            for node in (first, second):
+                for reference in ("tokens.lab/secret/app:v1", f"tokens.lab/secret/app@{image.root.digest}"):
+                    with pytest.raises(PullError):
+                        await node.pull(reference)
+            await second.pull("tokens.lab/secret/app:v1", credentials=CREDENTIALS)
+
+
 # Who is let in
 
 
@@ -261,8 +283,10 @@ async def test_the_secret_is_changed_under_load_without_a_failed_pull(
     plans = [NodePlan(release, agent=members_with(file)) for file in files]
     async with running_cluster(plans) as cluster:
         reference = await cluster.push(image, "demo/app")
+        afterwards = await cluster.push(make_image(tmp_path / "afterwards", ImageRecipe(seed="afterwards")), "demo/new")
         first, *others = cluster.nodes
-        await first.pull(reference)
+        for each in (reference, afterwards):
+            await first.pull(each)
         async with asyncio.TaskGroup() as group:
             pulling = [_Pulling(node, reference, image) for node in others]
             tasks = [group.create_task(each.run()) for each in pulling]
@@ -276,8 +300,13 @@ async def test_the_secret_is_changed_under_load_without_a_failed_pull(
             for task in tasks:
                 task.cancel()
         pulls = sum(each.finished for each in pulling)
-        print(f"{release}: {pulls} pulls while the secret was changed twice on three nodes")
+        from_origin = sum(len(blobs_given_to(cluster, node)) for node in others)
+        print(f"{release}: {pulls} pulls, {from_origin} blobs from the origin while three secrets changed twice")
         assert all([await from_peers(node) > 0 for node in others])
+        # They share with the new secret alone, as they did with the old one.
+        cluster.origin.blobs_off()
+        for node in others:
+            await node.pull(afterwards)
 
 
 class _Pulling:
