@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.identity.material import MaterialSource
     from registryd.settings import PeersSettings, Settings
+    from registryd.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class Credentials(ServerCredentials, ClientCredentials, Protocol):
     """Both sides of every connection between members."""
 
 
-async def make_credentials(settings: Settings, scope: Scope) -> Credentials:
+async def make_credentials(settings: Settings, scope: Scope, metrics: Metrics) -> Credentials:
     """As the settings say, kept current while the scope lasts. Raises SettingsError."""
     peers = settings.peers
+    metrics.peers_insecure(insecure=peers.insecure)
     if not peers.has_credentials:
         if peers.insecure:
             _log.warning("peers.insecure is set: whoever reaches the peers' ports can fetch this node's images")
