@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.identity.certificate_files import CertificateFiles
 from registryd.lab.agent import AGENT, REGISTRY, Agent
 from registryd.lab.authority import make_key_pair
 from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
@@ -22,6 +23,7 @@ from registryd.lab.images import ImageRecipe, make_image
 from registryd.lab.origin import CREDENTIALS, running_origin
 from registryd.lab.process import running
 from registryd.lab.token_server import registry_settings
+from tests.identity.issuer import Issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -330,6 +332,36 @@ class _Pulling:
         """Return when another pull has ended; one may have begun before."""
         self._next.clear()
         await self._next.wait()
+
+
+async def test_members_by_certificates_of_their_own_share_before_and_after_a_renewal(
+    release: Release, image: Image, tmp_path: Path
+) -> None:
+    paths = [tmp_path / name for name in ("tls.crt", "tls.key", "ca.crt")]
+    issuer, files = Issuer(), CertificateFiles(paths[0], paths[1], paths[2], name="registryd.peer")
+    issuer.write(files)
+    given = dict(zip(("tls_cert", "tls_key", "tls_ca"), map(str, paths), strict=True))
+    settings: Table = {"peers": {**given, "insecure": False}, "authorization": {"mode": "public"}}
+    async with cluster_of(release, settings, nodes=3) as cluster:
+        first, second, third = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        cluster.origin.blobs_off()
+        await second.pull(reference)
+        issuer.write(files)
+        for node in cluster.nodes:
+            await _wait_certificates(node, 2)
+        await third.pull(reference)
+        for node in (second, third):
+            assert await from_peers(node) >= sum(layer.size for layer in image.local.layers)
+
+
+async def _wait_certificates(node: Node, count: int) -> None:
+    """Return when an agent has begun to use its count-th certificate."""
+    assert node.agent
+    async with asyncio.timeout(10):
+        while node.agent.process.log.read_text().count("this node's certificate is new") < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 async def test_an_agent_needs_no_root(release: Release, image: Image, secret_file: Path, folder: Path) -> None:
