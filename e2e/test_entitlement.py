@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.identity.certificate_files import CertificateFiles
+from registryd.identity.ticket import TICKET_HEADER
 from registryd.lab.agent import AGENT, REGISTRY, Agent
 from registryd.lab.authority import make_key_pair
 from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
@@ -226,6 +227,21 @@ async def test_peers_ports_answer_members_only(release: Release, image: Image, s
             said = await _handshake(cluster, f"{first.host.ipv4}:{port}")
             # OpenSSL tells why, gRPC's BoringSSL just hangs up; neither says a word of HTTP.
             assert "certificate required" in said or "unexpected eof" in said
+
+
+async def test_plain_bytes_are_for_those_with_a_ticket(release: Release, image: Image, secret_file: Path) -> None:
+    settings = members_with(secret_file)
+    settings = {**settings, "peers": {**settings["peers"], "transport": "plain"}}  # type: ignore[dict-item]
+    async with cluster_of(release, settings) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        url = f"http://{first.host.ipv4}:3174/v1/blobs/{image.local.layers[0].digest}"
+        for request in (Request(url), Request(url, headers=((TICKET_HEADER, "A" * 32),))):
+            assert (await fetch(request, namespace=cluster.origin_host.namespace)).status == 404
+        cluster.origin.blobs_off()
+        await second.pull(reference)
+        assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
 
 
 async def _handshake(cluster: Cluster, address: str) -> str:
