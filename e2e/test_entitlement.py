@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.identity.certificate_files import CertificateFiles
+from registryd.identity.ticket import TICKET_HEADER
 from registryd.lab.agent import AGENT, REGISTRY, Agent
 from registryd.lab.authority import make_key_pair
 from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
 from registryd.lab.containerd_config import Mirror, Options
 from registryd.lab.errors import PullError
 from registryd.lab.fetch import Request, fetch
+from registryd.lab.images import ImageRecipe, make_image
 from registryd.lab.origin import CREDENTIALS, running_origin
 from registryd.lab.process import running
 from registryd.lab.token_server import registry_settings
+from tests.identity.issuer import Issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -98,7 +102,7 @@ async def test_a_private_image_is_for_those_with_credentials_and_then_comes_from
         assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
 
 
-async def test_a_layer_that_a_public_image_shares_opens_no_door_to_the_private_one(
+async def test_an_imported_image_of_a_private_registry_is_not_given_without_credentials(
     release: Release, image: Image, secret_file: Path
 ) -> None:
     async with cluster_of(release, members_with(secret_file), is_private=True) as cluster:
@@ -187,6 +191,27 @@ async def test_tokens_decide_like_passwords(release: Release, image: Image, secr
             assert await from_peers(third) >= sum(layer.size for layer in image.local.layers)
 
 
+async def test_a_layer_that_a_public_image_shares_opens_no_door_to_the_private_one(
+    release: Release, image: Image, secret_file: Path
+) -> None:
+    """All content of the private image is on both nodes, under a public name."""
+    async with cluster_of(release, members_with(secret_file)) as cluster:
+        first, second = cluster.nodes
+        for repository in ("secret/app", "demo/app"):
+            await cluster.push(image, repository)
+        async with behind_tokens(cluster, public="demo/app") as registry:
+            await first.pull("tokens.lab/secret/app:v1", credentials=CREDENTIALS)
+            await second.pull("tokens.lab/demo/app:v1")
+            assert all(map(second.containerd.has_blob, image.digests))
+            given = [a for a in registry.requests() if a.is_blob_transfer and a.client == second.host.ipv4]
+            assert given == [], "the public image came from the node that has the private one"
+            for node in (first, second):
+                for reference in ("tokens.lab/secret/app:v1", f"tokens.lab/secret/app@{image.root.digest}"):
+                    with pytest.raises(PullError):
+                        await node.pull(reference)
+            await second.pull("tokens.lab/secret/app:v1", credentials=CREDENTIALS)
+
+
 # Who is let in
 
 
@@ -202,6 +227,21 @@ async def test_peers_ports_answer_members_only(release: Release, image: Image, s
             said = await _handshake(cluster, f"{first.host.ipv4}:{port}")
             # OpenSSL tells why, gRPC's BoringSSL just hangs up; neither says a word of HTTP.
             assert "certificate required" in said or "unexpected eof" in said
+
+
+async def test_plain_bytes_are_for_those_with_a_ticket(release: Release, image: Image, secret_file: Path) -> None:
+    settings = members_with(secret_file)
+    settings = {**settings, "peers": {**settings["peers"], "transport": "plain"}}  # type: ignore[dict-item]
+    async with cluster_of(release, settings) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        url = f"http://{first.host.ipv4}:3174/v1/blobs/{image.local.layers[0].digest}"
+        for request in (Request(url), Request(url, headers=((TICKET_HEADER, "A" * 32),))):
+            assert (await fetch(request, namespace=cluster.origin_host.namespace)).status == 404
+        cluster.origin.blobs_off()
+        await second.pull(reference)
+        assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
 
 
 async def _handshake(cluster: Cluster, address: str) -> str:
@@ -261,8 +301,10 @@ async def test_the_secret_is_changed_under_load_without_a_failed_pull(
     plans = [NodePlan(release, agent=members_with(file)) for file in files]
     async with running_cluster(plans) as cluster:
         reference = await cluster.push(image, "demo/app")
+        afterwards = await cluster.push(make_image(tmp_path / "afterwards", ImageRecipe(seed="afterwards")), "demo/new")
         first, *others = cluster.nodes
-        await first.pull(reference)
+        for each in (reference, afterwards):
+            await first.pull(each)
         async with asyncio.TaskGroup() as group:
             pulling = [_Pulling(node, reference, image) for node in others]
             tasks = [group.create_task(each.run()) for each in pulling]
@@ -276,8 +318,13 @@ async def test_the_secret_is_changed_under_load_without_a_failed_pull(
             for task in tasks:
                 task.cancel()
         pulls = sum(each.finished for each in pulling)
-        print(f"{release}: {pulls} pulls while the secret was changed twice on three nodes")
+        from_origin = sum(len(blobs_given_to(cluster, node)) for node in others)
+        print(f"{release}: {pulls} pulls, {from_origin} blobs from the origin while three secrets changed twice")
         assert all([await from_peers(node) > 0 for node in others])
+        # They share with the new secret alone, as they did with the old one.
+        cluster.origin.blobs_off()
+        for node in others:
+            await node.pull(afterwards)
 
 
 class _Pulling:
@@ -301,6 +348,36 @@ class _Pulling:
         """Return when another pull has ended; one may have begun before."""
         self._next.clear()
         await self._next.wait()
+
+
+async def test_members_by_certificates_of_their_own_share_before_and_after_a_renewal(
+    release: Release, image: Image, tmp_path: Path
+) -> None:
+    paths = [tmp_path / name for name in ("tls.crt", "tls.key", "ca.crt")]
+    issuer, files = Issuer(), CertificateFiles(paths[0], paths[1], paths[2], name="registryd.peer")
+    issuer.write(files)
+    given = dict(zip(("tls_cert", "tls_key", "tls_ca"), map(str, paths), strict=True))
+    settings: Table = {"peers": {**given, "insecure": False}, "authorization": {"mode": "public"}}
+    async with cluster_of(release, settings, nodes=3) as cluster:
+        first, second, third = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        await first.pull(reference)
+        cluster.origin.blobs_off()
+        await second.pull(reference)
+        issuer.write(files)
+        for node in cluster.nodes:
+            await _wait_certificates(node, 2)
+        await third.pull(reference)
+        for node in (second, third):
+            assert await from_peers(node) >= sum(layer.size for layer in image.local.layers)
+
+
+async def _wait_certificates(node: Node, count: int) -> None:
+    """Return when an agent has begun to use its count-th certificate."""
+    assert node.agent
+    async with asyncio.timeout(10):
+        while node.agent.process.log.read_text().count("this node's certificate is new") < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 async def test_an_agent_needs_no_root(release: Release, image: Image, secret_file: Path, folder: Path) -> None:
@@ -343,8 +420,8 @@ def as_nobody() -> tuple[str, ...]:
 
 async def test_intruders_do_not_hold_up_a_pull(release: Release, image: Image, secret_file: Path) -> None:
     """Strangers connect, stall in handshakes, send garbage and trickle heads; a pull between members runs beside it."""
-    async with cluster_of(release, members_with(secret_file)) as cluster:
-        first, second = cluster.nodes
+    async with cluster_of(release, members_with(secret_file), nodes=3) as cluster:
+        first, second, third = cluster.nodes
         reference = await cluster.push(image, "demo/app")
         await first.pull(reference)
         cluster.origin.blobs_off()
@@ -354,13 +431,21 @@ async def test_intruders_do_not_hold_up_a_pull(release: Release, image: Image, s
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(intruder.bother()) for intruder in intruders]
             await asyncio.gather(*(intruder.has_begun.wait() for intruder in intruders))
-            began = time.monotonic()
-            await second.pull(reference)
-            print(f"{release}: beside {len(tasks)} kinds of intruders a pull took {time.monotonic() - began:.2f} s")
+            beside = await _seconds_of_pull(second, reference)
             for task in tasks:
                 task.cancel()
+        alone = await _seconds_of_pull(third, reference)
+        print(
+            f"{release}: beside {len(tasks)} kinds of intruders a pull took {beside:.2f} s, without them {alone:.2f} s"
+        )
         assert await from_peers(second) >= sum(layer.size for layer in image.local.layers)
         assert not [intruder for intruder in intruders if b"200 OK" in intruder.heard]
+
+
+async def _seconds_of_pull(node: Node, reference: str) -> float:
+    began = time.monotonic()
+    await node.pull(reference)
+    return time.monotonic() - began
 
 
 class Intruder:

@@ -106,6 +106,13 @@ def _parse_count(text: str) -> int:
     return int(text)
 
 
+def _parse_path(text: str) -> Path:
+    if not text:
+        # Path("") is the working directory, which nobody means by it.
+        raise ValueError("'' is not a path")
+    return Path(text)
+
+
 def _show_path(path: Path | None) -> str:
     return str(path or "")
 
@@ -115,7 +122,7 @@ _NOTATIONS: dict[Any, Notation] = {
     bool: _BOOL,
     int: Notation(_parse_count, str, "a whole number", "NUMBER"),
     str: Notation(str, str, "a text", "TEXT"),
-    Path: Notation(Path, _show_path, "a path", "PATH"),
+    Path: Notation(_parse_path, _show_path, "a path", "PATH"),
     Address: ADDRESS,
 }
 

@@ -4,6 +4,7 @@ A field is the flag `--<section>.<field>`, the variable `REGISTRYD_<SECTION>_<FI
 The text under a field is its `--help`: what it does, its unit, and why the default is what it is.
 """
 
+import ipaddress
 import re
 import socket
 from collections.abc import Mapping
@@ -20,6 +21,12 @@ REGISTRY_ADDRESS = Address("127.0.0.1", 3172)
 PEERS_ADDRESS = Address("0.0.0.0", 3173)  # noqa: S104 - peers are on other machines
 PEERS_CONTENT_ADDRESS = Address("0.0.0.0", 3174)  # noqa: S104
 ADMIN_ADDRESS = Address("127.0.0.1", 3175)
+
+# RFC 6763 section 7; names of services have up to 15 letters, digits and single hyphens (RFC 6335 section 5.1).
+_SERVICE_TYPE = re.compile(r"_(?=.{1,15}\.)(?=.*[A-Za-z].*\._)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\._(?:tcp|udp)\.local\.")
+
+# The least that one body gets, whatever the limit says (transfer.uploads).
+_LEAST_UPLOAD_RATE = 1024 * 1024
 
 
 class AuthorizationMode(StrEnum):
@@ -240,6 +247,10 @@ class PeersSettings:
         _require_positive("peers.max_uploads", self.max_uploads)
         _require_positive("peers.find_timeout", self.find_timeout)
         _require_positive("peers.fetch_wait", self.fetch_wait)
+        if self.advertise and not _is_host(self.advertise):
+            raise SettingsError("peers.advertise", "must be a name or an address, without a port")
+        if 0 < self.max_upload_rate < _LEAST_UPLOAD_RATE:
+            raise SettingsError("peers.max_upload_rate", "must be 1MiB or more, or 0B for no limit")
         if not re.fullmatch(r"[A-Za-z0-9_.-]{0,63}", self.zone):
             raise SettingsError("peers.zone", f"{self.zone[:100]!r} is not the value of a label of Kubernetes")
         _require_positive("peers.backoff_min", self.backoff_min)
@@ -289,6 +300,10 @@ class DiscoverySettings:
 
     def __post_init__(self) -> None:
         _require_positive("discovery.interval", self.interval)
+        if not _SERVICE_TYPE.fullmatch(self.service):
+            raise SettingsError("discovery.service", "must be a service type such as _registryd._tcp.local.")
+        if self.interface and not _is_ip(self.interface):
+            raise SettingsError("discovery.interface", "must be the IP address of an interface")
         # Names of Kubernetes (RFC 1123 labels): they become part of a path, where nothing else may get in.
         for name in ("namespace", "service_name", "port_name"):
             value: str = getattr(self, name)
@@ -351,6 +366,12 @@ class Settings:
 
 def check(settings: Settings) -> None:
     """Refuse settings that an agent could not keep its promises with; raises `SettingsError`."""
+    check_member(settings)
+    _check_registry(settings.registry, settings.peers)
+
+
+def check_member(settings: Settings) -> None:
+    """As `check`, of what an agent and a cache that is a member have in common."""
     _check_discovery(settings.discovery)
     peers = settings.peers
     _check_credentials(peers)
@@ -364,6 +385,15 @@ def check(settings: Settings) -> None:
                 "(`registryd secret new` prints one) or peers.tls_cert, tls_key and tls_ca, or listen on 127.0.0.1; "
                 "peers.insecure = true lets anyone in",
             )
+
+
+def _check_registry(registry: RegistrySettings, peers: PeersSettings) -> None:
+    if not (registry.listen.is_loopback or registry.token_file or peers.insecure):
+        raise SettingsError(
+            "registry.listen",
+            f"{registry.listen} is open to the network, where anyone could pull what the cluster has; listen on "
+            "127.0.0.1, or set registry.token_file; peers.insecure = true lets anyone in",
+        )
 
 
 def _check_credentials(peers: PeersSettings) -> None:
@@ -380,6 +410,22 @@ def _check_discovery(discovery: DiscoverySettings) -> None:
         raise SettingsError("discovery.file", "must name a file, because discovery.kind is file")
     if discovery.kind is DiscoveryKind.DNS and not discovery.dns_name:
         raise SettingsError("discovery.dns_name", "must be name:port, because discovery.kind is dns")
+
+
+def _is_host(text: str) -> bool:
+    try:
+        Address(text, 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _require_positive(key: str, value: float) -> None:

@@ -74,6 +74,7 @@ class Metrics:
         "_first_byte_seconds",
         "_page",
         "_peers",
+        "_peers_insecure",
         "_requests",
         "_sent_bytes",
         "_sent_to_peers",
@@ -92,6 +93,8 @@ class Metrics:
         self._find_seconds = self._find_histograms()
         self._peers = self._peer_gauges()
         self._store_up = self._page.gauge("registryd_store_up", "Whether the store answers (1) or not (0).")
+        text = "Whether anyone who reaches the peers' ports may fetch (1): peers.insecure."
+        self._peers_insecure = self._page.gauge("registryd_peers_insecure", text)
 
     @property
     def page(self) -> Page:
@@ -128,6 +131,10 @@ class Metrics:
     def store_up(self, *, up: bool) -> None:
         """The store answers now, or does not."""
         self._store_up.set(up)
+
+    def peers_insecure(self, *, insecure: bool) -> None:
+        """Whoever reaches the peers' ports may fetch, or only members may."""
+        self._peers_insecure.set(insecure)
 
     # Showing
 

@@ -135,6 +135,11 @@ def test_variables_that_kubernetes_sets_for_a_service_are_not_ours(variable: str
             "[authorization]\nregistries = ['ghcr.io']",
             f"authorization.registries: {PAIRS_EXPECTED}; got 'ghcr.io' (from FILE)",
         ),
+        ("[store]\ndirectory = ''", "store.directory: expected a path; got '' (from FILE)"),
+        (
+            "[peers]\nadvertise = 'a:1'",
+            "peers.advertise: must be a name or an address, without a port, got 'a:1' (from FILE)",
+        ),
         ("[peers]\nadvertise = ['a', 'b']", "peers.advertise: expected a text; got 'a,b' (from FILE)"),
         (
             "[peers\n",

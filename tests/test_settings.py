@@ -52,7 +52,15 @@ def test_settings_do_not_follow_the_mapping_they_were_made_of() -> None:
         ("peers.find_timeout", lambda: PeersSettings(find_timeout=-1)),
         ("peers.backoff_min", lambda: PeersSettings(backoff_min=0)),
         ("peers.backoff_max", lambda: PeersSettings(backoff_min=2, backoff_max=1)),
+        ("peers.max_upload_rate", lambda: PeersSettings(max_upload_rate=1)),
+        ("peers.advertise", lambda: PeersSettings(advertise="10.0.0.1:3173")),
+        ("peers.advertise", lambda: PeersSettings(advertise="two words")),
         ("discovery.interval", lambda: DiscoverySettings(interval=0)),
+        ("discovery.interface", lambda: DiscoverySettings(interface="eth0")),
+        ("discovery.service", lambda: DiscoverySettings(service="registryd")),
+        ("discovery.service", lambda: DiscoverySettings(service="_registryd._tcp.local")),
+        ("discovery.service", lambda: DiscoverySettings(service="_sixteen-letters1._tcp.local.")),
+        ("discovery.service", lambda: DiscoverySettings(service="_1._tcp.local.")),
         ("agent.shutdown_timeout", lambda: AgentSettings(shutdown_timeout=0)),
     ],
 )
@@ -61,6 +69,28 @@ def test_a_value_out_of_range_is_refused_by_its_key(key: str, make: type) -> Non
         make()
     assert caught.value.key == key
     assert caught.value.exit_code == 2
+
+
+def test_the_names_that_peers_and_networks_have_are_accepted() -> None:
+    for advertise in ("", "10.0.0.1", "fd00::1", "node-1.example"):
+        assert PeersSettings(advertise=advertise).advertise == advertise
+    for interface in ("", "192.168.0.1", "fe80::1"):
+        assert DiscoverySettings(interface=interface).interface == interface
+    for service in ("_a._tcp.local.", "_fifteen-letters._udp.local."):
+        assert DiscoverySettings(service=service).service == service
+
+
+def test_a_registry_that_the_network_can_reach_needs_a_token_or_a_decision(tmp_path: Path) -> None:
+    reachable = RegistrySettings(listen=Address("0.0.0.0", 3172))
+    members = PeersSettings(secret_file=tmp_path / "secret")
+    with pytest.raises(SettingsError) as caught:
+        check(Settings(registry=reachable, peers=members))
+    assert str(caught.value) == (
+        "registry.listen: 0.0.0.0:3172 is open to the network, where anyone could pull what the cluster has; "
+        "listen on 127.0.0.1, or set registry.token_file; peers.insecure = true lets anyone in"
+    )
+    check(Settings(registry=dataclasses.replace(reachable, token_file=tmp_path / "token"), peers=members))
+    check(Settings(registry=reachable, peers=INSECURE))
 
 
 def test_peers_that_the_network_can_reach_need_a_decision() -> None:

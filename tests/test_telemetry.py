@@ -34,6 +34,7 @@ def use_everything(metrics: Metrics) -> None:
     metrics.sent_to_peer(5)
     metrics.peers({PeerState.AVAILABLE: 3})
     metrics.store_up(up=True)
+    metrics.peers_insecure(insecure=True)
 
 
 def test_what_happened_is_counted() -> None:
@@ -47,6 +48,7 @@ def test_what_happened_is_counted() -> None:
     assert sample(metrics, "registryd_first_byte_seconds_bucket", outcome="miss", le="0.0025") == 1
     assert sample(metrics, "registryd_find_seconds_count", outcome="found") == 1
     assert sample(metrics, "registryd_store_up") == 1
+    assert sample(metrics, "registryd_peers_insecure") == 1
 
 
 def test_a_state_that_is_not_named_has_no_peers() -> None:

@@ -134,7 +134,7 @@ class _Assembly:
             policy=diagnosing.policy(ModePolicy(self._settings.authorization, public)),
             first_byte_timeout_seconds=settings.first_byte_timeout,
         )
-        token = make_token(settings.token_file, scope)
+        token = make_token("registry.token_file", settings.token_file, scope)
         aftermath = Aftermath(store, cluster.blame, scope)
         door = RegistryDoor(
             locator=locator,

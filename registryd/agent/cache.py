@@ -124,7 +124,7 @@ class _Assembly:
             locator=self._locator(scope, store, policy, registries, upstreams, naming),
             stored=self._stored(store, policy, naming),
             metrics=self._metrics,
-            admission=make_token(settings.cache.token_file, scope),
+            admission=make_token("cache.token_file", settings.cache.token_file, scope),
         )
         opened = await self._doors.open("cache.listen", settings.cache.listen, door.handle, context=self._tls())
         joined = await self._join(scope, store, public) if settings.cache.member else None

@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.failures import CommandFailed
+from registryd.failures import SettingsError
 from registryd.identity.credentials import ClientCredentials, NoCredentials, ServerCredentials
 from registryd.identity.errors import IdentityError
 from registryd.identity.node_token import NodeToken
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.identity.material import MaterialSource
     from registryd.settings import PeersSettings, Settings
+    from registryd.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class Credentials(ServerCredentials, ClientCredentials, Protocol):
     """Both sides of every connection between members."""
 
 
-async def make_credentials(settings: Settings, scope: Scope) -> Credentials:
-    """As the settings say, kept current while the scope lasts. Raises CommandFailed."""
+async def make_credentials(settings: Settings, scope: Scope, metrics: Metrics) -> Credentials:
+    """As the settings say, kept current while the scope lasts. Raises SettingsError."""
     peers = settings.peers
+    metrics.peers_insecure(insecure=peers.insecure)
     if not peers.has_credentials:
         if peers.insecure:
             _log.warning("peers.insecure is set: whoever reaches the peers' ports can fetch this node's images")
@@ -42,7 +44,8 @@ async def make_credentials(settings: Settings, scope: Scope) -> Credentials:
         # In a thread, because minting takes 0.1 s, on a busy node seconds, and probes are answered meanwhile.
         credentials = await asyncio.to_thread(MemberCredentials, _material(peers, node=settings.agent.node_name))
     except IdentityError as error:
-        raise CommandFailed(str(error)) from error
+        key = "peers.secret_file" if peers.secret_file else "peers.tls_cert"
+        raise SettingsError(key, str(error)) from error
     scope.serve(credentials.keep_current, name="certificates")
     return credentials
 
@@ -52,14 +55,14 @@ def make_tickets(peers: PeersSettings) -> Tickets | None:
     return Tickets() if peers.has_credentials and peers.transport is PeerTransport.PLAIN else None
 
 
-def make_token(path: Path | None, scope: Scope) -> NodeToken | None:
-    """The node's token if there is a file for it, followed while the scope lasts. Raises CommandFailed."""
+def make_token(key: str, path: Path | None, scope: Scope) -> NodeToken | None:
+    """The token of the file that the setting `key` names, followed while the scope lasts. Raises SettingsError."""
     if path is None:
         return None
     try:
         token = NodeToken(path)
     except IdentityError as error:
-        raise CommandFailed(str(error)) from error
+        raise SettingsError(key, str(error)) from error
     scope.serve(token.keep_current, name="node token")
     return token
 

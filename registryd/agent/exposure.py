@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from registryd.settings import AuthorizationMode, SettingsError, check
+from registryd.settings import AuthorizationMode, SettingsError, check_member
 
 if TYPE_CHECKING:
     from registryd.settings import Settings
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def check_exposure(settings: Settings) -> None:
     """Refuse to give what our logins open to whoever reaches us; raises SettingsError."""
     if settings.cache.member:
-        check(settings)
+        check_member(settings)
     cache, upstreams, authorization = settings.cache, settings.upstreams, settings.authorization
     if cache.insecure or cache.token_file or cache.listen.is_loopback:
         return

@@ -50,7 +50,7 @@ class Membership:
     async def join(self, scope: Scope, doors: Doors, public: PublicRepositories) -> Joined:
         """Answer peers and look for them while the scope lasts. Raises CommandFailed."""
         settings, peers = self._settings, self._settings.peers
-        credentials, tickets = await make_credentials(settings, scope), make_tickets(peers)
+        credentials, tickets = await make_credentials(settings, scope, self._metrics), make_tickets(peers)
         look = SecondLook(self._store, withdraw=self._sound.withdraw)
         scope.serve(look.run, name="second look")
         uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.failures import CommandFailed
+from registryd.failures import CommandFailed, SettingsError
 from registryd.identity.errors import IdentityError
 from registryd.identity.node_token import TOKEN_HEADER, ensure_token, read_token
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def prepare_token(settings: RegistrySettings) -> None:
-    """Make the node's token if there is to be one. Raises CommandFailed."""
+    """Make the node's token if there is to be one. Raises SettingsError."""
     if settings.token_file:
         try:
             ensure_token(settings.token_file)
         except IdentityError as error:
-            raise CommandFailed(str(error)) from error
+            raise SettingsError("registry.token_file", str(error)) from error
 
 
 async def set_up_node(settings: RegistrySettings, listen: Address) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.traffic import traffic_of
 from registryd.cluster.diagnosis.values import Vitals
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from registryd.settings import Settings
     from registryd.store.choice import NodeStore
     from registryd.telemetry import Metrics
+
+# One look at all members is for everybody who asks within this time: it is a handshake with each of them, and where the
+# admin port is open to the network anyone may ask. The page asks every ten seconds.
+_LOOK_SECONDS: Final = 2.0
 
 
 class VitalSigns:
@@ -71,6 +76,9 @@ class AgentOverview:
         self._signs = signs
         self._checkup = checkup
         self._desk = desk
+        self._looking = asyncio.Lock()
+        self._looked: Mapping[str, Any] = {}
+        self._looked_until = 0.0
 
     async def status(self, *, with_names: bool) -> Mapping[str, Any]:
         vitals = await self._signs.take()
@@ -89,6 +97,13 @@ class AgentOverview:
         }
 
     async def cluster(self) -> Mapping[str, Any]:
+        async with self._looking:
+            if _now() >= self._looked_until:
+                self._looked = await self._look()
+                self._looked_until = _now() + _LOOK_SECONDS
+            return self._looked
+
+    async def _look(self) -> Mapping[str, Any]:
         vitals = await self._signs.take()
         return {"node": _vitals(vitals), "members": [_examined(each) for each in await self._checkup.reports()]}
 
@@ -100,6 +115,10 @@ class AgentOverview:
 
     async def begin_trial(self, registry: str) -> Mapping[str, Any]:
         return await self._desk.begin(registry, self._checkup)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _vitals(vitals: Vitals) -> dict[str, Any]:

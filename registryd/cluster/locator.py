@@ -80,7 +80,10 @@ class Locator:
         if wanted is not None and self._coalescing is not None:
             async with aclosing(self._coalescing.offers(digest, wanted)) as shared:
                 async for offer in shared:
-                    if not self._is_avoided(digest, offer.member.address):
+                    if self._is_avoided(digest, offer.member.address):
+                        # Or it would be waited for as one that is being opened.
+                        self.pass_by(offer)
+                    else:
                         yield offer
         async with aclosing(self._found(digest, is_claimed=wanted is not None)) as found:
             async for offer in found:

@@ -7,6 +7,8 @@ the log and INTERNAL.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -110,7 +112,18 @@ def _listen(server: grpc.aio.Server, address: Address, credentials: ServerCreden
     try:
         return credentials.add_grpc_port(server, str(address))
     except RuntimeError as error:
-        raise CannotListen(f"cannot listen for peers on {address}") from error
+        raise CannotListen(f"cannot listen for peers on {address}: {_obstacle(address)}") from error
+
+
+def _obstacle(address: Address) -> str:
+    """What the system has against it; gRPC keeps that for its own log."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        with socket.create_server((address.host, address.port), family=family):
+            return "gRPC could not"
+    except OSError as error:
+        # Without the address, which Python adds to the text.
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def _handlers(service: ClusterService, index: IndexService | None, on_contact: OnContact) -> grpc.GenericRpcHandler:

@@ -24,8 +24,8 @@ _WATCH_SECONDS: Final = 2.0
 _TIMEOUT: Final = 5.0
 _SHOWN_TRANSFERS: Final = 15
 _WIDTH: Final = 160
-# Of a digest, as docker and crictl show it; --json has all of it.
-_DIGEST: Final = re.compile(r"(?<=sha256:)([0-9a-f]{12})[0-9a-f]{52}")
+# Twelve digits tell contents apart for people, as docker and crictl show them; --json has them all.
+_DIGEST: Final = re.compile(r"(sha\d+:[0-9a-f]{12})[0-9a-f]+")
 
 
 @takes_settings("admin")
@@ -89,7 +89,7 @@ def _members(answer: Mapping[str, Any]) -> Table:
     for name in ("node", "address", "state", "version"):
         table.add_column(name, overflow="fold", no_wrap=name == "address")
     for name in ("images", "transfers", "from peers", "to peers", "hits", "up"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     node = answer["node"]
     table.add_row(node["name"], "this node", node["problem"] or "ready", *_numbers(node))
     for member in answer["cluster"]:

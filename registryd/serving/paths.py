@@ -29,6 +29,10 @@ class ManifestPath:
     repository: Repository
     reference: Reference
 
+    def __str__(self) -> str:
+        separator = "@" if isinstance(self.reference, Digest) else ":"
+        return f"{self.repository}{separator}{self.reference}"
+
 
 @dataclass(frozen=True, slots=True)
 class BlobPath:
@@ -36,6 +40,9 @@ class BlobPath:
 
     repository: Repository
     reference: Digest
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.reference}"
 
 
 ContentPath = ManifestPath | BlobPath

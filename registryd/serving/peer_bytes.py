@@ -103,7 +103,7 @@ class PeerBytesDoor:
 
     async def _send(self, request: web.BaseRequest, opened: OpenContent, wanted: Wanted) -> Delivery:
         receiver = request.remote or "a peer"
-        with self._transfers.transfer(opened.content, name="", source="local", receiver=receiver) as transfer:
+        with self._transfers.transfer(opened, name="", source="local", receiver=receiver) as transfer:
             delivery = await send_content(
                 request, opened, wanted, on_sent=self._metrics.sent_to_peer, follow=transfer.follow
             )

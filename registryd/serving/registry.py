@@ -105,7 +105,7 @@ class RegistryDoor:
             await self._aftermath.asked_again(path.reference)
         hit = await self._locator_for(request).open(path, wanted)
         record.located(hit.origin)
-        delivery = await self._send(request, hit, wanted, record, name=f"{path.repository}@{path.reference}")
+        delivery = await self._send(request, hit, wanted, record, name=str(path))
         if delivery.failure:
             record.interrupted(delivery.failure)
         elif hit.origin is Origin.PEER:
@@ -115,8 +115,7 @@ class RegistryDoor:
     async def _send(
         self, request: web.BaseRequest, hit: Hit[OpenContent], wanted: Wanted, record: Record, *, name: str
     ) -> Delivery:
-        content = hit.value.content
-        with self._transfers.transfer(content, name=name, source=hit.origin.value, receiver="containerd") as transfer:
+        with self._transfers.transfer(hit.value, name=name, source=hit.origin.value, receiver="containerd") as transfer:
             delivery = await send_content(
                 request, hit.value, wanted, on_sent=record.sent, follow=transfer.follow, headers=_headers_of(hit)
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registryd.content.source import Content
+    from registryd.content.source import OpenContent
 
 # A pull of a large image has some thirty bodies; what is older is in the metrics.
 _REMEMBERED: Final = 100
@@ -27,7 +27,7 @@ class Sent(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Transfer:
-    """A body. `name` is what was asked for, `receiver` who asked: containerd, or a peer's address."""
+    """A body of `size` bytes. `name` is what was asked for, `receiver` who asked: containerd, or a peer's address."""
 
     name: str
     digest: str
@@ -57,12 +57,12 @@ class Transfers:
         self._recent: deque[Transfer] = deque(maxlen=_REMEMBERED)
 
     @contextmanager
-    def transfer(self, content: Content, *, name: str, source: str, receiver: str) -> Iterator[Transfer]:
+    def transfer(self, opened: OpenContent, *, name: str, source: str, receiver: str) -> Iterator[Transfer]:
         """One body; who sends it says in the end how that was."""
         transfer = Transfer(
             name=name,
-            digest=str(content.digest),
-            size=content.size,
+            digest=str(opened.content.digest),
+            size=opened.span.length,
             source=source,
             receiver=receiver,
             began=time.time(),
@@ -75,7 +75,8 @@ class Transfers:
             # Only numbers are remembered, no connection.
             transfer.sent, transfer.sink, transfer.ended = transfer.sent_bytes, None, time.time()
             if transfer.outcome == "running":
-                transfer.outcome = "cancelled"
+                # A receiver that closes when it has all, may be gone before its connection has been tidied up.
+                transfer.outcome = "done" if transfer.sent == transfer.size else "cancelled"
             self._recent.append(transfer)
 
     def __len__(self) -> int:

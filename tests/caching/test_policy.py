@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,13 +14,19 @@ from registryd.caching.registries import Registries
 from registryd.identity.secret import new_secret
 from registryd.notation import Address
 from registryd.oci.reference import Registry
-from registryd.settings import AuthorizationMode, AuthorizationSettings, Settings, SettingsError
+from registryd.settings import (
+    AuthorizationMode,
+    AuthorizationSettings,
+    PeersSettings,
+    RegistrySettings,
+    Settings,
+    SettingsError,
+)
 from tests.fakes.images import OCI_LAYER, oci_image
 from tests.fakes.upstream import FakeUpstream, open_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.caching.world import World
 
@@ -134,3 +141,11 @@ def test_a_login_is_not_lent_to_whoever_reaches_the_cache(
     else:
         with pytest.raises(SettingsError, match=r"cache\.token_file"):
             check_exposure(settings)
+
+
+def test_a_member_is_not_asked_for_the_token_of_a_registry_that_it_does_not_open() -> None:
+    everywhere = Address("0.0.0.0", 3172)
+    member = CacheSettings(listen=everywhere, member=True)
+    check_exposure(
+        Settings(cache=member, registry=RegistrySettings(listen=everywhere), peers=PeersSettings(secret_file=Path("s")))
+    )

@@ -18,6 +18,7 @@ from registryd.cluster.index.ring import Ring
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
 from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.locator import Locator
 from registryd.cluster.member import Member
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.wire import Finding
@@ -250,6 +251,27 @@ async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() 
         coalescing.failed(digest, place(1).address)
         assert await asking is None
         assert now() == pytest.approx(1, abs=0.01)
+
+
+class Alone:
+    """Nobody is there to be asked without being named."""
+
+    def available(self) -> list[Member]:
+        return []
+
+
+async def test_a_source_that_gave_wrong_content_is_passed_over_at_once_when_it_is_named_again() -> None:
+    blamed, other = ScriptedNode(1, arrives=lambda _: SIZE), ScriptedNode(2, arrives=lambda _: SIZE)
+    coalescing, desk = make(blamed, other)
+    locator = Locator(Alone(), fanout_limit=32, coalescing=coalescing)
+    digest = digest_of(OWN, 1, 2)
+    desk.announce(Announcement(place(1), held=(digest,)))
+    async with aclosing(locator.offers(digest, Span.whole)) as offers:
+        locator.blame(await anext(offers))
+    desk.announce(Announcement(place(2), held=(digest,)))
+    async with aclosing(locator.offers(digest, Span.whole)) as offers:
+        assert (await anext(offers)).member.address == place(2).address
+    assert now() < 0.1
 
 
 async def test_somebody_whom_this_node_does_not_know_is_not_waited_for() -> None:

@@ -22,6 +22,7 @@ from registryd.settings import AdminSettings, Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+DIGEST = f"sha256:0123456789ab{'c' * 52}"
 VITALS: dict[str, Any] = {
     "name": "node-1",
     "version": "1.2.3",
@@ -35,8 +36,8 @@ VITALS: dict[str, Any] = {
     "problem": "",
 }
 TRANSFER = {
-    "name": f"docker.io/library/alpine@sha256:{'0123456789ab' + 'c' * 52}",
-    "digest": f"sha256:{'0123456789ab' + 'c' * 52}",
+    "name": f"docker.io/library/alpine@{DIGEST}",
+    "digest": DIGEST,
     "size": 2000,
     "sent": 500,
     "source": "peer",
@@ -74,18 +75,19 @@ async def test_members_and_transfers_are_shown() -> None:
         assert word in text
 
 
-async def test_a_terminal_of_80_columns_shows_whom_to_look_at() -> None:
-    text = await shown(80)
-    for word in ("10.0.0.2:3173", "10.0.0.3:3173"):
-        assert word in text
-
-
 async def test_a_pipe_gets_lines_that_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
     async with agent() as settings:
         assert await asyncio.to_thread(main, ["status", "--admin.listen", str(settings.admin.listen)]) == 0
     text = capsys.readouterr().out
     assert "docker.io/library/alpine@sha256:0123456789ab " in text
     assert "…" not in text
+
+
+async def test_nothing_is_cut_off_on_a_narrow_terminal() -> None:
+    text = await shown(80)
+    assert "…" not in text
+    for word in ("node-1", "1.2.3", "ready", "75 %", "2 h", "aside", "10.0.0.2:3173", "10.0.0.3:3173"):
+        assert word in text
 
 
 async def test_no_agent_is_one_line() -> None:

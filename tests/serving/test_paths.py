@@ -37,6 +37,12 @@ def test_ns_wins_over_a_first_component_that_looks_like_a_host() -> None:
     assert path == ManifestPath(Repository(Registry("mirror.example:5000"), "quay.io/app"), DIGEST)
 
 
+def test_a_path_is_told_as_an_image_is_named() -> None:
+    assert str(ManifestPath(ALPINE, Tag("3.20"))) == "docker.io/library/alpine:3.20"
+    assert str(ManifestPath(ALPINE, DIGEST)) == f"docker.io/library/alpine@{DIGEST}"
+    assert str(BlobPath(ALPINE, DIGEST)) == f"docker.io/library/alpine@{DIGEST}"
+
+
 def test_a_repository_may_be_called_manifests() -> None:
     path = parse_path("/v2/a/manifests/b/manifests/v1", namespace="r.example")
     assert path == ManifestPath(Repository(Registry("r.example"), "a/manifests/b"), Tag("v1"))

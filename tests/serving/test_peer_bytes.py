@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.identity.requester import Requester
+from registryd.identity.ticket import TICKET_HEADER, Tickets
 from registryd.oci.digest import Digest
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
@@ -19,7 +21,7 @@ from tests.serving.conftest import LOOPBACK, Client, client_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.content.source import ContentSource
+    from registryd.content.source import Content, ContentSource, OpenContent, RangeOf
 
 IMAGE = oci_image()
 LAYER = IMAGE.digest_of(OCI_LAYER)
@@ -27,9 +29,12 @@ LAYER = IMAGE.digest_of(OCI_LAYER)
 
 @asynccontextmanager
 async def serving(
-    store: ContentSource, metrics: Metrics | None = None, uploads: Uploads | None = None
+    store: ContentSource,
+    metrics: Metrics | None = None,
+    uploads: Uploads | None = None,
+    tickets: Tickets | None = None,
 ) -> AsyncIterator[Client]:
-    door = PeerBytesDoor(store=store, metrics=metrics or Metrics(), uploads=uploads)
+    door = PeerBytesDoor(store=store, metrics=metrics or Metrics(), uploads=uploads, tickets=tickets)
     async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
         yield client
 
@@ -43,6 +48,45 @@ async def test_peers_get_what_the_store_has() -> None:
     assert (part.status, part.body) == (206, IMAGE.blobs[LAYER][:4])
     assert part.headers["Content-Range"] == f"bytes 0-3/{len(IMAGE.blobs[LAYER])}"
     assert f"registryd_peer_sent_bytes_total {len(IMAGE.blobs[LAYER]) + 4:.1f}" in metrics.render().decode()
+
+
+class Unasked(MemorySource):
+    """Has the content, and must not be asked for it."""
+
+    async def find(self, digest: Digest) -> Content:
+        raise AssertionError(f"{digest} was looked for")
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        raise AssertionError(f"{digest} was opened for {wanted}")
+
+
+HERE, ELSEWHERE = Requester("127.0.0.1"), Requester("10.0.0.2")
+
+
+async def test_where_tickets_are_asked_for_the_requester_of_the_digest_is_served() -> None:
+    tickets = Tickets()
+    async with serving(MemorySource(IMAGE), tickets=tickets) as client:
+        answer = await client.get(f"/v1/blobs/{LAYER}", **{TICKET_HEADER: tickets.issue(LAYER, HERE)})
+    assert (answer.status, answer.body) == (200, IMAGE.blobs[LAYER])
+
+
+async def test_whoever_has_no_ticket_or_not_his_own_is_refused_before_the_store_is_asked() -> None:
+    now = 0.0
+    tickets = Tickets(lambda: now)
+    expired, now = tickets.issue(LAYER, HERE), 3600.0
+    refused = {
+        "expired": expired,
+        "borrowed": tickets.issue(LAYER, ELSEWHERE),
+        "for other content": tickets.issue(Digest.of(b"other"), HERE),
+        "of another node": Tickets(lambda: now).issue(LAYER, HERE),
+        "made up": "A" * 32,
+    }
+    async with serving(Unasked(IMAGE), tickets=tickets) as client:
+        without = [await client.get(f"/v1/blobs/{LAYER}"), await client.head(f"/v1/blobs/{LAYER}")]
+        assert [answer.status for answer in without] == [404, 404]
+        for why, ticket in refused.items():
+            answer = await client.get(f"/v1/blobs/{LAYER}", **{TICKET_HEADER: ticket})
+            assert answer.status == 404, why
 
 
 async def test_one_upload_too_many_is_sent_elsewhere_and_the_next_is_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.cluster.diagnosis.client import asking
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Connections under way at once: each costs a handshake of some milliseconds.
 _AT_ONCE: Final = 32
+# How long all members have to say how they are: people wait for it. A large cluster has more of them than can be asked.
+_REPORTS_SECONDS: Final = 2.0
 # In a large cluster a sample shows what is wrong as well as all members would.
 MOST_EXAMINED: Final = 32
 # Who is asked to hold a trial image before this node does it itself.
@@ -47,9 +50,12 @@ class Checkup:
         self.own_address = own_address
         self._content_port = content_port
 
-    async def reports(self) -> list[Examination]:
-        """All members and how they are: one short question to each."""
-        return await _side_by_side(self._ask, self._others())
+    async def reports(self, *, seconds: float = _REPORTS_SECONDS) -> list[Examination]:
+        """All members and how they are: one short question to each; who has not answered in time is told without."""
+        until = asyncio.get_running_loop().time() + seconds
+        # Those that are well first: they need milliseconds, and the others all of the time.
+        found = await _side_by_side(partial(self._ask_until, until), self._others()[::-1])
+        return found[::-1]
 
     async def examine(self) -> list[Examination]:
         """A sample of the members, each port of theirs and of ours tried anew; takes six seconds at most."""
@@ -71,6 +77,15 @@ class Checkup:
         """Those that fail first, because they are what people look for."""
         others = [member for member in self._members.everyone() if member.state is not MemberState.SELF]
         return sorted(others, key=lambda member: (member.is_available, str(member.address)))
+
+    async def _ask_until(self, until: float, member: Member) -> Examination:
+        if asyncio.get_running_loop().time() >= until:
+            return _of(member, problem="not asked, because there are so many")
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._ask(member)
+        except TimeoutError:
+            return _of(member, problem="no answer in time")
 
     async def _ask(self, member: Member) -> Examination:
         try:

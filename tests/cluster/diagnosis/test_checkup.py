@@ -95,6 +95,20 @@ async def test_a_member_says_how_it_is_and_how_far_its_clock_is_ahead() -> None:
     assert found.skew == pytest.approx(100, abs=1)
 
 
+async def test_members_that_cannot_be_asked_in_time_are_told_all_the_same() -> None:
+    async with silent() as mute, examining(mute.address) as checkup:
+        for seconds, problem in ((0, "not asked, because there are so many"), (0.05, "no answer in time")):
+            assert [found.problem for found in await checkup.reports(seconds=seconds)] == [problem]
+
+
+async def test_those_that_fail_are_told_first_and_asked_last() -> None:
+    with unreachable() as gone:
+        async with running(Patient()) as patient, examining(patient.address, gone.address) as checkup:
+            failing, well = await checkup.reports()
+    assert (failing.address, well.address) == (gone.address, patient.address)
+    assert well.report
+
+
 async def test_a_member_that_does_not_know_us_says_so() -> None:
     async with running(Patient()) as patient, examining(patient.address) as checkup:
         (found,) = await checkup.examine()
