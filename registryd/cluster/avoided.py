@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 # pulled within minutes; after that the peer may have got a good copy.
 _AVOID_SECONDS: Final = 60.0
 _REMEMBERED: Final = 10_000
-# How long one whose content was wrong is not asked for it. It may have been innocent (several gave parts), or have
-# replaced its copy; each new attempt with a bad one costs a failed pull.
+# How long one whose content was wrong is not asked for it: the first time, until it has looked at its copy. It may have
+# been innocent (several gave parts; an image was removed as soon as it was there), and may be the only one that has it.
+# A kubelet tries after 10, 30, 70 and 150 s.
+_SUSPECT_SECONDS: Final = 120.0
+# The second time: each new attempt with a bad one costs a failed pull.
 _BLAME_SECONDS: Final = 1800.0
 # A peer that failed for so many different digests within _AVOID_SECONDS is asked for nothing until the first of them is
 # forgotten. It may still answer finds well, and each of its failures costs a pull a time-out.
@@ -27,6 +30,10 @@ class Avoided:
 
     def __init__(self) -> None:
         self._failed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=_AVOID_SECONDS, capacity=_REMEMBERED)
+        self._suspect: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
+            lifetime=_SUSPECT_SECONDS, capacity=_REMEMBERED
+        )
+        self._accused: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=_BLAME_SECONDS, capacity=_REMEMBERED)
         self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=_BLAME_SECONDS, capacity=_REMEMBERED)
         self._strikes: dict[Address, ExpiringSet[Digest]] = {}
 
@@ -39,12 +46,16 @@ class Avoided:
 
     def blame(self, digest: Digest, peer: Address) -> None:
         """What it gave was wrong."""
-        self._blamed.add((digest, peer))
+        pair = (digest, peer)
+        if pair in self._accused:
+            self._blamed.add(pair)
+        self._suspect.add(pair)
+        self._accused.add(pair)
 
     def has(self, digest: Digest, peer: Address) -> bool:
         """Whether this peer is better not asked for this digest."""
         pair = (digest, peer)
-        return pair in self._failed or pair in self._blamed or self._is_out(peer)
+        return pair in self._failed or pair in self._suspect or pair in self._blamed or self._is_out(peer)
 
     def _is_out(self, peer: Address) -> bool:
         strikes = self._strikes.get(peer)

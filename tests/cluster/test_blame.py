@@ -158,5 +158,17 @@ async def test_blame_lasts_longer_than_a_failure_and_not_for_ever() -> None:
     await asyncio.sleep(61)
     assert not avoided.has(DIGEST, ELSEWHERE)
     assert avoided.has(DIGEST, LOOPBACK)
-    await asyncio.sleep(1800)
+    await asyncio.sleep(60)
+    assert not avoided.has(DIGEST, LOOPBACK), "it has looked at its copy, and may be the only one"
+
+
+@pytest.mark.looptime
+async def test_who_is_blamed_twice_is_not_asked_for_half_an_hour() -> None:
+    avoided = Avoided()
+    avoided.blame(DIGEST, LOOPBACK)
+    await asyncio.sleep(121)
+    avoided.blame(DIGEST, LOOPBACK)
+    await asyncio.sleep(1799)
+    assert avoided.has(DIGEST, LOOPBACK)
+    await asyncio.sleep(1)
     assert not avoided.has(DIGEST, LOOPBACK)
