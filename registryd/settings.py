@@ -137,6 +137,11 @@ class AuthorizationSettings:
         object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))
         _require_positive("authorization.public_timeout", self.public_timeout)
 
+    @property
+    def may_lack_origin(self) -> bool:
+        """Whether there are registries that may not be there, so that a pull ends where the cluster has nothing."""
+        return AuthorizationMode.OPEN in {self.mode, *self.registries.values()}
+
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:

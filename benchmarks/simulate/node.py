@@ -16,6 +16,7 @@ from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Place
+from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
 from registryd.cluster.node import Node, NodeId
@@ -74,20 +75,21 @@ class SimulatedNode:
 
     def _assemble(self, clock: Any) -> None:
         node = Node(NodeId.random(), 3174)
-        desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone))
         shared = SharedStore(self.store, self.store)
         self.roster = Roster(self, node.id)
+        place = partial(Place, self.address, self.zone)
+        view = CurrentView(self.roster, place, most=FANOUT_LIMIT)
+        desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
         self.service = ClusterService(node, shared, growing=self.store)
         self.index = IndexService(desk)
-        place = partial(Place, self.address, self.zone)
-        index = IndexNodes(self.roster, desk, own_place=place, make_ring=shared_ring)
+        index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
         self.companions = Companions()
         coalescing = Coalescing(index, self.roster, shared, fetch_wait=FETCH_WAIT, companions=self.companions)
         locator = Locator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
         self.source = ClusterSource(locator, cast("Any", SimulatedOpener(self)), blame=cast("Any", _NoBlame()))
         assignment = Assignment(shared_ring)
         self.announcer = Announcer(
-            self.store, self.roster, desk, own_place=place, above=FANOUT_LIMIT, assignment=assignment
+            self.store, self.roster, desk, own_id=node.id, own_place=place, view=view, assignment=assignment
         )
 
     def die(self) -> None:

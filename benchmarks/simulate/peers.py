@@ -110,6 +110,9 @@ class Roster:
             self._seen = self.everyone, len(self._aside), seen
         return seen
 
+    def discovered(self) -> frozenset[Address]:
+        return self.everyone
+
     def get(self, address: Address) -> Member | None:
         if address == self._node.address or address not in self.everyone or address in self._aside:
             return None

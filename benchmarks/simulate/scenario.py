@@ -19,6 +19,7 @@ from .store import Blob
 from .transport import STEP
 
 MIB = 1 << 20
+ACQUAINTED_SECONDS = 3.0  # until nodes that have just started have told each other what they have
 START_SECONDS = 0.1  # within which all nodes begin
 DISCOVERY_SECONDS = 5.0  # until members who came or went are known
 
@@ -96,11 +97,17 @@ class _Wave:
         self.all: list[SimulatedNode] = []
         self.pulls: dict[Address, asyncio.Task[None]] = {}
         self.announcing: list[asyncio.Task[None]] = []
+        self.began = 0.0
 
     async def run(self) -> None:
         for _ in range(self.scenario.nodes):
             self._add()
         Roster.everyone = frozenset(self.network.nodes)
+        for node in self.all:
+            self._join(node)
+        await asyncio.sleep(ACQUAINTED_SECONDS)
+        self.began = asyncio.get_running_loop().time()
+        self.network.traffic.clear()
         for node in self.all:
             self._start(node)
         churn = asyncio.create_task(self._churn())
@@ -136,6 +143,8 @@ class _Wave:
             await node.pull(*self.scenario.image)
 
         self.pulls[node.address] = asyncio.create_task(pull())
+
+    def _join(self, node: SimulatedNode) -> None:
         self.announcing.append(asyncio.create_task(node.announcer.run()))
 
     async def _churn(self) -> None:
@@ -145,7 +154,9 @@ class _Wave:
             leaving = self.chance.choice([node for node in self.all if node.address in self.network.nodes])
             leaving.die()
             self.pulls[leaving.address].cancel()
-            self._start(self._add())
+            added = self._add()
+            self._join(added)
+            self._start(added)
             asyncio.get_running_loop().call_later(DISCOVERY_SECONDS, self._discover)
 
     def _discover(self) -> None:
@@ -153,7 +164,7 @@ class _Wave:
 
     def outcome(self) -> Outcome:
         first = self.all[: self.scenario.nodes]
-        done = {node.address: node.done_at for node in first if node.done_at is not None}
+        done = {node.address: node.done_at - self.began for node in first if node.done_at is not None}
         fast = [at for address, at in done.items() if address not in self.slow]
         calls = {kind: (traffic.messages, traffic.bytes) for kind, traffic in self.network.traffic.items()}
         return Outcome(

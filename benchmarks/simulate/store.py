@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registryd.content.growing import GrowingContent
+from registryd.content.inventory import Stock
 from registryd.content.source import Content, ContentNotFound, OpenContent
 from registryd.transfer.errors import SourceBroken
 
@@ -36,9 +37,12 @@ class SimulatedStore:
     def begin(self, blob: Blob) -> None:
         self.sizes[blob.digest] = blob.size
         self.available.setdefault(blob.digest, 0)
+        self._changed.set()
 
     def grow(self, digest: Digest, count: int) -> None:
         self.available[digest] += count
+        if self.available[digest] == self.sizes[digest]:
+            self._changed.set()
         self._wake(digest)
 
     def pulled(self) -> None:
@@ -91,8 +95,9 @@ class SimulatedStore:
     async def resolve(self, name: object) -> Sequence[Any]:
         return ()
 
-    async def digests(self) -> frozenset[Digest]:
-        return frozenset(digest for digest, size in self.sizes.items() if self.available[digest] == size)
+    async def stock(self) -> Stock:
+        held = frozenset(digest for digest, size in self.sizes.items() if self.available[digest] == size)
+        return Stock(held, frozenset(self.sizes) - held, is_complete=True)
 
     async def wait_changed(self) -> None:
         await self._changed.wait()

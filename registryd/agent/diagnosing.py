@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registryd.agent.joining import Joining
     from registryd.cluster.node import Node
     from registryd.content.sound import SoundStore
+    from registryd.oci.digest import Digest
     from registryd.serving.policy import ResolvePolicy
     from registryd.serving.readiness import Readiness
     from registryd.settings import Settings
@@ -37,6 +38,10 @@ class Diagnosing:
 
     def policy(self, policy: ResolvePolicy) -> TrialsToo:
         return TrialsToo(policy, self._desk)
+
+    def is_trial(self, digest: Digest) -> bool:
+        """Whether the content is of a trial that was begun here lately."""
+        return self._desk.is_content(digest)
 
     def service(self, node: Node, joining: Joining, credentials: Credentials) -> DiagnosisService:
         return DiagnosisService(

@@ -14,12 +14,15 @@ from registryd.cluster.companions import Companions
 from registryd.cluster.discovery.choice import choose_discovery
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.values import Place
+from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
 from registryd.cluster.opening import Opener
 from registryd.cluster.own_place import OwnPlace
 from registryd.cluster.peer import GrpcPeer
+from registryd.cluster.remaining import Doubts
 from registryd.cluster.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
 from registryd.notation import Address
@@ -27,6 +30,7 @@ from registryd.settings import SettingsError
 from registryd.transfer.kept import KeptWires
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
     from registryd.agent.credentials import Credentials
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from registryd.cluster.node import Node
     from registryd.cluster.service import ClusterService
     from registryd.content.inventory import Inventory
+    from registryd.oci.digest import Digest
     from registryd.settings import Settings
     from registryd.telemetry import Metrics
     from registryd.transfer.passing import Passages
@@ -60,16 +65,23 @@ class Joining:
             greet_limit=peers.fanout_limit,
             report=metrics.peers,
         )
-        self._desk = IndexDesk(
-            node.id, asyncio.get_running_loop().time, count_members=lambda: len(self.members.addresses())
-        )
         self._listen = peers.listen
         self._announcer: Announcer | None = None
         self._place: OwnPlace | None = None
+        self._view = CurrentView(self.members, self._own_place, most=peers.fanout_limit)
+        self._desk = IndexDesk(
+            node.id,
+            asyncio.get_running_loop().time,
+            count_members=lambda: len(self.members.addresses()),
+            view=self._view,
+        )
 
     def own_address(self) -> Address:
         """Where peers find this node's gRPC."""
         return self._place().address if self._place else self._listen
+
+    def _own_place(self) -> Place:
+        return self._place() if self._place else Place(self._listen)
 
     async def answer_peers(self, stack: AsyncExitStack, service: ClusterService, diagnosis: DiagnosisService) -> None:
         """Let peers ask until the stack is unwound. Raises SettingsError."""
@@ -92,14 +104,22 @@ class Joining:
         if self._announcer is not None:
             await self._announcer.withdraw()
 
-    def find_peers(
-        self, scope: Scope, stack: AsyncExitStack, own: Receiving, inventory: Inventory, passages: Passages
+    def find_peers(  # noqa: PLR0913 - the parts of the node, all named
+        self,
+        scope: Scope,
+        stack: AsyncExitStack,
+        own: Receiving,
+        *,
+        inventory: Inventory,
+        passages: Passages,
+        is_vital: Callable[[Digest], bool],
     ) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
 
         Connections for bytes are kept until the stack is unwound. `own` is what arrives at this node itself, and must
         be what answers peers: asked before each pull, it knows from then on that the content is on its way.
-        `inventory` is what the node has, `passages` where what it is getting is shown to who answers peers.
+        `inventory` is what the node has, `passages` where what it is getting is shown to who answers peers. Everyone
+        who may be asked is asked for what `is_vital`.
 
         Raises SettingsError.
         """
@@ -109,11 +129,19 @@ class Joining:
         )
         scope.serve(partial(members.run, discovery), name="members")
         place = self._place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
-        self._announcer = Announcer(inventory, members, self._desk, own_place=place, above=peers.fanout_limit)
+        self._announcer = Announcer(
+            inventory, members, self._desk, own_id=self._node.id, own_place=place, view=self._view
+        )
         scope.serve(self._announcer.run, name="announce")
-        index = IndexNodes(members, self._desk, own_place=place)
+        index = IndexNodes(members, self._desk, own_place=place, view=self._view)
         companions = Companions()
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait, companions=companions)
-        locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)
+        locator = Locator(
+            members,
+            fanout_limit=peers.fanout_limit,
+            coalescing=coalescing,
+            doubts=Doubts(is_vital),
+            observer=self._metrics,
+        )
         opener = Opener(self._credentials, own=own, learn=companions.learn, kept=stack.enter_context(KeptWires()))
         return ClusterSource(locator, opener, blame=Blame(locator, scope), passages=passages)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
     from registryd.notation import Address
+    from registryd.oci.digest import Digest
     from registryd.serving.listener import Door
     from registryd.serving.readiness import Readiness
     from registryd.settings import Settings
@@ -81,8 +82,20 @@ class Membership:
             uploads=uploads,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
-        cluster = joining.find_peers(scope, doors.stack, self._shared, self._store, self._store.passages)
+        cluster = joining.find_peers(
+            scope,
+            doors.stack,
+            self._shared,
+            inventory=self._store,
+            passages=self._store.passages,
+            is_vital=self._is_vital,
+        )
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
+
+
+    def _is_vital(self, digest: Digest) -> bool:
+        """Whether a pull may end where the cluster does not give it: without an origin, or in a trial."""
+        return self._settings.authorization.may_lack_origin or self.diagnosing.is_trial(digest)
 
 
 class Joined:

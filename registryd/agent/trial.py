@@ -30,6 +30,7 @@ class TrialDesk:
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
         self._begun: ExpiringSet[Reference] = ExpiringSet(lifetime=_LASTS_SECONDS, capacity=_MOST_AT_ONCE)
+        self._content: ExpiringSet[Digest] = ExpiringSet(lifetime=_LASTS_SECONDS, capacity=_MOST_AT_ONCE * 3)
 
     async def begin(self, registry: str, checkup: Checkup) -> Mapping[str, Any]:
         """Raises ValueError for what is no registry, or when there are too many trials."""
@@ -43,6 +44,8 @@ class TrialDesk:
         if holder is None:
             self._trials.offer(words)
         self._begun.add(image.manifest)
+        for digest in image.content:
+            self._content.add(digest)
         return {
             "reference": f"{host}/{TRIAL_PATH}@{image.manifest}",
             "content": [str(digest) for digest in image.content],
@@ -52,6 +55,10 @@ class TrialDesk:
     def knows(self, reference: Reference | Digest) -> bool:
         """Whether this is the image of a trial that was begun here lately."""
         return reference in self._begun
+
+    def is_content(self, digest: Digest) -> bool:
+        """Whether it is of the image of a trial that was begun here lately."""
+        return digest in self._content
 
 
 class TrialsToo:

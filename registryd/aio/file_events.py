@@ -1,4 +1,4 @@
-"""Being told by the kernel that an open file has changed: one inotify instance for everybody who waits."""
+"""Being told by the kernel that an open file or a folder has changed: one inotify instance for everybody who waits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from asyncinotify import Inotify, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from asyncinotify import Watch
 
@@ -19,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 # Written to, or its status changed: a link less is how a removed file shows.
 _CHANGES: Final = Mask.MODIFY | Mask.ATTRIB
+# What is in a folder, by its names; not what is written to it.
+_ENTRIES: Final = Mask.CREATE | Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.ONLYDIR
 # How often to look where the kernel cannot tell: often enough for a follower not to lag, a few µs each.
 _LOOK_SECONDS: Final = 0.05
 
@@ -43,14 +46,15 @@ class FileEvents:
 
     def __init__(self) -> None:
         self._inotify: Inotify | None = None
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[int, Watched] = {}
 
     @contextmanager
     def watching(self, fd: int) -> Iterator[Changes]:
         """Watch the open file, by whatever name, until the block ends; looks at intervals if inotify is exhausted."""
-        changes = _Told()
+        changes = Told()
         try:
-            watched = self._add(fd, changes)
+            # The inode itself: the file may be renamed while it is watched, or may have been already.
+            watched = self._add(f"/proc/self/fd/{fd}", _CHANGES, changes)
         except OSError as error:
             _log.debug("no inotify, looking every %g s: %s", _LOOK_SECONDS, error)
             yield _Looking()
@@ -60,18 +64,27 @@ class FileEvents:
         finally:
             self._remove(watched, changes)
 
-    def _add(self, fd: int, changes: _Told) -> _Watched:
+    def watch_folder(self, path: Path, told: Told) -> Watched:
+        """Tell of names that come and go in the folder that is there now, until `unwatch`; once, for each `told`.
+
+        Raises OSError. The end of the folder is told, too, and is the last that is.
+        """
+        return self._add(str(path), _ENTRIES, told)
+
+    def unwatch(self, watched: Watched, told: Told) -> None:
+        self._remove(watched, told)
+
+    def _add(self, path: str, mask: Mask, changes: Told) -> Watched:
         inotify = self._inotify or self._open()
         try:
-            # The inode itself: the file may be renamed while it is watched, or may have been already.
-            watch = inotify.add_watch(f"/proc/self/fd/{fd}", _CHANGES)
-            watched = self._watched.setdefault(watch.wd, _Watched(watch))
+            watch = inotify.add_watch(path, mask)
+            watched = self._watched.setdefault(watch.wd, Watched(watch))
             watched.waiting.add(changes)
         finally:
             self._close_if_idle()
         return watched
 
-    def _remove(self, watched: _Watched, changes: _Told) -> None:
+    def _remove(self, watched: Watched, changes: Told) -> None:
         watched.waiting.remove(changes)
         if not watched.waiting:
             del self._watched[watched.watch.wd]
@@ -105,8 +118,8 @@ class FileEvents:
                 each.tell()
 
 
-class _Told:
-    """One who waits."""
+class Told:
+    """One who waits, for one thing or for several; told before, it does not wait."""
 
     def __init__(self) -> None:
         self._is_told = asyncio.Event()
@@ -120,18 +133,18 @@ class _Told:
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class Watched:
     """A watch, and all who wait for it."""
 
     watch: Watch
-    waiting: set[_Told] = field(default_factory=set)
+    waiting: set[Told] = field(default_factory=set)
 
     def tell(self) -> None:
         for changes in self.waiting:
             changes.tell()
 
 
-class _Looking(_Told):
+class _Looking(Told):
     """Says that the file may have changed, at intervals too."""
 
     async def wait(self) -> None:

@@ -1,30 +1,33 @@
-"""Telling index nodes what this node has, and what it no longer has; only in clusters too large to ask everyone."""
+"""Telling index nodes what this node has, what it is getting, and what it no longer has.
+
+In clusters in which everyone can be asked, all members are told besides when they know everything: then whoever asks
+the right one need not ask the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from registryd.cluster.index.assignment import Assignment
-from registryd.cluster.index.desk import WAVE_SECONDS
-from registryd.cluster.index.messages import MAX_ANNOUNCED
 from registryd.cluster.index.values import Announcement
+from registryd.cluster.told import Told, Wanted
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from registryd.cluster.index.desk import IndexDesk
     from registryd.cluster.index.values import Place, Receipt
+    from registryd.cluster.index.view import View
     from registryd.cluster.index_nodes import Roster
     from registryd.cluster.node import NodeId
-    from registryd.content.inventory import Inventory
+    from registryd.cluster.told import Batch
+    from registryd.content.inventory import Inventory, Stock
     from registryd.notation import Address
-    from registryd.oci.digest import Digest
 
 _log = logging.getLogger(__name__)
 
@@ -32,11 +35,13 @@ _log = logging.getLogger(__name__)
 _BATCH_SECONDS: Final = 0.05
 # How often members are compared with those that were told, and what could not be told is tried again. And how long
 # after a change there is a second look: containerd's garbage collector takes content away within a second or so after
-# its image, without an event before 2.1.
+# its image, without an event before 2.1 where its files are not read.
 _LOOK_SECONDS: Final = 1.0
 # Index nodes that are told at once: an image's digests have some thirty, and a message takes a millisecond.
 _AT_ONCE: Final = 16
 _WITHDRAW_SECONDS: Final = 2.0
+# The first answer of a process says which one it is; only then can it be told that it knows everything.
+_ROUNDS: Final = 2
 
 
 class Announcer:
@@ -48,19 +53,24 @@ class Announcer:
         roster: Roster,
         desk: IndexDesk,
         *,
+        own_id: NodeId,
         own_place: Callable[[], Place],
-        above: int,
+        view: Callable[[], View | None],
         assignment: Assignment | None = None,
     ) -> None:
-        """Nothing is announced while there are no more than `above` members: then everyone is asked."""
+        """While `view` gives one, its members are told when they know everything, and what is arriving here."""
         self._inventory = inventory
         self._roster = roster
         self._desk = desk
+        self._own_id = own_id
         self._own_place = own_place
-        self._above = above
+        self._current_view = view
         self._assignment = assignment or Assignment()
         self._members: frozenset[Address] | None = None
-        self._told: dict[Address, _Told] = {}
+        self._view: View | None = None
+        self._own: Address | None = None
+        self._stock: Stock | None = None
+        self._told: dict[Address, Told] = {}
         self._has_changed = False
         self._is_withdrawn = False
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -69,7 +79,8 @@ class Announcer:
         """Announce until cancelled."""
         while True:
             changed = await self._wait()
-            if self._is_withdrawn or len(self._roster.addresses()) <= self._above:
+            if self._is_withdrawn or self._is_alone():
+                self._stock = None
                 continue
             with suppress(ContentUnavailable):
                 if await self._follow(is_changed=changed) or self._is_due():
@@ -78,7 +89,7 @@ class Announcer:
     async def withdraw(self) -> None:
         """Let nobody be sent here any more; takes two seconds at most."""
         self._is_withdrawn = True
-        nothing = Announcement(self._own_place(), is_all=True)
+        nothing = Announcement(self._own_place(), is_all=True, process=self._own_id)
         with suppress(TimeoutError):
             async with asyncio.timeout(_WITHDRAW_SECONDS):
                 await _all(partial(self._send, address, nothing) for address in self._told)
@@ -95,39 +106,93 @@ class Announcer:
         await asyncio.sleep(_BATCH_SECONDS)
         return True
 
+    def _is_alone(self) -> bool:
+        return not self._roster.addresses() - {self._own_place().address}
+
+    # What there is to tell
+
     async def _follow(self, *, is_changed: bool) -> bool:
         """Look at members and content; whether there is anything new in them."""
-        members = self._roster.addresses()
-        is_first = self._members is None
-        are_others = members is not self._members
+        members, view = self._roster.addresses(), self._current_view()
+        is_first = self._stock is None
+        are_others = members is not self._members or view is not self._view
         if are_others:
-            self._members = members
-            await self._assignment.follow_members(members | {self._own_place().address})
+            await self._follow_members(members, view)
         if is_first or is_changed:
-            await self._assignment.follow_digests(await self._inventory.digests())
-        return is_first or is_changed or are_others
+            await self._take_stock()
+        return is_first or is_changed or are_others or self._has_forgotten()
+
+    async def _follow_members(self, members: frozenset[Address], view: View | None) -> None:
+        self._members, self._view = members, view
+        own = self._own_place().address
+        if own != self._own:
+            self._own = own
+            self._told.clear()  # what was told is known under a name that is not this node's any more
+        await self._assignment.follow_members(members | {own})
+        if self._stock is not None:
+            await self._assign(self._stock)
+
+    async def _take_stock(self) -> None:
+        self._stock = None  # if it cannot be said now, it is to be said at the next look
+        self._stock = await self._inventory.stock()
+        await self._assign(self._stock)
+
+    async def _assign(self, stock: Stock) -> None:
+        await self._assignment.follow_digests(stock.held | stock.arriving if self._view else stock.held)
+
+    def _has_forgotten(self) -> bool:
+        """Whether another process has begun to speak where somebody had been told."""
+        renewed = [address for address in self._desk.books.take_renewed() if address in self._told]
+        for address in renewed:
+            if self._told[address].by != self._desk.books.process_of(address):
+                del self._told[address]
+        return bool(renewed)
 
     def _is_due(self) -> bool:
         """Whether somebody could not be told the last time, or is to be told again."""
         now = asyncio.get_running_loop().time()
         return any(told.due_at <= now for told in self._told.values())
 
+    def _wanted(self, address: Address) -> Wanted:
+        assigned, stock, view = self._assignment.digests_at(address), self._stock, self._view
+        if stock is None or view is None:
+            return Wanted(assigned)
+        arriving = (assigned & stock.arriving) - stock.held
+        return Wanted(assigned - arriving, arriving, view.name, stock.is_complete)
+
+    # Telling it
+
     async def _tell_all(self) -> None:
-        for address in self._told.keys() - (self._members or frozenset()) - {self._own_place().address}:
+        everyone = {self._own_place().address, *(self._members or ())}
+        for address in self._told.keys() - everyone:
             del self._told[address]
-        addresses = {*self._assignment.addresses(), *self._told}
+        addresses = {*self._assignment.addresses(), *self._told, *(everyone if self._view else ())}
         await _all(partial(self._tell, address) for address in addresses)
 
     async def _tell(self, address: Address) -> None:
-        wanted = self._assignment.digests_at(address)
-        told = self._told.setdefault(address, _Told())
+        wanted = self._wanted(address)
+        told = self._told.setdefault(address, Told())
         told.expire()
-        for held, dropped in _batches(list(wanted - told.digests), list(told.digests - wanted)):
-            receipt = await self._send(address, Announcement(self._own_place(), held, dropped))
-            if receipt is None:
-                told.put_off()
-                return
-            told.acknowledge(receipt.by, held, dropped)
+        for _ in range(_ROUNDS):
+            for batch in told.missing(wanted):
+                complete_at = told.by if wanted.is_complete and batch.is_last else None
+                receipt = await self._send(address, self._announcement(batch, wanted.view, complete_at))
+                if receipt is None:
+                    told.put_off()
+                    return
+                is_complete = complete_at is not None and complete_at == receipt.by
+                told.acknowledge(receipt.by, batch, (wanted.view, is_complete))
+
+    def _announcement(self, batch: Batch, view: int, complete_at: NodeId | None) -> Announcement:
+        return Announcement(
+            self._own_place(),
+            batch.held,
+            batch.dropped,
+            arriving=batch.arriving,
+            process=self._own_id,
+            view=view,
+            complete_at=complete_at,
+        )
 
     async def _send(self, address: Address, announcement: Announcement) -> Receipt | None:
         if address == self._own_place().address:
@@ -141,45 +206,6 @@ class Announcer:
         except ContentUnavailable as reason:
             _log.debug("%s is not told what is here: %s", address, reason)
             return None
-
-
-class _Told:
-    """What an index node has acknowledged."""
-
-    def __init__(self) -> None:
-        self.digests: set[Digest] = set()
-        self.due_at = 0.0
-        """When it is to be told again, whatever happens."""
-        self._by: NodeId | None = None
-        self._renew_at = 0.0
-
-    def expire(self) -> None:
-        """Start anew when it is time: not for all nodes at the same time."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._renew_at:
-            self.digests.clear()
-            self._renew_at = now + WAVE_SECONDS / 2 * random.uniform(0.8, 1)  # noqa: S311 - no secret
-        self.due_at = self._renew_at
-
-    def put_off(self) -> None:
-        """It does not answer, or does not know what was told before: the next look is soon enough."""
-        self.due_at = asyncio.get_running_loop().time()
-
-    def acknowledge(self, by: NodeId, held: Iterable[Digest], dropped: Iterable[Digest]) -> None:
-        if by != self._by:
-            self.digests.clear()  # another process, which was told nothing before this
-            self._by = by
-            self.put_off()
-        self.digests.update(held)
-        self.digests.difference_update(dropped)
-
-
-def _batches(held: list[Digest], dropped: list[Digest]) -> Iterable[tuple[Sequence[Digest], Sequence[Digest]]]:
-    while held or dropped:
-        now_held, held = held[:MAX_ANNOUNCED], held[MAX_ANNOUNCED:]
-        room = MAX_ANNOUNCED - len(now_held)
-        now_dropped, dropped = dropped[:room], dropped[room:]
-        yield now_held, now_dropped
 
 
 async def _all(jobs: Iterable[Callable[[], object]]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index_nodes import IndexNodes, Roster
     from registryd.cluster.member import Member
+    from registryd.cluster.remaining import Remaining
     from registryd.cluster.search import Offer
     from registryd.content.source import Content, RangeOf
     from registryd.notation import Address
@@ -109,15 +110,16 @@ class Coalescing:
         found = [self._roster.get(address) for address in (verdict.sources if verdict else ())]
         return [member for member in found if member is not None]
 
-    async def offers(self, digest: Digest, wanted: RangeOf) -> AsyncGenerator[Offer, None]:
+    async def offers(self, digest: Digest, wanted: RangeOf, remaining: Remaining) -> AsyncGenerator[Offer, None]:
         """Yield the sources that this node is to get it from, each when it has the first byte that is wanted.
 
-        Ends when this node is the one to look elsewhere, at the origin in the end.
+        Ends when this node is the one to look elsewhere: among the `remaining`, at the origin in the end.
         """
         want = _Want(digest, wanted, await self._size(digest))
         patience = _Patience(self._fetch_wait)
         for _ in range(_MOST_CLAIMS):
             verdict = await self._claim(want)
+            remaining.learn(verdict)
             _log.debug("%s is to come from %s", digest, _told(verdict))
             if verdict is None or not verdict.sources:
                 return

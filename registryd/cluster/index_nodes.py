@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -10,14 +11,17 @@ from registryd.cluster.index.ring import Ring
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from registryd.aio.race import Attempt
     from registryd.cluster.index.desk import IndexDesk
     from registryd.cluster.index.values import Claim, Place, Verdict
+    from registryd.cluster.index.view import View
     from registryd.cluster.member import Member
     from registryd.notation import Address
     from registryd.oci.digest import Digest
+
+    Decide = Callable[[Claim], Awaitable[Verdict]]
 
 # Until the next index node is asked while the one before says nothing. It decides alone, so asking another too early
 # may send a second node to the origin, and too late costs a pull this much, once: after that it is set aside.
@@ -43,15 +47,21 @@ class IndexNodes:
         desk: IndexDesk,
         *,
         own_place: Callable[[], Place],
+        view: Callable[[], View | None] = lambda: None,
         make_ring: Callable[[frozenset[Address]], Ring] = Ring,
     ) -> None:
-        """Many nodes in one process can share the rings that `make_ring` gives."""
+        """Many nodes in one process can share the rings that `make_ring` gives.
+
+        `view` is how this node sees the members; only who sees the same is believed to know about all of them.
+        """
         self._roster = roster
         self._desk = desk
         self._own_place = own_place
+        self._view = view
         self._make_ring = make_ring
         self._ring = Ring(())
         self._addresses: frozenset[Address] = frozenset()
+        self._whole_ring = self._ring
 
     def own_place(self) -> Place:
         return self._own_place()
@@ -65,7 +75,11 @@ class IndexNodes:
         return self._ring.index_nodes(digest)
 
     async def claim(self, claim: Claim) -> Verdict | None:
-        """The verdict of the first that answers; None when none does."""
+        """The verdict of the first that answers; None when none does.
+
+        It has a view only if that is this node's own, and if it comes from the first of all index nodes in it. That is
+        the one that others have sent their claims to, of which the second and third know nothing.
+        """
         try:
             waves = ((attempt,) for attempt in self._attempts(claim))
             return await first_success(waves, expected=ContentUnavailable, patience=_PATIENCE)
@@ -76,9 +90,19 @@ class IndexNodes:
         own = self._own_place().address
         for address in self.of(claim.digest):
             if address == own:
-                yield partial(self._decide, claim)
+                yield partial(self._ask, address, self._desk.decide, claim)
             elif (member := self._roster.get(address)) is not None:
-                yield partial(member.claim, claim)
+                yield partial(self._ask, address, member.claim, claim)
 
-    async def _decide(self, claim: Claim) -> Verdict:
-        return await self._desk.decide(claim)
+    async def _ask(self, address: Address, decide: Decide, claim: Claim) -> Verdict:
+        verdict = await decide(claim)
+        is_believed = verdict.view and self._is_first_of_all(address, claim.digest, verdict.view)
+        return verdict if is_believed else replace(verdict, view=0, unheard=())
+
+    def _is_first_of_all(self, address: Address, digest: Digest, view_name: int) -> bool:
+        view = self._view()
+        if view is None or view.name != view_name:
+            return False
+        if self._whole_ring.addresses != view.addresses:
+            self._whole_ring = self._make_ring(view.addresses)
+        return self._whole_ring.index_nodes(digest)[0] == address

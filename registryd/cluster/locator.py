@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from registryd.aio.racing import AllFailed
 from registryd.cluster.avoided import Avoided
 from registryd.cluster.outcome import find_outcome
+from registryd.cluster.remaining import Doubts, Remaining
 from registryd.cluster.search import Waves, offers
 from registryd.telemetry import FindOutcome
 
@@ -37,18 +38,20 @@ class Locator:
     Without `coalescing` every node looks for itself, and nobody names anyone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, all of them named
         self,
         members: Candidates,
         *,
         fanout_limit: int,
         coalescing: Coalescing | None = None,
+        doubts: Doubts | None = None,
         waves: Waves | None = None,
         observer: FindObserver | None = None,
     ) -> None:
         self._members = members
         self._fanout_limit = fanout_limit
         self._coalescing = coalescing
+        self._doubts = doubts or Doubts()
         self._waves = waves or Waves()
         self._observer = observer
         self._avoided = Avoided()
@@ -77,21 +80,21 @@ class Locator:
 
         Who names the bytes that are `wanted` is going to get them, and shares the work with others that do.
         """
+        remaining = Remaining()
         if wanted is not None and self._coalescing is not None:
-            async with aclosing(self._coalescing.offers(digest, wanted)) as shared:
+            async with aclosing(self._coalescing.offers(digest, wanted, remaining)) as shared:
                 async for offer in shared:
-                    if not self._is_avoided(digest, offer.member.address):
+                    if self._is_avoided(digest, offer.member.address):
+                        self.pass_by(offer)
+                    else:
                         yield offer
-        async with aclosing(self._found(digest, is_claimed=wanted is not None)) as found:
+        candidates = await self._candidates(digest, remaining, is_claimed=wanted is not None)
+        async with aclosing(self._found(digest, candidates)) as found:
             async for offer in found:
                 yield offer
 
-    async def _found(self, digest: Digest, *, is_claimed: bool) -> AsyncGenerator[Offer, None]:
-        members = [
-            member
-            for member in await self._candidates(digest, is_claimed=is_claimed)
-            if not self._is_avoided(digest, member.address)
-        ]
+    async def _found(self, digest: Digest, candidates: list[Member]) -> AsyncGenerator[Offer, None]:
+        members = [member for member in candidates if not self._is_avoided(digest, member.address)]
         begun = _now()
         is_found = False
         try:
@@ -105,10 +108,10 @@ class Locator:
             self._observe(begun, find_outcome(error.reasons))
             raise
 
-    async def _candidates(self, digest: Digest, *, is_claimed: bool) -> list[Member]:
-        """Everyone, or in a larger cluster those whom the digest's index nodes name, unless they just have been."""
+    async def _candidates(self, digest: Digest, remaining: Remaining, *, is_claimed: bool) -> list[Member]:
+        """Everyone who is left, or in a larger cluster whom the digest's index nodes name, unless they just have."""
         if self._coalescing is None or self._coalescing.count_members() <= self._fanout_limit:
-            return self.members()
+            return self._doubts.narrow(self.members(), digest, remaining)
         return [] if is_claimed else await self._coalescing.holders(digest)
 
     def _is_avoided(self, digest: Digest, address: Address) -> bool:

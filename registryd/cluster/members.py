@@ -64,6 +64,7 @@ class Members:
         self._own: Address | None = None
         self._set_aside: set[Address] = set()
         self._addresses: frozenset[Address] | None = None
+        self._discovered: frozenset[Address] = frozenset()
         self._woken: ExpiringSet[Address] = ExpiringSet(lifetime=_WAKE_SECONDS, capacity=_WOKEN_REMEMBERED)
 
     # Asking
@@ -79,6 +80,10 @@ class Members:
         if self._addresses is None:
             self._addresses = frozenset(address for address, member in self._members.items() if member.is_available)
         return self._addresses
+
+    def discovered(self) -> frozenset[Address]:
+        """Where all are, whether they may be asked or not; the same object until it changes."""
+        return self._discovered
 
     def get(self, address: Address) -> Member | None:
         """The member at an address, if it may be asked."""
@@ -120,6 +125,8 @@ class Members:
         gone = [self._members.pop(address) for address in self._members.keys() - addresses]
         added = [self._add(address) for address in addresses - self._members.keys()]
         self._addresses = None
+        if addresses != self._discovered:
+            self._discovered = addresses
         self._set_aside &= addresses
         if self._own not in addresses:
             self._own = None

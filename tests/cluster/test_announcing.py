@@ -16,7 +16,10 @@ from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk
 from registryd.cluster.index.messages import MAX_ANNOUNCED
 from registryd.cluster.index.ring import INDEX_NODES, Ring
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt
+from registryd.cluster.index.view import CurrentView, View
 from registryd.cluster.node import NodeId
+from registryd.content.inventory import Stock
+from registryd.content.source import StoreUnavailable
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.looptime
 
 OWN = 0
 OTHERS = range(1, 9)
+SMALL = len(OTHERS)  # so many that all of them can be asked
 BATCH = 0.05
 LOOK = 1.0
 
@@ -48,8 +52,11 @@ def now() -> float:
 class Shelf:
     """An inventory: what a test puts there."""
 
-    def __init__(self, *numbers: int) -> None:
+    def __init__(self, *numbers: int, is_complete: bool = True) -> None:
+        self.is_complete = is_complete
+        self.is_away = False
         self._held = {digest(number) for number in numbers}
+        self._arriving: set[Digest] = set()
         self._changed = asyncio.Event()
 
     def put(self, *numbers: int) -> None:
@@ -60,8 +67,18 @@ class Shelf:
         self._held -= {digest(number) for number in numbers}
         self._changed.set()
 
-    async def digests(self) -> frozenset[Digest]:
-        return frozenset(self._held)
+    def begin(self, *numbers: int) -> None:
+        self._arriving |= {digest(number) for number in numbers}
+        self._changed.set()
+
+    def end(self, *numbers: int) -> None:
+        self._arriving -= {digest(number) for number in numbers}
+        self._changed.set()
+
+    async def stock(self) -> Stock:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return Stock(frozenset(self._held), frozenset(self._arriving), self.is_complete)
 
     async def wait_changed(self) -> None:
         await self._changed.wait()
@@ -74,19 +91,30 @@ class ToldNode:
     def __init__(self, number: int) -> None:
         self.number = number
         self.is_silent = False
+        self.restarts_after = 0
+        """Which announcement is the first that another process hears."""
         self.heard: list[tuple[float, Announcement]] = []
         self.restart()
 
     def restart(self) -> None:
         """Another process, which knows nothing."""
-        self.desk = IndexDesk(NodeId.random(), now)
+        self.id = NodeId.random()
+        self.desk = IndexDesk(self.id, now, view=lambda: View.of(frozenset({place(self.number).address})))
 
     async def announce(self, announcement: Announcement) -> Receipt:
         await asyncio.sleep(0.001)
         if self.is_silent:
             raise PeerSilent("says nothing")
         self.heard.append((now(), announcement))
+        if self.restarts_after:
+            self.restarts_after -= 1
+            if not self.restarts_after:
+                self.restart()
         return self.desk.announce(announcement)
+
+    def rules_out(self, number: int) -> bool:
+        """Whether it would say that nobody has the digest, for all it knows."""
+        return bool(self.desk.claim(Claim(digest(number), place(99), is_question=True)).view)
 
     def knows(self) -> set[Digest]:
         """For which of the first hundred digests it would name the node under test."""
@@ -97,20 +125,51 @@ class ToldNode:
 class Ground:
     """An announcer among nodes; it is the roster, too."""
 
-    def __init__(self, shelf: Shelf, *, above: int) -> None:
+    def __init__(self, shelf: Shelf, *, most: int) -> None:
         self.nodes = {place(number).address: ToldNode(number) for number in OTHERS}
+        self.own = OWN
         self.own_desk = IndexDesk(NodeId("own"), now)
-        self.announcer = Announcer(shelf, self, self.own_desk, own_place=partial(place, OWN), above=above)
-        self._present = frozenset(self.nodes)
+        self.view = CurrentView(self, self._own_place, most=most)
+        self.announcer = Announcer(
+            shelf, self, self.own_desk, own_id=NodeId("own"), own_place=self._own_place, view=self.view
+        )
+        self._present = self._discovered = frozenset(self.nodes)
+
+    def _own_place(self) -> Place:
+        return place(self.own)
 
     def addresses(self) -> frozenset[Address]:
         return self._present
+
+    def discovered(self) -> frozenset[Address]:
+        return self._discovered
 
     def get(self, address: Address) -> Member | None:
         return cast("Any", self.nodes[address]) if address in self._present else None
 
     def lose(self, address: Address) -> None:
         self._present -= {address}
+
+    def find_again(self, address: Address) -> None:
+        self._present |= {address}
+
+    def forget(self, address: Address) -> None:
+        """Discovery does not give it any more."""
+        self._discovered -= {address}
+        self._present -= {address}
+
+    def rulers_out(self, number: int) -> set[Address]:
+        """Of the digest's index nodes, those that would say that nobody has it."""
+        return {address for address in self.index_nodes(number) if self.nodes[address].rules_out(number)}
+
+    def believers(self) -> set[Address]:
+        """Who takes what it has been told by the node under test for everything, in its view."""
+        view = self.view()
+        assert view
+        own = place(self.own).address
+        return {
+            address for address, node in self.nodes.items() if own not in node.desk.books.unheard(view, now())
+        }
 
     def index_nodes(self, *numbers: int) -> set[Address]:
         ring = Ring(self._present | {place(OWN).address})
@@ -133,8 +192,8 @@ class Ground:
 
 
 @asynccontextmanager
-async def announcing(shelf: Shelf, *, above: int = 3) -> AsyncIterator[Ground]:
-    ground = Ground(shelf, above=above)
+async def announcing(shelf: Shelf, *, most: int = 3) -> AsyncIterator[Ground]:
+    ground = Ground(shelf, most=most)
     async with open_scope() as scope:
         scope.serve(ground.announcer.run, name="announce")
         yield ground
@@ -147,10 +206,20 @@ async def test_index_nodes_learn_what_is_there_and_nobody_else_does() -> None:
         ground.assert_all_know([1, 2])
 
 
-async def test_where_everyone_is_asked_nobody_is_told() -> None:
-    async with announcing(Shelf(1), above=len(OTHERS)) as ground:
-        await asyncio.sleep(10)
+async def test_who_is_alone_tells_nobody_and_then_what_came_meanwhile() -> None:
+    shelf = Shelf(1)
+    async with announcing(shelf, most=SMALL) as ground:
+        others = ground.addresses()
+        for address in others:
+            ground.lose(address)
+        await asyncio.sleep(5)
         assert not ground.told()
+        shelf.put(2)
+        await asyncio.sleep(5)
+        for address in others:
+            ground.find_again(address)
+        await asyncio.sleep(LOOK + 0.1)
+        ground.assert_all_know([1, 2])
 
 
 async def test_what_comes_together_is_told_together() -> None:
@@ -266,3 +335,173 @@ async def test_withdrawing_does_not_wait_long_for_those_that_are_silent() -> Non
         begun = now()
         await ground.announcer.withdraw()
         assert now() - begun == pytest.approx(2.0)
+
+
+async def test_where_everyone_can_be_asked_all_are_told_when_they_know_everything() -> None:
+    async with announcing(Shelf(1), most=SMALL) as ground:
+        await asyncio.sleep(LOOK + 0.1)
+        assert ground.believers() == ground.addresses()
+        ground.assert_all_know([1])
+        ground.clear()
+        await asyncio.sleep(60)
+        assert not ground.told()
+
+
+async def test_where_not_everyone_is_asked_nobody_is_told_so() -> None:
+    async with announcing(Shelf(1)) as ground:
+        await asyncio.sleep(10)
+        assert not any(told.view or told.complete_at for node in ground.nodes.values() for _, told in node.heard)
+
+
+async def test_a_store_that_cannot_promise_does_not() -> None:
+    shelf = Shelf(1, is_complete=False)
+    async with announcing(shelf, most=SMALL) as ground:
+        await asyncio.sleep(10)
+        ground.assert_all_know([1])
+        assert not ground.believers()
+        shelf.is_complete = True
+        shelf.put(2)
+        await asyncio.sleep(BATCH + 0.1)
+        assert ground.believers() == ground.addresses()
+
+
+async def test_a_promise_is_taken_back_when_it_cannot_be_kept() -> None:
+    shelf = Shelf(1)
+    async with announcing(shelf, most=SMALL) as ground:
+        await asyncio.sleep(2)
+        shelf.is_complete = False
+        shelf.put(2)
+        await asyncio.sleep(BATCH + 0.1)
+        assert not ground.believers()
+
+
+async def test_much_makes_it_complete_with_the_last_message_only() -> None:
+    count = 4 * MAX_ANNOUNCED
+    async with announcing(Shelf(*range(count)), most=SMALL) as ground:
+        await asyncio.sleep(LOOK + 0.1)
+        assert ground.believers() == ground.addresses()
+        for node in ground.nodes.values():
+            *before, last = (told.complete_at for _, told in node.heard)
+            assert len(before) >= 1
+            assert set(before) == {None}
+            assert last == node.id
+
+
+async def test_a_process_that_begins_between_two_messages_is_not_told_that_it_knows_everything() -> None:
+    async with announcing(Shelf(*range(4 * MAX_ANNOUNCED)), most=SMALL) as ground:
+        for node in ground.nodes.values():
+            node.restarts_after = 2
+        await asyncio.sleep(LOOK + 0.1)
+        own, view = place(OWN).address, ground.view()
+        ring = Ring({*ground.nodes, own})
+        for address, node in ground.nodes.items():
+            wanted = {digest(number) for number in range(100) if address in ring.index_nodes(digest(number))}
+            assert view
+            is_believed = own not in node.desk.books.unheard(view, now())
+            assert node.knows() == wanted or not is_believed
+        await asyncio.sleep(2 * LOOK)
+        assert ground.believers() == ground.addresses()
+
+
+async def test_another_view_is_told_to_everyone_in_it() -> None:
+    async with announcing(Shelf(1, 2, 3), most=SMALL) as ground:
+        await asyncio.sleep(2)
+        gone = min(ground.addresses(), key=str)
+        ground.forget(gone)
+        assert not ground.believers()
+        await asyncio.sleep(LOOK + 0.1)
+        assert ground.believers() == ground.addresses()
+
+
+async def test_one_that_is_set_aside_changes_no_view() -> None:
+    async with announcing(Shelf(1, 2, 3), most=SMALL) as ground:
+        await asyncio.sleep(2)
+        aside = min(ground.addresses(), key=str)
+        ground.clear()
+        ground.lose(aside)
+        await asyncio.sleep(LOOK + 0.1)
+        assert ground.believers() == {*ground.addresses(), aside}
+        ground.clear()
+        ground.find_again(aside)
+        await asyncio.sleep(LOOK + 0.1)
+        assert aside in ground.told()  # it may have missed something meanwhile
+        assert ground.believers() == ground.addresses()
+
+
+async def test_an_index_node_that_speaks_as_another_process_is_told_everything_again() -> None:
+    async with announcing(Shelf(*range(20)), most=SMALL) as ground:
+        await asyncio.sleep(2)
+        address, node = next(iter(ground.nodes.items()))
+        node.restart()
+        assert address not in ground.believers()
+        ground.own_desk.announce(Announcement(place(node.number), process=node.id))
+        await asyncio.sleep(LOOK + 0.1)
+        assert address in ground.believers()
+        ring = Ring({*ground.nodes, place(OWN).address})
+        assert node.knows() == {digest(number) for number in range(20) if address in ring.index_nodes(digest(number))}
+
+
+async def test_what_arrives_is_told_and_then_that_it_is_whole_or_gone() -> None:
+    shelf = Shelf()
+    async with announcing(shelf, most=SMALL) as ground:
+        await asyncio.sleep(2)
+        assert ground.rulers_out(1) == ground.index_nodes(1)
+        shelf.begin(1, 2)
+        await asyncio.sleep(BATCH + 0.01)
+        assert not ground.rulers_out(1) | ground.rulers_out(2)
+        ground.clear()
+        shelf.end(1, 2)
+        shelf.put(1)
+        await asyncio.sleep(BATCH + 0.01)
+        ground.assert_all_know([1])
+        assert ground.rulers_out(2) == ground.index_nodes(2)
+        assert {held for node in ground.nodes.values() for _, told in node.heard for held in told.held} == {digest(1)}
+
+
+async def test_what_is_arriving_when_the_view_changes_is_told_to_its_new_index_nodes() -> None:
+    shelf = Shelf()
+    async with announcing(shelf, most=SMALL) as ground:
+        shelf.begin(1)
+        await asyncio.sleep(2)
+        ground.forget(min(ground.index_nodes(1), key=str))
+        assert ground.rulers_out(1)
+        await asyncio.sleep(LOOK + 0.1)
+        assert not ground.rulers_out(1)
+
+
+async def test_where_not_everyone_is_asked_what_arrives_is_not_told() -> None:
+    shelf = Shelf()
+    async with announcing(shelf) as ground:
+        shelf.begin(1)
+        await asyncio.sleep(2)
+        assert not ground.told()
+
+
+async def test_a_node_that_turns_out_to_be_called_otherwise_is_known_by_its_new_name() -> None:
+    async with announcing(Shelf(*range(20)), most=SMALL) as ground:
+        ground.own = 50
+        await asyncio.sleep(2)
+        ground.own = OWN
+        await asyncio.sleep(LOOK + 0.1)
+        assert ground.believers() == ground.addresses()
+        ground.assert_all_know(range(20))
+
+
+async def test_a_store_that_is_away_is_asked_again() -> None:
+    shelf = Shelf(1)
+    shelf.is_away = True
+    async with announcing(shelf, most=SMALL) as ground:
+        await asyncio.sleep(5)
+        assert not ground.told()
+        shelf.is_away = False
+        await asyncio.sleep(LOOK + 0.1)
+        ground.assert_all_know([1])
+        assert ground.believers() == ground.addresses()
+
+
+async def test_who_withdraws_promises_nothing_any_more() -> None:
+    async with announcing(Shelf(1), most=SMALL) as ground:
+        await asyncio.sleep(2)
+        assert ground.believers()
+        await ground.announcer.withdraw()
+        assert not ground.believers()

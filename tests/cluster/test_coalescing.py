@@ -20,6 +20,7 @@ from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.member import Member
 from registryd.cluster.node import Node, NodeId
+from registryd.cluster.remaining import Remaining
 from registryd.cluster.wire import Finding
 from registryd.content.growing import GrowingContent
 from registryd.content.source import Content, ContentNotFound
@@ -140,7 +141,7 @@ def digests_of(first: int, *others: int) -> list[Digest]:
 
 async def sources(coalescing: Coalescing, digest: Digest, *, start: int = 0, most: int = 5) -> list[str]:
     found = []
-    async with aclosing(coalescing.offers(digest, lambda size: Span(start, size))) as offers:
+    async with aclosing(coalescing.offers(digest, lambda size: Span(start, size), Remaining())) as offers:
         async for offer in offers:
             found.append(offer.member.address.host.rpartition(".")[2])
             if len(found) == most:
@@ -242,7 +243,7 @@ async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() 
     coalescing, desk = make(source)
     digest = digest_of(OWN, 1)
     desk.announce(Announcement(place(1), held=(digest,)))
-    async with aclosing(coalescing.offers(digest, Span.whole)) as offers:
+    async with aclosing(coalescing.offers(digest, Span.whole, Remaining())) as offers:
         await anext(offers)
         asking = asyncio.create_task(anext(offers, None))
         await asyncio.sleep(1)

@@ -9,6 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.index.arrivals import Arrivals
+from registryd.cluster.index.books import Books
+from registryd.cluster.index.messages import MAX_UNHEARD
 from registryd.cluster.index.values import Announcement, Receipt, Verdict
 from registryd.cluster.index.wave import LINE_SECONDS, Wave
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from registryd.cluster.index.values import Claim
+    from registryd.cluster.index.view import View
     from registryd.cluster.node import NodeId
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -51,11 +54,15 @@ class IndexDesk:
         clock: Callable[[], float],
         *,
         count_members: Callable[[], int] = lambda: 0,
+        view: Callable[[], View | None] = lambda: None,
         quotas: Quotas | None = None,
     ) -> None:
+        """`view` gives the members of which it can be said who has told what he has, if there are not too many."""
         self._own_id = own_id
         self._clock = clock
         self._count_members = count_members
+        self._view = view
+        self.books = Books(own_id, lifetime=WAVE_SECONDS)
         self._quotas = quotas or Quotas()
         self._began = clock()
         # Both in the order in which they were last used.
@@ -92,7 +99,10 @@ class IndexDesk:
             self._arrivals.arrive(claim.digest, claim.claimant.address)
             self._keep_within_quotas(claim.claimant.address)
         is_new = now - self._began < YOUNG_SECONDS
-        return Verdict(sources, is_new=is_new, before=wave.before(claim.claimant.address))
+        verdict = Verdict(sources, is_new=is_new, before=wave.before(claim.claimant.address))
+        if sources or any(address != claim.claimant.address for address in wave.addresses):
+            return verdict  # whoever is in the wave may have it, though it is named to nobody now
+        return self._with_books(verdict, now)
 
     def announce(self, announcement: Announcement) -> Receipt:
         """Take it in."""
@@ -100,10 +110,21 @@ class IndexDesk:
         self._forget(holder.address, announcement.dropped)
         if announcement.is_all:
             self._forget(holder.address, self._digests_of[holder.address].keys() - set(announcement.held))
+        self.books.take(announcement, now)
         for digest in announcement.held:
             self._touch(digest, holder.address, now).hold(holder)
+        for digest in announcement.arriving:
+            self._touch(digest, holder.address, now).begin(holder)
         self._keep_within_quotas(holder.address)
         return Receipt(self._own_id)
+
+    def _with_books(self, verdict: Verdict, now: float) -> Verdict:
+        """The verdict that nobody has it, with those who have not told whether they do."""
+        view = self._view()
+        unheard = self.books.unheard(view, now) if view else ()
+        if view is None or len(unheard) > MAX_UNHEARD:
+            return verdict
+        return replace(verdict, view=view.name, unheard=unheard)
 
     def _touch(self, digest: Digest, address: Address, now: float) -> Wave:
         """The wave, in which the address is about to have a spot."""
@@ -131,11 +152,16 @@ class IndexDesk:
 
     def _keep_within_quotas(self, address: Address) -> None:
         known = self._digests_of.get(address, ())
-        self._forget(address, list(islice(known, max(0, len(known) - self._quotas.spots_of_node))))
+        if excess := list(islice(known, max(0, len(known) - self._quotas.spots_of_node))):
+            self.books.lack(address)
+            self._forget(address, excess)
         while self._waves:
             digest = next(iter(self._waves))
             wave, used = self._waves[digest]
-            if self._spots <= self._quotas.spots and used + WAVE_SECONDS > self._clock():
+            is_over = used + WAVE_SECONDS <= self._clock()
+            if self._spots <= self._quotas.spots and not is_over:
                 return
             for other in list(wave.addresses):
+                if not is_over:
+                    self.books.lack(other)
                 self._forget(other, [digest])

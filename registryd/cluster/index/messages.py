@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_FAILED: Final = 16
 # 13 KB of digests, which with all else fits into limits.MAX_REQUEST_BYTES.
 MAX_ANNOUNCED: Final = 400
+# So many can be asked one by one; of more, everyone may be asked as well.
+MAX_UNHEARD: Final = 8
 _MAX_SIZE: Final = 2**63 - 1
 _ALGORITHMS: Final = {32: "sha256", 64: "sha512"}
 
@@ -63,16 +65,19 @@ def verdict_message(verdict: Verdict) -> pb.ClaimReply:
         is_new=verdict.is_new,
         before=str(verdict.before or ""),
         is_below_missing=verdict.is_below_missing,
+        view=verdict.view,
+        unheard=[str(address) for address in verdict.unheard],
     )
 
 
 def verdict_value(message: pb.ClaimReply) -> Verdict:
-    if len(message.sources) > SOURCES:
-        raise PeerGarbled(f"{len(message.sources)} sources at once")
+    if len(message.sources) > SOURCES or len(message.unheard) > MAX_UNHEARD:
+        raise PeerGarbled(f"{len(message.sources)} sources and {len(message.unheard)} others at once")
     try:
         sources = tuple(_address(text) for text in message.sources)
         before = _address(message.before) if message.before else None
-        return Verdict(sources, message.is_new, before, message.is_below_missing)
+        unheard = tuple(_address(text) for text in message.unheard)
+        return Verdict(sources, message.is_new, before, message.is_below_missing, message.view, unheard)
     except RequestInvalid as error:
         raise PeerGarbled(str(error)) from error
 
@@ -83,14 +88,26 @@ def announcement_message(announcement: Announcement) -> pb.AnnounceRequest:
         held=_raw(announcement.held),
         dropped=_raw(announcement.dropped),
         is_all=announcement.is_all,
+        arriving=_raw(announcement.arriving),
+        process=str(announcement.process or ""),
+        view=announcement.view,
+        complete_at=str(announcement.complete_at or ""),
     )
 
 
 def announcement_value(message: pb.AnnounceRequest, requester: Requester) -> Announcement:
-    if len(message.held) + len(message.dropped) > MAX_ANNOUNCED:
+    if len(message.held) + len(message.dropped) + len(message.arriving) > MAX_ANNOUNCED:
         raise RequestInvalid("an announcement with too much in it")
-    held, dropped = _digests(message.held), _digests(message.dropped)
-    return Announcement(_place(message.holder, requester), held, dropped, message.is_all)
+    return Announcement(
+        _place(message.holder, requester),
+        _digests(message.held),
+        _digests(message.dropped),
+        message.is_all,
+        _digests(message.arriving),
+        _process(message.process),
+        message.view,
+        _process(message.complete_at),
+    )
 
 
 def receipt_message(receipt: Receipt) -> pb.AnnounceReply:
@@ -120,6 +137,13 @@ def _address(text: str) -> Address:
         return Address.parse(text)
     except ValueError as error:
         raise RequestInvalid(f"{text[:100]!r} is not an address") from error
+
+
+def _process(text: str) -> NodeId | None:
+    try:
+        return NodeId(text) if text else None
+    except ValueError as error:
+        raise RequestInvalid(str(error)) from error
 
 
 def _raw(digests: Iterable[Digest]) -> list[bytes]:

@@ -54,22 +54,35 @@ class Verdict:
 
     `is_new`: who says so has not been there for long, and others may know more. `before`: who claimed it just before.
     `is_below_missing`: the node that the claim named as `below` was waited for in vain.
+
+    `view`: when no sources are named, the name of the view of which nobody has it, as far as all have told; `unheard`
+    are those that have not. 0: others may have it.
     """
 
     sources: tuple[Address, ...] = ()
     is_new: bool = False
     before: Address | None = None
     is_below_missing: bool = False
+    view: int = 0
+    unheard: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a node has from now on, and what no longer. `is_all`: and nothing else."""
+    """What a node has from now on, and what no longer. `is_all`: and nothing else. `arriving`: what it is getting.
+
+    `process` is the holder's, `view` the name of its view. `complete_at`: the process that knows all that it is to know
+    with this, if it is the one that is told.
+    """
 
     holder: Place
     held: Sequence[Digest] = ()
     dropped: Sequence[Digest] = ()
     is_all: bool = False
+    arriving: Sequence[Digest] = ()
+    process: NodeId | None = None
+    view: int = 0
+    complete_at: NodeId | None = None
 
 
 @dataclass(frozen=True, slots=True)

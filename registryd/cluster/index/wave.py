@@ -54,6 +54,7 @@ class Wave:
         self._crowd = crowd
         self._steps = _SUPPOSED_BYTES / STEP_BYTES
         self._tree = Tree(self._weight)
+        self._strangers: set[Address] = set()
         self._opened_at: float | None = None
         self._latest: dict[str, tuple[Address, float]] = {}
         self._failed_tops = 0
@@ -61,8 +62,8 @@ class Wave:
 
     @property
     def addresses(self) -> Collection[Address]:
-        """Everyone who has a spot in it."""
-        return self._tree.addresses
+        """Everyone who has it or gets it."""
+        return {*self._tree.addresses, *self._strangers} if self._strangers else self._tree.addresses
 
     def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Where the claimant gets it from, the best first; nobody: it is at the top, and goes to the origin."""
@@ -122,8 +123,17 @@ class Wave:
         spot.is_whole, spot.suspected_until = True, 0.0
         self._tree.follow(spot, None)
 
+    def begin(self, holder: Place) -> None:
+        """The node is getting it. From whom is not known unless it has claimed it, so it is named to nobody.
+
+        It might get it by way of those to whom it would be named. Whoever asks it finds out what it has.
+        """
+        if self._tree.get(holder.address) is None:
+            self._strangers.add(holder.address)
+
     def drop(self, address: Address) -> None:
         """The node does not have it, and is not getting it."""
+        self._strangers.discard(address)
         self._tree.uproot(address)
 
     @property
@@ -143,6 +153,7 @@ class Wave:
     def _spot(self, place: Place) -> Spot:
         spot = self._tree.get(place.address)
         if spot is None:
+            self._strangers.discard(place.address)
             spot = Spot(place)
             self._tree.plant(spot)
         spot.place = place

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 from registryd.aio.scope import open_scope
 from registryd.store.containerd.connection import Connection
 from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
+from registryd.store.containerd.holdings import Holdings
 from registryd.store.containerd.images import Images
 from registryd.store.containerd.ingests import Ingests
 from registryd.store.containerd.keeping import Keeper
@@ -21,6 +22,7 @@ from registryd.store.containerd.shelf import KeepLimits
 from registryd.store.containerd.store import ContainerdStore
 from registryd.store.containerd.timing import Timing
 from registryd.store.growing import GrowingFiles
+from registryd.store.stocktaking import Stocktaking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,15 +42,18 @@ async def connect_containerd_store(
     connection = Connection(settings.containerd_socket, timing or Timing())
     try:
         async with open_scope() as scope:
-            store, follower, keeper = _assemble(connection, settings)
+            store, follower, keeper, stocktaking = _assemble(connection, settings)
             scope.serve(follower.run, name="follow containerd")
             scope.serve(keeper.run, name="keep layers")
-            yield store
+            with closing(stocktaking):
+                yield store
     finally:
         await connection.aclose()
 
 
-def _assemble(connection: Connection, settings: StoreSettings) -> tuple[ContainerdStore, Follower, Keeper]:
+def _assemble(
+    connection: Connection, settings: StoreSettings
+) -> tuple[ContainerdStore, Follower, Keeper, Stocktaking]:
     namespaces = settings.namespaces
     route = Route(connection, namespaces=namespaces, configured_root=settings.containerd_root)
     reader = DocumentReader(Documents(), route)
@@ -59,9 +64,14 @@ def _assemble(connection: Connection, settings: StoreSettings) -> tuple[Containe
         Leases(connection, namespaces),
         limits=KeepLimits(settings.keep_layers, settings.keep_layers_age),
     )
-    follower = Follower(connection, route=route, images=images, reader=reader, audience=keeper)
+    ingests = Ingests(route, namespaces)
+    growing = GrowingFiles(ingests.open, reader.known_media_type)
+    stocktaking = Stocktaking(growing.events)
+    follower = Follower(
+        connection, route=route, images=images, reader=reader, audience=keeper, tell=stocktaking.tell
+    )
     presence = Presence(connection, namespaces)
-    growing = GrowingFiles(Ingests(route, namespaces).open, reader.known_media_type)
+    holdings = Holdings(route, images=images, reader=reader, ingests=ingests, stocktaking=stocktaking)
     store = ContainerdStore(
         presence=presence,
         route=route,
@@ -70,5 +80,6 @@ def _assemble(connection: Connection, settings: StoreSettings) -> tuple[Containe
         growing=growing,
         follower=follower,
         keeper=keeper,
+        holdings=holdings,
     )
-    return store, follower, keeper
+    return store, follower, keeper, stocktaking

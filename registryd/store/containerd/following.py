@@ -15,6 +15,8 @@ from registryd.pb.containerd.images_pb2 import ImageCreate, ImageDelete, ImageUp
 from registryd.store.containerd.images import get_image, list_images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.content.source import NamedContent
     from registryd.oci.reference import TaggedName
     from registryd.pb.containerd.types_pb2 import Envelope
@@ -52,7 +54,7 @@ class Follower:
     Events of content are not needed: whether it is here is asked when somebody wants it, and only 2.1 has them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, and who is told, all named
         self,
         connection: Connection,
         *,
@@ -60,25 +62,22 @@ class Follower:
         images: Images,
         reader: DocumentReader,
         audience: Audience | None = None,
+        tell: Callable[[], None] = lambda: None,
     ) -> None:
+        """`tell` is called when an image may have come or gone."""
         self._connection = connection
         self._audience = audience
+        self._tell = tell
         self._route = route
         self._images = images
         self._reader = reader
         self._has_caught_up = asyncio.Event()
-        self._has_changed = asyncio.Event()
         self._dropped = 0
         self._problem = "containerd has not been asked yet"
 
     async def wait_caught_up(self) -> None:
         """Return when everything was listed and events are coming in."""
         await self._has_caught_up.wait()
-
-    async def wait_changed(self) -> None:
-        """Return when an image may have come or gone since the last call. For one who waits."""
-        await self._has_changed.wait()
-        self._has_changed.clear()
 
     async def check(self) -> None:
         """Return if it has caught up and containerd answers right now; raises StoreUnavailable otherwise."""
@@ -113,10 +112,10 @@ class Follower:
             await asyncio.sleep(self._connection.timing.subscription)
             await self._load()
             self._has_caught_up.set()
-            self._has_changed.set()
+            self._tell()
             async for event in events:
                 await self._apply(event)
-                self._has_changed.set()
+                self._tell()
         raise StoreUnavailable("containerd ended the stream of events")
 
     def _subscription(self) -> SubscribeRequest:

@@ -1,19 +1,21 @@
-"""What containerd is receiving right now, found by digest in its ingest folder."""
+"""What containerd is receiving right now, found by digest in its ingest folder, or all of it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, StoreUnavailable
+from registryd.oci.digest import Digest
+from registryd.oci.errors import DigestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from registryd.oci.digest import Digest
     from registryd.store.containerd.route import Route
 
 # What a pull calls its ingests, by what the descriptor says that the content is (remotes.MakeRefKey).
@@ -24,6 +26,9 @@ _SEQUENCE: Final = 1
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Decimal digits of a size of 63 bits.
 _TOTAL_BYTES: Final = 19
+_NAME: Final = re.compile(rf"(?P<namespace>[^/]+)/{_SEQUENCE}/(?:{'|'.join(_KINDS)})-(?P<digest>[a-z0-9]+:[0-9a-f]+)")
+# Longer than any name of the kind.
+_NAME_BYTES: Final = 512
 
 
 class Ingests:
@@ -52,6 +57,22 @@ class Ingests:
                     return _open(folder)
         raise ContentNotFound("containerd is not receiving it")
 
+    def arriving(self, root: Path) -> frozenset[Digest]:
+        """All that `open` would find in a content folder; a small file is read for each. Raises OSError."""
+        found = set()
+        for folder in os.scandir(self.folder(root)):
+            # It may end meanwhile; or have begun this instant, and then there is another look.
+            with suppress(FileNotFoundError, NotADirectoryError, DigestInvalid):
+                match = _NAME.fullmatch(_read(f"{folder.path}/ref", _NAME_BYTES).decode(errors="replace"))
+                if match and match["namespace"] in self._namespaces:
+                    found.add(Digest.parse(match["digest"]))
+        return frozenset(found)
+
+    @staticmethod
+    def folder(root: Path) -> Path:
+        """Where names come and go as ingests do."""
+        return root / "ingest"
+
     def _folders(self, root: Path, digest: Digest) -> Iterator[str]:
         for namespace in self._namespaces:
             for kind in _KINDS:
@@ -75,8 +96,12 @@ def _open(folder: str) -> tuple[int, int]:
 
 
 def _read_total(folder: str) -> int:
-    with open(f"{folder}/total", "rb", buffering=0, opener=lambda path, _: os.open(path, _FLAGS)) as file:
-        text = file.read(_TOTAL_BYTES)
+    text = _read(f"{folder}/total", _TOTAL_BYTES)
     if not text.isdigit():
         raise StoreUnavailable("containerd's note of an ingest's size cannot be read")
     return int(text)
+
+
+def _read(path: str, most: int) -> bytes:
+    with open(path, "rb", buffering=0, opener=lambda path, _: os.open(path, _FLAGS)) as file:
+        return file.read(most)

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registryd.content.growing import GrowingContent
+    from registryd.content.inventory import Stock
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
     from registryd.store.containerd.following import Follower
+    from registryd.store.containerd.holdings import Holdings
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.keeping import Keeper
     from registryd.store.containerd.presence import Located, Presence
@@ -41,6 +43,7 @@ class ContainerdStore:
         growing: GrowingFiles,
         follower: Follower,
         keeper: Keeper,
+        holdings: Holdings,
     ) -> None:
         self._presence = presence
         self._route = route
@@ -49,6 +52,7 @@ class ContainerdStore:
         self._growing = growing
         self._follower = follower
         self._keeper = keeper
+        self._holdings = holdings
 
     async def find(self, digest: Digest) -> Content:
         return await self._describe(await self._locate(digest))
@@ -76,15 +80,11 @@ class ContainerdStore:
 
     # All that there is
 
-    async def digests(self) -> frozenset[Digest]:
-        """What images consist of and is here (see `registryd.content.inventory`); a stat for each."""
-        if not self._images.are_listed:
-            raise StoreUnavailable("containerd's images have not been listed yet")
-        return frozenset(digest for digest in self._reader.known_digests() if not self._route.blobs.lacks(digest))
+    async def stock(self) -> Stock:
+        return await self._holdings.stock()
 
     async def wait_changed(self) -> None:
-        """Return after the next change of an image."""
-        await self._follower.wait_changed()
+        await self._holdings.wait_changed()
 
     # What is on its way in
 

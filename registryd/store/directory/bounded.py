@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from registryd.content.description import StoreDescription
     from registryd.content.growing import GrowingContent
+    from registryd.content.inventory import Stock
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -70,8 +71,8 @@ class BoundedStore:
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
         return await self._store.wait_grown(digest, beyond=beyond)
 
-    async def digests(self) -> frozenset[Digest]:
-        return await self._store.digests()
+    async def stock(self) -> Stock:
+        return await self._store.stock()
 
     async def wait_changed(self) -> None:
         await self._store.wait_changed()

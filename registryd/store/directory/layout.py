@@ -8,8 +8,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, StoreUnavailable
-from registryd.oci.digest import Digest
-from registryd.oci.errors import DigestInvalid
 from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT, LAYOUT_FILE, is_layout_file, render_index
 from registryd.store.directory.durable import exists, lock_file, replace_file
 from registryd.store.directory.errors import read_error, reading, reason, writing
@@ -18,6 +16,8 @@ from registryd.store.directory.folders import folder, make_folder, open_file, op
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from registryd.oci.digest import Digest
 
 EMPTY_INDEX: Final = render_index(())
 # Content on its way in; not part of the specification, which lets a layout hold other things.
@@ -94,14 +94,6 @@ class Layout:
             return False
         os.close(fd)
         return True
-
-    def blobs(self) -> frozenset[Digest]:
-        """All blobs that have their names; what is called anything else is passed over."""
-        found = set()
-        for path in (self.root / BLOBS_FOLDER).glob("*/*"):
-            with suppress(DigestInvalid):
-                found.add(Digest(path.parent.name, path.name))
-        return frozenset(found)
 
     def withdraw_blob(self, digest: Digest) -> None:
         """Move a blob into the folder of corrupt ones; absent already is fine. Raises StoreUnavailable."""

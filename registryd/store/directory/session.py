@@ -40,7 +40,16 @@ _LOCK_BYTES: Final = 64
 class Session:
     """The folder of this process, and which digests are being received in it."""
 
-    def __init__(self, layout: Layout, published: Callable[[Digest], object], partials: Partials | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        published: Callable[[Digest], object],
+        partials: Partials | None = None,
+        *,
+        released: Callable[[Digest], object] = lambda _: None,
+    ) -> None:
+        """`published` is told in a thread what has become a blob, `released` what is received no longer."""
+        self._released = released
         self._layout = layout
         self._published = published
         self._partials = partials
@@ -74,6 +83,10 @@ class Session:
         if digest in self._receiving:
             raise IngestInProgress(f"{digest} is being received already")
         self._receiving[digest] = size
+
+    def receiving(self) -> frozenset[Digest]:
+        """What is being received with a known size, and so can be had by others. From any thread."""
+        return frozenset(digest for digest, size in tuple(self._receiving.items()) if size is not None)
 
     def open_ingest(self, digest: Digest) -> tuple[int, int]:
         """A new descriptor of the growing file, and the size that it will have.
@@ -113,6 +126,7 @@ class Session:
 
     def release(self, digest: Digest) -> None:
         self._receiving.pop(digest, None)
+        self._released(digest)
 
 
 def remove_dead_sessions(layout: Layout, partials: Partials | None = None) -> None:

@@ -14,6 +14,7 @@ from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.image_layout import with_names
+from registryd.store.blob_folder import BlobFolder
 from registryd.store.directory.catalog import Catalog
 from registryd.store.directory.errors import reading, reason, writing
 from registryd.store.directory.ingest import FileIngest
@@ -22,14 +23,16 @@ from registryd.store.directory.media_types import MediaTypes
 from registryd.store.directory.pool import run_writing
 from registryd.store.directory.session import Session, remove_dead_sessions
 from registryd.store.growing import GrowingFiles
+from registryd.store.stocktaking import Stocktaking
 from registryd.transfer.file import FileBody
 from registryd.transfer.pool import run_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from pathlib import Path
 
     from registryd.content.growing import GrowingContent
+    from registryd.content.inventory import Stock
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -39,9 +42,6 @@ if TYPE_CHECKING:
 
 # Reading and parsing this much in the event loop takes less than handing it to a thread and back would matter.
 _INLINE_BYTES: Final = 128 * 1024
-
-# How often a large cluster is told of what is new in the directory. Listing 10,000 blobs takes 20 ms, in a thread.
-_LISTING_SECONDS: Final = 10.0
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class DirectoryStore:
         self._session: Session | None = None
         self._opening_session = asyncio.Lock()
         self._growing = GrowingFiles(self._open_ingest, self._media_types.known)
+        self._blobs = BlobFolder(layout.root)
+        self._stocktaking = Stocktaking(self._growing.events)
 
     # what is there
 
@@ -85,13 +87,15 @@ class DirectoryStore:
         await self._catalog.refresh()
         return self._catalog.get(name)
 
-    async def digests(self) -> frozenset[Digest]:
+    async def stock(self) -> Stock:
         """All content (see `registryd.content.inventory`); a listing of the folder."""
-        return await run_in_pool(self._layout.blobs)
+        return await self._stocktaking.take(self._blobs, self._receiving)
 
     async def wait_changed(self) -> None:
-        """Return after a while: whoever writes into a layout, another process too, tells nobody."""
-        await asyncio.sleep(_LISTING_SECONDS)
+        await self._stocktaking.wait_changed()
+
+    def _receiving(self) -> Collection[Digest]:
+        return self._session.receiving() if self._session else ()
 
     async def describe(self) -> StoreDescription:
         names = tuple(map(str, await self.names()))
@@ -126,6 +130,7 @@ class DirectoryStore:
     async def begin(self, digest: Digest, *, size: int | None = None) -> FileIngest:
         session = await self._writable_session()
         session.reserve(digest, size)
+        self._stocktaking.tell()
         ingest = FileIngest(session, digest, size)
         await ingest.begin()
         return ingest
@@ -159,7 +164,9 @@ class DirectoryStore:
             return self._session
 
     async def _open_session(self) -> Session:
-        session = Session(self._layout, self._media_types.look_at, self._partials)
+        session = Session(
+            self._layout, self._media_types.look_at, self._partials, released=lambda _: self._stocktaking.tell()
+        )
         try:
             with writing(self._layout.root):
                 await run_writing(session.open)
@@ -190,6 +197,7 @@ class DirectoryStore:
 
     async def aclose(self) -> None:
         """Abort what is coming in; bodies that are open stay open. Idempotent."""
+        self._stocktaking.close()
         session, self._session = self._session, None
         if session is not None:
             await run_writing(session.close)

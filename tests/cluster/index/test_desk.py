@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from registryd.cluster.index.desk import WAVE_SECONDS, YOUNG_SECONDS, IndexDesk, Quotas
-from registryd.cluster.index.values import Announcement, Claim, Place
+from registryd.cluster.index.messages import MAX_UNHEARD
+from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
+from registryd.cluster.index.view import View
 from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.node import NodeId
 from registryd.notation import Address
@@ -172,3 +174,97 @@ async def test_a_question_is_answered_at_once() -> None:
     question = Claim(digest(1), place(2), is_question=True, below=place(1).address)
     assert not (await desk.decide(question)).sources
     assert now() == 0
+
+
+def desk_of(*members: int, quotas: Quotas | None = None) -> tuple[IndexDesk, View, Clock]:
+    view = View.of(frozenset(place(number).address for number in members))
+    clock = Clock()
+    return IndexDesk(NodeId("desk"), clock, view=lambda: view, quotas=quotas), view, clock
+
+
+def tells_all(desk: IndexDesk, view: View, number: int, *held: int) -> None:
+    digests = tuple(map(digest, held))
+    process = NodeId(f"process-{number}")
+    desk.announce(Announcement(place(number), digests, process=process, view=view.name, complete_at=NodeId("desk")))
+
+
+def asked(desk: IndexDesk, number: int, *, by: int = 9) -> Verdict:
+    return desk.claim(Claim(digest(number), place(by), is_question=True))
+
+
+def test_when_all_have_told_everything_nobody_is_left_to_be_asked() -> None:
+    desk, view, _ = desk_of(1, 2)
+    tells_all(desk, view, 1, 50)
+    tells_all(desk, view, 2)
+    assert asked(desk, 60) == Verdict(is_new=True, view=view.name)
+    assert asked(desk, 50).sources == (place(1).address,)
+    assert desk.claim(Claim(digest(60), place(1))).view == view.name
+
+
+def test_who_has_not_told_everything_is_left_to_be_asked() -> None:
+    desk, view, _ = desk_of(1, 2)
+    tells_all(desk, view, 1)
+    assert asked(desk, 60) == Verdict(is_new=True, view=view.name, unheard=(place(2).address,))
+
+
+def test_when_many_have_not_others_may_have_it() -> None:
+    desk, _, _ = desk_of(*range(1, MAX_UNHEARD + 1))
+    assert asked(desk, 60).view
+    desk, _, _ = desk_of(*range(1, MAX_UNHEARD + 2))
+    assert not asked(desk, 60).view
+
+
+def test_a_desk_without_a_view_rules_nobody_out() -> None:
+    desk, _ = make()
+    assert asked(desk, 60).view == 0
+
+
+def test_what_somebody_else_has_claimed_is_not_nowhere_even_when_he_is_not_named() -> None:
+    desk, view, _ = desk_of(1, 2)
+    tells_all(desk, view, 1)
+    tells_all(desk, view, 2)
+    assert desk.claim(Claim(digest(60), place(1))).view == view.name
+    named = desk.claim(Claim(digest(60), place(2)))
+    assert named == Verdict((place(1).address,), is_new=True, before=place(1).address)
+    refused = desk.claim(Claim(digest(60), place(2), failed=(place(1).address,)))
+    assert (refused.sources, refused.view) == ((), 0)
+
+
+def test_what_is_arriving_somewhere_is_not_nowhere_and_is_named_to_nobody() -> None:
+    desk, view, _ = desk_of(1)
+    tells_all(desk, view, 1)
+    desk.announce(
+        Announcement(
+            place(1),
+            arriving=(digest(60),),
+            process=NodeId("process-1"),
+            view=view.name,
+            complete_at=NodeId("desk"),
+        )
+    )
+    assert (asked(desk, 60).sources, asked(desk, 60).view) == ((), 0)
+    assert asked(desk, 61).view == view.name
+    desk.announce(Announcement(place(1), dropped=(digest(60),), process=NodeId("process-1"), view=view.name))
+    assert asked(desk, 60).view == view.name
+
+
+def test_whoever_told_more_than_is_kept_is_asked() -> None:
+    desk, view, _ = desk_of(1, 2, quotas=Quotas(spots=1000, spots_of_node=10))
+    tells_all(desk, view, 1, *range(20))
+    tells_all(desk, view, 2, *range(10))
+    assert asked(desk, 60).unheard == (place(1).address,)
+
+
+def test_whoever_was_forgotten_for_the_sake_of_others_is_asked() -> None:
+    desk, view, _ = desk_of(1, 2, quotas=Quotas(spots=15, spots_of_node=10))
+    tells_all(desk, view, 1, *range(10))
+    tells_all(desk, view, 2, *range(100, 110))
+    assert asked(desk, 60).unheard == (place(1).address,)
+
+
+def test_a_claim_that_was_forgotten_because_it_is_old_makes_nobody_suspect() -> None:
+    desk, view, clock = desk_of(1)
+    desk.claim(Claim(digest(50), place(1)))
+    clock.now = WAVE_SECONDS
+    tells_all(desk, view, 1, 51)
+    assert asked(desk, 50) == Verdict(view=view.name)

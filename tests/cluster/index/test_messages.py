@@ -11,6 +11,7 @@ from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.messages import (
     MAX_ANNOUNCED,
     MAX_FAILED,
+    MAX_UNHEARD,
     announcement_message,
     announcement_value,
     claim_message,
@@ -41,8 +42,20 @@ def test_values_survive_the_wire() -> None:
     assert claim_value(claim_message(placed), REQUESTER) == placed
     announcement = Announcement(PLACE, (DIGEST, Digest.of(b"", algorithm="sha512")), (Digest.of(b"x"),), is_all=True)
     assert announcement_value(announcement_message(announcement), REQUESTER) == announcement
+    statement = Announcement(
+        PLACE, arriving=(DIGEST,), process=NodeId("one"), view=2**64 - 1, complete_at=NodeId("another")
+    )
+    assert announcement_value(announcement_message(statement), REQUESTER) == statement
     verdict = Verdict((Address("10.0.0.2", 1),), is_new=True, before=Address("10.0.0.3", 1), is_below_missing=True)
     assert verdict_value(verdict_message(verdict)) == verdict
+    nobody = Verdict(view=7, unheard=(Address("10.0.0.4", 1), Address("::1", 2)))
+    assert verdict_value(verdict_message(nobody)) == nobody
+
+
+def test_what_older_versions_say_promises_nothing() -> None:
+    announcement = announcement_value(pb.AnnounceRequest(holder=pb.Place(host="h", port=1)), REQUESTER)
+    assert (announcement.process, announcement.view, announcement.complete_at) == (None, 0, None)
+    assert verdict_value(pb.ClaimReply()).view == 0
 
 
 def test_who_does_not_know_its_address_is_where_it_asks_from() -> None:
@@ -73,9 +86,19 @@ def test_claims_that_are_not_valid_are_refused(change: dict[str, object]) -> Non
 
 
 def test_announcements_that_are_not_valid_are_refused() -> None:
-    for held in ([b"short"], [b"x" * 32] * (MAX_ANNOUNCED + 1)):
+    many = [b"x" * 32] * (MAX_ANNOUNCED // 3 + 1)
+    for change in (
+        {"held": [b"short"]},
+        {"arriving": [b"short"]},
+        {"held": many * 3},
+        {"held": many, "dropped": many, "arriving": many},
+        {"process": "not an id!"},
+        {"complete_at": "x" * 65},
+    ):
+        message = pb.AnnounceRequest(holder=pb.Place(host="h", port=1))
+        message.MergeFrom(pb.AnnounceRequest(**change))  # type: ignore[arg-type]
         with pytest.raises(OciError):
-            announcement_value(pb.AnnounceRequest(holder=pb.Place(host="h", port=1), held=held), REQUESTER)
+            announcement_value(message, REQUESTER)
 
 
 def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
@@ -85,6 +108,10 @@ def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
         verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"] * 4))
     with pytest.raises(PeerGarbled):
         verdict_value(pb.ClaimReply(before="nonsense"))
+    with pytest.raises(PeerGarbled):
+        verdict_value(pb.ClaimReply(view=1, unheard=["nonsense"]))
+    with pytest.raises(PeerGarbled):
+        verdict_value(pb.ClaimReply(view=1, unheard=["10.0.0.1:1"] * (MAX_UNHEARD + 1)))
     with pytest.raises(PeerGarbled):
         receipt_value(pb.AnnounceReply(id="not an id!"))
 

@@ -239,3 +239,31 @@ def test_in_a_tree_places_are_filled_before_anybody_gets_one_more() -> None:
 def test_in_a_chain_places_count_for_nothing() -> None:
     wave = Wave()
     assert [wave.join(claim_of(number, places=3), 0.0) for number in (1, 2, 3)] == [(), (address(1),), (address(2),)]
+
+
+def test_who_gets_it_nobody_knows_how_is_in_the_wave_and_named_to_nobody() -> None:
+    wave = Wave()
+    wave.begin(Place(address(1)))
+    assert list(wave.addresses) == [address(1)]
+    assert join(wave, 2) == []
+    assert set(wave.addresses) == {address(1), address(2)}
+    assert join(wave, 1) == [2]
+    assert set(wave.addresses) == {address(1), address(2)}
+    assert join(wave, 3) == [1]
+
+
+def test_who_has_claimed_it_and_says_that_it_gets_it_keeps_its_place() -> None:
+    wave = Wave()
+    assert [join(wave, number) for number in (1, 2)] == [[], [1]]
+    wave.begin(Place(address(2)))
+    assert join(wave, 3) == [2]
+
+
+def test_who_turns_out_to_have_it_is_named_and_who_has_given_it_up_is_gone() -> None:
+    wave = Wave()
+    wave.begin(Place(address(1)))
+    wave.begin(Place(address(2)))
+    wave.hold(Place(address(1)))
+    wave.drop(address(2))
+    assert list(wave.addresses) == [address(1)]
+    assert join(wave, 3) == [1]

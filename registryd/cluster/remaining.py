@@ -1,0 +1,56 @@
+"""Whom it is left to ask when an index node names nobody: everyone, or those of whom it does not know everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from registryd.aio.expiring import ExpiringSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.member import Member
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+# Twice a kubelet's longest pause between two attempts to pull.
+_DOUBT_SECONDS: Final = 600.0
+# Some 500 images that nobody in the cluster had.
+_REMEMBERED: Final = 5_000
+
+
+class Remaining:
+    """Of one search."""
+
+    def __init__(self) -> None:
+        self._only: Collection[Address] | None = None
+
+    def learn(self, verdict: Verdict | None) -> None:
+        """This is what the index nodes say."""
+        self._only = verdict.unheard if verdict is not None and verdict.view else None
+
+    @property
+    def only(self) -> Collection[Address] | None:
+        """The members that may have it; None: any."""
+        return self._only
+
+
+class Doubts:
+    """For which digests a "nobody" of an index node is not enough.
+
+    What it has been told can be wrong for a moment. So it is believed once: an origin gives the content then, and is
+    not asked again. Where that does not help the pull comes back, and everyone is asked.
+    """
+
+    def __init__(self, is_vital: Callable[[Digest], bool] = lambda _: False) -> None:
+        """`is_vital` says for which content everyone is to be asked in any case."""
+        self._is_vital = is_vital
+        self._believed: ExpiringSet[Digest] = ExpiringSet(lifetime=_DOUBT_SECONDS, capacity=_REMEMBERED)
+
+    def narrow(self, members: list[Member], digest: Digest, remaining: Remaining) -> list[Member]:
+        """Those of the members that are to be asked."""
+        if remaining.only is None or digest in self._believed or self._is_vital(digest):
+            return members
+        self._believed.add(digest)
+        return [member for member in members if member.address in remaining.only]

@@ -1,0 +1,100 @@
+"""What an index node has acknowledged of what this node has, and what it is still to be told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registryd.cluster.index.desk import WAVE_SECONDS
+from registryd.cluster.index.messages import MAX_ANNOUNCED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from registryd.cluster.node import NodeId
+    from registryd.oci.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an index node is to know.
+
+    `view` is the name of the view in which that is all it is to know, 0 where nobody asks; `is_complete`: whether this
+    node can promise that.
+    """
+
+    held: AbstractSet[Digest]
+    arriving: AbstractSet[Digest] = frozenset()
+    view: int = 0
+    is_complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A part of it, as much as an announcement holds; the last one may be told to make it complete."""
+
+    held: Sequence[Digest] = ()
+    arriving: Sequence[Digest] = ()
+    dropped: Sequence[Digest] = ()
+    is_last: bool = False
+
+
+class Told:
+    """What one index node has acknowledged."""
+
+    def __init__(self) -> None:
+        self.by: NodeId | None = None
+        """The process that has."""
+        self.due_at = 0.0
+        """When it is to be told again, whatever happens."""
+        self._held: set[Digest] = set()
+        self._arriving: set[Digest] = set()
+        self._statement = (0, False)
+        self._renew_at = 0.0
+
+    def missing(self, wanted: Wanted) -> Iterator[Batch]:
+        """What it does not know yet, a batch at a time; nothing when it knows all that is wanted."""
+        held = list(wanted.held - self._held)
+        arriving = list(wanted.arriving - self._arriving)
+        dropped = list((self._held | self._arriving) - wanted.held - wanted.arriving)
+        if not (held or arriving or dropped) and self._statement != (wanted.view, wanted.is_complete):
+            yield Batch(is_last=True)
+        while held or arriving or dropped:
+            now_held, held = held[:MAX_ANNOUNCED], held[MAX_ANNOUNCED:]
+            room = MAX_ANNOUNCED - len(now_held)
+            now_arriving, arriving = arriving[:room], arriving[room:]
+            room -= len(now_arriving)
+            now_dropped, dropped = dropped[:room], dropped[room:]
+            yield Batch(now_held, now_arriving, now_dropped, is_last=not (held or arriving or dropped))
+
+    def expire(self) -> None:
+        """Start anew when it is time: not for all nodes at the same time."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._renew_at:
+            self._forget()
+            self._renew_at = now + WAVE_SECONDS / 2 * random.uniform(0.8, 1)  # noqa: S311 - no secret
+        self.due_at = self._renew_at
+
+    def put_off(self) -> None:
+        """It does not answer, or does not know what was told before: the next look is soon enough."""
+        self.due_at = asyncio.get_running_loop().time()
+
+    def acknowledge(self, by: NodeId, batch: Batch, statement: tuple[int, bool]) -> None:
+        """That process has taken it, and with it the name of a view and whether it knows everything in it now."""
+        if by != self.by:
+            self._forget()  # another process, which was told nothing before this
+            self.by = by
+            self.put_off()
+        self._held.difference_update(batch.dropped, batch.arriving)
+        self._arriving.difference_update(batch.dropped, batch.held)
+        self._held.update(batch.held)
+        self._arriving.update(batch.arriving)
+        self._statement = statement
+
+    def _forget(self) -> None:
+        self._held.clear()
+        self._arriving.clear()
+        self._statement = (0, False)
