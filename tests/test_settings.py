@@ -122,3 +122,9 @@ def test_settings_need_no_transport_and_no_command_line() -> None:
     code = "import sys, registryd.settings; print(*{'grpc', 'aiohttp', 'cyclopts', 'rich'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert shown.stdout.split() == []
+
+
+def test_an_open_registry_may_not_be_there() -> None:
+    assert not AuthorizationSettings().may_lack_origin
+    assert AuthorizationSettings(AuthorizationMode.OPEN).may_lack_origin
+    assert AuthorizationSettings(registries={"lab.example": AuthorizationMode.OPEN}).may_lack_origin

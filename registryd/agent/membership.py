@@ -92,7 +92,6 @@ class Membership:
         )
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
 
-
     def _is_vital(self, digest: Digest) -> bool:
         """Whether a pull may end where the cluster does not give it: without an origin, or in a trial."""
         return self._settings.authorization.may_lack_origin or self.diagnosing.is_trial(digest)

@@ -33,12 +33,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# One question may wait so long for the first byte. A source whose process dies is noticed at once, one that loses power
-# after this time and peers.find_timeout; who is far down a long chain asks that much more often.
-_WAIT_SECONDS: Final = 2.5
-# After so many of them it is asked again who is to be followed: index nodes that changed meanwhile may have sent two
-# nodes to wait for each other.
-_WAITS_PER_CLAIM: Final = 2
+# How long one question after the other may wait for the first byte. A source whose process dies is noticed at once, one
+# that loses power after this time and peers.find_timeout; who is far down a long chain asks that much more often. After
+# the last it is asked again who is to be followed: index nodes that changed meanwhile may have sent two nodes to wait
+# for each other.
+_WAITS: Final = (2.5, 2.5)
+# For one that is receiving it, while others are named, who have all of it.
+_BRIEF_WAIT: Final = (0.3,)
+# For one that has all of it: it has nothing to wait for, and may have fallen silent since it was heard of.
+_NO_WAIT: Final = (0.0,)
 # Whoever is impatient asks for the next offer while the last is still being opened. In a wave there is no other than
 # the one that was named, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
 _OPEN_SECONDS: Final = 3.0
@@ -123,14 +126,16 @@ class Coalescing:
             _log.debug("%s is to come from %s", digest, _told(verdict))
             if verdict is None or not verdict.sources:
                 return
+            *_, last = verdict.sources
             for address in verdict.sources:
+                waits = _NO_WAIT if verdict.is_whole else _WAITS if address == last else _BRIEF_WAIT
                 try:
-                    offer = await self._follow(address, want, patience)
+                    offer = await self._follow(address, want, patience, waits)
                 except ContentUnavailable as reason:
                     _log.debug("%s does not come from %s: %s", digest, address, reason)
                 else:
                     if offer is None:
-                        break  # it is at work and has nothing yet: ask whether it is still the one to follow
+                        continue  # it is at work and has nothing yet; if it was the last: is it still to be followed?
                     with self._opening(digest, address) as failed:
                         yield offer
                         await _wait_set(failed)
@@ -158,14 +163,16 @@ class Coalescing:
         except ContentUnavailable:
             return None
 
-    async def _follow(self, address: Address, want: _Want, patience: _Patience) -> Offer | None:
+    async def _follow(
+        self, address: Address, want: _Want, patience: _Patience, waits: tuple[float, ...]
+    ) -> Offer | None:
         """The member's offer as soon as it has the byte; None if that takes long. Raises ContentUnavailable."""
         member = self._roster.get(address)
         if member is None:
             raise ContentNotFound(f"{address} is not among the members")
         with off_the_clock():
-            for _ in range(_WAITS_PER_CLAIM):
-                wait = Wait(min(_WAIT_SECONDS, patience.left), beyond=want.start)
+            for seconds in waits:
+                wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
                 offer = offer_of(member, await member.find(want.digest, wait))
                 want.size = offer.content.size
                 if offer.available > want.start or not want.size:

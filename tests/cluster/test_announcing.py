@@ -167,9 +167,7 @@ class Ground:
         view = self.view()
         assert view
         own = place(self.own).address
-        return {
-            address for address, node in self.nodes.items() if own not in node.desk.books.unheard(view, now())
-        }
+        return {address for address, node in self.nodes.items() if own not in node.desk.books.unheard(view, now())}
 
     def index_nodes(self, *numbers: int) -> set[Address]:
         ring = Ring(self._present | {place(OWN).address})

@@ -303,3 +303,24 @@ async def test_layers_are_claimed_below_the_one_that_claimed_the_manifest_just_b
     # It did not come, and is not named again.
     assert below == [None, place(5).address, None]
     assert now() == pytest.approx(LINE_SECONDS, abs=0.1)
+
+
+async def test_a_holder_that_has_fallen_silent_is_left_when_it_does_not_answer() -> None:
+    coalescing, desk = make(ScriptedNode(1, is_dead=True), ScriptedNode(2, arrives=lambda _: SIZE))
+    digest = digest_of(OWN, 1, 2)
+    desk.announce(Announcement(place(1), held=(digest,)))
+    assert desk.claim(Claim(digest, place(3), is_question=True)).is_whole
+    desk.announce(Announcement(place(2), held=(digest,)))
+    assert await sources(coalescing, digest, most=1) == ["2"]
+    # As long as a question may take: it has nothing to wait for.
+    assert now() == pytest.approx(1.0, abs=0.01)
+
+
+async def test_one_without_a_byte_is_not_waited_for_long_while_others_have_all_of_it() -> None:
+    receiver, holder = ScriptedNode(1, arrives=lambda _: 0), ScriptedNode(2, arrives=lambda _: SIZE)
+    coalescing, desk = make(receiver, holder)
+    digest = digest_of(OWN, 1, 2)
+    desk.announce(Announcement(place(2), held=(digest,)))
+    desk.claim(Claim(digest, place(1), SIZE))
+    assert await sources(coalescing, digest, most=1) == ["2"]
+    assert now() == pytest.approx(0.3, abs=0.02)

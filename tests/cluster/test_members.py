@@ -167,6 +167,22 @@ async def test_who_fails_is_set_aside_at_once_and_probed_in_the_background(loopt
         assert made.states() == {A: MemberState.UP, B: MemberState.UP}
 
 
+async def test_who_is_set_aside_is_discovered_all_the_same() -> None:
+    async with ground(A, B) as made:
+        before = made.members.discovered()
+        assert before == {A, B}
+        made.peers[A].is_well = False
+        await made.find()
+        assert made.members.addresses() == {B}
+        assert made.members.discovered() is before
+        made.discovery.put(A, B)
+        await asyncio.sleep(0.001)
+        assert made.members.discovered() is before
+        made.discovery.put(B)
+        await asyncio.sleep(0.001)
+        assert made.members.discovered() == {B}
+
+
 async def test_one_that_shows_a_sign_of_life_is_tried_at_once() -> None:
     async with ground(A, Address("192.0.2.9", 1)) as made:
         made.peers[A].is_well = False

@@ -100,7 +100,9 @@ class IndexDesk:
             self._keep_within_quotas(claim.claimant.address)
         is_new = now - self._began < YOUNG_SECONDS
         verdict = Verdict(sources, is_new=is_new, before=wave.before(claim.claimant.address))
-        if sources or any(address != claim.claimant.address for address in wave.addresses):
+        if sources:
+            return replace(verdict, is_whole=wave.are_whole(sources))
+        if any(address != claim.claimant.address for address in wave.addresses):
             return verdict  # whoever is in the wave may have it, though it is named to nobody now
         return self._with_books(verdict, now)
 

@@ -67,6 +67,7 @@ def verdict_message(verdict: Verdict) -> pb.ClaimReply:
         is_below_missing=verdict.is_below_missing,
         view=verdict.view,
         unheard=[str(address) for address in verdict.unheard],
+        is_whole=verdict.is_whole,
     )
 
 
@@ -77,7 +78,9 @@ def verdict_value(message: pb.ClaimReply) -> Verdict:
         sources = tuple(_address(text) for text in message.sources)
         before = _address(message.before) if message.before else None
         unheard = tuple(_address(text) for text in message.unheard)
-        return Verdict(sources, message.is_new, before, message.is_below_missing, message.view, unheard)
+        return Verdict(
+            sources, message.is_new, before, message.is_below_missing, message.view, unheard, message.is_whole
+        )
     except RequestInvalid as error:
         raise PeerGarbled(str(error)) from error
 

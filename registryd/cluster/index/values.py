@@ -56,7 +56,7 @@ class Verdict:
     `is_below_missing`: the node that the claim named as `below` was waited for in vain.
 
     `view`: when no sources are named, the name of the view of which nobody has it, as far as all have told; `unheard`
-    are those that have not. 0: others may have it.
+    are those that have not. 0: others may have it. `is_whole`: all sources are known to have all of it.
     """
 
     sources: tuple[Address, ...] = ()
@@ -65,6 +65,7 @@ class Verdict:
     is_below_missing: bool = False
     view: int = 0
     unheard: tuple[Address, ...] = ()
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,11 @@ class Wave:
         spot = self._tree.get(address)
         return spot.before if spot else None
 
+    def are_whole(self, addresses: Collection[Address]) -> bool:
+        """Whether all of these are known to have all of it."""
+        spots = [self._tree.get(address) for address in addresses]
+        return all(spot is not None and spot.is_whole for spot in spots)
+
     def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Who has it or gets it, as `join` would say, without joining."""
         found = self._best(Spot(claim.claimant), frozenset(claim.failed), now)

@@ -51,9 +51,7 @@ async def connect_containerd_store(
         await connection.aclose()
 
 
-def _assemble(
-    connection: Connection, settings: StoreSettings
-) -> tuple[ContainerdStore, Follower, Keeper, Stocktaking]:
+def _assemble(connection: Connection, settings: StoreSettings) -> tuple[ContainerdStore, Follower, Keeper, Stocktaking]:
     namespaces = settings.namespaces
     route = Route(connection, namespaces=namespaces, configured_root=settings.containerd_root)
     reader = DocumentReader(Documents(), route)
@@ -67,9 +65,7 @@ def _assemble(
     ingests = Ingests(route, namespaces)
     growing = GrowingFiles(ingests.open, reader.known_media_type)
     stocktaking = Stocktaking(growing.events)
-    follower = Follower(
-        connection, route=route, images=images, reader=reader, audience=keeper, tell=stocktaking.tell
-    )
+    follower = Follower(connection, route=route, images=images, reader=reader, audience=keeper, tell=stocktaking.tell)
     presence = Presence(connection, namespaces)
     holdings = Holdings(route, images=images, reader=reader, ingests=ingests, stocktaking=stocktaking)
     store = ContainerdStore(

@@ -60,10 +60,13 @@ class Ingests:
     def arriving(self, root: Path) -> frozenset[Digest]:
         """All that `open` would find in a content folder; a small file is read for each. Raises OSError."""
         found = set()
-        for folder in os.scandir(self.folder(root)):
+        folders: list[str] = []
+        with suppress(FileNotFoundError):
+            folders = os.listdir(self.folder(root))  # noqa: PTH208 - names are all that is wanted
+        for name in folders:
             # It may end meanwhile; or have begun this instant, and then there is another look.
             with suppress(FileNotFoundError, NotADirectoryError, DigestInvalid):
-                match = _NAME.fullmatch(_read(f"{folder.path}/ref", _NAME_BYTES).decode(errors="replace"))
+                match = _NAME.fullmatch(_read(f"{self.folder(root)}/{name}/ref", _NAME_BYTES).decode(errors="replace"))
                 if match and match["namespace"] in self._namespaces:
                     found.add(Digest.parse(match["digest"]))
         return frozenset(found)

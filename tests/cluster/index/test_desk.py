@@ -268,3 +268,14 @@ def test_a_claim_that_was_forgotten_because_it_is_old_makes_nobody_suspect() -> 
     clock.now = WAVE_SECONDS
     tells_all(desk, view, 1, 51)
     assert asked(desk, 50) == Verdict(view=view.name)
+
+
+def test_it_is_said_whether_those_who_are_named_have_all_of_it() -> None:
+    desk, _ = make()
+    desk.announce(Announcement(place(1), (digest(1),)))
+    desk.announce(Announcement(place(2), (digest(1),)))
+    assert asked(desk, 1).is_whole
+    desk.claim(Claim(digest(1), place(3)))
+    assert not asked(desk, 1).is_whole
+    desk.claim(Claim(digest(2), place(1)))
+    assert not asked(desk, 2).is_whole

@@ -48,6 +48,8 @@ def test_values_survive_the_wire() -> None:
     assert announcement_value(announcement_message(statement), REQUESTER) == statement
     verdict = Verdict((Address("10.0.0.2", 1),), is_new=True, before=Address("10.0.0.3", 1), is_below_missing=True)
     assert verdict_value(verdict_message(verdict)) == verdict
+    whole = Verdict((Address("10.0.0.2", 1),), is_whole=True)
+    assert verdict_value(verdict_message(whole)) == whole
     nobody = Verdict(view=7, unheard=(Address("10.0.0.4", 1), Address("::1", 2)))
     assert verdict_value(verdict_message(nobody)) == nobody
 
@@ -96,7 +98,7 @@ def test_announcements_that_are_not_valid_are_refused() -> None:
         {"complete_at": "x" * 65},
     ):
         message = pb.AnnounceRequest(holder=pb.Place(host="h", port=1))
-        message.MergeFrom(pb.AnnounceRequest(**change))  # type: ignore[arg-type]
+        message.MergeFrom(pb.AnnounceRequest(**change))
         with pytest.raises(OciError):
             announcement_value(message, REQUESTER)
 

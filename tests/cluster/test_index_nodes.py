@@ -1,0 +1,146 @@
+"""Whose word that nobody has it is believed: with real desks, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.cluster.errors import PeerSilent
+from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.values import Announcement, Claim, Place
+from registryd.cluster.index.view import CurrentView, View
+from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.node import NodeId
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.member import Member
+
+pytestmark = pytest.mark.looptime
+
+OWN = 0
+OTHERS = range(1, 5)
+
+
+def place(number: int) -> Place:
+    return Place(Address(f"10.0.0.{number}", 3173))
+
+
+EVERYONE = frozenset(place(number).address for number in (OWN, *OTHERS))
+
+
+class IndexNode:
+    """An index node that has been told everything, in a view of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.view: View | None = View.of(EVERYONE)
+        self.is_silent = False
+        self.desk = IndexDesk(NodeId(f"node-{number}"), lambda: 0.0, view=lambda: self.view)
+        self.hear_all(self.view)
+
+    def hear_all(self, view: View) -> None:
+        for number in (OWN, *OTHERS):
+            process, own_id = NodeId(f"node-{number}"), self.desk.announce(Announcement(place(99))).by
+            self.desk.announce(Announcement(place(number), process=process, view=view.name, complete_at=own_id))
+
+    async def claim(self, claim: Claim) -> Verdict:
+        if self.is_silent:
+            await asyncio.sleep(1)
+            raise PeerSilent("says nothing")
+        return await self.desk.decide(claim)
+
+
+class Cluster:
+    """A roster of index nodes, and the node that asks them, which is one itself."""
+
+    def __init__(self) -> None:
+        self.nodes = {place(number).address: IndexNode(number) for number in (OWN, *OTHERS)}
+        self.aside: frozenset[Address] = frozenset()
+        self.known = EVERYONE
+        self._addresses: frozenset[Address] = frozenset()
+        own = partial(place, OWN)
+        view = CurrentView(self, own, most=len(EVERYONE))
+        self.index = IndexNodes(self, self.nodes[place(OWN).address].desk, own_place=own, view=view)
+
+    def discovered(self) -> frozenset[Address]:
+        return self.known
+
+    def addresses(self) -> frozenset[Address]:
+        if self._addresses != self.known - self.aside:
+            self._addresses = self.known - self.aside
+        return self._addresses
+
+    def get(self, address: Address) -> Member | None:
+        return cast("Any", self.nodes[address]) if address in self.addresses() else None
+
+    async def ask(self, digest: Digest) -> Verdict:
+        verdict = await self.index.claim(Claim(digest, place(OWN)))
+        assert verdict
+        assert not verdict.sources
+        return verdict
+
+
+def digests_of(first: int) -> list[Digest]:
+    """Some whose first index node is this one."""
+    ring = Ring(EVERYONE)
+    digests = [Digest.of(str(attempt).encode()) for attempt in range(100)]
+    return [digest for digest in digests if ring.index_nodes(digest)[0] == place(first).address]
+
+
+@pytest.mark.parametrize("first", [OWN, 1])
+async def test_the_first_index_node_is_believed_when_it_sees_the_same_members(first: int) -> None:
+    cluster = Cluster()
+    digest = digests_of(first)[0]
+    assert (await cluster.ask(digest)).view == View.of(EVERYONE).name
+
+
+@pytest.mark.parametrize("first", [OWN, 1])
+async def test_who_has_not_told_it_everything_is_named(first: int) -> None:
+    cluster = Cluster()
+    cluster.nodes[place(first).address].desk.announce(Announcement(place(3), process=NodeId("anew")))
+    verdict = await cluster.ask(digests_of(first)[0])
+    assert (verdict.view, verdict.unheard) == (View.of(EVERYONE).name, (place(3).address,))
+
+
+async def test_one_that_sees_other_members_is_not_believed() -> None:
+    cluster = Cluster()
+    other = View.of(EVERYONE - {place(4).address})
+    cluster.nodes[place(1).address].view = other
+    cluster.nodes[place(1).address].hear_all(other)
+    assert (await cluster.ask(digests_of(1)[0])).view == 0
+
+
+async def test_nobody_is_believed_by_a_node_that_sees_others_than_they_do() -> None:
+    cluster = Cluster()
+    cluster.known = EVERYONE - {place(4).address}
+    for digest in digests_of(1):
+        assert (await cluster.ask(digest)).view == 0
+
+
+async def test_the_second_is_not_believed_because_it_knows_of_no_claims() -> None:
+    cluster = Cluster()
+    cluster.nodes[place(1).address].is_silent = True
+    verdict = await cluster.ask(digests_of(1)[0])
+    assert (verdict.view, verdict.unheard) == (0, ())
+
+
+async def test_neither_is_the_second_when_the_first_is_set_aside() -> None:
+    cluster = Cluster()
+    cluster.aside = frozenset({place(1).address})
+    assert (await cluster.ask(digests_of(1)[0])).view == 0
+    # The others' digests have the same first index node for everyone, whoever has set aside whom.
+    assert (await cluster.ask(digests_of(2)[0])).view == View.of(EVERYONE).name
+
+
+async def test_where_nobody_asks_everyone_nobody_needs_to_be_believed() -> None:
+    cluster = Cluster()
+    index = IndexNodes(cluster, cluster.nodes[place(OWN).address].desk, own_place=partial(place, OWN))
+    verdict = await index.claim(Claim(digests_of(1)[0], place(OWN)))
+    assert verdict
+    assert verdict.view == 0

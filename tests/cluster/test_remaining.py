@@ -1,0 +1,148 @@
+"""Who is asked after an index node has named nobody, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.aio.racing import AllFailed
+from registryd.cluster.index.values import Verdict
+from registryd.cluster.locator import Locator
+from registryd.cluster.member import Member
+from registryd.cluster.node import Node, NodeId
+from registryd.cluster.outcome import refusal
+from registryd.cluster.remaining import Doubts
+from registryd.cluster.search import Offer
+from registryd.cluster.wire import Finding
+from registryd.content.source import Content, ContentNotFound
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.oci.ranges import Span
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.cluster.peer import Wait
+    from registryd.cluster.remaining import Remaining
+    from registryd.content.source import RangeOf
+
+pytestmark = pytest.mark.looptime
+
+DIGEST = Digest.of(b"")
+OTHER = Digest.of(b"other")
+NODE = Node(NodeId("n"), 0)
+DOUBT_SECONDS = 600
+
+
+def address(number: int) -> Address:
+    return Address("10.0.0.1", number)
+
+
+@dataclass
+class Holder:
+    """A member that has it or does not."""
+
+    number: int
+    has_it: bool = False
+    asked: int = 0
+
+    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+        assert wait is None
+        self.asked += 1
+        return Finding(NODE, Content(digest, 1, None) if self.has_it else None, busy=False)
+
+
+@dataclass
+class Told:
+    """Index nodes that say the same each time, after the sources that they name."""
+
+    verdict: Verdict | None
+    sources: list[Member] = field(default_factory=list)
+    failed_addresses: list[Address] = field(default_factory=list)
+
+    async def offers(self, digest: Digest, wanted: RangeOf, remaining: Remaining) -> AsyncGenerator[Offer, None]:
+        assert wanted == Span.whole
+        for source in self.sources:
+            yield Offer(source, Content(digest, 1, None), None, busy=False)
+        remaining.learn(self.verdict)
+
+    def failed(self, digest: Digest, address: Address) -> None:
+        assert digest == DIGEST
+        self.failed_addresses.append(address)
+
+    def count_members(self) -> int:
+        return 3
+
+
+class Cluster:
+    """Three members, of whom the last has it."""
+
+    def __init__(self, verdict: Verdict | None, *, doubts: Doubts | None = None) -> None:
+        self.holders = [Holder(1), Holder(2), Holder(3, has_it=True)]
+        self.members = [
+            Member(address(holder.number), cast("Any", holder), own_id=NodeId("own"), on_change=lambda _: None)
+            for holder in self.holders
+        ]
+        self.told = Told(verdict)
+        self.locator = Locator(self, fanout_limit=32, coalescing=cast("Any", self.told), doubts=doubts)
+
+    def available(self) -> list[Member]:
+        return self.members
+
+    async def ask(self, digest: Digest = DIGEST) -> tuple[set[int], bool]:
+        """Who was asked, and whether it was found."""
+        for holder in self.holders:
+            holder.asked = 0
+        async with aclosing(self.locator.offers(digest, Span.whole)) as offers:
+            outcome = await asyncio.gather(anext(offers), return_exceptions=True)
+        if isinstance(outcome[0], AllFailed):
+            assert isinstance(refusal(outcome[0].reasons), ContentNotFound)
+        return {holder.number for holder in self.holders if holder.asked}, isinstance(outcome[0], Offer)
+
+
+async def test_nobody_is_asked_when_nobody_can_have_it() -> None:
+    assert await Cluster(Verdict(view=7)).ask() == (set(), False)
+
+
+async def test_only_those_are_asked_who_may_have_it() -> None:
+    assert await Cluster(Verdict(view=7, unheard=(address(2),))).ask() == ({2}, False)
+    assert await Cluster(Verdict(view=7, unheard=(address(2), address(3)))).ask() == ({2, 3}, True)
+
+
+async def test_one_that_is_unheard_of_here_too_is_not_asked() -> None:
+    assert await Cluster(Verdict(view=7, unheard=(address(99),))).ask() == (set(), False)
+
+
+@pytest.mark.parametrize("verdict", [None, Verdict()])
+async def test_everyone_is_asked_when_nobody_knows(verdict: Verdict | None) -> None:
+    assert await Cluster(verdict).ask() == ({1, 2, 3}, True)
+
+
+async def test_a_pull_that_comes_back_has_everyone_asked() -> None:
+    cluster = Cluster(Verdict(view=7))
+    assert await cluster.ask() == (set(), False)
+    assert await cluster.ask(OTHER) == (set(), False)
+    assert await cluster.ask() == ({1, 2, 3}, True)
+    await asyncio.sleep(DOUBT_SECONDS - 1)
+    assert await cluster.ask() == ({1, 2, 3}, True)
+    await asyncio.sleep(2)
+    assert await cluster.ask() == (set(), False)
+
+
+async def test_everyone_is_asked_for_what_is_vital() -> None:
+    cluster = Cluster(Verdict(view=7), doubts=Doubts(lambda digest: digest == DIGEST))
+    assert await cluster.ask() == ({1, 2, 3}, True)
+    assert await cluster.ask(OTHER) == (set(), False)
+
+
+async def test_one_that_is_named_and_avoided_is_passed_by_and_reported() -> None:
+    cluster = Cluster(Verdict())
+    avoided = cluster.members[2]
+    cluster.told.sources = [avoided]
+    cluster.locator.blame(Offer(avoided, Content(DIGEST, 1, None), None, busy=False))
+    assert await cluster.ask() == ({1, 2}, False)
+    assert cluster.told.failed_addresses == [avoided.address]
