@@ -51,10 +51,14 @@ class Source(StrEnum):
 
 
 class FindOutcome(StrEnum):
-    """How a search among the peers ended; `timeout` is a miss for which some peer had not answered in time."""
+    """How a search among the peers ended; `timeout` is a miss for which some peer had not answered in time.
+
+    `unasked`: nobody was asked, because the digest's index node knows that nobody has it.
+    """
 
     FOUND = "found"
     ABSENT = "absent"
+    UNASKED = "unasked"
     TIMEOUT = "timeout"
     ERROR = "error"
 

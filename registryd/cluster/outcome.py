@@ -25,6 +25,8 @@ class FindObserver(Protocol):
 
 def find_outcome(reasons: Sequence[Exception]) -> FindOutcome:
     """How a search without an offer ended."""
+    if not reasons:
+        return FindOutcome.UNASKED
     if any(isinstance(reason, PeerSilent) for reason in reasons):
         return FindOutcome.TIMEOUT
     if all(isinstance(reason, ContentNotFound) for reason in reasons):

@@ -22,6 +22,8 @@ from registryd.content.source import Content, ContentNotFound
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
+from registryd.telemetry import FindOutcome
+from tests.fakes.peers import FindRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -88,7 +90,10 @@ class Cluster:
             for holder in self.holders
         ]
         self.told = Told(verdict)
-        self.locator = Locator(self, fanout_limit=32, coalescing=cast("Any", self.told), doubts=doubts)
+        self.record = FindRecord()
+        self.locator = Locator(
+            self, fanout_limit=32, coalescing=cast("Any", self.told), doubts=doubts, observer=self.record
+        )
 
     def available(self) -> list[Member]:
         return self.members
@@ -105,7 +110,9 @@ class Cluster:
 
 
 async def test_nobody_is_asked_when_nobody_can_have_it() -> None:
-    assert await Cluster(Verdict(view=7)).ask() == (set(), False)
+    cluster = Cluster(Verdict(view=7))
+    assert await cluster.ask() == (set(), False)
+    assert cluster.record.outcomes == {FindOutcome.UNASKED: 1}
 
 
 async def test_only_those_are_asked_who_may_have_it() -> None:
