@@ -46,7 +46,7 @@ class GrowingFiles:
         self._open_ingest = open_ingest
         self._media_type = media_type
         self._stall_timeout = stall_timeout
-        self._events = FileEvents()
+        self.events = FileEvents()
         self.passages = Passages()
 
     async def growing(self, digest: Digest) -> GrowingContent:
@@ -74,7 +74,7 @@ class GrowingFiles:
             return self._describe(digest, fd, size)
 
     def _watching(self, digest: Digest, fd: int) -> AbstractContextManager[Arriving]:
-        return watching_arrival(fd, digest, events=self._events, passages=self.passages)
+        return watching_arrival(fd, digest, events=self.events, passages=self.passages)
 
     @contextmanager
     def _opened(self, digest: Digest) -> Iterator[tuple[int, int]]:

@@ -8,9 +8,10 @@ from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from registryd.content.growing import GrowingContent
+    from registryd.content.naming import Naming
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
@@ -75,6 +76,14 @@ class ContainerdStore:
         return self._images.named(name) or await self._follower.look_up(name)
 
     # All that there is
+
+    async def namings(self) -> Collection[Naming]:
+        if not self._images.are_listed:
+            raise StoreUnavailable("containerd's images have not been listed yet")
+        return self._images.namings()
+
+    async def wait_renamed(self) -> None:
+        await self._images.wait_changed()
 
     async def digests(self) -> frozenset[Digest]:
         """What images consist of and is here (see `registryd.content.inventory`); a stat for each."""

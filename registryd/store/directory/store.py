@@ -26,10 +26,11 @@ from registryd.transfer.file import FileBody
 from registryd.transfer.pool import run_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from pathlib import Path
 
     from registryd.content.growing import GrowingContent
+    from registryd.content.naming import Naming
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -88,6 +89,12 @@ class DirectoryStore:
     async def digests(self) -> frozenset[Digest]:
         """All content (see `registryd.content.inventory`); a listing of the folder."""
         return await run_in_pool(self._layout.blobs)
+
+    async def namings(self) -> Collection[Naming]:
+        return await self._catalog.namings()
+
+    async def wait_renamed(self) -> None:
+        await self._catalog.wait_renamed(self._growing.events)
 
     async def wait_changed(self) -> None:
         """Return after a while: whoever writes into a layout, another process too, tells nobody."""
