@@ -14,6 +14,7 @@ from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Place
 from registryd.cluster.index_nodes import IndexNodes
@@ -78,7 +79,7 @@ class SimulatedNode:
         shared = SharedStore(self.store, self.store)
         self.roster = Roster(self, node.id)
         self.service = ClusterService(node, shared, growing=self.store)
-        self.index = IndexService(desk)
+        self.index = IndexService(desk, NameDesk(node.id, clock))
         place = partial(Place, self.address, self.zone)
         index = IndexNodes(self.roster, desk, own_place=place, make_ring=shared_ring)
         self.companions = Companions()

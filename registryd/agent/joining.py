@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.backoff import Backoff
 from registryd.cluster.announcing import Announcer
@@ -13,15 +13,20 @@ from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
 from registryd.cluster.discovery.choice import choose_discovery
 from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
+from registryd.cluster.name_search import NameIndex
 from registryd.cluster.opening import Opener
 from registryd.cluster.own_place import OwnPlace
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
+from registryd.cluster.telling_names import announce_names
+from registryd.content.inventory import Inventory
+from registryd.content.naming import NameInventory
 from registryd.notation import Address
 from registryd.settings import SettingsError
 from registryd.transfer.kept import KeptWires
@@ -35,13 +40,16 @@ if TYPE_CHECKING:
     from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.node import Node
     from registryd.cluster.service import ClusterService
-    from registryd.content.inventory import Inventory
     from registryd.settings import Settings
     from registryd.telemetry import Metrics
     from registryd.transfer.passing import Passages
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0
+
+
+class FullInventory(Inventory, NameInventory, Protocol):
+    """A store that can say what it has and what that is called."""
 
 
 class Joining:
@@ -63,8 +71,9 @@ class Joining:
         self._desk = IndexDesk(
             node.id, asyncio.get_running_loop().time, count_members=lambda: len(self.members.addresses())
         )
+        self.names = NameDesk(node.id, asyncio.get_running_loop().time)
         self._listen = peers.listen
-        self._announcer: Announcer | None = None
+        self._announcers: tuple[Announcer, ...] = ()
         self._place: OwnPlace | None = None
 
     def own_address(self) -> Address:
@@ -77,7 +86,7 @@ class Joining:
             self._peers.listen,
             service,
             credentials=self._credentials,
-            index=IndexService(self._desk),
+            index=IndexService(self._desk, self.names),
             diagnosis=diagnosis,
             on_contact=lambda requester: self.members.sign_of_life(requester.address),
             drain_timeout=_DRAIN_SECONDS,
@@ -89,11 +98,12 @@ class Joining:
 
     async def withdraw(self) -> None:
         """Let nobody be sent here any more."""
-        if self._announcer is not None:
-            await self._announcer.withdraw()
+        async with asyncio.TaskGroup() as group:
+            for announcer in self._announcers:
+                group.create_task(announcer.withdraw(), name="withdraw")
 
     def find_peers(
-        self, scope: Scope, stack: AsyncExitStack, own: Receiving, inventory: Inventory, passages: Passages
+        self, scope: Scope, stack: AsyncExitStack, own: Receiving, inventory: FullInventory, passages: Passages
     ) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
 
@@ -109,11 +119,16 @@ class Joining:
         )
         scope.serve(partial(members.run, discovery), name="members")
         place = self._place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
-        self._announcer = Announcer(inventory, members, self._desk, own_place=place, above=peers.fanout_limit)
-        scope.serve(self._announcer.run, name="announce")
+        limit = peers.fanout_limit
+        content = Announcer(inventory, members, self._desk, own_place=place, above=limit)
+        scope.serve(content.run, name="announce")
+        naming = announce_names(inventory, members, self.names, own_place=place, above=limit)
+        scope.serve(naming.run, name="announce names")
+        self._announcers = (content, naming)
         index = IndexNodes(members, self._desk, own_place=place)
         companions = Companions()
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait, companions=companions)
-        locator = Locator(members, fanout_limit=peers.fanout_limit, coalescing=coalescing, observer=self._metrics)
+        locator = Locator(members, fanout_limit=limit, coalescing=coalescing, observer=self._metrics)
         opener = Opener(self._credentials, own=own, learn=companions.learn, kept=stack.enter_context(KeptWires()))
-        return ClusterSource(locator, opener, blame=Blame(locator, scope), passages=passages)
+        names = NameIndex(index, members, self.names, above=limit)
+        return ClusterSource(locator, opener, blame=Blame(locator, scope), names=names, passages=passages)

@@ -79,6 +79,7 @@ class Membership:
             hear_doubt=look.doubt,
             growing=self._store,
             uploads=uploads,
+            told_of=joining.names.answer,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
         cluster = joining.find_peers(scope, doors.stack, self._shared, self._store, self._store.passages)

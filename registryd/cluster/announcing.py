@@ -7,7 +7,7 @@ import logging
 import random
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import WAVE_SECONDS
@@ -18,9 +18,7 @@ from registryd.content.source import ContentUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from registryd.cluster.index.desk import IndexDesk
     from registryd.cluster.index.values import Place, Receipt
-    from registryd.cluster.index_nodes import Roster
     from registryd.cluster.node import NodeId
     from registryd.content.inventory import Inventory
     from registryd.notation import Address
@@ -39,14 +37,38 @@ _AT_ONCE: Final = 16
 _WITHDRAW_SECONDS: Final = 2.0
 
 
+class Listener(Protocol):
+    """One who can be told; `registryd.cluster.member.Member` is one."""
+
+    async def announce(self, announcement: Announcement) -> Receipt:
+        """Tell it. Raises ContentUnavailable."""
+
+
+class Listeners(Protocol):
+    """Those who can be told; `registryd.cluster.members.Members` are."""
+
+    def addresses(self) -> frozenset[Address]:
+        """Where they are; the same object until it changes."""
+
+    def get(self, address: Address) -> Listener | None:
+        """Who is there, None if there is nobody who may be told."""
+
+
+class OwnDesk(Protocol):
+    """This node as one who is told; `registryd.cluster.index.desk.IndexDesk` is one."""
+
+    def announce(self, announcement: Announcement) -> Receipt:
+        """Take it in."""
+
+
 class Announcer:
     """Keeps index nodes informed. What one has acknowledged is not repeated, until its process is another one."""
 
     def __init__(  # noqa: PLR0913 - what it compares and whom it tells, all named
         self,
         inventory: Inventory,
-        roster: Roster,
-        desk: IndexDesk,
+        roster: Listeners,
+        desk: OwnDesk,
         *,
         own_place: Callable[[], Place],
         above: int,
@@ -70,6 +92,7 @@ class Announcer:
         while True:
             changed = await self._wait()
             if self._is_withdrawn or len(self._roster.addresses()) <= self._above:
+                self._members = None  # what changes meanwhile is looked at then
                 continue
             with suppress(ContentUnavailable):
                 if await self._follow(is_changed=changed) or self._is_due():
