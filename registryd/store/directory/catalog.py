@@ -48,7 +48,7 @@ class Catalog:
         self._names: dict[TaggedName, list[NamedContent]] = {}
         self._read: Fingerprint | None = None
         self._loads = 0
-        self._loads_seen = 0
+        self._loads_told = 0
         self._refreshing = asyncio.Lock()
 
     def get(self, name: TaggedName) -> Sequence[NamedContent]:
@@ -62,11 +62,10 @@ class Catalog:
     async def namings(self) -> list[Naming]:
         """Every meaning of every name, now."""
         await self.refresh()
-        self._loads_seen = self._loads
         return [Naming(name, meaning) for name, meanings in self._names.items() for meaning in meanings]
 
     async def wait_renamed(self, events: FileEvents) -> None:
-        """Return when index.json is not what `namings` gave the last time; for one who waits."""
+        """Return when index.json has changed since this last returned; for one who waits."""
         try:
             fd = self._layout.open_index()
         except ContentUnavailable:
@@ -75,8 +74,10 @@ class Catalog:
         try:
             # Whoever replaces the file takes its last name from the one that is watched; its content is not written to.
             with events.watching(fd) as changes:
-                while self._loads == self._loads_seen and self._is_current():
+                while self._loads == self._loads_told and self._is_current():
                     await changes.wait()
+            await self.refresh()
+            self._loads_told = self._loads
         finally:
             os.close(fd)
 

@@ -58,6 +58,7 @@ class DirectoryStore:
         self._session: Session | None = None
         self._opening_session = asyncio.Lock()
         self._growing = GrowingFiles(self._open_ingest, self._media_types.known)
+        self._list_again_at = 0.0
 
     # what is there
 
@@ -98,7 +99,10 @@ class DirectoryStore:
 
     async def wait_changed(self) -> None:
         """Return after a while: whoever writes into a layout, another process too, tells nobody."""
-        await asyncio.sleep(_LISTING_SECONDS)
+        clock = asyncio.get_running_loop().time
+        # Until a point in time: who waits gives up in between, and comes back.
+        await asyncio.sleep(self._list_again_at - clock())
+        self._list_again_at = clock() + _LISTING_SECONDS
 
     async def describe(self) -> StoreDescription:
         names = tuple(map(str, await self.names()))
