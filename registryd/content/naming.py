@@ -27,4 +27,4 @@ class NameInventory(Protocol):
         """All that `resolve` would answer to anything. Raises StoreUnavailable."""
 
     async def wait_renamed(self) -> None:
-        """Return when that may have changed since this last returned, at once if it did meanwhile; for one who waits."""
+        """Return when that may have changed since this last returned, at once if it did; for one who waits."""
