@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.lab.agent import PEERS_PORT, Agent, running_agent
+from registryd.lab.cluster import ORIGIN as LAB_ORIGIN
+from registryd.lab.cluster import NodePlan, running_cluster
 from registryd.lab.fetch import Request
 from registryd.lab.http_pull import pull_over_http
 from tests.fakes.images import oci_image
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from registryd.lab.images import Image
     from registryd.lab.network import Network
-    from tests.fakes.images import SampleImage
+    from registryd.lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -62,25 +65,24 @@ def store_of(home: Path) -> Path:
     return home / "store"
 
 
-async def meaning_at(agent: Agent) -> str | None:
+async def meaning_at(agent: Agent, name: str = NAME) -> str | None:
     """The digest with which the agent answers its containerd; None for a 404."""
-    registry, _, rest = NAME.partition("/")
+    registry, _, rest = name.partition("/")
     repository, _, tag = rest.partition(":")
     answer = await agent.ask_registry(Request(f"/v2/{repository}/manifests/{tag}?ns={registry}", "HEAD"))
     assert answer.status in {200, 404}
     return answer.headers["docker-content-digest"] if answer.status == 200 else None
 
 
-async def until_all_answer(agents: list[Agent], image: SampleImage | None) -> None:
+async def until_all_answer(agents: list[Agent], wanted: str, name: str = NAME) -> None:
     """Wait until all give this meaning, and see that they go on doing so."""
-    wanted = str(image.target.digest) if image else None
     began = time.monotonic()
     async with asyncio.timeout(_PATIENCE_SECONDS):
-        while {await meaning_at(agent) for agent in agents} != {wanted}:  # noqa: ASYNC110 - an answer is all there is
+        while {await meaning_at(agent, name) for agent in agents} != {wanted}:  # noqa: ASYNC110 - an answer is all there is
             await asyncio.sleep(0.05)
     print(f"{len(agents)} agents answer with {wanted} after {time.monotonic() - began:.1f} s")
     for _ in range(QUESTIONS_EACH):
-        assert [await meaning_at(agent) for agent in agents] == [wanted] * len(agents)
+        assert [await meaning_at(agent, name) for agent in agents] == [wanted] * len(agents)
 
 
 async def test_a_tag_that_one_node_knows_is_resolved_by_all_and_means_the_newest(
@@ -91,15 +93,30 @@ async def test_a_tag_that_one_node_knows_is_resolved_by_all_and_means_the_newest
         assert {await meaning_at(agent) for agent in agents} == {None}
         first, second, *others = agents
         write_image(store_of(first.folder), old)
-        await until_all_answer(agents, old)
+        await until_all_answer(agents, str(old.target.digest))
         await pull_over_http(others[0], NAME)
 
         write_image(store_of(second.folder), new)
-        await until_all_answer(agents, new)
+        await until_all_answer(agents, str(new.target.digest))
         await pull_over_http(others[1], NAME)
 
         await others.pop().kill()  # one of six; if it is an index node of the name, two are left
-        await until_all_answer([first, second, *others], new)
+        await until_all_answer([first, second, *others], str(new.target.digest))
 
         forget(store_of(second.folder), new)
-        await until_all_answer([first, second, *others], old)
+        await until_all_answer([first, second, *others], str(old.target.digest))
+
+
+async def test_a_tag_of_one_containerd_is_resolved_and_pulled_without_the_origin(
+    releases: tuple[Release, ...], image: Image
+) -> None:
+    plan = NodePlan(releases[0], agent={"peers": {"fanout_limit": 1}})
+    async with running_cluster([plan] * 4) as cluster:
+        await cluster.origin.stop()
+        first, second, *_ = cluster.nodes
+        name = f"{LAB_ORIGIN}/demo/app"
+        await first.containerd.import_archive(image.archive(), name)
+        await until_all_answer(
+            [node.agent for node in cluster.nodes if node.agent], str(image.root.digest), f"{name}:{image.tag}"
+        )
+        await second.pull(f"{name}:{image.tag}")
