@@ -2,7 +2,8 @@
 
 index.json may be changed by another process at any time (`registryd import`, skopeo). Instead of watching it, every
 question that depends on it looks at the file's status first, which takes some 2 µs: exact at the moment of the
-question, without a task, and without inotify instances, of which a node has 128 and its daemons use many up.
+question, without a task, and without inotify instances, of which a node has 128 and its daemons use many up. Only for
+those who wait for a change it is watched, by the one instance that the agent has.
 """
 
 from __future__ import annotations
