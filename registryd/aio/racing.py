@@ -63,13 +63,14 @@ async def arrivals(
     succeeded = False
     try:
         while task := await race.next_finished():
-            try:
-                result = task.result()
-            except expected as error:
-                failures.append(error)
-                continue
-            succeeded = True
-            yield result
+            # Asked for and not raised here: its traceback would hold this frame, which holds it, and what failed,
+            # such as a connection, would stay until the garbage collector comes by.
+            failure = task.exception()
+            if isinstance(failure, expected):
+                failures.append(failure)
+            else:
+                succeeded = True
+                yield task.result()
     finally:
         race.stop_timer()
         if not race.is_over:

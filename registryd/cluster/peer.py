@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
 
 from registryd.cluster import limits
 from registryd.cluster.channel import Connection, open_connection
-from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerSilent, PeerUnreachable
+from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerOutdated, PeerSilent, PeerUnreachable
 from registryd.cluster.index.messages import (
     announcement_message,
     claim_message,
     receipt_value,
     verdict_value,
 )
+from registryd.cluster.index.name_messages import name_announcement_message
 from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node
     from registryd.identity.credentials import ClientCredentials
@@ -52,6 +54,9 @@ class IndexNode(Protocol):
 
     async def announce(self, announcement: Announcement) -> Receipt:
         """Tell it what this node has."""
+
+    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
+        """Tell it what names mean to this node. Raises PeerOutdated."""
 
 
 class Peer(IndexNode, Protocol):
@@ -87,7 +92,6 @@ _DECLINED: Final = frozenset(
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         grpc.StatusCode.DATA_LOSS,
-        grpc.StatusCode.UNIMPLEMENTED,
     }
 )
 _FAILED: Final = {
@@ -125,6 +129,10 @@ class GrpcPeer:
 
     async def announce(self, announcement: Announcement) -> Receipt:
         reply = await self._ask("Announce", announcement_message(announcement))
+        return receipt_value(parse_reply(pb.AnnounceReply, reply))
+
+    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
+        reply = await self._ask("AnnounceNames", name_announcement_message(announcement))
         return receipt_value(parse_reply(pb.AnnounceReply, reply))
 
     async def resolve(self, name: TaggedName) -> Resolution:
@@ -170,7 +178,9 @@ class GrpcPeer:
         try:
             reply: bytes = await ask(raw, timeout=self._timeout + longer)
         except _BROKEN as error:
-            self._raise_reason(error)
+            if _is_own_cancellation(error):
+                raise
+            raise self._reason(error) from error
         return reply
 
     async def _next_chunk(self, call: Any, timeout: float) -> bytes:
@@ -179,7 +189,9 @@ class GrpcPeer:
             async with asyncio.timeout(timeout):
                 raw = await call.read()
         except _BROKEN as error:
-            self._raise_reason(error)
+            if _is_own_cancellation(error):
+                raise
+            raise self._reason(error) from error
         if raw is grpc.aio.EOF:
             return b""
         return parse_reply(pb.ReadReply, raw).data
@@ -196,17 +208,19 @@ class GrpcPeer:
                 await outlived.channel.close()
         return connection
 
-    def _raise_reason(self, error: BaseException) -> NoReturn:
-        """Say in our own words what went wrong with a call."""
+    def _reason(self, error: BaseException) -> ContentUnavailable:
+        """Our own words for what went wrong with a call."""
         if isinstance(error, grpc.aio.AioRpcError):
-            raise _reason_of(error, self._address) from error
+            return _reason_of(error, self._address)
         if isinstance(error, TimeoutError):
-            raise PeerSilent(f"{self._address} stopped sending") from error
-        # gRPC cancels the calls of a channel that is closed. If nobody cancelled us, only the peer is gone.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-        raise PeerUnreachable(f"the connection to {self._address} was closed") from error
+            return PeerSilent(f"{self._address} stopped sending")
+        return PeerUnreachable(f"the connection to {self._address} was closed")
+
+
+def _is_own_cancellation(error: BaseException) -> bool:
+    """Whether somebody cancelled us. gRPC cancels the calls of a channel that is closed; then only the peer is gone."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 @lru_cache(maxsize=64)
@@ -223,6 +237,8 @@ def _reason_of(error: grpc.aio.AioRpcError, address: Address) -> ContentUnavaila
     text = f"{address}: {status.name} {(error.details() or '')[:_MAX_REASON]!r}"
     if status is grpc.StatusCode.NOT_FOUND:
         return ContentNotFound(text)
+    if status is grpc.StatusCode.UNIMPLEMENTED:
+        return PeerOutdated(text)
     if status in _DECLINED:
         return PeerDeclined(text)
     failed: type[PeerFailed] = _FAILED.get(status, PeerGarbled)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -254,3 +256,27 @@ async def test_closing_closes_what_attempts_are_taken_from(runners: Runners) -> 
 
     assert await first_success(one_by_one(attempts()), expected=Refused, patience=5) == "a"
     assert closed == ["closed"]
+
+
+async def test_failures_are_gone_with_the_last_who_looks_at_them() -> None:
+    """No error is in a cycle with its traceback and a frame: what failed would wait for the garbage collector."""
+    gc.disable()
+    try:
+        with pytest.raises(AllFailed) as caught:
+            await first_success(at_once([partial(_fails_holding, held := {Held()})]), expected=Refused)
+        trace = weakref.ref(held.pop())
+        assert trace() is not None
+        del caught
+        assert trace() is None
+    finally:
+        gc.enable()
+
+
+class Held:
+    """Something that a failing attempt has in its hands."""
+
+
+async def _fails_holding(held: set[Held]) -> None:
+    (mine,) = held
+    await asyncio.sleep(0)
+    raise Refused(str(mine))

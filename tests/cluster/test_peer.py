@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import time
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -134,6 +137,28 @@ async def test_cancelling_a_question_is_a_cancellation(lab: Lab) -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+
+
+async def test_a_cancelled_question_does_not_keep_the_connection(lab: Lab, store: MemorySource) -> None:
+    """A loser of a race must not wait for the garbage collector, which an idle agent has no work for."""
+    peer = await lab.good(SlowStore(store, seconds=0.3))
+    gc.disable()
+    try:
+        async with client(peer) as caller:
+            await caller.hello()
+            before = count_sockets()
+            asking = asyncio.create_task(caller.find(DIGEST))
+            await asyncio.sleep(0.05)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        await until(lambda: count_sockets() <= before - 2)  # both ends are in this process
+    finally:
+        gc.enable()
+
+
+def count_sockets() -> int:
+    return sum("socket:" in os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir())
 
 
 async def test_a_flaky_peer_is_asked_again_when_it_is_back(lab: Lab, store: MemorySource) -> None:
