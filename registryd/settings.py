@@ -214,7 +214,8 @@ class PeersSettings:
     """Let anyone who reaches the peers' ports ask and fetch, unencrypted. For trials and trusted networks."""
 
     fanout_limit: int = 32
-    """Up to this many peers all are asked for a digest; in a larger cluster its index nodes are."""
+    """Up to this many peers all may be asked for a digest: those of which its index node does not know all that they
+    have. In a larger cluster only index nodes are."""
 
     max_uploads: int = 64
     """Bodies that are sent to peers at once. Whoever would be one too many is told "busy" and goes elsewhere. On a link
