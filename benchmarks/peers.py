@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.server import serve_peers
@@ -90,7 +91,8 @@ def _run(control: Connection, secret: Path, folder: Path) -> None:
 
 async def _serve(control: Connection, credentials: MemberCredentials, folder: Path) -> None:
     node = Node(NodeId.random(), 0)
-    index = IndexService(IndexDesk(node.id, asyncio.get_running_loop().time))
+    clock = asyncio.get_running_loop().time
+    index = IndexService(IndexDesk(node.id, clock), NameDesk(node.id, clock))
     async with open_directory_store(folder) as store:
         service = ClusterService(node, SharedStore(store, store), growing=store)
         door = serve_peers(Address(_HOST, 0), service, credentials=credentials, index=index)

@@ -14,6 +14,7 @@ from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
@@ -81,7 +82,7 @@ class SimulatedNode:
         view = CurrentView(self.roster, place, most=FANOUT_LIMIT)
         desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
         self.service = ClusterService(node, shared, growing=self.store)
-        self.index = IndexService(desk)
+        self.index = IndexService(desk, NameDesk(node.id, clock))
         index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
         self.companions = Companions()
         coalescing = Coalescing(index, self.roster, shared, fetch_wait=FETCH_WAIT, companions=self.companions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.backoff import Backoff
 from registryd.cluster.announcing import Announcer
@@ -13,18 +13,23 @@ from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
 from registryd.cluster.discovery.choice import choose_discovery
 from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
+from registryd.cluster.name_search import NameIndex
 from registryd.cluster.opening import Opener
 from registryd.cluster.own_place import OwnPlace
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.remaining import Doubts
 from registryd.cluster.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
+from registryd.cluster.telling_names import announce_names
+from registryd.content.inventory import Inventory
+from registryd.content.naming import NameInventory
 from registryd.notation import Address
 from registryd.settings import SettingsError
 from registryd.transfer.kept import KeptWires
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.node import Node
     from registryd.cluster.service import ClusterService
-    from registryd.content.inventory import Inventory
     from registryd.oci.digest import Digest
     from registryd.settings import Settings
     from registryd.telemetry import Metrics
@@ -47,6 +51,10 @@ if TYPE_CHECKING:
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0
+
+
+class FullInventory(Inventory, NameInventory, Protocol):
+    """A store that can say what it has and what that is called."""
 
 
 class Joining:
@@ -65,8 +73,9 @@ class Joining:
             greet_limit=peers.fanout_limit,
             report=metrics.peers,
         )
+        self.names = NameDesk(node.id, asyncio.get_running_loop().time)
         self._listen = peers.listen
-        self._announcer: Announcer | None = None
+        self._announcers: tuple[Announcer, ...] = ()
         self._place: OwnPlace | None = None
         self._view = CurrentView(self.members, self._own_place, most=peers.fanout_limit)
         self._desk = IndexDesk(
@@ -89,7 +98,7 @@ class Joining:
             self._peers.listen,
             service,
             credentials=self._credentials,
-            index=IndexService(self._desk),
+            index=IndexService(self._desk, self.names),
             diagnosis=diagnosis,
             on_contact=lambda requester: self.members.sign_of_life(requester.address),
             drain_timeout=_DRAIN_SECONDS,
@@ -101,8 +110,9 @@ class Joining:
 
     async def withdraw(self) -> None:
         """Let nobody be sent here any more."""
-        if self._announcer is not None:
-            await self._announcer.withdraw()
+        async with asyncio.TaskGroup() as group:
+            for announcer in self._announcers:
+                group.create_task(announcer.withdraw(), name="withdraw")
 
     def find_peers(  # noqa: PLR0913 - the parts of the node, all named
         self,
@@ -110,7 +120,7 @@ class Joining:
         stack: AsyncExitStack,
         own: Receiving,
         *,
-        inventory: Inventory,
+        inventory: FullInventory,
         passages: Passages,
         is_vital: Callable[[Digest], bool],
     ) -> ClusterSource:
@@ -129,19 +139,22 @@ class Joining:
         )
         scope.serve(partial(members.run, discovery), name="members")
         place = self._place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
-        self._announcer = Announcer(
-            inventory, members, self._desk, own_id=self._node.id, own_place=place, view=self._view
-        )
-        scope.serve(self._announcer.run, name="announce")
+        limit = peers.fanout_limit
+        content = Announcer(inventory, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
+        scope.serve(content.run, name="announce")
+        naming = announce_names(inventory, members, self.names, own_id=self._node.id, own_place=place, above=limit)
+        scope.serve(naming.run, name="announce names")
+        self._announcers = (content, naming)
         index = IndexNodes(members, self._desk, own_place=place, view=self._view)
         companions = Companions()
         coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait, companions=companions)
         locator = Locator(
             members,
-            fanout_limit=peers.fanout_limit,
+            fanout_limit=limit,
             coalescing=coalescing,
             doubts=Doubts(is_vital),
             observer=self._metrics,
         )
         opener = Opener(self._credentials, own=own, learn=companions.learn, kept=stack.enter_context(KeptWires()))
-        return ClusterSource(locator, opener, blame=Blame(locator, scope), passages=passages)
+        names = NameIndex(index, members, self.names, above=limit)
+        return ClusterSource(locator, opener, blame=Blame(locator, scope), names=names, passages=passages)

@@ -80,6 +80,7 @@ class Membership:
             hear_doubt=look.doubt,
             growing=self._store,
             uploads=uploads,
+            told_of=joining.names.answer,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
         cluster = joining.find_peers(

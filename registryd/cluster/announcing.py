@@ -10,7 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.values import Announcement
@@ -18,12 +18,10 @@ from registryd.cluster.told import Told, Wanted
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
-    from registryd.cluster.index.desk import IndexDesk
     from registryd.cluster.index.values import Place, Receipt
     from registryd.cluster.index.view import View
-    from registryd.cluster.index_nodes import Roster
     from registryd.cluster.node import NodeId
     from registryd.cluster.told import Batch
     from registryd.content.inventory import Inventory, Stock
@@ -44,14 +42,51 @@ _WITHDRAW_SECONDS: Final = 2.0
 _ROUNDS: Final = 2
 
 
+class Listener(Protocol):
+    """One who can be told; `registryd.cluster.member.Member` is one."""
+
+    async def announce(self, announcement: Announcement) -> Receipt:
+        """Tell it. Raises ContentUnavailable."""
+
+
+class Listeners(Protocol):
+    """Those who can be told; `registryd.cluster.members.Members` are."""
+
+    def addresses(self) -> frozenset[Address]:
+        """Where they are; the same object until it changes."""
+
+    def get(self, address: Address) -> Listener | None:
+        """Who is there, None if there is nobody who may be told."""
+
+
+class Speakers(Protocol):
+    """Who has spoken to this node; `registryd.cluster.index.books.Books` knows."""
+
+    def take_renewed(self) -> Collection[Address]:
+        """Where another process spoke than before, since this was last asked."""
+
+    def process_of(self, address: Address) -> NodeId | None:
+        """Which process spoke there last."""
+
+
+class OwnDesk(Protocol):
+    """This node as one who is told; `registryd.cluster.index.desk.IndexDesk` is one."""
+
+    @property
+    def books(self) -> Speakers: ...
+
+    def announce(self, announcement: Announcement) -> Receipt:
+        """Take it in."""
+
+
 class Announcer:
     """Keeps index nodes informed. What one has acknowledged is not repeated, until its process is another one."""
 
     def __init__(  # noqa: PLR0913 - what it compares and whom it tells, all named
         self,
         inventory: Inventory,
-        roster: Roster,
-        desk: IndexDesk,
+        roster: Listeners,
+        desk: OwnDesk,
         *,
         own_id: NodeId,
         own_place: Callable[[], Place],

@@ -28,5 +28,9 @@ class PeerDeclined(ContentUnavailable):
     """The peer is well and cannot or does not want to give this now."""
 
 
+class PeerOutdated(PeerDeclined):
+    """The peer is well and of a version that does not know this question."""
+
+
 class ContentCorrupt(ContentUnavailable):
     """What the peer gave is not what the digest stands for."""

@@ -6,16 +6,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from registryd.cluster.errors import PeerFailed
+from registryd.cluster.index.naming import NameAnswer
 from registryd.content.source import ContentNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node, NodeId
     from registryd.cluster.peer import Peer, Wait
     from registryd.cluster.wire import Finding
-    from registryd.content.source import NamedContent
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
@@ -75,10 +76,13 @@ class Member:
     async def announce(self, announcement: Announcement) -> Receipt:
         return await self._judged(self._peer.announce(announcement))
 
-    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
+        return await self._judged(self._peer.announce_names(announcement))
+
+    async def resolve(self, name: TaggedName) -> NameAnswer:
         resolution = await self._judged(self._peer.resolve(name))
         self._refuse_self(resolution.node)
-        return resolution.known
+        return NameAnswer(resolution.known, resolution.is_settled)
 
     async def vouch(self, repository: Repository) -> bool:
         return await self._judged(self._peer.vouch(repository))

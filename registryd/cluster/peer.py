@@ -11,13 +11,14 @@ import grpc
 
 from registryd.cluster import limits
 from registryd.cluster.channel import Connection, open_connection
-from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerSilent, PeerUnreachable
+from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerOutdated, PeerSilent, PeerUnreachable
 from registryd.cluster.index.messages import (
     announcement_message,
     claim_message,
     receipt_value,
     verdict_value,
 )
+from registryd.cluster.index.name_messages import name_announcement_message
 from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node
     from registryd.identity.credentials import ClientCredentials
@@ -52,6 +54,9 @@ class IndexNode(Protocol):
 
     async def announce(self, announcement: Announcement) -> Receipt:
         """Tell it what this node has."""
+
+    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
+        """Tell it what names mean to this node. Raises PeerOutdated."""
 
 
 class Peer(IndexNode, Protocol):
@@ -87,7 +92,6 @@ _DECLINED: Final = frozenset(
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         grpc.StatusCode.DATA_LOSS,
-        grpc.StatusCode.UNIMPLEMENTED,
     }
 )
 _FAILED: Final = {
@@ -125,6 +129,10 @@ class GrpcPeer:
 
     async def announce(self, announcement: Announcement) -> Receipt:
         reply = await self._ask("Announce", announcement_message(announcement))
+        return receipt_value(parse_reply(pb.AnnounceReply, reply))
+
+    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
+        reply = await self._ask("AnnounceNames", name_announcement_message(announcement))
         return receipt_value(parse_reply(pb.AnnounceReply, reply))
 
     async def resolve(self, name: TaggedName) -> Resolution:
@@ -229,6 +237,8 @@ def _reason_of(error: grpc.aio.AioRpcError, address: Address) -> ContentUnavaila
     text = f"{address}: {status.name} {(error.details() or '')[:_MAX_REASON]!r}"
     if status is grpc.StatusCode.NOT_FOUND:
         return ContentNotFound(text)
+    if status is grpc.StatusCode.UNIMPLEMENTED:
+        return PeerOutdated(text)
     if status in _DECLINED:
         return PeerDeclined(text)
     failed: type[PeerFailed] = _FAILED.get(status, PeerGarbled)

@@ -138,6 +138,7 @@ def _handlers(service: ClusterService, index: IndexService | None, on_contact: O
     }
     if index is not None:
         handlers["Claim"] = unary(pb.ClaimRequest, index.claim)
+        handlers["AnnounceNames"] = unary(pb.AnnounceNamesRequest, index.announce_names)
         handlers["Announce"] = unary(pb.AnnounceRequest, index.announce)
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 

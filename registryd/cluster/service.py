@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from registryd.cluster.index.naming import NameAnswer
 from registryd.cluster.limits import (
     MAX_WAIT_SECONDS,
     MAX_WAITS,
@@ -15,6 +16,7 @@ from registryd.cluster.limits import (
 from registryd.cluster.locality import AnsweringPeer
 from registryd.cluster.wire import find_reply, node_message, resolve_reply
 from registryd.content.growing import GrowingContent
+from registryd.content.names import newest_first
 from registryd.content.source import ContentNotFound, ContentSource, ContentUnavailable, NameSource, StoreUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
@@ -59,13 +61,14 @@ class ClusterService:
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
         growing: GrowingSource | None = None,
+        told_of: Callable[[TaggedName], NameAnswer] = lambda _name: NameAnswer(),
     ) -> None:
         """`uploads` limits how much large content is sent at once, and so says when this node is busy.
 
         `issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
         `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
         told that a peer thinks little of this node's copy; it is up to no good, or right. `growing` is what peers may
-        wait for; without it they are answered at once.
+        wait for; without it they are answered at once. `told_of` is what others have told this node of a name.
         """
         self._node = node
         self._store = store
@@ -74,6 +77,7 @@ class ClusterService:
         self._remembers_public = remembers_public
         self._hear_doubt = hear_doubt
         self._growing = growing
+        self._told_of = told_of
         self._waits = 0
 
     async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
@@ -98,7 +102,14 @@ class ClusterService:
 
     async def resolve(self, request: pb.ResolveRequest, _requester: Requester) -> pb.ResolveReply:
         name = TaggedName.parse(request.name)
-        return resolve_reply(self._node, await _of_store(self._store.resolve(name)))
+        told = self._told_of(name)
+        try:
+            own = await _of_store(self._store.resolve(name))
+        except ContentUnavailable:
+            if not told.known:
+                raise
+            own = ()
+        return resolve_reply(self._node, newest_first([*own, *told.known]), is_settled=told.is_settled)
 
     async def read(self, request: pb.ReadRequest, write: Write) -> None:
         digest = Digest.parse(request.digest)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from registryd.aio.race import Attempt
     from registryd.cluster.blame import Blame
     from registryd.cluster.locator import Locator
+    from registryd.cluster.name_search import NameIndex
     from registryd.cluster.opening import Opener
     from registryd.cluster.search import Offer
     from registryd.content.source import Content, NamedContent, RangeOf
@@ -52,11 +53,23 @@ class ClusterSource:
     the size that its first source gave; whoever gives another one is left out of that request.
     """
 
-    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame, passages: Passages | None = None) -> None:
-        """`blame` is told who gives large content; in `passages` it is shown to others when many are getting it."""
+    def __init__(
+        self,
+        locator: Locator,
+        opener: Opener,
+        *,
+        blame: Blame,
+        names: NameIndex | None = None,
+        passages: Passages | None = None,
+    ) -> None:
+        """`blame` is told who gives large content; in `passages` it is shown to others when many are getting it.
+
+        Without `names` nobody in particular is asked what a name means.
+        """
         self.blame = blame
         self._locator = locator
         self._opener = opener
+        self._names = names
         self._passages = passages or Passages()
         self._rates = RecentRates()
 
@@ -80,13 +93,21 @@ class ClusterSource:
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         """What all members know of the name: a tag moves, so the first answer is not enough.
 
-        Takes as long as the slowest member that is well, and at most peers.find_timeout.
+        In a larger cluster its index nodes know; when they cannot, so many members as may be are asked at random.
         """
         refuse_to_forward()
+        if self._names is not None and self._names.is_told:
+            answer = await self._names.ask(name)
+            if answer.known or answer.is_settled:
+                return answer.known
+        return await self._resolve_by_members(name)
+
+    async def _resolve_by_members(self, name: TaggedName) -> Sequence[NamedContent]:
+        """Takes as long as the slowest member that is well, and at most peers.find_timeout."""
         questions = [partial(member.resolve, name) for member in self._locator.members()]
         try:
             async with aclosing(arrivals(at_once(questions), expected=ContentUnavailable)) as answers:
-                return [known async for answer in answers for known in answer]
+                return [known async for answer in answers for known in answer.known]
         except AllFailed as error:
             reason = refusal(error.reasons)
             if isinstance(reason, ContentNotFound):

@@ -56,6 +56,7 @@ class Resolution:
 
     node: Node
     known: tuple[NamedContent, ...]
+    is_settled: bool = False
 
 
 def parse_request(kind: type[M], raw: bytes) -> M:
@@ -106,15 +107,17 @@ def finding(reply: pb.FindReply, digest: Digest) -> Finding:
     return Finding(node_value(reply.node), content, reply.busy, reply.ticket)
 
 
-def resolve_reply(node: Node, known: Sequence[NamedContent]) -> pb.ResolveReply:
+def resolve_reply(node: Node, known: Sequence[NamedContent], *, is_settled: bool = False) -> pb.ResolveReply:
     newest = sorted(known, key=lambda named: named.seen_at, reverse=True)[:MAX_NAMED_TARGETS]
-    return pb.ResolveReply(node=node_message(node), targets=[_named_message(named) for named in newest])
+    targets = [named_message(named) for named in newest]
+    return pb.ResolveReply(node=node_message(node), targets=targets, is_settled=is_settled)
 
 
 def resolution(reply: pb.ResolveReply) -> Resolution:
     if len(reply.targets) > MAX_NAMED_TARGETS:
         raise PeerGarbled(f"{len(reply.targets)} targets for one name")
-    return Resolution(node_value(reply.node), tuple(_named_value(target) for target in reply.targets))
+    known = tuple(named_value(target) for target in reply.targets)
+    return Resolution(node_value(reply.node), known, reply.is_settled)
 
 
 def _content_message(content: Content) -> pb.Content:
@@ -135,14 +138,14 @@ def _content(message: pb.Content, digest: Digest) -> Content:
     return GrowingContent(digest, message.size, media_type, message.available)
 
 
-def _named_message(named: NamedContent) -> pb.NamedContent:
+def named_message(named: NamedContent) -> pb.NamedContent:
     target = named.target
     return pb.NamedContent(
         digest=str(target.digest), size=target.size, media_type=target.media_type, seen_at=named.seen_at
     )
 
 
-def _named_value(message: pb.NamedContent) -> NamedContent:
+def named_value(message: pb.NamedContent) -> NamedContent:
     if message.size > _MAX_SIZE or not math.isfinite(message.seen_at):
         raise PeerGarbled("a name's target has an impossible size or time")
     try:

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from registryd.content.source import NamedContent, NameSource
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
+
+
+def newest_first(known: Iterable[NamedContent]) -> tuple[NamedContent, ...]:
+    """Each target once, as it was last seen."""
+    newest: dict[Digest, NamedContent] = {}
+    for named in known:
+        other = newest.setdefault(named.target.digest, named)
+        if other.seen_at < named.seen_at:
+            newest[named.target.digest] = named
+    return tuple(sorted(newest.values(), key=lambda named: (named.seen_at, named.target.digest), reverse=True))
 
 
 class NameLookup:
@@ -26,12 +36,7 @@ class NameLookup:
         """All that is known for the name, newest first, each target once; empty when nobody knows in time."""
         async with asyncio.TaskGroup() as group:
             asking = [group.create_task(self._ask(source, name), name="resolve name") for source in self._sources]
-        known = [named for task in asking for named in task.result()]
-        newest_first = sorted(known, key=lambda named: (named.seen_at, named.target.digest), reverse=True)
-        newest: dict[Digest, NamedContent] = {}
-        for named in newest_first:
-            newest.setdefault(named.target.digest, named)
-        return tuple(newest.values())
+        return newest_first(named for task in asking for named in task.result())
 
     async def _ask(self, source: NameSource, name: TaggedName) -> Sequence[NamedContent]:
         try:

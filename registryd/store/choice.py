@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from registryd.content.growing import GrowingSource
 from registryd.content.inventory import Inventory
+from registryd.content.naming import NameInventory
 from registryd.content.source import ContentSource, NameSource
 from registryd.settings import StoreKind
 from registryd.store.socket import is_containerd_at
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from registryd.transfer.passing import Passages
 
 
-class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, Protocol):
+class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, NameInventory, Protocol):
     """All that an agent needs of the store of its node."""
 
     @property

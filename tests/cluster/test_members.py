@@ -22,6 +22,7 @@ from registryd.telemetry import PeerState
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
+    from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.peer import Wait
     from registryd.oci.ranges import Span
@@ -56,6 +57,9 @@ class ScriptedPeer:
         raise NotImplementedError
 
     async def announce(self, announcement: Announcement) -> Receipt:
+        raise NotImplementedError
+
+    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
         raise NotImplementedError
 
     async def vouch(self, repository: Repository) -> bool:

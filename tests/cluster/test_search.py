@@ -24,6 +24,7 @@ from tests.fakes.peers import FindRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.peer import Wait
     from registryd.cluster.search import Offer
@@ -66,6 +67,9 @@ class TimedPeer:
         raise NotImplementedError
 
     async def announce(self, announcement: Announcement) -> Receipt:
+        raise NotImplementedError
+
+    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
         raise NotImplementedError
 
     async def vouch(self, repository: Repository) -> bool:

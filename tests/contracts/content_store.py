@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from registryd.content.naming import NameInventory
 from registryd.content.source import ContentNotFound, ContentSource, NameSource
 from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST
 from registryd.oci.digest import Digest
@@ -36,11 +37,13 @@ from tests.fakes.sinks import FakeSink, StuckSink, socket_sink
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from registryd.oci.descriptor import Descriptor
+
 # More than a socket pair buffers, so that sending it has to wait for the receiver.
 _LARGE = 3 * 1024 * 1024 + 7
 
 
-class Store(ContentSource, NameSource, Protocol):
+class Store(ContentSource, NameSource, NameInventory, Protocol):
     """A store answers for content and for names."""
 
 
@@ -237,6 +240,30 @@ class ContentStoreContract:
         await put(stock, new)
         await until(lambda: resolves_to(stock.store, new))
 
+    async def test_all_names_are_told_with_what_they_mean(self, stock: Stock) -> None:
+        images = [oci_index(), oci_image("registry.example/demo/app:v1"), oci_image("registry.example/demo/app:v2")]
+        for image in images:
+            await put(stock, image)
+        namings = await stock.store.namings()
+        assert {(naming.name, naming.meaning.target) for naming in namings} == {
+            (image.name, image.target) for image in images
+        }
+        for naming in namings:
+            assert naming.meaning in await stock.store.resolve(naming.name)
+
+    async def test_who_waits_is_told_of_names_that_come_move_and_go(self, stock: Stock) -> None:
+        old, new = oci_image(layers=(b"old",)), oci_image(layers=(b"new",))
+        changes: list[Callable[[], Awaitable[None]]] = [
+            lambda: stock.put(old),
+            lambda: stock.put(new),
+            lambda: stock.remove(new),
+        ]
+        for change, target in zip(changes, (old.target, new.target, None), strict=True):
+            await change()
+            async with asyncio.timeout(5):
+                while await _meanings(stock.store) != [target] * (target is not None):
+                    await stock.store.wait_renamed()
+
     # ---- changes
 
     async def test_content_that_comes_later_is_found(self, stock: Stock) -> None:
@@ -301,6 +328,10 @@ async def is_known(store: Store, image: SampleImage) -> bool:
     except ContentNotFound:
         return False
     return all(found) and await resolves_to(store, image)
+
+
+async def _meanings(store: Store) -> list[Descriptor]:
+    return [naming.meaning.target for naming in await store.namings()]
 
 
 async def resolves_to(store: Store, image: SampleImage) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Never
 
+from registryd.content.naming import Naming
 from registryd.content.source import Content, ContentNotFound, NamedContent, OpenContent, StoreUnavailable
 from registryd.transfer.body import BytesBody
 from tests.fakes.bodies import WitnessedBody
@@ -27,6 +28,7 @@ class MemorySource:
         self._make_body = make_body
         self._contents: dict[Digest, tuple[bytes, str | None]] = {}
         self._names: dict[TaggedName, NamedContent] = {}
+        self._is_renamed = asyncio.Event()
         self.opened: list[WitnessedBody] = []
         self.asked: list[Digest] = []
         for image in images:
@@ -36,6 +38,7 @@ class MemorySource:
         for digest, data in image.blobs.items():
             self.add(digest, data, media_type=image.media_types[digest])
         self._names[image.name] = NamedContent(image.target, time.time() if seen_at is None else seen_at)
+        self._is_renamed.set()
 
     def add(self, digest: Digest, data: bytes, *, media_type: str | None = None) -> None:
         """Content as it is, whether or not the digest is its own: that makes a source that lies."""
@@ -46,6 +49,7 @@ class MemorySource:
 
     def forget(self, name: TaggedName) -> None:
         del self._names[name]
+        self._is_renamed.set()
 
     async def find(self, digest: Digest) -> Content:
         self.asked.append(digest)
@@ -62,6 +66,13 @@ class MemorySource:
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return [self._names[name]] if name in self._names else []
+
+    async def namings(self) -> Sequence[Naming]:
+        return [Naming(name, meaning) for name, meaning in self._names.items()]
+
+    async def wait_renamed(self) -> None:
+        await self._is_renamed.wait()
+        self._is_renamed.clear()
 
     @property
     def left_open(self) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # which a wave begins is a failure of something larger.
 INDEX_NODES: Final = 3
 
+# Of the hexadecimal digits of a digest, what its rank depends on; the rest may be anything.
+POINT_DIGITS: Final = 16
+
 _WORD: Final = (1 << 64) - 1
 # The multiplier of splitmix64: spreads a difference in any bit over the upper half of the product.
 _SPREAD: Final = 0xBF58476D1CE4E5B9
@@ -56,7 +59,7 @@ def _key(address: Address) -> int:
 
 
 def _point(digest: Digest) -> int:
-    return int(digest.encoded[:16], 16)
+    return int(digest.encoded[:POINT_DIGITS], 16)
 
 
 def _score(key: int, point: int) -> int:

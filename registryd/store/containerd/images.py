@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from registryd.content.naming import Naming
 from registryd.content.source import ContentNotFound, NamedContent
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
+from registryd.oci.reference import TaggedName
 from registryd.pb.containerd.images_pb2 import GetImageRequest, ListImagesRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from registryd.oci.reference import TaggedName
     from registryd.pb.containerd.images_pb2 import Image as ImageMessage
     from registryd.store.containerd.connection import Connection
 
@@ -44,6 +47,7 @@ class Images:
         self.are_listed = False
         """Whether all that there was has been taken in once."""
         self._images: dict[tuple[str, str], Image] = {}
+        self._have_changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._images)
@@ -53,15 +57,18 @@ class Images:
 
     def put(self, image: Image) -> None:
         self._images[image.namespace, image.name] = image
+        self._have_changed.set()
 
     def drop(self, namespace: str, name: str) -> None:
         """Absent already is fine."""
         self._images.pop((namespace, name), None)
+        self._have_changed.set()
 
     def replace(self, namespace: str, images: Iterable[Image]) -> None:
         """These are all images of the namespace now."""
         others = (image for image in self._images.values() if image.namespace != namespace)
         self._images = {(image.namespace, image.name): image for image in (*others, *images)}
+        self._have_changed.set()
 
     def targets(self) -> Iterator[Digest]:
         """What the images stand for, repeatedly when several are called the same."""
@@ -71,6 +78,16 @@ class Images:
         """What the name means in each of the namespaces that has it."""
         found = (self._images.get((namespace, str(name))) for namespace in self.namespaces)
         return [NamedContent(image.target, image.updated_at) for image in found if image]
+
+    def namings(self) -> list[Naming]:
+        """All that `named` would give for any name."""
+        named = ((_tagged_name(image.name), image) for image in self._images.values())
+        return [Naming(name, NamedContent(image.target, image.updated_at)) for name, image in named if name]
+
+    async def wait_changed(self) -> None:
+        """Return when an image may have come, gone or changed since the last call. For one who waits."""
+        await self._have_changed.wait()
+        self._have_changed.clear()
 
 
 async def list_images(connection: Connection, namespace: str) -> list[Image]:
@@ -88,6 +105,15 @@ async def get_image(connection: Connection, namespace: str, name: str) -> Image 
     except ContentNotFound:
         return None
     return _image(namespace, answer.image)
+
+
+# All are looked at whenever one changes; a node has some hundreds.
+@lru_cache(maxsize=4096)
+def _tagged_name(text: str) -> TaggedName | None:
+    try:
+        return TaggedName.parse(text)
+    except OciError:
+        return None
 
 
 def _image(namespace: str, message: ImageMessage) -> Image | None:

@@ -8,10 +8,11 @@ from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
+    from registryd.content.naming import Naming
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
@@ -82,6 +83,14 @@ class ContainerdStore:
 
     async def stock(self) -> Stock:
         return await self._holdings.stock()
+
+    async def namings(self) -> Collection[Naming]:
+        if not self._images.are_listed:
+            raise StoreUnavailable("containerd's images have not been listed yet")
+        return self._images.namings()
+
+    async def wait_renamed(self) -> None:
+        await self._images.wait_changed()
 
     async def wait_changed(self) -> None:
         await self._holdings.wait_changed()

@@ -15,12 +15,13 @@ from registryd.store.directory.store import DirectoryStore, open_directory_store
 from registryd.store.directory.usage import note_use
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from registryd.content.description import StoreDescription
     from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
+    from registryd.content.naming import Naming
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -76,6 +77,12 @@ class BoundedStore:
 
     async def wait_changed(self) -> None:
         await self._store.wait_changed()
+
+    async def namings(self) -> Collection[Naming]:
+        return await self._store.namings()
+
+    async def wait_renamed(self) -> None:
+        await self._store.wait_renamed()
 
     async def withdraw(self, digest: Digest) -> None:
         await self._store.withdraw(digest)

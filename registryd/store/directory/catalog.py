@@ -2,17 +2,20 @@
 
 index.json may be changed by another process at any time (`registryd import`, skopeo). Instead of watching it, every
 question that depends on it looks at the file's status first, which takes some 2 µs: exact at the moment of the
-question, without a task, and without inotify instances, of which a node has 128 and its daemons use many up.
+question, without a task, and without inotify instances, of which a node has 128 and its daemons use many up. Only for
+those who wait for a change it is watched, by the one instance that the agent has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from registryd.content.source import ContentNotFound, NamedContent, StoreUnavailable
+from registryd.content.naming import Naming
+from registryd.content.source import ContentNotFound, ContentUnavailable, NamedContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.image_layout import INDEX_FILE, LayoutIndex, parse_index
 from registryd.transfer.pool import run_in_pool
@@ -20,6 +23,7 @@ from registryd.transfer.pool import run_in_pool
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from registryd.aio.file_events import FileEvents
     from registryd.oci.image_layout import Entry
     from registryd.oci.reference import TaggedName
     from registryd.store.directory.layout import Layout
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 # A file system's clock ticks every 4 to 10 ms: a file that was changed more recently than this when it was read may
 # change again without its times telling. It is read again at the next question.
 _TICK_SECONDS: Final = 0.05
+# How often to look for an index.json that is not there, and so cannot be watched.
+_LOOK_SECONDS: Final = 1.0
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -42,6 +48,8 @@ class Catalog:
         self._media_types = media_types
         self._names: dict[TaggedName, list[NamedContent]] = {}
         self._read: Fingerprint | None = None
+        self._loads = 0
+        self._loads_told = 0
         self._refreshing = asyncio.Lock()
 
     def get(self, name: TaggedName) -> Sequence[NamedContent]:
@@ -52,6 +60,28 @@ class Catalog:
         """All names at the last refresh."""
         return tuple(self._names)
 
+    async def namings(self) -> list[Naming]:
+        """Every meaning of every name, now."""
+        await self.refresh()
+        return [Naming(name, meaning) for name, meanings in self._names.items() for meaning in meanings]
+
+    async def wait_renamed(self, events: FileEvents) -> None:
+        """Return when index.json has changed since this last returned; for one who waits."""
+        try:
+            fd = self._layout.open_index()
+        except ContentUnavailable:
+            await asyncio.sleep(_LOOK_SECONDS)
+            return
+        try:
+            # Whoever replaces the file takes its last name from the one that is watched; its content is not written to.
+            with events.watching(fd) as changes:
+                while self._loads == self._loads_told and self._is_current():
+                    await changes.wait()
+            await self.refresh()
+            self._loads_told = self._loads
+        finally:
+            os.close(fd)
+
     async def refresh(self) -> None:
         """Read index.json again if it has changed. One that is wrong is logged, and what was known stays."""
         if self._is_current():
@@ -61,6 +91,7 @@ class Catalog:
                 await run_in_pool(self._load)
 
     def _load(self) -> None:
+        self._loads += 1
         fingerprint = self._fingerprint()
         try:
             data, written_at = self._layout.read_index()

@@ -112,6 +112,11 @@ class Layout:
             status = os.stat(INDEX_FILE, dir_fd=parent, follow_symlinks=False)
             return read_file(parent, INDEX_FILE, limit=_MAX_INDEX_BYTES), status.st_mtime
 
+    def open_index(self) -> int:
+        """A descriptor of the index.json that is there now. Raises ContentNotFound or StoreUnavailable."""
+        with reading(INDEX_FILE), folder(self.root) as parent:
+            return open_file(parent, INDEX_FILE)
+
     def replace_index(self, data: bytes) -> None:
         """Put a new index.json in place, at once and durably; the caller holds the lock."""
         with writing(INDEX_FILE), folder(self.root) as parent:

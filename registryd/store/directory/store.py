@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
+    from registryd.content.naming import Naming
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -90,6 +91,12 @@ class DirectoryStore:
     async def stock(self) -> Stock:
         """All content (see `registryd.content.inventory`); a listing of the folder."""
         return await self._stocktaking.take(self._blobs, self._receiving)
+
+    async def namings(self) -> Collection[Naming]:
+        return await self._catalog.namings()
+
+    async def wait_renamed(self) -> None:
+        await self._catalog.wait_renamed(self._growing.events)
 
     async def wait_changed(self) -> None:
         await self._stocktaking.wait_changed()
