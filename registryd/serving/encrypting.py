@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -35,13 +36,15 @@ class TlsWelcome:
         self._limits = limits
         self._handshakes: set[asyncio.Task[None]] = set()
         self._transports: WeakSet[TlsTransport] = WeakSet()
+        self._is_closed = False
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol that gives the socket away as soon as asyncio has accepted it."""
         return _Arrival(self._begin)
 
     async def give_up_handshakes(self) -> None:
-        """Those that are under way."""
+        """Those that are under way, and those of connections that were accepted a moment ago."""
+        self._is_closed = True
         for task in self._handshakes:
             task.cancel()
         await asyncio.gather(*self._handshakes, return_exceptions=True)
@@ -52,13 +55,21 @@ class TlsWelcome:
             transport.abort()
 
     def _begin(self, sock: socket.socket) -> None:
+        if self._is_closed:
+            sock.close()
+            return
         if len(self._handshakes) >= self._limits.at_once:
             _log.warning("a connection is refused: %d handshakes are under way", self._limits.at_once)
             sock.close()
             return
         task = asyncio.get_running_loop().create_task(self._welcome(sock), name="TLS handshake")
         self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        task.add_done_callback(partial(self._end, sock))
+
+    def _end(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._handshakes.discard(task)
+        if task.cancelled():  # perhaps before its first step
+            sock.close()
 
     async def _welcome(self, sock: socket.socket) -> None:
         try:
@@ -81,7 +92,12 @@ class _Arrival(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the connection by a descriptor of our own; asyncio closes its own without a word to the other side."""
         accepted: Any = transport.get_extra_info("socket")
-        sock: socket.socket = accepted.dup()
-        sock.settimeout(0)
-        transport.abort()  # type: ignore[attr-defined] # every transport of a socket has it
-        self._begin(sock)
+        try:
+            sock: socket.socket = accepted.dup()
+        except OSError as error:
+            _log.warning("a connection is refused: %s", error.strerror)
+        else:
+            sock.settimeout(0)
+            self._begin(sock)
+        finally:
+            transport.abort()  # type: ignore[attr-defined] # every transport of a socket has it

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -224,6 +225,19 @@ async def test_a_door_that_closes_gives_up_handshakes_and_who_takes_nothing(node
         assert await silent.read() == b""
         leaving.close()
         await leaving.wait_closed()
+
+
+# After two rounds asyncio has accepted, and forgets the socket when the listener is closed then, with plain doors as well.
+@pytest.mark.parametrize("rounds", [0, 1, 3, 4, 5])
+async def test_who_comes_as_the_door_closes_is_not_left_open(node: Node, rounds: int) -> None:
+    with socket.socket() as client:
+        async with open_door(Greeter(), LOOPBACK, ssl=node.credentials.listener_context()) as door:
+            client.connect((door.address.host, door.address.port))
+            for _ in range(rounds):  # of the event loop
+                await asyncio.sleep(0)
+        client.settimeout(0)
+        with suppress(ConnectionResetError):
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 
 async def test_a_short_body_ends_after_what_was_sent(node: Node) -> None:
