@@ -227,7 +227,7 @@ async def test_a_door_that_closes_gives_up_handshakes_and_who_takes_nothing(node
         await leaving.wait_closed()
 
 
-# After two rounds asyncio has accepted, and forgets the socket when the listener is closed then, with plain doors as well.
+# After two rounds asyncio has accepted; when the listener is closed then, it forgets the socket, also of plain doors.
 @pytest.mark.parametrize("rounds", [0, 1, 3, 4, 5])
 async def test_who_comes_as_the_door_closes_is_not_left_open(node: Node, rounds: int) -> None:
     with socket.socket() as client:
