@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -13,10 +13,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from registryd.notation import Address
 from registryd.serving.connections import ConnectionLimits, LimitedServer, begin_answer, end_answer
+from registryd.serving.encrypting import TlsWelcome
 
 if TYPE_CHECKING:
     import ssl as tls
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -60,7 +61,7 @@ class Door:
         self._running = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self._sites: list[web.TCPSite] = []
+        self._stops: list[Callable[[], Awaitable[None]]] = []
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, counted until it is over."""
@@ -75,20 +76,41 @@ class Door:
             if not self._running:
                 self._is_idle.set()
 
-    async def listen(self, runner: web.ServerRunner, ssl: tls.SSLContext | None) -> None:
-        """Accept connections. Raises ListenFailed."""
-        site = web.TCPSite(runner, self.address.host, self.address.port, backlog=_BACKLOG, ssl_context=ssl)
-        try:
+    async def listen(self, runner: web.ServerRunner) -> None:
+        """Accept plain connections. Raises ListenFailed."""
+        site = web.TCPSite(runner, self.address.host, self.address.port, backlog=_BACKLOG)
+        with self._listening():
             await site.start()
+        self._stops.append(site.stop)
+        self.address = Address(self.address.host, runner.addresses[0][1])
+
+    async def listen_encrypted(self, welcome: TlsWelcome) -> None:
+        """Accept encrypted connections. Raises ListenFailed."""
+        loop, (host, port) = asyncio.get_running_loop(), (self.address.host, self.address.port)
+        with self._listening():
+            listener = await loop.create_server(welcome, host, port, backlog=_BACKLOG)
+
+        async def stop() -> None:
+            listener.close()
+
+        self._stops.append(stop)
+        self.address = Address(host, listener.sockets[0].getsockname()[1])
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise ListenFailed(f"cannot listen on {self.address}: {os.strerror(error.errno or 0)}") from error
-        self._sites.append(site)
-        self.address = Address(self.address.host, runner.addresses[0][1])
+
+    async def stop_listening(self) -> None:
+        """Accept nothing new; idempotent."""
+        while self._stops:
+            await self._stops.pop()()
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing new, and wait for the requests that run, at most so long."""
-        while self._sites:
-            await self._sites.pop().stop()
+        await self.stop_listening()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_idle.wait()
@@ -113,8 +135,15 @@ async def open_door(
     )
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_OFF_SECONDS)
     await runner.setup()
-    try:
-        await door.listen(runner, ssl)
+    async with AsyncExitStack() as ending:
+        if ssl is None:
+            ending.push_async_callback(runner.cleanup)
+            await door.listen(runner)
+        else:
+            welcome = TlsWelcome(server, ssl, server.limits)
+            ending.callback(welcome.abort_connections)
+            ending.push_async_callback(runner.cleanup)
+            ending.push_async_callback(welcome.give_up_handshakes)
+            await door.listen_encrypted(welcome)
+        ending.push_async_callback(door.stop_listening)
         yield door
-    finally:
-        await runner.cleanup()

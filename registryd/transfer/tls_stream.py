@@ -1,0 +1,190 @@
+"""TLS over a non-blocking socket, in few calls for each MiB.
+
+OpenSSL works on memory here, and the socket is read and written in large pieces. On the socket itself it makes two
+calls of the kernel for each record of 16 KiB that comes, and one for each that goes (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from registryd.transfer.readiness import wait_readable, wait_writable
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+# What one call of the kernel takes from the socket for a body: 512 KiB cost 0.05 to 0.1 s/GiB more, 2 MiB no less.
+_TAKEN_BYTES: Final = 1024 * 1024
+# The same for whoever has room for less than a few records: heads, and what peers say while they are sent something.
+_TAKEN_AT_LEAST_BYTES: Final = 16 * 1024
+_FEW_RECORDS_BYTES: Final = 64 * 1024
+# What passes through OpenSSL's memory at a time. It stays as large as it ever was: 64 to 256 KiB are equally quick, and
+# this is what a connection costs while it is idle.
+_PIECE_BYTES: Final = 64 * 1024
+# Pieces that one call of the kernel sends.
+_PIECES_AT_ONCE: Final = 16
+
+
+class TlsStream:
+    """One end of an encrypted connection. Owns the socket.
+
+    Nothing waits: what cannot go on raises BlockingIOError, and `is_unsent` says which way the socket has to become
+    ready. What is wrong with the connection is an OSError, which `ssl.SSLError` is. For one thread at a time.
+    """
+
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, host: str | None = None
+    ) -> None:
+        self.socket = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.ssl_object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=host
+        )
+        # It returns a count when it is given a buffer, which typeshed does not know.
+        self._decrypt: Callable[[int, memoryview], int] = cast("Any", self.ssl_object).read
+        self._taken = memoryview(b"")
+        self._buffer: memoryview | None = None
+        self._unsent: deque[bytes | memoryview] = deque()
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket; idempotent."""
+        self.socket.close()
+
+    # ---------------------------------------------------------------- beginning and end
+
+    def shake_hands_now(self) -> None:
+        """Go on with the handshake; returns when it is over."""
+        while True:
+            self.flush()
+            try:
+                self.ssl_object.do_handshake()
+            except ssl.SSLWantReadError:
+                self._collect()
+                self.flush()
+                self._take(_TAKEN_AT_LEAST_BYTES)
+            except ssl.SSLError:
+                self._collect()
+                with suppress(OSError):
+                    self.flush()  # the other side is told why
+                raise
+            else:
+                self._collect()
+                self.flush()
+                return
+
+    def say_goodbye(self) -> None:
+        """Nothing will be sent after what was; it is sealed and has to be flushed."""
+        with suppress(ssl.SSLError):  # not that the other side has not said it yet
+            self.ssl_object.unwrap()
+        self._collect()
+
+    # ---------------------------------------------------------------- receiving
+
+    def receive_now(self, buffer: memoryview) -> int:
+        """Decrypt what has arrived, as far as it fits, taking from the socket at most once; 0 is the end."""
+        filled = 0
+        while True:
+            try:
+                while filled < len(buffer) and (count := self._decrypt(len(buffer) - filled, buffer[filled:])):
+                    filled += count
+                break
+            except ssl.SSLWantReadError:
+                if not self._feed():
+                    if filled:
+                        break
+                    self._take(len(buffer))
+            except ssl.SSLEOFError:  # without a goodbye; lengths are known by other means
+                break
+            except ssl.SSLError:
+                if not filled:  # otherwise it comes again, when the bytes before it have been sent
+                    raise
+                break
+        self._answer()
+        return filled
+
+    def discard_now(self, buffer: memoryview) -> int:
+        """Throw away what has arrived, once we have said goodbye; 0 is the end."""
+        return self.socket.recv_into(buffer)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything that was taken from the socket has been received."""
+        return not (self._taken or self._incoming.pending or self.ssl_object.pending())
+
+    def rest(self) -> None:
+        """Give back the memory that only a body needs."""
+        if not self._taken:
+            self._taken, self._buffer = memoryview(b""), None
+
+    def _take(self, room: int) -> None:
+        """Take from the socket, and feed OpenSSL with it or with its beginning."""
+        if room <= _FEW_RECORDS_BYTES:
+            self._taken = memoryview(self.socket.recv(_TAKEN_AT_LEAST_BYTES))
+        else:
+            self._buffer = self._buffer or memoryview(bytearray(_TAKEN_BYTES))
+            self._taken = self._buffer[: self.socket.recv_into(self._buffer)]
+        if not self._feed():
+            self._incoming.write_eof()
+
+    def _feed(self) -> bool:
+        """Give OpenSSL the next piece of what was taken, if there is one."""
+        if not self._taken:
+            return False
+        self._incoming.write(self._taken[:_PIECE_BYTES])
+        self._taken = self._taken[_PIECE_BYTES:]
+        return True
+
+    def _answer(self) -> None:
+        """Send what OpenSSL itself has to say, such as that keys change."""
+        if self._outgoing.pending:
+            self._collect()
+            with suppress(OSError):  # whoever sends or receives next is told
+                self.flush()
+
+    # ---------------------------------------------------------------- sending
+
+    @property
+    def unsent_bytes(self) -> int:
+        return sum(map(len, self._unsent))
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether there is something that the socket had no room for."""
+        return bool(self._unsent)
+
+    def seal(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt these bytes; they have to be flushed."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.ssl_object.write(rest[:_PIECE_BYTES]) :]
+            self._collect()
+
+    def flush(self) -> None:
+        """Send what is sealed; raises BlockingIOError when the socket does not take all of it."""
+        while self._unsent:
+            sent = self.socket.sendmsg(list(islice(self._unsent, _PIECES_AT_ONCE)))
+            while self._unsent and sent >= len(self._unsent[0]):
+                sent -= len(self._unsent.popleft())
+            if sent:
+                self._unsent[0] = memoryview(self._unsent[0])[sent:]
+
+    def _collect(self) -> None:
+        if self._outgoing.pending:
+            self._unsent.append(self._outgoing.read())
+
+
+async def until_done(stream: TlsStream, step: Callable[[], None]) -> None:
+    """Go on with the handshake or with flushing until it is done; raises OSError. Whoever waits sets the limit."""
+    while True:
+        try:
+            return step()
+        except BlockingIOError:
+            await (wait_writable if stream.is_unsent else wait_readable)(stream.fileno())
