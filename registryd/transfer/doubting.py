@@ -1,0 +1,69 @@
+"""Asking, now and then, whether a source that takes long is the one that is slow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from registryd.transfer.leaving import send_until
+from registryd.transfer.meter import MeteredSink
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from registryd.transfer.body import Body
+    from registryd.transfer.meter import Reading
+    from registryd.transfer.sink import Sink
+
+    IsSlow = Callable[[int, float], Awaitable[bool]]
+
+# The first look at a source, and the pauses between later ones: as long as the body has lasted so far, so that what
+# takes ten times as long costs three more questions.
+_FIRST_LOOK_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+# What is left is to take so long at the present rate: below, a better source hardly pays for its search, and waves of
+# some seconds ask nothing at all.
+_WORTH_SECONDS: Final = 10.0
+
+
+class DoubtedBody:
+    """Another body, from byte `start` of its content; broken when `is_slow` says that its source holds it up.
+
+    `is_slow` is given what has arrived, in bytes from the content's beginning, and the rate, in bytes a second; it is
+    asked when the receiver has been waiting for the source, and would have to for long. `leave` is told before it breaks.
+    """
+
+    def __init__(
+        self, body: Body, start: int, *, is_slow: IsSlow, leave: Callable[[], None] = lambda: None
+    ) -> None:
+        self._body = body
+        self._start = start
+        self._is_slow = is_slow
+        self._leave = leave
+
+    @property
+    def length(self) -> int:
+        return self._body.length
+
+    async def send_to(self, sink: Sink) -> None:
+        metered = MeteredSink(sink)
+        await send_until(self._watch(metered), self._body, metered, reason="it is slower than others beside it")
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+    async def _watch(self, sink: MeteredSink) -> None:
+        begun = before = sink.read_meter()
+        while True:
+            await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, max(_FIRST_LOOK_SECONDS, (before.at - begun.at) / 8)))
+            now = sink.read_meter()
+            sent = now.sent - begun.sent
+            if self._takes_long(before, now, self.length - sent):
+                rate = (now.sent - before.sent) / (now.at - before.at)
+                if await self._is_slow(self._start + sent, rate):
+                    self._leave()
+                    return
+            before = now
+
+    def _takes_long(self, before: Reading, now: Reading, left: int) -> bool:
+        return now.is_starved(before) and left > now.rate_since(before) * _WORTH_SECONDS
