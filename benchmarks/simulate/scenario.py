@@ -30,6 +30,7 @@ class Scenario:
     megabytes: int = 100
     layers: int = 4
     bandwidth: float = 25_000_000  # bytes a second of every node and of the origin: 200 Mbit/s
+    origin_bandwidth: float = 0.0  # 0: the same
     latency: float = 0.0005
     loss: float = 0.0
     slow_share: float = 0.0  # of the nodes have a tenth of the bandwidth
@@ -49,8 +50,9 @@ class Scenario:
 
     @property
     def limit(self) -> float:
-        """No scheme can be quicker than S/B·(1 + ⌊log2 N⌋/M) with M pieces."""
-        return self.size / self.bandwidth * (1 + math.floor(math.log2(self.nodes)) / (self.size / STEP))
+        """No scheme can be quicker than S/B·(1 + ⌊log2 N⌋/M) with M pieces; S/B is the origin's for what it sends."""
+        sent = self.size / min(self.bandwidth, self.origin_bandwidth or self.bandwidth)
+        return sent + self.size / self.bandwidth * math.floor(math.log2(self.nodes)) / (self.size / STEP)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class _Wave:
         self.scenario = scenario
         self.chance = Random(scenario.name)
         self.network = SimulatedNetwork(scenario.latency, scenario.loss, self.chance, scenario.zone_bandwidth)
-        self.origin = Origin(Link(scenario.bandwidth), zone="zone0" if scenario.zones > 1 else "")
+        origin_link = Link(scenario.origin_bandwidth or scenario.bandwidth)
+        self.origin = Origin(origin_link, zone="zone0" if scenario.zones > 1 else "")
         self.slow: set[Address] = set()
         self.all: list[SimulatedNode] = []
         self.pulls: dict[Address, asyncio.Task[None]] = {}

@@ -39,13 +39,15 @@ class Passage:
         self._stop = span.stop
         self._tell = tell
 
-    def put(self, data: bytes | memoryview, at: int) -> None:
-        """The bytes from there on; they are copied. Those that were put before, and then not sent, are passed over."""
-        fresh = bytes(memoryview(data)[self._end - at :])
-        if not fresh:
-            return
-        self._chunks.append(fresh)
-        self._end += len(fresh)
+    @property
+    def end(self) -> int:
+        """The place in the content of the bytes that are to be put next."""
+        return self._end
+
+    def put(self, data: bytes | memoryview) -> None:
+        """The next bytes; they are copied."""
+        self._chunks.append(bytes(data))
+        self._end += len(data)
         while self._end - self._start - len(self._chunks[0]) >= _KEPT_BYTES:
             self._start += len(self._chunks.popleft())
         if self._end - self._told >= _STEP_BYTES or self._end == self._stop:
@@ -149,7 +151,9 @@ class _PassingSink:
         return None
 
     async def write(self, data: bytes | memoryview) -> None:
-        self._passage.put(data, self._offset + self._sink.sent)
+        # A source that was left in the middle of a write had given more than was sent; the next one begins before that.
+        if fresh := memoryview(data)[self._passage.end - self._offset - self._sink.sent :]:
+            self._passage.put(fresh)
         await self._sink.write(data)
 
     async def wait_writable(self) -> None:

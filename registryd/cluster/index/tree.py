@@ -116,7 +116,8 @@ class Tree:
         """Others with the same source, those that came last, without slow ones."""
         source = self._spots.get(spot.source) if spot.source else None
         known = [self._spots.get(address) for address in source.latest] if source else []
-        return [other for other in known if other and other.source == spot.source and other is not spot and not other.is_slow]
+        others = [other for other in known if other and other is not spot and not other.is_slow]
+        return [other for other in others if other.source == spot.source]
 
     def offer(self, spot: Spot) -> None:
         """Let newcomers follow it, at what that costs now."""
