@@ -78,7 +78,7 @@ async def pull_one_below_another(cluster: Cluster, reference: str, digest: str) 
         pulls = []
         for node in cluster.nodes:
             pulls.append(group.create_task(pull(node)))
-            while not node.containerd.arrived(digest):  # noqa: ASYNC110 - other processes
+            while node.containerd.arrived(digest) <= 0:  # noqa: ASYNC110 - other processes
                 await asyncio.sleep(0.005)
     return [pulling.result() for pulling in pulls]
 

@@ -26,7 +26,7 @@ def scenarios(sizes: list[int]) -> list[Scenario]:
         *[replace(one, name="one layer", layers=1) for one in base],
         replace(largest, name="1 % churn a minute", churn_per_minute=0.01),
         replace(largest, name="5 % slow nodes", slow_share=0.05),
-        replace(largest, name="5 % slow nodes, one layer", slow_share=0.05, layers=1),
+        replace(largest, name="5 % slow nodes", slow_share=0.05, layers=1),
         replace(largest, name="slow origin", origin_bandwidth=20 * MEGABIT),
         replace(largest, name="2 % of messages late", loss=0.02),
         replace(largest, name="two zones, thin link", zones=2, zone_bandwidth=50 * MEGABIT),
