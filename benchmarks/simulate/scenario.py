@@ -34,6 +34,7 @@ class Scenario:
     latency: float = 0.0005
     loss: float = 0.0
     slow_share: float = 0.0  # of the nodes have a tenth of the bandwidth
+    is_first_slow: bool = False  # so is the one that begins before all others
     churn_per_minute: float = 0.0  # share of the nodes that leaves, and as many come
     zones: int = 1
     zone_bandwidth: float = 0.0
@@ -123,7 +124,7 @@ class _Wave:
     def _add(self) -> SimulatedNode:
         number = len(self.all)
         address = Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 3173)
-        is_slow = self.chance.random() < self.scenario.slow_share
+        is_slow = self.chance.random() < self.scenario.slow_share or (self.scenario.is_first_slow and not self.all)
         if is_slow:
             self.slow.add(address)
         zone = f"zone{number % self.scenario.zones}" if self.scenario.zones > 1 else ""
@@ -135,7 +136,8 @@ class _Wave:
 
     def _start(self, node: SimulatedNode) -> None:
         async def pull() -> None:
-            await asyncio.sleep(self.chance.uniform(0, START_SECONDS))
+            delay = self.chance.uniform(0, START_SECONDS)
+            await asyncio.sleep(0 if self.scenario.is_first_slow and node is self.all[0] else delay)
             await node.pull(*self.scenario.image)
 
         self.pulls[node.address] = asyncio.create_task(pull())

@@ -16,6 +16,7 @@ from registryd.content.source import ContentUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from registryd.cluster.links import TopLink
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
     from registryd.notation import Address
@@ -53,9 +54,12 @@ class Pace:
 class Lag:
     """Compares the source of one body with those beside it; the first comparison only takes down how far they are."""
 
-    def __init__(self, source: Offer, beside: Beside) -> None:
+    def __init__(self, source: Offer, beside: Beside, *, leave: Callable[[], None], top: TopLink) -> None:
+        """`leave` is told of a source that is slow; one at the `top` counts as one that failed."""
         self._source = source
         self._beside = beside
+        self._leave = leave
+        self._top = top
         self._others: Sequence[Member] = ()
         self._looks = 0
         self._paces: dict[Address, Pace] = {}
@@ -66,8 +70,12 @@ class Lag:
             self._others = await self._beside(self._source.content.digest, self._source.member.address)
         self._looks += 1
         ahead = [await self._lead(other, arrived, rate) for other in self._others]
-        lead = max(ahead, default=0)
-        return lead > 0 and await self._is_nearer_to_us(arrived, lead)
+        if not ahead:
+            return await self._top.is_limit(arrived)
+        is_slow = max(ahead) > 0 and await self._is_nearer_to_us(arrived, max(ahead))
+        if is_slow:
+            self._leave()
+        return is_slow
 
     async def _lead(self, other: Member, arrived: int, rate: float) -> int:
         """By how much that node is ahead of us, if it is far ahead and was much quicker; else 0."""

@@ -73,6 +73,10 @@ class Locator:
         if self._coalescing is not None:
             self._coalescing.slow(offer.content.digest, offer.member.address)
 
+    async def holders(self, digest: Digest) -> list[Member]:
+        """Some who have the content or are getting it."""
+        return [] if self._coalescing is None else await self._coalescing.holders(digest)
+
     async def beside(self, digest: Digest, address: Address) -> list[Member]:
         """Who ought to get the content as quickly as that member does."""
         return [] if self._coalescing is None else await self._coalescing.beside(digest, address)

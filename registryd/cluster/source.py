@@ -11,6 +11,7 @@ from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, on
 from registryd.cluster.continuing import Continuation
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
 from registryd.cluster.lagging import Lag
+from registryd.cluster.links import TopLink
 from registryd.cluster.locality import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
@@ -73,8 +74,9 @@ class ClusterSource:
         def doubted(source: Offer, given: OpenContent) -> Body:
             if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
                 return given.body
-            lag = Lag(source, self._locator.beside)
-            return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow, leave=way_on.leave)
+            top = TopLink(source, self._locator.holders)
+            lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top)
+            return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow)
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
             other, given = await self._open_first(digest, lambda _: rest, size=opened.content.size)

@@ -31,16 +31,15 @@ _WORTH_SECONDS: Final = 10.0
 class DoubtedBody:
     """Another body, from byte `start` of its content; broken when `is_slow` says that its source holds it up.
 
-    `is_slow` is given what has arrived, in bytes from the content's beginning, and the rate, in bytes a second; it is
-    asked when the receiver has been waiting for the source, and would have to for long. `leave` is told before the
-    body breaks.
+    `is_slow` is asked when the receiver has been waiting for the source, and would have to for long. It is given what
+    has arrived, in bytes from the content's beginning, and the rate since the look before the last, in bytes a second:
+    what containerd writes comes in steps of a MiB.
     """
 
-    def __init__(self, body: Body, start: int, *, is_slow: IsSlow, leave: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, body: Body, start: int, *, is_slow: IsSlow) -> None:
         self._body = body
         self._start = start
         self._is_slow = is_slow
-        self._leave = leave
 
     @property
     def length(self) -> int:
@@ -54,18 +53,17 @@ class DoubtedBody:
         await self._body.aclose()
 
     async def _watch(self, sink: MeteredSink) -> None:
-        begun = before = sink.read_meter()
+        begun = latest = before = sink.read_meter()
         while True:
-            lasted = before.at - begun.at
+            lasted = latest.at - begun.at
             await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, max(_PAUSE_SECONDS, lasted * _PAUSE_SHARE)))
             now = sink.read_meter()
             sent = now.sent - begun.sent
             if self._takes_long(before, now, self.length - sent):
                 rate = (now.sent - before.sent) / (now.at - before.at)
                 if await self._is_slow(self._start + sent, rate):
-                    self._leave()
                     return
-            before = now
+            before, latest = latest, now
 
     def _takes_long(self, before: Reading, now: Reading, left: int) -> bool:
         return now.is_starved(before) and left > now.rate_since(before) * _WORTH_SECONDS

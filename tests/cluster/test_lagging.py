@@ -55,11 +55,22 @@ class Scene:
 
     source: Growing
     beside: list[Growing]
+    is_top_slow: bool = False
     asked: list[tuple[Digest, Address]] = field(default_factory=list)
+    left: int = 0
 
     def lag(self) -> Lag:
         content = GrowingContent(DIGEST, SIZE, None, 1)
-        return Lag(Offer(_member(SOURCE, self.source), content, door=None, busy=False), self._name)
+        source = Offer(_member(SOURCE, self.source), content, door=None, busy=False)
+        return Lag(source, self._name, leave=self._leave, top=cast("Any", self))
+
+    async def is_limit(self, arrived: int) -> bool:
+        """As a TopLink does."""
+        assert arrived > 0
+        return self.is_top_slow
+
+    def _leave(self) -> None:
+        self.left += 1
 
     async def _name(self, digest: Digest, address: Address) -> Sequence[Member]:
         self.asked.append((digest, address))
@@ -88,6 +99,7 @@ async def test_a_source_whose_neighbour_gets_far_ahead_is_slow() -> None:
     found = await judgements(scene, rate=1)
     assert found[:2] == [False, True]  # one look to see how far they are, one to see how quick
     assert scene.asked[0] == (DIGEST, SOURCE)
+    assert scene.left == sum(found)
 
 
 async def test_one_quick_neighbour_is_enough_where_the_other_is_slow_or_gone() -> None:
@@ -99,10 +111,11 @@ async def test_where_the_origin_is_slow_nobody_is() -> None:
     assert not any(await judgements(Scene(Growing(1), [Growing(1, begun_with=0.5), Growing(1)]), rate=1))
 
 
-async def test_who_goes_to_the_origin_has_nobody_beside_it_and_is_never_slow() -> None:
-    scene = Scene(Growing(0.1), [])
-    assert not any(await judgements(scene, rate=0.1))
-    assert scene.source.finds == 0
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_of_one_that_goes_to_the_origin_its_link_tells_and_it_counts_as_failed(*, is_slow: bool) -> None:
+    scene = Scene(Growing(0.5), [], is_top_slow=is_slow)
+    assert set(await judgements(scene, rate=0.5)) == {is_slow}
+    assert (scene.source.finds, scene.left) == (0, 0)
 
 
 async def test_a_link_that_is_shared_by_two_or_unevenly_is_no_reason() -> None:

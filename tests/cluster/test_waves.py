@@ -35,3 +35,10 @@ def test_where_the_origin_is_slow_nobody_is_left_for_it(layers: int) -> None:
     outcome = run(Scenario("slow origin", 20, layers=layers, origin_bandwidth=2_500_000))
     assert outcome.origin_copies == 1.0
     assert outcome.last < outcome.scenario.limit * 1.05
+
+
+@pytest.mark.parametrize("layers", [4, 1])
+def test_a_slow_node_that_was_the_first_to_come_is_replaced_at_the_top_by_one_other(layers: int) -> None:
+    outcome = run(Scenario("slow top", 20, layers=layers, is_first_slow=True))
+    assert outcome.last_fast < outcome.last / 3
+    assert outcome.origin_copies < 2.0

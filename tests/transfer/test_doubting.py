@@ -46,19 +46,15 @@ class Judge:
         self._slow_from = slow_from
         self.asked: list[float] = []
         self.told: list[tuple[int, float]] = []
-        self.left_at: float | None = None
 
     async def is_slow(self, arrived: int, rate: float) -> bool:
         self.asked.append(now())
         self.told.append((arrived, rate))
         return now() >= self._slow_from
 
-    def leave(self) -> None:
-        self.left_at = now()
-
 
 def doubted(body: SteadyBody, judge: Judge, *, start: int = 0) -> DoubtedBody:
-    return DoubtedBody(body, start, is_slow=judge.is_slow, leave=judge.leave)
+    return DoubtedBody(body, start, is_slow=judge.is_slow)
 
 
 def now() -> float:
@@ -79,11 +75,11 @@ async def test_what_has_arrived_and_how_quickly_is_told() -> None:
     assert rate == pytest.approx(MIB, rel=0.2)
 
 
-async def test_a_source_that_is_slow_is_left_and_that_is_told_before() -> None:
+async def test_a_source_that_is_slow_is_left() -> None:
     judge, sink, body = Judge(slow_from=2), FakeSink(), SteadyBody(30)
     with pytest.raises(SourceBroken, match="slower than others"):
         await doubted(body, judge).send_to(sink)
-    assert judge.left_at == now() == pytest.approx(2)
+    assert now() == pytest.approx(2)
     assert sink.sent == pytest.approx(2 * MIB, abs=MIB / 16)
 
 
