@@ -1,8 +1,8 @@
 """Whether a source that is still receiving is what holds its followers up.
 
 It is as quick as its own source at best, so that its rate alone says nothing: where the origin is slow, everyone is.
-Others with the same source tell: if they get much more of the same content, it is the one that is slow. Nobody is
-ahead of one that goes to the origin, so nobody leaves it for the origin.
+Others with the same source tell: if they get much more of the same content, it is the one that is slow. Nobody gets it
+from where the one at the top does: its link tells (`registryd.cluster.links`).
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # More than a shaper lets pass at once, and 20 ms of a link of 200 Mbit/s.
 SAMPLE_BYTES: Final = 512 << 10
+# Read one after the other: a peer that has not sent a message in 1.5 s is taken for dead (limits.READ_START_TIMEOUT).
+PART_BYTES: Final = 128 << 10
 # Who takes longer, at 100 KB/s, is not told from one that is gone.
 _SAMPLE_SECONDS: Final = 5.0
 # A link with so little room, as a multiple of the rate at which content comes, is what limits that rate: the node gets
@@ -69,14 +71,18 @@ class TopLink:
     async def _sample(self, member: Member) -> float:
         """Bytes a second at which it gives the beginning of the content, beside all else that it does; 0: none."""
         begun = _now()
-        reading = member.read(self._source.content.digest, Span(0, SAMPLE_BYTES))
         try:
-            async with asyncio.timeout(_SAMPLE_SECONDS), aclosing(reading) as chunks:
-                async for _ in chunks:
-                    pass
+            async with asyncio.timeout(_SAMPLE_SECONDS):
+                for start in range(0, SAMPLE_BYTES, PART_BYTES):
+                    await self._read(member, Span(start, start + PART_BYTES))
         except (ContentUnavailable, TimeoutError):
             return 0.0
         return SAMPLE_BYTES / (_now() - begun)
+
+    async def _read(self, member: Member, span: Span) -> None:
+        async with aclosing(member.read(self._source.content.digest, span)) as chunks:
+            async for _ in chunks:
+                pass
 
 
 def _now() -> float:
