@@ -124,13 +124,16 @@ class Wave:
     def _beside(self, address: Address) -> tuple[Address, ...]:
         """Who ought to get it as quickly: two with the same source; if there are fewer, the source.
 
-        Not the source of more than two: at the top, it gets it with all of a link that these have a share of.
+        Not the source of more than two: at the top, it gets it with all of a link that these have a share of. Nobody
+        from another zone: the link between zones is thin, and who leaves a source for that would fill it once more.
         """
         spot = self._tree.get(address)
-        if spot is None or spot.source is None:
+        source = self._tree.get(spot.source) if spot and spot.source else None
+        if spot is None or source is None or source.place.zone != spot.place.zone:
             return ()
-        found = [other.place.address for other in self._tree.beside(spot)]
-        return tuple(found[:_WITNESSES] if len(found) >= _WITNESSES else (*found, spot.source))
+        found = [other for other in self._tree.beside(spot) if other.place.zone == spot.place.zone]
+        found = found[:_WITNESSES] if len(found) >= _WITNESSES else [*found, source]
+        return tuple(other.place.address for other in found)
 
     def hold(self, holder: Place) -> None:
         """The node has all of it."""

@@ -101,6 +101,14 @@ def test_where_there_is_one_or_none_of_them_the_source_stands_in() -> None:
     assert beside(chain(3), 3) == [2]
 
 
+def test_one_that_gets_it_from_another_zone_is_compared_with_nobody_nor_are_others_with_it() -> None:
+    wave = Wave(crowd=1000)
+    for number, zone in enumerate("aaab", 1):
+        wave.join(Claim(DIGEST, Place(address(number), zone), 100 * MIB, places=3), 0.0)
+    assert beside(wave, 4) == []
+    assert [beside(wave, number) for number in (2, 3)] == [[3, 1], [2, 1]]
+
+
 def test_slow_nodes_are_no_measure_for_others() -> None:
     wave = tree(5, places=3)
     assert join(wave, 5, slow=(2,)) == [1]
