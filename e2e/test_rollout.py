@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from registryd.lab.cluster import Node
     from registryd.lab.images import Image
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,11 +31,18 @@ pytestmark = pytest.mark.timeout(120)
 NODES = 4
 MEGABITS = 200
 LAYERS = (LayerRecipe(20_000_000), LayerRecipe(10_000_000))
+SLOWER = 5
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Image:
     recipe = ImageRecipe(layers=LAYERS, architectures=("amd64",), seed=str(time.time_ns()))
+    return make_image(tmp_path / "layout", recipe)
+
+
+@pytest.fixture
+def one_layer(tmp_path: Path) -> Image:
+    recipe = ImageRecipe(layers=(LayerRecipe(60_000_000),), architectures=("amd64",), seed=str(time.time_ns()))
     return make_image(tmp_path / "layout", recipe)
 
 
@@ -56,6 +64,23 @@ async def pull_everywhere(cluster: Cluster, reference: str) -> None:
     await asyncio.gather(*(node.pull(reference) for node in cluster.nodes))
     size = sum(layer.size for layer in LAYERS)
     print(f"{NODES} nodes in {time.monotonic() - begun:.2f} s; S/B is {size * 8 / MEGABITS / 1e6:.2f} s")
+
+
+async def pull_one_below_another(cluster: Cluster, reference: str, digest: str) -> list[float]:
+    """Seconds that each node takes, which begins when the one before it has begun to receive the layer."""
+
+    async def pull(node: Node) -> float:
+        begun = time.monotonic()
+        await node.pull(reference)
+        return time.monotonic() - begun
+
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+        pulls = []
+        for node in cluster.nodes:
+            pulls.append(group.create_task(pull(node)))
+            while node.containerd.arrived(digest) <= 0:  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.005)
+    return [pulling.result() for pulling in pulls]
 
 
 async def wait_under_way(cluster: Cluster, digest: str) -> None:
@@ -145,3 +170,19 @@ async def test_a_partition_in_the_wave_fails_no_pull(image: Image) -> None:
         await asyncio.sleep(1.5)
         await cluster.nodes[1].host.plug_in()
         await pulling
+
+
+@pytest.mark.parametrize(("place", "copies"), [(1, 1), (0, 2)], ids=["in the chain", "at the top"])
+async def test_a_slow_node_holds_up_none_of_those_below_it(one_layer: Image, place: int, copies: int) -> None:
+    layer = one_layer.local.layers[0].digest
+    async with rollout() as cluster:
+        reference = await cluster.push(one_layer, "demo/app")
+        cluster.origin.forget_requests()
+        for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
+            await host.limit(MEGABITS / 2)
+        await cluster.nodes[place].host.limit(MEGABITS / 2 / SLOWER)
+        seconds = await pull_one_below_another(cluster, reference, layer)
+        slow = seconds.pop(place)
+        print(f"the slow one {slow:.2f} s, the others {', '.join(f'{each:.2f}' for each in seconds)} s")
+        assert max(seconds) < slow
+        assert taken_from_origin(cluster)[layer] == copies

@@ -16,6 +16,7 @@ from .plot import draw
 from .scenario import Outcome, Scenario, run
 
 MEGABIT = 125_000
+SMALL = 100  # nodes: a chain
 
 
 def scenarios(sizes: list[int]) -> list[Scenario]:
@@ -26,6 +27,10 @@ def scenarios(sizes: list[int]) -> list[Scenario]:
         *[replace(one, name="one layer", layers=1) for one in base],
         replace(largest, name="1 % churn a minute", churn_per_minute=0.01),
         replace(largest, name="5 % slow nodes", slow_share=0.05),
+        replace(largest, name="5 % slow nodes", slow_share=0.05, layers=1),
+        *[replace(one, name="slow top", is_first_slow=True) for one in base if one.nodes == SMALL],
+        *[replace(one, name="slow top", is_first_slow=True, layers=1) for one in base if one.nodes == SMALL],
+        replace(largest, name="slow origin", origin_bandwidth=20 * MEGABIT),
         replace(largest, name="2 % of messages late", loss=0.02),
         replace(largest, name="two zones, thin link", zones=2, zone_bandwidth=50 * MEGABIT),
     ]

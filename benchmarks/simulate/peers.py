@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.index.messages import (
     announcement_message,
     claim_message,
@@ -18,17 +19,21 @@ from registryd.identity.requester import Requester
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import NodeId
     from registryd.cluster.peer import Wait
     from registryd.cluster.wire import Finding
     from registryd.notation import Address
     from registryd.oci.digest import Digest
+    from registryd.oci.ranges import Span
 
     from .node import SimulatedNode
 
 
 FIND_TIMEOUT = 1.0
+READ_BYTES = 128 << 10
 
 
 class SharedRing(Ring):
@@ -51,6 +56,7 @@ class SimulatedPeer:
     """The real messages, over the simulated network."""
 
     def __init__(self, asker: SimulatedNode, address: Address) -> None:
+        self._asker = asker
         self._network = asker.network
         self._requester = Requester(asker.address.host)
         self._address = address
@@ -67,6 +73,15 @@ class SimulatedPeer:
             ask=lambda node: node.service.find(request, self._requester),
         )
         return finding(reply, digest)
+
+    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+        node = self._network.nodes.get(self._address)
+        if node is None or node.store.available.get(digest, 0) < span.stop:
+            raise PeerDeclined("not here, or not so far yet")
+        for start in range(span.start, span.stop, READ_BYTES):
+            count = min(READ_BYTES, span.stop - start)
+            await self._network.carry(count, node, self._asker)
+            yield bytes(count)
 
     async def claim(self, claim: Claim) -> Verdict:
         request = claim_message(claim)

@@ -31,9 +31,11 @@ class Scenario:
     megabytes: int = 100
     layers: int = 4
     bandwidth: float = 25_000_000  # bytes a second of every node and of the origin: 200 Mbit/s
+    origin_bandwidth: float = 0.0  # 0: the same
     latency: float = 0.0005
     loss: float = 0.0
     slow_share: float = 0.0  # of the nodes have a tenth of the bandwidth
+    is_first_slow: bool = False  # so is the one that begins before all others
     churn_per_minute: float = 0.0  # share of the nodes that leaves, and as many come
     zones: int = 1
     zone_bandwidth: float = 0.0
@@ -50,8 +52,9 @@ class Scenario:
 
     @property
     def limit(self) -> float:
-        """No scheme can be quicker than S/B·(1 + ⌊log2 N⌋/M) with M pieces."""
-        return self.size / self.bandwidth * (1 + math.floor(math.log2(self.nodes)) / (self.size / STEP))
+        """No scheme can be quicker than S/B·(1 + ⌊log2 N⌋/M) with M pieces; S/B is the origin's for what it sends."""
+        sent = self.size / min(self.bandwidth, self.origin_bandwidth or self.bandwidth)
+        return sent + self.size / self.bandwidth * math.floor(math.log2(self.nodes)) / (self.size / STEP)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class _Wave:
         self.scenario = scenario
         self.chance = Random(scenario.name)
         self.network = SimulatedNetwork(scenario.latency, scenario.loss, self.chance, scenario.zone_bandwidth)
-        self.origin = Origin(Link(scenario.bandwidth), zone="zone0" if scenario.zones > 1 else "")
+        origin_link = Link(scenario.origin_bandwidth or scenario.bandwidth)
+        self.origin = Origin(origin_link, zone="zone0" if scenario.zones > 1 else "")
         self.slow: set[Address] = set()
         self.all: list[SimulatedNode] = []
         self.pulls: dict[Address, asyncio.Task[None]] = {}
@@ -127,7 +131,7 @@ class _Wave:
     def _add(self) -> SimulatedNode:
         number = len(self.all)
         address = Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 3173)
-        is_slow = self.chance.random() < self.scenario.slow_share
+        is_slow = self.chance.random() < self.scenario.slow_share or (self.scenario.is_first_slow and not self.all)
         if is_slow:
             self.slow.add(address)
         zone = f"zone{number % self.scenario.zones}" if self.scenario.zones > 1 else ""
@@ -139,7 +143,8 @@ class _Wave:
 
     def _start(self, node: SimulatedNode) -> None:
         async def pull() -> None:
-            await asyncio.sleep(self.chance.uniform(0, START_SECONDS))
+            delay = self.chance.uniform(0, START_SECONDS)
+            await asyncio.sleep(0 if self.scenario.is_first_slow and node is self.all[0] else delay)
             await node.pull(*self.scenario.image)
 
         self.pulls[node.address] = asyncio.create_task(pull())

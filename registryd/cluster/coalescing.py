@@ -81,18 +81,19 @@ class Coalescing:
         self._own = own
         self._fetch_wait = fetch_wait
         self._companions = companions or Companions()
-        self._failed: OrderedDict[Digest, list[Address]] = OrderedDict()
+        self._failed = _Reports()
+        self._slow = _Reports()
         self._being_opened: dict[tuple[Digest, Address], asyncio.Event] = {}
 
     def failed(self, digest: Digest, address: Address) -> None:
         """This source did not help, or stopped helping: it is reported with the next claim."""
-        known = self._failed.setdefault(digest, [])
-        if address not in known:
-            known.append(address)
-        if len(self._failed) > _REMEMBERED:
-            self._failed.popitem(last=False)
+        self._failed.add(digest, address)
         if opening := self._being_opened.get((digest, address)):
             opening.set()
+
+    def slow(self, digest: Digest, address: Address) -> None:
+        """This source holds this node up: it is reported with the next claim, and followed if there is no other."""
+        self._slow.add(digest, address)
 
     @contextmanager
     def _opening(self, digest: Digest, address: Address) -> Iterator[asyncio.Event]:
@@ -108,7 +109,13 @@ class Coalescing:
 
     async def holders(self, digest: Digest) -> list[Member]:
         """Who has the content or gets it, as far as its index nodes know; this node has no part in it."""
-        question = Claim(digest, self._index.own_place(), is_question=True)
+        return await self._named(Claim(digest, self._index.own_place(), is_question=True))
+
+    async def beside(self, digest: Digest, address: Address) -> list[Member]:
+        """Who ought to get the content as quickly as that node does, as far as the index nodes know."""
+        return await self._named(Claim(digest, self._index.own_place(), is_question=True, beside=address))
+
+    async def _named(self, question: Claim) -> list[Member]:
         verdict = await self._index.claim(question)
         found = [self._roster.get(address) for address in (verdict.sources if verdict else ())]
         return [member for member in found if member is not None]
@@ -145,15 +152,17 @@ class Coalescing:
 
     async def _claim(self, want: _Want) -> Verdict | None:
         own = self._index.own_place()
-        failed = tuple(self._failed.pop(want.digest, ()))
+        failed, slow = self._failed.take(want.digest), self._slow.take(want.digest)
         is_large = want.size is not None and want.size > LARGE_BYTES
         side = self._companions.side(want.digest, own=own.address) if is_large else Side()
-        claim = Claim(want.digest, own, want.size, failed, below=side.below, places=side.places)
+        claim = Claim(want.digest, own, want.size, failed, below=side.below, places=side.places, slow=slow)
         verdict = await self._index.claim(claim)
         if verdict is not None and verdict.is_below_missing:
             self._companions.lose(side.below)
         elif verdict is not None and not is_large:
             self._companions.came_after(verdict.before, want.digest)
+        if slow and (verdict is None or not verdict.sources):
+            return Verdict(slow)  # an index node that knows of nobody: what comes slowly is no reason to ask the origin
         return verdict
 
     async def _size(self, digest: Digest) -> int | None:
@@ -180,6 +189,23 @@ class Coalescing:
                 if patience.is_over:
                     break
         return None
+
+
+class _Reports:
+    """What is to be told of sources, by digest; the oldest are forgotten when there are too many."""
+
+    def __init__(self) -> None:
+        self._addresses: OrderedDict[Digest, list[Address]] = OrderedDict()
+
+    def add(self, digest: Digest, address: Address) -> None:
+        known = self._addresses.setdefault(digest, [])
+        if address not in known:
+            known.append(address)
+        if len(self._addresses) > _REMEMBERED:
+            self._addresses.popitem(last=False)
+
+    def take(self, digest: Digest) -> tuple[Address, ...]:
+        return tuple(self._addresses.pop(digest, ()))
 
 
 async def _wait_set(failed: asyncio.Event) -> None:

@@ -20,19 +20,47 @@ if TYPE_CHECKING:
 
 # A whole search and a connection, as registry.first_byte_timeout has it for the first source.
 _REOPEN_TIMEOUT: Final = 3.0
+# How many sources of one body may be left for being slow. The index nodes know of most slow ones before that; and a
+# body has five sources in all (`registryd.transfer.resume`), of which some are to be there for those that fail.
+_MOST_LEFT: Final = 3
 
 
 class Continuation:
-    """The way on after `source`, to be given to a ResumingBody; each source that breaks is avoided from then on."""
+    """The way on after `source`, to be given to a ResumingBody; each source that breaks is avoided from then on.
 
-    def __init__(self, source: Offer, *, open_other: OpenOther, avoid: Callable[[Offer], None]) -> None:
+    Unless it is only slow: that is told by `leave`, and some of a body's sources may be left for that.
+    """
+
+    def __init__(
+        self,
+        source: Offer,
+        *,
+        open_other: OpenOther,
+        avoid: Callable[[Offer], None],
+        leave: Callable[[Offer], None] = lambda _: None,
+    ) -> None:
         self._source = source
         self._open_other = open_other
         self._avoid = avoid
+        self._leave = leave
+        self._left = 0
+        self._is_left = False
+
+    @property
+    def may_leave(self) -> bool:
+        return self._left < _MOST_LEFT
+
+    def leave(self) -> None:
+        """The source is slow, and is about to be broken off for that."""
+        self._left += 1
+        self._is_left = True
+        self._leave(self._source)
 
     async def reopen(self, span: Span) -> Body:
         """What is left, from another source. Raises SourcesExhausted when nobody has it, SourceBroken for no answer."""
-        self._avoid(self._source)
+        if not self._is_left:
+            self._avoid(self._source)
+        self._is_left = False
         try:
             async with bounded(_REOPEN_TIMEOUT):
                 self._source, opened = await self._open_other(span)

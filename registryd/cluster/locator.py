@@ -71,6 +71,19 @@ class Locator:
         if self._coalescing is not None:
             self._coalescing.failed(offer.content.digest, offer.member.address)
 
+    def leave(self, offer: Offer) -> None:
+        """This member holds up those that get this digest from it; it is asked again when there is nobody else."""
+        if self._coalescing is not None:
+            self._coalescing.slow(offer.content.digest, offer.member.address)
+
+    async def holders(self, digest: Digest) -> list[Member]:
+        """Some who have the content or are getting it."""
+        return [] if self._coalescing is None else await self._coalescing.holders(digest)
+
+    async def beside(self, digest: Digest, address: Address) -> list[Member]:
+        """Who ought to get the content as quickly as that member does."""
+        return [] if self._coalescing is None else await self._coalescing.beside(digest, address)
+
     def blame(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a long while: what it gave was wrong."""
         self._avoided.blame(offer.content.digest, offer.member.address)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, one_by_one
 from registryd.cluster.continuing import Continuation
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
+from registryd.cluster.lagging import Lag
+from registryd.cluster.links import TopLink
 from registryd.cluster.locality import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
@@ -18,6 +20,7 @@ from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.comparing import ComparedBody, RecentRates
+from registryd.transfer.doubting import DoubtedBody
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.passing import Passages, PassingBody
 from registryd.transfer.resume import ResumingBody
@@ -81,12 +84,22 @@ class ClusterSource:
         if is_small(opened.content):
             return opened
 
-        def open_other(rest: Span) -> Awaitable[tuple[Offer, OpenContent]]:
-            return self._open_first(digest, lambda _: rest, size=opened.content.size)
+        def doubted(source: Offer, given: OpenContent) -> Body:
+            if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
+                return given.body
+            top = TopLink(source, self._locator.holders)
+            lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top)
+            return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow)
 
-        way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid)
-        body: Body = ResumingBody(self._compared(offer, opened), opened.span, way_on.reopen)
-        if isinstance(opened.content, GrowingContent):  # in a wave: this node has followers, too
+        async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
+            other, given = await self._open_first(digest, lambda _: rest, size=opened.content.size)
+            return other, replace(given, body=doubted(other, given))
+
+        way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid, leave=self._locator.leave)
+        is_growing = isinstance(opened.content, GrowingContent)
+        first = doubted(offer, opened) if is_growing else self._compared(offer, opened)
+        body: Body = ResumingBody(first, opened.span, way_on.reopen)
+        if is_growing:  # in a wave: this node has followers, too
             body = PassingBody(body, digest, opened.span, self._passages)
         return replace(opened, body=body)
 
@@ -129,8 +142,6 @@ class ClusterSource:
 
     def _compared(self, offer: Offer, opened: OpenContent) -> Body:
         """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
-        if isinstance(opened.content, GrowingContent):
-            return opened.body  # as quick as its own source; who left it would only ask the origin twice
         has_other = partial(somebody_else_offers, self._locator, offer)
         return ComparedBody(opened.body, source=offer.member.address, rates=self._rates, has_other=has_other)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from registryd.transfer.errors import SourceBroken
+from registryd.transfer.leaving import send_until
 from registryd.transfer.meter import MeteredSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Hashable
 
     from registryd.transfer.body import Body
     from registryd.transfer.meter import Reading
@@ -71,27 +69,21 @@ class ComparedBody:
     async def send_to(self, sink: Sink) -> None:
         metered = MeteredSink(sink)
         begun = metered.read_meter()
-        limit = asyncio.timeout(None)
+        reason = "others are much quicker, and somebody has it"
         try:
-            async with limit, _alongside(self._watch(metered, limit)):
-                await self._body.send_to(metered)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise SourceBroken("others are much quicker, and somebody has it") from error
+            await send_until(self._watch(metered), self._body, metered, reason=reason)
         finally:
             self._note(begun, metered.read_meter())
 
     async def aclose(self) -> None:
         await self._body.aclose()
 
-    async def _watch(self, sink: MeteredSink, limit: asyncio.Timeout) -> None:
+    async def _watch(self, sink: MeteredSink) -> None:
         before = sink.read_meter()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             now = sink.read_meter()
             if self._is_much_slower(before, now) and await self._has_other():
-                limit.reschedule(_now())
                 return
             before = sink.read_meter()
 
@@ -104,19 +96,6 @@ class ComparedBody:
     def _note(self, begun: Reading, ended: Reading) -> None:
         if ended.sent - begun.sent >= _TELLING_BYTES and ended.is_starved(begun):
             self._rates.note(self._source, rate=ended.rate_since(begun))
-
-
-@asynccontextmanager
-async def _alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Let the work run during the block; raises what it raised."""
-    task = asyncio.create_task(work, name="watch a source")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.result()
 
 
 def _now() -> float:

@@ -40,7 +40,7 @@ class PacedBody:
 
     A source is judged when the receiver waited for it during at least half of a window, so that a receiver that
     stops reading is not put down to the source. For sources that have everything: one that is still receiving cannot
-    be quicker than its own source, and whoever left it for that would only ask the origin twice.
+    be quicker than its own source, and is judged by others (`registryd.transfer.doubting`).
     """
 
     def __init__(self, body: Body, floor: FloorRate = DEFAULT_FLOOR) -> None:

@@ -303,6 +303,35 @@ async def test_who_has_it_can_be_asked_without_claiming() -> None:
     assert len(desk) == 1
 
 
+async def test_a_slow_source_is_reported_with_the_next_claim_and_another_is_named() -> None:
+    coalescing, desk = make(*(ScriptedNode(number, arrives=lambda _: 1 << 20) for number in (1, 2)))
+    digest = digest_of(OWN, 1, 2)
+    for number in (1, 2):
+        desk.claim(Claim(digest, place(number), SIZE))
+    assert await sources(coalescing, digest, most=1) == ["2"]
+    coalescing.slow(digest, place(2).address)
+    assert await sources(coalescing, digest, start=1000, most=1) == ["1"]
+    assert desk.claim(Claim(digest, place(3), SIZE)).sources[0] != place(2).address
+
+
+async def test_what_comes_slowly_goes_on_when_an_index_node_knows_of_nobody() -> None:
+    coalescing, _ = make(ScriptedNode(1, arrives=lambda _: 1 << 20))
+    digest = digest_of(OWN, 1)
+    coalescing.slow(digest, place(1).address)
+    assert await sources(coalescing, digest, start=1000, most=1) == ["1"]
+
+
+async def test_who_ought_to_get_it_as_quickly_is_asked_without_claiming() -> None:
+    coalescing, desk = make(*(ScriptedNode(number) for number in (1, 2)))
+    digest = digest_of(OWN, 1, 2)
+    for number in (1, 2):
+        desk.claim(Claim(digest, place(number), SIZE))
+    found = await coalescing.beside(digest, place(2).address)
+    assert [member.address for member in found] == [place(1).address]
+    assert await coalescing.beside(digest, place(1).address) == []
+    assert len(desk) == 2
+
+
 async def test_layers_are_claimed_below_the_one_that_claimed_the_manifest_just_before() -> None:
     class Beginning(OwnStore):
         """containerd has begun both, and knows their sizes."""

@@ -19,3 +19,26 @@ def test_the_origin_sends_one_copy_and_a_lookup_costs_a_few_messages(megabytes: 
 def test_where_nodes_come_and_go_the_origin_sends_little_more() -> None:
     outcome = run(Scenario("churn", 40, churn_per_minute=0.5))
     assert outcome.origin_copies < 1.5
+
+
+@pytest.mark.parametrize("layers", [4, 1])
+def test_slow_nodes_hold_up_nobody_for_long(layers: int) -> None:
+    outcome = run(Scenario("slow nodes", 20, layers=layers, slow_share=0.1))
+    slow, fast = outcome.last, outcome.last_fast
+    assert slow > 9 * outcome.scenario.size / outcome.scenario.bandwidth
+    assert fast < slow / 3
+    assert outcome.origin_copies == 1.0
+
+
+@pytest.mark.parametrize("layers", [4, 1])
+def test_where_the_origin_is_slow_nobody_is_left_for_it(layers: int) -> None:
+    outcome = run(Scenario("slow origin", 20, layers=layers, origin_bandwidth=2_500_000))
+    assert outcome.origin_copies == 1.0
+    assert outcome.last < outcome.scenario.limit * 1.05
+
+
+@pytest.mark.parametrize("layers", [4, 1])
+def test_a_slow_node_that_was_the_first_to_come_is_replaced_at_the_top_by_one_other(layers: int) -> None:
+    outcome = run(Scenario("slow top", 20, layers=layers, is_first_slow=True))
+    assert outcome.last_fast < outcome.last / 3
+    assert outcome.origin_copies < 2.0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from registryd.transfer.sink import Sink
+
 MIB = 1024 * 1024
 STEP = 128 * 1024
 DATA = os.urandom(4 * MIB + 5)
@@ -153,3 +155,44 @@ async def test_a_receiver_that_is_gone_leaves_nothing_behind() -> None:
         with pytest.raises(SinkClosed):
             await body.send_to(Gone())
     assert passages.of(DIGEST) is None
+
+
+class InterruptedSink(FakeSink):
+    """Takes only a part of its first write, which is then broken off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interrupted = asyncio.Event()
+
+    async def write(self, data: bytes | memoryview) -> None:
+        if self.sent:
+            await super().write(data)
+            return
+        await super().write(data[: STEP + 7])
+        self.interrupted.set()
+        await asyncio.Event().wait()
+
+
+async def test_what_was_shown_before_a_source_was_left_is_not_shown_twice(path: Path) -> None:
+    class LeftAndGoesOn:
+        """A body whose first source is left in the middle of a write."""
+
+        length = len(DATA)
+
+        async def send_to(self, sink: Sink) -> None:
+            writing = asyncio.create_task(sink.write(DATA[:MIB]))
+            await receiver.interrupted.wait()
+            writing.cancel()
+            await asyncio.wait([writing])
+            for start in range(sink.sent, len(DATA), MIB):
+                await sink.write(DATA[start : start + MIB])
+
+        async def aclose(self) -> None:
+            """Nothing is held."""
+
+    passages, receiver = Passages(), InterruptedSink()
+    async with following(path, passages) as follower:
+        await PassingBody(LeftAndGoesOn(), DIGEST, WHOLE, passages).send_to(receiver)
+        assert receiver.data == DATA
+        path.write_bytes(DATA)
+        assert await follower.has(len(DATA))

@@ -41,11 +41,14 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         is_question=claim.is_question,
         below=str(claim.below or ""),
         places=claim.places,
+        slow=[str(address) for address in claim.slow[-MAX_FAILED:]],
+        beside=str(claim.beside or ""),
     )
 
 
 def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
-    if len(message.failed) > MAX_FAILED or message.size > _MAX_SIZE or message.places > MOST_CHILDREN:
+    reports = max(len(message.failed), len(message.slow))
+    if reports > MAX_FAILED or message.size > _MAX_SIZE or message.places > MOST_CHILDREN:
         raise RequestInvalid("a claim with too much in it")
     return Claim(
         Digest.parse(message.digest),
@@ -55,6 +58,8 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
         message.is_question,
         _address(message.below) if message.below else None,
         message.places if message.HasField("places") else None,
+        tuple(_address(text) for text in message.slow),
+        _address(message.beside) if message.beside else None,
     )
 
 

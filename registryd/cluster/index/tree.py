@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # Per source and digest. Beyond, sending small content to one more costs as much as another level of the tree: a call
 # and a Read are some 2 ms of a node's processor, and a round trip as much.
 MOST_CHILDREN: Final = 16
+# More than any place in a tree costs: who is slow is followed when there is nobody else.
+_SLOW_COST: Final = 1e9
+# Of the children of a source, so many of the latest are known by their names.
+_KNOWN_CHILDREN: Final = 4
 
 
 @dataclass(slots=True)
@@ -26,6 +30,11 @@ class Spot:
     source: Address | None = None
     depth: int = 0
     children: int = 0
+    slow_children: int = 0
+    """Of these: they take little of its link."""
+    latest: tuple[Address, ...] = ()
+    """The children that came last."""
+    is_slow: bool = False
     is_whole: bool = False
     suspected_until: float = 0.0
     places: int = 1
@@ -77,6 +86,7 @@ class Tree:
         spot.source = None
         if source is not None and source.children:
             source.children -= 1
+            source.slow_children -= spot.is_slow
             self.offer(source)
 
     def follow(self, spot: Spot, address: Address | None) -> None:
@@ -86,9 +96,28 @@ class Tree:
         else:
             source = self._spots[address]
             source.children += 1
+            source.slow_children += spot.is_slow
+            source.latest = (spot.place.address, *source.latest)[:_KNOWN_CHILDREN]
             spot.source, spot.depth = address, source.depth + 1
             self.offer(source)
         self.offer(spot)
+
+    def slow_down(self, spot: Spot) -> None:
+        """It gets it much more slowly than its source could give: its place there is as good as free."""
+        if spot.is_slow:
+            return
+        spot.is_slow = True
+        if spot.source and (source := self._spots.get(spot.source)):
+            source.slow_children += 1
+            self.offer(source)
+        self.offer(spot)
+
+    def beside(self, spot: Spot) -> list[Spot]:
+        """Others with the same source, those that came last, without slow ones."""
+        source = self._spots.get(spot.source) if spot.source else None
+        known = [self._spots.get(address) for address in source.latest] if source else []
+        others = [other for other in known if other and other is not spot and not other.is_slow]
+        return [other for other in others if other.source == spot.source]
 
     def offer(self, spot: Spot) -> None:
         """Let newcomers follow it, at what that costs now."""
@@ -100,7 +129,8 @@ class Tree:
             heapq.heappush(heap, (self.cost(spot), spot.entry, spot.place.address))
 
     def cost(self, spot: Spot) -> float:
-        return spot.depth + max(0, spot.children + 1 - spot.places) * self._weight
+        children = spot.children - spot.slow_children
+        return spot.depth + max(0, children + 1 - spot.places) * self._weight + (_SLOW_COST if spot.is_slow else 0)
 
     def cheapest(self, zone: str, is_fit: Callable[[Spot], bool], count: int) -> list[Spot]:
         """At most so many spots of the zone that are fit and cost least."""

@@ -36,7 +36,8 @@ class Claim:
     """A node wants a digest, of `size` bytes if it knows; `failed` were named to it before and did not help.
 
     `is_question`: it only wants to know who has it, and does not count as getting it. `below`: below whom it would
-    best be, whoever that is. `places`: to how many others it could pass it on as quickly as it gets it.
+    best be, whoever that is. `places`: to how many others it could pass it on as quickly as it gets it. `slow` were
+    named to it and hold it up. A question may ask who ought to get it as quickly as the one `beside` which they are.
     """
 
     digest: Digest
@@ -46,6 +47,8 @@ class Claim:
     is_question: bool = False
     below: Address | None = None
     places: int | None = None
+    slow: tuple[Address, ...] = ()
+    beside: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ LINE_SECONDS: Final = 0.2
 RUSH_SECONDS: Final = 10.0
 # Who finds its source gone can turn to two more without asking again, if they have all of it.
 SOURCES: Final = 3
+# Of those that ought to get it as quickly as a node that is doubted, so many are named: one may be slow itself.
+_WITNESSES: Final = 2
 # A node that was reported is named to nobody for so long: who is really dead is set aside by then.
 SUSPECT_SECONDS: Final = 10.0
 # An origin that refuses one node mostly refuses all: after so many tops failed, everyone may ask for himself.
@@ -74,12 +76,14 @@ class Wave:
         self._line_up(spot, now)
         self._take_reports(spot, claim, now)
         spot.is_whole, spot.suspected_until = False, 0.0
-        refused = frozenset(claim.failed)
-        stays = spot.source is not None and spot.source not in refused and self._tree.get(spot.source)
-        if stays and stays.suspected_until <= now:
+        refused, slow = frozenset(claim.failed), frozenset(claim.slow)
+        stays = spot.source is not None and spot.source not in refused | slow and self._tree.get(spot.source)
+        if stays and stays.suspected_until <= now and not stays.is_slow:
             return (stays.place.address,)
         self._tree.leave_source(spot)
-        found = [] if self._is_hopeless(now) else self._best(spot, refused, now, claim.below)
+        found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim.below)
+        if slow and not found:  # what comes slowly still comes: the origin has nothing to do with it
+            found = self._best(spot, refused, now)
         self._tree.follow(spot, found[0].place.address if found else None)
         # Others than the first may be followed only if they wait for nobody: else nodes could wait in a circle.
         sources = tuple(other.place.address for other in found if other is found[0] or other.is_whole)
@@ -119,7 +123,23 @@ class Wave:
 
     def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Who has it or gets it, as `join` would say, without joining."""
+        if claim.beside:
+            return self._beside(claim.beside)
         found = self._best(Spot(claim.claimant), frozenset(claim.failed), now)
+        return tuple(other.place.address for other in found)
+
+    def _beside(self, address: Address) -> tuple[Address, ...]:
+        """Who ought to get it as quickly: two with the same source; if there are fewer, the source.
+
+        Not the source of more than two: at the top, it gets it with all of a link that these have a share of. Nobody
+        from another zone: the link between zones is thin, and who leaves a source for that would fill it once more.
+        """
+        spot = self._tree.get(address)
+        source = self._tree.get(spot.source) if spot and spot.source else None
+        if spot is None or source is None or source.place.zone != spot.place.zone:
+            return ()
+        found = [other for other in self._tree.beside(spot) if other.place.zone == spot.place.zone]
+        found = found[:_WITNESSES] if len(found) >= _WITNESSES else [*found, source]
         return tuple(other.place.address for other in found)
 
     def hold(self, holder: Place) -> None:
@@ -177,6 +197,9 @@ class Wave:
             self._latest[zone] = spot.place.address, now
 
     def _take_reports(self, spot: Spot, claim: Claim, now: float) -> None:
+        for address in claim.slow:
+            if address in spot.named and (slow := self._tree.get(address)):
+                self._tree.slow_down(slow)
         for address in claim.failed:
             reported = self._tree.get(address)
             # Only what was named to it counts: one bad member cannot make everybody suspect.

@@ -1,0 +1,89 @@
+"""Whether the node that gets content from the origin is slower than the origin: told by its link, next to another's.
+
+Nobody is ahead of it, so its pace says nothing. But where the origin is slow, its link has room, and a little of what
+is there anyway comes quickly; where its own link is slow, and is so both ways, that takes long, and others are quicker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentUnavailable
+from registryd.oci.ranges import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from registryd.cluster.member import Member
+    from registryd.cluster.search import Offer
+    from registryd.oci.digest import Digest
+
+    Holders = Callable[[Digest], Awaitable[Sequence[Member]]]
+
+# More than a shaper lets pass at once, and 20 ms of a link of 200 Mbit/s.
+SAMPLE_BYTES: Final = 512 << 10
+# Read one after the other: a peer that has not sent a message in 1.5 s is taken for dead (limits.READ_START_TIMEOUT).
+PART_BYTES: Final = 128 << 10
+# Who takes longer, at 100 KB/s, is not told from one that is gone.
+_SAMPLE_SECONDS: Final = 5.0
+# A link with so little room, as a multiple of the rate at which content comes, is what limits that rate: the node gets
+# three layers at a time, and some of them it need not send at the moment.
+_LITTLE_ROOM: Final = 4
+# Sending a second node to the origin costs a copy: it is to be worth it.
+_MUCH_QUICKER: Final = 3
+# A sample is a hundredth of a layer, so only at these looks are any taken: after 2, 4, 5.5, 11 and 30 seconds. Our own
+# link may be busy at the first ones, with layers that came from elsewhere.
+_LOOKS: Final = frozenset({4, 8, 10, 16, 24})
+
+
+class TopLink:
+    """Samples the link of the source of one body, and those of others who have the same."""
+
+    def __init__(self, source: Offer, holders: Holders) -> None:
+        self._source = source
+        self._holders = holders
+        self._looks = 0
+        self._begun: tuple[float, int] | None = None
+
+    async def is_limit(self, arrived: int) -> bool:
+        """Whether it makes the content come as slowly as it does, and others have links that are much quicker.
+
+        For one who has so many bytes. Steps are large at the top: the rate is the one since the first look.
+        """
+        self._looks += 1
+        begun_at, begun = self._begun = self._begun or (_now(), arrived)
+        if self._looks not in _LOOKS or min(arrived, arrived - begun) < SAMPLE_BYTES:
+            return False
+        rate = (arrived - begun) / (_now() - begun_at)
+        own = max([await self._sample(self._source.member) for _ in range(2)])
+        if not 0 < own < rate * _LITTLE_ROOM:
+            return False
+        return await self._somebody_gives(max(own, rate) * _MUCH_QUICKER)
+
+    async def _somebody_gives(self, rate: float) -> bool:
+        for other in await self._holders(self._source.content.digest):
+            if other is not self._source.member and await self._sample(other) >= rate:
+                return True
+        return False
+
+    async def _sample(self, member: Member) -> float:
+        """Bytes a second at which it gives the beginning of the content, beside all else that it does; 0: none."""
+        begun = _now()
+        try:
+            async with asyncio.timeout(_SAMPLE_SECONDS):
+                for start in range(0, SAMPLE_BYTES, PART_BYTES):
+                    await self._read(member, Span(start, start + PART_BYTES))
+        except (ContentUnavailable, TimeoutError):
+            return 0.0
+        return SAMPLE_BYTES / (_now() - begun)
+
+    async def _read(self, member: Member, span: Span) -> None:
+        async with aclosing(member.read(self._source.content.digest, span)) as chunks:
+            async for _ in chunks:
+                pass
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,46 @@
+"""Breaking off a body whose source is alive, because there is a better one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from registryd.transfer.errors import SourceBroken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from typing import Any
+
+    from registryd.transfer.body import Body
+    from registryd.transfer.sink import Sink
+
+
+async def send_until(leave: Coroutine[Any, Any, None], body: Body, sink: Sink, *, reason: str) -> None:
+    """Send the body; raises SourceBroken for this reason when `leave` returns before, and what it raises."""
+    limit = asyncio.timeout(None)
+
+    async def watch() -> None:
+        await leave
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with limit, _alongside(watch()):
+            await body.send_to(sink)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise SourceBroken(reason) from error
+
+
+@asynccontextmanager
+async def _alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let the work run during the block; raises what it raised."""
+    task = asyncio.create_task(work, name="watch a source")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.result()

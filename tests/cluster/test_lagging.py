@@ -1,0 +1,155 @@
+"""Who is slow: told by those that get the same content from the same source. In virtual time, with scripted nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.cluster.errors import PeerUnreachable
+from registryd.cluster.lagging import Lag
+from registryd.cluster.member import Member
+from registryd.cluster.node import Node, NodeId
+from registryd.cluster.search import Offer
+from registryd.cluster.wire import Finding
+from registryd.content.growing import GrowingContent
+from registryd.content.source import Content
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.looptime
+
+MIB = 1 << 20
+SIZE = 100 * MIB
+DIGEST = Digest.of(b"")
+SOURCE = Address("10.0.0.1", 3173)
+
+
+@dataclass
+class Growing:
+    """A node that gets so many MiB a second, after those that it has; `is_gone`: nobody can ask it."""
+
+    rate: float
+    begun_with: float = 0.0
+    is_gone: bool = False
+    finds: int = 0
+
+    async def find(self, digest: Digest, wait: object = None) -> Finding:
+        self.finds += 1
+        assert wait is None
+        if self.is_gone:
+            raise PeerUnreachable("gone")
+        have = min(SIZE, int((self.begun_with + self.rate * now()) * MIB))
+        content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
+        return Finding(Node(NodeId("n"), 0), content, busy=False)
+
+
+@dataclass
+class Scene:
+    """A source, and those beside it, whom the index node names."""
+
+    source: Growing
+    beside: list[Growing]
+    is_top_slow: bool = False
+    asked: list[tuple[Digest, Address]] = field(default_factory=list)
+    left: int = 0
+
+    def lag(self) -> Lag:
+        content = GrowingContent(DIGEST, SIZE, None, 1)
+        source = Offer(_member(SOURCE, self.source), content, door=None, busy=False)
+        return Lag(source, self._name, leave=self._leave, top=cast("Any", self))
+
+    async def is_limit(self, arrived: int) -> bool:
+        """As a TopLink does."""
+        assert arrived > 0
+        return self.is_top_slow
+
+    def _leave(self) -> None:
+        self.left += 1
+
+    async def _name(self, digest: Digest, address: Address) -> Sequence[Member]:
+        self.asked.append((digest, address))
+        return [_member(Address("10.0.0.2", 1 + number), node) for number, node in enumerate(self.beside)]
+
+
+def _member(address: Address, node: Growing) -> Member:
+    return Member(address, cast("Any", node), own_id=NodeId("own"), on_change=lambda _member: None)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def judgements(scene: Scene, rate: float, *, seconds: int = 8, behind: float = 0.1) -> list[bool]:
+    """What is found in each second of one who gets so many MiB a second and is so many MiB behind the source."""
+    lag, found = scene.lag(), []
+    for _ in range(seconds):
+        await asyncio.sleep(1)
+        found.append(await lag.is_slow(int((rate * now() - behind) * MIB), rate * MIB))
+    return found
+
+
+async def test_a_source_whose_neighbour_gets_far_ahead_is_slow() -> None:
+    scene = Scene(Growing(1), [Growing(8), Growing(8)])
+    found = await judgements(scene, rate=1)
+    assert found[:2] == [False, True]  # one look to see how far they are, one to see how quick
+    assert scene.asked[0] == (DIGEST, SOURCE)
+    assert scene.left == sum(found)
+
+
+async def test_one_quick_neighbour_is_enough_where_the_other_is_slow_or_gone() -> None:
+    for other in (Growing(1), Growing(8, is_gone=True)):
+        assert any(await judgements(Scene(Growing(1), [other, Growing(8)]), rate=1))
+
+
+async def test_where_the_origin_is_slow_nobody_is() -> None:
+    assert not any(await judgements(Scene(Growing(1), [Growing(1, begun_with=0.5), Growing(1)]), rate=1))
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_of_one_that_goes_to_the_origin_its_link_tells_and_it_counts_as_failed(*, is_slow: bool) -> None:
+    scene = Scene(Growing(0.5), [], is_top_slow=is_slow)
+    assert set(await judgements(scene, rate=0.5)) == {is_slow}
+    assert (scene.source.finds, scene.left) == (0, 0)
+
+
+async def test_a_link_that_is_shared_by_two_or_unevenly_is_no_reason() -> None:
+    assert not any(await judgements(Scene(Growing(4), [Growing(8)]), rate=4))
+
+
+async def test_who_came_before_is_ahead_and_not_quicker() -> None:
+    assert not any(await judgements(Scene(Growing(8), [Growing(8, begun_with=30)]), rate=8))
+
+
+async def test_when_this_nodes_own_link_is_slow_the_source_is_not_blamed() -> None:
+    assert not any(await judgements(Scene(Growing(8), [Growing(8)]), rate=1))
+
+
+async def test_a_neighbour_that_has_become_whole_still_tells_how_quick_it_was() -> None:
+    scene = Scene(Growing(1), [Growing(60)])
+    found = await judgements(scene, rate=1, seconds=4)
+    assert found == [False, True, True, True]
+
+
+async def test_a_neighbour_that_was_whole_from_the_start_tells_nothing() -> None:
+    assert not any(await judgements(Scene(Growing(1), [Growing(0, begun_with=100)]), rate=1))
+
+
+async def test_who_stands_beside_it_is_asked_again_because_that_changes() -> None:
+    scene = Scene(Growing(1), [Growing(1)])
+    lag = scene.lag()
+    for _ in range(6):
+        await asyncio.sleep(1)
+        assert not await lag.is_slow(int(now() * MIB), MIB)
+    assert len(scene.asked) == 2
+    scene.beside[:] = [Growing(8)]
+    found = []
+    for _ in range(6):
+        await asyncio.sleep(1)
+        found.append(await lag.is_slow(int(now() * MIB), MIB))
+    assert found[-1]

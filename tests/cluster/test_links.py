@@ -1,0 +1,107 @@
+"""Whether the one that goes to the origin is slower than the origin: in virtual time, with links that are made up."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.cluster.errors import PeerDeclined, PeerSilent
+from registryd.cluster.links import PART_BYTES, SAMPLE_BYTES, TopLink
+from registryd.cluster.member import Member
+from registryd.cluster.node import NodeId
+from registryd.cluster.search import Offer
+from registryd.content.growing import GrowingContent
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from registryd.oci.ranges import Span
+
+pytestmark = pytest.mark.looptime
+
+MIB = 1 << 20
+SIZE = 100 * MIB
+DIGEST = Digest.of(b"")
+
+
+@dataclass
+class Linked:
+    """A node whose link has room for so many MiB a second; None: it gives nothing, `is_silent`: and says nothing."""
+
+    room: float | None
+    is_silent: bool = False
+    reads: int = 0
+
+    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+        self.reads += 1
+        assert digest == DIGEST
+        assert span.start in range(0, SAMPLE_BYTES, PART_BYTES)
+        if self.is_silent:
+            await asyncio.sleep(60)
+            raise PeerSilent("nothing comes")
+        if self.room is None:
+            raise PeerDeclined("not here")
+        await asyncio.sleep(span.length / self.room / MIB)
+        yield bytes(span.length)
+
+
+def member(number: int, node: Linked) -> Member:
+    return Member(Address("10.0.0.1", number), cast("Any", node), own_id=NodeId("own"), on_change=lambda _member: None)
+
+
+async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25) -> list[bool]:
+    """What is found, twice a second, by one who gets so many MiB a second from the top."""
+    source = member(1, top)
+    members = [source, *(member(number, node) for number, node in enumerate(others, 2))]
+
+    async def holders(digest: Digest) -> Sequence[Member]:
+        assert digest == DIGEST
+        return members
+
+    link = TopLink(Offer(source, GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False), holders)
+    found, begun = [], asyncio.get_running_loop().time()
+    for _ in range(count):
+        await asyncio.sleep(0.5)
+        found.append(await link.is_limit(int((asyncio.get_running_loop().time() - begun) * rate * MIB)))
+    return found
+
+
+async def test_a_link_without_room_next_to_one_with_much_is_what_is_slow() -> None:
+    found = await looks(Linked(0.7), Linked(9), count=4)
+    assert found == [False, False, False, True]
+
+
+async def test_where_the_top_has_room_the_origin_is_slow_and_nobody_else_is_asked() -> None:
+    other = Linked(9)
+    assert not any(await looks(Linked(9), other))
+    assert other.reads == 0
+
+
+async def test_where_every_link_is_as_full_nobody_is_slow() -> None:
+    assert not any(await looks(Linked(0.5), Linked(1), Linked(2.5)))
+
+
+async def test_one_quick_link_among_others_is_enough() -> None:
+    assert any(await looks(Linked(0.7), Linked(0.7), Linked(None), Linked(9)))
+
+
+async def test_without_anybody_to_compare_it_with_it_is_kept() -> None:
+    top = Linked(0.7)
+    assert not any(await looks(top))
+    assert top.reads == 2 * 5 * SAMPLE_BYTES // PART_BYTES  # two samples at each of five looks
+
+
+@pytest.mark.parametrize("top", [Linked(None), Linked(None, is_silent=True)], ids=["refuses", "is silent"])
+async def test_one_that_gives_no_sample_is_not_told_from_others(top: Linked) -> None:
+    assert not any(await looks(top, Linked(9), count=10))
+
+
+async def test_who_has_no_sample_yet_takes_none() -> None:
+    top = Linked(0.7)
+    assert not any(await looks(top, Linked(9), rate=0.1, count=8))
+    assert top.reads == 0
