@@ -94,6 +94,8 @@ class _Wave:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.chance = Random(scenario.name)
+        # Of its own: who begins first, and whether that is a slow one, does not depend on how much was said before.
+        self.start_chance = Random(f"{scenario.name}: starts")
         self.network = SimulatedNetwork(scenario.latency, scenario.loss, self.chance, scenario.zone_bandwidth)
         origin_link = Link(scenario.origin_bandwidth or scenario.bandwidth)
         self.origin = Origin(origin_link, zone="zone0" if scenario.zones > 1 else "")
@@ -143,7 +145,7 @@ class _Wave:
 
     def _start(self, node: SimulatedNode) -> None:
         async def pull() -> None:
-            delay = self.chance.uniform(0, START_SECONDS)
+            delay = self.start_chance.uniform(0, START_SECONDS)
             await asyncio.sleep(0 if self.scenario.is_first_slow and node is self.all[0] else delay)
             await node.pull(*self.scenario.image)
 
