@@ -129,7 +129,11 @@ class Puller:
 
     def ingests(self) -> dict[str, int]:
         """What containerd has begun to receive and neither finished nor thrown away: bytes on its disk, by ingest."""
-        return {path.parent.name: path.stat().st_size for path in self._ingest_folder.glob("*/data")}
+        found = {}
+        for path in self._ingest_folder.glob("*/data"):
+            with contextlib.suppress(FileNotFoundError):  # finished or thrown away meanwhile
+                found[path.parent.name] = path.stat().st_size
+        return found
 
     @property
     def _ingest_folder(self) -> Path:
