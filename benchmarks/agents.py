@@ -57,9 +57,10 @@ class RunningAgent:
         """Where it gives the blob of this digest, in hexadecimal."""
         return Url(REGISTRY_PORT, f"/v2/library/benchmark/blobs/sha256:{digest}?ns=docker.io", host=self.address)
 
-    def add_blob(self, blob: Path) -> None:
-        """Let it have this file, whose name is its digest; returns when others can find it."""
-        (self.store / "blobs/sha256" / blob.name).hardlink_to(blob)
+    def add_blobs(self, *blobs: Path) -> None:
+        """Let it have these files, whose names are their digests; returns when others can find them."""
+        for blob in blobs:
+            (self.store / "blobs/sha256" / blob.name).hardlink_to(blob)
         time.sleep(_FOUND_SECONDS)
 
     def metrics(self) -> Metrics:

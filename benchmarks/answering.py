@@ -65,5 +65,5 @@ def of_remote_hits(agents: list[RunningAgent], size: int, *, count: int) -> Late
     made = owner.store.parent / f"made-{size}"
     made.mkdir()
     digest = write_blob(made, size)
-    owner.add_blob(made / digest)
+    owner.add_blobs(made / digest)
     return of_hits(asker, digest, size=size, count=count)

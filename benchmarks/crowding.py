@@ -35,8 +35,7 @@ def measure(*, rounds: int, seconds: float) -> Iterator[Figure]:
         source = cleanup.enter_context(running_source(folder, large))
         routes = start_nginx(cleanup, source)
         owner, asker = cleanup.enter_context(running_agents(folder, 2, Trust.TLS))
-        for digest in (large, *small):
-            owner.add_blob(folder / digest)
+        owner.add_blobs(*(folder / digest for digest in (large, *small)))
 
         def pair(agent: RunningAgent, way: str, digests: Sequence[str]) -> tuple[Target, Target]:
             nginx = routes[way]

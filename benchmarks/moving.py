@@ -64,7 +64,7 @@ def _our_route(way: Way, source: Source) -> Iterator[Route]:
     home = source.folder / way.nginx
     home.mkdir()
     with running_agents(home, 2, way.trust) as (owner, other):
-        owner.add_blob(source.folder / source.blob)
+        owner.add_blobs(source.folder / source.blob)
         asked = owner if way.nginx == "local" else other
         yield Route(asked.server, asked.blob_url(source.blob))
 

@@ -67,7 +67,7 @@ def _pair(cleanup: ExitStack, folder: Path, blob: Path, trust: Trust) -> tuple[R
     home.mkdir()
     network = list(Trust).index(trust)
     owner, other = cleanup.enter_context(running_agents(home, 2, trust, first=10 * network + 1))
-    owner.add_blob(blob)
+    owner.add_blobs(blob)
     return owner, other
 
 
