@@ -23,7 +23,7 @@ from registryd.cluster.locator import Locator
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.service import ClusterService
 from registryd.cluster.source import ClusterSource
-from registryd.content.sharing import SharedStore
+from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.source import ContentUnavailable
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.manifest import Manifest
@@ -85,7 +85,9 @@ class SimulatedNode:
         self.index = IndexService(desk, NameDesk(node.id, clock))
         index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
         self.companions = Companions()
-        coalescing = Coalescing(index, self.roster, shared, fetch_wait=FETCH_WAIT, companions=self.companions)
+        coalescing = Coalescing(
+            index, self.roster, Receiving(shared), fetch_wait=FETCH_WAIT, companions=self.companions
+        )
         locator = Locator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
         self.source = ClusterSource(locator, cast("Any", SimulatedOpener(self)), blame=cast("Any", _NoBlame()))
         assignment = Assignment(shared_ring)

@@ -11,7 +11,7 @@ from registryd.agent.joining import Joining
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.service import ClusterService
 from registryd.content.doubt import SecondLook
-from registryd.content.sharing import SharedStore
+from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.sound import SoundStore
 from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
 from registryd.transfer.uploads import Uploads
@@ -86,7 +86,7 @@ class Membership:
         cluster = joining.find_peers(
             scope,
             doors.stack,
-            self._shared,
+            Receiving(self._shared),
             inventory=self._store,
             passages=self._store.passages,
             is_vital=self._is_vital,

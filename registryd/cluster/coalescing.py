@@ -56,7 +56,7 @@ _ANY_SIZE: Final = 2**62
 
 
 class Receiving(Protocol):
-    """What this node is receiving itself (`registryd.content.sharing.SharedStore` knows)."""
+    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
     async def find(self, digest: Digest) -> Content:
         """The content that has begun to arrive here. Raises ContentUnavailable."""

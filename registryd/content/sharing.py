@@ -41,13 +41,16 @@ class SharedStore:
         self._seen_growing: ExpiringSet[Digest] = ExpiringSet(lifetime=_SEEN_SECONDS, capacity=_SEEN_REMEMBERED)
 
     async def find(self, digest: Digest) -> Content:
-        async def find_now() -> Content:
-            content = await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest))
-            if isinstance(content, GrowingContent):
-                self._seen_growing.add(digest)
-            return content
+        return await self._look_twice(digest, lambda: self.find_now(digest))
 
-        return await self._look_twice(digest, find_now)
+    async def find_now(self, digest: Digest) -> Content:
+        """One look; what is between an ingest and content at this moment is not there."""
+        content = await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest))
+        if isinstance(content, GrowingContent):
+            self._seen_growing.add(digest)
+        else:
+            self._seen_growing.discard(digest)
+        return content
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         async def open_now() -> OpenContent:
@@ -74,6 +77,19 @@ class SharedStore:
         except ContentNotFound:
             self._seen_growing.discard(digest)  # it was given up
             raise
+
+
+class Receiving:
+    """What this node itself is receiving, or has: asked before each pull, of which it then knows that it is on its way.
+
+    At once, while a peer is better answered a moment later: a HEAD of an image that had just been removed took 0.14 s.
+    """
+
+    def __init__(self, shared: SharedStore) -> None:
+        self._shared = shared
+
+    async def find(self, digest: Digest) -> Content:
+        return await self._shared.find_now(digest)
 
 
 async def _first(whole: Callable[[], Awaitable[T]], growing: Callable[[], Awaitable[T]]) -> T:
