@@ -21,7 +21,7 @@ settings.register_profile("any machine", deadline=None, derandomize="CI" in os.e
 settings.load_profile("any machine")
 
 # Assertions of the contract suites explain themselves like those of test modules do.
-pytest.register_assert_rewrite("tests.contracts")
+pytest.register_assert_rewrite("tests.contracts", "tests.cluster.index.joining")
 
 # gRPC's core keeps a few of these for the life of the process, and event loops are made of them.
 _NOT_OURS = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")

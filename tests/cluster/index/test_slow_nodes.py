@@ -6,28 +6,7 @@ import pytest
 
 from registryd.cluster.index.values import Claim, Place
 from registryd.cluster.index.wave import Wave
-from registryd.notation import Address
-from registryd.oci.digest import Digest
-
-DIGEST = Digest.of(b"")
-MIB = 1 << 20
-
-
-def address(number: int) -> Address:
-    return Address("10.0.0.1", number)
-
-
-def join(  # noqa: PLR0913 - what a claim consists of
-    wave: Wave,
-    number: int,
-    *,
-    slow: tuple[int, ...] = (),
-    failed: tuple[int, ...] = (),
-    size: int = 100 * MIB,
-    now: float = 0.0,
-) -> list[int]:
-    claim = Claim(DIGEST, Place(address(number)), size, tuple(map(address, failed)), slow=tuple(map(address, slow)))
-    return [source.port for source in wave.join(claim, now)]
+from tests.cluster.index.joining import DIGEST, MIB, address, join, require_no_circle
 
 
 def beside(wave: Wave, number: int) -> list[int]:
@@ -128,11 +107,5 @@ def test_whoever_is_slow_nobody_waits_in_a_circle_nor_goes_to_the_origin_for_it(
         slow = () if step % 3 else tuple(filter(None, [follows.get(number)]))
         sources = join(wave, number, size=size, slow=slow, now=step / 10)
         follows[number] = sources[0] if sources else None
-        for start in follows:
-            seen, at = set[int](), follows[start]
-            while at is not None:
-                assert at != start
-                assert at not in seen
-                seen.add(at)
-                at = follows.get(at)
+        require_no_circle(follows)
     assert [number for number, source in follows.items() if source is None] == [1]

@@ -6,22 +6,7 @@ import pytest
 
 from registryd.cluster.index.values import Claim, Place
 from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, STEP_BYTES, SUSPECT_SECONDS, Wave
-from registryd.notation import Address
-from registryd.oci.digest import Digest
-
-DIGEST = Digest.of(b"")
-MIB = 1 << 20
-
-
-def address(number: int) -> Address:
-    return Address("10.0.0.1", number)
-
-
-def join(  # noqa: PLR0913 - what a claim consists of
-    wave: Wave, number: int, *, size: int = 100 * MIB, failed: tuple[int, ...] = (), zone: str = "", now: float = 0.0
-) -> list[int]:
-    claim = Claim(DIGEST, Place(address(number), zone), size, tuple(map(address, failed)))
-    return [source.port for source in wave.join(claim, now)]
+from tests.cluster.index.joining import DIGEST, MIB, address, join, require_no_circle
 
 
 def test_the_first_goes_to_the_origin_and_large_content_travels_down_a_chain() -> None:
@@ -153,13 +138,7 @@ def test_whatever_happens_nobody_waits_in_a_circle(size: int) -> None:
         failed = () if step % 3 else tuple(filter(None, [follows.get(number)]))
         sources = join(wave, number + 1, size=size, failed=failed, now=step / 10)
         follows[number + 1] = sources[0] if sources else None
-        for start in follows:
-            seen, at = set[int](), follows[start]
-            while at is not None:
-                assert at != start
-                assert at not in seen
-                seen.add(at)
-                at = follows.get(at)
+        require_no_circle(follows)
 
 
 def claim_of(number: int, *, below: int | None = None, places: int | None = None, zone: str = "") -> Claim:
