@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from registryd.notation import Address
 from registryd.serving.connections import ConnectionLimits, LimitedServer, begin_answer, end_answer
 from registryd.serving.encrypting import TlsWelcome
+from registryd.serving.within_machine import send_unpaced
 
 if TYPE_CHECKING:
     import ssl as tls
@@ -61,7 +62,7 @@ class Door:
         self._running = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self._stops: list[Callable[[], Awaitable[None]]] = []
+        self._listener: asyncio.Server | None = None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, counted until it is over."""
@@ -76,25 +77,14 @@ class Door:
             if not self._running:
                 self._is_idle.set()
 
-    async def listen(self, runner: web.ServerRunner) -> None:
-        """Accept plain connections. Raises ListenFailed."""
-        site = web.TCPSite(runner, self.address.host, self.address.port, backlog=_BACKLOG)
-        with self._listening():
-            await site.start()
-        self._stops.append(site.stop)
-        self.address = Address(self.address.host, runner.addresses[0][1])
-
-    async def listen_encrypted(self, welcome: TlsWelcome) -> None:
-        """Accept encrypted connections. Raises ListenFailed."""
+    async def listen(self, welcome: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Accept connections, each for a protocol that `welcome` makes. Raises ListenFailed."""
         loop, (host, port) = asyncio.get_running_loop(), (self.address.host, self.address.port)
         with self._listening():
-            listener = await loop.create_server(welcome, host, port, backlog=_BACKLOG)
-
-        async def stop() -> None:
-            listener.close()
-
-        self._stops.append(stop)
-        self.address = Address(host, listener.sockets[0].getsockname()[1])
+            self._listener = await loop.create_server(welcome, host, port, backlog=_BACKLOG)
+        if self.address.is_loopback:
+            send_unpaced(self._listener.sockets)
+        self.address = Address(host, self._listener.sockets[0].getsockname()[1])
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -103,14 +93,14 @@ class Door:
         except OSError as error:
             raise ListenFailed(f"cannot listen on {self.address}: {os.strerror(error.errno or 0)}") from error
 
-    async def stop_listening(self) -> None:
+    def stop_listening(self) -> None:
         """Accept nothing new; idempotent."""
-        while self._stops:
-            await self._stops.pop()()
+        if self._listener:
+            self._listener.close()
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing new, and wait for the requests that run, at most so long."""
-        await self.stop_listening()
+        self.stop_listening()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_idle.wait()
@@ -138,12 +128,12 @@ async def open_door(
     async with AsyncExitStack() as ending:
         if ssl is None:
             ending.push_async_callback(runner.cleanup)
-            await door.listen(runner)
+            await door.listen(server)
         else:
             welcome = TlsWelcome(server, ssl, server.limits)
             ending.callback(welcome.abort_connections)
             ending.push_async_callback(runner.cleanup)
             ending.push_async_callback(welcome.give_up_handshakes)
-            await door.listen_encrypted(welcome)
-        ending.push_async_callback(door.stop_listening)
+            await door.listen(welcome)
+        ending.callback(door.stop_listening)
         yield door

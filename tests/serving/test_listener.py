@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -42,6 +43,28 @@ async def test_ipv6() -> None:
         assert b"hello" in await reader.read()
         writer.close()
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize(("host", "sends_unpaced"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False)])
+async def test_what_stays_within_the_machine_is_not_paced(host: str, *, sends_unpaced: bool) -> None:
+    """A node's default may be BBR, which paces by timers; what leaves the machine keeps the node's default."""
+
+    async def tell(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport
+        return web.Response(body=_congestion_control(request.transport.get_extra_info("socket")))
+
+    async with open_door(tell, Address(host, 0)) as door:
+        reader, writer = await asyncio.open_connection(host, door.address.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    with socket.socket() as untouched:
+        assert answer.endswith(b"\r\n\r\n" + (b"reno" if sends_unpaced else _congestion_control(untouched)))
+
+
+def _congestion_control(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
 
 
 async def test_a_request_that_runs_is_finished_while_the_door_closes() -> None:
