@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import answering, crowding, memory, moving, pulling, trust
 from benchmarks.figures import missed, show
+from benchmarks.own_network import own_network
 from benchmarks.surroundings import Surroundings
 from registryd.lab.errors import UnavailableError
 
@@ -43,16 +44,18 @@ def main() -> None:
     parts = parser.parse_args().parts or list(_PARTS)
     if unknown := set(parts) - set(_PARTS):
         parser.error(f"there is no part {min(unknown)!r}; there are {', '.join(_PARTS)}")
-    figures = [figure for part in parts for figure in _measure(part)]
+    with own_network() as network:
+        print(network)
+        figures = [figure for part in parts for figure in _measure(part, network)]
     late = missed(figures)
     print(
         f"\n{len(figures)} figures; goals not reached: {len(late)}", *(f"  {figure.name}" for figure in late), sep="\n"
     )
 
 
-def _measure(part: str) -> list[Figure]:
+def _measure(part: str, network: str) -> list[Figure]:
     title, measure = _PARTS[part]
-    surroundings, begun = Surroundings.now(), time.monotonic()
+    surroundings, begun = Surroundings.now(network), time.monotonic()
     try:
         figures = show(f"{title}  ({surroundings.load})", measure())
     except UnavailableError as error:

@@ -6,9 +6,10 @@
 
 The origin is a docker-registry behind a link of the same kind. `alone` is what one node needs from it without
 registryd. Peers are members by a secret (mTLS). "create" is all nodes at once, "update" a fifth of them at a time.
-Times are of PullImage, unpacking included, medians over the runs; prints a table in Markdown, row by row. Each rollout
-has a cluster of its own, which is removed with all its content before the next begins: some 2 x nodes x megabytes of
-disk at a time.
+Times are of PullImage, unpacking included, medians over the runs; prints a table in Markdown, row by row. "content" is
+when a node had all bytes, next to when the one alone had them: nodes of a cluster do not unpack on the same processors
+as they do here. Each rollout has a cluster of its own, which is removed with all its content before the next begins:
+some 2 x nodes x megabytes of disk at a time.
 """
 
 from __future__ import annotations
@@ -70,8 +71,16 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Pull:
+    """Seconds from its beginning until it was over, and until its containerd had the last byte."""
+
+    seconds: float
+    content: float
+
+
+@dataclass(frozen=True)
 class Result:
-    times: tuple[float, ...]
+    pulls: tuple[Pull, ...]
     seconds: float
     """From the first pull's beginning to the last one's end."""
     failures: int
@@ -79,6 +88,18 @@ class Result:
     most_requests_of_a_manifest: int
     size: int
     agents_seconds: float
+
+    @property
+    def last(self) -> float:
+        return max(pull.seconds for pull in self.pulls)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(pull.seconds for pull in self.pulls)
+
+    @property
+    def content(self) -> float:
+        return max(pull.content for pull in self.pulls)
 
 
 async def roll_out(plan: Plan, release: Release) -> Result:
@@ -98,10 +119,10 @@ async def roll_out(plan: Plan, release: Release) -> Result:
             before = await _agents_seconds(cluster)
             trouble = asyncio.create_task(_trouble(plan, cluster, image))
             begun = time.monotonic()
-            times = await _pull_everywhere(plan, cluster, reference)
+            pulls = await _pull_everywhere(plan, cluster, image, reference)
             seconds = time.monotonic() - begun
             await trouble
-            return _result(cluster, image, times, seconds, agents_seconds=await _agents_seconds(cluster) - before)
+            return _result(cluster, image, pulls, seconds, agents_seconds=await _agents_seconds(cluster) - before)
 
 
 def _settings(plan: Plan, folder: Path) -> Table:
@@ -113,23 +134,29 @@ def _recipe(plan: Plan) -> ImageRecipe:
     return ImageRecipe(layers=layers, architectures=("amd64",), seed=str(time.time_ns()))
 
 
-async def _pull_everywhere(plan: Plan, cluster: Cluster, reference: str) -> list[float | None]:
+async def _pull_everywhere(plan: Plan, cluster: Cluster, image: Image, reference: str) -> list[Pull | None]:
     size = math.ceil(plan.nodes * WAVE_SHARE) if plan.in_waves else plan.nodes
-    times: list[float | None] = []
+    pulls: list[Pull | None] = []
     for start in range(0, plan.nodes, size):
         wave = cluster.nodes[start : start + size]
-        times += await asyncio.gather(*(_pull(plan, node, reference) for node in wave))
-    return times
+        pulls += await asyncio.gather(*(_pull(plan, node, image, reference) for node in wave))
+    return pulls
 
 
-async def _pull(plan: Plan, node: Node, reference: str) -> float | None:
-    begun = time.monotonic()
+async def _pull(plan: Plan, node: Node, image: Image, reference: str) -> Pull | None:
+    begun, clock = time.monotonic(), time.time()
     try:
         await node.pull(reference, timeout=plan.pull_timeout)
     except PullError as error:
         print(f"FAILED on {node.host.name}: {error}")
         return None
-    return time.monotonic() - begun
+    seconds = time.monotonic() - begun
+    return Pull(seconds, content=_committed(node, image) - clock)
+
+
+def _committed(node: Node, image: Image) -> float:
+    """When it had the last of the layers: containerd sets a blob's times to when it was committed."""
+    return max(node.containerd.places.blob(layer.digest).stat().st_mtime for layer in image.local.layers)
 
 
 async def _trouble(plan: Plan, cluster: Cluster, image: Image) -> None:
@@ -163,16 +190,16 @@ async def _agents_seconds(cluster: Cluster) -> float:
 
 
 def _result(
-    cluster: Cluster, image: Image, times: Sequence[float | None], seconds: float, *, agents_seconds: float
+    cluster: Cluster, image: Image, pulls: Sequence[Pull | None], seconds: float, *, agents_seconds: float
 ) -> Result:
     gets = [access for access in cluster.origin.requests() if access.method == "GET"]
     manifests = [access.reference for access in gets if access.kind == "manifests"]
     size = image.local.config.size + sum(layer.size for layer in image.local.layers)
-    done = tuple(seconds for seconds in times if seconds is not None)
+    done = tuple(pull for pull in pulls if pull is not None)
     return Result(
-        times=done,
+        pulls=done,
         seconds=seconds,
-        failures=len(times) - len(done),
+        failures=len(pulls) - len(done),
         origin_bytes=sum(access.sent for access in gets),
         most_requests_of_a_manifest=max((manifests.count(one) for one in manifests), default=0),
         size=size,
@@ -181,22 +208,23 @@ def _result(
 
 
 HEADER = (
-    "| rollout | S/B, s | alone, s | last node | of alone | median node | all after, s "
+    "| rollout | S/B, s | alone, s | last node | of alone | content, of alone's | median node | all after, s "
     "| origin bytes / S | requests of a manifest | agents' CPU, s | failed |"
 )
 
 
-def _row(plan: Plan, results: Sequence[Result], alone: float) -> str:
-    last = statistics.median(max(result.times) for result in results)
-    middle = statistics.median(statistics.median(result.times) for result in results)
+def _row(plan: Plan, results: Sequence[Result], alone: Sequence[Result]) -> str:
+    last, content = _median_last(results)
+    reference, reference_content = _median_last(alone)
     size = results[0].size
     cells = [
         plan.name,
         f"{size * 8 / plan.megabits / 1e6:.2f}",
-        f"{alone:.2f}",
+        f"{reference:.2f}",
         f"{last:.2f}",
-        f"{last / alone:.2f}",
-        f"{middle:.2f}",
+        f"{last / reference:.2f}",
+        f"{content / reference_content:.2f}",
+        f"{statistics.median(result.median for result in results):.2f}",
         f"{statistics.median(result.seconds for result in results):.2f}",
         f"{max(result.origin_bytes for result in results) / size:.3f}",
         max(result.most_requests_of_a_manifest for result in results),
@@ -204,6 +232,14 @@ def _row(plan: Plan, results: Sequence[Result], alone: float) -> str:
         sum(result.failures for result in results),
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _median_last(results: Sequence[Result]) -> tuple[float, float]:
+    """Medians over the runs: until the last pull was over, and until the last node had all bytes."""
+    return (
+        statistics.median(result.last for result in results),
+        statistics.median(result.content for result in results),
+    )
 
 
 async def compare(arguments: argparse.Namespace) -> None:
@@ -215,10 +251,9 @@ async def compare(arguments: argparse.Namespace) -> None:
         for layers in arguments.layers:
             single = Plan(1, megabytes, layers, arguments.megabits, has_agents=False)
             alone = [await roll_out(single, release) for _ in range(arguments.runs)]
-            reference = statistics.median(max(result.times) for result in alone)
             for plan in _plans(arguments, megabytes, layers):
                 results = [await roll_out(plan, release) for _ in range(arguments.runs)]
-                print(_row(plan, results, reference), flush=True)
+                print(_row(plan, results, alone), flush=True)
 
 
 def _plans(arguments: argparse.Namespace, megabytes: int, layers: int) -> list[Plan]:

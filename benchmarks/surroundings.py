@@ -21,15 +21,17 @@ class Surroundings:
 
     date: str
     machine: str
+    network: str
     load: str
     versions: dict[str, str]
 
     @classmethod
-    def now(cls) -> Surroundings:
+    def now(cls, network: str) -> Surroundings:
         versions = {name: _version(command) for name, command in _PROGRAMS.items() if shutil.which(command[0])}
         return cls(
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=f"{platform.machine()}, {os.cpu_count()} processors, Linux {platform.release()}",
+            network=network,
             load=f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors",
             versions={"python": platform.python_version(), **versions},
         )

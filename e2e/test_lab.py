@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.lab import congestion
 from registryd.lab.agent import running_agent
 from registryd.lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
 from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
@@ -202,6 +205,25 @@ settings = tomllib.load(open(sys.argv[2], "rb"))
 print("advertised:", settings["peers"]["advertise"], flush=True)
 http.server.HTTPServer(("127.0.0.1", 3175), Answer).serve_forever()
 """
+
+
+async def test_connections_avoid_congestion_as_chosen_whatever_the_machine_prefers(network: Network) -> None:
+    """Within a node and between two; the machine's own default may be BBR, with which figures are others."""
+    there, here = await network.add_host("there"), await network.add_host("here")
+    chosen = [congestion.chosen().encode()] * 2
+    for host, client in ((there.ipv4, here), ("127.0.0.1", there), *([(there.ipv6, here)] if there.ipv6 else [])):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = there.namespace.call(partial(socket.create_server, (host, 0), family=family))
+        with listening, client.namespace.open_socket(family) as asking:
+            asking.settimeout(5)
+            asking.connect(listening.getsockname()[:2])
+            answering, _ = listening.accept()
+            with answering:
+                assert [_congestion_control(end) for end in (asking, answering)] == chosen
+
+
+def _congestion_control(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
 
 
 async def test_an_agent_is_reached_in_its_namespace(network: Network, folder: Path) -> None:

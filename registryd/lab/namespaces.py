@@ -6,17 +6,17 @@ import contextlib
 import ctypes
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from registryd.lab.commands import require, run
+from registryd.lab.congestion import LOOPBACK_ROUTES, choose_for
 from registryd.lab.errors import CommandError, UnavailableError
 from registryd.lab.leftovers import NAMESPACES, remove_namespace, unique_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000  # sched.h; os.setns and os.CLONE_NEWNET came with Python 3.12
@@ -39,19 +39,28 @@ class Namespace:
         return ["nsenter", f"--net={self.path}", *argv]
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call `function` on a thread that is inside. A socket that it opens stays inside for good."""
-        with ThreadPoolExecutor(max_workers=1) as thread:  # of its own: it never leaves the namespace again
-            return thread.submit(self._call_inside, function).result()
+        """Call `function` inside. A socket that it opens stays inside for good."""
+        with self.entered():
+            return function()
 
     def open_socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
         return self.call(lambda: socket.socket(family, kind))
 
-    def _call_inside(self, function: Callable[[], T]) -> T:
-        with self.path.open() as file:
-            if _libc.setns(file.fileno(), _CLONE_NEWNET):
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), str(self.path))
-        return function()
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread is inside, with all that it starts, threads and processes; then it goes back where it was."""
+        with Path("/proc/thread-self/ns/net").open() as outside, self.path.open() as inside:
+            _enter(inside)
+            try:
+                yield
+            finally:
+                _enter(outside)
+
+
+def _enter(file: TextIO) -> None:
+    if _libc.setns(file.fileno(), _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), file.name)
 
 
 @contextlib.asynccontextmanager
@@ -74,4 +83,5 @@ async def _create(namespace: Namespace) -> None:
         await run("ip", "netns", "add", namespace.name)
     except CommandError as error:
         raise UnavailableError(f"network namespaces cannot be made here: {error.said}") from error
-    await run("ip", "-n", namespace.name, "link", "set", "lo", "up")
+    commands = ["link set lo up", *choose_for(*LOOPBACK_ROUTES)]
+    await run("ip", "-n", namespace.name, "-batch", "-", stdin="\n".join(commands))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registryd.lab.commands import require, run
+from registryd.lab.congestion import choose_for
 from registryd.lab.leftovers import sweep
 from registryd.lab.namespaces import Namespace, new_namespace
 
@@ -93,6 +94,8 @@ async def _connect(host: Host) -> None:
     inside.append(f"address add {host.ipv4}/16 dev eth0")
     if host.ipv6:  # usable at once: nobody else has it, so no wait for duplicate address detection
         inside.append(f"address add {host.ipv6}/64 dev eth0 nodad")
+        inside += choose_for("fd77::/64 dev eth0 proto kernel metric 256 pref medium")
+    inside += choose_for(f"10.77.0.0/16 dev eth0 proto kernel scope link src {host.ipv4}")
     bridge = [f"link set {host.port} master bridge", f"link set {host.port} up"]
     await run("ip", "-n", host.namespace.name, "-batch", "-", stdin="\n".join(inside))
     await run("ip", "-n", host.bridge.name, "-batch", "-", stdin="\n".join(bridge))
