@@ -33,7 +33,7 @@ _PARTS: Final[dict[str, tuple[str, Part]]] = {
     "answering": ("Answering: hits at peers and misses, mTLS", partial(answering.measure, count=400)),
     "crowding": ("Sixty-four clients: an agent next to nginx", partial(crowding.measure, rounds=3, seconds=2)),
     "trust": ("What TLS and tickets cost", partial(trust.measure, mib=512, rounds=5, count=200)),
-    "pulling": ("Pulls by containerd: a peer next to docker-registry", partial(pulling.measure, rounds=3)),
+    "pulling": ("Pulls by containerd: a peer next to docker-registry", partial(pulling.measure, rounds=6)),
 }
 _RESULTS: Final = Path(__file__).parent / "results"
 

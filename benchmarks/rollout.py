@@ -151,12 +151,8 @@ async def _pull(plan: Plan, node: Node, image: Image, reference: str) -> Pull | 
         print(f"FAILED on {node.host.name}: {error}")
         return None
     seconds = time.monotonic() - begun
-    return Pull(seconds, content=_committed(node, image) - clock)
-
-
-def _committed(node: Node, image: Image) -> float:
-    """When it had the last of the layers: containerd sets a blob's times to when it was committed."""
-    return max(node.containerd.places.blob(layer.digest).stat().st_mtime for layer in image.local.layers)
+    content = node.containerd.committed(*(layer.digest for layer in image.local.layers))
+    return Pull(seconds, content=content - clock)
 
 
 async def _trouble(plan: Plan, cluster: Cluster, image: Image) -> None:

@@ -92,6 +92,10 @@ class Containerd:
         """Whether the content is complete in the store, in whichever of its namespaces."""
         return self.places.blob(digest).is_file()
 
+    def committed(self, *digests: str) -> float:
+        """When the last of these became content, in seconds of the clock: containerd sets a blob's times to that."""
+        return max(self.places.blob(digest).stat().st_mtime for digest in digests)
+
     def arrived(self, digest: str) -> int:
         """How many bytes of a layer it has received; -1: it is not receiving it."""
         name = hashlib.sha256(f"{KUBERNETES}/1/layer-{digest}".encode()).hexdigest()
