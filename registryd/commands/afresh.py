@@ -11,7 +11,9 @@ import asyncio
 import copyreg
 import os
 import pickle
+import ssl
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +22,7 @@ from registryd.identity.tls_version import refuse_old_tls
 from registryd.logs import set_up_logs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
     from registryd.settings import Settings
@@ -52,11 +55,31 @@ def go_on() -> None:
         opening, settings = pickle.load(file)  # noqa: S301 - from ourselves; nobody else has the descriptor
     set_up_logs(form=settings.log.format, level=settings.log.level)
     refuse_old_tls()
-    # Here and not above: what speaks TLS and what logs is configured first.
-    from registryd.agent.running import run  # noqa: PLC0415
-
     module, _, name = opening.partition(":")
-    asyncio.run(run(settings, opening=getattr(import_module(module), name)))
+    # Here and not above: what speaks TLS and what logs is configured first.
+    with _hosts_authorities_unread():
+        from registryd.agent.running import run  # noqa: PLC0415
+
+        opening_function = getattr(import_module(module), name)
+    asyncio.run(run(settings, opening=opening_function))
+
+
+@contextmanager
+def _hosts_authorities_unread() -> Iterator[None]:
+    """Import meanwhile what makes a TLS context with all authorities of the host for itself, as aiohttp does.
+
+    That is 1.5 MiB in which nobody here trusts: who connects brings a context of its own, made when it is needed.
+    """
+    paths = ssl.get_default_verify_paths()
+    chosen = {name: os.environ.get(name) for name in (paths.openssl_cafile_env, paths.openssl_capath_env)}
+    os.environ.update(dict.fromkeys(chosen, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in chosen.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def _read_only(entries: dict[str, Any]) -> MappingProxyType[str, Any]:

@@ -95,7 +95,9 @@ class Transport:
         self, session: aiohttp.ClientSession, request: Request, proxy: Proxy | None
     ) -> aiohttp.ClientResponse:
         is_tls = request.url.scheme == "https"
-        context = await self._context(request) if is_tls else True
+        speaks_tls = is_tls or (proxy is not None and proxy.url.scheme == "https")
+        # Never aiohttp's own context: an agent has it without the host's authorities (commands/afresh.py).
+        context = await self._context(request) if speaks_tls else True
         login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
         own = request.endpoint.headers if Site.of(request.url) == request.endpoint.site else ()
         patience = request.patience
@@ -118,7 +120,8 @@ class Transport:
     async def _context(self, request: Request) -> ssl.SSLContext:
         """CAs hold for whatever the endpoint leads to; the client certificate is shown to the endpoint only."""
         trust = request.endpoint.trust
-        identify = trust.client_certificate is not None and Site.of(request.url) == request.endpoint.site
+        is_own = request.url.scheme == "https" and Site.of(request.url) == request.endpoint.site
+        identify = trust.client_certificate is not None and is_own
         context = self._contexts.get((trust, identify))
         if context is None:
             context = await asyncio.to_thread(trust.context, identify=identify)

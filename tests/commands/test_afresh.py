@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,17 @@ def test_an_idle_agent_has_nothing_loaded_that_it_does_not_need(config: Path) ->
     modules = set(told("--config", str(config))["modules"])
     assert {"grpc", "aiohttp", "registryd.identity.membership"} <= modules
     assert {needless: why for needless, why in NEEDLESS.items() if needless in modules} == {}
+
+
+def test_an_idle_agent_has_not_read_the_authorities_of_the_host_but_can(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has is the cluster's, in a context for each end. aiohttp would have read some 150 at its import."""
+    usual = told("--config", str(config))
+    assert usual["cafile"] == ssl.get_default_verify_paths().cafile
+    assert usual["authorities"] == 2
+    monkeypatch.setenv("SSL_CERT_FILE", str(config))
+    assert told("--config", str(config))["cafile"] == str(config)
 
 
 def test_it_is_the_same_command_line_and_the_settings_of_all_sources(

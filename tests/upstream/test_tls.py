@@ -150,6 +150,19 @@ async def test_a_file_that_cannot_be_used_is_named(client: RegistryClient, tmp_p
         await client.ping(replace(endpoint, trust=TlsTrust(ca_files=(path,))))
 
 
+async def test_a_proxy_that_is_spoken_to_by_tls_is_trusted_as_the_endpoint_says(pki: Pki) -> None:
+    """The upstream itself is plain: only the proxy has a certificate."""
+    async with open_upstream(tls=pki.server()) as proxy:
+        proxies = Proxies.from_environment({"HTTP_PROXY": f"https://127.0.0.1:{proxy.port}"})
+        endpoint = replace(Endpoint.parse("http://registry.example"), is_configured=False)
+        async with open_client(clock=time.monotonic, proxies=proxies) as client:
+            await client.ping(replace(endpoint, trust=TlsTrust(ca_files=(pki.ca,))))
+            assert len(proxy.seen) == 1
+            with pytest.raises(UpstreamUnreachable, match="certificate"):
+                await client.ping(endpoint)
+            assert len(proxy.seen) == 1
+
+
 async def test_through_a_proxy_whose_login_the_upstream_never_sees(pki: Pki) -> None:
     async with open_upstream(tls=pki.server()) as upstream, open_tunnels(upstream.port) as tunnels:
         proxies = Proxies.from_environment({"HTTPS_PROXY": f"http://user:secret@127.0.0.1:{tunnels.port}"})
