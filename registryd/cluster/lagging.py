@@ -1,17 +1,18 @@
 """Whether a source that is still receiving is what holds its followers up.
 
 It is as quick as its own source at best, so that its rate alone says nothing: where the origin is slow, everyone is.
-Others with the same source tell: if they get much more of the same content, it is the one that is slow. Nobody gets it
-from where the one at the top does: its link tells (`registryd.cluster.links`).
+Others with the same source tell: if they get much more of the same content, and much more of all that comes at the same
+time, it is the one that is slow. Nobody gets it from where the one at the top does: its link tells
+(`registryd.cluster.links`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.search import offer_of
-from registryd.content.source import ContentUnavailable
+from registryd.cluster.totals import available
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,81 +20,112 @@ if TYPE_CHECKING:
     from registryd.cluster.links import TopLink
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
+    from registryd.cluster.totals import Total, Totals
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
     Beside = Callable[[Digest, Address], Awaitable[Sequence[Member]]]
 
-# So far ahead of us is nobody who gets it by a way as long: what containerd writes at a time, what is in the sockets,
-# and what streams that share a link unevenly make up for within a second or two.
+# Nobody who gets it by a way as long is so far ahead: what containerd writes at a time, and what is in the sockets.
 _FAR_BYTES: Final = 4 << 20
-# Streams that share a link come at rates that differ by less; so do a source at the top and the two that share its.
+# A source at the top gets it at a rate that differs by less from that of the two that share its link.
 _MUCH_QUICKER: Final = 3
+# In all that comes, nodes with links of the same kind differ by much less. Not more, because a node that has all of it
+# is known only for what it got of this content, and that shared its link with others.
+_QUICKER_IN_ALL: Final = 2
 # Who stands beside the source changes: it is asked again after so many looks.
 _LOOKS_PER_QUESTION: Final = 4
 
 
 class Pace:
-    """How quickly content arrives at a node, as far as looks at it tell: bytes a second."""
+    """How quickly content arrives at a node, as far as looks at it tell."""
 
     def __init__(self) -> None:
-        self.latest = 0.0
-        self.best = 0.0
+        self.rate = 0.0
+        """Bytes a second lately; when all of it is there, the most that was seen."""
+        self._best = 0.0
         self._seen: tuple[float, int] | None = None
 
-    def note(self, now: float, available: int) -> Pace:
+    def note(self, now: float, available: int, *, is_whole: bool) -> None:
         """So much was there."""
         if self._seen is not None:
             at, before = self._seen
-            self.latest = (available - before) / (now - at)
-            self.best = max(self.best, self.latest)
+            latest = (available - before) / (now - at)
+            self._best = max(self._best, latest)
+            self.rate = self._best if is_whole else latest
         self._seen = now, available
-        return self
 
 
 class Lag:
     """Compares the source of one body with those beside it; the first comparison only takes down how far they are."""
 
-    def __init__(self, source: Offer, beside: Beside, *, leave: Callable[[], None], top: TopLink) -> None:
+    def __init__(
+        self, source: Offer, beside: Beside, *, leave: Callable[[], None], top: TopLink, totals: Totals
+    ) -> None:
         """`leave` is told of a source that is slow; one at the `top` counts as one that failed."""
         self._source = source
         self._beside = beside
         self._leave = leave
         self._top = top
+        self._totals = totals
         self._others: Sequence[Member] = ()
         self._looks = 0
         self._paces: dict[Address, Pace] = {}
+        self._latest_totals: dict[Address, tuple[int, Total, Total]] = {}
 
     async def is_slow(self, arrived: int, rate: float) -> bool:
         """Whether the source is, for one who has so many bytes of it, and got so many a second lately."""
-        if self._looks % _LOOKS_PER_QUESTION == 0 or not self._others:
-            self._others = await self._beside(self._source.content.digest, self._source.member.address)
         self._looks += 1
-        ahead = [await self._lead(other, arrived, rate) for other in self._others]
-        if not ahead:
+        if self._looks % _LOOKS_PER_QUESTION == 1 or not self._others:
+            await self._ask_who_is_beside()
+        if not self._others:
             return await self._top.is_limit(arrived)
-        is_slow = max(ahead) > 0 and await self._is_nearer_to_us(arrived, max(ahead))
+        leads = [(await self._lead(other, arrived, rate), other) for other in self._others]
+        lead, other = max(leads, key=itemgetter(0))
+        is_slow = lead > 0 and await self._is_nearer_to_us(arrived, lead) and await self._gets_less_than(other)
         if is_slow:
             self._leave()
         return is_slow
 
+    async def _ask_who_is_beside(self) -> None:
+        self._others = await self._beside(self._source.content.digest, self._source.member.address)
+        for other in self._others:
+            if not self._totals.are_of_one and other.address not in self._latest_totals:
+                await self._look_at_all(other)
+
     async def _lead(self, other: Member, arrived: int, rate: float) -> int:
         """By how much that node is ahead of us, if it is far ahead and was much quicker; else 0."""
-        available = await self._available(other)
-        pace = self._paces.setdefault(other.address, Pace()).note(_now(), available)
-        is_whole = available == self._source.content.size
-        is_much_quicker = (pace.best if is_whole else pace.latest) > rate * _MUCH_QUICKER
-        return available - arrived if is_much_quicker and available - arrived >= _FAR_BYTES else 0
+        there = await available(other, self._source.content.digest)
+        pace = self._paces.setdefault(other.address, Pace())
+        pace.note(_now(), there, is_whole=there == self._source.content.size)
+        is_much_quicker = pace.rate > rate * _MUCH_QUICKER
+        return there - arrived if is_much_quicker and there - arrived >= _FAR_BYTES else 0
 
     async def _is_nearer_to_us(self, arrived: int, lead: int) -> bool:
         """Whether the source has hardly more than we do: else it is our link that is slow, or the one between."""
-        return await self._available(self._source.member) - arrived < lead / 2
+        return await available(self._source.member, self._source.content.digest) - arrived < lead / 2
 
-    async def _available(self, member: Member) -> int:
-        try:
-            return offer_of(member, await member.find(self._source.content.digest)).available
-        except ContentUnavailable:
-            return 0
+    async def _gets_less_than(self, other: Member) -> bool:
+        """Whether the source also got much less of all that is coming here, since the last look.
+
+        Else its link is full, and this content has a small share of it.
+        """
+        if self._totals.are_of_one:
+            return True
+        look, source_before, other_before = self._latest_totals.get(other.address, (0, None, None))
+        source, theirs = await self._look_at_all(other)
+        if source_before is None or other_before is None or look != self._looks - 1:
+            return False
+        rate = theirs.rate_since(other_before)
+        if theirs.available.get(self._source.content.digest) == self._source.content.size:
+            rate = max(rate, self._paces[other.address].rate)
+        return rate > source.rate_since(source_before) * _QUICKER_IN_ALL
+
+    async def _look_at_all(self, other: Member) -> tuple[Total, Total]:
+        """What the source and that node have by now of all that is coming here."""
+        source, theirs = await asyncio.gather(self._totals.of(self._source.member), self._totals.of(other))
+        self._latest_totals[other.address] = self._looks, source, theirs
+        return source, theirs
 
 
 def _now() -> float:

@@ -2,6 +2,7 @@
 
 Nobody is ahead of it, so its pace says nothing. But where the origin is slow, its link has room, and a little of what
 is there anyway comes quickly; where its own link is slow, and is so both ways, that takes long, and others are quicker.
+A link that is full of other layers tells nothing about the node: what counts is how quickly all of them come to it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
+    from registryd.cluster.totals import Total, Totals
     from registryd.oci.digest import Digest
 
     Holders = Callable[[Digest], Awaitable[Sequence[Member]]]
@@ -28,8 +30,8 @@ SAMPLE_BYTES: Final = 512 << 10
 PART_BYTES: Final = 128 << 10
 # Who takes longer, at 100 KB/s, is not told from one that is gone.
 _SAMPLE_SECONDS: Final = 5.0
-# A link with so little room, as a multiple of the rate at which content comes, is what limits that rate: the node gets
-# three layers at a time, and some of them it need not send at the moment.
+# A link with so little room, as a multiple of the rate at which everything comes, is what limits that rate: some of it
+# the node need not send at the moment.
 _LITTLE_ROOM: Final = 4
 # Sending a second node to the origin costs a copy: it is to be worth it.
 _MUCH_QUICKER: Final = 3
@@ -41,11 +43,14 @@ _LOOKS: Final = frozenset({4, 8, 10, 16, 24})
 class TopLink:
     """Samples the link of the source of one body, and those of others who have the same."""
 
-    def __init__(self, source: Offer, holders: Holders) -> None:
+    def __init__(self, source: Offer, holders: Holders, *, totals: Totals) -> None:
         self._source = source
         self._holders = holders
+        self._totals = totals
         self._looks = 0
         self._begun: tuple[float, int] | None = None
+        self._total: Total | None = None
+        self._gained = 0
 
     async def is_limit(self, arrived: int) -> bool:
         """Whether it makes the content come as slowly as it does, and others have links that are much quicker.
@@ -54,13 +59,21 @@ class TopLink:
         """
         self._looks += 1
         begun_at, begun = self._begun = self._begun or (_now(), arrived)
+        await self._note_total()
         if self._looks not in _LOOKS or min(arrived, arrived - begun) < SAMPLE_BYTES:
             return False
-        rate = (arrived - begun) / (_now() - begun_at)
+        rate = self._gained / (_now() - begun_at)
         own = max([await self._sample(self._source.member) for _ in range(2)])
         if not 0 < own < rate * _LITTLE_ROOM:
             return False
         return await self._somebody_gives(max(own, rate) * _MUCH_QUICKER)
+
+    async def _note_total(self) -> None:
+        """At each look, because layers that are through meanwhile have had their share of the link, too."""
+        total = await self._totals.of(self._source.member)
+        if self._total is not None:
+            self._gained += total.gained_since(self._total)
+        self._total = total
 
     async def _somebody_gives(self, rate: float) -> bool:
         for other in await self._holders(self._source.content.digest):

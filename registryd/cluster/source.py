@@ -16,6 +16,7 @@ from registryd.cluster.locality import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
 from registryd.cluster.rivals import somebody_else_offers
+from registryd.cluster.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.oci.errors import RangeInvalid
@@ -74,6 +75,7 @@ class ClusterSource:
         self._opener = opener
         self._names = names
         self._passages = passages or Passages()
+        self._totals = Totals(self._passages.contents)
         self._rates = RecentRates()
 
     async def find(self, digest: Digest) -> Content:
@@ -87,8 +89,8 @@ class ClusterSource:
         def doubted(source: Offer, given: OpenContent) -> Body:
             if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
                 return given.body
-            top = TopLink(source, self._locator.holders)
-            lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top)
+            top = TopLink(source, self._locator.holders, totals=self._totals)
+            lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top, totals=self._totals)
             return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow)
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:

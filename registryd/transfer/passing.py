@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from registryd.aio.file_events import Changes
     from registryd.oci.digest import Digest
@@ -96,6 +96,10 @@ class Passages:
             self._waiting[digest].discard(changes)
             if not self._waiting[digest]:
                 del self._waiting[digest]
+
+    def contents(self) -> Collection[Digest]:
+        """Of what there is a relay now."""
+        return self._current.keys()
 
     def of(self, digest: Digest) -> Passage | None:
         return self._current.get(digest)

@@ -13,6 +13,7 @@ from registryd.cluster.lagging import Lag
 from registryd.cluster.member import Member
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.search import Offer
+from registryd.cluster.totals import Totals
 from registryd.cluster.wire import Finding
 from registryd.content.growing import GrowingContent
 from registryd.content.source import Content
@@ -27,15 +28,20 @@ pytestmark = pytest.mark.looptime
 MIB = 1 << 20
 SIZE = 100 * MIB
 DIGEST = Digest.of(b"")
+COMPANION = Digest.of(b"another layer of the same image")
 SOURCE = Address("10.0.0.1", 3173)
 
 
 @dataclass
 class Growing:
-    """A node that gets so many MiB a second, after those that it has; `is_gone`: nobody can ask it."""
+    """A node that gets so many MiB a second, after those that it has; `is_gone`: nobody can ask it.
+
+    Of the other layer that comes at the same time it gets as much, unless `beside` says otherwise.
+    """
 
     rate: float
     begun_with: float = 0.0
+    beside: float | None = None
     is_gone: bool = False
     finds: int = 0
 
@@ -44,7 +50,8 @@ class Growing:
         assert wait is None
         if self.is_gone:
             raise PeerUnreachable("gone")
-        have = min(SIZE, int((self.begun_with + self.rate * now()) * MIB))
+        rate = self.rate if digest == DIGEST or self.beside is None else self.beside
+        have = min(SIZE, int((self.begun_with + rate * now()) * MIB))
         content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
         return Finding(Node(NodeId("n"), 0), content, busy=False)
 
@@ -56,13 +63,14 @@ class Scene:
     source: Growing
     beside: list[Growing]
     is_top_slow: bool = False
+    receiving: Sequence[Digest] = (DIGEST,)
     asked: list[tuple[Digest, Address]] = field(default_factory=list)
     left: int = 0
 
     def lag(self) -> Lag:
         content = GrowingContent(DIGEST, SIZE, None, 1)
         source = Offer(_member(SOURCE, self.source), content, door=None, busy=False)
-        return Lag(source, self._name, leave=self._leave, top=cast("Any", self))
+        return Lag(source, self._name, leave=self._leave, top=cast("Any", self), totals=Totals(lambda: self.receiving))
 
     async def is_limit(self, arrived: int) -> bool:
         """As a TopLink does."""
@@ -120,6 +128,20 @@ async def test_of_one_that_goes_to_the_origin_its_link_tells_and_it_counts_as_fa
 
 async def test_a_link_that_is_shared_by_two_or_unevenly_is_no_reason() -> None:
     assert not any(await judgements(Scene(Growing(4), [Growing(8)]), rate=4))
+
+
+async def test_a_layer_with_a_small_share_of_a_full_link_is_no_reason() -> None:
+    """TCP may share a link so for half a minute; who is beside the source is through with the other layer."""
+    scene = Scene(Growing(0.5, beside=8.5), [Growing(9, beside=0)], receiving=(DIGEST, COMPANION))
+    assert not any(await judgements(scene, rate=0.5))
+    scene = Scene(Growing(0.5, beside=8.5), [Growing(30, beside=0)], receiving=(DIGEST, COMPANION))
+    assert not any(await judgements(scene, rate=0.5))
+
+
+@pytest.mark.parametrize("beside", [1.0, 0.2])
+async def test_a_source_that_gets_little_of_all_layers_is_slow(beside: float) -> None:
+    scene = Scene(Growing(0.5, beside=beside), [Growing(3, beside=3)], receiving=(DIGEST, COMPANION))
+    assert (await judgements(scene, rate=0.5))[:4] == [False, True, True, True]
 
 
 async def test_who_came_before_is_ahead_and_not_quicker() -> None:

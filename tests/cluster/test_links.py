@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -11,8 +11,10 @@ import pytest
 from registryd.cluster.errors import PeerDeclined, PeerSilent
 from registryd.cluster.links import PART_BYTES, SAMPLE_BYTES, TopLink
 from registryd.cluster.member import Member
-from registryd.cluster.node import NodeId
+from registryd.cluster.node import Node, NodeId
 from registryd.cluster.search import Offer
+from registryd.cluster.totals import Totals
+from registryd.cluster.wire import Finding
 from registryd.content.growing import GrowingContent
 from registryd.notation import Address
 from registryd.oci.digest import Digest
@@ -27,15 +29,25 @@ pytestmark = pytest.mark.looptime
 MIB = 1 << 20
 SIZE = 100 * MIB
 DIGEST = Digest.of(b"")
+COMPANION = Digest.of(b"another layer of the same image")
 
 
 @dataclass
 class Linked:
-    """A node whose link has room for so many MiB a second; None: it gives nothing, `is_silent`: and says nothing."""
+    """A node whose link has room for so many MiB a second; None: it gives nothing, `is_silent`: and says nothing.
+
+    It gets so many MiB a second of each content itself.
+    """
 
     room: float | None
     is_silent: bool = False
+    gets: dict[Digest, float] = field(default_factory=lambda: {DIGEST: 1.0})
     reads: int = 0
+
+    async def find(self, digest: Digest, wait: object = None) -> Finding:
+        assert wait is None
+        have = int(self.gets[digest] * asyncio.get_running_loop().time() * MIB)
+        return Finding(Node(NodeId("n"), 0), GrowingContent(digest, SIZE, None, have), busy=False)
 
     async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
         self.reads += 1
@@ -63,7 +75,8 @@ async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25
         assert digest == DIGEST
         return members
 
-    link = TopLink(Offer(source, GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False), holders)
+    offer = Offer(source, GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
+    link = TopLink(offer, holders, totals=Totals(lambda: top.gets))
     found, begun = [], asyncio.get_running_loop().time()
     for _ in range(count):
         await asyncio.sleep(0.5)
@@ -74,6 +87,20 @@ async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25
 async def test_a_link_without_room_next_to_one_with_much_is_what_is_slow() -> None:
     found = await looks(Linked(0.7), Linked(9), count=4)
     assert found == [False, False, False, True]
+
+
+async def test_a_link_that_is_full_of_another_layer_is_not_slow() -> None:
+    top = Linked(3, gets={DIGEST: 1.0, COMPANION: 8.0})
+    assert not any(await looks(top, Linked(10)))
+    assert top.reads > 0
+
+
+async def test_a_layer_that_is_through_has_had_its_share() -> None:
+    """It takes all of the link for four seconds; the look at 5.5 seconds, with a busy link, is still no reason."""
+    top = Linked(3, gets={DIGEST: 0.5, COMPANION: 8.0})
+    through = asyncio.get_running_loop().call_later(4, top.gets.pop, COMPANION)
+    assert not any(await looks(top, Linked(10), rate=0.5, count=12))
+    through.cancel()
 
 
 async def test_where_the_top_has_room_the_origin_is_slow_and_nobody_else_is_asked() -> None:
