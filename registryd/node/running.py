@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,8 +32,8 @@ def has_started_since(root: HostRoot, config: Path, changed: Path) -> bool:
 
 
 def _starts(proc: Path, config: Path) -> Iterator[float]:
-    lines = (proc / "stat").read_text().splitlines()
-    booted = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+    # Not /proc/stat's btime: that is in whole seconds, and a containerd that is started at once seemed to be older.
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     for folder in proc.glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile
             if (folder / "comm").read_text() == "containerd\n" and _reads(folder, config):
