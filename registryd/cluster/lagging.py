@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Nobody who gets it by a way as long is so far ahead: what containerd writes at a time, and what is in the sockets.
 _FAR_BYTES: Final = 4 << 20
+# Who is so far ahead may soon be far ahead, and is then to be compared at once: those who are quick are soon through.
+_SOME_BYTES: Final = 1 << 20
 # A source at the top gets it at a rate that differs by less from that of the two that share its link.
 _MUCH_QUICKER: Final = 3
 # In all that comes, nodes with links of the same kind differ by much less. Not more, because a node that has all of it
@@ -43,17 +45,18 @@ class Pace:
     def __init__(self) -> None:
         self.rate = 0.0
         """Bytes a second lately; when all of it is there, the most that was seen."""
+        self.available = 0
+        """What was there when it was seen last."""
         self._best = 0.0
-        self._seen: tuple[float, int] | None = None
+        self._seen_at: float | None = None
 
     def note(self, now: float, available: int, *, is_whole: bool) -> None:
         """So much was there."""
-        if self._seen is not None:
-            at, before = self._seen
-            latest = (available - before) / (now - at)
+        if self._seen_at is not None:
+            latest = (available - self.available) / (now - self._seen_at)
             self._best = max(self._best, latest)
             self.rate = self._best if is_whole else latest
-        self._seen = now, available
+        self.available, self._seen_at = available, now
 
 
 class Lag:
@@ -85,7 +88,17 @@ class Lag:
         is_slow = lead > 0 and await self._is_nearer_to_us(arrived, lead) and await self._gets_less_than(other)
         if is_slow:
             self._leave()
+        else:
+            await self._take_down_totals(arrived)
         return is_slow
+
+    async def _take_down_totals(self, arrived: int) -> None:
+        """Of those who are beginning to be ahead, for the next look."""
+        for other in self._others:
+            look, *_ = self._latest_totals.get(other.address, (0,))
+            is_ahead = self._paces[other.address].available - arrived >= _SOME_BYTES
+            if is_ahead and look < self._looks and not self._totals.are_of_one:
+                await self._look_at_all(other)
 
     async def _ask_who_is_beside(self) -> None:
         self._others = await self._beside(self._source.content.digest, self._source.member.address)
