@@ -1,7 +1,7 @@
 """How connections of the lab avoid congestion: as Linux does where nobody has chosen, whatever this machine prefers.
 
 Else figures say more about the machine than about registryd: with BBR, which some machines have as their default, a
-relay over loopback has a third of the throughput and four nodes on limited links stand in each other's way differently.
+relay over loopback has a third of the throughput.
 A namespace may only choose what the machine allows to everybody, but its routes may name anything that the kernel has.
 """
 
