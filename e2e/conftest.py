@@ -17,7 +17,7 @@ from registryd.lab.images import Image, make_image
 from registryd.lab.leftovers import workspace
 from registryd.lab.network import Network, new_network
 from registryd.lab.origin import Origin, running_origin
-from registryd.lab.versions import ALL_SERIES, Release, Series, obtain
+from registryd.lab.versions import TESTED_SERIES, Release, Series, obtain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ def pytest_runtest_call(item: pytest.Item) -> object:
         unavailable(error)
 
 
-@pytest.fixture(scope="session", params=ALL_SERIES)
+@pytest.fixture(scope="session", params=TESTED_SERIES)
 def release(request: pytest.FixtureRequest) -> Release:
     """Each containerd version in turn."""
     series: Series = request.param
@@ -59,7 +59,7 @@ def release(request: pytest.FixtureRequest) -> Release:
 @pytest.fixture(scope="session")
 def releases() -> tuple[Release, ...]:
     """All containerd versions at once, for mixed clusters."""
-    return tuple(asyncio.run(obtain(series)) for series in ALL_SERIES)
+    return tuple(asyncio.run(obtain(series)) for series in TESTED_SERIES)
 
 
 @pytest.fixture

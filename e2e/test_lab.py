@@ -87,8 +87,9 @@ async def test_containerd_survives_a_kill_with_its_content(
         Options(snapshotter="overlayfs"),
         Options(discard_unpacked_layers=True),
         Options(concurrent_layer_fetch_buffer=1 << 18),
+        Options(concurrent_layer_fetch_buffer=1 << 18, use_local_image_pull=True, max_concurrent_downloads=5),
     ],
-    ids=["overlayfs", "discard_unpacked_layers", "concurrent_layer_fetch_buffer"],
+    ids=["overlayfs", "discard_unpacked_layers", "concurrent_layer_fetch_buffer", "use_local_image_pull"],
 )
 async def test_containerd_takes_the_options(release: Release, options: Options, image: Image) -> None:
     async with running_cluster([NodePlan(release, options, agent=None)]) as cluster:

@@ -15,7 +15,7 @@ from registryd.lab.faults.host import FaultyHost
 from registryd.lab.images import MIB, Image, ImageRecipe, local_architecture, make_image
 from registryd.lab.layers import LayerRecipe
 from registryd.lab.leftovers import workspace
-from registryd.lab.versions import ALL_SERIES, obtain
+from registryd.lab.versions import TESTED_SERIES, obtain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,7 +94,7 @@ async def _warmed_up(puller: Puller, image: Image) -> Puller:
 
 
 async def _plans(folder: Path) -> tuple[list[NodePlan], list[str]]:
-    releases = [await obtain(series) for series in ALL_SERIES]
+    releases = [await obtain(series) for series in TESTED_SERIES]
     options = [Options()] * len(releases) + [_PARALLEL]
     names = [*(str(release) for release in releases), f"{releases[-1]}, parallel"]
     plans = []

@@ -1,10 +1,11 @@
-"""The settings of a lab containerd: config.toml in the form of its version, and hosts.toml."""
+"""The settings of a lab containerd: config.toml in the format of its version, and hosts.toml."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from registryd.lab.containerd_tables import format_for, tables
 from registryd.lab.toml_text import Table, Value, merged, to_toml
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from registryd.lab.versions import Release
 
-_VERSION_3_SINCE = (2, 0, 0)
 # Storage drivers that need devices or modules of their own, and plugins that talk to somebody outside.
 _DISABLED = [
     *(f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs", "blockfile", "erofs")),
@@ -28,7 +28,11 @@ class Options:
 
     snapshotter: str = "native"  # needs nothing of the kernel; copies files where overlayfs stacks them
     discard_unpacked_layers: bool = False
+    # Of one image, at a time; parts of a layer count where they are fetched in parallel. 3 is containerd's own default.
+    max_concurrent_downloads: int = 3
     concurrent_layer_fetch_buffer: int = 0  # bytes; 2.1 and later, 512 and more switch parallel fetching on
+    use_local_image_pull: bool = False  # 2.1 and later: CRI pulls by itself, as it always does before
+    format: int = 0  # the file's `version`: 2, 3 or 4, as far as the release reads it; 0: the newest that it reads
     extra: Table = field(default_factory=dict)  # merged over the whole file last
 
 
@@ -65,56 +69,17 @@ class Places:
 
 
 def config_toml(release: Release, places: Places, options: Options) -> str:
-    is_version_3 = release.version >= _VERSION_3_SINCE
-    plugins = _plugins_version_3(places, options) if is_version_3 else _plugins_version_2(places, options)
-    plugins["io.containerd.internal.v1.opt"] = {"path": str(places.folder / "opt")}
+    """LabError when the release does not read the format that the options ask for, or that format cannot say them."""
+    number = format_for(release, options.format)
     config: Table = {
-        "version": 3 if is_version_3 else 2,
+        "version": number,
         "root": str(places.root),
         "state": str(places.state),
         "disabled_plugins": _DISABLED,
-        "grpc": {"address": str(places.socket)},
-        "plugins": plugins,
+        "plugins": {"io.containerd.internal.v1.opt": {"path": str(places.folder / "opt")}},
     }
+    config = merged(config, tables(number, release, places, options))
     return to_toml(merged(config, options.extra))
-
-
-def _plugins_version_2(places: Places, options: Options) -> dict[str, Value]:
-    containerd: Table = {
-        "snapshotter": options.snapshotter,
-        "discard_unpacked_layers": options.discard_unpacked_layers,
-    }
-    return {
-        "io.containerd.grpc.v1.cri": {
-            "containerd": containerd,
-            "registry": {"config_path": str(places.hosts)},
-            "cni": _cni(places),
-        }
-    }
-
-
-def _plugins_version_3(places: Places, options: Options) -> dict[str, Value]:
-    images: Table = {
-        "snapshotter": options.snapshotter,
-        "discard_unpacked_layers": options.discard_unpacked_layers,
-        "concurrent_layer_fetch_buffer": options.concurrent_layer_fetch_buffer,
-        "registry": {"config_path": str(places.hosts)},
-    }
-    unpack: Table = {"platform": "linux", "snapshotter": options.snapshotter}
-    transfer: Table = {
-        "unpack_config": [unpack],
-        # The transfer service, which pulls by default, looks only here; local pull only at the images plugin.
-        "concurrent_layer_fetch_buffer": options.concurrent_layer_fetch_buffer,
-    }
-    return {
-        "io.containerd.cri.v1.images": images,
-        "io.containerd.cri.v1.runtime": {"cni": _cni(places)},
-        "io.containerd.transfer.v1.local": transfer,
-    }
-
-
-def _cni(places: Places) -> Table:
-    return {"conf_dir": str(places.folder / "cni"), "bin_dir": str(places.folder / "cni")}
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,47 @@
-"""The containerds that the lab can run: the system's own, and those of other Debian suites."""
+"""The containerds that the lab can run: the system's own, those of other Debian suites, and those built from source."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 from registryd.lab.apt import unpack_package
 from registryd.lab.commands import run
 from registryd.lab.errors import UnavailableError
+from registryd.lab.go import GoPrograms, build
+from registryd.lab.kept import cache_folder, keep
 
-Series: TypeAlias = Literal["1.6", "1.7", "2.1"]
-ALL_SERIES: tuple[Series, ...] = get_args(Series)
+Series: TypeAlias = Literal["1.6", "1.7", "2.1", "2.2", "2.3", "2.4"]
+
+# containerd's RELEASES.md, November 2026: 2.3 is the LTS, until April 2028; 2.4 until May 2027. The others have ended.
+ALIVE_SERIES: Final[tuple[Series, ...]] = ("2.3", "2.4")
+# What the tests run on; clusters still have the ended ones. 2.2 is to be had too, when somebody asks for it.
+TESTED_SERIES: Final[tuple[Series, ...]] = ("1.6", "1.7", "2.1", *ALIVE_SERIES)
+
 # The suite that had the series in 2026. Suites move on: a Release says what it really is.
-_SUITES: dict[Series, str] = {"1.6": "bookworm", "1.7": "trixie", "2.1": "sid"}
+_SUITES: Final[dict[Series, str]] = {"1.6": "bookworm", "1.7": "trixie", "2.1": "sid"}
+_MODULE: Final = "github.com/containerd/containerd/v2"
 _VERSION = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)")
-_CHECKOUT = Path(__file__).parents[2]
+
+
+def _source(version: str, *, go: tuple[int, int, int]) -> GoPrograms:
+    """A release as upstream's Makefile builds it, without what needs C libraries or is only documentation."""
+    tags = "no_btrfs,no_devmapper,no_zfs,urfave_cli_no_docs"
+    flags = f"-s -w -X {_MODULE}/version.Version={version}"
+    programs = tuple(f"{_MODULE}/cmd/{name}" for name in ("containerd", "ctr", "containerd-shim-runc-v2"))
+    return GoPrograms(programs, f"v{version}", go, ("-tags", tags, "-ldflags", flags))
+
+
+# `go` is what each release's go.mod asks for.
+_SOURCES: Final[dict[Series, GoPrograms]] = {
+    "2.2": _source("2.2.9", go=(1, 25, 0)),
+    "2.3": _source("2.3.7", go=(1, 26, 8)),
+    "2.4": _source("2.4.2", go=(1, 26, 6)),
+}
 
 
 @dataclass(frozen=True)
@@ -42,15 +64,19 @@ class Release:
 
 
 async def obtain(series: Series) -> Release:
-    """The system's containerd if it is of that series, else the one of a Debian suite, downloaded once.
+    """One of that series.
 
-    A download is kept in the checkout's .cache, or in the user's when there is no checkout; delete it to get
-    a newer one. Raises UnavailableError with the reason when there is neither.
+    2.2 and later: a pinned release, built once. Before: the system's containerd if it is of that series, else the
+    one of a Debian suite, downloaded once. Both are kept in the checkout's .cache, or in the user's when there is no
+    checkout; delete it there to get a newer one. Raises UnavailableError with the reason when there is none.
     """
+    if source := _SOURCES.get(series):
+        return await _release_in(await keep(cache_folder() / source.version, partial(build, source)))
     own = await system_release()
     if own and ".".join(map(str, own.version[:2])) == series:
         return own
-    return await _release_in(await _downloaded(_SUITES[series]) / "usr" / "bin")
+    suite = _SUITES[series]
+    return await _release_in(await keep(cache_folder() / suite, partial(_download, suite)) / "usr" / "bin")
 
 
 async def system_release() -> Release | None:
@@ -60,7 +86,7 @@ async def system_release() -> Release | None:
 
 async def any_release() -> Release:
     """The system's containerd if there is one, else the newest that is to be had."""
-    return await system_release() or await obtain(ALL_SERIES[-1])
+    return await system_release() or await obtain(ALIVE_SERIES[-1])
 
 
 async def _release_in(programs: Path) -> Release:
@@ -72,20 +98,6 @@ async def _release_in(programs: Path) -> Release:
     return Release((major, minor, patch), programs)
 
 
-async def _downloaded(suite: str) -> Path:
-    target = _cache() / suite
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{suite}.") as folder:
-        work = Path(folder)
-        await unpack_package("containerd", suite=suite, target=work / "unpacked", work=work)
-        if not target.is_dir():  # another run may have been faster
-            (work / "unpacked").rename(target)
-    return target
-
-
-def _cache() -> Path:
-    if (_CHECKOUT / "pyproject.toml").is_file():
-        return _CHECKOUT / ".cache" / "containerd"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "registryd" / "containerd"
+async def _download(suite: str, work: Path) -> Path:
+    await unpack_package("containerd", suite=suite, target=work / "unpacked", work=work)
+    return work / "unpacked"

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from registryd.lab.containerd_config import Mirror, Options, Places, config_toml, hosts_toml
+from registryd.lab.errors import LabError
 from registryd.lab.toml_text import Table, merged, to_toml
 from registryd.lab.versions import Release
 
 PLACES = Places(Path("/lab/n"))
 OLD = Release((1, 6, 20), Path("/usr/bin"))
 NEW = Release((2, 1, 9), Path("/usr/bin"))
+NEWEST = Release((2, 4, 2), Path("/usr/bin"))
 TABLE: Table = {
     "text": 'with "quotes" and \\',
     "number": 3,
@@ -34,12 +36,42 @@ def test_changes_go_deep() -> None:
 
 @pytest.mark.parametrize(
     ("release", "version", "path"),
-    [(OLD, 2, "io.containerd.grpc.v1.cri"), (NEW, 3, "io.containerd.cri.v1.images")],
+    [
+        (OLD, 2, "io.containerd.grpc.v1.cri"),
+        (NEW, 3, "io.containerd.cri.v1.images"),
+        (NEWEST, 4, "io.containerd.cri.v1.images"),
+    ],
 )
 def test_every_version_gets_its_own_form(release: Release, version: int, path: str) -> None:
     config = tomllib.loads(config_toml(release, PLACES, Options()))
     assert config["version"] == version
     assert config["plugins"][path]["registry"]["config_path"] == "/lab/n/certs.d"
+    sockets = config.get("grpc") or config["plugins"]["io.containerd.server.v1.grpc"]
+    assert sockets["address"] == "/lab/n/containerd.sock"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_older_form_can_be_had(version: int) -> None:
+    config = tomllib.loads(config_toml(NEWEST, PLACES, Options(format=version)))
+    assert config["version"] == version
+    assert config["grpc"]["address"] == "/lab/n/containerd.sock"
+    assert not [plugin for plugin in config["plugins"] if ".server." in plugin]
+
+
+@pytest.mark.parametrize(("release", "version"), [(OLD, 3), (NEW, 4), (NEWEST, 5), (NEWEST, 1)])
+def test_no_release_is_given_a_form_that_it_does_not_read(release: Release, version: int) -> None:
+    with pytest.raises(LabError, match=f"version {version}"):
+        config_toml(release, PLACES, Options(format=version))
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_the_number_of_downloads_does_not_change_who_pulls(*, local: bool) -> None:
+    options = Options(max_concurrent_downloads=5, use_local_image_pull=local)
+    plugins = tomllib.loads(config_toml(NEWEST, PLACES, options))["plugins"]
+    assert plugins["io.containerd.cri.v1.images"]["max_concurrent_downloads"] == (5 if local else 3)
+    assert plugins["io.containerd.transfer.v1.local"]["max_concurrent_downloads"] == 5
+    old = tomllib.loads(config_toml(OLD, PLACES, options))["plugins"]
+    assert old["io.containerd.grpc.v1.cri"]["max_concurrent_downloads"] == 5
 
 
 def test_extra_settings_win() -> None:
