@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ STATE: Final = Path("/var/lib/registryd/node")
 _NAME = "record.json"
 _PRIVATE = 0o600  # it holds the bytes of files that may hold passwords
 _OURS = "registryd"
+_MOST_TRIES = 100  # each lost to another run that came and went; on a file system that makes no folders, all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +59,57 @@ class RecordStore:
         if self._here.exists():
             self.disk.unlink(self._here)
         sweep(self.disk, self._here)
-        self._remove_folders()
-
-    def _remove_folders(self) -> None:
-        for folder in self._folders:
-            with suppress(OSError):
-                self.disk.remove_folder(folder)
+        self._remove(*self._folders)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One at a time; waits for the other. Without the folder there is nothing to protect yet."""
+        """One at a time; waits for the other. Raises PathProblem when there can be no folder to lock."""
         try:
-            for each in reversed((self._here.parent, *self._here.parent.parents)):
-                if not each.is_dir():
-                    self.disk.make_folder(each)
-            descriptor = os.open(self._here.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = self._lock()
         except OSError as error:
-            self._remove_folders()
             raise PathProblem(f"cannot keep a record in {self.folder}: {reason_of(error)}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _lock(self) -> int:
+        """The folder's descriptor, locked; made if need be. Raises `OSError`.
+
+        Another run's `remove` may take the folder away at any moment until the lock is ours: then again from the start.
+        """
+        for _ in range(_MOST_TRIES):
+            made: list[Path] = []
+            try:
+                self._make_folders(made)
+                descriptor = os.open(self._here.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                self._remove(*reversed(made))
+                raise
+            if _locks(descriptor, self._here.parent):
+                return descriptor
+            os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._here.parent))
+
+    def _make_folders(self, made: list[Path]) -> None:
+        """What is missing; `made` gets what this run makes. A folder that another run makes meanwhile is as good."""
+        for folder in reversed((self._here.parent, *self._here.parent.parents)):
+            if folder.is_dir():
+                continue
+            made.append(folder)
+            try:
+                self.disk.make_folder(folder)
+            except FileExistsError:
+                made.remove(folder)
+                if os.path.lexists(folder) and not folder.is_dir():
+                    raise
+
+    def _remove(self, *folders: Path) -> None:
+        for folder in folders:
+            with suppress(OSError):
+                self.disk.remove_folder(folder)
 
     @property
     def _folders(self) -> tuple[Path, ...]:
@@ -89,3 +119,12 @@ class RecordStore:
     @property
     def _here(self) -> Path:
         return self.root.locate(self.path)
+
+
+def _locks(descriptor: int, folder: Path) -> bool:
+    """Wait for the lock on what was opened; whether that is still the folder of that name."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        return os.path.samestat(os.stat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.node.errors import ApplyFailed, ConfigConflict, NodeError
+from registryd.node.disk import Disk
+from registryd.node.errors import ApplyFailed, ConfigConflict, NodeError, PathProblem
 from tests.node.nodes import CERTS, URL, BreakingDisk, FolderNode, PowerCut, intent
 from tests.node.zoo import ZOO
 
@@ -171,6 +172,50 @@ def test_a_failure_while_going_back_says_that_uninstall_will(tmp_path: Path) -> 
         node.setup(disk=Worn(8, OSError(errno.EIO, "Input/output error"))).install(intent())
     node.setup().uninstall()
     assert node.state() == before
+
+
+def test_installs_and_uninstalls_at_once_take_turns(tmp_path: Path) -> None:
+    """The folder that they take turns at comes and goes with them."""
+    node = FolderNode(tmp_path / "node").with_files(ZOO["mirrors and comments"])
+    before = node.state()
+
+    def there_and_back(wish: str) -> None:
+        node.setup().install(WISHES[wish])
+        node.setup().uninstall()
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(there_and_back, ["with a token", "some", "all"] * 6))
+    node.setup().uninstall()
+    assert node.state() == before
+
+
+@pytest.mark.parametrize("made_by_another", ["var/lib/registryd", "var/lib/registryd/node"])
+def test_a_folder_that_another_run_makes_at_the_same_moment_is_as_good(tmp_path: Path, made_by_another: str) -> None:
+    node = FolderNode(tmp_path / "node").with_files(ZOO["mirrors and comments"])
+    overtaken = node.root / made_by_another
+
+    class Overtaken(Disk):
+        def make_folder(self, path: Path) -> None:
+            if path == overtaken:
+                super().make_folder(path)
+            super().make_folder(path)
+
+    before = node.state()
+    assert node.setup(disk=Overtaken()).install(intent()).plan.changes
+    node.setup().uninstall()
+    assert node.state() == before
+
+
+def test_a_folder_that_goes_as_soon_as_it_is_made_is_said(tmp_path: Path) -> None:
+    """As on file systems that keep nothing: it is tried again, and not for ever."""
+
+    class Forgetful(Disk):
+        def make_folder(self, path: Path) -> None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    node = FolderNode(tmp_path / "node").with_files(ZOO["mirrors and comments"])
+    with pytest.raises(PathProblem, match="cannot keep a record"):
+        node.setup(disk=Forgetful()).install(intent())
 
 
 def test_two_at_once_take_turns(tmp_path: Path) -> None:
