@@ -33,7 +33,7 @@ class TrialDesk:
         self._content: ExpiringSet[Digest] = ExpiringSet(lifetime=_LASTS_SECONDS, capacity=_MOST_AT_ONCE * 3)
 
     async def begin(self, registry: str, checkup: Checkup) -> Mapping[str, Any]:
-        """Raises ValueError for what is no registry, or when there are too many trials."""
+        """Raises ValueError for what is no registry, TooManyTrials when neither a peer nor this node takes one more."""
         words = TrialWords(secrets.token_hex(8), local_architecture())
         image = TrialImage.of(words)
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
+from registryd.content.trial import TooManyTrials
 from registryd.exposition import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Overview(Protocol):
     async def begin_trial(self, registry: str) -> Mapping[str, Any]:
         """Have a tiny image offered for a minute, by a member if possible, and say how to pull it.
 
-        Raises ValueError for what is no registry.
+        Raises ValueError for what is no registry, TooManyTrials.
         """
 
 
@@ -116,6 +117,8 @@ class AdminDoor:
             return _json(await self._overview.begin_trial(str(asked["registry"])))
         except (ValueError, LookupError, TypeError) as error:
             return web.Response(status=400, text=f"{str(error)[:200]}\n")
+        except TooManyTrials as error:
+            return web.Response(status=429, text=f"{error}, each for a minute: try again when one is over\n")
 
 
 def _json(data: Mapping[str, Any]) -> web.Response:

@@ -51,6 +51,10 @@ class Client:
         async with self._session.request(method, f"http://{self.address}{path}", headers=named) as response:
             return Answer(response.status, response.headers, await response.read())
 
+    async def post(self, path: str, document: Mapping[str, object]) -> Answer:
+        async with self._session.post(f"http://{self.address}{path}", json=document) as response:
+            return Answer(response.status, response.headers, await response.read())
+
     async def head(self, path: str, **headers: str) -> Answer:
         return await self.get(path, method="HEAD", **headers)
 

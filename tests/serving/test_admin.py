@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from registryd.content.trial import TooManyTrials
 from registryd.exposition import CONTENT_TYPE
 from registryd.serving.admin import AdminDoor, _is_from_here
 from registryd.serving.listener import open_door
@@ -70,6 +71,8 @@ class FakeOverview:
         return {"members": []}
 
     async def begin_trial(self, registry: str) -> dict[str, object]:
+        if registry == "busy.lab":
+            raise TooManyTrials("4 trials are going on")
         return {"reference": f"{registry}/trial"}
 
 
@@ -104,6 +107,14 @@ async def test_only_a_post_of_json_begins_a_trial() -> None:
         assert (await client.get("/trial")).status == 405
         assert (await client.get("/trial", method="POST")).status == 403
         assert (await client.get("/trial", method="POST", Content_Type="application/json")).status == 400
+
+
+async def test_too_many_trials_at_once_are_told_to_wait() -> None:
+    async with showing() as client:
+        assert (await client.post("/trial", {"registry": "docker.io"})).status == 200
+        answer = await client.post("/trial", {"registry": "busy.lab"})
+        assert answer.status == 429
+        assert b"4 trials are going on" in answer.body
 
 
 async def test_before_the_agent_has_started_there_is_nothing_to_see() -> None:
