@@ -11,7 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from registryd.oci.digest import Digest
 from registryd.pb.containerd import content_pb2, events_pb2, images_pb2, introspection_pb2, types_pb2, version_pb2
-from tests.fakes.containerd_faults import Fault
+from tests.fakes.containerd_faults import LATE_SECONDS, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -148,6 +148,8 @@ class Faults(grpc.aio.ServerInterceptor):
         calls[method] += 1
         if self._fake.fault is Fault.SILENT:
             await asyncio.Event().wait()
+        if self._fake.fault is Fault.LATE:
+            await asyncio.sleep(LATE_SECONDS)
         if self._fake.fault is Fault.REFUSING:
             return unary(_refuse, Empty)
         if self._fake.fault is Fault.GARBAGE:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+LATE_SECONDS = 0.2
+
 
 class Fault(Enum):
     """What is wrong with this containerd."""
 
     NONE = auto()
+    LATE = auto()  # answers everything after LATE_SECONDS
     SILENT = auto()  # takes every call and answers none
     REFUSING = auto()  # every call fails
     GARBAGE = auto()  # answers with bytes that are no message

@@ -71,6 +71,12 @@ class Connection:
             answer = await method(request, metadata=metadata(namespace), timeout=timeout or self.timing.answer)
         return _readable(answer)
 
+    async def change(
+        self, method: UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT, *, namespace: str
+    ) -> ResponseT:
+        """As `ask`, for a question that changes containerd's database."""
+        return await self.ask(method, request, namespace=namespace, timeout=self.timing.change)
+
     @asynccontextmanager
     async def stream(
         self,

@@ -66,6 +66,7 @@ class Follower:
     ) -> None:
         """`tell` is called when an image may have come or gone."""
         self._connection = connection
+        self._timing = connection.timing
         self._audience = audience
         self._tell = tell
         self._route = route
@@ -83,12 +84,12 @@ class Follower:
         """Return if it has caught up and containerd answers right now; raises StoreUnavailable otherwise."""
         if not self._has_caught_up.is_set():
             raise StoreUnavailable(self._problem)
-        await self._version()
+        await self._version(timeout=self._timing.answer)
 
     async def look_up(self, name: TaggedName) -> list[NamedContent]:
         """Ask containerd what a name means that no event has told of yet. Raises StoreUnavailable."""
         for namespace in self._images.namespaces:
-            image = await get_image(self._connection, namespace, str(name))
+            image = await get_image(self._connection, namespace, str(name), timeout=self._timing.answer)
             if image is not None:
                 self._images.put(image)
                 await self._reader.walk(image.target.digest, namespace)
@@ -103,13 +104,13 @@ class Follower:
                 self._lose(error)
             finally:
                 self._has_caught_up.clear()
-            await asyncio.sleep(self._connection.timing.retry)
+            await asyncio.sleep(self._timing.retry)
 
     async def _follow(self) -> NoReturn:
         # Subscribed before listing, so that no change falls between. Events that waited meanwhile only make us ask
         # containerd for images that we know already.
         async with self._connection.stream(self._connection.events.Subscribe, self._subscription()) as events:
-            await asyncio.sleep(self._connection.timing.subscription)
+            await asyncio.sleep(self._timing.subscription)
             await self._load()
             self._has_caught_up.set()
             self._tell()
@@ -125,7 +126,7 @@ class Follower:
         return SubscribeRequest(filters=filters)
 
     async def _load(self) -> None:
-        version = await self._version()
+        version = await self._version(timeout=self._timing.listing)
         await self._route.choose()
         for namespace in self._images.namespaces:
             images = await list_images(self._connection, namespace)
@@ -142,7 +143,7 @@ class Follower:
     async def _apply(self, event: Envelope) -> None:
         name = _image_name(event)
         # The event says what was; containerd says what is.
-        image = await get_image(self._connection, event.namespace, name)
+        image = await get_image(self._connection, event.namespace, name, timeout=self._timing.listing)
         if image is None:
             self._drop(event.namespace, name)
             return
@@ -167,8 +168,8 @@ class Follower:
         self._dropped = 0
         self._reader.keep_only(self._images.targets())
 
-    async def _version(self) -> str:
-        return (await self._connection.ask(self._connection.version.Version, Empty())).version
+    async def _version(self, *, timeout: float) -> str:
+        return (await self._connection.ask(self._connection.version.Version, Empty(), timeout=timeout)).version
 
     def _lose(self, error: ContentUnavailable) -> None:
         if self._has_caught_up.is_set() or str(error) != self._problem:

@@ -50,7 +50,7 @@ async def _label(connection: Connection, digest: Digest, namespace: str) -> list
     if labels:
         mask = FieldMask(paths=[f"labels.{label}" for label in labels])
         request = UpdateRequest(info=Info(digest=str(digest), labels=labels), update_mask=mask)
-        await connection.ask(connection.content.Update, request, namespace=namespace)
+        await connection.change(connection.content.Update, request, namespace=namespace)
     return [child.digest for child in manifest.children if is_manifest_type(child.media_type)]
 
 

@@ -98,10 +98,11 @@ async def list_images(connection: Connection, namespace: str) -> list[Image]:
     return [image for message in answer.images if (image := _image(namespace, message))]
 
 
-async def get_image(connection: Connection, namespace: str, name: str) -> Image | None:
+async def get_image(connection: Connection, namespace: str, name: str, *, timeout: float) -> Image | None:
     """One image, None when there is none of that name (any more). Raises StoreUnavailable."""
+    request = GetImageRequest(name=name)
     try:
-        answer = await connection.ask(connection.images.Get, GetImageRequest(name=name), namespace=namespace)
+        answer = await connection.ask(connection.images.Get, request, namespace=namespace, timeout=timeout)
     except ContentNotFound:
         return None
     return _image(namespace, answer.image)

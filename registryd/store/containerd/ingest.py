@@ -155,9 +155,12 @@ class ContainerdIngest:
         await run_to_end(self._discard(), name="abort ingest")
 
     async def _discard(self) -> None:
+        connection, namespace = self._connection, self._place.namespace
         request = AbortRequest(ref=self._place.ref)
         try:
-            await self._connection.ask(self._connection.content.Abort, request, namespace=self._place.namespace)
+            await connection.ask(
+                connection.content.Abort, request, namespace=namespace, timeout=connection.timing.listing
+            )
         except ContentNotFound:
             pass
         except ContentUnavailable as error:

@@ -93,4 +93,6 @@ class UnkeptLayers:
 
     async def _info(self, digest: Digest, namespace: str) -> Info:
         request = InfoRequest(digest=str(digest))
-        return (await self._connection.ask(self._connection.content.Info, request, namespace=namespace)).info
+        timeout = self._connection.timing.listing
+        method = self._connection.content.Info
+        return (await self._connection.ask(method, request, namespace=namespace, timeout=timeout)).info

@@ -72,7 +72,7 @@ class Leases:
         if lease := self._current.get(namespace):
             request = leases_pb2.DeleteResourceRequest(id=lease.id, resource=_resource(digest))
             with suppress(ContentNotFound):
-                await self._connection.ask(self._connection.leases.DeleteResource, request, namespace=namespace)
+                await self._connection.change(self._connection.leases.DeleteResource, request, namespace=namespace)
 
     async def collect(self) -> None:
         """Have containerd collect its garbage now: that a lease holds less is no occasion for it, that one ends is."""
@@ -131,26 +131,21 @@ class Leases:
         lease = _Lease(f"{_PREFIX}{secrets.token_hex(8)}", self._clock() + _LIFETIME)
         labels = {EXPIRES: lease.expires_at.isoformat(timespec="seconds")}
         request = leases_pb2.CreateRequest(id=lease.id, labels=labels)
-        await self._connection.ask(self._connection.leases.Create, request, namespace=namespace)
+        await self._connection.change(self._connection.leases.Create, request, namespace=namespace)
         return lease
 
     async def _fill(self, namespace: str, digests: Iterable[Digest]) -> None:
         for digest in digests:
             request = leases_pb2.AddResourceRequest(id=self._current[namespace].id, resource=_resource(digest))
             with suppress(AlreadyExists):
-                await self._connection.ask(self._connection.leases.AddResource, request, namespace=namespace)
+                await self._connection.change(self._connection.leases.AddResource, request, namespace=namespace)
 
     async def _delete(self, namespace: str, leases: Iterable[_Lease], *, is_last: bool = False) -> None:
         """`is_last`: what they held is to be collected, which the answer waits for."""
         for lease in leases:
             with suppress(ContentNotFound):
                 request = leases_pb2.DeleteRequest(id=lease.id, sync=is_last)
-                await self._connection.ask(
-                    self._connection.leases.Delete,
-                    request,
-                    namespace=namespace,
-                    timeout=self._connection.timing.listing,
-                )
+                await self._connection.change(self._connection.leases.Delete, request, namespace=namespace)
 
 
 def _resource(digest: Digest) -> leases_pb2.Resource:

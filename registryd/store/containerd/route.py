@@ -100,7 +100,8 @@ class Route:
             _log.info("containerd's content is read %s", way)
 
     async def _roots(self) -> list[Path]:
-        answer = await self._connection.ask(self._connection.introspection.Plugins, PluginsRequest())
+        timeout = self._connection.timing.listing
+        answer = await self._connection.ask(self._connection.introspection.Plugins, PluginsRequest(), timeout=timeout)
         told = [Path(p.exports["root"]) for p in answer.plugins if p.type == _CONTENT_PLUGIN and "root" in p.exports]
         return list(dict.fromkeys([*told, self._configured_root / _CONTENT_FOLDER]))
 

@@ -64,11 +64,11 @@ class ContainerdWriter:
         images = self._connection.images
         try:
             create = images_pb2.CreateImageRequest(image=image)
-            await self._connection.ask(images.Create, create, namespace=self._namespace)
+            await self._connection.change(images.Create, create, namespace=self._namespace)
         except AlreadyExists:
             update = images_pb2.UpdateImageRequest(image=image)
             update.update_mask.paths.append("target")
-            await self._connection.ask(images.Update, update, namespace=self._namespace)
+            await self._connection.change(images.Update, update, namespace=self._namespace)
 
 
 @asynccontextmanager
@@ -90,7 +90,7 @@ async def _lease(connection: Connection, *, namespace: str) -> AsyncIterator[str
     expires_at = datetime.now(UTC) + _LEASE_LASTS
     labels = {"containerd.io/gc.expire": expires_at.isoformat(timespec="seconds")}
     request = leases_pb2.CreateRequest(id=lease, labels=labels)
-    await connection.ask(connection.leases.Create, request, namespace=namespace)
+    await connection.change(connection.leases.Create, request, namespace=namespace)
     try:
         yield lease
     finally:
@@ -98,8 +98,9 @@ async def _lease(connection: Connection, *, namespace: str) -> AsyncIterator[str
 
 
 async def _end_lease(connection: Connection, lease: str, namespace: str) -> None:
+    request = leases_pb2.DeleteRequest(id=lease)
     with suppress(ContentUnavailable):  # then it expires
-        await connection.ask(connection.leases.Delete, leases_pb2.DeleteRequest(id=lease), namespace=namespace)
+        await connection.ask(connection.leases.Delete, request, namespace=namespace, timeout=connection.timing.listing)
 
 
 def _image(name: TaggedName, target: Descriptor) -> images_pb2.Image:

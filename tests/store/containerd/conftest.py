@@ -15,6 +15,7 @@ from registryd.settings import StoreSettings
 from registryd.store.containerd.connect import connect_containerd_store
 from registryd.store.containerd.timing import Timing
 from tests.fakes.containerd import FakeContainerd, running_fake
+from tests.fakes.containerd_faults import LATE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PATIENT = Timing(answer=5, presence=0.2, listing=5, chunk=5, subscription=0.02, retry=0.02)
 # For those who are kept waiting on purpose.
 HASTY = Timing(answer=0.3, presence=0.2, listing=5, chunk=0.3, subscription=0.02, retry=0.02)
+# For those who wait for a first byte no longer than a tenth of what a late containerd takes.
+PROMPT = Timing(answer=LATE_SECONDS / 10, presence=0.2, listing=5, chunk=5, subscription=0.02, retry=0.02)
 
 
 class Connect(Protocol):

@@ -13,7 +13,7 @@ from registryd.pb.containerd.images_pb2 import ImageCreate
 from tests.contracts.content_store import is_gone, is_known, resolves_to, until
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import OCI_LAYER, SampleImage, helm_chart, oci_image, oci_index
-from tests.store.containerd.conftest import Connect, eventually
+from tests.store.containerd.conftest import PROMPT, Connect, eventually
 
 if TYPE_CHECKING:
     from registryd.store.containerd.store import ContainerdStore
@@ -79,6 +79,19 @@ async def test_a_stream_of_events_that_fails_is_begun_again(
         image = oci_image()
         containerd.put(image)
         await until(lambda: is_known(store, image))
+
+
+async def test_a_containerd_that_is_busy_is_followed_all_the_same(containerd: FakeContainerd, connect: Connect) -> None:
+    image = oci_image()
+    containerd.fault = Fault.LATE
+    async with connect(timing=PROMPT) as store:
+        subscribed = containerd.calls["Subscribe"]
+        containerd.put(image)
+        await eventually(lambda: containerd.calls["Get"] > 0)
+        containerd.fault = Fault.NONE
+        await store.wait_renamed()
+        assert [named.target for named in await store.resolve(image.name)] == [image.target]
+        assert containerd.calls["Subscribe"] == subscribed
 
 
 async def test_a_change_while_listing_is_not_lost(containerd: FakeContainerd, connect: Connect) -> None:

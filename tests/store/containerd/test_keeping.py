@@ -13,8 +13,9 @@ from registryd.oci.manifest import parse_manifest
 from registryd.oci.ranges import Span
 from registryd.settings import StoreSettings
 from registryd.store.containerd.connect import connect_containerd_store
+from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import docker_image, oci_image, oci_index
-from tests.store.containerd.conftest import PATIENT, eventually
+from tests.store.containerd.conftest import PATIENT, PROMPT, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.store.containerd.store import ContainerdStore
+    from registryd.store.containerd.timing import Timing
     from tests.fakes.containerd import FakeContainerd
     from tests.fakes.images import SampleImage
 
@@ -41,9 +43,11 @@ def discarding(containerd: FakeContainerd) -> Callable[[SampleImage], None]:
 
 
 @asynccontextmanager
-async def store_of(containerd: FakeContainerd, *, keep: int = 1000) -> AsyncIterator[ContainerdStore]:
+async def store_of(
+    containerd: FakeContainerd, *, keep: int = 1000, timing: Timing = PATIENT
+) -> AsyncIterator[ContainerdStore]:
     settings = StoreSettings(containerd_socket=containerd.socket, containerd_root=containerd.root, keep_layers=keep)
-    async with connect_containerd_store(settings, timing=PATIENT) as store:
+    async with connect_containerd_store(settings, timing=timing) as store:
         await store.wait_ready()
         yield store
 
@@ -110,6 +114,17 @@ async def test_an_image_that_came_by_other_ways_is_leased_by_its_event(
     image = oci_image()
     discarding(image)
     async with store_of(containerd):
+        containerd.put(image)
+        await eventually(lambda: kept(containerd) == layers_of(image))
+
+
+async def test_layers_are_leased_however_busy_containerd_is(
+    containerd: FakeContainerd, discarding: Callable[[SampleImage], None]
+) -> None:
+    image = oci_image()
+    discarding(image)
+    containerd.fault = Fault.LATE
+    async with store_of(containerd, timing=PROMPT):
         containerd.put(image)
         await eventually(lambda: kept(containerd) == layers_of(image))
 

@@ -18,7 +18,7 @@ from registryd.store.containerd.writer import open_containerd_writer
 from tests.contracts.content_store import is_known, read, resolves_to, until
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import oci_image, oci_index, sample_bytes
-from tests.store.containerd.conftest import HASTY, PATIENT, eventually
+from tests.store.containerd.conftest import HASTY, PATIENT, PROMPT, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,6 +79,17 @@ async def test_a_name_moves(containerd: FakeContainerd, connect: Connect) -> Non
             await write_all(writer, image)
             await writer.name({image.name: image.target})
         await until(lambda: resolves_to(store, new))
+
+
+async def test_a_containerd_that_is_busy_is_waited_for(containerd: FakeContainerd) -> None:
+    """It answers a question in half a millisecond, and a change of its database behind what others write."""
+    image = oci_index()
+    containerd.fault = Fault.LATE
+    async with writing(containerd, timing=PROMPT) as writer:
+        await write_all(writer, image)
+        for _ in range(2):  # set, and moved
+            await writer.name({image.name: image.target})
+    assert set(containerd.images["k8s.io"]) == {str(image.name)}
 
 
 async def test_a_name_needs_its_target(containerd: FakeContainerd) -> None:
