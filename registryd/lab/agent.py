@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registryd.lab.errors import LabError
@@ -123,8 +123,7 @@ class Agent:
     async def _ask(self, section: str, default: str, request: Request) -> Response:
         table = self.settings.get(section)
         listen = table.get("listen", default) if isinstance(table, Mapping) else default
-        url = f"http://{listen}{request.url}"
-        return await fetch(Request(url, request.method, request.headers), namespace=self._namespace)
+        return await fetch(replace(request, url=f"http://{listen}{request.url}"), namespace=self._namespace)
 
 
 def agent_settings(containerd: Containerd, *, host: str, peers: list[str], changes: Table) -> Table:

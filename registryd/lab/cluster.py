@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 ORIGIN = "origin.lab"  # what references call the origin; no name server knows it, hosts.toml says where it is
 _ORIGIN_PORT = 5000
-_ACQUAINTED_SECONDS = 10  # they start side by side: who asks too early asks again a moment later
+_ACQUAINTED_SECONDS = 60  # a second or two, while nothing else runs: who asks too early asks again a moment later
 _POLL_SECONDS = 0.05
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KUBERNETES = "k8s.io"  # the containerd namespace that CRI uses
 _MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path less its closing NUL
 _TTRPC_SUFFIX = ".ttrpc"  # containerd opens a second socket with this after the name of the first
-_SETTLE_SECONDS = 10  # what follows an answer (events, garbage collection) takes two seconds; more on a busy machine
+_SETTLE_SECONDS = 60  # what follows an answer (events, garbage collection) takes two seconds; more on a busy machine
 _POLL_SECONDS = 0.05
 
 

@@ -32,6 +32,7 @@ class Options:
     max_concurrent_downloads: int = 3
     concurrent_layer_fetch_buffer: int = 0  # bytes; 2.1 and later, 512 and more switch parallel fetching on
     use_local_image_pull: bool = False  # 2.1 and later: CRI pulls by itself, as it always does before
+    socket_group: int = 0  # the group that may use the socket besides root
     format: int = 0  # the file's `version`: 2, 3 or 4, as far as the release reads it; 0: the newest that it reads
     extra: Table = field(default_factory=dict)  # merged over the whole file last
 

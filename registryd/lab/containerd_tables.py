@@ -27,11 +27,11 @@ def format_for(release: Release, wanted: int = 0) -> int:
 def tables(number: int, release: Release, places: Places, options: Options) -> dict[str, Value]:
     """What differs between versions of the format. LabError when the version cannot say what the options are."""
     if number == 2:  # noqa: PLR2004
-        return {"grpc": _socket(places), "plugins": _plugins_version_2(release, places, options)}
+        return {"grpc": _socket(places, options), "plugins": _plugins_version_2(release, places, options)}
     plugins = _plugins_version_3(places, options)
     if number == 3:  # noqa: PLR2004
-        return {"grpc": _socket(places), "plugins": plugins}
-    return {"plugins": {**plugins, **_sockets_version_4(places)}}
+        return {"grpc": _socket(places, options), "plugins": plugins}
+    return {"plugins": {**plugins, **_sockets_version_4(places, options)}}
 
 
 def _plugins_version_2(release: Release, places: Places, options: Options) -> dict[str, Value]:
@@ -87,16 +87,16 @@ def _of_cri(options: Options) -> int:
     return options.max_concurrent_downloads if is_local else 3
 
 
-def _sockets_version_4(places: Places) -> dict[str, Value]:
+def _sockets_version_4(places: Places, options: Options) -> dict[str, Value]:
     return {
-        "io.containerd.server.v1.grpc": _socket(places),
+        "io.containerd.server.v1.grpc": _socket(places, options),
         # Its default does not follow the first socket: it is /run/containerd's, and taken from a containerd there.
         "io.containerd.server.v1.ttrpc": {"address": f"{places.socket}{_TTRPC_SUFFIX}"},
     }
 
 
-def _socket(places: Places) -> Table:
-    return {"address": str(places.socket)}
+def _socket(places: Places, options: Options) -> Table:
+    return {"address": str(places.socket), "gid": options.socket_group}
 
 
 def _registry(places: Places) -> Table:

@@ -62,7 +62,7 @@ class Process:
     def is_running(self) -> bool:
         return self._process.returncode is None
 
-    async def wait_ready(self, probe: Callable[[], Awaitable[bool]], *, timeout: float = 20) -> None:
+    async def wait_ready(self, probe: Callable[[], Awaitable[bool]], *, timeout: float = 60) -> None:
         """Return when `probe` says yes. Raises ProcessDiedError or, after `timeout` seconds, NotReadyError."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):

@@ -19,8 +19,10 @@ Series: TypeAlias = Literal["1.6", "1.7", "2.1", "2.2", "2.3", "2.4"]
 
 # containerd's RELEASES.md, November 2026: 2.3 is the LTS, until April 2028; 2.4 until May 2027. The others have ended.
 ALIVE_SERIES: Final[tuple[Series, ...]] = ("2.3", "2.4")
-# What the tests run on; clusters still have the ended ones. 2.2 is to be had too, when somebody asks for it.
+# Clusters still have the ended ones. 2.2 is to be had too, when somebody asks for it.
 TESTED_SERIES: Final[tuple[Series, ...]] = ("1.6", "1.7", "2.1", *ALIVE_SERIES)
+# What stands for all: the alive ones and, of those that have ended, the one that is least like them.
+REPRESENTATIVE_SERIES: Final[tuple[Series, ...]] = ("1.6", *ALIVE_SERIES)
 
 # The suite that had the series in 2026. Suites move on: a Release says what it really is.
 _SUITES: Final[dict[Series, str]] = {"1.6": "bookworm", "1.7": "trixie", "2.1": "sid"}
