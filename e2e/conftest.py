@@ -2,25 +2,30 @@
 
 What this machine lacks (root, a program, a Debian suite) skips the tests that need it, with one line that says why.
 With TESTS_MAY_SKIP=no, as in CI, it fails them.
+
+A test that wants a `release` runs on the containerds that are alive and on one that has ended. Marked `every_series`,
+it is about something in which versions differ, and runs on all that are tested.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from e2e import known
 from registryd.lab.errors import UnavailableError
 from registryd.lab.images import Image, make_image
 from registryd.lab.leftovers import workspace
 from registryd.lab.network import Network, new_network
 from registryd.lab.origin import Origin, running_origin
-from registryd.lab.versions import TESTED_SERIES, Release, Series, obtain
+from registryd.lab.versions import ALIVE_SERIES, REPRESENTATIVE_SERIES, TESTED_SERIES, Release, Series, obtain
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
 
@@ -49,17 +54,78 @@ def pytest_runtest_call(item: pytest.Item) -> object:
         unavailable(error)
 
 
-@pytest.fixture(scope="session", params=TESTED_SERIES)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_series: containerds differ in what this is about; run it on all of them")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "release" in metafunc.fixturenames:
+        differs = metafunc.definition.get_closest_marker("every_series")
+        series = TESTED_SERIES if differs else REPRESENTATIVE_SERIES
+        metafunc.parametrize("release", series, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    known.mark(items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Get the containerds that are wanted now: to build one takes minutes, more than any test is given."""
+    if os.geteuid() == 0:
+        for series in sorted({series for item in session.items for series in _series_of(item)}):
+            _outcome(series)
+
+
+def _series_of(item: pytest.Item) -> Iterable[Series]:
+    wanted = getattr(item, "fixturenames", ())
+    if "releases" in wanted:
+        return TESTED_SERIES
+    if "representatives" in wanted:
+        return REPRESENTATIVE_SERIES
+    if "release" in wanted:
+        series: Series = item.callspec.params["release"]  # type: ignore[attr-defined]
+        return [series]
+    return [ALIVE_SERIES[-1]] if "newest" in wanted else []
+
+
+@functools.cache
+def _outcome(series: Series) -> Release | UnavailableError:
+    try:
+        return asyncio.run(obtain(series))
+    except UnavailableError as error:
+        return error
+
+
+def obtained(series: Series) -> Release:
+    """Tried once only: where there is no network, each try may take minutes."""
+    outcome = _outcome(series)
+    if isinstance(outcome, UnavailableError):
+        raise outcome
+    return outcome
+
+
+@pytest.fixture(scope="session")
 def release(request: pytest.FixtureRequest) -> Release:
     """Each containerd version in turn."""
-    series: Series = request.param
-    return asyncio.run(obtain(series))
+    return obtained(request.param)
 
 
 @pytest.fixture(scope="session")
 def releases() -> tuple[Release, ...]:
-    """All containerd versions at once, for mixed clusters."""
-    return tuple(asyncio.run(obtain(series)) for series in TESTED_SERIES)
+    """All containerd versions at once, oldest first, for mixed clusters."""
+    return tuple(map(obtained, TESTED_SERIES))
+
+
+@pytest.fixture(scope="session")
+def representatives() -> tuple[Release, ...]:
+    """Those that stand for all, oldest first, side by side."""
+    return tuple(map(obtained, REPRESENTATIVE_SERIES))
+
+
+@pytest.fixture(scope="session")
+def newest() -> Release:
+    """For what has little to do with containerd."""
+    return obtained(ALIVE_SERIES[-1])
 
 
 @pytest.fixture

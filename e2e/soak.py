@@ -25,6 +25,7 @@ from registryd.lab.agent import PEERS_PORT
 from registryd.lab.cluster import ORIGIN
 from registryd.lab.errors import LabError, PullError
 from registryd.lab.faults.characters import CHARACTERS
+from registryd.lab.versions import REPRESENTATIVE_SERIES, obtain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -160,7 +161,8 @@ async def _lose_discovery(puller: Puller, _chance: random.Random) -> str:
 
 async def soak(*, pulls: int, seed: int) -> Record:
     """Run it; raises LabError for what leaks. Failed pulls are in the record."""
-    async with open_field(*KINDS) as ground:
+    releases = [await obtain(series) for series in REPRESENTATIVE_SERIES]
+    async with open_field(releases, *KINDS) as ground:
         run = Soak(ground, pulls=pulls, seed=seed)
         try:
             await run.run()

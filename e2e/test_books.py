@@ -52,7 +52,7 @@ async def settled(cluster: Cluster, image: Image) -> None:
     reference = await cluster.push(image, "demo/first")
     for node in cluster.nodes:
         await node.pull(reference)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for node in cluster.nodes:
             before = -1.0
             while await unasked(node) - before < 20:
@@ -94,7 +94,7 @@ async def test_what_is_pulled_past_its_agent_is_found_while_it_arrives(
         await cluster.origin_host.limit(64)  # three seconds
         owner.containerd.write_hosts(ORIGIN, Mirror(cluster.origin.url), server=cluster.origin.url)
         pull = asyncio.create_task(owner.pull(reference))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while owner.containerd.arrived(layer.digest) < MIB:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.005)
         asking = asyncio.create_task(ask(others[0], layer.digest))

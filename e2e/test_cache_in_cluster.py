@@ -142,7 +142,7 @@ async def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
 
 
 async def _acquainted(agent: Agent, *, peers: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await agent.metrics()).total("registryd_peers", state="available") < peers:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.05)
 

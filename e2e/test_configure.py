@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from registryd.lab.origin import Origin
     from registryd.lab.versions import Release
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(90)]
 
 
 def with_etc(etc: Path, state: Path, *command: str) -> tuple[str, ...]:

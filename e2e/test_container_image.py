@@ -22,7 +22,6 @@ from registryd.lab.containerd import running_containerd
 from registryd.lab.containerd_config import Mirror, Options
 from registryd.lab.errors import NotReadyError
 from registryd.lab.fetch import fetch
-from registryd.lab.versions import obtain
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
@@ -48,9 +47,9 @@ CAPABILITIES = (
 
 
 @pytest.fixture(scope="module")
-def runner() -> Release:
+def runner(newest: Release) -> Release:
     """One version, because what runs the container is runc in all of them; before 1.7, ctr has no --user."""
-    return asyncio.run(obtain("2.1"))
+    return newest
 
 
 @pytest.fixture(scope="module")

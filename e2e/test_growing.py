@@ -51,14 +51,14 @@ async def cluster_of(*plans: NodePlan) -> AsyncIterator[Cluster]:
 
 
 async def wait_arrived(node: Node, blob: Blob, *, more_than: int = 0) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while node.containerd.arrived(blob.digest) <= more_than:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.005)
 
 
 async def wait_given_up(node: Node, blob: Blob) -> float:
     """When it was."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while node.containerd.arrived(blob.digest) >= 0:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.002)
     return time.monotonic()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from registryd.lab.origin import Origin
     from registryd.lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(180)]
 
 
 @dataclass(frozen=True)

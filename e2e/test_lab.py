@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from registryd.lab.origin import Origin
     from registryd.lab.versions import Release
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(120)]
 
 
 def leftover_namespaces() -> list[str]:

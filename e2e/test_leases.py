@@ -42,7 +42,7 @@ async def leases(node: Node) -> list[str]:
 
 
 async def wait_no_lease(node: Node) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while [lease for lease in await leases(node) if lease.startswith("registryd-layers")]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 

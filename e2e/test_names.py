@@ -109,9 +109,9 @@ async def test_a_tag_that_one_node_knows_is_resolved_by_all_and_means_the_newest
 
 
 async def test_a_tag_of_one_containerd_is_resolved_and_pulled_without_the_origin(
-    releases: tuple[Release, ...], image: Image
+    release: Release, image: Image
 ) -> None:
-    plan = NodePlan(releases[0], agent={"peers": {"fanout_limit": 1}})
+    plan = NodePlan(release, agent={"peers": {"fanout_limit": 1}})
     async with running_cluster([plan] * 4) as cluster:
         await cluster.origin.stop()
         first, second, *_ = cluster.nodes

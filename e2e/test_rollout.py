@@ -17,7 +17,6 @@ from registryd.lab.cluster import Cluster, NodePlan, running_cluster
 from registryd.lab.images import MIB, ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
 from registryd.lab.roles import fetcher_of, index_node_of
-from registryd.lab.versions import system_release
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from registryd.lab.cluster import Node
     from registryd.lab.images import Image
+    from registryd.lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -47,10 +47,7 @@ def one_layer(tmp_path: Path) -> Image:
 
 
 @asynccontextmanager
-async def rollout() -> AsyncIterator[Cluster]:
-    release = await system_release()
-    if release is None:
-        pytest.skip("containerd is not installed")
+async def rollout(release: Release) -> AsyncIterator[Cluster]:
     async with running_cluster([NodePlan(release)] * NODES) as cluster:
         await cluster.wait_acquainted()
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
@@ -85,7 +82,7 @@ async def pull_one_below_another(cluster: Cluster, reference: str, digest: str) 
 
 async def wait_under_way(cluster: Cluster, digest: str) -> None:
     """Return when the first node has some of the layer to pass on."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while max(node.containerd.arrived(digest) for node in cluster.nodes) < 4 * MIB:  # noqa: ASYNC110 - other processes
             await asyncio.sleep(0.005)
 
@@ -98,8 +95,8 @@ def blobs_of(image: Image) -> list[str]:
     return [image.local.config.digest, *(layer.digest for layer in image.local.layers)]
 
 
-async def test_the_origin_sends_each_blob_once(image: Image) -> None:
-    async with rollout() as cluster:
+async def test_the_origin_sends_each_blob_once(release: Release, image: Image) -> None:
+    async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
         cluster.origin.forget_requests()
         await pull_everywhere(cluster, reference)
@@ -110,9 +107,9 @@ async def test_the_origin_sends_each_blob_once(image: Image) -> None:
             assert all(map(node.containerd.has_blob, blobs_of(image)))
 
 
-async def test_an_index_node_whose_agent_dies_in_the_wave_fails_no_pull(image: Image) -> None:
+async def test_an_index_node_whose_agent_dies_in_the_wave_fails_no_pull(release: Release, image: Image) -> None:
     layer = image.local.layers[0].digest
-    async with rollout() as cluster:
+    async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
         pulling = asyncio.create_task(pull_everywhere(cluster, reference))
         await wait_under_way(cluster, layer)
@@ -122,9 +119,9 @@ async def test_an_index_node_whose_agent_dies_in_the_wave_fails_no_pull(image: I
         await pulling
 
 
-async def test_a_fetching_node_whose_agent_dies_in_the_wave_fails_no_pull(image: Image) -> None:
+async def test_a_fetching_node_whose_agent_dies_in_the_wave_fails_no_pull(release: Release, image: Image) -> None:
     layer = image.local.layers[0].digest
-    async with rollout() as cluster:
+    async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
         pulling = asyncio.create_task(pull_everywhere(cluster, reference))
         await wait_under_way(cluster, layer)
@@ -134,9 +131,11 @@ async def test_a_fetching_node_whose_agent_dies_in_the_wave_fails_no_pull(image:
         await pulling
 
 
-async def test_a_fetching_node_that_is_lost_in_the_wave_fails_no_pull_of_another(image: Image) -> None:
+async def test_a_fetching_node_that_is_lost_in_the_wave_fails_no_pull_of_another(
+    release: Release, image: Image
+) -> None:
     layer = image.local.layers[0].digest
-    async with rollout() as cluster:
+    async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
         begun = time.monotonic()
         pulls = {node.host.name: asyncio.create_task(node.pull(reference)) for node in cluster.nodes}
@@ -150,8 +149,8 @@ async def test_a_fetching_node_that_is_lost_in_the_wave_fails_no_pull_of_another
         await asyncio.wait([lost])
 
 
-async def test_an_origin_that_cuts_connections_fails_no_pull(image: Image) -> None:
-    async with rollout() as cluster:
+async def test_an_origin_that_cuts_connections_fails_no_pull(release: Release, image: Image) -> None:
+    async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
         pulling = asyncio.create_task(pull_everywhere(cluster, reference))
         await asyncio.sleep(0.8)
@@ -161,8 +160,8 @@ async def test_an_origin_that_cuts_connections_fails_no_pull(image: Image) -> No
         await pulling
 
 
-async def test_a_partition_in_the_wave_fails_no_pull(image: Image) -> None:
-    async with rollout() as cluster:
+async def test_a_partition_in_the_wave_fails_no_pull(release: Release, image: Image) -> None:
+    async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
         pulling = asyncio.create_task(pull_everywhere(cluster, reference))
         await asyncio.sleep(0.8)
@@ -173,9 +172,11 @@ async def test_a_partition_in_the_wave_fails_no_pull(image: Image) -> None:
 
 
 @pytest.mark.parametrize(("place", "copies"), [(1, 1), (0, 2)], ids=["in the chain", "at the top"])
-async def test_a_slow_node_holds_up_none_of_those_below_it(one_layer: Image, place: int, copies: int) -> None:
+async def test_a_slow_node_holds_up_none_of_those_below_it(
+    release: Release, one_layer: Image, place: int, copies: int
+) -> None:
     layer = one_layer.local.layers[0].digest
-    async with rollout() as cluster:
+    async with rollout(release) as cluster:
         reference = await cluster.push(one_layer, "demo/app")
         cluster.origin.forget_requests()
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):

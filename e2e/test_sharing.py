@@ -49,6 +49,7 @@ def size_of(image: Image) -> int:
     return image.local.config.size + sum(layer.size for layer in image.local.layers)
 
 
+@pytest.mark.every_series
 async def test_an_image_of_one_node_is_pulled_by_the_others_without_the_origin(release: Release, image: Image) -> None:
     async with cluster_of(*[NodePlan(release)] * 3) as cluster:
         first, second, third = cluster.nodes
@@ -95,6 +96,7 @@ async def test_what_nobody_has_comes_from_the_origin(release: Release, image: Im
         assert len(blob_transfers(cluster)) == len(image.digests) - 2
 
 
+@pytest.mark.every_series
 async def test_the_next_mirror_with_a_path_of_its_own_works_behind_ours(release: Release, image: Image) -> None:
     async with cluster_of(NodePlan(release)) as cluster:
         (node,) = cluster.nodes
@@ -105,6 +107,7 @@ async def test_the_next_mirror_with_a_path_of_its_own_works_behind_ours(release:
         assert {access.repository for access in cluster.origin.requests() if access.is_read} == {"proxy/demo/app"}
 
 
+@pytest.mark.every_series
 async def test_default_hosts_lead_to_us_as_well(release: Release, image: Image) -> None:
     async with cluster_of(*[NodePlan(release)] * 2) as cluster:
         first, second = cluster.nodes

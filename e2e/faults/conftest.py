@@ -16,12 +16,14 @@ from e2e.faults.outcome import Outcome, report, table
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from registryd.lab.versions import Release
+
 _PROPERTY = "what became of the pulls"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def field() -> AsyncIterator[Field]:
-    async with open_field("lonely", "accompanied", "shared") as field:
+async def field(representatives: tuple[Release, ...]) -> AsyncIterator[Field]:
+    async with open_field(representatives, "lonely", "accompanied", "shared") as field:
         yield field
         await require_nothing_left(field)
 

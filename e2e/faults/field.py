@@ -15,13 +15,13 @@ from registryd.lab.faults.host import FaultyHost
 from registryd.lab.images import MIB, Image, ImageRecipe, local_architecture, make_image
 from registryd.lab.layers import LayerRecipe
 from registryd.lab.leftovers import workspace
-from registryd.lab.versions import TESTED_SERIES, obtain
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from registryd.lab.cluster import Cluster
+    from registryd.lab.versions import Release
 
 # A layer that streams and has a middle to break in, and one that is read whole.
 _LAYERS: Final = (LayerRecipe(6 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))
@@ -54,12 +54,12 @@ class Field:
 
 
 @asynccontextmanager
-async def open_field(*kinds: str) -> AsyncIterator[Field]:
-    """A node of each containerd version, one more of the last with parallel layer fetch, and an image of each kind."""
+async def open_field(releases: Sequence[Release], *kinds: str) -> AsyncIterator[Field]:
+    """A node of each containerd, one more of the last with parallel layer fetch, and an image of each kind."""
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(workspace())
         images = tuple(_image(folder, kind) for kind in kinds)
-        plans, names = await _plans(folder)
+        plans, names = _plans(releases, folder)
         cluster = await stack.enter_async_context(running_cluster(plans))
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
             await host.limit(_MEGABITS)
@@ -93,8 +93,7 @@ async def _warmed_up(puller: Puller, image: Image) -> Puller:
     return replace(puller, first=await puller.holdings())
 
 
-async def _plans(folder: Path) -> tuple[list[NodePlan], list[str]]:
-    releases = [await obtain(series) for series in TESTED_SERIES]
+def _plans(releases: Sequence[Release], folder: Path) -> tuple[list[NodePlan], list[str]]:
     options = [Options()] * len(releases) + [_PARALLEL]
     names = [*(str(release) for release in releases), f"{releases[-1]}, parallel"]
     plans = []
