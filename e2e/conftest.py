@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 import pytest
 
@@ -54,6 +54,11 @@ def pytest_runtest_call(item: pytest.Item) -> object:
         unavailable(error)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    what = "run what wants a release on this series of containerd only, such as 2.2; may be given several times"
+    parser.addoption("--series", action="append", choices=get_args(Series), help=what)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_series: containerds differ in what this is about; run it on all of them")
 
@@ -61,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "release" in metafunc.fixturenames:
         differs = metafunc.definition.get_closest_marker("every_series")
-        series = TESTED_SERIES if differs else REPRESENTATIVE_SERIES
+        series = metafunc.config.getoption("--series") or (TESTED_SERIES if differs else REPRESENTATIVE_SERIES)
         metafunc.parametrize("release", series, indirect=True, scope="session")
 
 
