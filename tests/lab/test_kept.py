@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.errors import LabError
+from registryd.lab.errors import LabError, UnavailableError
 from registryd.lab.kept import keep
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ async def test_what_a_killed_run_left_is_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / "it.making" / "it").mkdir(parents=True)
     await keep(tmp_path / "it", make)
     assert not (tmp_path / "it.making").exists()
+
+
+async def test_where_nothing_can_be_written_it_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(UnavailableError, match=r"/cache/it cannot be made: [A-Z]"):
+        await keep(tmp_path / "cache" / "it", make)
 
 
 async def test_waiting_for_another_can_be_given_up(tmp_path: Path) -> None:
