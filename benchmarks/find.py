@@ -30,6 +30,7 @@ from registryd.aio.scope import open_scope
 from registryd.cluster.blame import Blame
 from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.discovery.static import StaticDiscovery
+from registryd.cluster.fetching import Fetcher
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.values import Place
 from registryd.cluster.index_nodes import IndexNodes
@@ -177,7 +178,8 @@ async def cluster_source(addresses: Sequence[Address], credentials: ClientCreden
         index = IndexNodes(members, desk, own_place=lambda: Place(_OWN))
         coalescing = Coalescing(index, members, NothingArrives(), fetch_wait=1.0)
         locator = Locator(members, fanout_limit=32, coalescing=coalescing)
-        yield ClusterSource(locator, Opener(credentials, own=NothingArrives()), blame=Blame(locator, scope))
+        opener = Opener(credentials, own=NothingArrives())
+        yield ClusterSource(locator, Fetcher(locator, opener, blame=Blame(locator, scope), receiving=tuple))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.file import FileBody
 from registryd.transfer.growing import GrowingBody, watching_arrival
-from registryd.transfer.passing import Passages
+from registryd.transfer.inflow import Inflows
 from registryd.transfer.sink import ConnectionSink
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def main() -> None:
         for followers in options.followers:
             for rate in MEGABYTES_A_SECOND:
                 path.write_bytes(b"")
-                watching = partial(watching_arrival, digest=Digest.of(b""), events=FileEvents(), passages=Passages())
+                watching = partial(watching_arrival, digest=Digest.of(b""), events=FileEvents(), inflows=Inflows())
                 growing = partial(GrowingBody, span=span, watching=watching)
                 delays, spent = measure(Plan(path, options.mebibytes, STEP / rate / 1e6, followers), growing)
                 line = f"{statistics.median(delays) * 1e3:8.2f}   {statistics.quantiles(delays, n=100)[98] * 1e3:6.2f}"

@@ -237,6 +237,11 @@ class PeersSettings:
     """How long a request may wait for other nodes that are fetching the same content from the origin, as long as they
     are visibly at work. Half of what containerd 2.3 waits for an answer; then this node asks the origin itself."""
 
+    receive_buffer: ByteCount = 64 << 20
+    """How much of the layers that come from other nodes may be kept in memory until containerd asks for them: it asks
+    for a few at a time, in an order of its own. The default holds a usual image; more than this arrives only while
+    containerd takes it. 0B: nothing is taken in ahead."""
+
     zone: str = ""
     """The zone of this node, such as its topology.kubernetes.io/zone: nodes of the same one are preferred as sources.
     Empty: not known, and all are equally near."""

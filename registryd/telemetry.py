@@ -19,12 +19,17 @@ _FIND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 
 
 class Outcome(StrEnum):
-    """How a request of containerd ended; `miss` is the 404 that sends containerd on."""
+    """How a request of containerd ended.
+
+    `miss` is the 404 that sends containerd on; `put_off`: containerd asks again, when it has begun to fetch something
+    else.
+    """
 
     LOCAL = "local"
     PEER = "peer"
     UPSTREAM = "upstream"
     MISS = "miss"
+    PUT_OFF = "put_off"
     ERROR = "error"
 
 

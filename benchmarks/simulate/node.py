@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from registryd.aio.bound import bounded
 from registryd.cluster.announcing import Announcer
 from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
+from registryd.cluster.fetching import Fetcher
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
@@ -19,33 +20,35 @@ from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.intakes import Intakes
 from registryd.cluster.locator import Locator
 from registryd.cluster.node import Node, NodeId
+from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.cluster.source import ClusterSource
 from registryd.content.sharing import Receiving, SharedStore
-from registryd.content.source import ContentUnavailable
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.manifest import Manifest
-from registryd.oci.ranges import Span
-from registryd.transfer.errors import SourceBroken
 
+from .containerd import Behaviour, SimulatedContainerd
 from .network import Link, SimulatedNetwork
 from .peers import Roster, shared_ring
-from .store import Blob, GrowingSink, SimulatedStore
+from .store import SimulatedStore
 from .transport import STEP, SimulatedOpener
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from registryd.cluster.search import Offer
     from registryd.content.source import Content
     from registryd.notation import Address
+    from registryd.oci.digest import Digest
 
-FIRST_BYTE_TIMEOUT = 3.0
+    from .store import Blob
+
 FETCH_WAIT = 15.0
 FANOUT_LIMIT = 32
-LAYERS_AT_ONCE = 3  # containerd's max_concurrent_downloads
+BUFFER_BYTES = 64 << 20  # peers.receive_buffer
 
 
 @dataclass
@@ -54,14 +57,23 @@ class Origin:
 
     up: Link
     zone: str = ""
+    first_byte_seconds: float = 0.0
     requests: int = 0
 
 
 class SimulatedNode:
     """One node, with links of its own."""
 
-    def __init__(
-        self, address: Address, network: SimulatedNetwork, origin: Origin, *, bandwidth: float, zone: str = ""
+    def __init__(  # noqa: PLR0913 - what it is made of, all named
+        self,
+        address: Address,
+        network: SimulatedNetwork,
+        origin: Origin,
+        *,
+        bandwidth: float,
+        zone: str = "",
+        behaviour: Behaviour | None = None,
+        chance: Random | None = None,
     ) -> None:
         self.address = address
         self.zone = zone
@@ -71,7 +83,8 @@ class SimulatedNode:
         self.origin = origin
         self.lookups = 0
         self.done_at: float | None = None
-        self._is_alive = True
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.containerd = SimulatedContainerd(self, behaviour or Behaviour(), chance or Random(str(address)))
         self._assemble(asyncio.get_running_loop().time)
 
     def _assemble(self, clock: Any) -> None:
@@ -81,63 +94,63 @@ class SimulatedNode:
         place = partial(Place, self.address, self.zone)
         view = CurrentView(self.roster, place, most=FANOUT_LIMIT)
         desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
-        self.service = ClusterService(node, shared, growing=self.store)
+        own = Receiving(shared)
+        self.pulls = Pulls(own, self.store.arrivals.tell)
+        self.service = ClusterService(node, shared, growing=self.store, expected=self.pulls)
         self.index = IndexService(desk, NameDesk(node.id, clock))
         index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
         self.companions = Companions()
-        coalescing = Coalescing(
-            index, self.roster, Receiving(shared), fetch_wait=FETCH_WAIT, companions=self.companions
-        )
+        coalescing = Coalescing(index, self.roster, own, fetch_wait=FETCH_WAIT, companions=self.companions)
         locator = Locator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
-        self.source = ClusterSource(locator, cast("Any", SimulatedOpener(self)), blame=cast("Any", _NoBlame()))
+        inflows = self.store.inflows
+        inflows.memory.most = BUFFER_BYTES
+        opener, blame = cast("Any", SimulatedOpener(self)), cast("Any", _NoBlame())
+        fetcher = Fetcher(locator, opener, blame=blame, receiving=inflows.contents)
+        self.intakes = Intakes(fetcher, self.pulls, own, inflows, fetch_wait=FETCH_WAIT, run=self._run_apart)
+        coalescing.mind(self.intakes.places)
+        self.source = ClusterSource(locator, fetcher, self.intakes)
         assignment = Assignment(shared_ring)
         self.announcer = Announcer(
             self.store, self.roster, desk, own_id=node.id, own_place=place, view=view, assignment=assignment
         )
 
+    def _run_apart(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def run(self) -> None:
+        """What the agent does besides answering."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.announcer.run())
+            group.create_task(self.intakes.run(self.store.arrivals))
+
     def die(self) -> None:
-        self._is_alive = False
         self.network.nodes.pop(self.address, None)
         self.store.die()
 
     # containerd
 
     async def pull(self, documents: Sequence[Blob], layers: Sequence[Blob]) -> None:
-        for blob in documents:
-            await self._fetch(blob)
-        self.companions.learn(
-            Manifest(OCI_MANIFEST, tuple(Descriptor(OCTET_STREAM, blob.digest, blob.size) for blob in layers))
-        )
-        slots = asyncio.Semaphore(LAYERS_AT_ONCE)
-
-        async def fetch_layer(blob: Blob) -> None:
-            async with slots:
-                await self._fetch(blob)
-
-        async with asyncio.TaskGroup() as group:
-            for blob in layers:
-                group.create_task(fetch_layer(blob))
+        manifest, *others = documents
+        await self.containerd.fetch(manifest)
+        children = [Descriptor(OCTET_STREAM, blob.digest, blob.size) for blob in (*others, *layers)]
+        self._learn(manifest.digest, Manifest(OCI_MANIFEST, tuple(children)))
+        for blob in others:
+            await self.containerd.fetch(blob)
+        await self.containerd.pull(layers)
         self.done_at = asyncio.get_running_loop().time()
         self.store.pulled()
 
-    async def _fetch(self, blob: Blob) -> None:
-        """As containerd does: the mirror first, the origin for what it does not give, at the byte that was reached."""
-        self.store.begin(blob)
-        while (start := self.store.available[blob.digest]) < blob.size:
-            self.lookups += 1
-            sink = GrowingSink(self.store, blob.digest)
-            try:
-                async with bounded(FIRST_BYTE_TIMEOUT):
-                    opened = await self.source.open(blob.digest, lambda size: Span(start, size))
-            except (ContentUnavailable, TimeoutError):
-                await self._fetch_from_origin(blob, start)
-                continue
-            with suppress(SourceBroken):
-                await opened.body.send_to(cast("Any", sink))
-            await opened.body.aclose()
+    def _learn(self, digest: Digest, manifest: Manifest) -> None:
+        self.companions.learn(manifest)
+        self.pulls.learn(digest, manifest, is_first=self.companions.is_first)
 
-    async def _fetch_from_origin(self, blob: Blob, start: int) -> None:
+    async def fetch_from_origin(self, blob: Blob) -> None:
+        start = self.store.available[blob.digest]
         self.origin.requests += 1
+        await asyncio.sleep(self.origin.first_byte_seconds)
         while start < blob.size:
             count = min(STEP, blob.size - start)
             await self.network.carry(count, self.origin, self)

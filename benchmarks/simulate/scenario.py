@@ -12,6 +12,7 @@ from registryd.notation import Address
 from registryd.oci.digest import Digest
 
 from .clock import run_virtually
+from .containerd import Behaviour
 from .network import Link, SimulatedNetwork
 from .node import Origin, SimulatedNode
 from .peers import Roster
@@ -39,16 +40,31 @@ class Scenario:
     churn_per_minute: float = 0.0  # share of the nodes that leaves, and as many come
     zones: int = 1
     zone_bandwidth: float = 0.0
+    behaviours: tuple[Behaviour, ...] = (Behaviour(),)  # of the nodes' containerds, in turn
+    sizes: tuple[int, ...] = ()  # of the layers, in bytes; empty: `layers` of the same size
+    images: int = 1  # that each node pulls at once, in an order of its own
+    shared_layers: int = 0  # that all images have in common
+    start_seconds: float = START_SECONDS  # within which all nodes begin
+    origin_first_byte: float = 0.0
+    seed: str = ""
 
     @property
-    def image(self) -> tuple[list[Blob], list[Blob]]:
-        documents = [Blob(_digest(self.name, f"document {i}"), 2000) for i in range(2)]
-        size = self.megabytes * MIB // self.layers
-        return documents, [Blob(_digest(self.name, f"layer {i}"), size) for i in range(self.layers)]
+    def all_images(self) -> list[tuple[list[Blob], list[Blob]]]:
+        """Documents and layers of each."""
+        sizes = self.sizes or (self.megabytes * MIB // self.layers,) * self.layers
+        return [self._image(number, sizes) for number in range(self.images)]
+
+    def _image(self, number: int, sizes: tuple[int, ...]) -> tuple[list[Blob], list[Blob]]:
+        name = self.name + self.seed
+        own = f"{name} {number}" if number else name
+        documents = [Blob(_digest(own, f"document {i}"), 2000) for i in range(2)]
+        names = [name if i < self.shared_layers else own for i in range(len(sizes))]
+        return documents, [Blob(_digest(names[i], f"layer {i}"), size) for i, size in enumerate(sizes)]
 
     @property
     def size(self) -> int:
-        return sum(blob.size for blobs in self.image for blob in blobs)
+        blobs = {blob for documents, layers in self.all_images for blob in (*documents, *layers)}
+        return sum(blob.size for blob in blobs)
 
     @property
     def limit(self) -> float:
@@ -66,6 +82,9 @@ class Outcome:
     origin_copies: float
     lookups: int
     calls: dict[str, tuple[int, int]]  # messages and bytes by kind
+    longest_wait: float  # of a request for its answer
+    put_off: int  # requests that were ended before their first byte
+    waits_given_up: int  # that nothing else ended than peers.fetch_wait
 
     @property
     def messages_per_lookup(self) -> float:
@@ -93,12 +112,13 @@ async def _run(scenario: Scenario) -> Outcome:
 class _Wave:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.chance = Random(scenario.name)
+        self.chance = Random(scenario.name + scenario.seed)
         # Of its own: who begins first, and whether that is a slow one, does not depend on how much was said before.
-        self.start_chance = Random(f"{scenario.name}: starts")
+        self.start_chance = Random(f"{scenario.name}{scenario.seed}: starts")
         self.network = SimulatedNetwork(scenario.latency, scenario.loss, self.chance, scenario.zone_bandwidth)
         origin_link = Link(scenario.origin_bandwidth or scenario.bandwidth)
-        self.origin = Origin(origin_link, zone="zone0" if scenario.zones > 1 else "")
+        zone = "zone0" if scenario.zones > 1 else ""
+        self.origin = Origin(origin_link, zone=zone, first_byte_seconds=scenario.origin_first_byte)
         self.slow: set[Address] = set()
         self.all: list[SimulatedNode] = []
         self.pulls: dict[Address, asyncio.Task[None]] = {}
@@ -138,21 +158,34 @@ class _Wave:
             self.slow.add(address)
         zone = f"zone{number % self.scenario.zones}" if self.scenario.zones > 1 else ""
         bandwidth = self.scenario.bandwidth / (10 if is_slow else 1)
-        node = SimulatedNode(address, self.network, self.origin, bandwidth=bandwidth, zone=zone)
+        behaviours = self.scenario.behaviours
+        node = SimulatedNode(
+            address,
+            self.network,
+            self.origin,
+            bandwidth=bandwidth,
+            zone=zone,
+            behaviour=behaviours[number % len(behaviours)],
+            chance=Random(f"{self.scenario.name}{self.scenario.seed}: {number}"),
+        )
         self.all.append(node)
         self.network.nodes[address] = node
         return node
 
     def _start(self, node: SimulatedNode) -> None:
         async def pull() -> None:
-            delay = self.start_chance.uniform(0, START_SECONDS)
+            delay = self.start_chance.uniform(0, self.scenario.start_seconds)
             await asyncio.sleep(0 if self.scenario.is_first_slow and node is self.all[0] else delay)
-            await node.pull(*self.scenario.image)
+            images = self.scenario.all_images
+            self.start_chance.shuffle(images)
+            async with asyncio.TaskGroup() as group:
+                for image in images:
+                    group.create_task(node.pull(*image))
 
         self.pulls[node.address] = asyncio.create_task(pull())
 
     def _join(self, node: SimulatedNode) -> None:
-        self.announcing.append(asyncio.create_task(node.announcer.run()))
+        self.announcing.append(asyncio.create_task(node.run()))
 
     async def _churn(self) -> None:
         rate = self.scenario.churn_per_minute * self.scenario.nodes / 60
@@ -182,6 +215,9 @@ class _Wave:
             self.origin.up.carried / self.scenario.size,
             sum(node.lookups for node in self.all),
             calls,
+            max(node.containerd.longest_wait for node in self.all),
+            sum(node.containerd.ends_without_a_byte for node in self.all),
+            sum(node.containerd.waits_given_up for node in self.all),
         )
 
 

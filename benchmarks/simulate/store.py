@@ -1,4 +1,4 @@
-"""A simulated containerd: content that is whole or arrives, and what receives it."""
+"""A simulated containerd's content: whole or arriving, and what receives it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from registryd.aio.file_events import Told
 from registryd.content.growing import GrowingContent
 from registryd.content.inventory import Stock
 from registryd.content.source import Content, ContentNotFound, OpenContent
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.inflow import Inflows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,24 +27,29 @@ class Blob:
 
 
 class SimulatedStore:
-    """A containerd: content that is whole, or arrives."""
+    """Content that is whole, or arrives."""
 
     def __init__(self) -> None:
         self.sizes: dict[Digest, int] = {}
         self.available: dict[Digest, int] = {}
         self.is_dead = False
-        self._waiters: dict[Digest, list[asyncio.Future[None]]] = {}
+        self.inflows = Inflows()
+        self.arrivals = Told()
+        self._changes: dict[Digest, list[Told]] = {}
         self._changed = asyncio.Event()
 
     def begin(self, blob: Blob) -> None:
-        self.sizes[blob.digest] = blob.size
-        self.available.setdefault(blob.digest, 0)
-        self._changed.set()
+        if blob.digest not in self.sizes:
+            self.sizes[blob.digest] = blob.size
+            self.available[blob.digest] = 0
+            self._changed.set()
+            self.arrivals.tell()
 
     def grow(self, digest: Digest, count: int) -> None:
         self.available[digest] += count
         if self.available[digest] == self.sizes[digest]:
             self._changed.set()
+            self.arrivals.tell()
         self._wake(digest)
 
     def pulled(self) -> None:
@@ -51,23 +58,31 @@ class SimulatedStore:
 
     def die(self) -> None:
         self.is_dead = True
-        for digest in list(self._waiters):
+        for digest in list(self._changes):
             self._wake(digest)
 
     async def wait_beyond(self, digest: Digest, offset: int) -> int:
         """How much is there, once it is more; SourceBroken when that will not be."""
-        while self.available.get(digest, 0) <= offset and not self.is_dead:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.setdefault(digest, []).append(waiter)
-            await waiter
+        changes = Told()
+        self._changes.setdefault(digest, []).append(changes)
+        try:
+            with self.inflows.watching(digest, changes):
+                while (there := self.reach(digest)) <= offset and not self.is_dead:
+                    await changes.wait()
+        finally:
+            self._changes[digest].remove(changes)
         if self.is_dead:
             raise SourceBroken("the source is gone")
-        return self.available[digest]
+        return there
+
+    def reach(self, digest: Digest) -> int:
+        """What others can have from here: what flows in counts, too."""
+        available, inflow = self.available.get(digest, 0), self.inflows.of(digest)
+        return inflow.reach(available) if inflow else available
 
     def _wake(self, digest: Digest) -> None:
-        for waiter in self._waiters.pop(digest, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        for changes in self._changes.get(digest, ()):
+            changes.tell()
 
     # What the real code asks
 
@@ -79,9 +94,13 @@ class SimulatedStore:
     async def growing(self, digest: Digest) -> GrowingContent:
         if digest not in self.sizes or self.available[digest] == self.sizes[digest]:
             raise ContentNotFound("not arriving")
-        return GrowingContent(digest, self.sizes[digest], None, self.available[digest])
+        return GrowingContent(digest, self.sizes[digest], None, self.reach(digest))
+
+    begun = growing
 
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
+        if digest not in self.sizes:
+            raise ContentNotFound("not arriving")
         size = self.sizes[digest]
         available = await self.wait_beyond(digest, min(beyond, size - 1))
         return GrowingContent(digest, size, None, available)
@@ -110,18 +129,16 @@ class GrowingSink:
     def __init__(self, store: SimulatedStore, digest: Digest) -> None:
         self._store = store
         self._digest = digest
-        self._sent = 0
+        self.sent = 0
 
     @property
     def fd(self) -> None:
         return None
 
-    @property
-    def sent(self) -> int:
-        return self._sent
+    async def write(self, data: bytes | memoryview) -> None:
+        self.sent += len(data)
+        self._store.grow(self._digest, len(data))
+        await asyncio.sleep(0)
 
-    @sent.setter
-    def sent(self, count: int) -> None:
-        added, self._sent = count - self._sent, count
-        if added:
-            self._store.grow(self._digest, added)
+    async def wait_writable(self) -> None:
+        raise NotImplementedError

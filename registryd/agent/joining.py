@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from registryd.aio.backoff import Backoff
 from registryd.cluster.announcing import Announcer
@@ -12,49 +13,49 @@ from registryd.cluster.blame import Blame
 from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
 from registryd.cluster.discovery.choice import choose_discovery
+from registryd.cluster.fetching import Fetcher
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.intakes import Intakes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
 from registryd.cluster.name_search import NameIndex
 from registryd.cluster.opening import Opener
+from registryd.cluster.own_manifests import OwnManifests
 from registryd.cluster.own_place import OwnPlace
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.remaining import Doubts
 from registryd.cluster.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
 from registryd.cluster.telling_names import announce_names
-from registryd.content.inventory import Inventory
-from registryd.content.naming import NameInventory
+from registryd.content.sharing import Receiving
 from registryd.notation import Address
 from registryd.settings import SettingsError
 from registryd.transfer.kept import KeptWires
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from contextlib import AsyncExitStack
 
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
-    from registryd.cluster.coalescing import Receiving
     from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.node import Node
+    from registryd.cluster.pulls import Pulls
     from registryd.cluster.service import ClusterService
+    from registryd.content.sharing import SharedStore
     from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.settings import Settings
+    from registryd.store.choice import NodeStore
     from registryd.telemetry import Metrics
-    from registryd.transfer.passing import Passages
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0
-
-
-class FullInventory(Inventory, NameInventory, Protocol):
-    """A store that can say what it has and what that is called."""
 
 
 class Joining:
@@ -118,31 +119,30 @@ class Joining:
         self,
         scope: Scope,
         stack: AsyncExitStack,
-        own: Receiving,
+        shared: SharedStore,
         *,
-        inventory: FullInventory,
-        passages: Passages,
+        store: NodeStore,
+        pulls: Pulls,
         is_vital: Callable[[Digest], bool],
     ) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
 
-        Connections for bytes are kept until the stack is unwound. `own` is what arrives at this node itself, and must
-        be what answers peers: asked before each pull, it knows from then on that the content is on its way.
-        `inventory` is what the node has, `passages` where what it is getting is shown to who answers peers. Everyone
-        who may be asked is asked for what `is_vital`.
+        Connections for bytes are kept until the stack is unwound. `shared` is what peers see of the node's `store`:
+        asked before each pull, it knows from then on that the content is on its way. `pulls` is what this node's
+        containerd is pulling. Everyone who may be asked is asked for what `is_vital`.
 
         Raises SettingsError.
         """
-        peers, members = self._peers, self.members
+        peers, members, own = self._peers, self.members, Receiving(shared)
         discovery = choose_discovery(
             self._settings.discovery, node=self._node.id, listen=self._listen, advertise=peers.advertise
         )
         scope.serve(partial(members.run, discovery), name="members")
         place = self._place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
         limit = peers.fanout_limit
-        content = Announcer(inventory, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
+        content = Announcer(store, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
         scope.serve(content.run, name="announce")
-        naming = announce_names(inventory, members, self.names, own_id=self._node.id, own_place=place, above=limit)
+        naming = announce_names(store, members, self.names, own_id=self._node.id, own_place=place, above=limit)
         scope.serve(naming.run, name="announce names")
         self._announcers = (content, naming)
         index = IndexNodes(members, self._desk, own_place=place, view=self._view)
@@ -155,6 +155,30 @@ class Joining:
             doubts=Doubts(is_vital),
             observer=self._metrics,
         )
-        opener = Opener(self._credentials, own=own, learn=companions.learn, kept=stack.enter_context(KeptWires()))
+
+        def learn(digest: Digest, manifest: Manifest) -> None:
+            companions.learn(manifest)
+            pulls.learn(digest, manifest, is_first=companions.is_first)
+
+        opener = Opener(self._credentials, own=own, learn=learn, kept=stack.enter_context(KeptWires()))
+        inflows = store.inflows
+        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=inflows.contents)
+        intakes = Intakes(
+            fetcher,
+            pulls,
+            own,
+            inflows,
+            fetch_wait=peers.fetch_wait,
+            run=_apart(scope, "take in"),
+            await_manifest=OwnManifests(shared, store, learn).await_arrival,
+        )
+        coalescing.mind(intakes.places)
+        scope.serve(partial(intakes.run, store.arrivals), name="take in")
         names = NameIndex(index, members, self.names, above=limit)
-        return ClusterSource(locator, opener, blame=Blame(locator, scope), names=names, passages=passages)
+        return ClusterSource(locator, fetcher, intakes, names=names)
+
+
+def _apart(scope: Scope, name: str) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[object]]:
+    """Runs tasks of the scope that know nothing of the request in which they are begun."""
+    own = contextvars.copy_context()
+    return lambda work: scope.run(lambda: work, name=name, context=own.copy())

@@ -9,6 +9,7 @@ from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.joining import Joining
 from registryd.cluster.node import Node, NodeId
+from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.content.doubt import SecondLook
 from registryd.content.sharing import Receiving, SharedStore
@@ -47,6 +48,7 @@ class Membership:
         self.diagnosing = Diagnosing(settings, store, metrics=metrics, readiness=readiness)
         self.offered = self.diagnosing.with_trials(self._sound)
         self._shared = SharedStore(self.offered, store)
+        store.inflows.memory.most = settings.peers.receive_buffer
 
     async def join(self, scope: Scope, doors: Doors, public: PublicRepositories) -> Joined:
         """Answer peers and look for them while the scope lasts. Raises CommandFailed."""
@@ -71,6 +73,7 @@ class Membership:
             limits=CONNECTION_LIMITS,
         )
         node = Node(NodeId.random(), opened.address.port)
+        pulls = Pulls(Receiving(self._shared), self._store.arrivals.tell)
         joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics)
         answering = partial(ClusterService, issue_ticket=tickets.issue) if tickets else ClusterService
         service = answering(
@@ -81,14 +84,15 @@ class Membership:
             growing=self._store,
             uploads=uploads,
             told_of=joining.names.answer,
+            expected=pulls,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
         cluster = joining.find_peers(
             scope,
             doors.stack,
-            Receiving(self._shared),
-            inventory=self._store,
-            passages=self._store.passages,
+            self._shared,
+            store=self._store,
+            pulls=pulls,
             is_vital=self._is_vital,
         )
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextvars import Context
 
     Job = Callable[[], Coroutine[Any, Any, object]]
 
@@ -27,17 +28,22 @@ class Scope:
         """Run something that is to last as long as the scope: if it returns or raises, the scope comes down."""
         return self._start(_endless(service, name), name)
 
-    def run(self, job: Job, *, name: str) -> asyncio.Task[object]:
-        """Run something that may return, or be cancelled, at any time; if it raises, the scope comes down."""
-        return self._start(job(), name)
+    def run(self, job: Job, *, name: str, context: Context | None = None) -> asyncio.Task[object]:
+        """Run something that may return, or be cancelled, at any time; if it raises, the scope comes down.
+
+        In a `context` of its own, or else in that of the caller.
+        """
+        return self._start(job(), name, context)
 
     def stop(self) -> None:
         """Cancel everything that runs."""
         for task in self._tasks:
             task.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[object]:
-        task = self._group.create_task(work, name=name)
+    def _start(
+        self, work: Coroutine[Any, Any, object], name: str, context: Context | None = None
+    ) -> asyncio.Task[object]:
+        task = self._group.create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -8,23 +8,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
+from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.index.values import Claim, Verdict
+from registryd.cluster.intake import Urgency
 from registryd.cluster.peer import Wait
+from registryd.cluster.places import Pressed
 from registryd.cluster.search import offer_of
+from registryd.cluster.totals import available
+from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.errors import RangeInvalid
+from registryd.oci.ranges import Span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from registryd.cluster.index_nodes import IndexNodes, Roster
     from registryd.cluster.member import Member
+    from registryd.cluster.places import Places
     from registryd.cluster.remaining import Remaining
     from registryd.cluster.search import Offer
     from registryd.content.source import Content, RangeOf
@@ -51,6 +59,8 @@ _OPEN_SECONDS: Final = 3.0
 _MOST_CLAIMS: Final = 8
 # Digests for which it is kept in mind who failed: a node pulls three layers at a time for each image.
 _REMEMBERED: Final = 1000
+# Another image, later, may find a link that was full then.
+_DISTRUST_SECONDS: Final = 60.0
 # Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
 _ANY_SIZE: Final = 2**62
 
@@ -83,8 +93,10 @@ class Coalescing:
         self._own = own
         self._fetch_wait = fetch_wait
         self._companions = companions or Companions()
+        self._places: Places | None = None
         self._failed = _Reports()
         self._slow = _Reports()
+        self._distrusted: ExpiringSet[Address] = ExpiringSet(lifetime=_DISTRUST_SECONDS, capacity=_REMEMBERED)
         self._being_opened: dict[tuple[Digest, Address], asyncio.Event] = {}
 
     def failed(self, digest: Digest, address: Address) -> None:
@@ -96,6 +108,10 @@ class Coalescing:
     def slow(self, digest: Digest, address: Address) -> None:
         """This source holds this node up: it is reported with the next claim, and followed if there is no other."""
         self._slow.add(digest, address)
+
+    def distrust(self, address: Address) -> None:
+        """It fetches much more slowly than others could: it is to be nobody's source of what it has not begun with."""
+        self._distrusted.add(address)
 
     @contextmanager
     def _opening(self, digest: Digest, address: Address) -> Iterator[asyncio.Event]:
@@ -122,47 +138,109 @@ class Coalescing:
         found = [self._roster.get(address) for address in (verdict.sources if verdict else ())]
         return [member for member in found if member is not None]
 
-    async def offers(self, digest: Digest, wanted: RangeOf, remaining: Remaining) -> AsyncGenerator[Offer, None]:
+    def mind(self, places: Places) -> None:
+        """Requests of containerd wait only as these allow."""
+        self._places = places
+
+    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+        """Who this node is to get it from; None when no index node answers."""
+        want = _Want(digest, Span.whole, size)
+        verdict = await self._claim(want, urgency)
+        if verdict is None or verdict.is_whole or not verdict.sources or verdict.sources[0] not in self._distrusted:
+            return verdict
+        if await self._has_begun(verdict.sources[0], digest):
+            return verdict
+        self.failed(digest, verdict.sources[0])
+        return await self._claim(want, urgency)
+
+    async def _has_begun(self, address: Address, digest: Digest) -> bool:
+        member = self._roster.get(address)
+        return member is not None and await available(member, digest) > 0
+
+    async def offers(
+        self, digest: Digest, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None = None
+    ) -> AsyncGenerator[Offer, None]:
         """Yield the sources that this node is to get it from, each when it has the first byte that is wanted.
 
-        Ends when this node is the one to look elsewhere: among the `remaining`, at the origin in the end.
+        Ends when this node is the one to look elsewhere: among the `remaining`, at the origin in the end. A `verdict`
+        that is known already is followed first.
         """
         want = _Want(digest, wanted, await self._size(digest))
         patience = _Patience(self._fetch_wait)
         for _ in range(_MOST_CLAIMS):
-            verdict = await self._claim(want)
+            verdict = verdict or await self._claim(want, Urgency.ASKED)
             remaining.learn(verdict)
             _log.debug("%s is to come from %s", digest, _told(verdict))
             if verdict is None or not verdict.sources:
                 return
-            *_, last = verdict.sources
-            for address in verdict.sources:
-                waits = _NO_WAIT if verdict.is_whole else _WAITS if address == last else _BRIEF_WAIT
-                try:
-                    offer = await self._follow(address, want, patience, waits)
-                except ContentUnavailable as reason:
-                    _log.debug("%s does not come from %s: %s", digest, address, reason)
-                else:
-                    if offer is None:
-                        continue  # it is at work and has nothing yet; if it was the last: is it still to be followed?
-                    with self._opening(digest, address) as failed:
+            try:
+                async with aclosing(self._follow_all(verdict, want, patience)) as offers:
+                    async for offer in offers:
                         yield offer
-                        await _wait_set(failed)
-                self.failed(digest, address)
+            except Pressed:
+                await self._claim(want, Urgency.PRESSED)
+                raise
             if patience.is_over:
                 return
+            verdict = None
 
-    async def _claim(self, want: _Want) -> Verdict | None:
+    async def follow(self, digest: Digest, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
+        """Yield the sources that the verdict names, each when it has the first byte that is wanted.
+
+        Raises NotArrived when they are at work, and have not got so far after a while.
+        """
+        want = _Want(digest, wanted, await self._size(digest))
+        async with aclosing(self._follow_all(verdict, want, _Patience(self._fetch_wait))) as offers:
+            async for offer in offers:
+                yield offer
+        if want.is_awaited:
+            raise NotArrived(f"{digest} is to come from {_told(verdict)}")
+
+    async def _follow_all(self, verdict: Verdict, want: _Want, patience: _Patience) -> AsyncGenerator[Offer, None]:
+        *_, last = verdict.sources
+        for address in verdict.sources:
+            waits = _NO_WAIT if verdict.is_whole else _WAITS if address == last else _BRIEF_WAIT
+            try:
+                offer = await self._follow(address, want, patience, waits)
+            except Pressed:
+                raise
+            except ContentUnavailable as reason:
+                _log.debug("%s does not come from %s: %s", want.digest, address, reason)
+            else:
+                want.is_awaited = offer is None
+                if offer is None:
+                    continue  # it is at work and has nothing yet; if it was the last: is it still to be followed?
+                with self._opening(want.digest, address) as failed:
+                    yield offer
+                    await _wait_set(failed)
+            self.failed(want.digest, address)
+
+    async def _claim(self, want: _Want, urgency: Urgency) -> Verdict | None:
         own = self._index.own_place()
         failed, slow = self._failed.take(want.digest), self._slow.take(want.digest)
         is_large = want.size is not None and want.size > LARGE_BYTES
-        side = self._companions.side(want.digest, own=own.address) if is_large else Side()
-        claim = Claim(want.digest, own, want.size, failed, below=side.below, places=side.places, slow=slow)
+        side = (
+            self._companions.side(want.digest, own=own.address)
+            if is_large
+            else Side(rank=self._companions.rank(want.digest))
+        )
+        claim = Claim(
+            want.digest,
+            own,
+            want.size,
+            failed,
+            below=side.below,
+            places=side.places,
+            slow=slow,
+            is_ahead=urgency is Urgency.AHEAD,
+            is_pressed=urgency is Urgency.PRESSED,
+            rank=side.rank,
+        )
         verdict = await self._index.claim(claim)
         if verdict is not None and verdict.is_below_missing:
             self._companions.lose(side.below)
         elif verdict is not None and not is_large:
-            self._companions.came_after(verdict.before, want.digest)
+            self._companions.came_after(verdict.before, want.digest, rank=verdict.rank)
         if slow and (verdict is None or not verdict.sources):
             return Verdict(slow)  # an index node that knows of nobody: what comes slowly is no reason to ask the origin
         return verdict
@@ -182,14 +260,25 @@ class Coalescing:
         if member is None:
             raise ContentNotFound(f"{address} is not among the members")
         with off_the_clock():
-            for seconds in waits:
-                wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
-                offer = offer_of(member, await member.find(want.digest, wait))
-                want.size = offer.content.size
-                if offer.available > want.start or not want.size:
-                    return offer
-                if patience.is_over:
-                    break
+            async with self._waiting(want):
+                return await self._ask_until_there(member, want, patience, waits)
+
+    def _waiting(self, want: _Want) -> AbstractAsyncContextManager[None]:
+        if self._places is None or want.size is None:
+            return nullcontext()
+        return self._places.waiting(want.digest, want.size)
+
+    async def _ask_until_there(
+        self, member: Member, want: _Want, patience: _Patience, waits: tuple[float, ...]
+    ) -> Offer | None:
+        for seconds in waits:
+            wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
+            offer = offer_of(member, await member.find(want.digest, wait))
+            want.size = offer.content.size
+            if offer.available > want.start or not want.size:
+                return offer
+            if patience.is_over:
+                break
         return None
 
 
@@ -229,6 +318,8 @@ class _Want:
     digest: Digest
     wanted: RangeOf
     size: int | None
+    is_awaited: bool = False
+    """Whether the latest source was at work, and had not got so far."""
 
     @property
     def start(self) -> int:

@@ -36,6 +36,7 @@ class Side:
 
     below: Address | None = None
     places: int | None = None
+    rank: int | None = None
 
 
 class Companions:
@@ -45,6 +46,7 @@ class Companions:
         # Of the latest manifests: the place among their large layers, None for what is small.
         self._children: OrderedDict[Digest, tuple[int, int] | None] = OrderedDict()
         self._below: Address | None = None
+        self._rank: int | None = None
         self._until = 0.0
 
     def learn(self, manifest: Manifest) -> None:
@@ -58,12 +60,17 @@ class Companions:
         while len(self._children) > _REMEMBERED:
             self._children.popitem(last=False)
 
-    def came_after(self, address: Address | None, digest: Digest) -> None:
-        """That node claimed this small digest just before. Layers follow, unless it is one itself."""
+    def came_after(self, address: Address | None, digest: Digest, *, rank: int | None = None) -> None:
+        """That node claimed this small digest just before, and `rank` nodes in all. Layers follow, unless it is one."""
         if digest in self._children:
             return
-        self._below = address
+        self._below, self._rank = address, rank
         self._until = asyncio.get_running_loop().time() + _LINE_SECONDS
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody had claimed the latest manifest before this node."""
+        return self._rank == 0 and self._is_lately
 
     def lose(self, address: Address | None) -> None:
         """That node did not come: it has what is claimed now, or does not want it."""
@@ -72,8 +79,18 @@ class Companions:
 
     def side(self, digest: Digest, *, own: Address) -> Side:
         """What the node at `own` says when it claims large content."""
-        is_alone = self._below is None or asyncio.get_running_loop().time() >= self._until
-        return Side() if is_alone else Side(self._below, self._places(digest, own))
+        if not self._is_lately:
+            return Side()
+        rank = self.rank(digest)
+        return Side(rank=rank) if self._below is None else Side(self._below, self._places(digest, own), rank)
+
+    def rank(self, digest: Digest) -> int | None:
+        """How many had claimed the manifest of this content before this node; None when that is not known."""
+        return self._rank if self._is_lately and digest in self._children else None
+
+    @property
+    def _is_lately(self) -> bool:
+        return asyncio.get_running_loop().time() < self._until
 
     def _places(self, digest: Digest, own: Address) -> int | None:
         found = self._children.get(digest)

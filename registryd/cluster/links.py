@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
     from registryd.cluster.totals import Total, Totals
+    from registryd.notation import Address
     from registryd.oci.digest import Digest
 
     Holders = Callable[[Digest], Awaitable[Sequence[Member]]]
@@ -43,7 +44,11 @@ _LOOKS: Final = frozenset({4, 8, 10, 16, 24})
 class TopLink:
     """Samples the link of the source of one body, and those of others who have the same."""
 
-    def __init__(self, source: Offer, holders: Holders, *, totals: Totals) -> None:
+    def __init__(
+        self, source: Offer, holders: Holders, *, totals: Totals, tell: Callable[[Address], None] = lambda _: None
+    ) -> None:
+        """`tell` is told of a node that has been found to be what is slow."""
+        self._tell = tell
         self._source = source
         self._holders = holders
         self._totals = totals
@@ -66,7 +71,10 @@ class TopLink:
         own = max([await self._sample(self._source.member) for _ in range(2)])
         if not 0 < own < rate * _LITTLE_ROOM:
             return False
-        return await self._somebody_gives(max(own, rate) * _MUCH_QUICKER)
+        is_limit = await self._somebody_gives(max(own, rate) * _MUCH_QUICKER)
+        if is_limit:
+            self._tell(self._source.member.address)
+        return is_limit
 
     async def _note_total(self) -> None:
         """At each look, because layers that are through meanwhile have had their share of the link, too."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.coalescing import Coalescing
+    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.intake import Urgency
     from registryd.cluster.member import Member
     from registryd.cluster.outcome import FindObserver
     from registryd.cluster.search import Offer
@@ -76,6 +78,11 @@ class Locator:
         if self._coalescing is not None:
             self._coalescing.slow(offer.content.digest, offer.member.address)
 
+    def distrust(self, address: Address) -> None:
+        """What this member means to fetch from the origin had better be fetched by somebody else."""
+        if self._coalescing is not None:
+            self._coalescing.distrust(address)
+
     async def holders(self, digest: Digest) -> list[Member]:
         """Some who have the content or are getting it."""
         return [] if self._coalescing is None else await self._coalescing.holders(digest)
@@ -88,24 +95,44 @@ class Locator:
         """Do not ask this member for this digest for a long while: what it gave was wrong."""
         self._avoided.blame(offer.content.digest, offer.member.address)
 
-    async def offers(self, digest: Digest, wanted: RangeOf | None = None) -> AsyncGenerator[Offer, None]:
+    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+        """Who is to give this content to this node, as its index nodes say; None when none of them does."""
+        return None if self._coalescing is None else await self._coalescing.claim(digest, size, urgency)
+
+    async def offers(
+        self, digest: Digest, wanted: RangeOf | None = None, *, verdict: Verdict | None = None
+    ) -> AsyncGenerator[Offer, None]:
         """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed.
 
-        Who names the bytes that are `wanted` is going to get them, and shares the work with others that do.
+        Who names the bytes that are `wanted` is going to get them, and shares the work with others that do; with the
+        `verdict` of its index nodes, if that is known.
         """
         remaining = Remaining()
         if wanted is not None and self._coalescing is not None:
-            async with aclosing(self._coalescing.offers(digest, wanted, remaining)) as shared:
-                async for offer in shared:
-                    if self._is_avoided(digest, offer.member.address):
-                        # Or it would be waited for as one that is being opened.
-                        self.pass_by(offer)
-                    else:
-                        yield offer
+            shared = self._coalescing.offers(digest, wanted, remaining, verdict=verdict)
+            async with aclosing(self._unavoided(shared)) as found:
+                async for offer in found:
+                    yield offer
         candidates = await self._candidates(digest, remaining, is_claimed=wanted is not None)
         async with aclosing(self._found(digest, candidates)) as found:
             async for offer in found:
                 yield offer
+
+    async def named_offers(self, digest: Digest, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
+        """Yield those of the nodes that the verdict names that have the first byte that is wanted, and nobody else."""
+        if self._coalescing is not None:
+            async with aclosing(self._unavoided(self._coalescing.follow(digest, wanted, verdict))) as found:
+                async for offer in found:
+                    yield offer
+
+    async def _unavoided(self, offers: AsyncGenerator[Offer, None]) -> AsyncGenerator[Offer, None]:
+        async with aclosing(offers):
+            async for offer in offers:
+                if self._is_avoided(offer.content.digest, offer.member.address):
+                    # Or it would be waited for as one that is being opened.
+                    self.pass_by(offer)
+                else:
+                    yield offer
 
     async def _found(self, digest: Digest, candidates: list[Member]) -> AsyncGenerator[Offer, None]:
         members = [member for member in candidates if not self._is_avoided(digest, member.address)]

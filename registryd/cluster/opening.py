@@ -66,7 +66,7 @@ class Opener:
         *,
         own: Receiving | None = None,
         kept: KeptWires | None = None,
-        learn: Callable[[Manifest], None] = lambda _manifest: None,
+        learn: Callable[[Digest, Manifest], None] = lambda _digest, _manifest: None,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is what this node is receiving itself: whoever asks for content knows its size.
@@ -120,7 +120,7 @@ class Opener:
                 return offer.content, data
             raise ContentCorrupt(f"{offer.content.digest} was offered as a manifest: {error}") from error
         self._promised.learn(manifest)
-        self._learn(manifest)
+        self._learn(offer.content.digest, manifest)
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span) -> Body:

@@ -45,6 +45,16 @@ class LocalStore(ContentSource, NameSource, Protocol):
     """This node's own store. One that asks other nodes fails (see `registryd.cluster.locality`)."""
 
 
+class Expected(Protocol):
+    """What this node's containerd is going to fetch (`registryd.cluster.pulls.Pulls`)."""
+
+    async def expects(self, digest: Digest) -> Content | None:
+        """The content if nothing of it has come, and it will be fetched."""
+
+    async def wait_arrivals(self) -> None:
+        """Return when something has begun to arrive, or has ended."""
+
+
 class ClusterService:
     """The questions of cluster.proto.
 
@@ -62,13 +72,15 @@ class ClusterService:
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
         growing: GrowingSource | None = None,
         told_of: Callable[[TaggedName], NameAnswer] = lambda _name: NameAnswer(),
+        expected: Expected | None = None,
     ) -> None:
         """`uploads` limits how much large content is sent at once, and so says when this node is busy.
 
         `issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
         `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
         told that a peer thinks little of this node's copy; it is up to no good, or right. `growing` is what peers may
-        wait for; without it they are answered at once. `told_of` is what others have told this node of a name.
+        wait for; without it they are answered at once. `told_of` is what others have told this node of a name,
+        `expected` what this node's containerd is going to fetch.
         """
         self._node = node
         self._store = store
@@ -78,6 +90,7 @@ class ClusterService:
         self._hear_doubt = hear_doubt
         self._growing = growing
         self._told_of = told_of
+        self._expected = expected
         self._waits = 0
 
     async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
@@ -139,18 +152,28 @@ class ClusterService:
             self._waits += 1
             try:
                 async with asyncio.timeout(seconds):
-                    return await self._growing.wait_grown(digest, beyond=beyond)
+                    return await self._grown(self._growing, digest, beyond)
             except (TimeoutError, ContentNotFound):
                 pass  # it may be whole by now
             finally:
                 self._waits -= 1
         return await self._content(digest)
 
+    async def _grown(self, growing: GrowingSource, digest: Digest, beyond: int) -> Content:
+        """The content when it has grown; waits until it begins to arrive, if that is expected."""
+        while True:
+            try:
+                return await growing.wait_grown(digest, beyond=beyond)
+            except ContentNotFound:
+                if self._expected is None or await self._expected.expects(digest) is None:
+                    raise
+            await self._expected.wait_arrivals()
+
     async def _content(self, digest: Digest) -> Content | None:
         try:
             return await _of_store(self._store.find(digest))
         except ContentNotFound:
-            return None
+            return None if self._expected is None else await self._expected.expects(digest)
 
     async def _open(self, digest: Digest, *, offset: int, length: int) -> OpenContent:
         def exactly(size: int) -> Span:

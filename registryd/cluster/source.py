@@ -3,107 +3,88 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
-from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, one_by_one
-from registryd.cluster.continuing import Continuation
-from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
-from registryd.cluster.lagging import Lag
-from registryd.cluster.links import TopLink
+from registryd.aio.racing import AllFailed, arrivals, at_once
 from registryd.cluster.locality import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
-from registryd.cluster.rivals import somebody_else_offers
-from registryd.cluster.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
-from registryd.oci.errors import RangeInvalid
-from registryd.transfer.comparing import ComparedBody, RecentRates
-from registryd.transfer.doubting import DoubtedBody
-from registryd.transfer.errors import SourceBroken
-from registryd.transfer.passing import Passages, PassingBody
-from registryd.transfer.resume import ResumingBody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
-    from registryd.aio.race import Attempt
     from registryd.cluster.blame import Blame
+    from registryd.cluster.fetching import Fetcher
+    from registryd.cluster.index.values import Verdict
     from registryd.cluster.locator import Locator
     from registryd.cluster.name_search import NameIndex
-    from registryd.cluster.opening import Opener
-    from registryd.cluster.search import Offer
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.digest import Digest
-    from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
-    from registryd.transfer.body import Body
 
-T = TypeVar("T")
 
-# Until the next offer is tried while the one before is still being opened: the pause of happy eyeballs (RFC 8305), for
-# the same reason. A peer's first byte takes milliseconds, tens of them from a cold disk.
-_PATIENCE: Final = 0.25
+class TakingIn(Protocol):
+    """What this node is taking in from others (`registryd.cluster.intakes.Intakes`)."""
 
-_TRY_NEXT: Final = (ContentUnavailable, SourceBroken, RangeInvalid)
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent | Verdict | None:
+        """The content as it is taken in, or who has it, or None when that is not known."""
+
+    def adopt(self, opened: OpenContent) -> OpenContent:
+        """Take it in."""
+
+    def present(self) -> AbstractContextManager[None]:
+        """While containerd's request is being answered."""
+
+    def sent_away(self, digest: Digest, reason: ContentUnavailable) -> None:
+        """Note that containerd goes to the origin for it, for that reason."""
 
 
 class ClusterSource:
-    """Asks the members and opens what the first of them offers. Cancelling leaves nothing open.
-
-    Nothing that a peer says is believed further than it has to be: small content is verified, and large content has
-    the size that its first source gave; whoever gives another one is left out of that request.
-    """
+    """Asks the members and opens what the first of them offers. Cancelling leaves nothing open."""
 
     def __init__(
-        self,
-        locator: Locator,
-        opener: Opener,
-        *,
-        blame: Blame,
-        names: NameIndex | None = None,
-        passages: Passages | None = None,
+        self, locator: Locator, fetcher: Fetcher, intakes: TakingIn | None = None, *, names: NameIndex | None = None
     ) -> None:
-        """`blame` is told who gives large content; in `passages` it is shown to others when many are getting it.
+        """Without `intakes` nothing is taken in ahead of its request, or for others.
 
         Without `names` nobody in particular is asked what a name means.
         """
-        self.blame = blame
         self._locator = locator
-        self._opener = opener
+        self._fetcher = fetcher
+        self._intakes = intakes
         self._names = names
-        self._passages = passages or Passages()
-        self._totals = Totals(self._passages.contents)
-        self._rates = RecentRates()
+
+    @property
+    def blame(self) -> Blame:
+        """Finds out who gave wrong bytes."""
+        return self._fetcher.blame
 
     async def find(self, digest: Digest) -> Content:
-        return await self._first(digest, self._opener.confirm)
+        return await self._fetcher.find(digest)
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        offer, opened = await self._open_first(digest, wanted)
-        if is_small(opened.content):
-            return opened
+        refuse_to_forward()
+        if self._intakes is None:
+            return await self._fetcher.open(digest, wanted)
+        return await self._open_taking_in(self._intakes, digest, wanted)
 
-        def doubted(source: Offer, given: OpenContent) -> Body:
-            if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
-                return given.body
-            top = TopLink(source, self._locator.holders, totals=self._totals)
-            lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top, totals=self._totals)
-            return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow)
-
-        async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
-            other, given = await self._open_first(digest, lambda _: rest, size=opened.content.size)
-            return other, replace(given, body=doubted(other, given))
-
-        way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid, leave=self._locator.leave)
-        is_growing = isinstance(opened.content, GrowingContent)
-        first = doubted(offer, opened) if is_growing else self._compared(offer, opened)
-        body: Body = ResumingBody(first, opened.span, way_on.reopen)
-        if is_growing:  # in a wave: this node has followers, too
-            body = PassingBody(body, digest, opened.span, self._passages)
-        return replace(opened, body=body)
+    async def _open_taking_in(self, intakes: TakingIn, digest: Digest, wanted: RangeOf) -> OpenContent:
+        try:
+            with intakes.present():
+                found = await intakes.open(digest, wanted)
+                if isinstance(found, OpenContent):
+                    return found
+                opened = await self._fetcher.open(digest, wanted, verdict=found)
+        except ContentUnavailable as reason:
+            intakes.sent_away(digest, reason)
+            raise
+        # In a wave this node has followers, too.
+        is_followed = isinstance(opened.content, GrowingContent) and not is_small(opened.content)
+        return intakes.adopt(opened) if is_followed else opened
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         """What all members know of the name: a tag moves, so the first answer is not enough.
@@ -141,58 +122,3 @@ class ClusterSource:
         except AllFailed:
             pass
         return False
-
-    def _compared(self, offer: Offer, opened: OpenContent) -> Body:
-        """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
-        has_other = partial(somebody_else_offers, self._locator, offer)
-        return ComparedBody(opened.body, source=offer.member.address, rates=self._rates, has_other=has_other)
-
-    async def _open_first(
-        self, digest: Digest, wanted: RangeOf, *, size: int | None = None
-    ) -> tuple[Offer, OpenContent]:
-        async def open_offer(offer: Offer) -> tuple[Offer, OpenContent]:
-            if size is not None and offer.content.size != size:
-                raise PeerDeclined(f"{offer.member.address} has another size: {offer.content.size}")
-            self.blame.require_verified(offer.content)
-            return offer, await self._opener.open(offer, wanted(offer.content.size))
-
-        offer, opened = await self._first(digest, open_offer, wanted=wanted, discard=_close)
-        if not is_small(opened.content):
-            self.blame.gave(offer, from_start=opened.span.start == 0)
-        return offer, opened
-
-    async def _first(
-        self,
-        digest: Digest,
-        use: Callable[[Offer], Coroutine[Any, Any, T]],
-        *,
-        wanted: RangeOf | None = None,
-        discard: Callable[[T], Awaitable[None]] | None = None,
-    ) -> T:
-        refuse_to_forward()
-        waves = one_by_one(self._attempts(digest, use, wanted))
-        try:
-            return await first_success(waves, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
-        except AllFailed as error:
-            raise refusal(error.reasons) from error
-
-    async def _attempts(
-        self, digest: Digest, use: Callable[[Offer], Coroutine[Any, Any, T]], wanted: RangeOf | None
-    ) -> AsyncGenerator[Attempt[T], None]:
-        async with aclosing(self._locator.offers(digest, wanted)) as offers:
-            async for offer in offers:
-                yield partial(self._try, offer, use)
-
-    async def _try(self, offer: Offer, use: Callable[[Offer], Coroutine[Any, Any, T]]) -> T:
-        try:
-            return await use(offer)
-        except (SourceBroken, ContentCorrupt, PeerFailed):
-            self._locator.avoid(offer)
-            raise
-        except (ContentUnavailable, RangeInvalid):
-            self._locator.pass_by(offer)
-            raise
-
-
-async def _close(opened: tuple[Offer, OpenContent]) -> None:
-    await opened[1].body.aclose()

@@ -47,6 +47,9 @@ class GrowingSource(Protocol):
         StoreUnavailable when that cannot be seen here.
         """
 
+    async def begun(self, digest: Digest) -> GrowingContent:
+        """As `growing`, also of content of which nothing has come for long: its receiver may not have its turn yet."""
+
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         """Open the bytes that `wanted` names: the body sends what is here, and the rest as it arrives.
 

@@ -45,11 +45,17 @@ class SharedStore:
 
     async def find_now(self, digest: Digest) -> Content:
         """One look; what is between an ingest and content at this moment is not there."""
-        content = await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest))
+        return self._seen(await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest)))
+
+    async def find_begun(self, digest: Digest) -> Content:
+        """One look; also at content of which nothing has come for long."""
+        return self._seen(await _first(lambda: self._whole.find(digest), lambda: self._growing.begun(digest)))
+
+    def _seen(self, content: Content) -> Content:
         if isinstance(content, GrowingContent):
-            self._seen_growing.add(digest)
+            self._seen_growing.add(content.digest)
         else:
-            self._seen_growing.discard(digest)
+            self._seen_growing.discard(content.digest)
         return content
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
@@ -89,6 +95,10 @@ class Receiving:
         self._shared = shared
 
     async def find(self, digest: Digest) -> Content:
+        return await self._shared.find_begun(digest)
+
+    async def find_moving(self, digest: Digest) -> Content:
+        """The same, but nothing of which nothing has come for long."""
         return await self._shared.find_now(digest)
 
 

@@ -52,6 +52,10 @@ class Record:
         if not no.is_miss:
             _log.warning("not served", extra={"content": str(no)})
 
+    def put_off(self) -> None:
+        """Note that containerd is to ask again, when it has begun to fetch something else."""
+        self._outcome = Outcome.PUT_OFF
+
     def sent(self, count: int) -> None:
         """So many bytes of a body were handed over."""
         self._sent = count

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
+from registryd.content.asker import AskAgain, Asker, asked_by
 from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.oci.digest import Digest
@@ -14,7 +15,7 @@ from registryd.serving.errors import error_response
 from registryd.serving.locating import Unlocated
 from registryd.serving.paths import ApiBase, parse_path
 from registryd.serving.record import Record
-from registryd.serving.sending import Wanted, send_content, send_head
+from registryd.serving.sending import Wanted, send_content, send_head, send_nothing
 from registryd.serving.transfers import Transfers
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class RegistryDoor:
         try:
             if request.method == "HEAD":
                 return await self._head(request, path, record)
-            return await self._get(request, path, record)
+            with asked_by(Asker.of(request.headers.get("User-Agent"))):
+                return await self._get(request, path, record)
         except Unlocated as no:
             record.unlocated(no)
             raise no.error from no
@@ -103,7 +105,11 @@ class RegistryDoor:
         wanted = Wanted.of(request)
         if self._aftermath and isinstance(path.reference, Digest) and not wanted.is_partial:
             await self._aftermath.asked_again(path.reference)
-        hit = await self._locator_for(request).open(path, wanted)
+        try:
+            hit = await self._locator_for(request).open(path, wanted)
+        except AskAgain as again:
+            record.put_off()
+            return await send_nothing(request, again.size, wanted)
         record.located(hit.origin)
         delivery = await self._send(request, hit, wanted, record, name=str(path))
         if delivery.failure:

@@ -72,6 +72,20 @@ async def send_head(
     return response
 
 
+async def send_nothing(request: web.BaseRequest, size: int, wanted: Wanted) -> web.StreamResponse:
+    """Begin to answer a GET of content of that size, and end before the first byte: the client asks again."""
+    span = wanted(size)
+    response = web.StreamResponse(status=206 if wanted.is_partial else 200)
+    response.content_length = span.length
+    if wanted.is_partial:
+        response.headers["Content-Range"] = span.content_range(size)
+    response.force_close()
+    with suppress(ConnectionError):
+        await response.prepare(request)
+        await end_short(request.transport)
+    return response
+
+
 @contextmanager
 def _towards_receiver() -> Iterator[None]:
     """Errors of the connection as SinkClosed: containerd may have changed its mind while we were searching."""

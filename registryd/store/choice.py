@@ -15,18 +15,23 @@ from registryd.store.socket import is_containerd_at
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from registryd.aio.file_events import Changes
     from registryd.content.description import StoreDescription
     from registryd.oci.digest import Digest
     from registryd.settings import StoreSettings
-    from registryd.transfer.passing import Passages
+    from registryd.transfer.inflow import Inflows
 
 
 class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, NameInventory, Protocol):
     """All that an agent needs of the store of its node."""
 
     @property
-    def passages(self) -> Passages:
+    def inflows(self) -> Inflows:
         """Where whoever relays content into this store shows it to those who get it from here."""
+
+    @property
+    def arrivals(self) -> Changes:
+        """Tells when this node begins or ends to receive something, where that can be seen."""
 
     async def withdraw(self, digest: Digest) -> None:
         """Take a copy that is not what its digest says out of the way, where the store is ours to change.

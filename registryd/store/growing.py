@@ -13,7 +13,7 @@ from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.source import ContentNotFound, OpenContent
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT, GrowingBody, reach, watching_arrival
-from registryd.transfer.passing import Passages
+from registryd.transfer.inflow import Inflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,11 +48,15 @@ class GrowingFiles:
         self._stall_timeout = stall_timeout
         self.events = FileEvents()
         """Told by the kernel; for others that watch files and folders, too."""
-        self.passages = Passages()
+        self.inflows = Inflows()
 
     async def growing(self, digest: Digest) -> GrowingContent:
         with self._opened(digest) as (fd, size):
             return self._describe(digest, fd, size)
+
+    async def begun(self, digest: Digest) -> GrowingContent:
+        with self._opened(digest) as (fd, size):
+            return self._describe(digest, fd, size, is_patient=True)
 
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         fd, size = self._open_ingest(digest)
@@ -75,7 +79,7 @@ class GrowingFiles:
             return self._describe(digest, fd, size)
 
     def _watching(self, digest: Digest, fd: int) -> AbstractContextManager[Arriving]:
-        return watching_arrival(fd, digest, events=self.events, passages=self.passages)
+        return watching_arrival(fd, digest, events=self.events, inflows=self.inflows)
 
     @contextmanager
     def _opened(self, digest: Digest) -> Iterator[tuple[int, int]]:
@@ -85,14 +89,14 @@ class GrowingFiles:
         finally:
             os.close(fd)
 
-    def _describe(self, digest: Digest, fd: int, size: int) -> GrowingContent:
+    def _describe(self, digest: Digest, fd: int, size: int, *, is_patient: bool = False) -> GrowingContent:
         status = os.fstat(fd)
         if not status.st_nlink:
             raise ContentNotFound("its receiver has just given it up")
         silence = time.time() - status.st_mtime
-        if status.st_size < size and silence > self._stall_timeout:
+        if status.st_size < size and silence > self._stall_timeout and not is_patient:
             raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
-        available = reach(status.st_size, self.passages.of(digest))
+        available = reach(status.st_size, self.inflows.of(digest))
         return GrowingContent(digest, size, self._media_type(digest), min(available, size))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from registryd.aio.file_events import Changes, FileEvents
     from registryd.oci.digest import Digest
-    from registryd.transfer.passing import Passage, Passages
+    from registryd.transfer.inflow import Inflow, Inflows
     from registryd.transfer.sink import Sink
 
 # How long a file may stay as it is before its writer is taken for dead. containerd writes 1 MiB at a time, so this is a
@@ -35,16 +35,16 @@ class Arriving:
     up.
     """
 
-    def __init__(self, fd: int, passage: Callable[[], Passage | None], changes: Changes) -> None:
+    def __init__(self, fd: int, inflow: Callable[[], Inflow | None], changes: Changes) -> None:
         self.fd = fd
-        self._passage = passage
+        self._inflow = inflow
         self._changes = changes
 
     async def wait_beyond(self, position: int) -> int:
         """How much is here, as soon as it is more than that; raises SourceBroken when the file is removed before."""
         while True:
             status = os.fstat(self.fd)
-            if (available := reach(status.st_size, self._passage())) > position:
+            if (available := reach(status.st_size, self._inflow())) > position:
                 return available
             if not status.st_nlink:
                 raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
@@ -52,20 +52,20 @@ class Arriving:
 
     def passing_after(self, position: int) -> memoryview:
         """Some of the bytes from there on that the file does not have yet, if any."""
-        passage = self._passage()
-        return passage.after(position) if passage else memoryview(b"")
+        inflow = self._inflow()
+        return inflow.after(position) if inflow else memoryview(b"")
 
 
 @contextmanager
-def watching_arrival(fd: int, digest: Digest, *, events: FileEvents, passages: Passages) -> Iterator[Arriving]:
+def watching_arrival(fd: int, digest: Digest, *, events: FileEvents, inflows: Inflows) -> Iterator[Arriving]:
     """The file of the content, and what passes by, while somebody waits for either."""
-    with events.watching(fd) as changes, passages.watching(digest, changes):
-        yield Arriving(fd, partial(passages.of, digest), changes)
+    with events.watching(fd) as changes, inflows.watching(digest, changes):
+        yield Arriving(fd, partial(inflows.of, digest), changes)
 
 
-def reach(size: int, passage: Passage | None) -> int:
+def reach(size: int, inflow: Inflow | None) -> int:
     """How much of the content is here when the file has so many bytes."""
-    return passage.reach(size) if passage else size
+    return inflow.reach(size) if inflow else size
 
 
 class GrowingBody:

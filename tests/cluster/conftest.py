@@ -13,6 +13,7 @@ from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.blame import Blame
 from registryd.cluster.discovery.static import StaticDiscovery
+from registryd.cluster.fetching import Fetcher
 from registryd.cluster.locator import Locator
 from registryd.cluster.members import Members
 from registryd.cluster.node import NodeId
@@ -86,8 +87,8 @@ class Lab:
         scope.serve(partial(members.run, discovery), name="members")
         await until(lambda: len(members.states()) == len(peers))
         opener = Opener(NoCredentials(), timeouts=DoorTimeouts(connect=door_timeout, first_byte=door_timeout))
-        source = ClusterSource(locator, opener, blame=Blame(locator, scope))
-        return Node(source, members, record)
+        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=tuple)
+        return Node(ClusterSource(locator, fetcher), members, record)
 
 
 @pytest.fixture

@@ -88,7 +88,6 @@ class Ground:
         self.source = ClusterSource(
             Locator(self, fanout_limit=limit),
             cast("Any", None),
-            blame=cast("Any", None),
             names=NameIndex(index, self, self.desk, above=limit),
         )
 

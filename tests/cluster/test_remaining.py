@@ -66,7 +66,10 @@ class Told:
     sources: list[Member] = field(default_factory=list)
     failed_addresses: list[Address] = field(default_factory=list)
 
-    async def offers(self, digest: Digest, wanted: RangeOf, remaining: Remaining) -> AsyncGenerator[Offer, None]:
+    async def offers(
+        self, digest: Digest, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None
+    ) -> AsyncGenerator[Offer, None]:
+        assert verdict is None
         assert wanted == Span.whole
         for source in self.sources:
             yield Offer(source, Content(digest, 1, None), None, busy=False)

@@ -32,6 +32,8 @@ class Ingest:
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         raise AssertionError("nobody reads")
 
+    begun = growing
+
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
         raise AssertionError("nobody waits")
 

@@ -13,7 +13,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.growing import GrowingBody, watching_arrival
-from registryd.transfer.passing import Passages
+from registryd.transfer.inflow import Inflows
 from tests.fakes.sinks import FakeSink
 from tests.transfer.receiver import receiver
 
@@ -41,7 +41,7 @@ def open_body(path: Path, span: Span, *, stall_timeout: float = 5.0) -> GrowingB
 
 
 def watching() -> Callable[[int], AbstractContextManager[Arriving]]:
-    return partial(watching_arrival, digest=Digest.of(DATA), events=FileEvents(), passages=Passages())
+    return partial(watching_arrival, digest=Digest.of(DATA), events=FileEvents(), inflows=Inflows())
 
 
 def append(path: Path, *steps: int) -> None:

@@ -99,10 +99,11 @@ class IndexDesk:
             self._arrivals.arrive(claim.digest, claim.claimant.address)
             self._keep_within_quotas(claim.claimant.address)
         is_new = now - self._began < YOUNG_SECONDS
-        verdict = Verdict(sources, is_new=is_new, before=wave.before(claim.claimant.address))
+        claimant = claim.claimant.address
+        verdict = Verdict(sources, is_new=is_new, before=wave.before(claimant), rank=wave.number(claimant))
         if sources:
             return replace(verdict, is_whole=wave.are_whole(sources))
-        if any(address != claim.claimant.address for address in wave.addresses):
+        if any(address != claimant for address in wave.addresses):
             return verdict  # whoever is in the wave may have it, though it is named to nobody now
         return self._with_books(verdict, now)
 

@@ -43,6 +43,9 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         places=claim.places,
         slow=[str(address) for address in claim.slow[-MAX_FAILED:]],
         beside=str(claim.beside or ""),
+        is_ahead=claim.is_ahead,
+        is_pressed=claim.is_pressed,
+        rank=claim.rank,
     )
 
 
@@ -60,6 +63,9 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
         message.places if message.HasField("places") else None,
         tuple(_address(text) for text in message.slow),
         _address(message.beside) if message.beside else None,
+        message.is_ahead,
+        message.is_pressed,
+        message.rank if message.HasField("rank") else None,
     )
 
 
@@ -73,6 +79,7 @@ def verdict_message(verdict: Verdict) -> pb.ClaimReply:
         view=verdict.view,
         unheard=[str(address) for address in verdict.unheard],
         is_whole=verdict.is_whole,
+        rank=verdict.rank,
     )
 
 
@@ -84,7 +91,14 @@ def verdict_value(message: pb.ClaimReply) -> Verdict:
         before = _address(message.before) if message.before else None
         unheard = tuple(_address(text) for text in message.unheard)
         return Verdict(
-            sources, message.is_new, before, message.is_below_missing, message.view, unheard, message.is_whole
+            sources,
+            message.is_new,
+            before,
+            message.is_below_missing,
+            message.view,
+            unheard,
+            message.is_whole,
+            message.rank if message.HasField("rank") else None,
         )
     except RequestInvalid as error:
         raise PeerGarbled(str(error)) from error

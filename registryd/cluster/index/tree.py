@@ -42,6 +42,10 @@ class Spot:
     joined_at: float | None = None
     before: Address | None = None
     """Who had claimed it just before."""
+    number: int = 0
+    """How many had claimed it before."""
+    rank: int = 0
+    """Of two that mean to fetch it, the one with the lower rank does."""
     named: set[Address] = field(default_factory=set)
     """Who was named to it: of those it may report."""
     entry: int = 0
@@ -151,6 +155,11 @@ class Tree:
 
     def zones(self) -> list[str]:
         return list(self._open)
+
+    def top_of(self, spot: Spot) -> Spot:
+        """Where what comes to the spot comes into the tree."""
+        *_, top = islice(self._upwards(spot), len(self._spots) + 1)
+        return top
 
     def is_behind(self, other: Spot, spot: Spot) -> bool:
         """Whether the other gets it by way of this spot, and so has less of it, or is the spot itself."""

@@ -38,6 +38,10 @@ class Claim:
     `is_question`: it only wants to know who has it, and does not count as getting it. `below`: below whom it would
     best be, whoever that is. `places`: to how many others it could pass it on as quickly as it gets it. `slow` were
     named to it and hold it up. A question may ask who ought to get it as quickly as the one `beside` which they are.
+
+    `is_ahead`: the claimant's containerd has not asked for it yet. `is_pressed`: the claimant is to be sent to nobody,
+    because a request that waits would keep it from fetching what it was told to. `rank`: how many were before it in
+    the line of those that claimed the manifest.
     """
 
     digest: Digest
@@ -49,6 +53,9 @@ class Claim:
     places: int | None = None
     slow: tuple[Address, ...] = ()
     beside: Address | None = None
+    is_ahead: bool = False
+    is_pressed: bool = False
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,8 @@ class Verdict:
     `is_below_missing`: the node that the claim named as `below` was waited for in vain.
 
     `view`: when no sources are named, the name of the view of which nobody has it, as far as all have told; `unheard`
-    are those that have not. 0: others may have it. `is_whole`: all sources are known to have all of it.
+    are those that have not. 0: others may have it. `is_whole`: all sources are known to have all of it. `rank`: how
+    many had claimed it before, None for an index node of an older version.
     """
 
     sources: tuple[Address, ...] = ()
@@ -69,6 +77,7 @@ class Verdict:
     view: int = 0
     unheard: tuple[Address, ...] = ()
     is_whole: bool = False
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registryd.cluster.index.values import Claim, Place
     from registryd.notation import Address
 
-# So much has to arrive before the next node sees any: agents pass on 128 KiB at a time (registryd.transfer.passing),
+# So much has to arrive before the next node sees any: agents pass on 128 KiB at a time (registryd.transfer.inflow),
 # and the milliseconds that each takes of its own are counted as much again.
 STEP_BYTES: Final = 256 << 10
 # In a cluster with more nodes than the content has steps, a chain of all would take longer than half the rate does, and
@@ -58,6 +58,9 @@ class Wave:
         self._tree = Tree(self._weight)
         # Nearly always none, and an empty set of its own would be a tenth of what a wave takes.
         self._strangers: frozenset[Address] = frozenset()
+        # Tops whose containerd has not asked for it yet: they can still be told to get it from somebody else.
+        self._intending: frozenset[Address] = frozenset()
+        self._count = 0
         self._opened_at: float | None = None
         self._latest: dict[str, tuple[Address, float]] = {}
         self._failed_tops = 0
@@ -71,8 +74,13 @@ class Wave:
     def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """Where the claimant gets it from, the best first; nobody: it is at the top, and goes to the origin."""
         self._learn_size(claim)
+        if claim.is_pressed:  # nobody is to wait for what is fetched besides
+            self.drop(claim.claimant.address)
+            self.begin(claim.claimant)
+            return ()
         spot = self._spot(claim.claimant)
         spot.places = 1 if claim.places is None or self._is_chain else claim.places
+        spot.rank = spot.rank if claim.rank is None else claim.rank
         self._line_up(spot, now)
         self._take_reports(spot, claim, now)
         spot.is_whole, spot.suspected_until = False, 0.0
@@ -81,14 +89,33 @@ class Wave:
         if stays and stays.suspected_until <= now and not stays.is_slow:
             return (stays.place.address,)
         self._tree.leave_source(spot)
-        found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim.below)
+        found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim)
         if slow and not found:  # what comes slowly still comes: the origin has nothing to do with it
-            found = self._best(spot, refused, now)
+            found = self._best(spot, refused, now, claim)
         self._tree.follow(spot, found[0].place.address if found else None)
+        self._intending -= {spot.place.address}
+        if not found:
+            self._lead(spot, claim)
         # Others than the first may be followed only if they wait for nobody: else nodes could wait in a circle.
         sources = tuple(other.place.address for other in found if other is found[0] or other.is_whole)
         spot.named.update(sources)
         return sources
+
+    def _lead(self, spot: Spot, claim: Claim) -> None:
+        """It is the one that fetches it: those that only mean to do so get it from there."""
+        for top in [self._tree.get(address) for address in self._intending]:
+            if top is not None and _goes_before(claim, spot, top):
+                self._intending -= {top.place.address}
+                self._tree.follow(top, spot.place.address)
+        if claim.is_ahead:
+            self._intending |= {spot.place.address}
+
+    def _gives_way(self, other: Spot, spot: Spot, claim: Claim) -> bool:
+        """Whether what comes to the other is to be fetched by one that had better get it from this spot."""
+        if not self._intending:
+            return False
+        top = self._tree.top_of(other)
+        return top.place.address in self._intending and _goes_before(claim, spot, top)
 
     def lacks_predecessor(self, claim: Claim) -> bool:
         """Whether it is a chain, and the node below which the claimant would best be has not claimed yet.
@@ -116,6 +143,11 @@ class Wave:
         spot = self._tree.get(address)
         return spot.before if spot else None
 
+    def number(self, address: Address) -> int | None:
+        """How many came before this one."""
+        spot = self._tree.get(address)
+        return spot.number if spot else None
+
     def are_whole(self, addresses: Collection[Address]) -> bool:
         """Whether all of these are known to have all of it."""
         spots = [self._tree.get(address) for address in addresses]
@@ -125,7 +157,7 @@ class Wave:
         """Who has it or gets it, as `join` would say, without joining."""
         if claim.beside:
             return self._beside(claim.beside)
-        found = self._best(Spot(claim.claimant), frozenset(claim.failed), now)
+        found = self._best(Spot(claim.claimant), frozenset(claim.failed), now, claim)
         return tuple(other.place.address for other in found)
 
     def _beside(self, address: Address) -> tuple[Address, ...]:
@@ -146,6 +178,7 @@ class Wave:
         """The node has all of it."""
         spot = self._spot(holder)
         self._tree.leave_source(spot)
+        self._intending -= {holder.address}
         spot.is_whole, spot.suspected_until = True, 0.0
         self._tree.follow(spot, None)
 
@@ -160,6 +193,7 @@ class Wave:
     def drop(self, address: Address) -> None:
         """The node does not have it, and is not getting it."""
         self._strangers -= {address}
+        self._intending -= {address}
         self._tree.uproot(address)
 
     @property
@@ -194,6 +228,8 @@ class Wave:
             latest, latest_at = self._latest.get(zone, (None, 0.0))
             spot.before = latest if latest_at + RUSH_SECONDS >= now and latest != spot.place.address else None
             spot.joined_at = now
+            spot.number = self._count
+            self._count += 1
             self._latest[zone] = spot.place.address, now
 
     def _take_reports(self, spot: Spot, claim: Claim, now: float) -> None:
@@ -206,6 +242,9 @@ class Wave:
             if reported is None or address not in spot.named:
                 continue
             spot.named.discard(address)
+            if address in self._intending:  # it means to fetch it no longer: nothing has failed
+                self.drop(address)
+                continue
             reported.suspected_until = now + SUSPECT_SECONDS
             if reported.source is None and not reported.is_whole:
                 self._failed_tops += 1
@@ -216,7 +255,7 @@ class Wave:
             self._failed_tops = 0
         return self._failed_tops >= _MOST_FAILED_TOPS
 
-    def _best(self, spot: Spot, refused: frozenset[Address], now: float, below: Address | None = None) -> list[Spot]:
+    def _best(self, spot: Spot, refused: frozenset[Address], now: float, claim: Claim) -> list[Spot]:
         """Those that cost least, of the claimant's own zone if it has any: links between zones are thin.
 
         Before them, in a chain, the one below which it would best be, if nobody else follows that one.
@@ -225,14 +264,22 @@ class Wave:
 
         def is_fit(other: Spot) -> bool:
             is_refused = other.place.address in refused or other.suspected_until > now
-            return not is_refused and not tree.is_behind(other, spot)
+            return not (is_refused or tree.is_behind(other, spot) or self._gives_way(other, spot, claim))
 
         found = tree.cheapest(spot.place.zone, is_fit, SOURCES)
         if not found:
             found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, SOURCES)]
         found.sort(key=tree.cost)
-        other = tree.get(below) if below and self._is_chain else None
+        other = tree.get(claim.below) if claim.below and self._is_chain else None
         is_near = other is not None and other.place.zone == spot.place.zone
         if other is not None and is_near and not other.children and is_fit(other):
             found = [other, *(one for one in found if one is not other)]
         return found[:SOURCES]
+
+
+def _goes_before(claim: Claim, spot: Spot, top: Spot) -> bool:
+    """Whether a claimant had better fetch it than one whose containerd has not asked for it yet.
+
+    The first of an image waits for no mere intention: else the first of two images could wait for each other.
+    """
+    return top.rank > spot.rank or (top.rank == spot.rank and not (claim.is_ahead or claim.is_question))

@@ -11,7 +11,7 @@ from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
 from registryd.store.containerd.holdings import Holdings
 from registryd.store.containerd.images import Images
-from registryd.store.containerd.ingests import Ingests
+from registryd.store.containerd.ingests import IngestEvents, Ingests
 from registryd.store.containerd.keeping import Keeper
 from registryd.store.containerd.layers import UnkeptLayers
 from registryd.store.containerd.leases import Leases
@@ -45,7 +45,7 @@ async def connect_containerd_store(
             store, follower, keeper, stocktaking = _assemble(connection, settings)
             scope.serve(follower.run, name="follow containerd")
             scope.serve(keeper.run, name="keep layers")
-            with closing(stocktaking):
+            with closing(stocktaking), closing(store.arrivals):
                 yield store
     finally:
         await connection.aclose()
@@ -77,5 +77,6 @@ def _assemble(connection: Connection, settings: StoreSettings) -> tuple[Containe
         follower=follower,
         keeper=keeper,
         holdings=holdings,
+        arrivals=IngestEvents(route, growing.events),
     )
     return store, follower, keeper, stocktaking

@@ -8,6 +8,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.folder_events import FolderEvents
 from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from registryd.aio.file_events import FileEvents
     from registryd.store.containerd.route import Route
 
 # What a pull calls its ingests, by what the descriptor says that the content is (remotes.MakeRefKey).
@@ -81,6 +83,26 @@ class Ingests:
             for kind in _KINDS:
                 name = f"{namespace}/{_SEQUENCE}/{kind}-{digest}"
                 yield f"{root}/ingest/{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+class IngestEvents:
+    """Tells when containerd begins or ends to receive something (`registryd.aio.file_events.Changes`)."""
+
+    def __init__(self, route: Route, events: FileEvents) -> None:
+        self._route = route
+        self._folders = FolderEvents(events)
+
+    async def wait(self) -> None:
+        # Which folder that is shows when there is content.
+        self._folders.follow([Ingests.folder(root) for root in self._route.roots])
+        await self._folders.wait()
+
+    def tell(self) -> None:
+        self._folders.tell()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._folders.close()
 
 
 def _open(folder: str) -> tuple[int, int]:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from registryd.store.containerd.following import Follower
     from registryd.store.containerd.holdings import Holdings
     from registryd.store.containerd.images import Images
+    from registryd.store.containerd.ingests import IngestEvents
     from registryd.store.containerd.keeping import Keeper
     from registryd.store.containerd.presence import Located, Presence
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
     from registryd.store.growing import GrowingFiles
-    from registryd.transfer.passing import Passages
+    from registryd.transfer.inflow import Inflows
 
 
 class ContainerdStore:
@@ -45,6 +46,7 @@ class ContainerdStore:
         follower: Follower,
         keeper: Keeper,
         holdings: Holdings,
+        arrivals: IngestEvents,
     ) -> None:
         self._presence = presence
         self._route = route
@@ -54,6 +56,7 @@ class ContainerdStore:
         self._follower = follower
         self._keeper = keeper
         self._holdings = holdings
+        self.arrivals = arrivals
 
     async def find(self, digest: Digest) -> Content:
         return await self._describe(await self._locate(digest))
@@ -98,11 +101,14 @@ class ContainerdStore:
     # What is on its way in
 
     @property
-    def passages(self) -> Passages:
-        return self._growing.passages
+    def inflows(self) -> Inflows:
+        return self._growing.inflows
 
     async def growing(self, digest: Digest) -> GrowingContent:
         return await self._growing.growing(digest)
+
+    async def begun(self, digest: Digest) -> GrowingContent:
+        return await self._growing.begun(digest)
 
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         return await self._growing.open_growing(digest, wanted)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from registryd.aio.file_events import Told
     from registryd.content.description import StoreDescription
     from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from registryd.store.directory.ingest import FileIngest
     from registryd.store.directory.space import Room, SpaceLimits, SpaceObserver
     from registryd.transfer.body import Body
-    from registryd.transfer.passing import Passages
+    from registryd.transfer.inflow import Inflows
     from registryd.transfer.sink import Sink
 
 
@@ -60,11 +61,18 @@ class BoundedStore:
     # for peers
 
     @property
-    def passages(self) -> Passages:
-        return self._store.passages
+    def inflows(self) -> Inflows:
+        return self._store.inflows
+
+    @property
+    def arrivals(self) -> Told:
+        return self._store.arrivals
 
     async def growing(self, digest: Digest) -> GrowingContent:
         return await self._store.growing(digest)
+
+    async def begun(self, digest: Digest) -> GrowingContent:
+        return await self._store.begun(digest)
 
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         return await self._store.open_growing(digest, wanted)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.file_events import Told
 from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
     from registryd.store.directory.partials import Partials
-    from registryd.transfer.passing import Passages
+    from registryd.transfer.inflow import Inflows
 
 # Reading and parsing this much in the event loop takes less than handing it to a thread and back would matter.
 _INLINE_BYTES: Final = 128 * 1024
@@ -58,6 +59,7 @@ class DirectoryStore:
         self._session: Session | None = None
         self._opening_session = asyncio.Lock()
         self._growing = GrowingFiles(self._open_ingest, self._media_types.known)
+        self._arrivals = Told()
         self._blobs = BlobFolder(layout.root)
         self._stocktaking = Stocktaking(self._growing.events)
 
@@ -143,11 +145,19 @@ class DirectoryStore:
         return ingest
 
     @property
-    def passages(self) -> Passages:
-        return self._growing.passages
+    def inflows(self) -> Inflows:
+        return self._growing.inflows
+
+    @property
+    def arrivals(self) -> Told:
+        """Never tells by itself: nobody asks for what this store is receiving but the one who fetches it."""
+        return self._arrivals
 
     async def growing(self, digest: Digest) -> GrowingContent:
         return await self._growing.growing(digest)
+
+    async def begun(self, digest: Digest) -> GrowingContent:
+        return await self._growing.begun(digest)
 
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         return await self._growing.open_growing(digest, wanted)

@@ -225,7 +225,7 @@ def test_what_somebody_else_has_claimed_is_not_nowhere_even_when_he_is_not_named
     tells_all(desk, view, 2)
     assert desk.claim(Claim(digest(60), place(1))).view == view.name
     named = desk.claim(Claim(digest(60), place(2)))
-    assert named == Verdict((place(1).address,), is_new=True, before=place(1).address)
+    assert named == Verdict((place(1).address,), is_new=True, before=place(1).address, rank=1)
     refused = desk.claim(Claim(digest(60), place(2), failed=(place(1).address,)))
     assert (refused.sources, refused.view) == ((), 0)
 

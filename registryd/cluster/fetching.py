@@ -1,0 +1,171 @@
+"""From a digest to a body that is being received: the first offer that opens, and what happens when it breaks off."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from registryd.aio.racing import AllFailed, first_success, one_by_one
+from registryd.cluster.continuing import Continuation
+from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
+from registryd.cluster.lagging import Lag
+from registryd.cluster.links import TopLink
+from registryd.cluster.locality import refuse_to_forward
+from registryd.cluster.opening import is_small
+from registryd.cluster.outcome import refusal
+from registryd.cluster.rivals import somebody_else_offers
+from registryd.cluster.totals import Totals
+from registryd.content.growing import GrowingContent
+from registryd.content.source import ContentUnavailable, OpenContent
+from registryd.oci.errors import RangeInvalid
+from registryd.transfer.comparing import ComparedBody, RecentRates
+from registryd.transfer.doubting import DoubtedBody
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.resume import ResumingBody
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+
+    from registryd.aio.race import Attempt
+    from registryd.cluster.blame import Blame
+    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.intake import Urgency
+    from registryd.cluster.locator import Locator
+    from registryd.cluster.opening import Opener
+    from registryd.cluster.search import Offer
+    from registryd.content.source import Content, RangeOf
+    from registryd.oci.digest import Digest
+    from registryd.oci.ranges import Span
+    from registryd.transfer.body import Body
+
+T = TypeVar("T")
+
+# Until the next offer is tried while the one before is still being opened: the pause of happy eyeballs (RFC 8305), for
+# the same reason. A peer's first byte takes milliseconds, tens of them from a cold disk.
+_PATIENCE: Final = 0.25
+
+_TRY_NEXT: Final = (ContentUnavailable, SourceBroken, RangeInvalid)
+
+
+class Fetcher:
+    """Opens what members offer. Cancelling leaves nothing open.
+
+    Nothing that a peer says is believed further than it has to be: small content is verified, and large content has
+    the size that its first source gave; whoever gives another one is left out of that request.
+    """
+
+    def __init__(
+        self, locator: Locator, opener: Opener, *, blame: Blame, receiving: Callable[[], Collection[Digest]]
+    ) -> None:
+        """`blame` is told who gives large content; `receiving`: what flows into this node."""
+        self.blame = blame
+        self._locator = locator
+        self._opener = opener
+        self._totals = Totals(receiving)
+        self._rates = RecentRates()
+
+    async def find(self, digest: Digest) -> Content:
+        """What the first member that has it says. Raises ContentUnavailable."""
+        return await self._first(self._locator.offers(digest), self._opener.confirm)
+
+    async def open(self, digest: Digest, wanted: RangeOf, *, verdict: Verdict | None = None) -> OpenContent:
+        """The first offer that opens, and others after it when it breaks off. Raises ContentUnavailable, RangeInvalid.
+
+        With the `verdict` of the digest's index nodes, if that is known.
+        """
+        return self._going_on(*await self._open_first(digest, wanted, verdict=verdict))
+
+    # As a finder of layers (`registryd.cluster.intake`)
+
+    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+        return await self._locator.claim(digest, size, urgency)
+
+    async def follow(self, digest: Digest, span: Span, verdict: Verdict) -> Body:
+        def wanted(_: int) -> Span:
+            return span
+
+        offers = self._locator.named_offers(digest, wanted, verdict)
+        use = partial(self._open_offer, wanted=wanted, size=span.stop)
+        offer, opened = self._noted(*await self._first(offers, use, discard=_close))
+        return self._going_on(offer, opened).body
+
+    def _going_on(self, offer: Offer, opened: OpenContent) -> OpenContent:
+        """The content with a body that another source goes on with."""
+        if is_small(opened.content):
+            return opened
+
+        def doubted(source: Offer, given: OpenContent) -> Body:
+            if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
+                return given.body
+            top = TopLink(source, self._locator.holders, totals=self._totals, tell=self._locator.distrust)
+            lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top, totals=self._totals)
+            return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow)
+
+        async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
+            other, given = await self._open_first(opened.content.digest, lambda _: rest, size=opened.content.size)
+            return other, replace(given, body=doubted(other, given))
+
+        way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid, leave=self._locator.leave)
+        is_growing = isinstance(opened.content, GrowingContent)
+        first = doubted(offer, opened) if is_growing else self._compared(offer, opened)
+        return replace(opened, body=ResumingBody(first, opened.span, way_on.reopen))
+
+    def _compared(self, offer: Offer, opened: OpenContent) -> Body:
+        """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
+        has_other = partial(somebody_else_offers, self._locator, offer)
+        return ComparedBody(opened.body, source=offer.member.address, rates=self._rates, has_other=has_other)
+
+    async def _open_first(
+        self, digest: Digest, wanted: RangeOf, *, size: int | None = None, verdict: Verdict | None = None
+    ) -> tuple[Offer, OpenContent]:
+        offers = self._locator.offers(digest, wanted, verdict=verdict)
+        use = partial(self._open_offer, wanted=wanted, size=size)
+        return self._noted(*await self._first(offers, use, discard=_close))
+
+    async def _open_offer(self, offer: Offer, *, wanted: RangeOf, size: int | None) -> tuple[Offer, OpenContent]:
+        if size is not None and offer.content.size != size:
+            raise PeerDeclined(f"{offer.member.address} has another size: {offer.content.size}")
+        self.blame.require_verified(offer.content)
+        return offer, await self._opener.open(offer, wanted(offer.content.size))
+
+    def _noted(self, offer: Offer, opened: OpenContent) -> tuple[Offer, OpenContent]:
+        if not is_small(opened.content):
+            self.blame.gave(offer, from_start=opened.span.start == 0)
+        return offer, opened
+
+    async def _first(
+        self,
+        offers: AsyncGenerator[Offer, None],
+        use: Callable[[Offer], Coroutine[Any, Any, T]],
+        *,
+        discard: Callable[[T], Awaitable[None]] | None = None,
+    ) -> T:
+        refuse_to_forward()
+        waves = one_by_one(self._attempts(offers, use))
+        try:
+            return await first_success(waves, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
+        except AllFailed as error:
+            raise refusal(error.reasons) from error
+
+    async def _attempts(
+        self, offers: AsyncGenerator[Offer, None], use: Callable[[Offer], Coroutine[Any, Any, T]]
+    ) -> AsyncGenerator[Attempt[T], None]:
+        async with aclosing(offers):
+            async for offer in offers:
+                yield partial(self._try, offer, use)
+
+    async def _try(self, offer: Offer, use: Callable[[Offer], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await use(offer)
+        except (SourceBroken, ContentCorrupt, PeerFailed):
+            self._locator.avoid(offer)
+            raise
+        except (ContentUnavailable, RangeInvalid):
+            self._locator.pass_by(offer)
+            raise
+
+
+async def _close(opened: tuple[Offer, OpenContent]) -> None:
+    await opened[1].body.aclose()

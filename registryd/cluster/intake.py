@@ -1,0 +1,219 @@
+"""One layer on its way from other nodes into this node's containerd, which may not have asked for it yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.content.growing import GrowingContent, NotArrived
+from registryd.content.source import ContentUnavailable
+from registryd.oci.ranges import Span
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.inflow import InflowSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.cluster.index.values import Verdict
+    from registryd.content.source import Content
+    from registryd.oci.digest import Digest
+    from registryd.transfer.body import Body
+    from registryd.transfer.inflow import Inflow, Inflows
+
+_log = logging.getLogger(__name__)
+
+# A node that means to fetch a layer looks so often whether another one does, whose claim was late.
+_LOOK_SECONDS: Final = 1.0
+# How long bytes are kept for a request that does not come.
+_UNASKED_SECONDS: Final = 60.0
+# How often sources may fail one after the other before containerd's request has to look for itself.
+_MOST_FAILURES: Final = 8
+
+
+class Urgency(Enum):
+    """What a claim says of containerd's request: it will come, it waits, it cannot wait."""
+
+    AHEAD = "ahead"
+    ASKED = "asked"
+    PRESSED = "pressed"
+
+
+class State(Enum):
+    """How far an intake is."""
+
+    SEEKING = "seeking"
+    OURS = "ours"
+    """No other node gives it: containerd will be sent to the origin when it asks."""
+    SENT_AWAY = "sent away"
+    """containerd has asked, and was."""
+    ELSEWHERE = "elsewhere"
+    """Other nodes have all of it, and give it to whoever asks."""
+    FLOWING = "flowing"
+    OVER = "over"
+
+
+class Receiving(Protocol):
+    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+
+    async def find(self, digest: Digest) -> Content:
+        """The content that has begun to arrive here. Raises ContentUnavailable."""
+
+
+class Finder(Protocol):
+    """Where layers come from."""
+
+    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+        """The nodes that are to give it to this one; None when no index node answers."""
+
+    async def follow(self, digest: Digest, span: Span, verdict: Verdict) -> Body:
+        """A body from one of these nodes, when its first byte is here. Raises ContentUnavailable, SourceBroken."""
+
+
+class Intake:
+    """Finds out where a layer comes from, and takes it in while other nodes are receiving it."""
+
+    def __init__(  # noqa: PLR0913 - what it is and what it works with, all named
+        self,
+        digest: Digest,
+        size: int,
+        *,
+        finder: Finder,
+        inflows: Inflows,
+        own: Receiving,
+        tell: Callable[[], None],
+    ) -> None:
+        """`own` tells whether containerd still wants it, `tell` is called after each change of the state."""
+        self.digest = digest
+        self.size = size
+        self.state = State.SEEKING
+        self.since = asyncio.get_running_loop().time()
+        """When it got into its state, in seconds of the event loop's clock."""
+        self.verdict: Verdict | None = None
+        """The latest."""
+        self.inflow: Inflow | None = None
+        self.heard_at = self.since
+        """When a source was last known to be at work, and to have nothing of it yet."""
+        self._failures = 0
+        self._finder = finder
+        self._inflows = inflows
+        self._own = own
+        self._tell = tell
+        self._urgency = Urgency.AHEAD
+        self._asked = asyncio.Event()
+        self._following: asyncio.Timeout | None = None
+        self._waiting: set[asyncio.Event] = set()
+
+    # For containerd's requests
+
+    def ask(self, urgency: Urgency) -> None:
+        """Let it be known that containerd has asked."""
+        if urgency is Urgency.PRESSED or self._urgency is Urgency.AHEAD:
+            self._urgency = urgency
+            self._asked.set()
+        if urgency is Urgency.PRESSED and self._following is not None:
+            self._following.reschedule(asyncio.get_running_loop().time())
+
+    async def wait_changed(self) -> None:
+        """Return after the next change of the state."""
+        changed = asyncio.Event()
+        self._waiting.add(changed)
+        try:
+            await changed.wait()
+        finally:
+            self._waiting.discard(changed)
+
+    # Its life
+
+    async def run(self) -> None:
+        """Return when containerd has all of it, gets it in another way, or does not want it any more."""
+        try:
+            while self._failures < _MOST_FAILURES and await self._take_in():
+                pass
+        finally:
+            if self.state not in {State.SENT_AWAY, State.ELSEWHERE}:
+                self._become(State.OVER)
+
+    async def pump(self, body: Body, span: Span) -> None:
+        """Take in what this body gives, and keep it until containerd has it; closes the body."""
+        with self._inflows.flowing(self.digest, span) as inflow:
+            self.inflow = inflow
+            self._become(State.FLOWING)
+            try:
+                await body.send_to(InflowSink(inflow))
+            except SourceBroken as broken:
+                inflow.fail(broken)
+            finally:
+                await body.aclose()
+            await self._wait_used_up(inflow)
+
+    async def _take_in(self) -> bool:
+        """Whether to try again."""
+        verdict = await self._seek()
+        have = await self._available()
+        if verdict is None or have is None:
+            return False
+        span = Span(have, self.size)
+        try:
+            async with asyncio.timeout(None) as self._following:
+                body = await self._finder.follow(self.digest, span, verdict)
+        except TimeoutError:
+            return True  # pressed
+        except NotArrived:
+            self.heard_at = asyncio.get_running_loop().time()
+            return True
+        except (ContentUnavailable, SourceBroken) as reason:
+            _log.debug("%s does not come: %s", self.digest, reason)
+            self._failures += 1
+            return True
+        finally:
+            self._following = None
+        await self.pump(body, span)
+        return False
+
+    async def _seek(self) -> Verdict | None:
+        """The nodes that give it; None when containerd is to look elsewhere, or does not want it any more."""
+        while await self._available() is not None:
+            self._asked.clear()
+            urgency = self._urgency
+            verdict = self.verdict = await self._finder.claim(self.digest, self.size, urgency)
+            if verdict is not None and verdict.sources:
+                if not verdict.is_whole:
+                    self._become(State.SEEKING)
+                    return verdict
+                self._become(State.ELSEWHERE)
+                return None
+            if urgency is not Urgency.AHEAD:
+                self._become(State.SENT_AWAY)
+                return None
+            self._become(State.OURS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._asked.wait()
+        return None
+
+    async def _available(self) -> int | None:
+        """How much of it containerd has; None when containerd has all of it, or does not want it."""
+        try:
+            content = await self._own.find(self.digest)
+        except ContentUnavailable:
+            return None
+        return content.available if isinstance(content, GrowingContent) else None
+
+    async def _wait_used_up(self, inflow: Inflow) -> None:
+        while not inflow.is_used_up:
+            try:
+                async with asyncio.timeout(_UNASKED_SECONDS):
+                    await inflow.wait_left()
+            except TimeoutError:
+                if not inflow.is_being_read:
+                    return
+
+    def _become(self, state: State) -> None:
+        if state is not self.state:
+            self.state, self.since = state, asyncio.get_running_loop().time()
+            for changed in self._waiting:
+                changed.set()
+            self._tell()

@@ -1,0 +1,200 @@
+"""Which of containerd's requests may wait here for other nodes, and which have to give their place back.
+
+A node that was told to fetch something from the origin can do so only with a place that is free (see
+`registryd.content.asker`). So its own requests wait for nobody until that has begun: then no circle of nodes can form
+of which each waits for a layer that the next one is to fetch, in whatever order they ask and however few places they
+have. What would have waited is ended and asks again. The line is first in, first out: when it comes again, what was to
+be fetched before has got its place. containerd gives up a layer after four ends without a byte, so this is done twice
+at most; after that the layer is fetched from the origin, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.content.asker import AskAgain, current_asker
+from registryd.content.growing import GrowingContent
+from registryd.content.source import ContentUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from registryd.content.source import Content
+    from registryd.oci.digest import Digest
+
+# containerd fails a pull with the fourth end without a byte in a row (httpReadSeeker's maxRetry; tried with 2.3.7 and
+# 2.4.2). One is left for whoever gives it the content in the end.
+_MOST_ENDS: Final = 2
+# Of these, for what is no more than quicker.
+_MOST_TURNS: Final = 1
+_REMEMBERED: Final = 2_000
+# What comes within this time is not waited for: a question to a peer takes milliseconds.
+_QUICK_SECONDS: Final = 0.05
+# Of the places that containerd is known to have, so many are left for what is to be fetched.
+_LEFT_FREE: Final = 1
+# How long it is known how many that are.
+_FORGOTTEN_SECONDS: Final = 10.0
+# Whatever else containerd wants to fetch, of other images too, waits no longer than this for one place.
+_TURN_SECONDS: Final = 2.0
+
+
+class Receiving(Protocol):
+    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+
+    async def find(self, digest: Digest) -> Content:
+        """The content that has begun to arrive here. Raises ContentUnavailable."""
+
+
+class Intentions(Protocol):
+    """What this node knows of its containerd's next requests."""
+
+    def to_be_asked(self) -> Mapping[Digest, float]:
+        """What containerd is going to be told to fetch, and since when that is known; it has not asked for it yet."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing is being sent to containerd, though there is something that it has not asked for."""
+
+
+class Pressed(ContentUnavailable):
+    """The request can neither wait nor be asked again."""
+
+
+@dataclass(slots=True)
+class _Ends:
+    count: int = 0
+    latest: float = 0.0
+
+
+class Places:
+    """Knows what this node has been told to fetch, and ends waits that keep it from beginning."""
+
+    def __init__(self, own: Receiving, intentions: Intentions) -> None:
+        self._own = own
+        self._intentions = intentions
+        self._promised: dict[Digest, float] = {}
+        self._ends: OrderedDict[Digest, _Ends] = OrderedDict()
+        self._watching: set[asyncio.Event] = set()
+        self._present = 0
+        self._known = 1
+        self._left_at = 0.0
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """A request of containerd is being answered: it has so many places at least."""
+        asker = current_asker()
+        if asker is None or not asker.lines_up:
+            yield
+            return
+        if not self._present and _now() - self._left_at > _FORGOTTEN_SECONDS:
+            self._known = 1  # it may have been restarted with fewer
+        self._present += 1
+        self._known = max(self._known, self._present)
+        try:
+            yield
+        finally:
+            self._present -= 1
+            self._left_at = _now()
+
+    def promise(self, digest: Digest) -> None:
+        """Note that containerd is sent to the origin for it."""
+        asker = current_asker()
+        if asker is not None and asker.lines_up:
+            self._promised[digest] = _now()
+            self.tell()
+
+    def tell(self) -> None:
+        """Something has changed that waits depend on."""
+        for watching in self._watching:
+            watching.set()
+
+    def arrived(self, digest: Digest) -> None:
+        """Forget the ends: containerd was given some bytes of it."""
+        self._ends.pop(digest, None)
+
+    def may_end(self, digest: Digest) -> bool:
+        """Whether a request for it may be ended without a byte once more."""
+        return self._ended(digest).count < _MOST_ENDS
+
+    def end(self, digest: Digest) -> None:
+        """A request for it is ended without a byte."""
+        self._ends[digest] = _Ends(self._ended(digest).count + 1, _now())
+        self._ends.move_to_end(digest)
+        if len(self._ends) > _REMEMBERED:
+            self._ends.popitem(last=False)
+
+    @asynccontextmanager
+    async def waiting(self, digest: Digest, size: int) -> AsyncIterator[None]:
+        """A wait of containerd's request for others; raises AskAgain or Pressed when it has to end.
+
+        Waits of nobody's request, and of clients whose requests keep no place from others, are not ended.
+        """
+        asker = current_asker()
+        if asker is None or not asker.lines_up:
+            yield
+            return
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                watch = asyncio.create_task(self._watch(digest, limit), name="places")
+                try:
+                    yield
+                finally:
+                    watch.cancel()
+                    await asyncio.wait((watch,))
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            if not self.may_end(digest):
+                raise Pressed("this node is to fetch something else") from error
+            self.end(digest)
+            raise AskAgain(size) from error
+
+    async def _watch(self, digest: Digest, limit: asyncio.Timeout) -> None:
+        changed = asyncio.Event()
+        self._watching.add(changed)
+        begun = _now()
+        try:
+            await asyncio.sleep(_QUICK_SECONDS)
+            while not (await self._is_needed(digest) or self._had_its_turn(digest, _now() - begun)):
+                changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TURN_SECONDS):
+                        await changed.wait()
+            limit.reschedule(_now())
+        finally:
+            self._watching.discard(changed)
+
+    def _had_its_turn(self, digest: Digest, seconds: float) -> bool:
+        if self._ended(digest).count >= _MOST_TURNS:
+            return False
+        return seconds >= _TURN_SECONDS or self._intentions.is_idle()
+
+    async def _is_needed(self, digest: Digest) -> bool:
+        """Whether there is something to be fetched that may be behind this request in the line."""
+        for promised in tuple(self._promised):
+            if not await self._is_to_begin(promised):
+                self._promised.pop(promised, None)
+        if len(self._watching) <= self._known - _LEFT_FREE:
+            return False
+        latest = self._ended(digest).latest
+        waiting = {**self._intentions.to_be_asked(), **self._promised}
+        return any(since >= latest for other, since in waiting.items() if other != digest)
+
+    async def _is_to_begin(self, digest: Digest) -> bool:
+        """Whether containerd means to have it, and has not got a byte yet."""
+        try:
+            content = await self._own.find(digest)
+        except ContentUnavailable:
+            return False
+        return isinstance(content, GrowingContent) and not content.available
+
+    def _ended(self, digest: Digest) -> _Ends:
+        return self._ends.get(digest) or _Ends()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

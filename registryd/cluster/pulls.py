@@ -1,0 +1,171 @@
+"""Images that this node's containerd is pulling: which blobs belong together, and which of them it is going to want.
+
+Known from manifests that came by. A layer whose snapshot containerd has is never asked for, so that what a manifest
+names is no more than likely to be wanted; since 2.1 containerd begins to receive all that it wants at once, before
+that three layers at a time, in the manifest's order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.content.growing import GrowingContent
+from registryd.content.source import ContentUnavailable
+from registryd.oci.manifest import is_manifest_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from registryd.content.source import Content
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
+
+# containerd begins with all layers within 0.25 s of each other; on a busy machine that takes longer.
+_BEGINNING_SECONDS: Final = 1.5
+# How long after a manifest its layers are asked for: a pull that waits for a place of containerd's comes later.
+_PULL_SECONDS: Final = 60.0
+# Without a byte for so long, a node is taken for stuck (registryd.transfer.growing).
+_SILENCE_SECONDS: Final = 15.0
+_REMEMBERED: Final = 500
+
+
+class Receiving(Protocol):
+    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+
+    async def find(self, digest: Digest) -> Content:
+        """The content that has begun to arrive here. Raises ContentUnavailable."""
+
+    async def find_moving(self, digest: Digest) -> Content:
+        """The content of which something has come lately. Raises ContentUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    digest: Digest
+    size: int
+
+
+@dataclass(slots=True)
+class Pull:
+    """One image. `blobs` in the manifest's order; `seen_at`: when the manifest came by, or a blob was asked for."""
+
+    blobs: Sequence[Blob]
+    seen_at: float
+    is_first: bool = False
+    """Whether nobody had claimed the manifest before this node."""
+    asked_at: float | None = None
+    lines_up: bool = False
+    by_digest: dict[Digest, int] = field(default_factory=dict)
+    intended: set[Digest] = field(default_factory=set)
+    """What others have been told that this node is going to fetch."""
+
+
+class Pulls:
+    """The latest images, by the digests of their blobs."""
+
+    def __init__(self, own: Receiving, tell: Callable[[], None] = lambda: None) -> None:
+        """`tell` is called when there is another one, or containerd has begun with it."""
+        self._own = own
+        self._tell = tell
+        self._pulls: OrderedDict[Digest, Pull] = OrderedDict()
+        self._of: dict[Digest, Pull] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def knows(self, digest: Digest) -> bool:
+        """Whether it is a blob of an image that came by."""
+        return digest in self._of
+
+    def learn(self, digest: Digest, manifest: Manifest, *, is_first: bool = False) -> None:
+        """This manifest has come by; `is_first`: nobody had claimed it before this node."""
+        blobs = [
+            Blob(child.digest, child.size) for child in manifest.children if not is_manifest_type(child.media_type)
+        ]
+        if not blobs:
+            return
+        pull = Pull(blobs, _now(), is_first, by_digest={blob.digest: place for place, blob in enumerate(blobs)})
+        self._forget(digest)
+        self._pulls[digest] = pull
+        self._of.update(dict.fromkeys(pull.by_digest, pull))
+        if len(self._pulls) > _REMEMBERED:
+            self._forget(next(iter(self._pulls)))
+        self._tell()
+
+    def asked(self, digest: Digest, *, lines_up: bool) -> None:
+        """Note that containerd has asked for this blob."""
+        pull = self._of.get(digest)
+        if pull is None:
+            return
+        pull.seen_at, pull.lines_up = _now(), lines_up
+        if pull.asked_at is None:
+            pull.asked_at = _now()
+            self._tell()
+
+    def current(self) -> Iterator[Pull]:
+        """Those that containerd may be at."""
+        since = _now() - _PULL_SECONDS
+        return (pull for pull in tuple(self._pulls.values()) if pull.seen_at >= since)
+
+    def arrivals_changed(self) -> None:
+        """Wake those that wait: containerd has begun or ended to receive something."""
+        waiting, self._waiting = self._waiting, set()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_arrivals(self) -> None:
+        """Return when that has happened."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+
+    async def expects(self, digest: Digest) -> GrowingContent | None:
+        """Content of which nothing has come, and that containerd is going to fetch; None when it is not."""
+        pull = self._of.get(digest)
+        if pull is None:
+            return None
+        place = pull.by_digest[digest]
+        is_expected = await (self._is_alive(pull) if await self._has_begun(digest) else self._is_to_begin(pull, place))
+        return GrowingContent(digest, pull.blobs[place].size, None, 0) if is_expected else None
+
+    async def _is_to_begin(self, pull: Pull, place: int) -> bool:
+        if (pull.asked_at or pull.seen_at) >= _now() - _BEGINNING_SECONDS:
+            return True
+        if pull.lines_up or pull.asked_at is None:  # all that it wants has begun by now
+            return False
+        if any([await self._has_begun(blob.digest) for blob in pull.blobs[place + 1 :]]):
+            return False  # it was passed over
+        return await self._is_alive(pull)
+
+    async def _is_alive(self, pull: Pull) -> bool:
+        return pull.seen_at >= _now() - _SILENCE_SECONDS or any(
+            [await self._is_moving(blob.digest) for blob in pull.blobs]
+        )
+
+    async def _has_begun(self, digest: Digest) -> bool:
+        try:
+            await self._own.find(digest)
+        except ContentUnavailable:
+            return False
+        return True
+
+    async def _is_moving(self, digest: Digest) -> bool:
+        try:
+            return isinstance(await self._own.find_moving(digest), GrowingContent)
+        except ContentUnavailable:
+            return False
+
+    def _forget(self, digest: Digest) -> None:
+        pull = self._pulls.pop(digest, None)
+        for blob in pull.blobs if pull else ():
+            if self._of.get(blob.digest) is pull:
+                del self._of[blob.digest]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

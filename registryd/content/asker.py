@@ -1,0 +1,68 @@
+"""The client that a request comes from, as far as answers depend on it, and the answer "ask again later".
+
+containerd has a few places for downloads (`max_concurrent_downloads`, 3), and since 2.1 each is taken for one request
+at one host: a request that waits at our door keeps one, and what containerd wants to fetch from the origin waits for it
+in a line. A response that ends before its first byte gives the place back: containerd asks again, at the end of the
+line. Before 2.1 a layer keeps its place whatever becomes of its requests.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# containerd's own; vendors add to it ("containerd/v2.1.5-k3s1").
+_CONTAINERD: Final = re.compile(r"containerd/v?(\d+)\.(\d+)\.", re.ASCII)
+_LINES_UP_SINCE: Final = (2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """`lines_up`: a request that is ended before its first byte comes again, behind all that wait for a place.
+
+    `waits`: it waits for an answer as long as it takes, or at least when it has been sent a response head.
+    """
+
+    lines_up: bool = False
+    waits: bool = False
+
+    @classmethod
+    def of(cls, user_agent: str | None) -> Asker:
+        """The client that calls itself that; one that is not known does not line up."""
+        match = _CONTAINERD.match(user_agent or "")
+        if match is None:
+            return cls()
+        return cls(lines_up=(int(match[1]), int(match[2])) >= _LINES_UP_SINCE, waits=True)
+
+
+class AskAgain(Exception):
+    """The request is to be ended before its first byte, because its place is needed for another one."""
+
+    def __init__(self, size: int) -> None:
+        """`size`: of the content, in bytes."""
+        super().__init__("its place is needed for something else")
+        self.size = size
+
+
+_current: Final[ContextVar[Asker | None]] = ContextVar("asker", default=None)
+
+
+@contextmanager
+def asked_by(asker: Asker) -> Iterator[None]:
+    """What is looked for in this block is for that client."""
+    token = _current.set(asker)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_asker() -> Asker | None:
+    """The client that waits for an answer; None when nobody does."""
+    return _current.get()
