@@ -1,11 +1,14 @@
 """A new image on all nodes: real containerds in network namespaces whose links are limited, with registryd and without.
 
     python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--kinds create update]
-                                 [--megabits 100] [--runs 3] [--without] [--insecure]
+                                 [--megabits 100] [--runs 3] [--without] [--insecure] [--containerd 2.4]
                                  [--fault fetcher|index|origin|partition]
+    python -m benchmarks.rollout --app --nodes 6 --at-a-time 2 6
 
 The origin is a docker-registry behind a link of the same kind. `alone` is what one node needs from it without
 registryd. Peers are members by a secret (mTLS). "create" is all nodes at once, "update" a fifth of them at a time.
+`--app` is an image as a language runtime with an application has: twelve layers of 29, 3.5, 13, 5, 38, 8 and 2 MB and
+five small ones.
 Times are of PullImage, unpacking included, medians over the runs; prints a table in Markdown, row by row. "content" is
 when a node had all bytes, next to when the one alone had them: nodes of a cluster do not unpack on the same processors
 as they do here. Each rollout has a cluster of its own, which is removed with all its content before the next begins:
@@ -31,7 +34,7 @@ from registryd.lab.errors import PullError
 from registryd.lab.images import ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
 from registryd.lab.roles import fetcher_of, index_node_of
-from registryd.lab.versions import system_release
+from registryd.lab.versions import ALIVE_SERIES, TESTED_SERIES, obtain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,23 +50,30 @@ KINDS = ("create", "update")
 FAULTS = ("fetcher", "index", "origin", "partition")
 
 
+APP = tuple(int(megabytes * 1_000_000) for megabytes in (29, 3.5, 13, 5, 38, 8, 2, *[0.02] * 5))
+
+
 @dataclass(frozen=True)
 class Plan:
     nodes: int
-    megabytes: int
-    layers: int
+    sizes: tuple[int, ...]
+    """Of the layers, in bytes."""
     megabits: float
+    at_once: int
     has_agents: bool = True
-    in_waves: bool = False
     fault: str = ""
     is_insecure: bool = False
 
     @property
     def name(self) -> str:
-        kind = "update" if self.in_waves else "create"
+        kind = "at once" if self.at_once >= self.nodes else f"{self.at_once} at a time"
         fault = f", fault: {self.fault}" if self.fault else ""
         without = "" if self.has_agents else ", without registryd"
-        return f"{self.nodes} nodes, {self.megabytes} MB in {self.layers}, {kind}{fault}{without}"
+        return f"{self.nodes} nodes {kind}, {self.megabytes:.0f} MB in {len(self.sizes)}{fault}{without}"
+
+    @property
+    def megabytes(self) -> float:
+        return sum(self.sizes) / 1e6
 
     @property
     def pull_timeout(self) -> float:
@@ -130,15 +140,14 @@ def _settings(plan: Plan, folder: Path) -> Table:
 
 
 def _recipe(plan: Plan) -> ImageRecipe:
-    layers = (LayerRecipe(plan.megabytes * 1_000_000 // plan.layers),) * plan.layers
+    layers = tuple(map(LayerRecipe, plan.sizes))
     return ImageRecipe(layers=layers, architectures=("amd64",), seed=str(time.time_ns()))
 
 
 async def _pull_everywhere(plan: Plan, cluster: Cluster, image: Image, reference: str) -> list[Pull | None]:
-    size = math.ceil(plan.nodes * WAVE_SHARE) if plan.in_waves else plan.nodes
     pulls: list[Pull | None] = []
-    for start in range(0, plan.nodes, size):
-        wave = cluster.nodes[start : start + size]
+    for start in range(0, plan.nodes, plan.at_once):
+        wave = cluster.nodes[start : start + plan.at_once]
         pulls += await asyncio.gather(*(_pull(plan, node, image, reference) for node in wave))
     return pulls
 
@@ -204,8 +213,8 @@ def _result(
 
 
 HEADER = (
-    "| rollout | S/B, s | alone, s | last node | of alone | content, of alone's | median node | all after, s "
-    "| origin bytes / S | requests of a manifest | agents' CPU, s | failed |"
+    "| rollout | S/B, s | alone, s | last node | of alone (worst run) | content, of alone's | median node "
+    "| all after, s | origin bytes / S | requests of a manifest | agents' CPU, s | failed |"
 )
 
 
@@ -218,7 +227,7 @@ def _row(plan: Plan, results: Sequence[Result], alone: Sequence[Result]) -> str:
         f"{size * 8 / plan.megabits / 1e6:.2f}",
         f"{reference:.2f}",
         f"{last:.2f}",
-        f"{last / reference:.2f}",
+        f"{last / reference:.2f} ({_most_last(results) / reference:.2f})",
         f"{content / reference_content:.2f}",
         f"{statistics.median(result.median for result in results):.2f}",
         f"{statistics.median(result.seconds for result in results):.2f}",
@@ -230,6 +239,10 @@ def _row(plan: Plan, results: Sequence[Result], alone: Sequence[Result]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def _most_last(results: Sequence[Result]) -> float:
+    return max(result.last for result in results)
+
+
 def _median_last(results: Sequence[Result]) -> tuple[float, float]:
     """Medians over the runs: until the last pull was over, and until the last node had all bytes."""
     return (
@@ -239,35 +252,44 @@ def _median_last(results: Sequence[Result]) -> tuple[float, float]:
 
 
 async def compare(arguments: argparse.Namespace) -> None:
-    release = await system_release()
-    assert release is not None, "containerd is not installed"
-    print(HEADER)
+    release = await obtain(arguments.containerd)
+    print(f"{release}\n\n{HEADER}")
     print("|" + " --- |" * HEADER.count(" | ") + " --- |")
-    for megabytes in arguments.megabytes:
-        for layers in arguments.layers:
-            single = Plan(1, megabytes, layers, arguments.megabits, has_agents=False)
-            alone = [await roll_out(single, release) for _ in range(arguments.runs)]
-            for plan in _plans(arguments, megabytes, layers):
-                results = [await roll_out(plan, release) for _ in range(arguments.runs)]
-                print(_row(plan, results, alone), flush=True)
+    for sizes in _images(arguments):
+        single = Plan(1, sizes, arguments.megabits, 1, has_agents=False)
+        alone = [await roll_out(single, release) for _ in range(arguments.runs)]
+        for plan in _plans(arguments, sizes):
+            results = [await roll_out(plan, release) for _ in range(arguments.runs)]
+            print(_row(plan, results, alone), flush=True)
 
 
-def _plans(arguments: argparse.Namespace, megabytes: int, layers: int) -> list[Plan]:
+def _images(arguments: argparse.Namespace) -> list[tuple[int, ...]]:
+    if arguments.app:
+        return [APP]
+    return [(mb * 1_000_000 // layers,) * layers for mb in arguments.megabytes for layers in arguments.layers]
+
+
+def _plans(arguments: argparse.Namespace, sizes: tuple[int, ...]) -> list[Plan]:
     return [
         Plan(
             nodes,
-            megabytes,
-            layers,
+            sizes,
             arguments.megabits,
+            at_once,
             has_agents,
-            in_waves=kind == "update",
             fault=arguments.fault,
             is_insecure=arguments.insecure,
         )
-        for kind in arguments.kinds
         for nodes in arguments.nodes
+        for at_once in _at_once(arguments, nodes)
         for has_agents in ((True, False) if arguments.without else (True,))
     ]
+
+
+def _at_once(arguments: argparse.Namespace, nodes: int) -> list[int]:
+    if arguments.at_a_time:
+        return [min(count, nodes) for count in arguments.at_a_time]
+    return [math.ceil(nodes * WAVE_SHARE) if kind == "update" else nodes for kind in arguments.kinds]
 
 
 def main() -> None:
@@ -275,7 +297,10 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--megabytes", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--app", action="store_true", help="the image of twelve layers in place of those")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--at-a-time", type=int, nargs="+", help="so many nodes, in place of the kinds")
+    parser.add_argument("--containerd", choices=TESTED_SERIES, default=ALIVE_SERIES[-1])
     parser.add_argument("--megabits", type=float, default=100)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--without", action="store_true", help="also without registryd")

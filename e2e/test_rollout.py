@@ -95,6 +95,24 @@ def blobs_of(image: Image) -> list[str]:
     return [image.local.config.digest, *(layer.digest for layer in image.local.layers)]
 
 
+# As a language runtime with an application has: more layers than containerd has places.
+APP = tuple(LayerRecipe(int(megabytes * 500_000)) for megabytes in (29, 3.5, 13, 5, 38, 8, 2, *[0.04] * 5))
+
+
+async def test_an_image_of_many_layers_stands_still_in_no_order_of_asking(release: Release, tmp_path: Path) -> None:
+    """Since 2.1 each node asks for all layers at once, in an order of its own."""
+    recipe = ImageRecipe(layers=APP, architectures=("amd64",), seed=str(time.time_ns()))
+    image = make_image(tmp_path / "layout", recipe)
+    async with rollout(release) as cluster:
+        reference = await cluster.push(image, "demo/app")
+        cluster.origin.forget_requests()
+        await pull_everywhere(cluster, reference)
+        taken = taken_from_origin(cluster)
+        assert {digest: taken[digest] for digest in blobs_of(image)} == dict.fromkeys(blobs_of(image), 1)
+        for node in cluster.nodes:
+            assert all(map(node.containerd.has_blob, blobs_of(image)))
+
+
 async def test_the_origin_sends_each_blob_once(release: Release, image: Image) -> None:
     async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
