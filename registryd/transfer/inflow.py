@@ -46,6 +46,8 @@ class InflowMemory:
         self.held = 0
         self.total = 0
         """All that has ever come."""
+        self.given = 0
+        """All that was ever given to readers."""
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
@@ -98,7 +100,8 @@ class Inflow:
         self._starts: list[int] = []
         self._told = span.start
         self._read = span.start
-        self._position: int | None = None
+        # Where the readers are: one, or more when several clients want the same.
+        self._positions: dict[object, int] = {}
         self._failure: SourceBroken | None = None
         self._more = asyncio.Event()
         self._left = asyncio.Event()
@@ -145,7 +148,12 @@ class Inflow:
 
     @property
     def is_being_read(self) -> bool:
-        return self._position is not None
+        return bool(self._positions)
+
+    @property
+    def _position(self) -> int | None:
+        """How far the reader is that is furthest: it is not held up by the others."""
+        return max(self._positions.values(), default=None)
 
     async def wait_left(self) -> None:
         """Return when a reader has ended; at once if one has since this was last called."""
@@ -154,8 +162,8 @@ class Inflow:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether all that has come and will come was read."""
-        return self._read >= (self.span.stop if self._failure is None else self.end)
+        """Whether all that has come and will come was read, and nobody is at it any more."""
+        return not self.is_being_read and self._read >= (self.span.stop if self._failure is None else self.end)
 
     async def _has_come(self, position: int) -> bool:
         """Whether there are bytes from there on, within a moment. Raises SourceBroken when there will be none."""
@@ -189,10 +197,11 @@ class Inflow:
         When none has come for a moment, `is_to_go_on` says whether to wait for more; otherwise there is SourceBroken.
         """
         begun_at = sink.sent
-        self._read_to(span.start)
+        reader = object()
+        self._read_to(reader, span.start)
         try:
             while (position := span.start + sink.sent - begun_at) < span.stop:
-                self._read_to(position)
+                self._read_to(reader, position)
                 while not await self._has_come(position):
                     if sink.sent > begun_at and not is_to_go_on():
                         raise SourceBroken("containerd has more to take elsewhere")
@@ -200,9 +209,10 @@ class Inflow:
                 if not data:
                     raise SourceBroken("another request has taken these bytes")
                 await sink.write(data)
-            self._read_to(span.stop)
+                self._memory.given += len(data)
+            self._read_to(reader, span.stop)
         finally:
-            self._position = None
+            del self._positions[reader]
             self._left.set()
 
     # For followers
@@ -216,15 +226,18 @@ class Inflow:
         return self._at(position)[: self._told - position] if position < self._told else memoryview(b"")
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything; whoever still reads it hears that there is no more."""
         self._memory.give_back(self.end - self.start)
         self._chunks.clear()
         self._starts.clear()
+        if self._failure is None:
+            self.fail(SourceBroken("it is not taken in any more"))
 
-    def _read_to(self, position: int) -> None:
+    def _read_to(self, reader: object, position: int) -> None:
         """Everything before is on its way to the file, and what is long before, in it."""
-        self._position = self._read = position
-        passed = bisect_right(self._starts, position - KEPT_BYTES) - 1
+        self._positions[reader] = position
+        self._read = position if self._position is None else self._position
+        passed = bisect_right(self._starts, self._read - KEPT_BYTES) - 1
         if passed > 0:
             self._memory.give_back(self._starts[passed] - self._starts[0])
             del self._chunks[:passed], self._starts[:passed]

@@ -43,6 +43,12 @@ class Follower:
         return self.sink.data == DATA[:count]
 
 
+def take_all(inflow: Inflow) -> None:
+    """All of it, in the pieces in which it comes from a peer."""
+    for start in range(0, len(DATA), STEP):
+        inflow.take(DATA[start : start + STEP])
+
+
 async def has_come(sink: FakeSink, count: int) -> None:
     async with asyncio.timeout(10):
         while sink.sent < count:  # noqa: ASYNC110 - a sink has no event
@@ -254,3 +260,156 @@ async def test_what_a_source_gave_before_it_was_left_counts_once() -> None:
         await sink.write(DATA[MIB:])
         await reading
         assert received.data == DATA
+
+
+# Ends, and more readers than one
+
+
+async def test_a_reader_that_waits_hears_that_it_is_not_taken_in_any_more() -> None:
+    inflows = Inflows()
+    with inflows.flowing(DIGEST, WHOLE) as inflow:
+        await inflow.put(DATA[:STEP])
+        reading = asyncio.create_task(inflow.send(WHOLE, sink := FakeSink()))
+        await has_come(sink, STEP)
+    with pytest.raises(SourceBroken, match="not taken in any more"):
+        await reading
+    assert sink.data == DATA[:STEP]
+    assert inflows.memory.held == 0
+
+
+async def test_who_waits_for_the_first_byte_hears_of_the_end_too() -> None:
+    with Inflows().flowing(DIGEST, WHOLE) as inflow:
+        waiting = asyncio.create_task(inflow.wait_beyond(0))
+        await asyncio.sleep(0)
+    with pytest.raises(SourceBroken, match="not taken in any more"):
+        await waiting
+    assert not inflow.can_give(0)
+
+
+async def test_why_a_source_failed_is_what_readers_hear_though_it_ends_then() -> None:
+    with Inflows().flowing(DIGEST, WHOLE) as inflow:
+        inflow.fail(SourceBroken("the peer is gone"))
+    with pytest.raises(SourceBroken, match="the peer is gone"):
+        await inflow.send(WHOLE, FakeSink())
+
+
+async def test_what_comes_last_is_given_though_it_ends_at_once() -> None:
+    """The chunk that is being written outlives what it came from."""
+    with Inflows().flowing(DIGEST, Span(0, STEP)) as inflow:
+        await inflow.put(DATA[:STEP])
+        reading = asyncio.create_task(inflow.send(Span(0, STEP), sink := FakeSink()))
+        await asyncio.sleep(0)
+    await reading
+    assert sink.data == DATA[:STEP]
+
+
+async def test_the_quicker_of_two_readers_is_not_held_up_and_the_other_gets_nothing_wrong() -> None:
+    memory = InflowMemory(0)
+    with Inflows(memory).flowing(DIGEST, WHOLE) as inflow:
+        slow = asyncio.create_task(inflow.send(WHOLE, slow_sink := Pausing()))
+        quick = asyncio.create_task(inflow.send(WHOLE, quick_sink := FakeSink()))
+        for start in range(0, len(DATA), STEP):
+            await inflow.put(DATA[start : start + STEP])
+        await quick
+        assert quick_sink.data == DATA
+        was_read = inflow.is_being_read
+        slow_sink.go_on.set()
+        with pytest.raises(SourceBroken, match="another request has taken"):
+            await slow
+        assert slow_sink.data == DATA[: slow_sink.sent]
+        assert (was_read, inflow.is_being_read) == (True, False)
+    assert memory.held == 0
+
+
+async def test_it_is_not_used_up_while_one_of_two_still_reads() -> None:
+    with Inflows().flowing(DIGEST, Span(0, 2 * STEP)) as inflow:
+        await inflow.put(DATA[: 2 * STEP])
+        slow = asyncio.create_task(inflow.send(Span(0, 2 * STEP), slow_sink := Pausing()))
+        await asyncio.sleep(0)
+        await inflow.send(Span(0, 2 * STEP), FakeSink())
+        was_used_up = inflow.is_used_up
+        slow_sink.go_on.set()
+        await slow
+        assert (was_used_up, inflow.is_used_up) == (False, True)
+        assert slow_sink.data == DATA[: 2 * STEP]
+
+
+async def test_a_reader_that_goes_back_gets_what_is_still_kept_and_only_that() -> None:
+    with Inflows().flowing(DIGEST, WHOLE) as inflow:
+        take_all(inflow)
+        with pytest.raises(SinkClosed):
+            await inflow.send(WHOLE, Closing(after=4 * MIB))
+        assert not inflow.can_give(0)
+        with pytest.raises(SourceBroken, match="another request has taken"):
+            await inflow.send(WHOLE, lost := FakeSink())
+        assert not lost.sent
+        again = inflow.start
+        await inflow.send(Span(again, len(DATA)), sink := FakeSink())
+        assert sink.data == DATA[again:]
+
+
+async def test_cancelling_a_reader_leaves_nobody_reading() -> None:
+    inflows = Inflows()
+    with inflows.flowing(DIGEST, WHOLE) as inflow:
+        reading = asyncio.create_task(inflow.send(WHOLE, FakeSink()))
+        await asyncio.sleep(0)
+        was_read = inflow.is_being_read
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert (was_read, inflow.is_being_read) == (True, False)
+        await inflow.wait_left()
+
+
+async def test_a_reader_that_comes_makes_room_though_memory_is_full() -> None:
+    memory = InflowMemory(STEP)
+    with Inflows(memory).flowing(DIGEST, WHOLE) as inflow:
+        putting = await blocks(inflow, DATA[: 2 * STEP])
+        reading = asyncio.create_task(inflow.send(WHOLE, sink := FakeSink()))
+        await putting
+        await inflow.put(DATA[2 * STEP :])
+        await reading
+        assert sink.data == DATA
+        assert memory.given == len(DATA)
+    assert memory.held == 0
+
+
+async def test_a_follower_is_given_nothing_of_what_was_dropped_before_the_file_has_it(path: Path) -> None:
+    """The file of a client that reads slowly is far behind what was sent to it."""
+    inflows = Inflows()
+    with inflows.flowing(DIGEST, WHOLE) as inflow:
+        take_all(inflow)
+        await inflow.send(WHOLE, FakeSink())
+        assert inflow.start > 2 * MIB
+        async with following(path, inflows) as follower:
+            path.write_bytes(DATA[:MIB])
+            assert await follower.has(MIB)
+            await asyncio.sleep(0.05)
+            assert follower.sink.sent == MIB
+            path.write_bytes(DATA)
+            await follower.sending
+    assert follower.sink.data == DATA
+
+
+@pytest.mark.parametrize("size", [1, STEP - 1, STEP, STEP + 1, KEPT_BYTES, KEPT_BYTES + 1])
+async def test_whatever_its_size_it_is_given_whole_and_all_memory_comes_back(size: int) -> None:
+    inflows = Inflows(memory := InflowMemory(1))
+    with inflows.flowing(DIGEST, Span(0, size)) as inflow:
+        reading = asyncio.create_task(inflow.send(Span(0, size), sink := FakeSink()))
+        for start in range(0, size, 100_000):
+            await inflow.put(DATA[start : min(size, start + 100_000)])
+        await reading
+        assert inflow.is_used_up
+    assert sink.data == DATA[:size]
+    assert (memory.held, memory.total, memory.given) == (0, size, size)
+
+
+class Pausing(FakeSink):
+    """A receiver that takes nothing after its first bytes until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def write(self, data: bytes | memoryview) -> None:
+        await super().write(data)
+        await self.go_on.wait()
