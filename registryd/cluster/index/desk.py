@@ -76,7 +76,7 @@ class IndexDesk:
 
     async def decide(self, claim: Claim) -> Verdict:
         """As `claim` does; a claim that had better come after others waits for them, `LINE_SECONDS` at most."""
-        if claim.is_question:
+        if claim.is_question or claim.is_pressed:
             return self.claim(claim)
         now = self._clock()
         wave, _ = self._waves.get(claim.digest, (Wave(crowd=self._count_members()), now))

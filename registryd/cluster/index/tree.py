@@ -57,6 +57,8 @@ class Tree:
     def __init__(self, weight: float) -> None:
         """`weight`: what another child costs, counted in nodes further down."""
         self._spots: dict[Address, Spot] = {}
+        # Those that have left while others waited for them, until these have turned elsewhere.
+        self._left_behind: dict[Address, Spot] = {}
         self._weight = weight
         # By zone. An entry is (cost, number, address); one that is not its spot's latest is passed over.
         self._open: dict[str, list[tuple[float, int, Address]]] = {}
@@ -78,20 +80,30 @@ class Tree:
                 self.offer(spot)
 
     def plant(self, spot: Spot) -> None:
+        """Those that still wait for a former spot at the same address are its children."""
+        former = self._left_behind.pop(spot.place.address, None)
+        if former is not None:
+            spot.children, spot.slow_children, spot.latest = former.children, former.slow_children, former.latest
         self._spots[spot.place.address] = spot
 
     def uproot(self, address: Address) -> None:
         spot = self._spots.pop(address, None)
         if spot is not None:
             self.leave_source(spot)
+            if spot.children:
+                self._left_behind[address] = spot
 
     def leave_source(self, spot: Spot) -> None:
-        source = self._spots.get(spot.source) if spot.source else None
-        spot.source = None
-        if source is not None and source.children:
-            source.children -= 1
-            source.slow_children -= spot.is_slow
+        address, spot.source = spot.source, None
+        if address is None:
+            return
+        source = self._spots.get(address) or self._left_behind[address]
+        source.children -= 1
+        source.slow_children -= spot.is_slow
+        if address in self._spots:
             self.offer(source)
+        elif not source.children:
+            del self._left_behind[address]
 
     def follow(self, spot: Spot, address: Address | None) -> None:
         """The spot gets it from there; from nobody in the tree if None."""
@@ -111,9 +123,11 @@ class Tree:
         if spot.is_slow:
             return
         spot.is_slow = True
-        if spot.source and (source := self._spots.get(spot.source)):
+        if spot.source is not None:
+            source = self._spots.get(spot.source) or self._left_behind[spot.source]
             source.slow_children += 1
-            self.offer(source)
+            if spot.source in self._spots:
+                self.offer(source)
         self.offer(spot)
 
     def beside(self, spot: Spot) -> list[Spot]:

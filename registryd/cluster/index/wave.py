@@ -86,7 +86,9 @@ class Wave:
         spot.is_whole, spot.suspected_until = False, 0.0
         refused, slow = frozenset(claim.failed), frozenset(claim.slow)
         stays = spot.source is not None and spot.source not in refused | slow and self._tree.get(spot.source)
-        if stays and stays.suspected_until <= now and not stays.is_slow:
+        is_good = stays and stays.suspected_until <= now and not stays.is_slow
+        if stays and is_good and not self._gives_way(stays, spot, claim):
+            spot.named.add(stays.place.address)  # it may have been put there without being told
             return (stays.place.address,)
         self._tree.leave_source(spot)
         found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim)

@@ -279,3 +279,48 @@ def test_it_is_said_whether_those_who_are_named_have_all_of_it() -> None:
     assert not asked(desk, 1).is_whole
     desk.claim(Claim(digest(2), place(1)))
     assert not asked(desk, 2).is_whole
+
+
+# What has not been asked for yet, and what cannot wait
+
+
+def test_each_is_told_how_many_came_before_it() -> None:
+    desk, _ = make()
+    assert [desk.claim(Claim(digest(1), place(number))).rank for number in (1, 2, 3)] == [0, 1, 2]
+    assert desk.claim(Claim(digest(1), place(2))).rank == 1
+    assert desk.claim(Claim(digest(1), place(9), is_question=True)).rank is None
+    assert desk.claim(Claim(digest(1), place(9), is_pressed=True)).rank is None
+
+
+def test_one_that_is_pressed_takes_one_place_in_the_memory_and_is_forgotten_like_the_others() -> None:
+    desk, _ = make()
+    for _ in range(3):
+        assert not desk.claim(Claim(digest(1), place(1), is_pressed=True)).sources
+    assert len(desk) == 1
+    desk.announce(Announcement(place(1), is_all=True))
+    assert len(desk) == 0
+
+
+def test_what_somebody_is_fetching_besides_is_not_nowhere() -> None:
+    desk, view, _ = desk_of(1, 2)
+    tells_all(desk, view, 1)
+    tells_all(desk, view, 2)
+    assert desk.claim(Claim(digest(1), place(1), is_pressed=True)).view == view.name  # nobody else has it
+    assert not desk.claim(Claim(digest(1), place(2))).view
+
+
+async def test_a_claim_ahead_comes_down_a_chain_in_the_order_of_the_others() -> None:
+    desk, _ = make()
+    assert not (await desk.decide(Claim(digest(1), place(1), 100 << 20, is_ahead=True, rank=0))).sources
+    waiting = asyncio.create_task(
+        desk.decide(Claim(digest(1), place(3), 100 << 20, below=place(2).address, is_ahead=True, rank=2))
+    )
+    await asyncio.sleep(0)
+    await desk.decide(Claim(digest(1), place(2), 100 << 20, is_ahead=True, rank=1))
+    assert (await waiting).sources == (place(2).address,)
+
+
+async def test_one_that_is_pressed_waits_for_nobody_at_the_index_node_either() -> None:
+    desk, _ = make()
+    pressed = Claim(digest(1), place(3), 100 << 20, below=place(2).address, is_pressed=True)
+    assert not (await asyncio.wait_for(desk.decide(pressed), LINE_SECONDS / 2)).sources
