@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.bound import bounded
+from registryd.content.asker import AskAgain
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
 
@@ -64,7 +65,8 @@ class Continuation:
         try:
             async with bounded(_REOPEN_TIMEOUT):
                 self._source, opened = await self._open_other(span)
-        except ContentUnavailable as error:
+        except (ContentUnavailable, AskAgain) as error:
+            # Also when its place is needed: containerd keeps what it has got, and asks for the rest.
             raise SourcesExhausted(str(error)) from error
         except TimeoutError as error:
             raise SourceBroken(f"no other source within {_REOPEN_TIMEOUT:g} s") from error

@@ -4,10 +4,14 @@ containerd has a few places for downloads (`max_concurrent_downloads`, 3), and s
 at one host: a request that waits at our door keeps one, and what containerd wants to fetch from the origin waits for it
 in a line. A response that ends before its first byte gives the place back: containerd asks again, at the end of the
 line. Before 2.1 a layer keeps its place whatever becomes of its requests.
+
+With parallel layer fetch (`concurrent_layer_fetch_buffer`, off unless configured) every request says `bytes=0-`, and
+what is left after a break is fetched in chunks: an end, or a 404, of any of these may fail the pull.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # containerd's own; vendors add to it ("containerd/v2.1.5-k3s1").
-_CONTAINERD: Final = re.compile(r"containerd/v?(\d+)\.(\d+)\.", re.ASCII)
+_CONTAINERD: Final = re.compile(r"containerd/v?(\d{1,4})\.(\d{1,4})\.", re.ASCII)
 _LINES_UP_SINCE: Final = (2, 1)
+# How long after a sign of parallel fetch a request without one may be a part of it: a large layer in chunks.
+_PARALLEL_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +38,26 @@ class Asker:
     lines_up: bool = False
     waits: bool = False
 
-    @classmethod
-    def of(cls, user_agent: str | None) -> Asker:
-        """The client that calls itself that; one that is not known does not line up."""
+
+class Askers:
+    """Tells the clients of a node apart."""
+
+    def __init__(self) -> None:
+        self._parallel_until = 0.0
+
+    def of(self, user_agent: str | None, *, asks_for_all: bool = False) -> Asker:
+        """The client that calls itself that; one that is not known does not line up.
+
+        `asks_for_all`: with `bytes=0-`. A containerd that fetches in parallel is not to be sent to the end of the line.
+        """
         match = _CONTAINERD.match(user_agent or "")
         if match is None:
-            return cls()
-        return cls(lines_up=(int(match[1]), int(match[2])) >= _LINES_UP_SINCE, waits=True)
+            return Asker()
+        now = asyncio.get_running_loop().time()
+        if asks_for_all:
+            self._parallel_until = now + _PARALLEL_SECONDS
+        is_new = (int(match[1]), int(match[2])) >= _LINES_UP_SINCE
+        return Asker(lines_up=is_new and now >= self._parallel_until, waits=True)
 
 
 class AskAgain(Exception):

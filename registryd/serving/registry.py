@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
-from registryd.content.asker import AskAgain, Asker, asked_by
+from registryd.content.asker import AskAgain, Askers, asked_by
 from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.oci.digest import Digest
@@ -67,6 +67,7 @@ class RegistryDoor:
         self._admission = admission
         self._aftermath = aftermath
         self._transfers = Transfers() if transfers is None else transfers
+        self._askers = Askers()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever is not a bug has an answer of its own."""
@@ -88,8 +89,10 @@ class RegistryDoor:
         try:
             if request.method == "HEAD":
                 return await self._head(request, path, record)
-            with asked_by(Asker.of(request.headers.get("User-Agent"))):
-                return await self._get(request, path, record)
+            wanted = Wanted.of(request)
+            asker = self._askers.of(request.headers.get("User-Agent"), asks_for_all=wanted.names_all)
+            with asked_by(asker):
+                return await self._get(request, path, record, wanted)
         except Unlocated as no:
             record.unlocated(no)
             raise no.error from no
@@ -101,8 +104,9 @@ class RegistryDoor:
         record.located(hit.origin)
         return await send_head(request, hit.value, headers=_headers_of(hit))
 
-    async def _get(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
-        wanted = Wanted.of(request)
+    async def _get(
+        self, request: web.BaseRequest, path: ContentPath, record: Record, wanted: Wanted
+    ) -> web.StreamResponse:
         if self._aftermath and isinstance(path.reference, Digest) and not wanted.is_partial:
             await self._aftermath.asked_again(path.reference)
         try:

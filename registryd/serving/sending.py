@@ -26,12 +26,16 @@ class Wanted:
     """What a request's Range header asks of content whose size is not known yet."""
 
     asked: RangeRequest | None
+    names_all: bool = False
+    """Whether it asks for all bytes by name, which is answered as if it did not."""
 
     @classmethod
     def of(cls, request: web.BaseRequest) -> Wanted:
         """Read the header; `bytes=0-` asks for nothing special."""
         asked = RangeRequest.parse(request.headers.get("Range"))
-        return cls(None if asked is None or asked.asks_for_all else asked)
+        if asked is not None and asked.asks_for_all:
+            return cls(None, names_all=True)
+        return cls(asked)
 
     @property
     def is_partial(self) -> bool:

@@ -1,0 +1,51 @@
+"""What becomes of a body whose source breaks off, when nobody goes on with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.cluster.continuing import Continuation
+from registryd.content.asker import AskAgain
+from registryd.content.source import ContentNotFound
+from registryd.oci.ranges import Span
+from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.resume import ResumingBody
+from tests.fakes.bodies import BrokenBody
+from tests.fakes.sinks import FakeSink
+
+if TYPE_CHECKING:
+    from registryd.cluster.search import Offer
+    from registryd.content.source import OpenContent
+
+pytestmark = pytest.mark.looptime
+
+DATA = bytes(range(100))
+
+
+@pytest.mark.parametrize("reason", [ContentNotFound("nobody has it"), AskAgain(len(DATA))])
+async def test_the_receiver_keeps_what_it_got_when_nobody_may_go_on(reason: Exception) -> None:
+    avoided: list[object] = []
+
+    async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
+        assert rest == Span(7, len(DATA))
+        raise reason
+
+    way_on = Continuation(cast("Any", "the source"), open_other=open_other, avoid=avoided.append)
+    body = ResumingBody(BrokenBody(DATA, breaks_after=7), Span.whole(len(DATA)), way_on.reopen)
+    with pytest.raises(SourcesExhausted, match=str(reason)):
+        await body.send_to(sink := FakeSink())
+    assert sink.data == DATA[:7]
+    assert avoided == ["the source"]
+
+
+async def test_an_answer_that_does_not_come_counts_as_one_source() -> None:
+    async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits so long")
+
+    way_on = Continuation(cast("Any", "the source"), open_other=open_other, avoid=lambda _: None)
+    with pytest.raises(SourceBroken, match="no other source within"):
+        await way_on.reopen(Span(0, 1))
