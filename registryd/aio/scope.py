@@ -23,6 +23,7 @@ class Scope:
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
         self._tasks: set[asyncio.Task[object]] = set()
+        self._is_stopped = False
 
     def serve(self, service: Job, *, name: str) -> asyncio.Task[object]:
         """Run something that is to last as long as the scope: if it returns or raises, the scope comes down."""
@@ -31,12 +32,14 @@ class Scope:
     def run(self, job: Job, *, name: str, context: Context | None = None) -> asyncio.Task[object]:
         """Run something that may return, or be cancelled, at any time; if it raises, the scope comes down.
 
-        In a `context` of its own, or else in that of the caller.
+        In a `context` of its own, or else in that of the caller. What is begun when the scope has been stopped is
+        cancelled at once: others may still be at work that know nothing of its end.
         """
         return self._start(job(), name, context)
 
     def stop(self) -> None:
-        """Cancel everything that runs."""
+        """Cancel everything that runs, and whatever is begun from now on."""
+        self._is_stopped = True
         for task in self._tasks:
             task.cancel()
 
@@ -46,6 +49,8 @@ class Scope:
         task = self._group.create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._is_stopped:
+            task.cancel()
         return task
 
 

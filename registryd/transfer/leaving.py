@@ -31,6 +31,8 @@ async def send_until(leave: Coroutine[Any, Any, None], body: Body, sink: Sink, *
         if not limit.expired():
             raise
         raise SourceBroken(reason) from error
+    finally:
+        leave.close()  # a body that is sent at once ends before anybody has begun to watch it
 
 
 @asynccontextmanager

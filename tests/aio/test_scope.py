@@ -83,3 +83,19 @@ async def test_cancelling_the_scope_awaits_the_end_of_its_tasks(looptime: int) -
     with pytest.raises(asyncio.CancelledError):
         await task
     assert looptime == 3
+
+async def test_what_is_begun_when_the_scope_has_ended_does_not_keep_it_waiting(looptime: int) -> None:
+    """Requests may still be at work that begin something."""
+    late: list[asyncio.Task[object]] = []
+
+    async def begin_another() -> None:
+        try:
+            await forever()
+        finally:
+            late.append(scope.run(forever, name="late"))
+
+    async with open_scope() as scope:
+        scope.run(begin_another, name="first")
+        await asyncio.sleep(1)
+    assert late[0].cancelled()
+    assert looptime == 1
