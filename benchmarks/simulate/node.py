@@ -144,8 +144,8 @@ class SimulatedNode:
         self.store.pulled()
 
     def _learn(self, digest: Digest, manifest: Manifest) -> None:
-        self.companions.learn(manifest)
-        self.pulls.learn(digest, manifest, is_first=self.companions.is_first)
+        self.companions.learn(digest, manifest)
+        self.pulls.learn(digest, manifest, is_first=self.companions.is_first(digest))
 
     async def fetch_from_origin(self, blob: Blob) -> None:
         start = self.store.available[blob.digest]

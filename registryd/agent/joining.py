@@ -157,8 +157,8 @@ class Joining:
         )
 
         def learn(digest: Digest, manifest: Manifest) -> None:
-            companions.learn(manifest)
-            pulls.learn(digest, manifest, is_first=companions.is_first)
+            companions.learn(digest, manifest)
+            pulls.learn(digest, manifest, is_first=companions.is_first(digest))
 
         opener = Opener(self._credentials, own=own, learn=learn, kept=stack.enter_context(KeptWires()))
         inflows = store.inflows

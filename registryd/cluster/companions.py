@@ -28,6 +28,8 @@ _LAYERS_AT_ONCE: Final = 3
 _LINE_SECONDS: Final = 60.0
 # Two thousand images.
 _REMEMBERED: Final = 20_000
+# Manifests whose layers may be coming now.
+_LINES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +47,39 @@ class Companions:
     def __init__(self) -> None:
         # Of the latest manifests: the place among their large layers, None for what is small.
         self._children: OrderedDict[Digest, tuple[int, int] | None] = OrderedDict()
+        self._manifest_of: OrderedDict[Digest, Digest] = OrderedDict()
         self._below: Address | None = None
-        self._rank: int | None = None
+        self._ranks: OrderedDict[Digest, tuple[int | None, float]] = OrderedDict()
         self._until = 0.0
 
-    def learn(self, manifest: Manifest) -> None:
-        """These are going to be asked for."""
+    def learn(self, digest: Digest, manifest: Manifest) -> None:
+        """These are going to be asked for; `digest` is the manifest's."""
         children = [child for child in manifest.children if not is_manifest_type(child.media_type)]
         large = [child.digest for child in children if child.size > LARGE_BYTES]
         positions = {digest: (position, len(large)) for position, digest in enumerate(large)}
         for child in children:
             self._children[child.digest] = positions.get(child.digest)
             self._children.move_to_end(child.digest)
+            self._manifest_of[child.digest] = digest
+            self._manifest_of.move_to_end(child.digest)
         while len(self._children) > _REMEMBERED:
             self._children.popitem(last=False)
+            self._manifest_of.popitem(last=False)
 
     def came_after(self, address: Address | None, digest: Digest, *, rank: int | None = None) -> None:
         """That node claimed this small digest just before, and `rank` nodes in all. Layers follow, unless it is one."""
         if digest in self._children:
             return
-        self._below, self._rank = address, rank
-        self._until = asyncio.get_running_loop().time() + _LINE_SECONDS
+        self._below = address
+        self._until = _now() + _LINE_SECONDS
+        self._ranks[digest] = rank, self._until
+        self._ranks.move_to_end(digest)
+        if len(self._ranks) > _LINES:
+            self._ranks.popitem(last=False)
 
-    @property
-    def is_first(self) -> bool:
-        """Whether nobody had claimed the latest manifest before this node."""
-        return self._rank == 0 and self._is_lately
+    def is_first(self, digest: Digest) -> bool:
+        """Whether nobody had claimed the manifest before this node, lately."""
+        return self._rank_of(digest) == 0
 
     def lose(self, address: Address | None) -> None:
         """That node did not come: it has what is claimed now, or does not want it."""
@@ -86,11 +95,16 @@ class Companions:
 
     def rank(self, digest: Digest) -> int | None:
         """How many had claimed the manifest of this content before this node; None when that is not known."""
-        return self._rank if self._is_lately and digest in self._children else None
+        manifest = self._manifest_of.get(digest)
+        return None if manifest is None else self._rank_of(manifest)
+
+    def _rank_of(self, manifest: Digest) -> int | None:
+        rank, until = self._ranks.get(manifest, (None, 0.0))
+        return rank if _now() < until else None
 
     @property
     def _is_lately(self) -> bool:
-        return asyncio.get_running_loop().time() < self._until
+        return _now() < self._until
 
     def _places(self, digest: Digest, own: Address) -> int | None:
         found = self._children.get(digest)
@@ -103,6 +117,10 @@ class Companions:
             return None
         is_passed_on = position - first == _number(own) % together
         return together if is_passed_on else 0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _number(own: Address) -> int:

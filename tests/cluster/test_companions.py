@@ -34,14 +34,14 @@ def manifest(count: int) -> Manifest:
 
 def in_a_crowd(count: int = 4) -> Companions:
     companions = Companions()
-    companions.learn(manifest(count))
+    companions.learn(MANIFEST, manifest(count))
     companions.came_after(BEFORE, MANIFEST)
     return companions
 
 
 async def test_who_is_alone_or_the_first_says_nothing() -> None:
     companions = Companions()
-    companions.learn(manifest(4))
+    companions.learn(MANIFEST, manifest(4))
     assert companions.side(layer(0), own=OWN) == Side()
     companions.came_after(None, MANIFEST)
     assert companions.side(layer(0), own=OWN) == Side()
@@ -98,5 +98,50 @@ async def test_the_latest_manifests_are_remembered() -> None:
     companions = in_a_crowd(3)
     for number in range(21_000 // 50):
         children = [Descriptor(OCTET_STREAM, Digest.of(f"{number} {i}".encode()), 2 * MIB) for i in range(50)]
-        companions.learn(Manifest(OCI_MANIFEST, tuple(children)))
+        companions.learn(Digest.of(f"{number}".encode()), Manifest(OCI_MANIFEST, tuple(children)))
     assert companions.side(layer(0), own=OWN).places is None
+
+
+# Several images at a time
+
+
+async def test_each_image_has_a_line_of_its_own() -> None:
+    companions = Companions()
+    other, config = Digest.of(b"another manifest"), Digest.of(b"another configuration")
+    companions.came_after(None, MANIFEST, rank=0)
+    companions.came_after(BEFORE, other, rank=3)
+    companions.learn(MANIFEST, manifest(2))
+    companions.learn(other, Manifest(OCI_MANIFEST, (Descriptor(OCTET_STREAM, config, 1000),)))
+    assert companions.is_first(MANIFEST)
+    assert not companions.is_first(other)
+    assert companions.rank(layer(0)) == companions.rank(CONFIG) == 0
+    assert companions.rank(config) == 3
+    assert companions.side(layer(1), own=OWN).rank == 0
+
+
+async def test_a_layer_of_two_images_has_the_place_that_the_latest_gives() -> None:
+    companions = Companions()
+    other = Digest.of(b"another manifest")
+    companions.came_after(None, MANIFEST, rank=0)
+    companions.came_after(BEFORE, other, rank=3)
+    companions.learn(MANIFEST, manifest(2))
+    companions.learn(other, manifest(1))
+    assert companions.rank(layer(0)) == 3
+    assert companions.rank(layer(1)) == 0
+
+
+async def test_a_place_in_a_line_is_forgotten_with_it() -> None:
+    companions = Companions()
+    companions.learn(MANIFEST, manifest(1))
+    assert companions.rank(layer(0)) is None
+    companions.came_after(None, MANIFEST, rank=0)
+    assert companions.rank(layer(0)) == 0
+    await asyncio.sleep(61)
+    assert companions.rank(layer(0)) is None
+    assert not companions.is_first(MANIFEST)
+
+
+async def test_what_index_nodes_of_an_older_version_say_makes_nobody_the_first() -> None:
+    companions = in_a_crowd()
+    assert not companions.is_first(MANIFEST)
+    assert companions.rank(layer(0)) is None
