@@ -8,6 +8,7 @@ that three layers at a time, in the manifest's order.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
@@ -29,7 +30,12 @@ _BEGINNING_SECONDS: Final = 1.5
 _PULL_SECONDS: Final = 60.0
 # Without a byte for so long, a node is taken for stuck (registryd.transfer.growing).
 _SILENCE_SECONDS: Final = 15.0
+# That something moves is believed for so long: to find out costs some opens of files for each layer.
+_BELIEVED_SECONDS: Final = 1.0
 _REMEMBERED: Final = 500
+# Of an image with more blobs the first are known: overlayfs mounts at most 500 layers, Docker makes at most 127, and a
+# manifest of 4 MiB could name 30,000.
+_MOST_BLOBS: Final = 512
 
 
 class Receiving(Protocol):
@@ -57,6 +63,8 @@ class Pull:
     is_first: bool = False
     """Whether nobody had claimed the manifest before this node."""
     asked_at: float | None = None
+    moved_at: float = -math.inf
+    """When some of it was last seen to arrive."""
     lines_up: bool = False
     by_digest: dict[Digest, int] = field(default_factory=dict)
     intended: set[Digest] = field(default_factory=set)
@@ -71,8 +79,11 @@ class Pulls:
         self._own = own
         self._tell = tell
         self._pulls: OrderedDict[Digest, Pull] = OrderedDict()
-        self._of: dict[Digest, Pull] = {}
+        # Of each blob, the latest first: images share layers.
+        self._of: dict[Digest, tuple[Pull, ...]] = {}
         self._waiting: set[asyncio.Future[None]] = set()
+        self.arrivals = 0
+        """How often something has begun or ended to arrive."""
 
     def knows(self, digest: Digest) -> bool:
         """Whether it is a blob of an image that came by."""
@@ -80,43 +91,44 @@ class Pulls:
 
     def learn(self, digest: Digest, manifest: Manifest, *, is_first: bool = False) -> None:
         """This manifest has come by; `is_first`: nobody had claimed it before this node."""
-        blobs = [
-            Blob(child.digest, child.size) for child in manifest.children if not is_manifest_type(child.media_type)
-        ]
+        children = [child for child in manifest.children if not is_manifest_type(child.media_type)]
+        blobs = [Blob(child.digest, child.size) for child in children[:_MOST_BLOBS]]
         if not blobs:
             return
-        pull = Pull(blobs, _now(), is_first, by_digest={blob.digest: place for place, blob in enumerate(blobs)})
+        pull = self._lately(digest)
+        if pull is None:
+            pull = Pull(blobs, _now(), by_digest={blob.digest: place for place, blob in enumerate(blobs)})
+        pull.seen_at, pull.is_first = _now(), pull.is_first or is_first
         self._forget(digest)
-        self._pulls[digest] = pull
-        self._of.update(dict.fromkeys(pull.by_digest, pull))
+        self._remember(digest, pull)
         if len(self._pulls) > _REMEMBERED:
             self._forget(next(iter(self._pulls)))
         self._tell()
 
     def asked(self, digest: Digest, *, lines_up: bool) -> None:
         """Note that containerd has asked for this blob."""
-        pull = self._of.get(digest)
-        if pull is None:
-            return
-        pull.seen_at, pull.lines_up = _now(), lines_up
-        if pull.asked_at is None:
-            pull.asked_at = _now()
-            self._tell()
+        for pull in self._candidates(digest):
+            pull.seen_at, pull.lines_up = _now(), lines_up
+            if pull.asked_at is None:
+                pull.asked_at = _now()
+                self._tell()
 
     def current(self) -> Iterator[Pull]:
         """Those that containerd may be at."""
-        since = _now() - _PULL_SECONDS
-        return (pull for pull in tuple(self._pulls.values()) if pull.seen_at >= since)
+        return (pull for pull in tuple(self._pulls.values()) if _is_current(pull))
 
     def arrivals_changed(self) -> None:
         """Wake those that wait: containerd has begun or ended to receive something."""
+        self.arrivals += 1
         waiting, self._waiting = self._waiting, set()
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait_arrivals(self) -> None:
-        """Return when that has happened."""
+    async def wait_arrivals(self, seen: int) -> None:
+        """Return when that has happened oftener than `seen` times, as `arrivals` counts."""
+        if self.arrivals != seen:
+            return
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.add(waiter)
         try:
@@ -126,26 +138,44 @@ class Pulls:
 
     async def expects(self, digest: Digest) -> GrowingContent | None:
         """Content of which nothing has come, and that containerd is going to fetch; None when it is not."""
-        pull = self._of.get(digest)
-        if pull is None:
-            return None
-        place = pull.by_digest[digest]
-        is_expected = await (self._is_alive(pull) if await self._has_begun(digest) else self._is_to_begin(pull, place))
-        return GrowingContent(digest, pull.blobs[place].size, None, 0) if is_expected else None
+        for pull in self._candidates(digest):
+            place = pull.by_digest[digest]
+            if await self._expects(pull, place):
+                return GrowingContent(digest, pull.blobs[place].size, None, 0)
+        return None
+
+    async def is_moving(self, digest: Digest) -> bool:
+        """Whether something of it has come lately."""
+        try:
+            return isinstance(await self._own.find_moving(digest), GrowingContent)
+        except ContentUnavailable:
+            return False
+
+    async def _expects(self, pull: Pull, place: int) -> bool:
+        try:
+            content = await self._own.find(pull.blobs[place].digest)
+        except ContentUnavailable:
+            return await self._is_to_begin(pull, place)
+        return isinstance(content, GrowingContent) and await self._is_alive(pull)
 
     async def _is_to_begin(self, pull: Pull, place: int) -> bool:
         if (pull.asked_at or pull.seen_at) >= _now() - _BEGINNING_SECONDS:
             return True
         if pull.lines_up or pull.asked_at is None:  # all that it wants has begun by now
             return False
-        if any([await self._has_begun(blob.digest) for blob in pull.blobs[place + 1 :]]):
-            return False  # it was passed over
+        for blob in pull.blobs[place + 1 :]:
+            if await self._has_begun(blob.digest):
+                return False  # it was passed over
         return await self._is_alive(pull)
 
     async def _is_alive(self, pull: Pull) -> bool:
-        return pull.seen_at >= _now() - _SILENCE_SECONDS or any(
-            [await self._is_moving(blob.digest) for blob in pull.blobs]
-        )
+        if pull.seen_at >= _now() - _SILENCE_SECONDS or pull.moved_at >= _now() - _BELIEVED_SECONDS:
+            return True
+        for blob in pull.blobs:
+            if await self.is_moving(blob.digest):
+                pull.moved_at = _now()
+                return True
+        return False
 
     async def _has_begun(self, digest: Digest) -> bool:
         try:
@@ -154,17 +184,35 @@ class Pulls:
             return False
         return True
 
-    async def _is_moving(self, digest: Digest) -> bool:
-        try:
-            return isinstance(await self._own.find_moving(digest), GrowingContent)
-        except ContentUnavailable:
-            return False
+    def _lately(self, digest: Digest) -> Pull | None:
+        """The pull of the manifest, if it came by a moment ago: it is read more than once for one pull."""
+        pull = self._pulls.get(digest)
+        if pull is None or not _is_current(pull):
+            return None
+        if pull.lines_up:
+            pull.asked_at = None  # if it is another pull after all, all of it begins now
+        return pull
+
+    def _candidates(self, digest: Digest) -> list[Pull]:
+        """Those for which containerd may want the blob: the latest, and others that it may still be at."""
+        latest, *others = self._of.get(digest) or (None,)
+        return [pull for pull in (latest, *others) if pull and (pull is latest or _is_current(pull))]
+
+    def _remember(self, digest: Digest, pull: Pull) -> None:
+        self._pulls[digest] = pull
+        for blob in pull.by_digest:
+            self._of[blob] = (pull, *self._of.get(blob, ()))
 
     def _forget(self, digest: Digest) -> None:
         pull = self._pulls.pop(digest, None)
-        for blob in pull.blobs if pull else ():
-            if self._of.get(blob.digest) is pull:
-                del self._of[blob.digest]
+        for blob in pull.by_digest if pull else ():
+            others = tuple(other for other in self._of.pop(blob) if other is not pull)
+            if others:
+                self._of[blob] = others
+
+
+def _is_current(pull: Pull) -> bool:
+    return pull.seen_at >= _now() - _PULL_SECONDS
 
 
 def _now() -> float:

@@ -48,11 +48,15 @@ class LocalStore(ContentSource, NameSource, Protocol):
 class Expected(Protocol):
     """What this node's containerd is going to fetch (`registryd.cluster.pulls.Pulls`)."""
 
+    @property
+    def arrivals(self) -> int:
+        """How often something has begun or ended to arrive."""
+
     async def expects(self, digest: Digest) -> Content | None:
         """The content if nothing of it has come, and it will be fetched."""
 
-    async def wait_arrivals(self) -> None:
-        """Return when something has begun to arrive, or has ended."""
+    async def wait_arrivals(self, seen: int) -> None:
+        """Return when that is more than `seen`."""
 
 
 class ClusterService:
@@ -162,12 +166,13 @@ class ClusterService:
     async def _grown(self, growing: GrowingSource, digest: Digest, beyond: int) -> Content:
         """The content when it has grown; waits until it begins to arrive, if that is expected."""
         while True:
+            seen = self._expected.arrivals if self._expected else 0
             try:
                 return await growing.wait_grown(digest, beyond=beyond)
             except ContentNotFound:
                 if self._expected is None or await self._expected.expects(digest) is None:
                     raise
-            await self._expected.wait_arrivals()
+            await self._expected.wait_arrivals(seen)
 
     async def _content(self, digest: Digest) -> Content | None:
         try:

@@ -84,6 +84,7 @@ async def test_cancelling_the_scope_awaits_the_end_of_its_tasks(looptime: int) -
         await task
     assert looptime == 3
 
+
 async def test_what_is_begun_when_the_scope_has_ended_does_not_keep_it_waiting(looptime: int) -> None:
     """Requests may still be at work that begin something."""
     late: list[asyncio.Task[object]] = []
