@@ -266,7 +266,7 @@ class Coalescing:
     def _waiting(self, want: _Want) -> AbstractAsyncContextManager[None]:
         if self._places is None or want.size is None:
             return nullcontext()
-        return self._places.waiting(want.digest, want.size)
+        return self._places.waiting(want.digest, want.size, want.start)
 
     async def _ask_until_there(
         self, member: Member, want: _Want, patience: _Patience, waits: tuple[float, ...]

@@ -13,9 +13,10 @@ from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.inflow import InflowSink
+from registryd.transfer.leaving import send_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from registryd.cluster.index.values import Verdict
     from registryd.content.source import Content
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A node that means to fetch a layer looks so often whether another one does, whose claim was late.
+# A node that means to fetch a layer looks so often whether another one does, whose claim was late; and asks no oftener
+# again for one that others are at work on, should they not let it wait.
 _LOOK_SECONDS: Final = 1.0
-# How long bytes are kept for a request that does not come.
+# How long bytes are kept without a request until it is asked whether there will be one.
 _UNASKED_SECONDS: Final = 60.0
 # How often sources may fail one after the other before containerd's request has to look for itself.
 _MOST_FAILURES: Final = 8
@@ -83,9 +85,13 @@ class Intake:
         finder: Finder,
         inflows: Inflows,
         own: Receiving,
+        is_wanted: Callable[[Digest], Awaitable[bool]],
         tell: Callable[[], None],
     ) -> None:
-        """`own` tells whether containerd still wants it, `tell` is called after each change of the state."""
+        """`own` tells what containerd has of it, `is_wanted` whether containerd is still at it.
+
+        `tell` is called after each change of the state.
+        """
         self.digest = digest
         self.size = size
         self.state = State.SEEKING
@@ -100,7 +106,9 @@ class Intake:
         self._finder = finder
         self._inflows = inflows
         self._own = own
+        self._is_wanted = is_wanted
         self._tell = tell
+        self._given: Body | None = None
         self._urgency = Urgency.AHEAD
         self._asked = asyncio.Event()
         self._following: asyncio.Timeout | None = None
@@ -114,7 +122,8 @@ class Intake:
             self._urgency = urgency
             self._asked.set()
         if urgency is Urgency.PRESSED and self._following is not None:
-            self._following.reschedule(asyncio.get_running_loop().time())
+            following, self._following = self._following, None  # once: it ends a moment later
+            following.reschedule(asyncio.get_running_loop().time())
 
     async def wait_changed(self) -> None:
         """Return after the next change of the state."""
@@ -133,16 +142,40 @@ class Intake:
             while self._failures < _MOST_FAILURES and await self._take_in():
                 pass
         finally:
-            if self.state not in {State.SENT_AWAY, State.ELSEWHERE}:
-                self._become(State.OVER)
+            self.end()
 
-    async def pump(self, body: Body, span: Span) -> None:
+    def give(self, body: Body) -> None:
+        """The body that `take` takes in; whoever gives it calls `release` in the end."""
+        self._given = body
+
+    async def take(self, span: Span) -> None:
+        """Take in the span that the body which was given has."""
+        body, self._given = self._given, None
+        try:
+            if body is not None:
+                await self._pump(body, span)
+        finally:
+            self.end()
+
+    async def release(self) -> None:
+        """Close the body that was given if it is not being taken in."""
+        body, self._given = self._given, None
+        if body is not None:
+            await body.aclose()
+
+    def end(self) -> None:
+        """There is nothing to wait for any more."""
+        if self.state not in {State.SENT_AWAY, State.ELSEWHERE}:
+            self._become(State.OVER)
+
+    async def _pump(self, body: Body, span: Span) -> None:
         """Take in what this body gives, and keep it until containerd has it; closes the body."""
         with self._inflows.flowing(self.digest, span) as inflow:
             self.inflow = inflow
             self._become(State.FLOWING)
+            unwanted = self._wait_unwanted(inflow)
             try:
-                await body.send_to(InflowSink(inflow))
+                await send_until(unwanted, body, InflowSink(inflow), reason="containerd does not want it any more")
             except SourceBroken as broken:
                 inflow.fail(broken)
             finally:
@@ -156,21 +189,26 @@ class Intake:
         if verdict is None or have is None:
             return False
         span = Span(have, self.size)
+        begun = asyncio.get_running_loop().time()
+        limit = self._following = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as self._following:
+            async with limit:
                 body = await self._finder.follow(self.digest, span, verdict)
         except TimeoutError:
+            if not limit.expired():
+                raise
             return True  # pressed
         except NotArrived:
             self.heard_at = asyncio.get_running_loop().time()
-            return True
+            await self._pause(begun + _LOOK_SECONDS)
+            return await self._is_waited_for()
         except (ContentUnavailable, SourceBroken) as reason:
             _log.debug("%s does not come: %s", self.digest, reason)
             self._failures += 1
             return True
         finally:
             self._following = None
-        await self.pump(body, span)
+        await self._pump(body, span)
         return False
 
     async def _seek(self) -> Verdict | None:
@@ -179,7 +217,9 @@ class Intake:
             self._asked.clear()
             urgency = self._urgency
             verdict = self.verdict = await self._finder.claim(self.digest, self.size, urgency)
-            if verdict is not None and verdict.sources:
+            if self._urgency is Urgency.PRESSED and urgency is not Urgency.PRESSED:
+                continue  # index nodes are to know
+            if urgency is not Urgency.PRESSED and verdict is not None and verdict.sources:
                 if not verdict.is_whole:
                     self._become(State.SEEKING)
                     return verdict
@@ -188,28 +228,47 @@ class Intake:
             if urgency is not Urgency.AHEAD:
                 self._become(State.SENT_AWAY)
                 return None
+            if not await self._is_waited_for():
+                return None
             self._become(State.OURS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._asked.wait()
+            await self._pause(asyncio.get_running_loop().time() + _LOOK_SECONDS)
         return None
 
+    async def _pause(self, until: float) -> None:
+        """Wait so long, or until containerd asks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._asked.wait()
+
+    async def _is_waited_for(self) -> bool:
+        return bool(self._waiting) or await self._is_wanted(self.digest)
+
     async def _available(self) -> int | None:
-        """How much of it containerd has; None when containerd has all of it, or does not want it."""
+        """How much of it is here; None when containerd has all of it, or does not want it."""
         try:
             content = await self._own.find(self.digest)
         except ContentUnavailable:
             return None
-        return content.available if isinstance(content, GrowingContent) else None
+        if isinstance(content, GrowingContent) and content.available < self.size:
+            return content.available
+        return None
 
     async def _wait_used_up(self, inflow: Inflow) -> None:
-        while not inflow.is_used_up:
-            try:
-                async with asyncio.timeout(_UNASKED_SECONDS):
-                    await inflow.wait_left()
-            except TimeoutError:
-                if not inflow.is_being_read:
-                    return
+        while not inflow.is_used_up and not await self._is_left_for_good(inflow):
+            pass
+
+    async def _wait_unwanted(self, inflow: Inflow) -> None:
+        while not await self._is_left_for_good(inflow):
+            pass
+
+    async def _is_left_for_good(self, inflow: Inflow) -> bool:
+        """Return when a reader has ended, or none has come for long: whether none is going to."""
+        try:
+            async with asyncio.timeout(_UNASKED_SECONDS):
+                await inflow.wait_left()
+        except TimeoutError:
+            return not inflow.is_being_read and not await self._is_wanted(self.digest)
+        return False
 
     def _become(self, state: State) -> None:
         if state is not self.state:

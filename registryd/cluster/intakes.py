@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.bound import off_the_clock
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
-    from registryd.transfer.body import Body
-    from registryd.transfer.inflow import Inflow, Inflows
+    from registryd.transfer.inflow import Inflow, InflowMemory, Inflows
     from registryd.transfer.sink import Sink
 
     Run = Callable[[Coroutine[Any, Any, None]], asyncio.Task[Any]]
@@ -50,8 +48,13 @@ _BELIEVED_SECONDS: Final = 45.0
 _BATCH_SECONDS: Final = 0.005
 # Of an image of more layers, those after these are taken in when they are asked for.
 _MOST_AHEAD: Final = 64
+# A request that has just been given what flows in may not have begun to read it.
+_FRESH_SECONDS: Final = 1.0
 # States in which an intake has nothing to give and nothing under way.
 _ENDED: Final = frozenset({State.OVER, State.SENT_AWAY})
+# Those in which something may come of it, and those in which it is known who has it.
+_BEFORE_FLOWING: Final = frozenset({State.SEEKING, State.OURS})
+_SETTLED: Final = frozenset({State.ELSEWHERE, State.SENT_AWAY})
 
 
 class Intakes:
@@ -119,20 +122,39 @@ class Intakes:
         request = _Request(intake, content, span, self)
         try:
             with off_the_clock():
-                async with self.places.waiting(digest, content.size):
+                async with self.places.waiting(digest, content.size, span.start):
                     return await request.wait(
-                        _Patience(self._fetch_wait, self._inflows, intake), head_after=_HEAD_SECONDS
+                        _Patience(self._fetch_wait, self._inflows.memory, intake), head_after=_HEAD_SECONDS
                     )
         except (Pressed, TookTooLong):
             intake.ask(Urgency.PRESSED)
             raise
 
-    def adopt(self, opened: OpenContent) -> OpenContent:
-        """Take in content that is being received elsewhere, and that containerd has asked for."""
-        intake = self._make(opened.content.digest, opened.content.size)
-        task = self._keep(intake, intake.pump(opened.body, opened.span))
-        task.add_done_callback(lambda _: self._close_unused(intake, opened.body))
+    async def adopt(self, opened: OpenContent) -> OpenContent:
+        """Take in content that is being received elsewhere, and that containerd has asked for, for others.
+
+        Unless nobody could follow it from here, or another request is being given the same.
+        """
+        digest = opened.content.digest
+        try:
+            is_followed = await self._arriving(digest) is not None
+        except BaseException:
+            await opened.body.aclose()
+            raise
+        if not is_followed or self._is_in_use(digest):
+            return opened
+        intake = self._make(digest, opened.content.size)
+        intake.give(opened.body)
+        self._keep(intake, intake.take(opened.span))
         return _Request(intake, opened.content, opened.span, self).opened(None)
+
+    def _is_in_use(self, digest: Digest) -> bool:
+        """Whether a request is being given what flows in."""
+        intake = self._intakes.get(digest)
+        if intake is None or intake.inflow is None or intake.state is not State.FLOWING:
+            return False
+        age = asyncio.get_running_loop().time() - intake.since
+        return intake.inflow.is_being_read or age < _FRESH_SECONDS
 
     def present(self) -> AbstractContextManager[None]:
         """While containerd's request is being answered."""
@@ -153,16 +175,21 @@ class Intakes:
             await changes.wait()
             await asyncio.sleep(_BATCH_SECONDS)
             self._pulls.arrivals_changed()
-            await self._drop_unwanted()
-            for pull in self._pulls.current():
-                for blob in pull.blobs:
-                    if len(self._intakes) < _MOST_AHEAD and blob.digest not in self._intakes:
-                        await self._begin_ahead(pull, blob)
+            await _guarded(self._look())
+
+    async def _look(self) -> None:
+        await self.places.forget_ended()
+        await self._drop_unwanted()
+        for pull in self._pulls.current():
+            for blob in pull.blobs:
+                if len(self._intakes) < _MOST_AHEAD and blob.digest not in self._intakes:
+                    await self._begin_ahead(pull, blob)
 
     async def _begin_ahead(self, pull: Pull, blob: Blob) -> None:
         content = await self._arriving(blob.digest)
-        if content is not None and blob.digest not in self._intakes and content.size > SMALL_BYTES:
-            self._begin(blob.digest, content.size)
+        if content is not None and content.size > SMALL_BYTES:
+            if blob.digest not in self._intakes and content.available < content.size:
+                self._begin(blob.digest, content.size)
         elif pull.is_first and blob.digest not in pull.intended:
             # Others are to get it from here, though it is small, or comes later.
             is_to_come = not pull.lines_up and pull.asked_at is not None and await self._pulls.expects(blob.digest)
@@ -178,12 +205,21 @@ class Intakes:
 
     async def _drop_unwanted(self) -> None:
         """What containerd has, or has given up."""
-        for digest in [*self._intakes, *self._intended]:
-            if await self._arriving(digest) is None and not await self._pulls.expects(digest):
-                self._intended.pop(digest, None)
-                self._intakes.pop(digest, None)
+        for digest in dict.fromkeys([*self._intakes, *self._intended]):
+            intake = self._intakes.get(digest)
+            if self._is_in_use(digest) or await self._arriving(digest) or await self._pulls.expects(digest):
+                continue
+            self._intended.pop(digest, None)
+            if intake is not None and self._intakes.get(digest) is intake:
+                del self._intakes[digest]
                 if (task := self._tasks.pop(digest, None)) is not None:
                     task.cancel()
+
+    async def _is_wanted(self, digest: Digest) -> bool:
+        """Whether containerd is at it, or at other layers of its image."""
+        if self._pulls.knows(digest):
+            return await self._pulls.expects(digest) is not None
+        return await self._pulls.is_moving(digest)
 
     async def _arriving(self, digest: Digest) -> GrowingContent | None:
         try:
@@ -198,22 +234,25 @@ class Intakes:
         return intake
 
     def _make(self, digest: Digest, size: int) -> Intake:
-        return Intake(digest, size, finder=self._finder, inflows=self._inflows, own=self._own, tell=self.places.tell)
+        return Intake(
+            digest,
+            size,
+            finder=self._finder,
+            inflows=self._inflows,
+            own=self._own,
+            is_wanted=self._is_wanted,
+            tell=self.places.tell,
+        )
 
-    def _close_unused(self, intake: Intake, body: Body) -> None:
-        """A task that is cancelled before its first step has closed nothing."""
-        if intake.inflow is None:
-            self._run(_guarded(body.aclose()))
-
-    def _keep(self, intake: Intake, life: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
+    def _keep(self, intake: Intake, life: Coroutine[Any, Any, None]) -> None:
         if (former := self._tasks.pop(intake.digest, None)) is not None:
             former.cancel()
         self._intakes[intake.digest] = intake
         task = self._tasks[intake.digest] = self._run(_guarded(life))
         task.add_done_callback(lambda task: self._end(intake, task))
-        return task
 
     def _end(self, intake: Intake, task: asyncio.Task[Any]) -> None:
+        intake.end()  # a task that is cancelled before its first step has done nothing
         if self._tasks.get(intake.digest) is task:
             del self._tasks[intake.digest]
             if intake.state is State.OVER:
@@ -233,18 +272,19 @@ class TookTooLong(ContentNotFound):
 
 
 class _Patience:
-    """Ends a wait in which nothing flows in and no source is known to be at work; any that is too long for the client.
+    """Ends a wait in which containerd is given nothing else and no source is known to be at work.
 
-    That a source is at work is no more than its word, and is believed for so long; what flows in is a fact.
+    That a source is at work is no more than its word, and is believed for so long; what containerd is given is a fact,
+    and keeps its pull from being given up for standing still. Others than containerd wait no longer than once.
     """
 
-    def __init__(self, seconds: float, inflows: Inflows, intake: Intake) -> None:
+    def __init__(self, seconds: float, memory: InflowMemory, intake: Intake) -> None:
         asker = current_asker()
         self._seconds = seconds
-        self._inflows = inflows
+        self._memory = memory
         self._intake = intake
         self._client_waits = asker is not None and asker.waits
-        self._flowed = inflows.total
+        self._given = memory.given
         now = asyncio.get_running_loop().time()
         self._believed_until = now + _BELIEVED_SECONDS
         self.until = now + seconds
@@ -254,20 +294,20 @@ class _Patience:
         now = asyncio.get_running_loop().time()
         if now < self.until:
             return
-        has_flowed = self._inflows.total != self._flowed
+        is_given = self._memory.given != self._given
         is_at_work = now < self._believed_until and self._intake.heard_at > self.until - self._seconds
-        if not (self._client_waits and (has_flowed or is_at_work)):
+        if not (self._client_waits and (is_given or is_at_work)):
             raise TookTooLong(f"nothing of it has come within {self._seconds:g} s")
-        self._flowed, self.until = self._inflows.total, now + self._seconds
+        self._given, self.until = self._memory.given, now + self._seconds
 
 
 class _Request:
     """One request of containerd for a layer that is taken in."""
 
     def __init__(self, intake: Intake, content: Content, span: Span, intakes: Intakes) -> None:
+        self.span = span
         self._intake = intake
         self._content = content
-        self._span = span
         self._places = intakes.places
         asker = current_asker()
         self._is_to_go_on = (lambda: not intakes.is_idle()) if asker and asker.lines_up else lambda: True
@@ -275,72 +315,79 @@ class _Request:
     async def wait(self, patience: _Patience, *, head_after: float) -> OpenContent | Verdict | None:
         """What `Intakes.open` returns."""
         head_at = asyncio.get_running_loop().time() + head_after
-        while True:
-            intake = self._intake
-            if intake.state is State.FLOWING:
-                return await self._flowing()
-            if intake.state is State.OVER:
-                return None
-            if intake.state in {State.ELSEWHERE, State.SENT_AWAY}:
-                return intake.verdict
-            await self._wait_changed(min(patience.until, head_at))
-            patience.require()
-            if asyncio.get_running_loop().time() >= head_at:
-                if self._places.may_end(intake.digest):
-                    return self.opened(patience)
-                head_at = math.inf
+        while self._is_under_way:
+            if self._has_begun:
+                return self.opened(None)
+            if not await self._wait_changed(min(patience.until, head_at)):
+                patience.require()
+                if asyncio.get_running_loop().time() >= head_at:
+                    if self._places.may_end(self._intake.digest, self.span.start):
+                        return self.opened(patience)
+                    head_at = math.inf
+        return self._intake.verdict if self._intake.state in _SETTLED else None
 
     def opened(self, patience: _Patience | None) -> OpenContent:
         """With a body that waits for the first byte itself."""
-        return OpenContent(self._content, self._span, _IntakeBody(self, patience))
-
-    async def flow(self, patience: _Patience | None) -> Inflow:
-        """What flows in, when it does. Raises SourceBroken."""
-        try:
-            async with self._places.waiting(self._intake.digest, self._content.size):
-                while self._intake.state is not State.FLOWING:
-                    if self._intake.state not in {State.SEEKING, State.OURS}:
-                        break
-                    await self._wait_changed(None if patience is None else patience.until)
-                    if patience is not None:
-                        patience.require()
-        except AskAgain as again:
-            raise SourceBroken(str(again)) from again
-        except ContentUnavailable as reason:
-            self._places.end(self._intake.digest)
-            raise SourceBroken(str(reason)) from reason
-        inflow = self._intake.inflow
-        if inflow is None:
-            self._places.end(self._intake.digest)
-            raise SourceBroken("it has to be got from somebody else")
-        return inflow
+        return OpenContent(self._content, self.span, _IntakeBody(self, patience))
 
     async def send(self, sink: Sink, patience: _Patience | None) -> None:
-        inflow = await self.flow(patience)
-        await inflow.wait_beyond(self._span.start)
-        self._places.arrived(self._intake.digest)
+        """Wait for the first byte, and send all. Raises SourceBroken, SinkClosed."""
+        begun_at = sink.sent
         try:
-            await inflow.send(self._span, sink, is_to_go_on=self._is_to_go_on)
+            inflow = await self._flow(patience)
+            await inflow.send(self.span, sink, is_to_go_on=self._is_to_go_on)
+        except AskAgain as again:  # counted already
+            raise SourceBroken(str(again)) from again
+        except (ContentUnavailable, SourceBroken) as reason:
+            if sink.sent == begun_at:
+                self._places.end(self._intake.digest, self.span.start)
+            raise SourceBroken(str(reason)) from reason
         finally:
             self._places.tell()
 
+    async def release(self) -> None:
+        """Nobody is going to read it by this request."""
+        await self._intake.release()
+
+    async def _flow(self, patience: _Patience | None) -> Inflow:
+        """What flows in, when there is a byte. Raises SourceBroken, AskAgain, ContentUnavailable."""
+        if not self._has_begun:
+            async with self._places.waiting(self._intake.digest, self._content.size, self.span.start):
+                await self._wait_begun(patience)
+        if self._intake.inflow is None or not self._has_begun:
+            raise SourceBroken("it has to be got from somebody else")
+        return self._intake.inflow
+
+    async def _wait_begun(self, patience: _Patience | None) -> None:
+        while self._is_under_way and not self._has_begun:
+            until = None if patience is None else patience.until
+            if not await self._wait_changed(until) and patience is not None:
+                patience.require()
+
     @property
-    def length(self) -> int:
-        return self._span.length
+    def _is_under_way(self) -> bool:
+        """Whether what is wanted may come from here."""
+        if self._intake.state is State.FLOWING:
+            return self._intake.inflow is not None and self._intake.inflow.can_give(self.span.start)
+        return self._intake.state in _BEFORE_FLOWING
 
-    async def _flowing(self) -> OpenContent | None:
+    @property
+    def _has_begun(self) -> bool:
         inflow = self._intake.inflow
-        if inflow is None or not inflow.can_give(self._span.start):
-            return None
-        with suppress(SourceBroken):
-            await inflow.wait_beyond(self._span.start)
-            return self.opened(None)
-        return None
+        return inflow is not None and inflow.start <= self.span.start < inflow.end
 
-    async def _wait_changed(self, until: float | None) -> None:
-        with suppress(TimeoutError):
+    async def _wait_changed(self, until: float | None) -> bool:
+        """Whether something has, by then."""
+        inflow = self._intake.inflow
+        changed = self._intake.wait_changed() if inflow is None else inflow.wait_beyond(self.span.start)
+        try:
             async with asyncio.timeout_at(until):
-                await self._intake.wait_changed()
+                await changed
+        except TimeoutError:
+            return False
+        except SourceBroken:
+            pass  # as `can_give` says
+        return True
 
 
 class _IntakeBody:
@@ -352,10 +399,11 @@ class _IntakeBody:
 
     @property
     def length(self) -> int:
-        return self._request.length
+        return self._request.span.length
 
     async def send_to(self, sink: Sink) -> None:
         await self._request.send(sink, self._patience)
 
     async def aclose(self) -> None:
-        """The intake lives on: containerd may come again."""
+        """The intake lives on if it has begun: containerd may come again."""
+        await self._request.release()

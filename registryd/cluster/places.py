@@ -5,7 +5,7 @@ A node that was told to fetch something from the origin can do so only with a pl
 of which each waits for a layer that the next one is to fetch, in whatever order they ask and however few places they
 have. What would have waited is ended and asks again. The line is first in, first out: when it comes again, what was to
 be fetched before has got its place. containerd gives up a layer after four ends without a byte, so this is done twice
-at most; after that the layer is fetched from the origin, too.
+at most at each byte; after that the layer is fetched from the origin, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
 
 # containerd fails a pull with the fourth end without a byte in a row (httpReadSeeker's maxRetry; tried with 2.3.7 and
-# 2.4.2). One is left for whoever gives it the content in the end.
+# 2.4.2). One is left for whoever gives it the content in the end. Whatever gives it a byte, the next request begins at
+# another one: so ends are counted by where requests begin.
 _MOST_ENDS: Final = 2
 # Of these, for what is no more than quicker.
 _MOST_TURNS: Final = 1
@@ -76,7 +77,7 @@ class Places:
         self._own = own
         self._intentions = intentions
         self._promised: dict[Digest, float] = {}
-        self._ends: OrderedDict[Digest, _Ends] = OrderedDict()
+        self._ends: OrderedDict[tuple[Digest, int], _Ends] = OrderedDict()
         self._watching: set[asyncio.Event] = set()
         self._present = 0
         self._known = 1
@@ -104,6 +105,8 @@ class Places:
         asker = current_asker()
         if asker is not None and asker.lines_up:
             self._promised[digest] = _now()
+            if len(self._promised) > _REMEMBERED:  # nobody waits, or containerd's files cannot be seen here
+                del self._promised[next(iter(self._promised))]
             self.tell()
 
     def tell(self) -> None:
@@ -111,26 +114,30 @@ class Places:
         for watching in self._watching:
             watching.set()
 
-    def arrived(self, digest: Digest) -> None:
-        """Forget the ends: containerd was given some bytes of it."""
-        self._ends.pop(digest, None)
+    def may_end(self, digest: Digest, start: int) -> bool:
+        """Whether a request for what begins there may be ended without a byte once more."""
+        return self._ended(digest, start).count < _MOST_ENDS
 
-    def may_end(self, digest: Digest) -> bool:
-        """Whether a request for it may be ended without a byte once more."""
-        return self._ended(digest).count < _MOST_ENDS
-
-    def end(self, digest: Digest) -> None:
-        """A request for it is ended without a byte."""
-        self._ends[digest] = _Ends(self._ended(digest).count + 1, _now())
-        self._ends.move_to_end(digest)
+    def end(self, digest: Digest, start: int) -> None:
+        """A request for what begins there is ended without a byte."""
+        self._ends[digest, start] = _Ends(self._ended(digest, start).count + 1, _now())
+        self._ends.move_to_end((digest, start))
         if len(self._ends) > _REMEMBERED:
             self._ends.popitem(last=False)
 
+    async def forget_ended(self) -> None:
+        """Forget the ends of what containerd is not receiving any more: when it comes again, it counts anew."""
+        for digest in {digest for digest, _ in self._ends}:
+            if await self._arriving(digest) is None:
+                for key in [key for key in self._ends if key[0] == digest]:
+                    del self._ends[key]
+
     @asynccontextmanager
-    async def waiting(self, digest: Digest, size: int) -> AsyncIterator[None]:
+    async def waiting(self, digest: Digest, size: int, start: int = 0) -> AsyncIterator[None]:
         """A wait of containerd's request for others; raises AskAgain or Pressed when it has to end.
 
-        Waits of nobody's request, and of clients whose requests keep no place from others, are not ended.
+        Of content of that `size`, from byte `start` on. Waits of nobody's request, and of clients whose requests keep
+        no place from others, are not ended.
         """
         asker = current_asker()
         if asker is None or not asker.lines_up:
@@ -139,7 +146,7 @@ class Places:
         limit = asyncio.timeout(None)
         try:
             async with limit:
-                watch = asyncio.create_task(self._watch(digest, limit), name="places")
+                watch = asyncio.create_task(self._watch(digest, start, limit), name="places")
                 try:
                     yield
                 finally:
@@ -148,52 +155,59 @@ class Places:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            if not self.may_end(digest):
+            if not self.may_end(digest, start):
                 raise Pressed("this node is to fetch something else") from error
-            self.end(digest)
+            self.end(digest, start)
             raise AskAgain(size) from error
 
-    async def _watch(self, digest: Digest, limit: asyncio.Timeout) -> None:
+    async def _watch(self, digest: Digest, start: int, limit: asyncio.Timeout) -> None:
         changed = asyncio.Event()
         self._watching.add(changed)
         begun = _now()
         try:
             await asyncio.sleep(_QUICK_SECONDS)
-            while not (await self._is_needed(digest) or self._had_its_turn(digest, _now() - begun)):
-                changed.clear()
+            while not await self._is_to_end(digest, start, begun):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_TURN_SECONDS):
                         await changed.wait()
+                changed.clear()  # before the next look, which takes a moment: what changes meanwhile is looked at again
             limit.reschedule(_now())
         finally:
             self._watching.discard(changed)
 
-    def _had_its_turn(self, digest: Digest, seconds: float) -> bool:
-        if self._ended(digest).count >= _MOST_TURNS:
+    async def _is_to_end(self, digest: Digest, start: int, begun: float) -> bool:
+        is_needed = await self._is_needed(digest, self._ended(digest, start))
+        return is_needed or self._had_its_turn(self._ended(digest, start), _now() - begun)
+
+    def _had_its_turn(self, ended: _Ends, seconds: float) -> bool:
+        if ended.count >= _MOST_TURNS:
             return False
         return seconds >= _TURN_SECONDS or self._intentions.is_idle()
 
-    async def _is_needed(self, digest: Digest) -> bool:
+    async def _is_needed(self, digest: Digest, ended: _Ends) -> bool:
         """Whether there is something to be fetched that may be behind this request in the line."""
         for promised in tuple(self._promised):
             if not await self._is_to_begin(promised):
                 self._promised.pop(promised, None)
         if len(self._watching) <= self._known - _LEFT_FREE:
             return False
-        latest = self._ended(digest).latest
         waiting = {**self._intentions.to_be_asked(), **self._promised}
-        return any(since >= latest for other, since in waiting.items() if other != digest)
+        return any(since >= ended.latest for other, since in waiting.items() if other != digest)
 
     async def _is_to_begin(self, digest: Digest) -> bool:
         """Whether containerd means to have it, and has not got a byte yet."""
+        content = await self._arriving(digest)
+        return content is not None and not content.available
+
+    async def _arriving(self, digest: Digest) -> GrowingContent | None:
         try:
             content = await self._own.find(digest)
         except ContentUnavailable:
-            return False
-        return isinstance(content, GrowingContent) and not content.available
+            return None
+        return content if isinstance(content, GrowingContent) else None
 
-    def _ended(self, digest: Digest) -> _Ends:
-        return self._ends.get(digest) or _Ends()
+    def _ended(self, digest: Digest, start: int) -> _Ends:
+        return self._ends.get((digest, start)) or _Ends()
 
 
 def _now() -> float:

@@ -33,8 +33,8 @@ class TakingIn(Protocol):
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent | Verdict | None:
         """The content as it is taken in, or who has it, or None when that is not known."""
 
-    def adopt(self, opened: OpenContent) -> OpenContent:
-        """Take it in."""
+    async def adopt(self, opened: OpenContent) -> OpenContent:
+        """Take it in, for others that follow this node; closes it when cancelled."""
 
     def present(self) -> AbstractContextManager[None]:
         """While containerd's request is being answered."""
@@ -84,7 +84,7 @@ class ClusterSource:
             raise
         # In a wave this node has followers, too.
         is_followed = isinstance(opened.content, GrowingContent) and not is_small(opened.content)
-        return intakes.adopt(opened) if is_followed else opened
+        return await intakes.adopt(opened) if is_followed else opened
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         """What all members know of the name: a tag moves, so the first answer is not enough.
