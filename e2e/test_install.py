@@ -19,7 +19,8 @@ from registryd.lab.containerd_config import Options, Places, config_toml
 from registryd.lab.errors import CommandError, PullError
 from registryd.lab.origin import running_origin
 from registryd.node.disk import Disk
-from registryd.node.setup import Containerd, NodeSetup
+from registryd.node.facts import Containerd
+from registryd.node.setup import NodeSetup
 from tests.node.nodes import BreakingDisk, PowerCut, intent
 
 if TYPE_CHECKING:

@@ -129,9 +129,9 @@ class AuthorizationSettings:
     """Images that are always left to the upstream, bytes too: patterns of registry/repository:tag, such as
     ghcr.io/acme/*, or *:latest for a tag that moves. An asterisk stands for anything, slashes included."""
 
-    hosts_dir: Path = Path("/etc/containerd/certs.d")
-    """public: containerd's config_path. Its hosts.toml files say where upstreams are asked, so that they are asked as
-    this node's containerd asks them: through the same mirrors, with the same authorities."""
+    hosts_dir: Path | None = None
+    """public: the folder whose hosts.toml files say where upstreams are asked. Empty: containerd's own config_path, so
+    that they are asked as this node's containerd asks them: through the same mirrors, with the same authorities."""
 
     public_timeout: Seconds = 2.0
     """public: how long a pull may wait until the upstream has said what anyone may pull; then this node leaves the pull
@@ -152,10 +152,12 @@ class StoreSettings:
     """This node's content."""
 
     kind: StoreKind = StoreKind.AUTO
-    """auto: containerd if its socket is there, else the directory."""
+    """auto: containerd where a socket, a node's token or `registryd install` says that there is one, or its socket is
+    there; else the directory, until the socket of a containerd is there."""
 
-    containerd_socket: Path = Path("/run/containerd/containerd.sock")
-    """containerd's gRPC socket. k3s and RKE2 have it at /run/k3s/containerd/containerd.sock."""
+    containerd_socket: Path | None = None
+    """containerd's gRPC socket. Empty: that of the containerd that `registryd install` has set up, else the first that
+    is there of k3s' and RKE2's, k0s', MicroK8s' and /run/containerd/containerd.sock."""
 
     containerd_root: Path = Path("/var/lib/containerd")
     """containerd's root directory. Blobs are sent straight from its files if it is readable, over gRPC otherwise."""
@@ -163,7 +165,7 @@ class StoreSettings:
     namespaces: tuple[str, ...] = ("k8s.io",)
     """containerd namespaces whose content is shared. Kubernetes uses k8s.io, ctr default, Docker moby."""
 
-    directory: Path = Path("/var/lib/registryd")
+    directory: Path = Path("/var/lib/registryd/store")
     """Root of the directory store, an OCI image layout. Not touched when the store is containerd."""
 
     keep_layers: ByteCount = 10 << 30

@@ -16,19 +16,23 @@ from registryd.upstream.proxies import Proxies
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from registryd.agent.hosts_folders import HostsFolders
     from registryd.oci.reference import Reference, Registry, Repository
     from registryd.settings import Settings
     from registryd.upstream.anonymous import AnonymousClient
+    from registryd.upstream.containerd_hosts import ContainerdHosts
 
 
 class AnyonesUpstreams:
     """An AnyonesView (`registryd.upstream.public`) of the upstreams that this node's containerd would ask."""
 
-    def __init__(self, settings: Settings, proxies: Proxies, stack: AsyncExitStack) -> None:
+    def __init__(self, settings: Settings, folders: HostsFolders, proxies: Proxies, stack: AsyncExitStack) -> None:
         self._settings = settings
+        self._folders = folders
         self._proxies = proxies
         self._stack = stack
         self._client: AnonymousClient | None = None
+        self._hosts: ContainerdHosts | None = None
         self._opening = asyncio.Lock()
 
     async def head(self, repository: Repository, reference: Reference) -> None:
@@ -38,12 +42,14 @@ class AnyonesUpstreams:
         await (await self._opened()).ping(registry)
 
     async def _opened(self) -> AnonymousClient:
+        folders = await self._folders.get()
         async with self._opening:
-            if self._client is None:
-                self._client = await self._open()
+            if self._client is None or self._hosts is None:
+                self._client, self._hosts = await self._open()
+            self._hosts.follow(folders)
             return self._client
 
-    async def _open(self) -> AnonymousClient:
+    async def _open(self) -> tuple[AnonymousClient, ContainerdHosts]:
         from registryd.upstream.anonymous import AnonymousClient  # noqa: PLC0415
         from registryd.upstream.client import open_client  # noqa: PLC0415
         from registryd.upstream.containerd_hosts import ContainerdHosts  # noqa: PLC0415
@@ -53,15 +59,19 @@ class AnyonesUpstreams:
         client = await self._stack.enter_async_context(open_client(clock=clock, proxies=self._proxies))
         listen = self._settings.registry.listen
         ourselves = frozenset({Site(listen.host, listen.port), Site("localhost", listen.port)})
-        return AnonymousClient(client, ContainerdHosts(self._settings.authorization.hosts_dir, ourselves=ourselves))
+        hosts = ContainerdHosts((), ourselves=ourselves)
+        return AnonymousClient(client, hosts), hosts
 
 
 @asynccontextmanager
-async def open_upstreams(settings: Settings) -> AsyncIterator[AnyonesUpstreams]:
-    """For the length of the block. Raises CommandFailed for proxies in the environment that are none."""
+async def open_upstreams(settings: Settings, folders: HostsFolders) -> AsyncIterator[AnyonesUpstreams]:
+    """For the length of the block; asked as the hosts.toml files of the folders say.
+
+    Raises CommandFailed for proxies in the environment that are none.
+    """
     try:
         proxies = Proxies.from_environment(os.environ)
     except ValueError as error:
         raise CommandFailed(f"the proxy in the environment cannot be used: {error}") from error
     async with AsyncExitStack() as stack:
-        yield AnyonesUpstreams(settings, proxies, stack)
+        yield AnyonesUpstreams(settings, folders, proxies, stack)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.agent.anyone import open_upstreams
 from registryd.agent.credentials import make_token
 from registryd.agent.doors import Doors
 from registryd.agent.entitlement import PublicByUpstreamOrPeers
+from registryd.agent.hosts_folders import HostsFolders
 from registryd.agent.membership import Membership
 from registryd.agent.node_setup import prepare_token, set_up_node
+from registryd.agent.node_store import choosing_of
 from registryd.aio.scope import open_scope
 from registryd.content.blame import Aftermath
 from registryd.content.lookup import Lookup, Origin
@@ -22,13 +25,13 @@ from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
 from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
-from registryd.store.choice import chosen_kind, open_store
+from registryd.store.choice import open_store
 from registryd.telemetry import Metrics
 from registryd.upstream.public import open_public_repositories
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from registryd.agent.diagnosing import Diagnosing
     from registryd.agent.membership import Joined
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from registryd.serving.listener import Door
     from registryd.serving.policy import PublicWord
     from registryd.settings import Settings
+    from registryd.store.choice import Choice
     from registryd.upstream.public import PublicRepositories
 
 _log = logging.getLogger(__name__)
@@ -47,11 +51,19 @@ _log = logging.getLogger(__name__)
 class Agent:
     """A running agent, as far as the one who runs it has to do with it."""
 
-    def __init__(self, *, readiness: Readiness, joined: Joined, registry: Door) -> None:
+    def __init__(
+        self, *, readiness: Readiness, joined: Joined, registry: Door, wait_other_store: Callable[[], Awaitable[None]]
+    ) -> None:
         self._readiness = readiness
         self._joined = joined
         self._registry = registry
+        self._wait_other_store = wait_other_store
         self.registry_address = registry.address
+
+    async def wait_outdated(self) -> None:
+        """Return when another agent should be opened in its place: a containerd has come to this node."""
+        await self._wait_other_store()
+        _log.info("this node has a containerd now, which is served from now on")
 
     async def drain(self, seconds: float) -> None:
         """Take no new work and let what runs come to its end, at most so long."""
@@ -85,6 +97,7 @@ class _Assembly:
         self._metrics = Metrics()
         self._readiness = Readiness(self._metrics)
         self._admin = AdminDoor(metrics=self._metrics, not_ready=self._readiness.missing)
+        self._folders = HostsFolders(settings)
 
     async def open_admin(self) -> None:
         await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle)
@@ -92,8 +105,12 @@ class _Assembly:
     async def assemble(self, scope: Scope) -> Agent:
         """Everything else; tasks run in the scope."""
         settings = self._settings
-        store = await self._stack.enter_async_context(open_store(settings.store))
-        membership = Membership(settings, store, metrics=self._metrics, readiness=self._readiness)
+        choosing = choosing_of(settings)
+        choice = choosing.now()
+        store = await self._stack.enter_async_context(open_store(settings.store, choice))
+        membership = Membership(
+            settings, store, metrics=self._metrics, readiness=self._readiness, folders=self._folders
+        )
         public = await self._ask_upstreams()
         joined = await membership.join(scope, self._doors, public)
         if settings.agent.configure_containerd:
@@ -107,14 +124,19 @@ class _Assembly:
         )
         if settings.agent.configure_containerd:
             # Last: containerd is sent to a door that is open.
-            await set_up_node(settings.registry, registry.address)
+            await set_up_node(settings, registry.address, scope)
         self._admin.show(joined.overview)
         self._readiness.watch(store)
-        _log_start(settings, registry.address)
-        return Agent(readiness=self._readiness, joined=joined, registry=registry)
+        _log_start(settings, registry.address, choice)
+        return Agent(
+            readiness=self._readiness,
+            joined=joined,
+            registry=registry,
+            wait_other_store=partial(choosing.wait_other, choice),
+        )
 
     async def _ask_upstreams(self) -> PublicRepositories:
-        upstreams = await self._stack.enter_async_context(open_upstreams(self._settings))
+        upstreams = await self._stack.enter_async_context(open_upstreams(self._settings, self._folders))
         patience = self._settings.authorization.public_timeout
         return await self._stack.enter_async_context(open_public_repositories(upstreams, patience=patience))
 
@@ -146,14 +168,14 @@ class _Assembly:
         return await self._doors.open("registry.listen", settings.listen, door.handle)
 
 
-def _log_start(settings: Settings, registry: Address) -> None:
+def _log_start(settings: Settings, registry: Address, choice: Choice) -> None:
     _log.info(
         "serving",
         extra={
             "version": VERSION,
             "registry": str(registry),
             "peers": str(settings.peers.listen),
-            "store": chosen_kind(settings.store).value,
+            "store": choice.kind.value,
             "discovery": settings.discovery.kind.value,
         },
     )

@@ -71,6 +71,10 @@ class Cache:
         self.joined = joined
         self.address = door.address
 
+    async def wait_outdated(self) -> None:
+        """A cache is what it is."""
+        await asyncio.Event().wait()
+
     async def drain(self, seconds: float) -> None:
         """Take no new work and let what runs come to its end, at most so long."""
         self._readiness.lacks("the cache is stopping")

@@ -13,6 +13,7 @@ from registryd.serving.transfers import Transfers
 
 if TYPE_CHECKING:
     from registryd.agent.credentials import Credentials
+    from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.joining import Joining
     from registryd.cluster.node import Node
     from registryd.content.sound import SoundStore
@@ -27,11 +28,21 @@ if TYPE_CHECKING:
 class Diagnosing:
     """Made before the doors are, which it watches; the rest when the cluster is there to be examined."""
 
-    def __init__(self, settings: Settings, store: NodeStore, *, metrics: Metrics, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: NodeStore,
+        *,
+        metrics: Metrics,
+        readiness: Readiness,
+        folders: HostsFolders | None = None,
+    ) -> None:
         self.transfers = Transfers()
         self._trials = Trials()
         self._desk = TrialDesk(self._trials)
-        self._signs = VitalSigns(settings, store, metrics=metrics, readiness=readiness, transfers=self.transfers)
+        self._signs = VitalSigns(
+            settings, store, metrics=metrics, readiness=readiness, transfers=self.transfers, folders=folders
+        )
 
     def with_trials(self, store: SoundStore) -> WithTrials:
         return WithTrials(store, self._trials)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from registryd.agent.doors import Doors
+    from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.overview import AgentOverview
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
@@ -40,12 +41,20 @@ class Membership:
     Only they are given what is still arriving in it, which this node is receiving itself.
     """
 
-    def __init__(self, settings: Settings, store: NodeStore, *, metrics: Metrics, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: NodeStore,
+        *,
+        metrics: Metrics,
+        readiness: Readiness,
+        folders: HostsFolders | None = None,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._store = store
         self._sound = SoundStore(store, set_aside=store.withdraw)
-        self.diagnosing = Diagnosing(settings, store, metrics=metrics, readiness=readiness)
+        self.diagnosing = Diagnosing(settings, store, metrics=metrics, readiness=readiness, folders=folders)
         self.offered = self.diagnosing.with_trials(self._sound)
         self._shared = SharedStore(self.offered, store)
         store.inflows.memory.most = settings.peers.receive_buffer

@@ -14,6 +14,7 @@ from registryd.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.trial import TrialDesk
     from registryd.cluster.diagnosis.checkup import Checkup
     from registryd.cluster.diagnosis.values import Examination
@@ -34,10 +35,18 @@ _LOOK_SECONDS: Final = 2.0
 class VitalSigns:
     """How this agent is, for its peers and for people."""
 
-    def __init__(
-        self, settings: Settings, store: NodeStore, *, metrics: Metrics, readiness: Readiness, transfers: Transfers
+    def __init__(  # noqa: PLR0913 - the parts that it looks at, all named
+        self,
+        settings: Settings,
+        store: NodeStore,
+        *,
+        metrics: Metrics,
+        readiness: Readiness,
+        transfers: Transfers,
+        folders: HostsFolders | None = None,
     ) -> None:
         self.settings = settings
+        self._folders = folders
         self.transfers = transfers
         self.began = time.time()
         self._store = store
@@ -59,6 +68,12 @@ class VitalSigns:
             hits=traffic.hits,
             problem=await self._readiness.missing() or "",
         )
+
+    async def hosts_dirs(self) -> list[str]:
+        """Whose hosts.toml files say where upstreams are asked; none where they are not asked."""
+        if self._folders is None or not self._folders.are_needed:
+            return []
+        return [str(folder) for folder in await self._folders.get()]
 
     async def store(self) -> StoreDescription | None:
         try:
@@ -85,6 +100,7 @@ class AgentOverview:
         return {
             "node": {"id": str(self._node.id), **_vitals(vitals), "began": self._signs.began},
             "doors": _doors(self._signs.settings),
+            "hosts_dirs": await self._signs.hosts_dirs() if with_names else [],
             "store": _store(await self._signs.store(), with_names=with_names),
             "members": [
                 {"address": str(member.address), "state": member.state.value, "last_failure": member.last_failure}

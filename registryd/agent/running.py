@@ -12,7 +12,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from registryd.settings import Settings
@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 class Drained(Protocol):
     """What runs, and can be told to come to its end."""
 
+    async def wait_outdated(self) -> None:
+        """Return when it is to be closed, and opened anew; for most that is never."""
+
     async def drain(self, seconds: float) -> None:
         """Take no new work and let what runs come to its end, at most so long."""
 
@@ -31,15 +34,29 @@ async def run(settings: Settings, *, opening: Callable[[Settings], AbstractAsync
     """Run until SIGTERM or SIGINT, then let transfers end. Raises CommandFailed when it cannot start or go on."""
     stopping = _stop_signal()
     try:
-        async with opening(settings) as agent:
-            _spare_what_stays()
-            await stopping.wait()
-            _log.info("stopping")
-            await agent.drain(settings.agent.shutdown_timeout)
+        while not stopping.is_set():
+            async with opening(settings) as agent:
+                _spare_what_stays()
+                await _wait_first(stopping.wait, agent.wait_outdated)
+                _log.info("stopping")
+                await agent.drain(settings.agent.shutdown_timeout)
     except (CommandFailed, ContentUnavailable, BaseExceptionGroup) as failure:
         # Not by except*: Python before 3.11.4 wraps what is raised there in a group again.
         raise _said_in_one_line(failure) from None
     _log.info("stopped")
+
+
+async def _wait_first(*waits: Callable[[], Coroutine[object, object, object]]) -> None:
+    """Return when one of them does; the others are given up."""
+    tasks = [asyncio.create_task(wait(), name=f"wait for {wait.__qualname__}") for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 def _spare_what_stays() -> None:

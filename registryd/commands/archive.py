@@ -22,7 +22,7 @@ from registryd.store.archive.reading import read_archive
 from registryd.store.archive.writing import write_archive
 from registryd.store.directory.durable import write_all
 from registryd.store.directory.store import DirectoryStore, open_directory_store
-from registryd.store.socket import is_containerd_at
+from registryd.store.socket import is_containerd_at, socket_of
 
 _STANDARD_STREAM = "-"
 _MIB = 1024 * 1024
@@ -91,7 +91,7 @@ def _directory(settings: Settings) -> Path:
     store = settings.store
     if store.kind is StoreKind.CONTAINERD:
         raise CommandFailed(f"the store is containerd's: {_OF_CONTAINERD} are for that")
-    if store.kind is StoreKind.AUTO and is_containerd_at(store.containerd_socket):
+    if store.kind is StoreKind.AUTO and is_containerd_at(socket_of(store)):
         sys.stderr.write(
             f"{store.directory} is for a cache, or an agent with store.kind = directory; "
             f"for this node's containerd there are {_OF_CONTAINERD}\n"

@@ -1,26 +1,21 @@
 """`registryd doctor`."""
 
-import json
 import os
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.text import Text
 
-from registryd.commands.mirror_flags import endpoint_from, root_from
+from registryd.commands.findings import print_findings, print_findings_as_json
+from registryd.commands.mirror_flags import endpoint_from, node_socket, root_from
 from registryd.commands.settings_flags import takes_settings
 from registryd.doctor.examination import examine
-from registryd.doctor.finding import Finding, Severity
+from registryd.doctor.finding import Severity
 from registryd.doctor.patient import Place
 from registryd.node.record_store import STATE
 from registryd.settings import Settings
 
-_SIGNS: Final = {Severity.OK: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.PROBLEM: ("✗", "red")}
 _PROBLEM: Final = 1
 # The kubelet sets it in every container (kubelet_pods.go, getServiceEnvVarMap).
 _IN_A_POD: Final = "KUBERNETES_SERVICE_HOST"
@@ -64,43 +59,16 @@ async def doctor(
         where: Where the node is.
         json: Print the findings as JSON.
     """
+    root = root_from(where.root)
     place = Place(
-        root=root_from(where.root),
+        root=root,
         endpoint=endpoint_from(where.endpoint, settings.registry.listen),
         has_files=where.root != Path("/") or _IN_A_POD not in os.environ,
         state=where.state.absolute(),
         config=where.containerd_config and where.containerd_config.absolute(),
         program=where.containerd_program and where.containerd_program.absolute(),
+        socket=node_socket(settings.store.containerd_socket, root),
     )
     findings = await examine(settings, place)
-    _print_json(findings) if json else _print(findings)
+    print_findings_as_json(findings) if json else print_findings(findings)
     return _PROBLEM if any(finding.severity is Severity.PROBLEM for finding in findings) else 0
-
-
-def _print_json(findings: Sequence[Finding]) -> None:
-    worst = max((finding.severity for finding in findings), key=list(Severity).index, default=Severity.OK)
-    document = {"worst": worst, "findings": [asdict(finding) for finding in findings]}
-    sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
-
-
-def _print(findings: Sequence[Finding]) -> None:
-    console = Console(highlight=False)
-    for finding in findings:
-        sign, colour = _SIGNS[finding.severity]
-        console.print(Text.assemble((sign, colour), f" {finding.name:14} {finding.found}"), soft_wrap=True)
-        if finding.remedy:
-            console.print(Text(f"  {'':14} → {finding.remedy}", style="bold"), soft_wrap=True)
-    console.print(_summary(findings))
-
-
-def _summary(findings: Sequence[Finding]) -> str:
-    problems = sum(finding.severity is Severity.PROBLEM for finding in findings)
-    warnings = sum(finding.severity is Severity.WARNING for finding in findings)
-    if not problems + warnings:
-        return "All is well."
-    counted = [
-        f"{count} {name}{'' if count == 1 else 's'}"
-        for count, name in ((problems, "problem"), (warnings, "warning"))
-        if count
-    ]
-    return ", ".join(counted) + "."

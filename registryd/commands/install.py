@@ -1,26 +1,29 @@
 """`registryd install` and `registryd uninstall`."""
 
+import asyncio
 import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from registryd.commands.install_report import report_install, report_uninstall
-from registryd.commands.mirror_flags import endpoint_from, registries_of, root_from
+from registryd.commands.findings import print_findings
+from registryd.commands.install_report import agents_settings, report_install, report_uninstall
+from registryd.commands.mirror_flags import endpoint_from, node_socket, registries_of, require_ours_or_free, root_from
 from registryd.commands.node_token_file import node_token
 from registryd.commands.release import let_go_of_layers
 from registryd.commands.settings_flags import takes_settings
+from registryd.doctor.finding import Severity
 from registryd.failures import CommandFailed
 from registryd.identity.errors import SecretInvalid
 from registryd.identity.node_token import TOKEN_HEADER
-from registryd.node.distribution import find_distribution
 from registryd.node.errors import NodeError
+from registryd.node.facts import Containerd
 from registryd.node.host_root import HostRoot
 from registryd.node.hosts_entry import MirrorEntry
 from registryd.node.intent import Intent
@@ -28,8 +31,7 @@ from registryd.node.next_endpoints import next_entries
 from registryd.node.preview import diff_of
 from registryd.node.record_store import STATE
 from registryd.node.release import Release
-from registryd.node.setup import Containerd, NodeSetup
-from registryd.node.tree import NodeTree
+from registryd.node.setup import NodeSetup
 from registryd.settings import Settings, SettingsError
 
 _SWITCH = Parameter(negative=(), show_default=False)
@@ -64,7 +66,8 @@ class Node:
     dry_run: Annotated[bool, _SWITCH] = False
     """Say what would be done, and do nothing."""
 
-    def setup(self) -> NodeSetup:
+    def setup(self, settings: Settings) -> NodeSetup:
+        """Raises CommandFailed or NodeError."""
         release = Release.parse(self.containerd_version) if self.containerd_version else None
         if release is not None and not release.is_known:
             raise SettingsError(
@@ -72,17 +75,20 @@ class Node:
             )
         config, program = map(_absolute, (self.containerd_config, self.containerd_program))
         root = root_from(self.root)
-        containerd = Containerd(config, program, release, self._restart(root))
-        return NodeSetup(root, self.state.absolute(), containerd)
+        socket = node_socket(settings.store.containerd_socket, root)
+        containerd = Containerd(config, program, release, socket)
+        setup = NodeSetup(root, self.state.absolute(), containerd)
+        return replace(setup, containerd=replace(containerd, restart=self._restart(setup)))
 
-    def _restart(self, root: HostRoot) -> tuple[str, ...]:
+    def _restart(self, setup: NodeSetup) -> tuple[str, ...]:
         if self.restart_command:
             return tuple(shlex.split(self.restart_command))
         if not self.restart_containerd:
             return ()
-        distribution = find_distribution(NodeTree(root))
+        distribution = setup.facts.distribution
         if not distribution.restart:
-            raise CommandFailed(f"how {distribution.name} is restarted is yours to say: --restart-command")
+            how = distribution.how_to_restart
+            raise CommandFailed(f"{distribution.name} has no one command for that ({how}): say it by --restart-command")
         return distribution.restart
 
 
@@ -106,28 +112,55 @@ class Mirror:
     """Folder for the hosts.toml files. The default is where containerd looks for them."""
 
 
-@takes_settings("registry")
+@takes_settings("registry", "store", "admin")
 def install(
     settings: Settings,
     mirror: Annotated[Mirror, Parameter(name="*")] = Mirror(),
     node: Annotated[Node, Parameter(name="*")] = Node(),
-) -> None:
-    """Make this node's containerd ask registryd first, and everything else as before."""
+    *,
+    verify: Annotated[bool, _SWITCH] = False,
+) -> int:
+    """Make this node's containerd ask registryd first, and everything else as before.
+
+    Args:
+        settings: The agent's.
+        mirror: What containerd is to ask for.
+        node: Where it is.
+        verify: Pull a tiny image through containerd and the agent afterwards; exit with 1 if that is not how it comes.
+    """
     with _failures():
-        setup = node.setup()
+        setup = node.setup(settings)
         intent = _intent(settings, mirror, setup.root)
+        require_ours_or_free(intent.entry.url)
         outcome = setup.preview_install(intent) if node.dry_run else setup.install(intent)
     if node.dry_run:
         _print(diff_of(outcome.plan).splitlines())
     _print(report_install(outcome, is_done=not node.dry_run, has_token=any(entry.headers for entry in intent.entries)))
+    token_file = intent.token.path if intent.token else None
+    _print(agents_settings(outcome, settings, token_file=token_file, endpoint=mirror.endpoint))
+    if verify and not node.dry_run:
+        return asyncio.run(_verify(settings, setup, intent.entry.url))
+    return 0
+
+
+async def _verify(settings: Settings, setup: NodeSetup, endpoint: str) -> int:
+    # Here, because most installs need no doctor.
+    from registryd.doctor.patient import Place, look_at  # noqa: PLC0415
+    from registryd.doctor.trial import check_pull, why_not_tried  # noqa: PLC0415
+
+    place = Place(root=setup.root, endpoint=endpoint, state=setup.state, socket=setup.facts.socket)
+    patient = await look_at(settings, place)
+    findings = await check_pull(patient) or [why_not_tried(patient)]
+    print_findings(findings)
+    return int(any(finding.severity is not Severity.OK for finding in findings))
 
 
 @takes_settings("store")
 def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = Node()) -> None:
     """Put everything that `registryd install` changed back as it was, and let go of kept layers."""
     with _failures():
-        setup = node.setup()
-        socket = setup.root.locate(settings.store.containerd_socket)
+        setup = node.setup(settings)
+        socket = setup.root.locate(setup.facts.socket)
         outcome = setup.preview_uninstall() if node.dry_run else setup.uninstall()
     if node.dry_run and outcome:
         _print(diff_of(outcome.plan).splitlines())

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.node.containerd_config import roots_of
 from registryd.node.distribution import PLAIN
+from registryd.store.socket import PLAIN_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from registryd.node.change import Change
     from registryd.node.setup import Outcome
+    from registryd.settings import Settings
 
 
 def report_install(outcome: Outcome, *, is_done: bool, has_token: bool) -> list[str]:
     """The lines for an install that was made, or (dry run) would be."""
-    facts = outcome.facts
-    release = str(facts.release) if facts.release.is_known else "containerd of a version that nobody could say"
-    whose = "" if facts.distribution == PLAIN else f"{facts.distribution.name}: "
-    lines = [f"{whose}{release}, configured by {facts.config}"]
-    lines += _changes(outcome) or ["Nothing to change: this node is set up."]
+    lines = [_head(outcome), *_changes(outcome)]
+    if len(lines) == 1:
+        lines.append("Nothing to change: this node is set up.")
     if has_token and outcome.plan.record:
         lines.append("The hosts.toml files hold a token, so only root may read them (mode 0600).")
-    return [*lines, *_notes(outcome), *_closing(outcome, is_done=is_done)]
+    return [*lines, *_notes(outcome), *_closing(outcome, is_done=is_done), *_confirmed(outcome, is_done=is_done)]
 
 
 def report_uninstall(outcome: Outcome | None, *, is_done: bool) -> list[str]:
@@ -30,6 +32,38 @@ def report_uninstall(outcome: Outcome | None, *, is_done: bool) -> list[str]:
     if outcome is None:
         return ["Nothing to take back: registryd is not set up on this node."]
     return [*_changes(outcome), *_notes(outcome), *_closing(outcome, is_done=is_done)]
+
+
+def agents_settings(
+    outcome: Outcome, settings: Settings, *, token_file: Path | None, endpoint: str | None
+) -> list[str]:
+    """The agent's settings that belong to what was found, where they are not so already."""
+    facts, store = outcome.facts, settings.store
+    wanted: list[tuple[str, object, object]] = [
+        ("store.containerd_socket", facts.socket, store.containerd_socket or PLAIN_SOCKET),
+        ("authorization.hosts_dir", _hosts_dir(outcome), settings.authorization.hosts_dir or PLAIN.hosts),
+        ("registry.token_file", token_file, settings.registry.token_file),
+    ]
+    if facts.told and facts.told.root:
+        wanted.append(("store.containerd_root", facts.told.root, store.containerd_root))
+    if endpoint:
+        wanted.append(("registry.listen", endpoint.partition("://")[2], str(settings.registry.listen)))
+    lines = [f"  agent    {key} = {value}" for key, value, given in wanted if value and value != given]
+    if not lines:
+        return []
+    return ["The agent's settings that belong to this node, as far as they are not given here:", *lines]
+
+
+def _hosts_dir(outcome: Outcome) -> Path | None:
+    roots = roots_of(outcome.plan.config_path)
+    return roots[0] if len(roots) == 1 else None
+
+
+def _head(outcome: Outcome) -> str:
+    facts = outcome.facts
+    release = str(facts.release) if facts.release.is_known else "containerd of a version that nobody could say"
+    whose = "" if facts.distribution == PLAIN else f"{facts.distribution.name}: "
+    return f"{whose}{release}, configured by {facts.config}"
 
 
 def _changes(outcome: Outcome) -> list[str]:
@@ -47,14 +81,29 @@ def _notes(outcome: Outcome) -> list[str]:
 
 
 def _closing(outcome: Outcome, *, is_done: bool) -> Iterator[str]:
+    restarted = outcome.confirmation.restarted
     if not is_done:
         yield "Nothing was changed: this was a dry run."
-    elif outcome.restarted:
+    elif restarted:
         yield "containerd was restarted and has read its configuration."
-    if outcome.restart_due and not outcome.restarted:
-        command = " ".join(outcome.facts.distribution.restart) or f"restart {outcome.facts.distribution.name}"
+    if outcome.restart_due:
+        command = outcome.facts.distribution.how_to_restart
         yield f"containerd must be restarted, because it reads {outcome.facts.config} only when it starts: {command}"
-    elif is_done and outcome.plan.changes and not outcome.restarted:
+    elif is_done and outcome.plan.changes and not restarted:
         yield "No restart is needed: containerd reads hosts.toml files at every pull."
-    if is_done and outcome.plan.record and outcome.plan.touches_config and not outcome.was_checked:
-        yield "containerd's program was not found here, so nobody asked it whether it takes the changed configuration."
+
+
+def _confirmed(outcome: Outcome, *, is_done: bool) -> Iterator[str]:
+    """By whose word it is known that containerd looks there; or that it is not known."""
+    facts, judgement, path = outcome.facts, outcome.confirmation.judgement, outcome.plan.config_path
+    if not (is_done and path):
+        return
+    if judgement.uses == path:
+        yield f"containerd itself says that it looks for hosts.toml files in {path}."
+    elif judgement.takes is None:
+        yield f"Nobody could be asked whether containerd looks for hosts.toml files in {path}: no program was found."
+    elif not facts.is_running:
+        yield (
+            f"No containerd answers at {facts.socket}, so nobody knows yet whether it will be started with "
+            f"{facts.config}: run `registryd doctor` when it is."
+        )

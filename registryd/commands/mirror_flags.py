@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from registryd.doctor.occupancy import Occupant, occupancy_of
 from registryd.failures import CommandFailed
 from registryd.node.errors import reason_of
 from registryd.node.host_root import HostRoot
@@ -11,6 +13,9 @@ from registryd.notation import Address, is_endpoint
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Registry
 from registryd.settings import SettingsError
+from registryd.store.socket import is_containerd_at
+
+_HTTP_PORT = 80
 
 
 def registries_of(texts: Iterable[str]) -> tuple[Registry, ...]:
@@ -28,6 +33,29 @@ def endpoint_from(flag: str | None, listen: Address) -> str:
     if not is_endpoint(flag):
         raise SettingsError("--endpoint", f"{flag[:100]!r} is not http(s)://host[:port]")
     return flag.rstrip("/")
+
+
+def require_ours_or_free(endpoint: str) -> None:
+    """Where containerd is to be sent there must be a registryd, or nobody yet. Raises CommandFailed."""
+    url = urlsplit(endpoint)
+    if url.scheme != "http":
+        return  # it speaks TLS, which we have no authority to check
+    address = Address(url.hostname or "", url.port or _HTTP_PORT)
+    found = occupancy_of(address)
+    if found.occupant is Occupant.OTHER:
+        raise CommandFailed(
+            f"{address} is taken by {found.who} ({found.how}), and containerd would be sent there: stop it, or let the "
+            "agent listen elsewhere (registry.listen)"
+        )
+
+
+def node_socket(setting: Path | None, root: HostRoot) -> Path | None:
+    """As a path of the node, though it be given as it is seen from here."""
+    if setting is None:
+        return None
+    socket = setting.absolute()
+    is_seen_from_here = socket.is_relative_to(root.path) and not is_containerd_at(root.locate(socket))
+    return Path("/") / socket.relative_to(root.path) if is_seen_from_here else socket
 
 
 def root_from(flag: Path) -> HostRoot:

@@ -24,12 +24,12 @@ from registryd.inventory.filling import fill
 from registryd.inventory.lists import ImageName
 from registryd.inventory.looking import Outcome
 from registryd.settings import StoreSettings
-from registryd.store.socket import is_containerd_at
+from registryd.store.socket import is_containerd_at, socket_of
 
 _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
 _LOGINS = "containerd: a config.json of Docker's with the logins to pull with."
-_SOCKET = StoreSettings().containerd_socket
+_SOCKET = "containerd: its gRPC socket. Found where it is not given."
 
 
 async def prefetch(  # noqa: PLR0913 - the flags of a command
@@ -41,7 +41,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     parallel: Annotated[int, Parameter(help="Requests, or pulls, at a time.", validator=validators.Number(gte=1))] = 4,
     ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
-    containerd_socket: Annotated[Path, Parameter(help="containerd: its gRPC socket.")] = _SOCKET,
+    containerd_socket: Annotated[Path | None, Parameter(help=_SOCKET)] = None,
     docker_config: Annotated[Path | None, Parameter(help=_LOGINS)] = None,
 ) -> int:
     """Pull every image of a list, what is there already left out; returns 1 when something is lacking."""
@@ -87,7 +87,8 @@ async def _into_containerd(
     return show_pulled(outcomes, as_json=as_json)
 
 
-def _socket(path: Path) -> Path:
+def _socket(given: Path | None) -> Path:
+    path = socket_of(StoreSettings(containerd_socket=given))
     if not is_containerd_at(path):
         raise CommandFailed(f"there is no containerd at {path}; --containerd-socket says where it is")
     return path.absolute()

@@ -9,7 +9,7 @@ from registryd.commands.settings_flags import takes_settings
 from registryd.content.source import StoreUnavailable
 from registryd.failures import CommandFailed
 from registryd.settings import Settings
-from registryd.store.socket import is_containerd_at
+from registryd.store.socket import is_containerd_at, socket_of
 
 
 @takes_settings("store")
@@ -20,7 +20,7 @@ async def release(settings: Settings) -> None:
     """
     store = settings.store
     try:
-        count = await _release(store.containerd_socket, store.namespaces)
+        count = await _release(socket_of(store), store.namespaces)
     except StoreUnavailable as error:
         raise CommandFailed(f"containerd does not answer, and what is kept goes within a day: {error}") from error
     sys.stdout.write(f"{_told(count)}\n")

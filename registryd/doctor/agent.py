@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from registryd.doctor.asking import Question, Unanswered, ask
 from registryd.doctor.finding import Finding, ok, problem, warning
-from registryd.doctor.holder import holder_of
+from registryd.doctor.occupancy import Occupant
 from registryd.identity.errors import IdentityError
 from registryd.identity.node_token import TOKEN_HEADER, read_token
 from registryd.version import VERSION
@@ -16,7 +16,9 @@ from registryd.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from registryd.doctor.occupancy import Occupancy
     from registryd.doctor.patient import Patient
+    from registryd.notation import Address
 
 _START = "start it (systemctl start registryd, or look at its pod); why it does not run is in its log"
 
@@ -36,24 +38,33 @@ async def check_agent(patient: Patient) -> list[Finding]:
 
 
 async def check_port(patient: Patient) -> list[Finding]:
-    """Whether it is the agent that listens where containerd asks."""
-    listen = patient.settings.registry.listen
-    is_answered = await _answers(patient)
-    if isinstance(patient.status, str):
-        if not is_answered:
-            return [ok("port", f"{listen} is free for the agent")]
-        holder = holder_of(listen.port) or "another program"
+    """Whether it is the agent that listens where containerd asks, and nobody else."""
+    listen, port = patient.settings.registry.listen, patient.port
+    if port.occupant is Occupant.OTHER:
         remedy = (
             "stop it (Talos' own image cache uses 3172 when it is enabled), or set registry.listen and install again"
         )
-        return [problem("port", f"{listen} is taken by {holder}", remedy)]
+        return [problem("port", f"{listen} is taken by {port.who}: {port.how}", remedy)]
+    if isinstance(patient.status, str):
+        return [_without_agent(listen, port)]
     actual = patient.status["doors"]["registry"]
     if actual != str(listen):
         found = f"the agent listens on {actual}, the settings here say {listen}"
         return [problem("port", found, "give doctor and install the agent's own settings (--config)")]
-    if not is_answered:
-        return [problem("port", f"the agent does not answer on {listen}", "restart it; its log says more")]
+    if port.occupant is not Occupant.REGISTRYD:
+        found = f"the agent does not answer on {listen}: {port.how}"
+        return [problem("port", found, "restart it; its log says more")]
     return [ok("port", f"{listen} is the agent's")]
+
+
+def _without_agent(listen: Address, port: Occupancy) -> Finding:
+    if port.occupant is Occupant.NOBODY:
+        return ok("port", f"{listen} is free for the agent")
+    if port.occupant is Occupant.REGISTRYD:
+        found = f"a registryd is at {listen}, and its admin port does not answer"
+        return warning("port", found, "give doctor the agent's own settings (--config)")
+    remedy = "look for a packet filter on the loopback interface"
+    return problem("port", f"it cannot be known who is at {listen}: {port.how}", remedy)
 
 
 async def check_token(patient: Patient) -> list[Finding]:
@@ -89,11 +100,3 @@ def _exposed(patient: Patient) -> Iterator[Finding]:
     file = patient.settings.registry.token_file
     if file and patient.place.root.locate(file).stat().st_mode & (stat.S_IROTH | stat.S_IRGRP):
         yield warning("token", f"{file} can be read by others than its owner", f"chmod 600 {file}")
-
-
-async def _answers(patient: Patient) -> bool:
-    try:
-        await ask(patient.settings.registry.listen, Question("/v2/"))
-    except Unanswered as error:
-        return "not HTTP" in str(error)
-    return True

@@ -22,10 +22,21 @@ class Unanswered(Exception):
     """Nobody answered, or not in a way that makes sense; the message says how."""
 
 
+class NotConnected(Unanswered):
+    """Nobody took the connection. `is_refused`: the system said at once that nobody listens there."""
+
+    def __init__(self, message: str, *, is_refused: bool = False) -> None:
+        super().__init__(message)
+        self.is_refused = is_refused
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`server` is who says to have given it."""
+
     status: int
     body: bytes
+    server: str = ""
 
     def json(self) -> dict[str, Any]:
         """Raises Unanswered."""
@@ -49,7 +60,7 @@ class Question:
 
 async def ask(listen: Address, question: Question) -> Answer:
     """Ask what listens at an address of this machine. Raises Unanswered."""
-    return await asyncio.to_thread(_ask, listen, question)
+    return await asyncio.to_thread(ask_and_wait, listen, question)
 
 
 async def ask_json(
@@ -67,13 +78,15 @@ async def ask_json(
     return answer.json()
 
 
-def _ask(listen: Address, question: Question) -> Answer:
+def ask_and_wait(listen: Address, question: Question) -> Answer:
+    """The same for whom there is no event loop."""
     host = _EVERYWHERE.get(listen.host, listen.host)
     connection = http.client.HTTPConnection(host, listen.port, timeout=question.timeout)
     try:
+        _connect(connection, question)
         connection.request(question.method, question.path, question.body or None, dict(question.headers))
         answer = connection.getresponse()
-        return Answer(answer.status, answer.read(_MOST_BYTES))
+        return Answer(answer.status, answer.read(_MOST_BYTES), answer.getheader("Server", ""))
     except TimeoutError as error:
         raise Unanswered(f"no answer within {question.timeout:g} s") from error
     except OSError as error:
@@ -82,3 +95,13 @@ def _ask(listen: Address, question: Question) -> Answer:
         raise Unanswered(f"not HTTP: {error!r}"[:200]) from error
     finally:
         connection.close()
+
+
+def _connect(connection: http.client.HTTPConnection, question: Question) -> None:
+    try:
+        connection.connect()
+    except TimeoutError as error:
+        raise NotConnected(f"no connection within {question.timeout:g} s") from error
+    except OSError as error:
+        is_refused = isinstance(error, ConnectionRefusedError)
+        raise NotConnected(error.strerror or str(error), is_refused=is_refused) from error

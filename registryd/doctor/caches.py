@@ -52,7 +52,7 @@ def _written(patient: Patient) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for root in patient.hosts_roots:
         try:
-            folders = read_folders(patient.tree, root)
+            folders = read_folders(patient.tree, root, patient.release)
         except NodeError:
             continue  # the finding of check_hosts
         for folder in folders:

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.doctor.agent import check_agent, check_port, check_token
 from registryd.doctor.caches import check_caches
-from registryd.doctor.containerd import (
-    check_config_path,
-    check_containerd,
-    check_content,
-    check_layers,
-    check_namespaces,
-)
+from registryd.doctor.config_path import check_config_path, check_hosts_dir, check_record
+from registryd.doctor.containerd import check_containerd, check_content, check_layers, check_namespaces, check_store
 from registryd.doctor.finding import Finding, problem
 from registryd.doctor.hosts import check_hosts
 from registryd.doctor.patient import look_at
@@ -38,8 +33,11 @@ CHECKS: Final[dict[str, Check]] = {
     "port": check_port,
     "token": check_token,
     "containerd": check_containerd,
+    "store": check_store,
+    "record": check_record,
     "config_path": check_config_path,
     "hosts": check_hosts,
+    "hosts_dir": check_hosts_dir,
     "cache": check_caches,
     "namespaces": check_namespaces,
     "layers": check_layers,

@@ -24,7 +24,7 @@ _NEVER: Final = ("ca", "client", "skip_verify")
 
 async def check_hosts(patient: Patient) -> list[Finding]:
     """Each folder below config_path, as containerd searches them."""
-    if not patient.place.has_files:
+    if not patient.place.has_files and not patient.hosts_roots:
         return []
     try:
         folders = _that_count(patient)
@@ -42,6 +42,9 @@ async def check_hosts(patient: Patient) -> list[Finding]:
         found.append(warning("hosts", others, f"if that is not what you want: {_INSTALL}"))
     if ours and not found:
         names = ", ".join("all others" if folder.registry == DEFAULT else folder.registry for folder in ours)
+        if patient.counts_after_a_restart:
+            later = f"containerd asks the agent first for {names} once it has been restarted"
+            return [warning("hosts", later, "see the finding of config_path")]
         return [ok("hosts", f"containerd asks the agent first for {names}")]
     return found
 
@@ -50,7 +53,7 @@ def _that_count(patient: Patient) -> list[RegistryFolder]:
     """For each registry the first folder; a later root is only searched for what the earlier ones have not."""
     found: dict[str, RegistryFolder] = {}
     for root in patient.hosts_roots:
-        for folder in read_folders(patient.tree, root):
+        for folder in read_folders(patient.tree, root, patient.release):
             found.setdefault(folder.registry, folder)
         if DEFAULT in found:
             break

@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registryd.doctor.asking import Unanswered, ask_json
-from registryd.node.containerd_config import ContainerdConfig, read_config
-from registryd.node.distribution import Distribution, find_distribution
-from registryd.node.errors import NodeError, UnsupportedNode
-from registryd.node.probing import find_program
-from registryd.node.record_store import STATE
+from registryd.doctor.occupancy import occupancy_of
+from registryd.node.containerd_config import read_config, roots_of
+from registryd.node.disk import Disk
+from registryd.node.errors import NodeError
+from registryd.node.facts import Containerd, find_facts
+from registryd.node.judging import Judgement, judge
+from registryd.node.record_store import STATE, RecordStore
 from registryd.node.release import Release
 from registryd.node.tree import NodeTree
-from registryd.store.containerd.survey import Survey, survey
-from registryd.store.socket import is_containerd_at
+from registryd.store.containerd.survey import survey
+from registryd.store.socket import is_containerd_at, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from registryd.doctor.occupancy import Occupancy
+    from registryd.node.containerd_config import ContainerdConfig
+    from registryd.node.facts import NodeFacts
     from registryd.node.host_root import HostRoot
     from registryd.settings import Settings
+    from registryd.store.containerd.survey import Survey
 
 # An agent looks at two ports of each member and has them look at its own: see cluster.diagnosis.checkup.
 _CHECKUP_TIMEOUT = 9.0
-# Where Talos has them; there they are Talos' to write, and ours to read.
-_TALOS = Distribution("Talos", Path("/etc/cri/containerd.toml"), Path("/etc/cri/conf.d/hosts"), (), generated="Talos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where to look: the node's file system, and where its containerd is not as its distribution has it.
+    """Where to look: the node's file system, and where its containerd is not where it is found.
 
-    `has_files`: the node's files are there; in a pod they are not unless they are mounted.
+    `has_files`: the node's files are there; in a pod they are not unless they are mounted. Paths are the node's.
     """
 
     root: HostRoot
@@ -43,6 +47,7 @@ class Place:
     state: Path = STATE
     config: Path | None = None
     program: Path | None = None
+    socket: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +57,55 @@ class Patient:
     settings: Settings
     place: Place
     tree: NodeTree
-    distribution: Distribution
+    facts: NodeFacts | str
     config: ContainerdConfig | str
+    judgement: Judgement | str
     containerd: Survey | str
     status: Mapping[str, Any] | str
     checkup: Mapping[str, Any] | str
+    port: Occupancy
+
+    @property
+    def socket(self) -> Path:
+        """Where its containerd answers, as a path of this process."""
+        if isinstance(self.facts, str):
+            return socket_of(self.settings.store)
+        return self.place.root.locate(self.facts.socket)
+
+    @property
+    def release(self) -> Release:
+        return Release() if isinstance(self.facts, str) else self.facts.release
+
+    @property
+    def counts_after_a_restart(self) -> bool:
+        """Whether what is known of the configuration is that of the next start, and not what counts now."""
+        judgement = self.judgement
+        return not isinstance(judgement, str) and judgement.is_outdated and judgement.uses is None
+
+    @property
+    def config_path(self) -> str:
+        """Where containerd looks for hosts.toml files, by its own word if there is one; empty: nowhere."""
+        if not isinstance(self.judgement, str) and self.judgement.config_path is not None:
+            return self.judgement.config_path
+        if isinstance(self.config, str) or not self.place.has_files:
+            return ""
+        return self.config.config_path
+
+    @property
+    def ignores_path_lists(self) -> bool:
+        """Whether this containerd takes a list in config_path for nothing."""
+        if isinstance(self.facts, str) or isinstance(self.config, str):
+            return True
+        dumped = None if isinstance(self.judgement, str) else self.judgement.images
+        return self.facts.release.ignores_path_lists and not (dumped or self.config.images).pulls_locally
 
     @property
     def hosts_roots(self) -> tuple[Path, ...]:
-        """The folders in which this containerd looks for hosts.toml files."""
-        if isinstance(self.config, str) or not self.place.has_files:
+        """The folders in which this containerd looks for hosts.toml files, as far as they can be seen from here."""
+        roots = roots_of(self.config_path)
+        if len(roots) > 1 and self.ignores_path_lists:
             return ()
-        roots = self.config.hosts_roots
-        return roots[:0] if len(roots) > 1 and self.config.ignores_path_lists else roots
+        return roots if self.place.has_files else tuple(root for root in roots if self.tree.is_folder(root))
 
     @property
     def members(self) -> list[Mapping[str, Any]]:
@@ -74,28 +115,30 @@ class Patient:
 async def look_at(settings: Settings, place: Place) -> Patient:
     """Everything that the checks need, side by side; takes ten seconds at most."""
     async with asyncio.TaskGroup() as group:
-        containerd = group.create_task(_containerd(settings), name="ask containerd")
+        node = group.create_task(asyncio.to_thread(_node, place), name="look at the node")
         status = group.create_task(_said(settings, "/status", timeout=3), name="ask for status")
         checkup = group.create_task(_said(settings, "/checkup", timeout=_CHECKUP_TIMEOUT), name="ask for checkup")
-    tree = NodeTree(place.root)
-    distribution = await asyncio.to_thread(_distribution, tree)
-    config = await asyncio.to_thread(_config, tree, place, distribution, containerd.result())
+        port = group.create_task(asyncio.to_thread(occupancy_of, settings.registry.listen), name="look at the port")
+        facts, config, judgement = await node
+        containerd = group.create_task(_containerd(settings, place, facts), name="ask containerd")
     return Patient(
         settings=settings,
         place=place,
-        tree=tree,
-        distribution=distribution,
+        tree=NodeTree(place.root),
+        facts=facts,
         config=config,
+        judgement=judgement,
         containerd=containerd.result(),
         status=status.result(),
         checkup=checkup.result(),
+        port=port.result(),
     )
 
 
-async def _containerd(settings: Settings) -> Survey | str:
-    socket = settings.store.containerd_socket.absolute()
+async def _containerd(settings: Settings, place: Place, facts: NodeFacts | str) -> Survey | str:
+    socket = socket_of(settings.store) if isinstance(facts, str) else place.root.locate(facts.socket)
     is_there = await asyncio.to_thread(is_containerd_at, socket)
-    return await survey(socket) if is_there else f"there is no {socket}"
+    return await survey(socket.absolute()) if is_there else f"there is no {socket}"
 
 
 async def _said(settings: Settings, path: str, *, timeout: float) -> Mapping[str, Any] | str:
@@ -105,21 +148,28 @@ async def _said(settings: Settings, path: str, *, timeout: float) -> Mapping[str
         return str(error)
 
 
-def _distribution(tree: NodeTree) -> Distribution:
+def _node(place: Place) -> tuple[NodeFacts | str, ContainerdConfig | str, Judgement | str]:
+    hints = Containerd(config=place.config, program=place.program, socket=place.socket)
     try:
-        return find_distribution(tree)
-    except UnsupportedNode:
-        return _TALOS
-
-
-def _config(
-    tree: NodeTree, place: Place, distribution: Distribution, containerd: Survey | str
-) -> ContainerdConfig | str:
-    try:
-        release = Release() if isinstance(containerd, str) else Release.parse(containerd.version)
-        if not release.is_known:
-            programs = [place.program] if place.program else distribution.programs
-            release = find_program(place.root, programs).release()
-        return read_config(tree, place.config or distribution.config, release)
+        facts = find_facts(place.root, hints, recorded=_recorded_socket(place))
     except NodeError as error:
-        return str(error)
+        return str(error), str(error), str(error)
+    try:
+        config = read_config(NodeTree(place.root), facts.config, facts.release, drop_ins=facts.distribution.drop_ins)
+    except NodeError as error:
+        return facts, str(error), str(error)
+    if not place.has_files:
+        uses = facts.told.config_path if facts.told else None
+        return facts, config, Judgement(uses, None, None, is_outdated=False)
+    try:
+        return facts, config, judge(place.root, facts, config)
+    except NodeError as error:
+        return facts, config, str(error)
+
+
+def _recorded_socket(place: Place) -> Path | None:
+    try:
+        record = RecordStore(place.root, Disk(), place.state).load()
+    except NodeError:
+        return None  # the finding of check_record
+    return record.socket if record else None

@@ -34,7 +34,7 @@ async def check_pull(patient: Patient) -> list[Finding]:
     try:
         trial = await ask_json(listen, "/trial", post={"registry": _registry(patient)})
         began = time.monotonic()
-        failure = await try_pull(patient.settings.store.containerd_socket.absolute(), trial["reference"])
+        failure = await try_pull(patient.socket.absolute(), trial["reference"])
         seconds = time.monotonic() - began
         status = await ask_json(listen, "/status")
     except Unanswered as error:
@@ -44,6 +44,12 @@ async def check_pull(patient: Patient) -> list[Finding]:
     if judged.severity is Severity.PROBLEM and not patient.place.has_files:
         return [warning(judged.name, judged.found, _UNSEEN_REMEDY)]
     return [judged]
+
+
+def why_not_tried(patient: Patient) -> Finding:
+    """For whom the trial is the point."""
+    said = patient.status if isinstance(patient.status, str) else "nobody knows why"
+    return problem("pull", f"not tried: no agent answers at {patient.settings.admin.listen}: {said}", "start the agent")
 
 
 def _judge(trial: Mapping[str, Any], given: list[Mapping[str, Any]], *, failure: str, seconds: float) -> Finding:
@@ -67,5 +73,5 @@ def _registry(patient: Patient) -> str:
     names: list[str] = []
     with suppress(NodeError):
         for root in patient.hosts_roots:
-            names += [folder.registry for folder in read_folders(patient.tree, root) if folder.hosts]
+            names += [each.registry for each in read_folders(patient.tree, root, patient.release) if each.hosts]
     return TRIAL_REGISTRY if DEFAULT in names or not names else names[0]

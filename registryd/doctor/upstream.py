@@ -41,7 +41,9 @@ def _registries(patient: Patient) -> list[Registry]:
     names: list[str] = []
     for root in patient.hosts_roots:
         try:
-            names += [each.registry for each in read_folders(patient.tree, root) if each.registry != DEFAULT]
+            names += [
+                each.registry for each in read_folders(patient.tree, root, patient.release) if each.registry != DEFAULT
+            ]
         except NodeError:
             continue
     if not isinstance(patient.containerd, str):
@@ -58,8 +60,9 @@ def _registries(patient: Patient) -> list[Registry]:
 async def _problem(patient: Patient, registry: Registry) -> str:
     listen = patient.settings.registry.listen
     ourselves = frozenset({Site(listen.host, listen.port), Site("localhost", listen.port)})
-    root = next(iter(patient.hosts_roots), patient.settings.authorization.hosts_dir)
-    hosts = ContainerdHosts(patient.place.root.locate(root), ourselves=ourselves)
+    own = patient.settings.authorization.hosts_dir
+    roots = patient.hosts_roots or ((own,) if own else ())
+    hosts = ContainerdHosts([patient.place.root.locate(root) for root in roots], ourselves=ourselves)
     try:
         async with asyncio.timeout(_TIMEOUT), open_client(clock=asyncio.get_running_loop().time) as client:
             await AnonymousClient(client, hosts).ping(registry)

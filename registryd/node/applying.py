@@ -28,11 +28,12 @@ class Applying:
     disk: Disk
     records: RecordStore
 
-    def apply(self, plan: Plan, *, check: Callable[[], None] = lambda: None) -> None:
+    def apply(self, plan: Plan, *, check: Callable[[], Plan]) -> None:
         """Make every change, or none.
 
-        `check` looks at the result; what it raises takes everything back. After a crash, at whatever point, another
-        install or uninstall finds in the record what it needs. Raises ApplyFailed, or what `check` raised.
+        `check` looks at the result and gives the plan back, with the record that is to be left; what it raises takes
+        everything back. After a crash, at whatever point, another install or uninstall finds in the record what it
+        needs. Raises ApplyFailed, or what `check` raised.
         """
         done: list[Change] = []
         on_the_way = plan.record.covering(plan.known) if plan.record else plan.known
@@ -42,8 +43,7 @@ class Applying:
             for change in plan.changes:
                 self._make(change, on_the_way)
                 done.append(change)
-            check()
-            self._finish(plan, on_the_way)
+            self._finish(check(), on_the_way)
         except OSError as error:
             where = done[-1].path if len(done) == len(plan.changes) and done else self._next(plan, done)
             self._take_back(done, plan, on_the_way)

@@ -45,12 +45,14 @@ class Plan:
         known: The record that is there now.
         record: The record that is left; None when nothing of ours is.
         notes: What the operator should know besides, each a sentence or two.
+        config_path: Where containerd is to look for hosts.toml files afterwards; empty: that is not for us to say.
     """
 
     changes: tuple[Change, ...]
     known: Record | None
     record: Record | None
     notes: tuple[str, ...] = ()
+    config_path: str = ""
 
     @property
     def is_nothing(self) -> bool:

@@ -11,7 +11,10 @@ from registryd.node.errors import CannotMerge
 from registryd.node.toml_sections import lines_of, newline_of, quoted, sections_of
 
 _SETTING = re.compile(r"""[ \t]*(?:config_path|"config_path"|'config_path')[ \t]*=""")
-_MARK = "# set by `registryd install`"
+# The comment by which people, and an uninstall without its record, know our setting.
+MARK = "# set by `registryd install`"
+# The first line of a file that is ours as a whole.
+WRITTEN_BY_US = "# Written by `registryd install`."
 
 
 def set_config_path(text: str, plugin: tuple[str, ...], value: str | None) -> str:
@@ -25,7 +28,7 @@ def set_config_path(text: str, plugin: tuple[str, ...], value: str | None) -> st
         raise CannotMerge(f"is not TOML: {error}") from error
     table = (*plugin, "registry")
     newline = newline_of(text)
-    line = None if value is None else f"  config_path = {quoted(value)}  {_MARK}{newline}"
+    line = None if value is None else f"  config_path = {quoted(value)}  {MARK}{newline}"
     found = next((number for number, section in pieces.items() if section.path == table), None)
     texts = {number: section.text for number, section in pieces.items()}
     if found is not None:
@@ -35,6 +38,12 @@ def set_config_path(text: str, plugin: tuple[str, ...], value: str | None) -> st
     result = "".join(texts.values())
     _require_only_set(text, result, table, value)
     return result
+
+
+def marked_values(text: str) -> list[str]:
+    """What the settings of ours say, those with our mark."""
+    marked = [line for line in lines_of(text) if _SETTING.match(line) and line.rstrip().endswith(MARK)]
+    return [str(value) for line in marked for value in tomllib.loads(line).values()]
 
 
 def _with_line(section: str, line: str | None, newline: str) -> str:

@@ -1,33 +1,33 @@
-"""containerd's own configuration: which files it is made of, and which `config_path` comes out of them."""
+"""containerd's own configuration: which files it is made of, and what comes out of them."""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registryd.node.errors import ConfigConflict
-from registryd.node.tree import FileImage, Tree, matching
+from registryd.node.errors import ConfigConflict, PathProblem
+from registryd.node.images_settings import TABLES, ImagesSettings, counting_tables, images_table, table_at
+from registryd.node.release import NEWEST_FORMAT, Release
+from registryd.node.tree import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from registryd.node.release import Release
+    from registryd.node.tree import FileImage, Tree
 
-# Where the images part of CRI has its settings, by the version of the file's format.
-PLUGINS = {
-    1: ("plugins", "cri"),
-    2: ("plugins", "io.containerd.grpc.v1.cri"),
-    3: ("plugins", "io.containerd.cri.v1.images"),
-}
-
-_LOCAL_PULL = ("discard_unpacked_layers", "use_local_image_pull")
+# Paths that match a pattern again and again: containerd itself takes each file once.
+_MOST_FILES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """One file; `image` is None for a main file that does not exist, for containerd runs without one."""
+    """One file; `image` is None for a main file that does not exist, for containerd runs without one.
+
+    `version` is that of the format; 0: the file names none.
+    """
 
     path: Path
     image: FileImage | None
@@ -35,110 +35,194 @@ class ConfigFile:
     version: int
 
     @property
-    def plugin(self) -> tuple[str, ...]:
-        return PLUGINS[self.version]
-
-    @property
-    def registry(self) -> dict[str, Any] | None:
-        """The settings of registries; empty when the file has the plugin's table but no such settings."""
-        return self.table.get("registry", {}) if self.table else None
-
-    @property
-    def table(self) -> dict[str, Any]:
-        """The settings of the plugin."""
-        table: Any = self.document
-        for key in self.plugin:
-            table = table.get(key, {})
-        return table if isinstance(table, dict) else {}
+    def says_nothing(self) -> bool:
+        return self.image is None or not self.image.data.strip()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ContainerdConfig:
-    """The files in the order in which containerd reads them: the main one first."""
+    """The files in the order in which containerd reads them: the main one first.
+
+    `drop_ins`: where a program that writes the main file has the files that it makes it of, if it does.
+    """
 
     files: tuple[ConfigFile, ...]
     release: Release
+    drop_ins: Path | None = None
 
     @property
     def main(self) -> ConfigFile:
         return self.files[0]
 
-    @property
-    def owner(self) -> ConfigFile:
-        """The file whose settings of registries count: the last that speaks of the plugin at all."""
-        return next((file for file in reversed(self.files) if file.registry is not None), self.main)
+    @cached_property
+    def rules(self) -> Release:
+        """By which the files are put together: of the release, or of one that starts with them if it is not known."""
+        return self.release if self.release.is_known else Release.of_format(max(file.version for file in self.files))
 
     @property
-    def registry(self) -> dict[str, Any]:
-        """What counts of the settings of registries."""
-        if not self.release.merges_drop_ins:
-            return self.owner.registry or {}
+    def merges_drop_ins(self) -> bool:
+        """Whether a drop-in changes what it names and nothing else."""
+        return self.rules.merges_drop_ins or self.drop_ins is not None
+
+    def format_of(self, file: ConfigFile) -> int:
+        """By which format a file is read: before 2.3 by that of the last file that names one."""
+        if self.rules.migrates_each_file:
+            return file.version
+        return next((each.version for each in reversed(self.files) if each.version), 0)
+
+    @cached_property
+    def images(self) -> ImagesSettings:
+        """What counts of the settings of images."""
         merged: dict[str, Any] = {}
+        if self.rules.migrates_each_file:
+            for file in self.files:
+                _merge(merged, images_table(file.document, self.rules, file.version))
+            return ImagesSettings(merged)
         for file in self.files:
-            merged |= file.registry or {}
-        return merged
+            plugins = table_at(file.document, ("plugins",))
+            if self.merges_drop_ins:
+                _merge(merged, {"plugins": plugins})
+            else:
+                merged["plugins"] = merged.get("plugins", {}) | plugins
+        return ImagesSettings(images_table(merged, self.rules, self.format_of(self.main)))
+
+    @property
+    def owner(self) -> ConfigFile:
+        """The file whose settings of registries count: the last that has any."""
+        return next((file for file in reversed(self.files) if self._has_say(file)), self.main)
+
+    @property
+    def dropped(self) -> tuple[ConfigFile, ...]:
+        """Files whose settings of images count for nothing, because another file names a later format."""
+        return tuple(file for file in self.files if self._is_dropped(file))
 
     @property
     def config_path(self) -> str:
-        return str(self.registry.get("config_path") or self.release.default_config_paths)
+        return self.images.config_path or self.release.default_config_paths
 
     @property
     def hosts_roots(self) -> tuple[Path, ...]:
         """`config_path` as folders, in the order in which they are searched."""
-        return tuple(Path(part) for part in self.config_path.split(":") if part)
+        return roots_of(self.config_path)
 
     @property
     def ignores_path_lists(self) -> bool:
-        """Whether a list in config_path may count for nothing: not where CRI pulls by itself, as before 2.1.
-
-        2.1 goes back to that when layers are discarded, as on EKS, or when it is told to.
-        """
-        return self.release.ignores_path_lists and not any(_pulls_locally(file) for file in self.files)
+        """Whether a list in config_path may count for nothing: not where CRI pulls by itself, as before 2.1."""
+        return self.release.ignores_path_lists and not self.images.pulls_locally
 
     @property
     def drop_in_folder(self) -> Path | None:
-        """Where a file may be put that the main one imports, if there is such a place."""
-        patterns = [Path(pattern) for pattern in _imports(self.main)]
+        """Where a file may be put that counts like the main one, if there is such a place."""
+        if self.drop_ins is not None:
+            return self.drop_ins
+        patterns = [Path(pattern) for pattern in _imports(self.main, self.rules)]
         return next((pattern.parent for pattern in patterns if pattern.name == "*.toml"), None)
 
+    def _has_say(self, file: ConfigFile) -> bool:
+        tables = [table_at(file.document, path) for path in counting_tables(self.rules, self.format_of(file))]
+        # A drop-in that replaces the whole table has the say even if it names no registry.
+        return any("registry" in table if self.merges_drop_ins else table for table in tables)
 
-def _pulls_locally(file: ConfigFile) -> bool:
-    plugin = file.table
-    tables = (plugin, plugin.get("containerd", {}))
-    return any(table.get(key) is True for table in tables for key in _LOCAL_PULL if isinstance(table, dict))
+    def _is_dropped(self, file: ConfigFile) -> bool:
+        counting = counting_tables(self.rules, self.format_of(file))
+        return any(table_at(file.document, path) for path in TABLES if path not in counting)
 
 
-def read_config(tree: Tree, path: Path, release: Release) -> ContainerdConfig:
-    """Read the main file and what it imports. Raises ConfigConflict when one is no configuration of containerd."""
+def roots_of(config_path: str) -> tuple[Path, ...]:
+    """A `config_path` as folders."""
+    return tuple(Path(part) for part in config_path.split(":") if part)
+
+
+def read_config(tree: Tree, path: Path, release: Release, *, drop_ins: Path | None = None) -> ContainerdConfig:
+    """Read the main file and what it imports; with `drop_ins` what it is made of, and not what was made of that.
+
+    Raises ConfigConflict when a file is no configuration of this containerd.
+    """
+    main = _read(tree, path) or ConfigFile(tree.canonical(path), None, {}, 0)
+    patterns = [str(drop_ins / "*.toml")] if drop_ins else None
+    config = ContainerdConfig(tuple(_with_imports(tree, main, release, patterns)), release, drop_ins)
+    for file in config.files:
+        _require_known_format(file, release)
+    return config
+
+
+def _with_imports(
+    tree: Tree, main: ConfigFile, release: Release, patterns: Iterable[str] | None
+) -> Iterator[ConfigFile]:
+    """As containerd goes through them: the files of a folder before what they import themselves, each once."""
+    pending, seen = [main], {main.path}
+    while pending:
+        file = pending.pop(0)
+        yield file
+        named = patterns if patterns is not None and file is main else _imports(file, release)
+        for path in (path for pattern in named for path in matching(tree, Path(pattern))):
+            imported = _read(tree, path)
+            if imported and imported.path not in seen and len(seen) < _MOST_FILES:
+                seen.add(imported.path)
+                pending.append(imported)
+
+
+def _read(tree: Tree, path: Path) -> ConfigFile | None:
     path = tree.canonical(path)
     image = tree.read(path)
-    fallback = 3 if release.merges_drop_ins else 2
-    main = _parse(path, image) if image else ConfigFile(path, None, {}, fallback)
-    if main.version == 1 and release.merges_drop_ins:
-        raise ConfigConflict(f"{path} has no `version`, and {release} ignores CRI's settings in it; migrate it first")
-    imported = (imported for pattern in _imports(main) for imported in matching(tree, Path(pattern)))
-    return ContainerdConfig((main, *_drop_ins(tree, imported, main)), release)
-
-
-def _drop_ins(tree: Tree, paths: Iterator[Path], main: ConfigFile) -> Iterator[ConfigFile]:
-    for path in paths:
-        image = tree.read(path)
-        if image and tree.canonical(path) != main.path:
-            yield _parse(tree.canonical(path), image)
-
-
-def _parse(path: Path, image: FileImage) -> ConfigFile:
+    if image is None:
+        return None
     try:
         document = tomllib.loads(image.text)
     except ValueError as error:
         raise ConfigConflict(f"{path} is not TOML, so containerd does not start with it: {error}") from error
-    version = document.get("version", 1)
-    if version not in PLUGINS:
-        raise ConfigConflict(f"{path}: version {version} of the format is not known here")
+    version = document.get("version", 0)
+    if not isinstance(version, int) or version < 0:
+        raise ConfigConflict(f"{path}: {version!r} is no version of the format")
     return ConfigFile(path, image, document, version)
 
 
-def _imports(file: ConfigFile) -> list[str]:
+def _require_known_format(file: ConfigFile, release: Release) -> None:
+    if file.version > NEWEST_FORMAT:
+        raise ConfigConflict(
+            f"{file.path} is in version {file.version} of the format, and this registryd knows up to {NEWEST_FORMAT}: "
+            "nothing is changed; a later registryd may know it"
+        )
+    if file.version > release.newest_format:
+        raise ConfigConflict(
+            f"{file.path} is in version {file.version} of the format, and {release} does not start with it"
+        )
+
+
+def _imports(file: ConfigFile, release: Release) -> list[str]:
     """The patterns of `imports`, relative ones taken from the file's folder as containerd does."""
-    patterns = file.document.get("imports", [])
-    return [str(file.path.parent / pattern) for pattern in patterns if isinstance(pattern, str)]
+    named = file.document.get("imports", [])
+    patterns = [pattern for pattern in named if isinstance(pattern, str)] if isinstance(named, list) else []
+    if not release.resolves_relative_patterns:
+        patterns = [pattern for pattern in patterns if pattern.startswith("/") or "*" not in pattern]
+    return [str(file.path.parent / pattern) for pattern in patterns]
+
+
+def _merge(into: dict[str, Any], table: dict[str, Any]) -> None:
+    """As containerd does it: tables key by key, all else is replaced."""
+    for key, value in table.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    return {key: _copied(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+# Where it listens
+
+_DEFAULT_ADDRESS = Path("/run/containerd/containerd.sock")
+_SERVER = ("plugins", "io.containerd.server.v1.grpc")
+
+
+def address_in(tree: Tree, path: Path) -> Path:
+    """The socket that a main file names, since format 4 in a table of its own; the usual one where it names none."""
+    try:
+        document = _read(tree, path)
+    except (ConfigConflict, PathProblem):
+        document = None
+    tables = (table_at(document.document, keys) for keys in (_SERVER, ("grpc",))) if document else ()
+    address = next((table["address"] for table in tables if table.get("address")), None)
+    return Path(address) if isinstance(address, str) else _DEFAULT_ADDRESS

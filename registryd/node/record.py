@@ -38,11 +38,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """All files of ours, the folders that we made, and whether containerd still has to be restarted for it."""
+    """All files of ours, and the folders that we made.
+
+    Args:
+        restart_due: Whether containerd still has to be restarted for it.
+        changed_at: When its configuration was changed last, in seconds of the clock; 0: it was not.
+        socket: Where the containerd answers that was set up; an agent on this node follows it.
+    """
 
     entries: tuple[Entry, ...]
     folders: tuple[Path, ...]
     restart_due: bool = False
+    changed_at: float = 0
+    socket: Path | None = None
 
     def covering(self, other: Record | None) -> Record:
         """The record for the way from `other` to this one, right wherever the way is broken off."""
@@ -51,7 +59,8 @@ class Record:
         old, new = ({entry.path: entry for entry in record.entries} for record in (other, self))
         entries = [_either(old.get(path), new.get(path)) for path in dict.fromkeys([*old, *new])]
         folders = tuple(dict.fromkeys([*other.folders, *self.folders]))
-        return Record(tuple(entries), folders, self.restart_due or other.restart_due)
+        restart_due, changed_at = self.restart_due or other.restart_due, max(self.changed_at, other.changed_at)
+        return replace(self, entries=tuple(entries), folders=folders, restart_due=restart_due, changed_at=changed_at)
 
     def to_json(self) -> bytes:
         document = asdict(self) | {"format": _FORMAT}
@@ -64,8 +73,13 @@ class Record:
             document = json.loads(data)
             if document["format"] != _FORMAT:
                 raise RecordBroken(f"{path} is of another registryd: use that one's `uninstall` first")
-            entries = tuple(map(_entry, document["entries"]))
-            return cls(entries, tuple(map(Path, document["folders"])), bool(document["restart_due"]))
+            return cls(
+                tuple(map(_entry, document["entries"])),
+                tuple(map(Path, document["folders"])),
+                bool(document["restart_due"]),
+                float(document.get("changed_at", 0)),
+                Path(document["socket"]) if document.get("socket") else None,
+            )
         except (ValueError, LookupError, TypeError) as error:
             remedy = "restore it, or move it away: then `uninstall` goes by the mark above our entries"
             raise RecordBroken(f"{path}, which says what to put back, cannot be read ({error}); {remedy}") from error
@@ -82,7 +96,7 @@ def _either(old: Entry | None, new: Entry | None) -> Entry:
     return new or old  # type: ignore[return-value]
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any) -> str | None:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 

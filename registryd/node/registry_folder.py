@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from registryd.node.errors import CannotMerge
 from registryd.node.hosts_entry import Certificates
 from registryd.node.hosts_meaning import ignored_because
+from registryd.node.release import Release
 from registryd.node.toml_sections import quoted
 
 if TYPE_CHECKING:
-    from registryd.node.release import Release
     from registryd.node.tree import FileImage, Tree
 
 HOSTS_TOML = "hosts.toml"
 DEFAULT = "_default"
 _NO_CERTIFICATES = Certificates()
+_SOME_RELEASE = Release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class RegistryFolder:
     registry: str
     hosts: FileImage | None = None
     certificates: Certificates = _NO_CERTIFICATES
+    release: Release = _SOME_RELEASE
 
     @property
     def file(self) -> Path:
@@ -39,8 +41,8 @@ class RegistryFolder:
 
     @property
     def ignored_because(self) -> str | None:
-        """Why containerd does not heed the hosts.toml that is there."""
-        return ignored_because(self.hosts.data) if self.hosts else None
+        """Why this node's containerd does not heed the hosts.toml that is there."""
+        return ignored_because(self.hosts.data, self.release) if self.hosts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,20 @@ class Meaning:
     then: str = ""
 
 
-def read_folders(tree: Tree, config_path: Path) -> tuple[RegistryFolder, ...]:
+def read_folders(tree: Tree, config_path: Path, release: Release) -> tuple[RegistryFolder, ...]:
     """Every registry's folder below a config_path; two names of one folder are one."""
     found: dict[Path, RegistryFolder] = {}
     for name in tree.names(config_path):
         path = tree.canonical(config_path / name)
         if not name.startswith(".") and path not in found and tree.is_folder(path):
-            found[path] = read_folder(tree, path, registry_of(name))
+            found[path] = read_folder(tree, path, registry_of(name), release)
     return tuple(found.values())
 
 
-def read_folder(tree: Tree, path: Path, registry: str) -> RegistryFolder:
+def read_folder(tree: Tree, path: Path, registry: str, release: Release) -> RegistryFolder:
     # The file may be a link of its own, into a store of configurations: then that file is the one to change.
     hosts = tree.read(path / HOSTS_TOML)
-    return RegistryFolder(path, registry, hosts, _certificates(tree.names(path)))
+    return RegistryFolder(path, registry, hosts, _certificates(tree.names(path)), release)
 
 
 def _certificates(names: tuple[str, ...]) -> Certificates:
@@ -82,29 +84,29 @@ def registry_of(folder: str) -> str:
     return f"{host}:{port}" if folder.endswith("_") and underscore and port.isdigit() and host else folder
 
 
-def meaning_of(folder: RegistryFolder, release: Release) -> Meaning:
+def meaning_of(folder: RegistryFolder) -> Meaning:
     """What containerd does for the registry now. Raises CannotMerge when that cannot be said or kept."""
     if problem := folder.ignored_because:
         raise CannotMerge(f"containerd ignores this file, because {problem}")
     if not folder.hosts or not folder.hosts.data:
         return Meaning(folder.certificates.to_toml())
     text = folder.hosts.text
-    if "host" in tomllib.loads(text) or release.heeds_a_lone_server:
+    if "host" in tomllib.loads(text) or folder.release.heeds_a_lone_server:
         return Meaning(text)
-    return _meaning_of_ignored_server(folder, text, release)
+    return _meaning_of_ignored_server(folder, text)
 
 
-def _meaning_of_ignored_server(folder: RegistryFolder, text: str, release: Release) -> Meaning:
+def _meaning_of_ignored_server(folder: RegistryFolder, text: str) -> Meaning:
     """1.6 and 1.7 ignore a file without hosts, and would heed it as soon as ours is in it.
 
     So the registry itself, which is what they use, is put before the server that they have not heard of yet.
     """
     if not tomllib.loads(text):
         return Meaning(folder.certificates.to_toml() + text)
-    if not release.is_known:
+    if not folder.release.is_known:
         raise CannotMerge("only 2.0 and later heed a file without [host], and it is not known which containerd this is")
     if folder.registry == DEFAULT or folder.registry.startswith("localhost"):
-        raise CannotMerge(f"{release} ignores a file without [host]; give it one, or remove it")
+        raise CannotMerge(f"{folder.release} ignores a file without [host]; give it one, or remove it")
     upstream = "registry-1.docker.io" if folder.registry == "docker.io" else folder.registry
     return Meaning(text, f"\n[host.{quoted('https://' + upstream)}]\n{folder.certificates.to_toml()}")
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Self
 
 _VERSION = re.compile(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?")
+# The newest format of the configuration that is known here: what `containerd config default` writes since 2.3.
+NEWEST_FORMAT = 4
+_NEWEST_FORMATS = (((2, 3), NEWEST_FORMAT), ((2, 0), 3))
+_OLD = 2  # that of 1.x
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,11 @@ class Release:
         found = _VERSION.search(text)
         return cls(tuple(int(part or 0) for part in found.groups())) if found else cls()
 
+    @classmethod
+    def of_format(cls, newest: int) -> Self:
+        """The oldest that takes a configuration whose files have up to this format."""
+        return cls(next((since for since, known in _NEWEST_FORMATS[::-1] if _OLD < newest <= known), (1, 7)))
+
     def __str__(self) -> str:
         return f"containerd {'.'.join(map(str, self.version))}" if self.version else "containerd"
 
@@ -28,15 +37,29 @@ class Release:
     def is_known(self) -> bool:
         return bool(self.version)
 
+    # Its configuration
+
     @property
-    def heeds_a_lone_server(self) -> bool:
-        """Before 2.0 a hosts.toml without any [host] is an error, and so ignored."""
-        return self.version >= (2,)
+    def newest_format(self) -> int:
+        """The newest format that it starts with, of those known here. 1.6 looks at no version above 2."""
+        if self.version < (1, 7):
+            return NEWEST_FORMAT
+        return next((newest for since, newest in _NEWEST_FORMATS if self.version >= since), _OLD)
 
     @property
     def merges_drop_ins(self) -> bool:
         """Before 2.0 an imported file replaces the whole table of a plugin."""
         return self.version >= (2,)
+
+    @property
+    def migrates_each_file(self) -> bool:
+        """Before 2.3 the files are put together first, and the format of the last that names one is that of all."""
+        return self.version >= (2, 3)
+
+    @property
+    def resolves_relative_patterns(self) -> bool:
+        """1.6 takes a relative pattern in `imports` from its working directory."""
+        return not self.is_known or self.version >= (1, 7)
 
     @property
     def ignores_path_lists(self) -> bool:
@@ -45,5 +68,22 @@ class Release:
 
     @property
     def default_config_paths(self) -> str:
-        """What `config_path` is when nothing sets it (2.2: from its source; it could not be tried)."""
+        """What `config_path` is when nothing sets it."""
         return "/etc/containerd/certs.d:/etc/docker/certs.d" if self.version >= (2, 2) else ""
+
+    # hosts.toml files
+
+    @property
+    def heeds_a_lone_server(self) -> bool:
+        """Before 2.0 a hosts.toml without any [host] is an error, and so ignored."""
+        return self.version >= (2,)
+
+    @property
+    def knows_referrers(self) -> bool:
+        """Whether `referrers` is a capability. If unknown: yes, for those that are alive know it."""
+        return not self.is_known or self.version >= (2, 2)
+
+    @property
+    def reads_dial_timeout(self) -> bool:
+        """The others pass the key over. If unknown: yes, for those that are alive read it."""
+        return not self.is_known or self.version >= (2, 1) or self.version >= (2, 0, 7)

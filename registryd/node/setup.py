@@ -1,72 +1,55 @@
-"""Setting up a node and taking it back: reading, planning and applying put together."""
+"""Setting up a node and taking it back: reading, planning, applying and asking containerd put together."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registryd.node.applying import Applying
 from registryd.node.change import Kind
-from registryd.node.containerd_config import read_config
+from registryd.node.confirming import Confirmation, Confirming
 from registryd.node.disk import Disk
-from registryd.node.distribution import Distribution, find_distribution
-from registryd.node.errors import ContainerdRefused, PathProblem
+from registryd.node.distribution import ALL, TALOS
+from registryd.node.errors import ContainerdRefused, PathProblem, UnsupportedNode
+from registryd.node.facts import Containerd, ask_containerd, find_facts
+from registryd.node.host_commands import HostCommands
 from registryd.node.host_root import HostRoot
-from registryd.node.lost_record import found_by_mark
-from registryd.node.planning import NodeFacts, plan_install
-from registryd.node.probing import ContainerdProgram, HostCommands, find_program
+from registryd.node.judging import roots_in_use
+from registryd.node.planning import plan_install
 from registryd.node.record_store import STATE, RecordStore
-from registryd.node.running import has_started_since
+from registryd.node.strays import with_strays
 from registryd.node.tree import NodeTree
 from registryd.node.undoing import plan_uninstall
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from registryd.node.change import Plan
+    from registryd.node.facts import Ask, NodeFacts
     from registryd.node.intent import Intent
-    from registryd.node.record import Record
-    from registryd.node.release import Release
-
-
-@dataclass(frozen=True, slots=True)
-class Containerd:
-    """Where the node's containerd is not as its distribution has it; None: it is.
-
-    Args:
-        config: Its main configuration file.
-        program: Its program, which is asked for its version and whether it takes its configuration.
-        release: Its version; None: the program is asked.
-        restart: The command that restarts it when that is needed; empty: nobody does.
-    """
-
-    config: Path | None = None
-    program: Path | None = None
-    release: Release | None = None
-    restart: tuple[str, ...] = ()
+    from registryd.node.record import Entry, Record
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done, or would be.
-
-    Args:
-        was_checked: Whether containerd said that it takes its changed configuration.
-        restart_due: Whether it has to be restarted before all of this counts.
-        restarted: Whether that was done.
-    """
+    """What was done, or would be, and what containerd said to it."""
 
     plan: Plan
     facts: NodeFacts
-    was_checked: bool = False
-    restart_due: bool = False
-    restarted: bool = False
+    confirmation: Confirmation
+
+    @property
+    def restart_due(self) -> bool:
+        """Whether containerd has to be restarted before all of this counts."""
+        return self.confirmation.restart_due
 
 
 @dataclass(frozen=True)
 class NodeSetup:
-    """One node, by its file system. Blocks: an agent calls it in a thread. Every method raises NodeError.
+    """One node, by its file system and its containerd. Blocks: an agent calls it in a thread. Raises NodeError.
 
     Args:
         state: The folder for the record of what was there, a path of the node.
@@ -76,17 +59,23 @@ class NodeSetup:
     state: Path = STATE
     containerd: Containerd = field(default_factory=Containerd)
     disk: Disk = field(default_factory=Disk)
+    ask: Ask = ask_containerd
 
     # What would be done
 
     def preview_install(self, intent: Intent) -> Outcome:
         self._require_config()
-        return self._outcome(plan_install(self._tree, self._known(), intent, self._facts))
+        plan = plan_install(self._tree, self._known(), intent, self.facts)
+        return Outcome(plan, self.facts, self._confirming.look(plan))
 
     def preview_uninstall(self) -> Outcome | None:
         """None: nothing of ours is here."""
         known = self._known()
-        return self._outcome(plan_uninstall(self._tree, known)) if known else None
+        if known is None:
+            return None
+        plan = plan_uninstall(self._tree, known)
+        plan = replace(plan, notes=(*plan.notes, *self._on_strays(known)))
+        return Outcome(plan, self.facts, self._confirming.look(plan))
 
     # Doing it
 
@@ -95,6 +84,18 @@ class NodeSetup:
         self.preview_install(intent)  # a node that cannot be set up is not touched, not even for the lock
         with self._records.locked():
             self._applying.sweep(self._records.load())
+            return self._carry_out(self.preview_install(intent))
+
+    def renew(self, intent: Intent) -> Outcome | None:
+        """The same for a node that is set up, by whoever; None: it was taken back, and is left alone."""
+        if self._records.load() is None:
+            return None
+        with self._records.locked():
+            record = self._records.load()
+            if record is None:  # an uninstall that we waited for
+                self._records.remove()
+                return None
+            self._applying.sweep(record)
             return self._carry_out(self.preview_install(intent))
 
     def uninstall(self) -> Outcome | None:
@@ -109,79 +110,66 @@ class NodeSetup:
             return self._carry_out(outcome) if outcome else None
 
     def _carry_out(self, outcome: Outcome) -> Outcome:
-        restarts = outcome.restart_due and bool(self.containerd.restart)
-        plan = _with_restart_due(outcome.plan, due=outcome.restart_due and not restarts)
-        checked = []
+        plan, confirming = _dated(outcome.plan), self._confirming
+        said: list[Confirmation] = []
+
+        def check() -> Plan:
+            said.append(confirming.confirm(plan))
+            return _with_restart_due(plan, due=said[-1].restart_due)
+
         try:
-            self._applying.apply(plan, check=lambda: checked.append(self._check(plan, restarts=restarts)))
+            self._applying.apply(plan, check=check)
         except ContainerdRefused:
-            if restarts:
-                self._commands.complaint(self.containerd.restart)
+            if outcome.restart_due and self.containerd.restart:
+                confirming.restart_again()
             raise
-        due = outcome.restart_due and not restarts
-        return replace(outcome, plan=plan, was_checked=any(checked), restart_due=due, restarted=restarts)
-
-    def _check(self, plan: Plan, *, restarts: bool) -> bool:
-        """Whether containerd could be asked about its configuration; raises ContainerdRefused."""
-        entries = plan.record.entries if plan.record and plan.touches_config else ()
-        ours = next((entry.ours for entry in entries if entry.kind is Kind.CONFIG), None)
-        was_checked = ours is not None and self._program.require_accepted(self._config, ours)
-        if restarts and (problem := self._commands.complaint(self.containerd.restart)):
-            raise ContainerdRefused(f"containerd did not restart, so everything was put back: {problem}")
-        return was_checked
-
-    def _outcome(self, plan: Plan) -> Outcome:
-        return Outcome(plan, self._facts, restart_due=plan.touches_config or self._owes_restart(plan.known))
-
-    def _owes_restart(self, known: Record | None) -> bool:
-        """Whether an earlier run changed the configuration, and containerd has not started since."""
-        changed = [entry.path for entry in known.entries if entry.kind is Kind.CONFIG] if known else []
-        is_owed = known is not None and known.restart_due
-        return is_owed and not any(has_started_since(self.root, self._config, path) for path in changed)
+        return replace(outcome, plan=plan, confirmation=said[-1])
 
     # The node
 
+    @cached_property
+    def facts(self) -> NodeFacts:
+        """Looked for once."""
+        return self._find_facts()
+
+    def _find_facts(self) -> NodeFacts:
+        recorded = self._records.load()
+        return find_facts(self.root, self.containerd, self.ask, recorded=recorded.socket if recorded else None)
+
+    @cached_property
+    def _roots(self) -> tuple[Path, ...]:
+        return roots_in_use(self.root, self._tree, self.facts)
+
     def _require_config(self) -> None:
         """Make no file that nobody reads: containerd does not start when the one that it is told of is not there."""
-        named = self.containerd.config
-        if named and named != self._distribution.config and self._tree.read(named) is None:
+        if self.facts.distribution == TALOS:
+            raise UnsupportedNode(
+                "this is Talos, whose files are read-only: use `registryd talos`, which prints documents"
+            )
+        named, usual = self.containerd.config, {each.config for each in ALL}
+        if named and named not in usual and self._tree.read(named) is None:
             raise PathProblem(f"there is no {named}; --containerd-config is the file that containerd was started with")
 
     def _known(self) -> Record | None:
-        """What we did here: by the record, or by our marks if somebody removed it."""
-        return self._records.load() or found_by_mark(self._tree, self._roots)
+        """What we did here: by the record, and by our marks."""
+        return with_strays(self._tree, self._records.load(), self.facts, self._roots)
 
-    @property
-    def _roots(self) -> tuple[Path, ...]:
-        roots = read_config(self._tree, self._config, self._facts.release).hosts_roots
-        return roots or (self._facts.distribution.hosts,)
-
-    @property
-    def _config(self) -> Path:
-        return self._facts.config
-
-    @cached_property
-    def _facts(self) -> NodeFacts:
-        distribution = self._distribution
-        config = self.containerd.config or distribution.config
-        return NodeFacts(distribution, self.containerd.release or self._program.release(), config)
+    def _on_strays(self, known: Record) -> Iterator[str]:
+        recorded = self._records.load()
+        paths = {entry.path for entry in recorded.entries} if recorded else set()
+        for entry in known.entries:
+            if entry.path not in paths:
+                unset = " What it was before us is not known: it is not set now." if _is_unset(entry) else ""
+                yield f"{entry.path} has our mark and is in no record: what is ours in it goes.{unset}"
 
     @cached_property
-    def _distribution(self) -> Distribution:
-        return find_distribution(self._tree)
-
-    @cached_property
-    def _program(self) -> ContainerdProgram:
-        own = self.containerd.program
-        return find_program(self.root, [own] if own else self._distribution.programs)
+    def _confirming(self) -> Confirming:
+        commands = HostCommands(self.root)
+        return Confirming(self._tree, self.facts, commands, self._find_facts, self.ask, self.containerd.restart)
 
     @cached_property
     def _tree(self) -> NodeTree:
         return NodeTree(self.root)
-
-    @cached_property
-    def _commands(self) -> HostCommands:
-        return HostCommands(self.root)
 
     @cached_property
     def _records(self) -> RecordStore:
@@ -190,6 +178,17 @@ class NodeSetup:
     @cached_property
     def _applying(self) -> Applying:
         return Applying(self.root, self.disk, self._records)
+
+
+def _is_unset(entry: Entry) -> bool:
+    return entry.kind is Kind.CONFIG and entry.before is None
+
+
+def _dated(plan: Plan) -> Plan:
+    """For a record that outlives a crash: until containerd is asked, it has not been restarted."""
+    if not (plan.record and plan.touches_config):
+        return plan
+    return replace(plan, record=replace(plan.record, restart_due=True, changed_at=time.time()))
 
 
 def _with_restart_due(plan: Plan, *, due: bool) -> Plan:

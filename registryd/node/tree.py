@@ -46,6 +46,9 @@ class Tree(Protocol):
 
     def is_folder(self, path: Path) -> bool: ...
 
+    def is_read_only(self, path: Path) -> bool:
+        """Whether nobody can write there: the file system, not the rights of whoever asks."""
+
     def names(self, path: Path) -> tuple[str, ...]:
         """What is in a folder, in order; nothing when it does not exist."""
 
@@ -70,6 +73,14 @@ class NodeTree:
 
     def is_folder(self, path: Path) -> bool:
         return self.root.locate(path).is_dir()
+
+    def is_read_only(self, path: Path) -> bool:
+        here = self.root.locate(path)
+        there = next((each for each in (here, *here.parents) if each.exists()), here)
+        try:
+            return bool(os.statvfs(there).f_flag & os.ST_RDONLY)
+        except OSError:
+            return False
 
     def names(self, path: Path) -> tuple[str, ...]:
         try:
@@ -106,6 +117,9 @@ class ChangedTree:
         path = self.canonical(path)
         return self.base.is_folder(path) and not (path in self.gone_if_empty and not self.names(path))
 
+    def is_read_only(self, path: Path) -> bool:
+        return self.base.is_read_only(path)
+
     def names(self, path: Path) -> tuple[str, ...]:
         path = self.canonical(path)
         return tuple(name for name in self.base.names(path) if self._is_there(path / name))
@@ -118,7 +132,12 @@ class ChangedTree:
 
 
 def matching(tree: Tree, pattern: Path) -> tuple[Path, ...]:
-    """The files that a glob in the last component means, in the order in which Go's filepath.Glob has them."""
-    if not any(sign in pattern.name for sign in "*?["):
+    """The files that a pattern of `imports` means, in the order in which Go's filepath.Glob has them."""
+    if "*" not in str(pattern):
         return (pattern,)
-    return tuple(pattern.parent / name for name in tree.names(pattern.parent) if fnmatchcase(name, pattern.name))
+    return tuple(
+        folder / name
+        for folder in matching(tree, pattern.parent)
+        for name in tree.names(folder)
+        if fnmatchcase(name, pattern.name)
+    )

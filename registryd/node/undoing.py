@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registryd.node.change import Change, Kind, Plan
-from registryd.node.config_text import set_config_path
-from registryd.node.containerd_config import PLUGINS
+from registryd.node.config_text import WRITTEN_BY_US, set_config_path
 from registryd.node.errors import CannotMerge
 from registryd.node.hosts_file import take_out
+from registryd.node.images_settings import TABLES, table_at
 from registryd.node.record import digest_of
 from registryd.node.tree import ChangedTree, FileImage, Tree
 
 if TYPE_CHECKING:
+    from registryd.node.images_settings import Table
     from registryd.node.record import Entry, Record
 
 
@@ -48,7 +49,7 @@ def _without_ours(entry: Entry, current: FileImage) -> Undone:
         text = _take_out(entry, current.text)
     except (CannotMerge, ValueError) as error:
         return Undone(current, note=f"{entry.path} has been changed since and {error}; it is left as it is")
-    if entry.before is None and _says_nothing(text):
+    if entry.before is None and _is_nobodys(entry.kind, text):
         return Undone(None)
     mode = entry.before.mode if entry.before and current.mode in entry.modes else current.mode
     image = replace(current, data=text.encode(), mode=mode)
@@ -59,24 +60,24 @@ def _take_out(entry: Entry, text: str) -> str:
     if entry.kind is Kind.HOSTS:
         return take_out(text, *entry.ours.split())
     document = tomllib.loads(text)
-    plugin = PLUGINS[document.get("version", 1)]
     before = tomllib.loads(entry.before.text) if entry.before else {}
-    if _config_path(document, plugin) != entry.ours:
-        return text  # someone's own choice by now
-    value = _config_path(before, plugin)
-    return set_config_path(text, plugin, value if isinstance(value, str) else None)
+    for table in TABLES:
+        if _config_path(document, table) == entry.ours:  # else it is someone's own choice by now
+            value = _config_path(before, table)
+            text = set_config_path(text, table, value if isinstance(value, str) else None)
+    return text
 
 
-def _config_path(document: dict[str, object], plugin: tuple[str, ...]) -> object:
-    table: object = document
-    for key in (*plugin, "registry", "config_path"):
-        table = table.get(key) if isinstance(table, dict) else None
-    return table
+def _config_path(document: dict[str, object], table: Table) -> object:
+    return table_at(document, (*table, "registry")).get("config_path")
 
 
-def _says_nothing(text: str) -> bool:
+def _is_nobodys(kind: Kind, text: str) -> bool:
+    """Whether nothing is left that somebody else has written. A configuration that we have made says so."""
+    if kind is Kind.CONFIG and not text.startswith(WRITTEN_BY_US):
+        return False
     return not {key for key in tomllib.loads(text) if key != "version"} and not [
-        line for line in text.splitlines() if line.strip() and not line.startswith(("version", "# Written by"))
+        line for line in text.splitlines() if line.strip() and not line.startswith(("version", WRITTEN_BY_US))
     ]
 
 

@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from registryd.node.config_text import set_config_path
-from registryd.node.containerd_config import PLUGINS, ContainerdConfig
+from registryd.node.config_text import WRITTEN_BY_US, set_config_path
 from registryd.node.errors import CannotMerge, ConfigConflict
+from registryd.node.images_settings import NEW, OLD, TABLE_OF_FORMAT, TABLES, counting_tables, table_at
 from registryd.node.intent import Intent, Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registryd.node.containerd_config import ConfigFile, ContainerdConfig
     from registryd.node.distribution import Distribution
-    from registryd.node.tree import Tree
+    from registryd.node.images_settings import Table
+    from registryd.node.tree import FileImage, Tree
 
 # After what people number up to 90 and packages name by a word, for the last file that sets a key wins.
-_DROP_IN = "zz-registryd.toml"
+DROP_IN: Final = "zz-registryd.toml"
+# Format 3 for a file of ours beside nothing that has one: every 2.x starts with it. 2 for 1.x.
+_FORMAT, _OLD_FORMAT = 3, 2
+_WRITTEN_BY_OTHERS: Final = re.compile(
+    rb"#[^\n]*(?:(?:generated|managed|written|rendered) by|do not edit)", re.IGNORECASE
+)
+_HEAD_BYTES = 1024
 
 
 def hosts_roots(config: ContainerdConfig, intent: Intent, distribution: Distribution) -> tuple[Path, ...]:
     """The folders that count, ours first, then those that count today."""
-    wanted = _wanted_path(config, intent, distribution)
+    wanted = wanted_path(config, intent, distribution)
     return tuple(dict.fromkeys([*(Path(part) for part in wanted.split(":")), *config.hosts_roots]))
 
 
-def wanted_config(
-    tree: Tree, config: ContainerdConfig, intent: Intent, distribution: Distribution
-) -> tuple[Wanted, ...]:
-    """The one file to change, or none. Raises ConfigConflict when that would stop containerd, or would not last."""
-    wanted = _wanted_path(config, intent, distribution)
-    if wanted == config.registry.get("config_path"):
-        return ()
-    _require_possible(config, distribution)
-    file, version = _place(config)
-    image = tree.read(file)
-    text = image.text if image else f"# Written by `registryd install`.\nversion = {version}\n"
-    try:
-        data = set_config_path(text, PLUGINS[version], wanted).encode()
-    except CannotMerge as error:
-        raise ConfigConflict(f'{file} {error}; set config_path = "{wanted}" in it yourself') from error
-    return (Wanted(file, data, _why(config, wanted), wanted),)
-
-
-def _wanted_path(config: ContainerdConfig, intent: Intent, distribution: Distribution) -> str:
+def wanted_path(config: ContainerdConfig, intent: Intent, distribution: Distribution) -> str:
+    """What `config_path` shall be."""
     if intent.config_path:
         return str(intent.config_path)
     if not config.hosts_roots:
@@ -52,38 +47,110 @@ def _wanted_path(config: ContainerdConfig, intent: Intent, distribution: Distrib
     return config.config_path
 
 
-def _require_possible(config: ContainerdConfig, distribution: Distribution) -> None:
-    old = [key for key in ("mirrors", "configs") if _is_in_the_way(key, config.registry.get(key))]
-    if old:
-        raise ConfigConflict(
-            f"{config.owner.path} has registry.{old[0]}, and containerd refuses that together with config_path: "
-            "write it as hosts.toml files first (containerd's docs/hosts.md)"
+def wanted_config(
+    tree: Tree, config: ContainerdConfig, intent: Intent, distribution: Distribution
+) -> tuple[Wanted, ...]:
+    """The one file to change, or none. Raises ConfigConflict when that would stop containerd, or would not last."""
+    wanted = wanted_path(config, intent, distribution)
+    if wanted == config.images.config_path:
+        return ()
+    place = _place(config)
+    _require_possible(tree, config, place, distribution)
+    try:
+        data = set_config_path(place.text(tree.read(place.path)), place.table, wanted).encode()
+    except CannotMerge as error:
+        raise ConfigConflict(f'{place.path} {error}; set config_path = "{wanted}" in it yourself') from error
+    return (Wanted(place.path, data, _why(config, wanted), wanted),)
+
+
+def notes_on(tree: Tree, config: ContainerdConfig, wanted: tuple[Wanted, ...]) -> Iterator[str]:
+    """What the operator should know of the files that are changed, and of those that count for nothing."""
+    for file in config.dropped:
+        yield (
+            f"{config.release} passes over the settings of images in {file.path}: it reads its files in version "
+            f"{config.format_of(file)} of the format, and these are written as in an earlier one"
         )
-    if distribution.generated:
+    for each in wanted:
+        image = tree.read(each.path)
+        if image and (each.path != config.main.path or _is_written_by_others(image)):
+            yield (
+                f"{each.path} is another program's file: when that program writes it again, config_path is lost. "
+                "Run install again then (`agent --configure-containerd` does), and restart containerd"
+            )
+
+
+def _is_written_by_others(image: FileImage) -> bool:
+    return bool(_WRITTEN_BY_OTHERS.search(image.data[:_HEAD_BYTES])) and not image.data.startswith(
+        WRITTEN_BY_US.encode()
+    )
+
+
+def _require_possible(tree: Tree, config: ContainerdConfig, place: _Place, distribution: Distribution) -> None:
+    if config.images.in_the_way:
         raise ConfigConflict(
-            f"{config.owner.path} is written by {distribution.generated} at each start: set config_path in its "
-            "config.toml.tmpl instead, or remove the template that does not set it"
+            f"{config.owner.path} has {config.images.in_the_way}, and containerd refuses that together with "
+            "config_path: write it as hosts.toml files first (containerd's docs/hosts.md)"
+        )
+    if distribution.instead and place.path == tree.canonical(distribution.config):
+        raise ConfigConflict(f"{place.path} does not set config_path, and is not to be changed: {distribution.instead}")
+    if tree.is_read_only(place.path):
+        raise ConfigConflict(
+            f"{place.path} does not set config_path, and is on a file system that is for reading only: start "
+            "containerd with a copy of it (--config), and install again"
         )
 
 
-def _is_in_the_way(key: str, value: object) -> bool:
-    """Containerd's ValidatePluginConfig: mirrors, and the tls of configs; their auth may stay."""
-    if key == "mirrors" or not isinstance(value, dict):
-        return bool(value)
-    return any(isinstance(host, dict) and host.get("tls") for host in value.values())
+# Where it is set
 
 
-def _place(config: ContainerdConfig) -> tuple[Path, int]:
-    """The file to set it in, and its format: a drop-in of another format than the main file's is not merged well.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A file, the table in it, and the format that it names if it is made now; 0: none."""
 
-    (2.1.9 drops the main file's version 2 tables when a drop-in says version 3.)
-    """
+    path: Path
+    table: Table
+    version: int
+
+    def text(self, image: FileImage | None) -> str:
+        if image and image.data.strip():
+            return image.text
+        return f"{WRITTEN_BY_US}\n" + (f"version = {self.version}\n" if self.version else "")
+
+
+def _place(config: ContainerdConfig) -> _Place:
     folder, owner = config.drop_in_folder, config.owner
-    if config.release.merges_drop_ins and folder:
-        drop_in = folder / _DROP_IN
+    if config.merges_drop_ins and folder:
+        drop_in = folder / DROP_IN
         if owner == config.main or (owner.path.parent == folder and owner.path.name < drop_in.name):
-            return drop_in, config.main.version
-    return owner.path, owner.version
+            return _Place(drop_in, *_form_of_drop_in(config))
+    if owner.says_nothing:
+        version = _FORMAT if config.rules.merges_drop_ins else _OLD_FORMAT
+        return _Place(owner.path, TABLE_OF_FORMAT[version], version)
+    return _Place(owner.path, _table_in(owner, config), 0)
+
+
+def _form_of_drop_in(config: ContainerdConfig) -> tuple[Table, int]:
+    """As the main file, for a drop-in of another format would switch off the main file's settings (seen on 2.1.9).
+
+    Where the files have several formats already, none is named: such a file counts by what the others name.
+    """
+    main, common = config.main.version, config.format_of(config.main)
+    if config.rules.migrates_each_file:
+        version = main if main >= _OLD_FORMAT else _FORMAT
+        return TABLE_OF_FORMAT[version], version
+    if common == main and main >= _OLD_FORMAT:
+        return TABLE_OF_FORMAT[main], main
+    return (OLD if common == _OLD_FORMAT else NEW), 0
+
+
+def _table_in(file: ConfigFile, config: ContainerdConfig) -> Table:
+    """The table that wins in this file: one that has registries already, or is there, or is of its format."""
+    version = config.format_of(file)
+    counting = [table for table in TABLES[::-1] if table in counting_tables(config.rules, version)]
+    with_registry = (table for table in counting if "registry" in table_at(file.document, table))
+    there = (table for table in counting if table_at(file.document, table))
+    usual = TABLE_OF_FORMAT[version] if TABLE_OF_FORMAT[version] in counting else counting[-1]
+    return next(with_registry, next(there, usual))
 
 
 def _why(config: ContainerdConfig, wanted: str) -> str:

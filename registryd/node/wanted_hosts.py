@@ -42,13 +42,13 @@ def wanted_hosts(tree: Tree, roots: tuple[Path, ...], intent: Intent, release: R
     """
     files = HostsFiles()
     hidden: list[str] = []
-    folders = _of_all(tree, roots) if not intent.registries else _of_some(tree, roots, intent)
+    folders = _of_some(tree, roots, intent, release) if intent.registries else _of_all(tree, roots, release)
     for source, target, registry in sorted(folders, key=lambda found: found[2] == DEFAULT):
         if registry == DEFAULT and hidden and not tree.is_folder(target):
             files.notes.append(f"{target}: not made, because it would hide {', '.join(hidden)}")
             continue
         try:
-            files.wanted.append(_wanted(source, target, registry, intent, release))
+            files.wanted.append(_wanted(source, target, registry, intent))
         except CannotMerge as error:
             hidden += [str(source.path)] if source.path != target else []
             files.notes.append(f"{source.file}: {error}. Left as it is: {_who(registry)} not mirrored")
@@ -59,39 +59,39 @@ _Found = tuple[RegistryFolder, Path, str]
 """The folder that counts for a registry today, the folder that shall count, and the registry."""
 
 
-def _of_all(tree: Tree, roots: tuple[Path, ...]) -> Iterator[_Found]:
+def _of_all(tree: Tree, roots: tuple[Path, ...], release: Release) -> Iterator[_Found]:
     first = roots[0]
     seen: set[str] = set()
     for root in roots:
-        here = [folder for folder in read_folders(tree, root) if root == first or folder.registry not in seen]
+        here = [folder for folder in read_folders(tree, root, release) if root == first or folder.registry not in seen]
         for folder in here:
             yield folder, folder.path if root == first else first / folder.registry, folder.registry
         seen |= {folder.registry for folder in here}
         if DEFAULT in seen:
             return
-    yield RegistryFolder(first / DEFAULT, DEFAULT), first / DEFAULT, DEFAULT
+    yield RegistryFolder(first / DEFAULT, DEFAULT, release=release), first / DEFAULT, DEFAULT
 
 
-def _of_some(tree: Tree, roots: tuple[Path, ...], intent: Intent) -> Iterator[_Found]:
+def _of_some(tree: Tree, roots: tuple[Path, ...], intent: Intent, release: Release) -> Iterator[_Found]:
     first = roots[0]
     for host in (registry.host for registry in intent.registries):
-        own = [folder for folder in read_folders(tree, first) if folder.registry == host]
+        own = [folder for folder in read_folders(tree, first, release) if folder.registry == host]
         for folder in own:
             yield folder, folder.path, host
         if not own:
-            yield _folder_that_counts(tree, roots, host), first / host, host
+            yield _folder_that_counts(tree, roots, host, release), first / host, host
 
 
-def _folder_that_counts(tree: Tree, roots: tuple[Path, ...], host: str) -> RegistryFolder:
+def _folder_that_counts(tree: Tree, roots: tuple[Path, ...], host: str, release: Release) -> RegistryFolder:
     for root in roots:
-        by_registry = {folder.registry: folder for folder in reversed(read_folders(tree, root))}
+        by_registry = {folder.registry: folder for folder in reversed(read_folders(tree, root, release))}
         if found := by_registry.get(host) or by_registry.get(DEFAULT):
             return found
-    return read_folder(tree, roots[0] / host, host)
+    return read_folder(tree, roots[0] / host, host, release)
 
 
-def _wanted(source: RegistryFolder, target: Path, registry: str, intent: Intent, release: Release) -> Wanted:
-    meaning = meaning_of(source, release)
+def _wanted(source: RegistryFolder, target: Path, registry: str, intent: Intent) -> Wanted:
+    meaning = meaning_of(source)
     if source.path != target:
         folder, meaning = moved(source, meaning, target, registry)
     else:

@@ -7,13 +7,16 @@ import json
 from aiohttp import web
 
 from registryd.oci.errors import CODES, MethodUnsupported, OciError, RangeInvalid
+from registryd.version import SERVER
 
 
 def error_response(error: OciError) -> web.Response:
     """The JSON error body of distribution-spec, "Error Codes", with the status from the table."""
     code, status = CODES[type(error)]
     body = {"errors": [{"code": code, "message": str(error)}]}
-    response = web.Response(body=json.dumps(body).encode(), status=status, content_type="application/json")
+    headers = {"Server": SERVER}
+    data = json.dumps(body).encode()
+    response = web.Response(body=data, status=status, headers=headers, content_type="application/json")
     if isinstance(error, RangeInvalid):
         response.headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, MethodUnsupported):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
@@ -17,6 +17,7 @@ from registryd.serving.paths import ApiBase, parse_path
 from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head, send_nothing
 from registryd.serving.transfers import Transfers
+from registryd.version import SERVER
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from registryd.serving.paths import ContentPath
     from registryd.serving.sending import Delivery
     from registryd.telemetry import Metrics
+
+
+_OF_THE_BASE: Final = {"Docker-Distribution-API-Version": "registry/2.0", "Server": SERVER}
 
 
 class Locating(Protocol):
@@ -79,7 +83,7 @@ class RegistryDoor:
                 raise MethodUnsupported("registryd only serves pulls: GET and HEAD")
             path = parse_path(request.path, namespace=request.query.get("ns"))
             if isinstance(path, ApiBase):
-                return web.json_response({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
+                return web.json_response({}, headers=_OF_THE_BASE)
             return await self._answer(request, path)
         except OciError as error:
             return error_response(error)

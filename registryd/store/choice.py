@@ -1,19 +1,23 @@
-"""The store that the settings ask for."""
+"""The store that the settings ask for, and when that becomes another one."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from registryd.aio.file_events import FileEvents
+from registryd.aio.folder_events import FolderEvents
 from registryd.content.growing import GrowingSource
 from registryd.content.inventory import Inventory
 from registryd.content.naming import NameInventory
 from registryd.content.source import ContentSource, NameSource
 from registryd.settings import StoreKind
-from registryd.store.socket import is_containerd_at
+from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at, socket_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
 
     from registryd.aio.file_events import Changes
     from registryd.content.description import StoreDescription
@@ -46,23 +50,69 @@ class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, NameInvento
         """Return if it can answer right now; raises StoreUnavailable with the reason otherwise."""
 
 
-def chosen_kind(settings: StoreSettings) -> StoreKind:
-    """What `auto` stands for on this machine: containerd if its socket is there."""
-    if settings.kind is not StoreKind.AUTO:
-        return settings.kind
-    return StoreKind.CONTAINERD if is_containerd_at(settings.containerd_socket) else StoreKind.DIRECTORY
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A store: `kind` is not AUTO, and `socket` is where containerd is, or would be."""
+
+    kind: StoreKind
+    socket: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """What the settings stand for on this machine, as it is now and as it becomes.
+
+    Args:
+        recorded: The socket of the containerd that `registryd install` has set up; None: it has set up none.
+        is_for_containerd: Whether there is another sign that this node has a containerd, though it may not run yet.
+    """
+
+    settings: StoreSettings
+    recorded: Path | None = None
+    is_for_containerd: bool = False
+
+    def now(self) -> Choice:
+        """`auto` is containerd where there is any sign of one."""
+        settings = self.settings
+        socket = socket_of(settings, recorded=self.recorded)
+        if settings.kind is not StoreKind.AUTO:
+            return Choice(settings.kind, socket)
+        is_signed = bool(settings.containerd_socket or self.recorded) or self.is_for_containerd
+        return Choice(StoreKind.CONTAINERD if is_signed or is_containerd_at(socket) else StoreKind.DIRECTORY, socket)
+
+    async def wait_other(self, choice: Choice) -> None:
+        """Return when another store would be chosen: a containerd has come, perhaps where none was thought to be."""
+        folders = FolderEvents(FileEvents())
+        try:
+            while not self._is_other(choice):
+                folders.follow(_folders_above(KNOWN_SOCKETS))
+                if self._is_other(choice):
+                    return
+                await folders.wait()
+        finally:
+            folders.close()
+
+    def _is_other(self, choice: Choice) -> bool:
+        """A containerd that is there is stayed with, also while it is away."""
+        now = self.now()
+        return now != choice and is_containerd_at(now.socket) and not is_containerd_at(choice.socket)
+
+
+def _folders_above(sockets: Iterable[Path]) -> set[Path]:
+    """Where each of them, or the folder that it will be in, would appear."""
+    return {next(folder for folder in socket.parents if folder.is_dir()) for socket in sockets}
 
 
 @asynccontextmanager
-async def open_store(settings: StoreSettings) -> AsyncIterator[NodeStore]:
+async def open_store(settings: StoreSettings, choice: Choice) -> AsyncIterator[NodeStore]:
     """The store for the length of the block; only what it needs is imported.
 
     containerd may be away and is not waited for. Raises StoreUnavailable for a directory that cannot be used.
     """
-    if chosen_kind(settings) is StoreKind.CONTAINERD:
+    if choice.kind is StoreKind.CONTAINERD:
         from registryd.store.containerd.connect import connect_containerd_store  # noqa: PLC0415
 
-        async with connect_containerd_store(settings) as containerd:
+        async with connect_containerd_store(replace(settings, containerd_socket=choice.socket)) as containerd:
             yield containerd
     else:
         from registryd.store.directory.store import open_directory_store  # noqa: PLC0415

@@ -1,11 +1,22 @@
-"""Whether there is a containerd on this machine, as far as its socket tells."""
+"""Where this machine's containerd is, as far as sockets tell."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from registryd.settings import StoreSettings
+
+PLAIN_SOCKET: Final = Path("/run/containerd/containerd.sock")
+# The special ones first: their nodes may have Docker's containerd, too. From the sources of k3s (pkg/agent/containerd),
+# k0s (pkg/component/worker/containerd) and MicroK8s (default-args/containerd).
+KNOWN_SOCKETS: Final = (
+    Path("/run/k3s/containerd/containerd.sock"),
+    Path("/run/k0s/containerd.sock"),
+    Path("/var/snap/microk8s/common/run/containerd.sock"),
+    PLAIN_SOCKET,
+)
 
 
 def is_containerd_at(socket: Path) -> bool:
@@ -14,3 +25,12 @@ def is_containerd_at(socket: Path) -> bool:
         return socket.is_socket()
     except PermissionError:
         return True
+
+
+def socket_of(settings: StoreSettings, *, recorded: Path | None = None) -> Path:
+    """The one that the settings name, else the one that `install` has set up, else the first that is there."""
+    if settings.containerd_socket:
+        return settings.containerd_socket
+    if recorded:
+        return recorded
+    return next((socket for socket in KNOWN_SOCKETS if is_containerd_at(socket)), PLAIN_SOCKET)

@@ -30,10 +30,14 @@ _RESOLVES: Final = {"pull", "resolve"}
 class ContainerdHosts:
     """An `EndpointsOf` by hosts.toml, read anew for each question, as containerd does for each pull."""
 
-    def __init__(self, folder: Path, *, ourselves: frozenset[Site]) -> None:
-        """`ourselves`: where this agent listens; asking there would be asking ourselves."""
-        self._folder = folder
+    def __init__(self, roots: Sequence[Path], *, ourselves: frozenset[Site]) -> None:
+        """`roots` are searched in this order. `ourselves`: where this agent listens; that would be asking ourselves."""
+        self._roots = tuple(roots)
         self._ourselves = ourselves
+
+    def follow(self, roots: Sequence[Path]) -> None:
+        """Search these from now on."""
+        self._roots = tuple(roots)
 
     def __call__(self, registry: Registry) -> Sequence[Endpoint]:
         try:
@@ -45,7 +49,8 @@ class ContainerdHosts:
         return configured or default_endpoints(registry)
 
     def _configured(self, registry: Registry) -> Iterator[Endpoint]:
-        folder = next((found for name in _folder_names(registry) if (found := self._folder / name).is_dir()), None)
+        places = (root / name for root in self._roots for name in _folder_names(registry))
+        folder = next((place for place in places if place.is_dir()), None)
         if folder is None or not (folder / "hosts.toml").is_file():
             return
         document = tomllib.loads((folder / "hosts.toml").read_text())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.agent.anyone import open_upstreams
+from registryd.agent.hosts_folders import HostsFolders
 from registryd.failures import CommandFailed
 from registryd.oci.reference import Registry, Repository, Tag
 from registryd.settings import AuthorizationSettings, Settings
@@ -32,7 +33,8 @@ async def test_many_may_ask_first(tmp_path: Path) -> None:
     async with open_upstream(FakeUpstream(challenge="bearer")) as upstream:
         upstream.add("demo/app", oci_image())
         upstream.add("demo/private", oci_image(), public=False)
-        async with open_upstreams(settings_for(tmp_path, upstream.url)) as upstreams:
+        settings = settings_for(tmp_path, upstream.url)
+        async with open_upstreams(settings, HostsFolders(settings)) as upstreams:
             app = Repository(REGISTRY, "demo/app")
             await asyncio.gather(upstreams.ping(REGISTRY), *(upstreams.head(app, Tag("v1")) for _ in range(3)))
             with pytest.raises(UpstreamDenied):
@@ -42,5 +44,5 @@ async def test_many_may_ask_first(tmp_path: Path) -> None:
 async def test_a_proxy_that_is_none_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy")
     with pytest.raises(CommandFailed, match="the proxy in the environment cannot be used"):
-        async with open_upstreams(Settings()):
+        async with open_upstreams(Settings(), HostsFolders(Settings())):
             pass

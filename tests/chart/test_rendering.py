@@ -195,6 +195,7 @@ def test_a_socket_that_is_made_anew_is_seen(helm: Helm) -> None:
         rendered = helm.render(values)
         settings = settings_of(rendered)
         (mount,) = [mount for mount in rendered.agent["volumeMounts"] if mount["name"] == "containerd"]
+        assert settings.store.containerd_socket
         assert Path(mount["mountPath"]) == settings.store.containerd_socket.parent
 
 

@@ -48,6 +48,10 @@ def test_it_says_each_file_and_why_and_what_is_left_to_do(run: Callable[..., tup
         "  change   /etc/containerd/certs.d/a.lab/hosts.toml: registryd first, the rest as it was",
         f"  create   /{CERTS}/_default/hosts.toml: registryd first for every registry without a folder of its own",
         "No restart is needed: containerd reads hosts.toml files at every pull.",
+        (
+            "Nobody could be asked whether containerd looks for hosts.toml files in /etc/containerd/certs.d: "
+            "no program was found."
+        ),
     ]
     assert "Nothing to change" in run("install")[1]
     assert "as it was" in run("uninstall")[1]

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from registryd.doctor.occupancy import Occupancy, Occupant
 from registryd.doctor.patient import Patient, Place
 from registryd.node.containerd_config import ContainerdConfig, read_config
 from registryd.node.distribution import PLAIN
+from registryd.node.facts import NodeFacts
+from registryd.node.host_commands import HostCommands
 from registryd.node.host_root import HostRoot
+from registryd.node.judging import Judgement
+from registryd.node.program import ContainerdProgram
 from registryd.node.release import Release
 from registryd.node.tree import NodeTree
 from registryd.settings import Settings, StoreSettings
 from registryd.store.containerd.survey import Survey
 from registryd.version import VERSION
+
+if TYPE_CHECKING:
+    from registryd.store.containerd.introspection import Introspection
 
 ENDPOINT = "http://127.0.0.1:3172"
 CONFIG = """version = 3
@@ -57,13 +65,25 @@ def patient(root: Path, **changes: Any) -> Patient:
         settings=Settings(),
         place=Place(root=HostRoot(root), endpoint=ENDPOINT),
         tree=NodeTree(HostRoot(root)),
-        distribution=PLAIN,
+        facts=facts_of(root),
         config=config_of(root),
+        judgement=Judgement(None, "/etc/containerd/certs.d", None, is_outdated=False),
         containerd=Survey("2.1.9", {"k8s.io": 3}, Counter(), has_cri=True),
-        status={"node": NODE, "store": STORE, "doors": {"registry": "127.0.0.1:3172"}},
+        status={
+            "node": NODE,
+            "store": STORE,
+            "doors": {"registry": "127.0.0.1:3172"},
+            "hosts_dirs": ["/etc/containerd/certs.d"],
+        },
         checkup={"own_address": "10.0.0.1:3173", "members": [member()]},
+        port=Occupancy(Occupant.REGISTRYD),
     )
     return replace(well, **changes)
+
+
+def facts_of(root: Path, version: str = "2.1.9", told: Introspection | None = None) -> NodeFacts:
+    program = ContainerdProgram(HostCommands(HostRoot(root)), None)
+    return NodeFacts(PLAIN, Release.parse(version), PLAIN.config, program, told=told)
 
 
 def config_of(root: Path, *, discard: bool = False, version: str = "2.1.9") -> ContainerdConfig:

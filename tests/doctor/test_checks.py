@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registryd.doctor.agent import check_agent, check_port, check_token
-from registryd.doctor.containerd import (
-    check_config_path,
-    check_containerd,
-    check_content,
-    check_layers,
-    check_namespaces,
-)
+from registryd.doctor.config_path import check_config_path, check_hosts_dir, check_record
+from registryd.doctor.containerd import check_containerd, check_content, check_layers, check_namespaces, check_store
 from registryd.doctor.examination import CHECKS, _checked
 from registryd.doctor.finding import Severity
 from registryd.doctor.hosts import check_hosts
+from registryd.doctor.occupancy import Occupancy, Occupant
 from registryd.doctor.peers import check_clock, check_peers, check_secret
-from registryd.settings import PeersSettings, Settings, StoreSettings
+from registryd.node.judging import Judgement
+from registryd.settings import AuthorizationMode, AuthorizationSettings, PeersSettings, Settings, StoreSettings
+from registryd.store.containerd.introspection import Introspection
 from registryd.store.containerd.survey import Survey
-from tests.doctor.patients import NODE, STORE, config_of, keeping, member, patient, with_members
+from tests.doctor.patients import ENDPOINT, NODE, STORE, config_of, facts_of, keeping, member, patient, with_members
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,11 +94,130 @@ async def test_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 async def test_a_pod_without_the_nodes_files_says_so_and_finds_no_fault_in_them(tmp_path: Path) -> None:
-    node = patient(tmp_path)
-    node = replace(node, place=replace(node.place, has_files=False))
+    node = in_a_pod(tmp_path, Introspection("2.3.7", has_cri=True))
     found = await only(check_config_path, node)
     assert (found.severity, "--root" in found.remedy) == (WARNING, True)
     assert await check_hosts(node) == await check_layers(node) == []
+
+
+async def test_in_a_pod_containerd_itself_says_where_it_looks_and_what_it_keeps(tmp_path: Path) -> None:
+    told = Introspection("2.4.2", has_cri=True, config_path="/etc/containerd/certs.d", discards_layers=True)
+    node = in_a_pod(tmp_path, told)
+    found = await only(check_config_path, node)
+    assert (found.severity, found.found) == (OK, "/etc/containerd/certs.d, by containerd itself")
+    assert "the agent keeps them" in (await only(check_layers, node)).found
+    assert await check_hosts(node) == []
+    (tmp_path / "etc/containerd/certs.d").mkdir()  # mounted
+    (found,) = await check_hosts(node)
+    assert (found.severity, "leads to http://127.0.0.1:3172" in found.found) == (PROBLEM, True)
+
+
+def in_a_pod(root: Path, told: Introspection) -> Patient:
+    judgement = Judgement(told.config_path, None, None, is_outdated=False)
+    node = patient(root, facts=facts_of(root, told.version, told), judgement=judgement)
+    return replace(node, place=replace(node.place, has_files=False))
+
+
+# Where it looks
+
+
+@pytest.mark.parametrize(
+    ("judgement", "severity", "words"),
+    [
+        (Judgement(None, None, None, is_outdated=False), OK, "/etc/containerd/certs.d, by /etc/containerd/config.toml"),
+        (Judgement("/a", "/a", None, is_outdated=False), OK, "/a, by containerd itself"),
+        (Judgement("/a", "/b", None, is_outdated=True), PROBLEM, "looks in /a; its configuration says /b"),
+        (Judgement(None, "/b", None, is_outdated=True), PROBLEM, "has changed since containerd started"),
+        (
+            Judgement("/a:/b", "/a:/b", None, is_outdated=False),
+            PROBLEM,
+            "is a list, /a:/b, which this containerd ignores",
+        ),
+        (Judgement("", "", None, is_outdated=False), PROBLEM, "sets no config_path"),
+        ("containerd does not take its configuration: line 3", PROBLEM, "line 3"),
+    ],
+)
+async def test_by_whose_word_it_looks_where(
+    tmp_path: Path, judgement: Judgement | str, severity: Severity, words: str
+) -> None:
+    found = await only(check_config_path, patient(tmp_path, judgement=judgement))
+    assert (found.severity, words in found.found) == (severity, True), found
+
+
+async def test_two_containerds_are_a_problem(tmp_path: Path) -> None:
+    said = "2 containerds answer on this node"
+    found = await only(check_config_path, patient(tmp_path, facts=said, config=said, judgement=said))
+    assert (found.severity, found.found) == (PROBLEM, said)
+
+
+async def test_files_that_count_later_are_not_said_to_count(tmp_path: Path) -> None:
+    hosts = tmp_path / "etc/containerd/certs.d/_default/hosts.toml"
+    hosts.parent.mkdir(parents=True)
+    hosts.write_text(f'[host."{ENDPOINT}"]\n')
+    assert (await only(check_hosts, patient(tmp_path))).severity is OK
+    node = patient(tmp_path, judgement=Judgement(None, "/etc/containerd/certs.d", None, is_outdated=True))
+    found = await only(check_hosts, node)
+    assert (found.severity, "once it has been restarted" in found.found) == (WARNING, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "severity"),
+    [("capabilities = ['pull', 'referrers']", PROBLEM), ("dial_timeout = '5'", PROBLEM), ("dial_timeout = '5s'", OK)],
+)
+async def test_a_file_that_containerd_drops_is_named(tmp_path: Path, settings: str, severity: Severity) -> None:
+    hosts = tmp_path / "etc/containerd/certs.d/_default/hosts.toml"
+    hosts.parent.mkdir(parents=True)
+    hosts.write_text(f'[host."{ENDPOINT}"]\n[host."http://m.lab"]\n{settings}\n')
+    found = (await check_hosts(patient(tmp_path)))[0]
+    assert (found.severity, "in silence" in found.found) == (severity, severity is PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode", "count"),
+    [
+        (["/etc/containerd/certs.d"], "public", 0),
+        (["/var/lib/certs.d"], "public", 1),
+        ([], "public", 1),
+        (["/var/lib/certs.d"], "open", 0),
+    ],
+)
+async def test_where_the_agent_learns_who_may_pull(tmp_path: Path, asked: list[str], mode: str, count: int) -> None:
+    node = patient(tmp_path, settings=Settings(authorization=AuthorizationSettings(mode=AuthorizationMode(mode))))
+    assert isinstance(node.status, dict)
+    found = await check_hosts_dir(replace(node, status=node.status | {"hosts_dirs": asked}))
+    assert [each.severity for each in found] == [WARNING] * count
+
+
+async def test_an_agent_that_serves_a_directory_beside_a_containerd(tmp_path: Path) -> None:
+    assert await check_store(patient(tmp_path)) == []
+    status = {"node": NODE, "store": STORE | {"kind": "directory"}, "doors": {}}
+    found = await only(check_store, patient(tmp_path, status=status))
+    assert (found.severity, "and not the containerd of this node" in found.found) == (PROBLEM, True)
+    assert await check_store(patient(tmp_path, status=status, containerd="there is no socket")) == []
+
+
+async def test_a_record_that_cannot_be_read(tmp_path: Path) -> None:
+    assert await check_record(patient(tmp_path)) == []
+    record = tmp_path / "var/lib/registryd/node/record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    assert (await only(check_record, patient(tmp_path))).severity is WARNING
+
+
+@pytest.mark.parametrize(
+    ("occupancy", "with_agent", "without"),
+    [
+        (Occupancy(Occupant.REGISTRYD), OK, WARNING),
+        (Occupancy(Occupant.NOBODY, how="refused"), PROBLEM, OK),
+        (Occupancy(Occupant.OTHER, "nginx (process 7)", "it answers with 200"), PROBLEM, PROBLEM),
+        (Occupancy(Occupant.UNKNOWN, how="no connection within 3 s"), PROBLEM, PROBLEM),
+    ],
+)
+async def test_who_is_at_the_port(
+    tmp_path: Path, occupancy: Occupancy, with_agent: Severity, without: Severity
+) -> None:
+    assert (await only(check_port, patient(tmp_path, port=occupancy))).severity is with_agent
+    assert (await only(check_port, patient(tmp_path, port=occupancy, status="refused"))).severity is without
 
 
 @pytest.mark.parametrize(("discard", "keep", "severity"), [(False, 0, OK), (True, 1 << 30, OK), (True, 0, WARNING)])

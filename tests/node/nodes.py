@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registryd.node.disk import Disk
+from registryd.node.facts import Containerd
 from registryd.node.host_root import HostRoot
 from registryd.node.hosts_entry import MirrorEntry
 from registryd.node.intent import Intent, TokenFile
 from registryd.node.release import Release
-from registryd.node.setup import Containerd, NodeSetup
+from registryd.node.setup import NodeSetup
 from registryd.oci.reference import Registry
 
 if TYPE_CHECKING:

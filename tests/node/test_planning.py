@@ -230,12 +230,23 @@ def test_credentials_of_the_old_kind_may_stay(node: FolderNode) -> None:
     assert node.text("etc/containerd/config.toml").startswith(text)
 
 
-def test_2_ignores_a_config_of_version_1(node: FolderNode) -> None:
-    node.with_files({"etc/containerd/config.toml": "[plugins.cri]\n"})
-    with pytest.raises(ConfigConflict, match="no `version`"):
-        node.setup("2.1.9").install(intent())
-    node.setup("1.6.20").install(intent())
-    assert tomllib.loads(node.text("etc/containerd/config.toml"))["plugins"]["cri"]["registry"]
+@pytest.mark.parametrize(
+    ("release", "table"),
+    [
+        ("1.6.20", "cri"),
+        ("2.1.9", "io.containerd.cri.v1.images"),  # it passes over the old one in such a file
+        ("2.4.2", "cri"),
+    ],
+)
+def test_a_file_without_a_version_is_written_as_it_counts(node: FolderNode, release: str, table: str) -> None:
+    node.with_files({"etc/containerd/config.toml": "[plugins.cri]\nsandbox_image = 'p'\n"})
+    before = node.state()
+    node.setup(release).install(intent())
+    found = tomllib.loads(node.text("etc/containerd/config.toml"))
+    assert found["plugins"][table]["registry"] == {"config_path": "/etc/containerd/certs.d"}
+    assert "version" not in found
+    node.setup(release).uninstall()
+    assert node.state() == before
 
 
 # Distributions

@@ -61,8 +61,8 @@ def test_there_and_back(node: FolderNode, wish: str, release: str) -> None:
 
 def test_a_dry_run_touches_nothing(node: FolderNode) -> None:
     before = node.state()
-    assert node.setup().preview_install(intent(has_token=True)).plan.changes
-    assert node.setup().preview_uninstall() is None
+    assert node.setup("2.1.9").preview_install(intent(has_token=True)).plan.changes
+    assert node.setup("2.1.9").preview_uninstall() is None
     assert node.state() == before
 
 

@@ -25,7 +25,7 @@ OURS = """
 
 
 def asked(folder: Path, registry: Registry = REGISTRY) -> list[Endpoint]:
-    return list(ContainerdHosts(folder, ourselves=OURSELVES)(registry))
+    return list(ContainerdHosts([folder], ourselves=OURSELVES)(registry))
 
 
 def roots(folder: Path, registry: Registry = REGISTRY) -> list[str]:

@@ -22,6 +22,7 @@ from registryd.store.containerd.shelf import KeepLimits
 from registryd.store.containerd.store import ContainerdStore
 from registryd.store.containerd.timing import Timing
 from registryd.store.growing import GrowingFiles
+from registryd.store.socket import socket_of
 from registryd.store.stocktaking import Stocktaking
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def connect_containerd_store(
     Does not wait for containerd, which may be away and come back at any time: `wait_ready` does. If following ends by
     a fault of ours, the block is cancelled and an ExceptionGroup raised (see `registryd.aio.scope`).
     """
-    connection = Connection(settings.containerd_socket, timing or Timing())
+    connection = Connection(socket_of(settings), timing or Timing())
     try:
         async with open_scope() as scope:
             store, follower, keeper, stocktaking = _assemble(connection, settings)

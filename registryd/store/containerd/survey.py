@@ -15,13 +15,12 @@ from registryd.pb.containerd.introspection_pb2 import PluginsRequest
 from registryd.pb.containerd.namespaces_pb2 import ListNamespacesRequest
 from registryd.pb.containerd.namespaces_pb2_grpc import NamespacesStub
 from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.introspection import described
 from registryd.store.containerd.timing import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-_CRI = ("io.containerd.grpc.v1", "cri")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,7 @@ async def _survey(connection: Connection, target: str) -> Survey:
         )
         images[namespace] = len(answer.images)
         registries.update(image.name.partition("/")[0] for image in answer.images if "/" in image.name)
-    has_cri = any((plugin.type, plugin.id) == _CRI for plugin in plugins.plugins)
-    return Survey(version, images, registries, has_cri)
+    return Survey(version, images, registries, described(version, plugins.plugins).has_cri)
 
 
 async def _namespaces(connection: Connection, target: str) -> list[str]:

@@ -16,6 +16,7 @@ from registryd.store.containerd.errors import AlreadyExists
 from registryd.store.containerd.gc_labels import label_references
 from registryd.store.containerd.ingest import ContainerdIngest, Place
 from registryd.store.containerd.timing import Timing
+from registryd.store.socket import socket_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -76,7 +77,7 @@ async def open_containerd_writer(
     settings: StoreSettings, *, timing: Timing | None = None
 ) -> AsyncIterator[ContainerdWriter]:
     """A writer into the first of the shared namespaces, for the length of the block. Raises StoreUnavailable."""
-    connection = Connection(settings.containerd_socket, timing or Timing())
+    connection = Connection(socket_of(settings), timing or Timing())
     try:
         async with _lease(connection, namespace=settings.namespaces[0]) as lease:
             yield ContainerdWriter(connection, namespace=settings.namespaces[0], lease=lease)

@@ -1,0 +1,50 @@
+"""Which store this node's agent serves: signs that there is a containerd, and the one that was set up."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from registryd.settings import StoreKind
+from registryd.store.choice import Choosing
+
+if TYPE_CHECKING:
+    from registryd.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+# The record of `registryd install` (registryd.node.record_store).
+_RECORD: Final = Path("/var/lib/registryd/node/record.json")
+
+
+def choosing_of(settings: Settings) -> Choosing:
+    """What there is to choose by. A token is for a containerd to show; whoever configures one has one."""
+    is_signed = bool(settings.registry.token_file) or settings.agent.configure_containerd
+    return Choosing(settings.store, recorded_socket(settings), is_signed)
+
+
+def recorded_socket(settings: Settings) -> Path | None:
+    """Where the containerd answers that `install` has set up; None where it has not, or a setting says where."""
+    store = settings.store
+    if store.containerd_socket or store.kind is StoreKind.DIRECTORY or not _is_there(_RECORD):
+        return None
+    # Here, because most nodes have no record.
+    from registryd.node.disk import Disk  # noqa: PLC0415
+    from registryd.node.errors import NodeError  # noqa: PLC0415
+    from registryd.node.host_root import HostRoot  # noqa: PLC0415
+    from registryd.node.record_store import RecordStore  # noqa: PLC0415
+
+    try:
+        record = RecordStore(HostRoot(), Disk()).load()
+    except NodeError as error:
+        _log.warning("the record of `registryd install` is passed over: %s", error)
+        return None
+    return record.socket if record else None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False

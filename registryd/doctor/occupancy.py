@@ -1,0 +1,49 @@
+"""Who is at an address of this machine: a registryd, somebody else, or nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from registryd.doctor.asking import NotConnected, Question, Unanswered, ask_and_wait
+from registryd.doctor.holder import holder_of
+from registryd.version import SERVER
+
+if TYPE_CHECKING:
+    from registryd.notation import Address
+
+# A registryd answers within milliseconds; one on a node that swaps, later.
+_TIMEOUT: Final = 3.0
+
+
+class Occupant(Enum):
+    """`UNKNOWN`: no connection came about, and nobody refused it either."""
+
+    NOBODY = auto()
+    REGISTRYD = auto()
+    OTHER = auto()
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """`who` names the program where it can be seen, `how` says what became of the question."""
+
+    occupant: Occupant
+    who: str = ""
+    how: str = ""
+
+
+def occupancy_of(listen: Address) -> Occupancy:
+    """Ask there; blocks for some seconds at most. A port is free only if connecting is refused."""
+    try:
+        answer = ask_and_wait(listen, Question("/v2/", timeout=_TIMEOUT))
+    except NotConnected as error:
+        return Occupancy(Occupant.NOBODY if error.is_refused else Occupant.UNKNOWN, "", str(error))
+    except Unanswered as error:
+        return Occupancy(Occupant.OTHER, holder_of(listen.port) or "another program", str(error))
+    if answer.server == SERVER:
+        return Occupancy(Occupant.REGISTRYD)
+    said = f"it answers with {answer.status}" + (f" as {answer.server[:60]}" if answer.server else "")
+    return Occupancy(Occupant.OTHER, holder_of(listen.port) or "another program", said)

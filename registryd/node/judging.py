@@ -1,0 +1,86 @@
+"""What containerd itself makes of its configuration: the one that runs if it says so, its program if it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registryd.node.containerd_config import read_config, roots_of
+from registryd.node.errors import NodeError
+from registryd.node.images_settings import ImagesSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registryd.node.containerd_config import ContainerdConfig
+    from registryd.node.facts import NodeFacts
+    from registryd.node.host_root import HostRoot
+    from registryd.node.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """By whose word: `uses` is the running one's (2.4 and later), `takes` its program's, of the files as they are now.
+
+    Args:
+        uses: The `config_path` that is used, with its default; None: it does not say.
+        takes: The `config_path` that a restart would give, with its default; None: nobody could be asked.
+        images: The settings that `takes` is from.
+        is_outdated: Whether the one that runs has not read its files as they are now.
+    """
+
+    uses: str | None
+    takes: str | None
+    images: ImagesSettings | None
+    is_outdated: bool
+
+    @property
+    def config_path(self) -> str | None:
+        """What counts now as far as anybody can say; None: nobody can."""
+        return self.takes if self.uses is None else self.uses
+
+
+def judge(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> Judgement:
+    """Ask. Raises ContainerdRefused when it would not start with its configuration."""
+    is_there = config.main.image is not None
+    dumped = facts.program.images(facts.config) if is_there else ImagesSettings()
+    # Where the main file is made of drop-ins, what is in it now is of the last time that this was done.
+    images = config.images if config.drop_ins else dumped
+    takes, has = (None if each is None else each.config_path or facts.default_paths for each in (images, dumped))
+    uses = facts.told.config_path if facts.told else None
+    if takes is None or (uses is None and (has is None or not config.drop_ins)):
+        return Judgement(uses, takes, images, _has_changed_since(root, facts, config))
+    return Judgement(uses, takes, images, is_outdated=facts.is_running and takes != (has if uses is None else uses))
+
+
+def _has_changed_since(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> bool:
+    paths = [file.path for file in config.files if file.image]
+    return facts.is_running and any(not has_started_since(root, facts, _written(root, path)) for path in paths)
+
+
+def has_started_since(root: HostRoot, facts: NodeFacts, moment: float) -> bool:
+    """Whether the containerd of the facts has read its configuration after a moment, in seconds of the clock.
+
+    By its socket, which it makes anew at each start: its time is of the same clock as those of files, whatever has
+    become of that clock since, and can be seen from a container that sees no process. False where there is none.
+    """
+    return _written(root, facts.socket) > moment
+
+
+def _written(root: HostRoot, path: Path) -> float:
+    try:
+        return root.locate(path).stat().st_mtime
+    except OSError:
+        return 0
+
+
+def roots_in_use(root: HostRoot, tree: Tree, facts: NodeFacts) -> tuple[Path, ...]:
+    """The folders in which the containerd of the facts looks for hosts.toml files, as far as anybody can say."""
+    if facts.told and facts.told.config_path is not None:
+        return roots_of(facts.told.config_path)
+    try:
+        config = read_config(tree, facts.config, facts.release, drop_ins=facts.distribution.drop_ins)
+        judgement = judge(root, facts, config)
+    except NodeError:
+        return ()
+    return roots_of(judgement.config_path or "") if judgement.config_path is not None else config.hosts_roots

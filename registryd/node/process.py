@@ -1,0 +1,135 @@
+"""The containerd that runs: the process behind a socket, and how it was started. Linux tells; nothing is guessed."""
+
+from __future__ import annotations
+
+import os
+import socket as sockets
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from registryd.node.containerd_config import address_in
+from registryd.node.distribution import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registryd.node.host_root import HostRoot
+    from registryd.node.tree import Tree
+
+_PROC: Final = Path("/proc")
+_NAME: Final = "containerd"
+_CONFIG_FLAGS: Final = ("--config", "-config", "-c")
+_ADDRESS_FLAGS: Final = ("--address", "-address", "-a")
+_CONNECT_SECONDS: Final = 2.0
+_DELETED: Final = " (deleted)"  # proc(5): an upgrade took the file away
+_CREDENTIALS: Final = struct.Struct("3i")  # unix(7), struct ucred: pid, uid, gid
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A containerd that runs.
+
+    Args:
+        program: Where it is on the node; None: that cannot be seen from here.
+        config: The main file that it was started with.
+        executable: The very program that runs, for this process to run it again; also when an upgrade has replaced it.
+    """
+
+    pid: int
+    program: Path | None
+    config: Path
+    executable: Path | None = None
+
+
+def find_process(root: HostRoot, tree: Tree, socket: Path) -> Process | None:
+    """The containerd that listens at a socket of the node; None: none does, or it cannot be seen from here.
+
+    A container sees no processes of the node by the kernel's word; there those below the node's root are gone through.
+    """
+    listener = _PROC / str(_listener_of(root.locate(socket)))
+    if found := _read(listener, is_own=True):
+        return found
+    return next(_that_listen(root.path / "proc", tree, socket), None)
+
+
+def _listener_of(socket: Path) -> int:
+    """The process that listens there; 0: nobody, or one of another PID namespace."""
+    try:
+        folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        with sockets.socket(sockets.AF_UNIX) as connection:
+            connection.settimeout(_CONNECT_SECONDS)
+            connection.connect(f"/proc/self/fd/{folder}/{socket.name}")  # the whole path may be too long for a socket
+            data = connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, _CREDENTIALS.size)
+            pid: int = _CREDENTIALS.unpack(data)[0]
+            return pid
+    except OSError:
+        return 0
+    finally:
+        os.close(folder)
+
+
+def _that_listen(proc: Path, tree: Tree, socket: Path) -> Iterator[Process]:
+    for folder in sorted(proc.glob("[0-9]*")):
+        found = _read(folder, is_own=False)
+        if found and tree.canonical(_address_of(folder, tree, found)) == tree.canonical(socket):
+            yield found
+
+
+def _address_of(folder: Path, tree: Tree, process: Process) -> Path:
+    given = ""
+    with suppress(OSError):  # it has ended meanwhile
+        given = _flag(_words(folder), _ADDRESS_FLAGS)
+    return Path(given) if given else address_in(tree, process.config)
+
+
+def _read(folder: Path, *, is_own: bool) -> Process | None:
+    """None: it has ended, or is no containerd, as systemd is that passes a socket on."""
+    try:
+        name, words = (folder / "comm").read_text().strip(), _words(folder)
+    except OSError:
+        return None
+    if name != _NAME:
+        return None
+    config = Path(_flag(words, _CONFIG_FLAGS) or PLAIN.config)
+    executable = folder / "exe" if is_own else None
+    return Process(int(folder.name), _program(folder, words), _link(folder / "cwd") / config, executable)
+
+
+def _words(folder: Path) -> list[str]:
+    return [os.fsdecode(word) for word in (folder / "cmdline").read_bytes().split(b"\0")]
+
+
+def _flag(words: list[str], names: tuple[str, ...]) -> str:
+    """The last value of a flag: `--config=X`, `--config X`, `-c X`."""
+    given = [
+        value
+        for word, after in pairwise([*words, ""])
+        for name in names
+        if (value := after if word == name else word.removeprefix(f"{name}=") if word.startswith(f"{name}=") else "")
+    ]
+    return given[-1] if given else ""
+
+
+def _program(folder: Path, words: list[str]) -> Path | None:
+    """k3s is one program under many names: then the one beside it that is called containerd."""
+    link = str(_link(folder / "exe", Path())).removesuffix(_DELETED)
+    program = Path(link)
+    if _NAME in program.name:
+        return program
+    if program.is_absolute():
+        return program.with_name(_NAME)
+    return Path(words[0]) if words[0].startswith("/") else None
+
+
+def _link(path: Path, otherwise: Path = Path("/")) -> Path:
+    try:
+        return path.readlink()
+    except OSError:
+        return otherwise

@@ -1,0 +1,93 @@
+"""What is ours on a node and in no record: the record is lost, or a folder was copied, as at the refresh of a snap."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from registryd.node.change import Kind
+from registryd.node.config_text import MARK as CONFIG_MARK
+from registryd.node.config_text import marked_values
+from registryd.node.containerd_config import read_config
+from registryd.node.distribution import ALL
+from registryd.node.errors import ConfigConflict
+from registryd.node.hosts_entry import MARKS
+from registryd.node.hosts_file import hosts_with_mark
+from registryd.node.record import Entry, Record, digest_of
+from registryd.node.registry_folder import HOSTS_TOML
+from registryd.node.wanted_config import DROP_IN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from registryd.node.facts import NodeFacts
+    from registryd.node.tree import FileImage, Tree
+
+
+def with_strays(tree: Tree, record: Record | None, facts: NodeFacts, roots: Iterable[Path]) -> Record | None:
+    """The record, and entries for what bears our mark besides in the folders that count today.
+
+    A copy of a file of ours becomes what that file was before us; of another only our part can be taken out. None:
+    nothing of ours is on the node.
+    """
+    known = record.entries if record else ()
+    paths = {entry.path for entry in known}
+    found = {entry.path: entry for entry in (*_hosts(tree, known, facts, roots), *_configs(tree, facts))}
+    strays = [_as_copied(entry, known, tree) for path, entry in found.items() if path not in paths]
+    if not strays:
+        return record
+    # A folder that has nothing but our file goes with it: empty, it would hide `_default`.
+    folders = dict.fromkeys(entry.path.parent for entry in strays if entry.kind is Kind.HOSTS)
+    record = record or Record((), ())
+    return replace(record, entries=(*known, *strays), folders=(*record.folders, *folders))
+
+
+def _hosts(tree: Tree, known: Iterable[Entry], facts: NodeFacts, roots: Iterable[Path]) -> Iterator[Entry]:
+    of_record = [entry.path.parent.parent for entry in known if entry.kind is Kind.HOSTS]
+    usual = [facts.distribution.hosts, *(each.hosts for each in ALL)]
+    for root in dict.fromkeys(map(tree.canonical, (*roots, *of_record, *usual))):
+        for name in tree.names(root):
+            path = tree.canonical(root / name / HOSTS_TOML)
+            image = tree.read(path) if tree.is_folder(root / name) else None
+            if image and (urls := _marked_hosts(image)):
+                yield Entry(path, Kind.HOSTS, None, (), (), " ".join(urls))
+
+
+def _configs(tree: Tree, facts: NodeFacts) -> Iterator[Entry]:
+    for path in _config_files(tree, facts):
+        image = tree.read(path)
+        for value in _marked_values(image) if image else ():
+            yield Entry(tree.canonical(path), Kind.CONFIG, None, (), (), value)
+
+
+def _config_files(tree: Tree, facts: NodeFacts) -> Iterator[Path]:
+    """What containerd reads, and where a drop-in of ours may be that it does not read any more."""
+    distribution = facts.distribution
+    try:
+        config = read_config(tree, facts.config, facts.release, drop_ins=distribution.drop_ins)
+    except ConfigConflict:
+        yield facts.config
+    else:
+        yield from (file.path for file in config.files)
+    folders = [facts.config.parent / "conf.d", distribution.drop_ins, *(each.drop_ins for each in ALL)]
+    yield from (folder / DROP_IN for folder in folders if folder)
+
+
+def _marked_hosts(image: FileImage) -> list[str]:
+    try:
+        return hosts_with_mark(image.text, MARKS)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return []
+
+
+def _marked_values(image: FileImage) -> list[str]:
+    return marked_values(image.data.decode(errors="replace")) if CONFIG_MARK.encode() in image.data else []
+
+
+def _as_copied(entry: Entry, known: Iterable[Entry], tree: Tree) -> Entry:
+    image = tree.read(entry.path)
+    digest = digest_of(image.data) if image else ""
+    original = next((each for each in known if each.kind is entry.kind and digest in each.written), None)
+    return replace(original, path=entry.path) if original else entry

@@ -1,0 +1,68 @@
+"""Who is at a port: real listeners of all kinds."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.doctor.occupancy import Occupant, occupancy_of
+from registryd.notation import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def answering(reply: bytes) -> Iterator[Address]:
+    """Takes connections, reads a request and says always the same; says nothing and closes if that is nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = Thread(target=_answer, args=(listener, reply))
+        thread.start()
+        yield Address("127.0.0.1", listener.getsockname()[1])
+        thread.join()
+
+
+def _answer(listener: socket.socket, reply: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(reply)
+
+
+@pytest.mark.parametrize(
+    ("reply", "occupant"),
+    [
+        (b"HTTP/1.1 200 OK\r\nServer: registryd\r\nContent-Length: 0\r\n\r\n", Occupant.REGISTRYD),
+        (b"HTTP/1.1 404 Not Found\r\nServer: registryd\r\nContent-Length: 0\r\n\r\n", Occupant.REGISTRYD),
+        (b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n", Occupant.OTHER),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Occupant.OTHER),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Occupant.OTHER),
+        (b"", Occupant.OTHER),
+    ],
+)
+def test_who_answers(reply: bytes, occupant: Occupant) -> None:
+    with answering(reply) as address:
+        found = occupancy_of(address)
+    assert found.occupant is occupant
+    assert ("process" in found.who) is (occupant is Occupant.OTHER)
+
+
+def test_nobody() -> None:
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        assert occupancy_of(Address("127.0.0.1", bound.getsockname()[1])).occupant is Occupant.NOBODY
+
+
+def test_who_accepts_and_says_nothing_is_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registryd.doctor.occupancy._TIMEOUT", 0.1)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        found = occupancy_of(Address("127.0.0.1", listener.getsockname()[1]))
+    assert (found.occupant, found.how) == (Occupant.OTHER, "no answer within 0.1 s")
