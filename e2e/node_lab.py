@@ -30,6 +30,7 @@ _MIRROR_PROGRAM = """
 import http.server, json, sys
 class Mirror(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    version_string = lambda self: "registryd"
     def do_GET(self):
         with open(sys.argv[1], "a") as log:
             log.write(json.dumps([self.command, self.path, self.headers.get("Registryd-Token")]) + "\\n")
@@ -77,6 +78,33 @@ class NodeLab:
     async def stop(self) -> None:
         if self.containerd:
             await self.containerd.stop()
+        if self._restarted.exists():
+            await run(
+                "sh", "-c", f"kill $(cat {self._restarted}) && tail --pid=$(cat {self._restarted}) -f /dev/null || true"
+            )
+            self._restarted.unlink()
+
+    @property
+    def _restarted(self) -> Path:
+        return self.places.folder / "restarted.pid"
+
+    @property
+    def _restart(self) -> Path:
+        return self.places.folder / "restart.sh"
+
+    def restart_command(self) -> str:
+        """What restarts this containerd as systemctl would: it comes back when the new one is on its way."""
+        assert self.containerd
+        log = self.places.folder / "containerd.log"
+        self._restart.write_text(
+            f"""#!/bin/sh
+pid=$(cat {self._restarted} 2>/dev/null || echo {self.containerd.pid})
+kill $pid; tail --pid=$pid -f /dev/null
+PATH={self.release.programs}:$PATH setsid {self.release.containerd} --config {self.places.config} >>{log} 2>&1 </dev/null &
+echo $! >{self._restarted}
+"""
+        )
+        return f"sh {self._restart}"
 
     async def restart(self) -> None:
         await self.stop()
@@ -94,7 +122,8 @@ class NodeLab:
     async def registryd(self, *words: str) -> str:
         paths = ["--containerd-config", self.places.config, "--containerd-program", self.release.containerd]
         state = ["--state", self.places.folder / "state-of-registryd"]
-        return await run(sys.executable, "-m", "registryd", *words, *map(str, [*paths, *state]))
+        command = [sys.executable, "-m", "registryd", *words, *map(str, [*paths, *state])]
+        return await run(*self.namespace.command(*command))
 
     def asked(self) -> list[Asked]:
         """What the mirror was asked since this was called last."""
@@ -116,7 +145,7 @@ class NodeLab:
     def files(self) -> dict[str, tuple[int, bytes | None]]:
         """Everything that an install may touch, with modes."""
         found = {}
-        kept = {self.places.root, self.places.state}
+        kept = {self.places.root, self.places.state, self._restarted, self._restart}
         for path in self.places.folder.rglob("*"):
             is_containerds = any(each in (path, *path.parents) for each in kept) or path.suffix in {".log", ".json"}
             if not is_containerds and not path.is_socket():

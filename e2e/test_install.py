@@ -308,9 +308,27 @@ async def test_a_restart_that_fails_takes_everything_back(
         with pytest.raises(CommandError, match="put back"):
             await node.registryd("install", "--config-path", str(places.hosts), "--restart-command", "false")
         assert node.files() == before
-        said = await node.registryd("install", "--config-path", str(places.hosts), "--restart-command", "true")
+        restart = ("--restart-command", node.restart_command())
+        said = await node.registryd("install", "--config-path", str(places.hosts), *restart)
         assert "was restarted" in said
-        await node.registryd("uninstall")
+        with contextlib.suppress(PullError):
+            await node.pull("some.lab/demo/app:v1")
+        assert node.asked()
+        await node.registryd("uninstall", *restart)
+        assert node.files() == before
+
+
+async def test_a_restart_that_is_none_is_found_out(
+    releases: tuple[Release, ...], network: Network, folder: Path
+) -> None:
+    """Nothing new listens at its socket; it is given some time for that."""
+    host = await network.add_host("node")
+    places = Places(folder / "n")
+    config = config_without_path(releases[0], places, {})
+    async with running_node(releases[0], folder / "n", host.namespace, config) as node:
+        before = node.files()
+        with pytest.raises(CommandError, match="no containerd started at"):
+            await node.registryd("install", "--config-path", str(places.hosts), "--restart-command", "true")
         assert node.files() == before
 
 

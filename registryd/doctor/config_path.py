@@ -8,8 +8,8 @@ from registryd.doctor.finding import Finding, ok, problem, warning
 from registryd.node.containerd_config import roots_of
 from registryd.node.disk import Disk
 from registryd.node.errors import NodeError
-from registryd.node.judging import has_started_since
 from registryd.node.record_store import RecordStore
+from registryd.node.starting import has_started_since
 from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registryd.node.containerd_config import read_config
 from registryd.node.errors import ContainerdRefused, NodeError
-from registryd.node.judging import Judgement, has_started_since, judge
+from registryd.node.judging import Judgement, judge
+from registryd.node.starting import has_started_since, wait_started_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +69,20 @@ class Confirming:
             self._require(found.judgement.takes, plan)
         if not (found.restart_due and self.restart):
             return found
+        began = time.time()
         if problem := self.commands.complaint(self.restart):
             raise ContainerdRefused(f"containerd did not restart, so everything was put back: {problem}")
+        self._require_started_since(began)
         return Confirmation(self._judge_again(plan), restarted=True)
+
+    def _require_started_since(self, moment: float) -> None:
+        """The command may have come back before, or may not have restarted this one at all."""
+        root, facts = self.commands.root, self.facts
+        if facts.is_running and not wait_started_since(root, facts, moment, patience=_RESTART_PATIENCE):
+            raise ContainerdRefused(
+                f"{' '.join(self.restart)}: after this no containerd started at {facts.socket} within "
+                f"{_RESTART_PATIENCE:g} s, so everything was put back"
+            )
 
     def restart_again(self) -> None:
         """With what it had before."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from registryd.node.containerd_config import read_config, roots_of
 from registryd.node.errors import NodeError
 from registryd.node.images_settings import ImagesSettings
+from registryd.node.starting import changed_at, has_started_since
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,23 +56,7 @@ def judge(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> Judgeme
 
 def _has_changed_since(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> bool:
     paths = [file.path for file in config.files if file.image]
-    return facts.is_running and any(not has_started_since(root, facts, _written(root, path)) for path in paths)
-
-
-def has_started_since(root: HostRoot, facts: NodeFacts, moment: float) -> bool:
-    """Whether the containerd of the facts has read its configuration after a moment, in seconds of the clock.
-
-    By its socket, which it makes anew at each start: its time is of the same clock as those of files, whatever has
-    become of that clock since, and can be seen from a container that sees no process. False where there is none.
-    """
-    return _written(root, facts.socket) > moment
-
-
-def _written(root: HostRoot, path: Path) -> float:
-    try:
-        return root.locate(path).stat().st_mtime
-    except OSError:
-        return 0
+    return facts.is_running and any(not has_started_since(root, facts, changed_at(root, path)) for path in paths)
 
 
 def roots_in_use(root: HostRoot, tree: Tree, facts: NodeFacts) -> tuple[Path, ...]:
