@@ -96,11 +96,12 @@ class NodeLab:
         """What restarts this containerd as systemctl would: it comes back when the new one is on its way."""
         assert self.containerd
         log = self.places.folder / "containerd.log"
+        start = f"{self.release.containerd} --config {self.places.config}"
         self._restart.write_text(
             f"""#!/bin/sh
 pid=$(cat {self._restarted} 2>/dev/null || echo {self.containerd.pid})
 kill $pid; tail --pid=$pid -f /dev/null
-PATH={self.release.programs}:$PATH setsid {self.release.containerd} --config {self.places.config} >>{log} 2>&1 </dev/null &
+PATH={self.release.programs}:$PATH setsid {start} >>{log} 2>&1 </dev/null &
 echo $! >{self._restarted}
 """
         )

@@ -141,8 +141,7 @@ def read_config(tree: Tree, path: Path, release: Release, *, drop_ins: Path | No
     main = _read(tree, path) or ConfigFile(tree.canonical(path), None, {}, 0)
     patterns = [str(drop_ins / "*.toml")] if drop_ins else None
     config = ContainerdConfig(tuple(_with_imports(tree, main, release, patterns)), release, drop_ins)
-    for file in config.files:
-        _require_known_format(file, release)
+    _require_known_formats(config)
     return config
 
 
@@ -177,16 +176,17 @@ def _read(tree: Tree, path: Path) -> ConfigFile | None:
     return ConfigFile(path, image, document, version)
 
 
-def _require_known_format(file: ConfigFile, release: Release) -> None:
-    if file.version > NEWEST_FORMAT:
-        raise ConfigConflict(
-            f"{file.path} is in version {file.version} of the format, and this registryd knows up to {NEWEST_FORMAT}: "
-            "nothing is changed; a later registryd may know it"
-        )
-    if file.version > release.newest_format:
-        raise ConfigConflict(
-            f"{file.path} is in version {file.version} of the format, and {release} does not start with it"
-        )
+def _require_known_formats(config: ContainerdConfig) -> None:
+    for file in config.files:
+        if file.version > NEWEST_FORMAT:
+            raise ConfigConflict(
+                f"{file.path} is in version {file.version} of the format, and this registryd knows up to "
+                f"{NEWEST_FORMAT}: nothing is changed; a later registryd may know it"
+            )
+        if config.format_of(file) > config.release.newest_format:
+            raise ConfigConflict(
+                f"{file.path} is in version {file.version} of the format, and {config.release} does not start with it"
+            )
 
 
 def _imports(file: ConfigFile, release: Release) -> list[str]:
