@@ -40,11 +40,10 @@ def wanted_path(config: ContainerdConfig, intent: Intent, distribution: Distribu
     """What `config_path` shall be."""
     if intent.config_path:
         return str(intent.config_path)
-    if not config.hosts_roots:
+    is_ignored = len(config.hosts_roots) > 1 and config.ignores_path_lists
+    if not config.hosts_roots or (is_ignored and not config.images.config_path):
         return str(distribution.hosts)
-    if len(config.hosts_roots) > 1 and config.ignores_path_lists:
-        return str(config.hosts_roots[0])
-    return config.config_path
+    return str(config.hosts_roots[0]) if is_ignored else config.config_path
 
 
 def wanted_config(
@@ -52,7 +51,7 @@ def wanted_config(
 ) -> tuple[Wanted, ...]:
     """The one file to change, or none. Raises ConfigConflict when that would stop containerd, or would not last."""
     wanted = wanted_path(config, intent, distribution)
-    if wanted == config.images.config_path:
+    if wanted == config.config_path:
         return ()
     place = _place(config)
     _require_possible(tree, config, place, distribution)
