@@ -13,6 +13,7 @@ from e2e.layouts import LAYOUTS, Layout
 from e2e.node_root import NodeRoot, node_root
 from registryd.lab.agent import AGENT, Agent
 from registryd.lab.errors import CommandError
+from registryd.lab.toml_text import merged
 from registryd.lab.versions import TESTED_SERIES, obtain
 from registryd.node.images_settings import ImagesSettings, images_table
 from registryd.node.release import Release as NodeRelease
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)
 
 NEWEST: Series = TESTED_SERIES[-1]
-OLD: Series = "1.6"
+OLD_SERIES: Series = "1.6"
 SECOND: Series = "2.1"  # for what neither the newest nor the old one does
 SETTINGS: Table = {"peers": {"insecure": True, "listen": "127.0.0.1:3173", "content_listen": "127.0.0.1:3174"}}
 
@@ -40,7 +41,7 @@ def cases() -> list[ParameterSet]:
     """Each layout on the newest containerd and on an old one that it is of."""
     found: list[ParameterSet] = []
     for layout in LAYOUTS:
-        series = [each for each in (NEWEST, OLD) if each in layout.series] or [SECOND]
+        series = [each for each in (NEWEST, OLD_SERIES) if each in layout.series] or [SECOND]
         found += [pytest.param(layout, each, id=f"{layout}-{each}") for each in series]
     return found
 
@@ -91,12 +92,14 @@ async def laid_out(layout: Layout, series: Series, network: Network, folder: Pat
 
 
 @contextlib.asynccontextmanager
-async def agent_on(node: NodeRoot) -> AsyncIterator[Agent]:
+async def agent_on(
+    node: NodeRoot, changes: Table | None = None, *, words: tuple[str, ...] = (), is_ready: bool = True
+) -> AsyncIterator[Agent]:
     """With nothing but the peers' settings: what it serves and whom it asks it finds out itself."""
-    program = tuple(node.command(*AGENT))
-    agent = Agent(SETTINGS, node.at("/run/of-the-test"), node.namespace, program=program)
+    program = (*node.command(*AGENT), *words)
+    agent = Agent(merged(SETTINGS, changes or {}), node.at("/run/of-the-test"), node.namespace, program=program)
     try:
-        await agent.start()
+        await (agent.start() if is_ready else agent.launch())
         yield agent
     finally:
         await agent.stop()

@@ -26,6 +26,7 @@ _CONFIG_FLAGS: Final = ("--config", "-config", "-c")
 _ADDRESS_FLAGS: Final = ("--address", "-address", "-a")
 _CONNECT_SECONDS: Final = 2.0
 _DELETED: Final = " (deleted)"  # proc(5): an upgrade took the file away
+_NAME_AND_NUMBER: Final = 2
 _CREDENTIALS: Final = struct.Struct("3i")  # unix(7), struct ucred: pid, uid, gid
 
 
@@ -78,15 +79,27 @@ def _listener_of(socket: Path) -> int:
 def _that_listen(proc: Path, tree: Tree, socket: Path) -> Iterator[Process]:
     for folder in sorted(proc.glob("[0-9]*")):
         found = _read(folder, is_own=False)
-        if found and tree.canonical(_address_of(folder, tree, found)) == tree.canonical(socket):
+        if found and _is_of_the_node(folder) and _address_of(folder, tree, found) == tree.canonical(socket):
             yield found
 
 
-def _address_of(folder: Path, tree: Tree, process: Process) -> Path:
-    given = ""
+def _is_of_the_node(folder: Path) -> bool:
+    """Not of a container on it, such as a node of kind: those have a number in their own PID namespace besides."""
+    with suppress(OSError):
+        lines = (folder / "status").read_text().splitlines()
+        return not any(line.startswith("NSpid:") and len(line.split()) > _NAME_AND_NUMBER for line in lines)
+    return True
+
+
+def _address_of(folder: Path, tree: Tree, process: Process) -> Path | None:
+    """None: it was started with a file that the node does not have, so it is of something else."""
+    words: list[str] = []
     with suppress(OSError):  # it has ended meanwhile
-        given = _flag(_words(folder), _ADDRESS_FLAGS)
-    return Path(given) if given else address_in(tree, process.config)
+        words = _words(folder)
+    given = _flag(words, _ADDRESS_FLAGS)
+    if not given and _flag(words, _CONFIG_FLAGS) and tree.read(process.config) is None:
+        return None
+    return tree.canonical(Path(given) if given else address_in(tree, process.config))
 
 
 def _read(folder: Path, *, is_own: bool) -> Process | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -65,16 +66,18 @@ class Choosing:
     Args:
         recorded: The socket of the containerd that `registryd install` has set up; None: it has set up none.
         is_for_containerd: Whether there is another sign that this node has a containerd, though it may not run yet.
+        known: Where one may be.
     """
 
     settings: StoreSettings
     recorded: Path | None = None
     is_for_containerd: bool = False
+    known: tuple[Path, ...] = KNOWN_SOCKETS
 
     def now(self) -> Choice:
         """`auto` is containerd where there is any sign of one."""
         settings = self.settings
-        socket = socket_of(settings, recorded=self.recorded)
+        socket = socket_of(settings, recorded=self.recorded, known=self.known)
         if settings.kind is not StoreKind.AUTO:
             return Choice(settings.kind, socket)
         is_signed = bool(settings.containerd_socket or self.recorded) or self.is_for_containerd
@@ -82,20 +85,29 @@ class Choosing:
 
     async def wait_other(self, choice: Choice) -> None:
         """Return when another store would be chosen: a containerd has come, perhaps where none was thought to be."""
+        if self._is_settled:
+            await asyncio.Event().wait()
         folders = FolderEvents(FileEvents())
         try:
             while not self._is_other(choice):
-                folders.follow(_folders_above(KNOWN_SOCKETS))
+                folders.follow(_folders_above(self.known))
                 if self._is_other(choice):
                     return
                 await folders.wait()
         finally:
             folders.close()
 
+    @property
+    def _is_settled(self) -> bool:
+        settings = self.settings
+        return bool(settings.containerd_socket or self.recorded) or settings.kind is StoreKind.DIRECTORY
+
     def _is_other(self, choice: Choice) -> bool:
-        """A containerd that is there is stayed with, also while it is away."""
+        """One that is there is stayed with."""
         now = self.now()
-        return now != choice and is_containerd_at(now.socket) and not is_containerd_at(choice.socket)
+        if now == choice or choice.kind is StoreKind.DIRECTORY:
+            return now != choice
+        return is_containerd_at(now.socket) and not is_containerd_at(choice.socket)
 
 
 def _folders_above(sockets: Iterable[Path]) -> set[Path]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registryd.settings import StoreSettings
 
 PLAIN_SOCKET: Final = Path("/run/containerd/containerd.sock")
@@ -27,10 +29,10 @@ def is_containerd_at(socket: Path) -> bool:
         return True
 
 
-def socket_of(settings: StoreSettings, *, recorded: Path | None = None) -> Path:
+def socket_of(settings: StoreSettings, *, recorded: Path | None = None, known: Sequence[Path] = KNOWN_SOCKETS) -> Path:
     """The one that the settings name, else the one that `install` has set up, else the first that is there."""
     if settings.containerd_socket:
         return settings.containerd_socket
     if recorded:
         return recorded
-    return next((socket for socket in KNOWN_SOCKETS if is_containerd_at(socket)), PLAIN_SOCKET)
+    return next((socket for socket in known if is_containerd_at(socket)), known[-1])

@@ -99,6 +99,9 @@ def test_nobody_listens(tmp_path: Path) -> None:
     ],
 )
 def test_how_it_was_started(tmp_path: Path, words: tuple[str, ...], config: str) -> None:
+    for name in ("a.toml", "b.toml", "srv/sub/a.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     add_process(tmp_path, 7, *words, cwd="/srv")
     process = found(tmp_path)
     assert process
@@ -116,7 +119,11 @@ def test_of_several_the_one_at_the_socket(tmp_path: Path) -> None:
     add_process(tmp_path, 6, "containerd", "-c", "/k3s.toml", "-a", "/run/k3s/containerd/containerd.sock")
     add_process(tmp_path, 7, "containerd", "-c", "/v4.toml")
     add_process(tmp_path, 8, "containerd", "-c", "/v2.toml")
-    add_process(tmp_path, 9, "containerd", "-c", "/none.toml")
+    add_process(tmp_path, 3, "containerd", "-c", "/of-something-else.toml")
+    add_process(tmp_path, 4, "containerd")
+    (tmp_path / "proc/4/status").write_text("Name:\tcontainerd\nNSpid:\t4\t17\n")  # in a node of kind
+    add_process(tmp_path, 9, "containerd")
+    (tmp_path / "proc/9/status").write_text("Name:\tcontainerd\nNSpid:\t9\n")
     sockets = {"/var/run/k3s/containerd/containerd.sock": 6, "/run/four.sock": 7, "/run/two.sock": 8, str(SOCKET): 9}
     for path, pid in sockets.items():
         process = found(tmp_path, Path(path))
