@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import shutil
 import sys
 import time
 from asyncio.subprocess import PIPE
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,6 +133,10 @@ async def test_all_is_well_and_a_trial_image_comes_from_the_peer(
 # Faults of files: made, found, undone
 
 
+def _instead(text: str, _: str) -> str:
+    return text
+
+
 @contextlib.contextmanager
 def changed(path: Path, change: Callable[[str], str]) -> Iterator[None]:
     before = path.read_text() if path.exists() else None
@@ -151,7 +155,6 @@ async def test_faults_of_configuration_are_found(release: Release, tmp_path: Pat
     async with well_cluster(release, tmp_path) as cluster:
         node = cluster.nodes[0]
         hosts = node.containerd.places.hosts
-        config = node.containerd.places.config
         assert not (await doctor(node)).problems
 
         (hosts / "empty.lab").mkdir()
@@ -176,20 +179,74 @@ async def test_faults_of_configuration_are_found(release: Release, tmp_path: Pat
             assert ("pull", "problem", "the agent was not asked for it, or answered with a miss") in found
             assert found.code == 1
 
-        with changed(config, lambda text: text.replace(f'"{hosts}"', f'"{hosts}:/etc/docker/certs.d"')):
-            # CRI's own pull searches a list, the transfer service, which pulls since 2.1, ignores it.
-            list_found = ("problem", "is a list") if release.version >= (2, 1) else ("ok", "/etc/docker/certs.d")
-            assert ("config_path", *list_found) in await doctor(node)
-        with changed(config, lambda text: text.replace(f'"{hosts}"', '""')):
-            # Since 2.2 there is a default, and it is a list.
-            default = "is a list, /etc/containerd/certs.d:" if release.version >= (2, 2) else "sets no config_path"
-            assert ("config_path", "problem", default) in await doctor(node)
-        with changed(config, lambda text: re.sub(r'(discard_unpacked_layers"? = )false', r"\1true", text)):
-            assert ("layers", "ok", "the agent keeps them") in await doctor(node)
-            assert ("layers", "warning", "keep_layers is 0") in await doctor(node, "--store.keep_layers", "0B")
+        for word in ('capabilities = ["pull", "push", "sing"]', 'server = "http://a b"'):
+            text = f'{word}\n[host."{US}"]\n'
+            with changed(hosts / "slip.lab" / "hosts.toml", partial(_instead, text)):
+                assert ("hosts slip.lab", "problem", "in silence, because") in await doctor(node)
+
         found = await doctor(node, "--store.namespaces", "elsewhere")
         assert ("namespaces", "warning", "no namespace elsewhere") in found
         assert not (await doctor(node)).problems
+
+
+async def test_what_the_running_one_uses_and_what_its_files_say(release: Release, tmp_path: Path) -> None:
+    async with well_cluster(release, tmp_path) as cluster:
+        node = cluster.nodes[0]
+        hosts = node.containerd.places.hosts
+        config = node.containerd.places.config
+        with changed(config, lambda text: text.replace(f'"{hosts}"', f'"{hosts}:/etc/docker/certs.d"')):
+            found = await doctor(node)
+            assert found.findings["pull"][0] == "ok"
+            if release.version >= (2, 4):
+                assert ("config_path", "problem", f"its configuration says {hosts}:/etc/docker/certs.d since") in found
+                assert found.findings["hosts"][0] == "ok"  # by what runs, as the trial pull is
+            else:
+                assert ("config_path", "problem", "has changed since containerd started") in found
+                assert found.findings["hosts"][0] != "ok"
+        with changed(config, lambda text: f"{text}\nnonsense"):
+            assert ("config_path", "problem", "is not TOML, so containerd does not start") in await doctor(node)
+        async with with_containerd(node, registry={"config_path": f"{hosts}:/etc/docker/certs.d"}):
+            found = await doctor(node)
+            # CRI's own pull searches a list, the transfer service, which pulls since 2.1, ignores it.
+            is_ignored = release.version >= (2, 1)
+            assert (
+                "config_path",
+                *(("problem", "is a list") if is_ignored else ("ok", "/etc/docker/certs.d")),
+            ) in found
+            assert {found.findings[name][0] for name in ("hosts", "pull")} == {"problem" if is_ignored else "ok"}
+        async with with_containerd(node, registry={"config_path": ""}):
+            found = await doctor(node)
+            # Since 2.2 there is a default, and it is a list.
+            default = "is a list, /etc/containerd/certs.d:" if release.version >= (2, 2) else "sets no config_path"
+            assert ("config_path", "problem", default) in found
+            assert found.problems.keys() >= {"config_path", "hosts", "pull"}
+        async with with_containerd(node, discard_unpacked_layers=True):
+            assert ("layers", "ok", "the agent keeps them") in await doctor(node)
+            assert ("layers", "warning", "keep_layers is 0") in await doctor(node, "--store.keep_layers", "0B")
+
+
+@contextlib.asynccontextmanager
+async def with_containerd(
+    node: Node, *, registry: Table | None = None, discard_unpacked_layers: bool = False
+) -> AsyncIterator[None]:
+    """The node's containerd, started with other settings of images."""
+    containerd = node.containerd
+    before = containerd.options
+    extra: Table = {}
+    if registry:
+        name = "io.containerd.grpc.v1.cri" if containerd.release.version < (2,) else "io.containerd.cri.v1.images"
+        extra = {"plugins": {name: {"registry": registry}}}
+    containerd.options = replace(
+        before, extra=merged(before.extra, extra), discard_unpacked_layers=discard_unpacked_layers
+    )
+    await containerd.restart()
+    await agent_of(node).process.wait_ready(agent_of(node).is_ready)
+    try:
+        yield
+    finally:
+        containerd.options = before
+        await containerd.restart()
+        await agent_of(node).process.wait_ready(agent_of(node).is_ready)
 
 
 async def test_faults_of_this_node_are_found(release: Release, tmp_path: Path) -> None:
@@ -234,9 +291,21 @@ async def test_in_a_pod_all_but_the_nodes_files_is_looked_at(release: Release, t
         node, other = cluster.nodes
         found = await doctor(node, environment=("KUBERNETES_SERVICE_HOST=10.96.0.1",))
         assert found.code == 0
+        assert ("config_path", "ok", "by containerd itself") in found
+        assert ("layers", "ok", "keeps layers") in found
+        assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+
+
+async def test_in_a_pod_a_containerd_that_does_not_say_where_it_looks(
+    releases: tuple[Release, ...], tmp_path: Path
+) -> None:
+    async with well_cluster(releases[0], tmp_path) as cluster:
+        node = cluster.nodes[0]
+        found = await doctor(node, environment=("KUBERNETES_SERVICE_HOST=10.96.0.1",))
+        assert found.code == 0
         assert ("config_path", "warning", "this is a pod") in found
         assert not {"hosts", "layers"} & set(found.findings)
-        assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+        assert found.findings["pull"][0] == "ok"
 
         shutil.rmtree(node.containerd.places.hosts / "_default")  # as if only some were mirrored
         found = await doctor(node, environment=("KUBERNETES_SERVICE_HOST=10.96.0.1",))
