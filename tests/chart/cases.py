@@ -37,6 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
         "containerd": {
             "socket": "/run/k3s/containerd/containerd.sock",
             "root": "/var/lib/rancher/k3s/agent/containerd",
+            "hostsDir": "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
         }
     },
     "Talos": {"nodeSetup": {"enabled": False}, "registry": {"port": 5172}},

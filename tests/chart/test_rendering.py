@@ -163,6 +163,7 @@ def test_the_agent_cannot_write_anything_of_the_node(helm: Helm) -> None:
     host_paths = {volume["name"] for volume in rendered.pod["volumes"] if "hostPath" in volume}
     mounted = [mount for mount in rendered.agent["volumeMounts"] if mount["name"] in host_paths]
     assert {mount["mountPath"] for mount in mounted} == {
+        "/etc/containerd/certs.d",
         "/run/containerd",
         "/var/lib/containerd/io.containerd.content.v1.content",
         "/var/lib/registryd",
@@ -197,6 +198,30 @@ def test_a_socket_that_is_made_anew_is_seen(helm: Helm) -> None:
         (mount,) = [mount for mount in rendered.agent["volumeMounts"] if mount["name"] == "containerd"]
         assert settings.store.containerd_socket
         assert Path(mount["mountPath"]) == settings.store.containerd_socket.parent
+
+
+@pytest.mark.parametrize(
+    ("values", "folder", "kind"),
+    [
+        (CASES["defaults"], "/etc/containerd/certs.d", "DirectoryOrCreate"),
+        (CASES["k3s"], "/var/lib/rancher/k3s/agent/etc/containerd/certs.d", "DirectoryOrCreate"),
+        (CASES["Talos"], None, None),
+        (
+            {**CASES["Talos"], "containerd": {"hostsDir": "/etc/cri/conf.d/hosts"}},
+            "/etc/cri/conf.d/hosts",
+            "Directory",
+        ),
+    ],
+)
+def test_the_agent_asks_upstreams_as_its_nodes_containerd_does(
+    helm: Helm, values: dict[str, Any], folder: str | None, kind: str | None
+) -> None:
+    rendered = helm.render(values)
+    volumes = [each["hostPath"] for each in rendered.pod["volumes"] if each["name"] == "hosts"]
+    mounts = [each for each in rendered.agent["volumeMounts"] if each["name"] == "hosts"]
+    assert settings_of(rendered).authorization.hosts_dir == (Path(folder) if folder else None)
+    assert volumes == ([{"path": folder, "type": kind}] if folder else [])
+    assert mounts == ([{"name": "hosts", "mountPath": folder, "readOnly": True}] if folder else [])
 
 
 def test_without_node_setup_nothing_of_the_node_is_changed(helm: Helm) -> None:

@@ -26,6 +26,9 @@
 {{- $_ := set $settings.registry "next_token_file" "/etc/registryd/cache/token" }}
 {{- end }}
 {{- end }}
+{{- with include "registryd.hostsDir" . }}
+{{- $_ := set $settings.authorization "hosts_dir" . }}
+{{- end }}
 {{- if .Values.nodeSetup.enabled }}
 {{- $_ := set $settings.registry "token_file" (printf "%s/token" .Values.nodeSetup.stateDirectory) }}
 {{- end }}
@@ -33,6 +36,11 @@
 {{- $_ := set $settings.admin "listen" (include "registryd.onNode" (dict "root" . "port" .Values.admin.port)) }}
 {{- end }}
 {{- mustMergeOverwrite $settings (deepCopy .Values.settings) | toJson }}
+{{- end }}
+
+{{/* Where the node's containerd looks for hosts.toml files; empty: agents see none of them. */}}
+{{- define "registryd.hostsDir" -}}
+{{- .Values.containerd.hostsDir | default (ternary "/etc/containerd/certs.d" "" .Values.nodeSetup.enabled) }}
 {{- end }}
 
 {{- define "registryd.discovery" -}}
