@@ -36,7 +36,7 @@ def recorded_socket(settings: Settings) -> Path | None:
     from registryd.node.record_store import RecordStore  # noqa: PLC0415
 
     try:
-        record = RecordStore(HostRoot(), Disk()).load()
+        record = RecordStore(HostRoot(), Disk(), _RECORD.parent).load()
     except NodeError as error:
         _log.warning("the record of `registryd install` is passed over: %s", error)
         return None

@@ -171,7 +171,7 @@ def _read(tree: Tree, path: Path) -> ConfigFile | None:
     except ValueError as error:
         raise ConfigConflict(f"{path} is not TOML, so containerd does not start with it: {error}") from error
     version = document.get("version", 0)
-    if not isinstance(version, int) or version < 0:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise ConfigConflict(f"{path}: {version!r} is no version of the format")
     return ConfigFile(path, image, document, version)
 

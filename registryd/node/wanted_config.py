@@ -148,7 +148,7 @@ def _table_in(file: ConfigFile, config: ContainerdConfig) -> Table:
     counting = [table for table in TABLES[::-1] if table in counting_tables(config.rules, version)]
     with_registry = (table for table in counting if "registry" in table_at(file.document, table))
     there = (table for table in counting if table_at(file.document, table))
-    usual = TABLE_OF_FORMAT[version] if TABLE_OF_FORMAT[version] in counting else counting[-1]
+    usual = TABLE_OF_FORMAT[version] if version and TABLE_OF_FORMAT[version] in counting else counting[-1]
     return next(with_registry, next(there, usual))
 
 

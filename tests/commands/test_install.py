@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.__main__ import main
+from registryd.commands.mirror_flags import node_socket
+from registryd.node.host_root import HostRoot
 from registryd.node.hosts_entry import endpoint_of
 from registryd.node.hosts_file import hosts_in_order
 from registryd.notation import Address
 from tests.fakes.certificates import server_tls
+from tests.fakes.listener import answering
 from tests.fakes.nobody import as_nobody
 from tests.node.nodes import CERTS, CONFIG_V2, FolderNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TOKEN = "".join(map(chr, range(65, 91))) + "0123456789"
 
@@ -210,3 +215,54 @@ def test_a_restart_that_fails_takes_everything_back(run: Callable[..., tuple[int
 )
 def test_the_endpoint_follows_where_we_listen(listen: Address, endpoint: str) -> None:
     assert endpoint_of(listen) == endpoint
+
+
+# Who is at the port
+
+
+@pytest.mark.parametrize("command", [(), ("--dry-run",)])
+def test_a_port_that_is_taken_stops_it_before_a_file_is_written(
+    run: Callable[..., tuple[int, str]], node: FolderNode, command: tuple[str, ...]
+) -> None:
+    before = node.state()
+    with answering(b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n") as taken:
+        code, said = run("install", "--endpoint", f"http://{taken}", *command)
+    assert (code, said.count("\n")) == (1, 1)
+    assert re.search(rf"{taken} is taken by \S+ \(process {os.getpid()}\) \(it answers with 200 as nginx\)", said)
+    assert node.state() == before
+
+
+def test_a_port_where_a_registryd_answers_is_ours(run: Callable[..., tuple[int, str]]) -> None:
+    with answering(b"HTTP/1.1 404 Not Found\r\nServer: registryd\r\nContent-Length: 0\r\n\r\n") as ours:
+        assert run("install", "--endpoint", f"http://{ours}")[0] == 0
+
+
+# The agent's settings
+
+
+def test_the_agents_settings_that_belong_to_the_node_are_told(
+    run: Callable[..., tuple[int, str]], node: FolderNode
+) -> None:
+    shutil.rmtree(node.root / "etc/containerd")
+    folder = "var/lib/rancher/k3s/agent/etc/containerd"
+    node.with_files({f"{folder}/config.toml": CONFIG_V2.replace("/etc/containerd", f"/{folder}")})
+    said = run("install", "--token-file", "/etc/registryd/token", "--endpoint", "http://127.0.0.1:3182")[1]
+    assert said.splitlines()[-5:] == [
+        "The agent's settings that belong to this node, as far as they are not given here:",
+        "  agent    store.containerd_socket = /run/k3s/containerd/containerd.sock",
+        f"  agent    authorization.hosts_dir = /{folder}/certs.d",
+        "  agent    registry.token_file = /etc/registryd/token",
+        "  agent    registry.listen = 127.0.0.1:3182",
+    ]
+    assert "The agent's settings" not in run("uninstall")[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "node_path"),
+    [("/run/own.sock", "/run/own.sock"), ("{root}/run/own.sock", "/run/own.sock"), (None, None)],
+)
+def test_a_socket_may_be_named_as_it_is_seen_from_here(
+    tmp_path: Path, given: str | None, node_path: str | None
+) -> None:
+    setting = Path(given.format(root=tmp_path)) if given else None
+    assert node_socket(setting, HostRoot(tmp_path)) == (Path(node_path) if node_path else None)
