@@ -64,10 +64,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "release" in metafunc.fixturenames:
+    if "release" in metafunc.fixturenames and not _names_its_own(metafunc):
         differs = metafunc.definition.get_closest_marker("every_series")
         series = metafunc.config.getoption("--series") or (TESTED_SERIES if differs else REPRESENTATIVE_SERIES)
         metafunc.parametrize("release", series, indirect=True, scope="session")
+
+
+def _names_its_own(metafunc: pytest.Metafunc) -> bool:
+    """Whether the test says itself which releases it is about."""
+    names = (marker.args[0] for marker in metafunc.definition.iter_markers("parametrize"))
+    return any("release" in each for each in names)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from registryd.lab.versions import ALIVE_SERIES
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,14 +29,7 @@ class Known:
         return series in self.series and bool(re.match(self.tests, name))
 
 
-KNOWN: Final = (
-    Known(
-        "install, uninstall, doctor and --configure-containerd do not read configuration version 4 yet (issue 11, 2)",
-        ALIVE_SERIES,
-        r"test_install|test_configure|test_cache_in_cluster|test_leases.py::.*uninstall|"
-        r"test_doctor.py::test_(all|an|content|faults_of|a_clock)",
-    ),
-)
+KNOWN: Final[tuple[Known, ...]] = ()
 
 
 def mark(items: Iterable[pytest.Item]) -> None:

@@ -7,6 +7,8 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from registryd.node.containerd_config import read_config
 from registryd.node.errors import ConfigConflict, ContainerdRefused
 from registryd.node.host_commands import HostCommands
@@ -18,6 +20,8 @@ from registryd.node.tree import NodeTree
 if TYPE_CHECKING:
     from registryd.lab.versions import Release
     from registryd.node.images_settings import ImagesSettings
+
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(180)]
 
 OLDEST, OLD, NEW = "plugins.cri", 'plugins."io.containerd.grpc.v1.cri"', "plugins.'io.containerd.cri.v1.images'"
 TABLES = {None: OLDEST, 1: OLDEST, 2: OLD, 3: NEW, 4: NEW}

@@ -14,7 +14,7 @@ from e2e.node_root import NodeRoot, node_root
 from registryd.lab.agent import AGENT, Agent
 from registryd.lab.errors import CommandError
 from registryd.lab.toml_text import merged
-from registryd.lab.versions import TESTED_SERIES, obtain
+from registryd.lab.versions import ALIVE_SERIES
 from registryd.node.images_settings import ImagesSettings, images_table
 from registryd.node.release import Release as NodeRelease
 from registryd.store.containerd.introspection import introspect
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(120)
 
-NEWEST: Series = TESTED_SERIES[-1]
+NEWEST: Series = ALIVE_SERIES[-1]
 OLD_SERIES: Series = "1.6"
 SECOND: Series = "2.1"  # for what neither the newest nor the old one does
 SETTINGS: Table = {"peers": {"insecure": True, "listen": "127.0.0.1:3173", "content_listen": "127.0.0.1:3174"}}
@@ -80,8 +80,7 @@ class Laid:
 
 
 @contextlib.asynccontextmanager
-async def laid_out(layout: Layout, series: Series, network: Network, folder: Path) -> AsyncIterator[Laid]:
-    release = await obtain(series)
+async def laid_out(layout: Layout, release: Release, network: Network, folder: Path) -> AsyncIterator[Laid]:
     host = await network.add_host("node")
     async with node_root(folder / "n", host.namespace) as node:
         node.write(layout.files)
@@ -105,9 +104,9 @@ async def agent_on(
         await agent.stop()
 
 
-@pytest.mark.parametrize(("layout", "series"), cases())
-async def test_there_is_a_pull_and_back(layout: Layout, series: Series, network: Network, folder: Path) -> None:
-    async with laid_out(layout, series, network, folder) as laid:
+@pytest.mark.parametrize(("layout", "release"), cases(), indirect=["release"])
+async def test_there_is_a_pull_and_back(layout: Layout, release: Release, network: Network, folder: Path) -> None:
+    async with laid_out(layout, release, network, folder) as laid:
         node = laid.node
         await laid.start()
         before = node.files()

@@ -13,17 +13,17 @@ import pytest
 
 from e2e.layouts import CERTS, CONFIG, LAYOUTS, OLD, SOCKET
 from e2e.node_root import NodeRoot, node_root
-from e2e.test_layouts import NEWEST, OLD_SERIES, agent_on, laid_out
+from e2e.test_layouts import agent_on, laid_out
 from registryd.lab.commands import run
 from registryd.lab.errors import CommandError
 from registryd.lab.process import running
-from registryd.lab.versions import obtain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from registryd.lab.network import Network
+    from registryd.lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -51,9 +51,11 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 # Which containerd
 
 
-async def test_the_program_that_runs_is_asked_and_no_other(node: NodeRoot) -> None:
+async def test_the_program_that_runs_is_asked_and_no_other(
+    node: NodeRoot, representatives: tuple[Release, ...]
+) -> None:
     """/usr/bin has an old one, which knows nothing of the format; /usr/local/bin the one that runs."""
-    new, old = await obtain(NEWEST), await obtain(OLD_SERIES)
+    new, old = representatives[-1], representatives[0]
     await node.install_program(old.containerd, "/usr/bin/containerd")
     await node.install_program(new.containerd, "/usr/local/bin/containerd")
     node.write({CONFIG: "version = 4\n"})
@@ -66,14 +68,13 @@ async def test_the_program_that_runs_is_asked_and_no_other(node: NodeRoot) -> No
     assert "containerd itself says" in await node.registryd("install")
 
 
-async def test_of_two_that_a_kubelet_could_use_one_has_to_be_named(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_of_two_that_a_kubelet_could_use_one_has_to_be_named(node: NodeRoot, newest: Release) -> None:
     k3s = "/run/k3s/containerd/containerd.sock"
     places = "root = '/var/lib/k3s/agent/containerd'\nstate = '/run/k3s'"
     node.write({CONFIG: "version = 4\n", "/etc/k3s.toml": f"version = 3\n{places}\n[grpc]\naddress = '{k3s}'\n"})
-    async with running(node.command(release.containerd), log=node.folder.with_suffix(".one.log")) as one:
+    async with running(node.command(newest.containerd), log=node.folder.with_suffix(".one.log")) as one:
         await one.wait_ready(node.images(SOCKET).is_ready)
-        await node.start([release.containerd, "-c", "/etc/k3s.toml"], k3s)
+        await node.start([newest.containerd, "-c", "/etc/k3s.toml"], k3s)
         before = node.files()
         with pytest.raises(CommandError, match=r"2 containerds answer on this node, at .*k3s.* and /run/containerd"):
             await node.registryd("install")
@@ -83,15 +84,14 @@ async def test_of_two_that_a_kubelet_could_use_one_has_to_be_named(node: NodeRoo
         assert "/etc/k3s.toml" in await node.registryd("install", "--store.containerd_socket", k3s)
 
 
-async def test_the_containerd_of_docker_is_passed_by(node: NodeRoot) -> None:
+async def test_the_containerd_of_docker_is_passed_by(node: NodeRoot, newest: Release) -> None:
     """It has no CRI, and is at the usual place."""
-    release = await obtain(NEWEST)
     k0s = "/run/k0s/containerd.sock"
     without_cri = 'disabled_plugins = ["io.containerd.grpc.v1.cri"]\nversion = 2\n'
     node.write({CONFIG: without_cri, "/etc/k0s/containerd.toml": WITH_PATH})
     own = ["--root=/var/lib/k0s/containerd", "--state=/run/k0s/containerd", f"--address={k0s}"]
-    words = [release.containerd, *own, "-c=/etc/k0s/containerd.toml"]
-    async with running(node.command(release.containerd), log=node.folder.with_suffix(".one.log")) as docker:
+    words = [newest.containerd, *own, "-c=/etc/k0s/containerd.toml"]
+    async with running(node.command(newest.containerd), log=node.folder.with_suffix(".one.log")) as docker:
         await until(node.at(SOCKET).exists, "Docker's containerd")
         await node.start(words, k0s)
         said = await node.registryd("install")
@@ -100,10 +100,9 @@ async def test_the_containerd_of_docker_is_passed_by(node: NodeRoot) -> None:
         docker.check_running()
 
 
-async def test_a_file_that_the_running_one_does_not_read_is_not_made(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_a_file_that_the_running_one_does_not_read_is_not_made(node: NodeRoot, newest: Release) -> None:
     node.write({"/etc/own/c.toml": "version = 3\n"})
-    await node.start([release.containerd, "--config", "/etc/own/c.toml"], SOCKET)
+    await node.start([newest.containerd, "--config", "/etc/own/c.toml"], SOCKET)
     before = node.files()
     with pytest.raises(CommandError, match=r"started with /etc/own/c\.toml and does not read /etc/containerd/config"):
         await node.registryd("install", "--containerd-config", CONFIG)
@@ -113,13 +112,14 @@ async def test_a_file_that_the_running_one_does_not_read_is_not_made(node: NodeR
     assert not node.at(CONFIG).exists()
 
 
-async def test_from_a_container_the_nodes_files_and_its_containerd_are_the_same(node: NodeRoot) -> None:
+async def test_from_a_container_the_nodes_files_and_its_containerd_are_the_same(
+    node: NodeRoot, newest: Release
+) -> None:
     """As the chart's init container: the node's root is mounted, and it sees no process of the node.
 
     The socket has a name of its own: other tests run containerds of this machine at the usual one.
     """
-    release = await obtain(NEWEST)
-    await node.install_program(release.containerd, "/usr/local/bin/containerd")
+    await node.install_program(newest.containerd, "/usr/local/bin/containerd")
     own = f"/run/{node.holder.pid}/containerd.sock"
     node.write({"/etc/own/c.toml": f"version = 3\n[grpc]\naddress = '{own}'\n"})
     start = ["/usr/local/bin/containerd", "--config", "/etc/own/c.toml"]
@@ -147,12 +147,13 @@ async def test_from_a_container_the_nodes_files_and_its_containerd_are_the_same(
 # When it comes
 
 
-async def test_an_agent_that_is_there_first_changes_over_to_a_containerd_that_comes(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_an_agent_that_is_there_first_changes_over_to_a_containerd_that_comes(
+    node: NodeRoot, newest: Release
+) -> None:
     node.write({CONFIG: WITH_PATH})
     async with agent_on(node) as agent:
         assert node.at("/var/lib/registryd/store/oci-layout").exists()
-        await node.start([release.containerd], SOCKET)
+        await node.start([newest.containerd], SOCKET)
         await node.registryd("install")
         log = node.at("/run/of-the-test/agent.log")
         await until(lambda: b"has a containerd now" in log.read_bytes(), "a change of stores")
@@ -163,24 +164,22 @@ async def test_an_agent_that_is_there_first_changes_over_to_a_containerd_that_co
         assert found["pull"][0] == "ok"
 
 
-async def test_a_token_means_a_containerd_though_none_is_there_yet(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_a_token_means_a_containerd_though_none_is_there_yet(node: NodeRoot, newest: Release) -> None:
     node.write({CONFIG: WITH_PATH})
     await node.registryd("install", "--token-file", "/etc/registryd/token")
     async with agent_on(node, {"registry": {"token_file": "/etc/registryd/token"}}, is_ready=False) as agent:
         await until(lambda: b"serving" in node.at("/run/of-the-test/agent.log").read_bytes(), "an agent")
         assert not await agent.is_ready()
         assert not node.at("/var/lib/registryd/store").exists()
-        await node.start([release.containerd], SOCKET)
+        await node.start([newest.containerd], SOCKET)
         await agent.process.wait_ready(agent.is_ready)
         found = await node.doctor("--registry.token_file", "/etc/registryd/token")
         assert not [each for each in found.values() if each[0] == "problem"], found
 
 
-async def test_an_agent_that_serves_a_directory_beside_a_containerd_is_found(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_an_agent_that_serves_a_directory_beside_a_containerd_is_found(node: NodeRoot, newest: Release) -> None:
     node.write({CONFIG: WITH_PATH})
-    await node.start([release.containerd], SOCKET)
+    await node.start([newest.containerd], SOCKET)
     async with agent_on(node, {"store": {"kind": "directory"}}):
         found = await node.doctor()
         assert (found["store"][0], "serves a directory" in found["store"][1]) == ("problem", True)
@@ -192,14 +191,13 @@ async def test_an_agent_that_serves_a_directory_beside_a_containerd_is_found(nod
 CONFIGURING = ("--configure-containerd",)
 
 
-async def test_what_is_written_again_is_noticed_within_seconds(node: NodeRoot) -> None:
+async def test_what_is_written_again_is_noticed_within_seconds(node: NodeRoot, newest: Release) -> None:
     """k3s at its restart, in place; another program's drop-in; a folder that is new."""
-    release = await obtain(NEWEST)
     drop_in = "/etc/containerd/conf.d/zz-registryd.toml"
     own = '[host."http://m"]\n'
     imports = 'imports = ["/etc/containerd/conf.d/*.toml"]\n'
     node.write({CONFIG: f"version = 4\n{imports}", f"{CERTS}/a.lab/hosts.toml": own})
-    await node.start([release.containerd], SOCKET)
+    await node.start([newest.containerd], SOCKET)
     before = node.files()
     async with agent_on(node, words=CONFIGURING):
         assert US in node.at(f"{CERTS}/a.lab/hosts.toml").read_text()
@@ -220,10 +218,9 @@ async def test_what_is_written_again_is_noticed_within_seconds(node: NodeRoot) -
     assert node.files() == before
 
 
-async def test_an_agent_leaves_a_node_alone_that_was_taken_back(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_an_agent_leaves_a_node_alone_that_was_taken_back(node: NodeRoot, newest: Release) -> None:
     node.write({CONFIG: WITH_PATH, f"{CERTS}/a.lab/hosts.toml": '[host."http://m"]\n'})
-    await node.start([release.containerd], SOCKET)
+    await node.start([newest.containerd], SOCKET)
     before = node.files()
     async with agent_on(node, words=CONFIGURING):
         await node.registryd("uninstall")
@@ -233,11 +230,10 @@ async def test_an_agent_leaves_a_node_alone_that_was_taken_back(node: NodeRoot) 
         assert node.files() == before
 
 
-async def test_an_agent_runs_on_a_node_that_it_cannot_set_up(node: NodeRoot) -> None:
+async def test_an_agent_runs_on_a_node_that_it_cannot_set_up(node: NodeRoot, newest: Release) -> None:
     """The containerd that comes after 2.4 has a format that nobody knows here."""
-    release = await obtain(NEWEST)
     node.write({CONFIG: "version = 4\n"})
-    await node.start([release.containerd], SOCKET)
+    await node.start([newest.containerd], SOCKET)
     node.write({CONFIG: "version = 5\n"})
     before = node.files()
     with pytest.raises(CommandError, match="is in version 5 of the format") as refused:
@@ -254,9 +250,9 @@ async def test_an_agent_runs_on_a_node_that_it_cannot_set_up(node: NodeRoot) -> 
         await until(node.at(f"{CERTS}/_default/hosts.toml").exists, "a configuration that was mended")
 
 
-async def test_the_refresh_of_a_snap_copies_what_is_ours(network: Network, folder: Path) -> None:
+async def test_the_refresh_of_a_snap_copies_what_is_ours(newest: Release, network: Network, folder: Path) -> None:
     microk8s = next(each for each in LAYOUTS if each.name == "MicroK8s")
-    async with laid_out(microk8s, NEWEST, network, folder) as laid:
+    async with laid_out(microk8s, newest, network, folder) as laid:
         node = laid.node
         await laid.start()
         of_100 = f"{microk8s.hosts}/docker.io/hosts.toml"
@@ -285,10 +281,9 @@ async def test_the_refresh_of_a_snap_copies_what_is_ours(network: Network, folde
 # Doors
 
 
-async def test_a_port_that_is_somebody_elses_stops_an_install(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_a_port_that_is_somebody_elses_stops_an_install(node: NodeRoot, newest: Release) -> None:
     node.write({CONFIG: WITH_PATH})
-    await node.start([release.containerd], SOCKET)
+    await node.start([newest.containerd], SOCKET)
     before = node.files()
     argv = node.command(sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "3172")
     async with running(argv, log=node.folder.with_suffix(".http.log")) as other:
@@ -306,10 +301,9 @@ async def _listens(node: NodeRoot) -> bool:
     return False
 
 
-async def test_install_can_end_with_the_proof(node: NodeRoot) -> None:
-    release = await obtain(NEWEST)
+async def test_install_can_end_with_the_proof(node: NodeRoot, newest: Release) -> None:
     node.write({CONFIG: WITH_PATH})
-    await node.start([release.containerd], SOCKET)
+    await node.start([newest.containerd], SOCKET)
     with pytest.raises(CommandError, match="exit 1"):
         await node.registryd("install", "--verify")  # there is no agent
     async with agent_on(node):
