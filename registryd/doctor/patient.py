@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # An agent looks at two ports of each member and has them look at its own: see cluster.diagnosis.checkup.
 _CHECKUP_TIMEOUT = 9.0
+# For containerd's program, which is asked twice at most; it needs a tenth of a second.
+_PROGRAM_PATIENCE = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,7 @@ async def _said(settings: Settings, path: str, *, timeout: float) -> Mapping[str
 def _node(place: Place) -> tuple[NodeFacts | str, ContainerdConfig | str, Judgement | str]:
     hints = Containerd(config=place.config, program=place.program, socket=place.socket)
     try:
-        facts = find_facts(place.root, hints, recorded=_recorded_socket(place))
+        facts = find_facts(place.root, hints, recorded=_recorded_socket(place), patience=_PROGRAM_PATIENCE)
     except NodeError as error:
         return str(error), str(error), str(error)
     try:

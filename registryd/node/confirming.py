@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registryd.node.containerd_config import read_config
-from registryd.node.errors import ContainerdRefused, NodeError
+from registryd.node.errors import ContainerdRefused, NodeError, RefusedAfterRestart
 from registryd.node.judging import Judgement, judge
 from registryd.node.starting import has_started_since, wait_started_since
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from registryd.node.change import Plan
     from registryd.node.facts import Ask, NodeFacts
     from registryd.node.host_commands import HostCommands
-    from registryd.node.record import Record
     from registryd.node.tree import Tree
 
 # A restarted containerd answers within a second; a node that is full of containers takes longer.
@@ -59,26 +58,32 @@ class Confirming:
     def look(self, plan: Plan) -> Confirmation:
         """What it says now, before the plan or after it."""
         judgement = self._judge(self.facts, plan) if plan.record else _UNKNOWN
-        is_due = plan.touches_config or judgement.is_outdated or self._is_owed(plan.record or plan.known, judgement)
+        is_elsewhere = bool(plan.config_path) and judgement.uses not in (None, plan.config_path)
+        is_due = plan.touches_config or judgement.is_outdated or is_elsewhere or self._is_owed(plan, judgement)
         return Confirmation(judgement, restart_due=is_due and self._may_need_one(plan))
 
     def confirm(self, plan: Plan) -> Confirmation:
-        """The same after the plan was carried out. Raises ContainerdRefused when it looks, or would look, elsewhere."""
+        """The same after the plan was carried out.
+
+        Raises ContainerdRefused, or RefusedAfterRestart, when it looks, or would look, elsewhere.
+        """
         found = self.look(plan)
         if not self._is_made_of_drop_ins:
             self._require(found.judgement.takes, plan)
         if not (found.restart_due and self.restart):
             return found
-        began = time.time()
+        try:
+            self._restart()
+            return Confirmation(self._judge_again(plan), restarted=True)
+        except NodeError as error:
+            raise RefusedAfterRestart(str(error)) from error
+
+    def _restart(self) -> None:
+        """Return when it has begun anew: the command may come back before, or may not restart this one at all."""
+        root, facts, began = self.commands.root, self.facts, time.time()
         if problem := self.commands.complaint(self.restart):
             raise ContainerdRefused(f"containerd did not restart, so everything was put back: {problem}")
-        self._require_started_since(began)
-        return Confirmation(self._judge_again(plan), restarted=True)
-
-    def _require_started_since(self, moment: float) -> None:
-        """The command may have come back before, or may not have restarted this one at all."""
-        root, facts = self.commands.root, self.facts
-        if facts.is_running and not wait_started_since(root, facts, moment, patience=_RESTART_PATIENCE):
+        if facts.is_running and not wait_started_since(root, facts, began, patience=_RESTART_PATIENCE):
             raise ContainerdRefused(
                 f"{' '.join(self.restart)}: after this no containerd started at {facts.socket} within "
                 f"{_RESTART_PATIENCE:g} s, so everything was put back"
@@ -117,8 +122,9 @@ class Confirming:
                 "put back"
             )
 
-    def _is_owed(self, record: Record | None, judgement: Judgement) -> bool:
+    def _is_owed(self, plan: Plan, judgement: Judgement) -> bool:
         """By an earlier run, so far as containerd does not say itself what it uses."""
+        record = plan.record or plan.known
         if record is None or judgement.uses is not None or not record.restart_due:
             return False
         return not has_started_since(self.commands.root, self.facts, record.changed_at)

@@ -1,42 +1,19 @@
-"""containerd's own configuration: which files it is made of, and what comes out of them."""
+"""containerd's own configuration: what comes out of the files that it is made of."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registryd.node.errors import ConfigConflict, PathProblem
+from registryd.node.config_files import ConfigFile, imports_of, read_files
+from registryd.node.errors import ConfigConflict
 from registryd.node.images_settings import TABLES, ImagesSettings, counting_tables, images_table, table_at
 from registryd.node.release import NEWEST_FORMAT, Release
-from registryd.node.tree import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from registryd.node.tree import FileImage, Tree
-
-# Paths that match a pattern again and again: containerd itself takes each file once.
-_MOST_FILES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
-    """One file; `image` is None for a main file that does not exist, for containerd runs without one.
-
-    `version` is that of the format; 0: the file names none.
-    """
-
-    path: Path
-    image: FileImage | None
-    document: dict[str, Any]
-    version: int
-
-    @property
-    def says_nothing(self) -> bool:
-        return self.image is None or not self.image.data.strip()
+    from registryd.node.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -115,7 +92,7 @@ class ContainerdConfig:
         """Where a file may be put that counts like the main one, if there is such a place."""
         if self.drop_ins is not None:
             return self.drop_ins
-        patterns = [Path(pattern) for pattern in _imports(self.main, self.rules)]
+        patterns = [Path(pattern) for pattern in imports_of(self.main, self.rules)]
         return next((pattern.parent for pattern in patterns if pattern.name == "*.toml"), None)
 
     def _has_say(self, file: ConfigFile) -> bool:
@@ -138,42 +115,9 @@ def read_config(tree: Tree, path: Path, release: Release, *, drop_ins: Path | No
 
     Raises ConfigConflict when a file is no configuration of this containerd.
     """
-    main = _read(tree, path) or ConfigFile(tree.canonical(path), None, {}, 0)
-    patterns = [str(drop_ins / "*.toml")] if drop_ins else None
-    config = ContainerdConfig(tuple(_with_imports(tree, main, release, patterns)), release, drop_ins)
+    config = ContainerdConfig(read_files(tree, path, release, drop_ins=drop_ins), release, drop_ins)
     _require_known_formats(config)
     return config
-
-
-def _with_imports(
-    tree: Tree, main: ConfigFile, release: Release, patterns: Iterable[str] | None
-) -> Iterator[ConfigFile]:
-    """As containerd goes through them: the files of a folder before what they import themselves, each once."""
-    pending, seen = [main], {main.path}
-    while pending:
-        file = pending.pop(0)
-        yield file
-        named = patterns if patterns is not None and file is main else _imports(file, release)
-        for path in (path for pattern in named for path in matching(tree, Path(pattern))):
-            imported = _read(tree, path)
-            if imported and imported.path not in seen and len(seen) < _MOST_FILES:
-                seen.add(imported.path)
-                pending.append(imported)
-
-
-def _read(tree: Tree, path: Path) -> ConfigFile | None:
-    path = tree.canonical(path)
-    image = tree.read(path)
-    if image is None:
-        return None
-    try:
-        document = tomllib.loads(image.text)
-    except ValueError as error:
-        raise ConfigConflict(f"{path} is not TOML, so containerd does not start with it: {error}") from error
-    version = document.get("version", 0)
-    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
-        raise ConfigConflict(f"{path}: {version!r} is no version of the format")
-    return ConfigFile(path, image, document, version)
 
 
 def _require_known_formats(config: ContainerdConfig) -> None:
@@ -189,15 +133,6 @@ def _require_known_formats(config: ContainerdConfig) -> None:
             )
 
 
-def _imports(file: ConfigFile, release: Release) -> list[str]:
-    """The patterns of `imports`, relative ones taken from the file's folder as containerd does."""
-    named = file.document.get("imports", [])
-    patterns = [pattern for pattern in named if isinstance(pattern, str)] if isinstance(named, list) else []
-    if not release.resolves_relative_patterns:
-        patterns = [pattern for pattern in patterns if pattern.startswith("/") or "*" not in pattern]
-    return [str(file.path.parent / pattern) for pattern in patterns]
-
-
 def _merge(into: dict[str, Any], table: dict[str, Any]) -> None:
     """As containerd does it: tables key by key, all else is replaced."""
     for key, value in table.items():
@@ -209,20 +144,3 @@ def _merge(into: dict[str, Any], table: dict[str, Any]) -> None:
 
 def _copied(value: Any) -> Any:
     return {key: _copied(each) for key, each in value.items()} if isinstance(value, dict) else value
-
-
-# Where it listens
-
-_DEFAULT_ADDRESS = Path("/run/containerd/containerd.sock")
-_SERVER = ("plugins", "io.containerd.server.v1.grpc")
-
-
-def address_in(tree: Tree, path: Path) -> Path:
-    """The socket that a main file names, since format 4 in a table of its own; the usual one where it names none."""
-    try:
-        document = _read(tree, path)
-    except (ConfigConflict, PathProblem):
-        document = None
-    tables = (table_at(document.document, keys) for keys in (_SERVER, ("grpc",))) if document else ()
-    address = next((table["address"] for table in tables if table.get("address")), None)
-    return Path(address) if isinstance(address, str) else _DEFAULT_ADDRESS

@@ -39,6 +39,10 @@ class ContainerdRefused(NodeError):
     """containerd does not take the changed configuration, so it was changed back."""
 
 
+class RefusedAfterRestart(ContainerdRefused):
+    """It was restarted before that was seen, or did not come back: it needs another restart."""
+
+
 def reason_of(error: OSError) -> str:
     """Why a file cannot be used, with what to do where that is plain."""
     reason = error.strerror or str(error)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registryd.content.source import StoreUnavailable
-from registryd.node.containerd_config import address_in
+from registryd.node.config_files import address_in
 from registryd.node.distribution import PLAIN, find_distribution
 from registryd.node.errors import ConfigConflict
-from registryd.node.host_commands import HostCommands
+from registryd.node.host_commands import PATIENCE, HostCommands
 from registryd.node.process import find_process
 from registryd.node.program import ContainerdProgram, program_of
 from registryd.node.release import Release
@@ -93,9 +93,16 @@ def ask_containerd(socket: Path, patience: float = 0) -> Introspection | None:
 
 
 def find_facts(
-    root: HostRoot, hints: Containerd, ask: Ask = ask_containerd, *, recorded: Path | None = None
+    root: HostRoot,
+    hints: Containerd,
+    ask: Ask = ask_containerd,
+    *,
+    recorded: Path | None = None,
+    patience: float = PATIENCE,
 ) -> NodeFacts:
-    """Look at the node; `recorded`: the socket of the containerd that was set up before.
+    """Look at the node, asking its programs for so many seconds at most.
+
+    `recorded` is the socket of the containerd that was set up before.
 
     Raises ConfigConflict when it has two containerds, or hints are wrong.
     """
@@ -105,7 +112,7 @@ def find_facts(
     distribution = find_distribution(tree, config)
     candidates = [hints.program] if hints.program else distribution.programs
     release = Release.parse(found.told.version) if found.told else Release()
-    program = program_of(HostCommands(root), found.process, candidates, release)
+    program = program_of(HostCommands(root, patience), found.process, candidates, release)
     release = hints.release or (release if release.is_known else program.release())
     socket = found.socket or hints.socket or distribution.socket
     return NodeFacts(distribution, release, config or distribution.config, program, socket, found.process, found.told)

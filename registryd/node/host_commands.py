@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from registryd.node.host_root import HostRoot
 
 # Answers come within a tenth of a second; a node under load may need more.
-_TIMEOUT_SECONDS: Final = 20
+PATIENCE: Final = 20.0
 # systemd gives a service 90 s to stop and as many to start by default.
 _RESTART_SECONDS: Final = 180
 # chroot's own exit codes: it may not, or there is no such program below the root.
@@ -23,9 +23,10 @@ _SHOWN: Final = 300  # characters of what a program said
 
 @dataclass(frozen=True, slots=True)
 class HostCommands:
-    """Runs programs of the node, below its root if that is mounted elsewhere."""
+    """Runs programs of the node, below its root if that is mounted elsewhere; waits `patience` seconds for each."""
 
     root: HostRoot
+    patience: float = PATIENCE
 
     def complaint(self, argv: Sequence[str]) -> str:
         """What went wrong with a command; empty: nothing."""
@@ -36,7 +37,7 @@ class HostCommands:
         return f"{' '.join(argv)}: {end_of(answer.stderr) or answer.returncode}" if answer.returncode else ""
 
     def run(
-        self, argv: Sequence[str], *, executable: Path | None = None, timeout: float = _TIMEOUT_SECONDS
+        self, argv: Sequence[str], *, executable: Path | None = None, timeout: float | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Raises `OSError` or `subprocess.TimeoutExpired`; the exit code is the caller's business.
 
@@ -49,7 +50,7 @@ class HostCommands:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=timeout,
+            timeout=timeout or self.patience,
             check=False,
         )
         if inside and answer.returncode in _NOT_RUN:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from registryd.node.containerd_config import address_in
+from registryd.node.config_files import address_in
 from registryd.node.distribution import PLAIN
 
 if TYPE_CHECKING:

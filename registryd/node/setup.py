@@ -12,7 +12,7 @@ from registryd.node.change import Kind
 from registryd.node.confirming import Confirmation, Confirming
 from registryd.node.disk import Disk
 from registryd.node.distribution import ALL, TALOS
-from registryd.node.errors import ContainerdRefused, PathProblem, UnsupportedNode
+from registryd.node.errors import PathProblem, RefusedAfterRestart, UnsupportedNode
 from registryd.node.facts import Containerd, ask_containerd, find_facts
 from registryd.node.host_commands import HostCommands
 from registryd.node.host_root import HostRoot
@@ -119,9 +119,8 @@ class NodeSetup:
 
         try:
             self._applying.apply(plan, check=check)
-        except ContainerdRefused:
-            if outcome.restart_due and self.containerd.restart:
-                confirming.restart_again()
+        except RefusedAfterRestart:
+            confirming.restart_again()
             raise
         return replace(outcome, plan=plan, confirmation=said[-1])
 

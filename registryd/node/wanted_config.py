@@ -15,7 +15,8 @@ from registryd.node.intent import Intent, Wanted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registryd.node.containerd_config import ConfigFile, ContainerdConfig
+    from registryd.node.config_files import ConfigFile
+    from registryd.node.containerd_config import ContainerdConfig
     from registryd.node.distribution import Distribution
     from registryd.node.images_settings import Table
     from registryd.node.tree import FileImage, Tree
