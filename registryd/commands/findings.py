@@ -21,15 +21,16 @@ def print_findings_as_json(findings: Sequence[Finding]) -> None:
     sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
-    """A line for each, its remedy below it, and their number."""
+def print_findings(findings: Sequence[Finding], *, with_summary: bool = True) -> None:
+    """A line for each, its remedy below it, and in the end how many there are."""
     console = Console(highlight=False)
     for finding in findings:
         sign, colour = _SIGNS[finding.severity]
         console.print(Text.assemble((sign, colour), f" {finding.name:14} {finding.found}"), soft_wrap=True)
         if finding.remedy:
             console.print(Text(f"  {'':14} → {finding.remedy}", style="bold"), soft_wrap=True)
-    console.print(_summary(findings))
+    if with_summary:
+        console.print(_summary(findings))
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -151,7 +151,7 @@ async def _verify(settings: Settings, setup: NodeSetup, endpoint: str) -> int:
     place = Place(root=setup.root, endpoint=endpoint, state=setup.state, socket=setup.facts.socket)
     patient = await look_at(settings, place)
     findings = await check_pull(patient) or [why_not_tried(patient)]
-    print_findings(findings)
+    print_findings(findings, with_summary=False)
     return int(any(finding.severity is not Severity.OK for finding in findings))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.file_events import FileEvents
 from registryd.aio.folder_events import FolderEvents
@@ -14,7 +14,7 @@ from registryd.content.inventory import Inventory
 from registryd.content.naming import NameInventory
 from registryd.content.source import ContentSource, NameSource
 from registryd.settings import StoreKind
-from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at, socket_of
+from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at, is_listened_at, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.settings import StoreSettings
     from registryd.transfer.inflow import Inflows
+
+
+# A socket is seen when it has its name, and is listened at some microseconds later.
+_SETTLE_SECONDS: Final = 0.1
 
 
 class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, NameInventory, Protocol):
@@ -53,10 +57,11 @@ class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, NameInvento
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A store: `kind` is not AUTO, and `socket` is where containerd is, or would be."""
+    """A store: `kind` is not AUTO, and `socket` is where containerd is, or would be. `is_used`: one was there."""
 
     kind: StoreKind
     socket: Path
+    is_used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +83,27 @@ class Choosing:
         """`auto` is containerd where there is any sign of one."""
         settings = self.settings
         socket = socket_of(settings, recorded=self.recorded, known=self.known)
-        if settings.kind is not StoreKind.AUTO:
-            return Choice(settings.kind, socket)
         is_signed = bool(settings.containerd_socket or self.recorded) or self.is_for_containerd
-        return Choice(StoreKind.CONTAINERD if is_signed or is_containerd_at(socket) else StoreKind.DIRECTORY, socket)
+        is_there = is_signed or is_containerd_at(socket)
+        guess = StoreKind.CONTAINERD if is_there else StoreKind.DIRECTORY
+        kind = guess if settings.kind is StoreKind.AUTO else settings.kind
+        return Choice(kind, socket, kind is StoreKind.CONTAINERD and is_listened_at(socket))
 
     async def wait_other(self, choice: Choice) -> None:
-        """Return when another store would be chosen: a containerd has come, perhaps where none was thought to be."""
-        if self._is_settled:
+        """Return when another store would be chosen: a containerd has come, perhaps where none was thought to be.
+
+        One that was there is stayed with, also while it is away: another may be Docker's.
+        """
+        if self._is_settled or choice.is_used:
             await asyncio.Event().wait()
         folders = FolderEvents(FileEvents())
         try:
-            while not self._is_other(choice):
+            while True:
                 folders.follow(_folders_above(self.known))
                 if self._is_other(choice):
                     return
                 await folders.wait()
+                await asyncio.sleep(_SETTLE_SECONDS)
         finally:
             folders.close()
 
@@ -103,11 +113,8 @@ class Choosing:
         return bool(settings.containerd_socket or self.recorded) or settings.kind is StoreKind.DIRECTORY
 
     def _is_other(self, choice: Choice) -> bool:
-        """One that is there is stayed with."""
         now = self.now()
-        if now == choice or choice.kind is StoreKind.DIRECTORY:
-            return now != choice
-        return is_containerd_at(now.socket) and not is_containerd_at(choice.socket)
+        return now.kind is StoreKind.CONTAINERD and (now.kind, now.socket) != (choice.kind, choice.socket)
 
 
 def _folders_above(sockets: Iterable[Path]) -> set[Path]:

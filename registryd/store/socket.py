@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as sockets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ KNOWN_SOCKETS: Final = (
     Path("/var/snap/microk8s/common/run/containerd.sock"),
     PLAIN_SOCKET,
 )
+# It takes connections at once, or not at all.
+_CONNECT_SECONDS: Final = 0.5
 
 
 def is_containerd_at(socket: Path) -> bool:
@@ -29,10 +32,27 @@ def is_containerd_at(socket: Path) -> bool:
         return True
 
 
+def is_listened_at(path: Path) -> bool:
+    """Whether somebody takes connections there, or would if we might try.
+
+    One that has ended leaves its socket behind, until the next boot.
+    """
+    try:
+        with sockets.socket(sockets.AF_UNIX) as connection:
+            connection.settimeout(_CONNECT_SECONDS)
+            connection.connect(str(path))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def socket_of(settings: StoreSettings, *, recorded: Path | None = None, known: Sequence[Path] = KNOWN_SOCKETS) -> Path:
-    """The one that the settings name, else the one that `install` has set up, else the first that is there."""
+    """The one that the settings name, that `install` has set up, that is the first to be used, or to be there."""
     if settings.containerd_socket:
         return settings.containerd_socket
     if recorded:
         return recorded
-    return next((socket for socket in known if is_containerd_at(socket)), known[-1])
+    there = [socket for socket in known if is_containerd_at(socket)]
+    return next((socket for socket in there if is_listened_at(socket)), there[0] if there else known[-1])

@@ -34,6 +34,7 @@ def containerd_at(path: Path) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
+    listening.listen()
     return listening
 
 
@@ -62,6 +63,19 @@ def test_one_that_is_there_counts_the_special_before_the_plain() -> None:
             assert choosing(StoreSettings(kind=DIRECTORY)).now().kind is DIRECTORY
 
 
+async def test_the_socket_of_one_that_has_ended_is_passed_by() -> None:
+    containerd_at(SPECIAL).close()
+    one = choosing()
+    choice = one.now()
+    assert choice.socket == SPECIAL  # it may come back
+    waiting = asyncio.create_task(one.wait_other(choice))
+    await asyncio.sleep(0)
+    with closing(containerd_at(PLAIN)):
+        assert one.now().socket == PLAIN
+        async with asyncio.timeout(20):
+            await waiting
+
+
 @pytest.mark.parametrize("came", KNOWN)
 @pytest.mark.parametrize("signed", [False, True])
 async def test_a_containerd_that_comes_is_noticed(came: Path, *, signed: bool) -> None:
@@ -73,22 +87,30 @@ async def test_a_containerd_that_comes_is_noticed(came: Path, *, signed: bool) -
     Path("run/other").mkdir()  # whatever else happens there
     with closing(containerd_at(came)):
         if signed and came == PLAIN:
-            assert one.now() == choice
-            waiting.cancel()
-            await asyncio.wait([waiting])
+            assert (one.now().kind, one.now().socket) == (choice.kind, choice.socket)
+            await not_done(waiting)
             return
         async with asyncio.timeout(20):
             await waiting
         assert (one.now().kind, one.now().socket) == (CONTAINERD, came)
 
 
-async def test_one_that_is_there_is_stayed_with() -> None:
+async def test_one_that_was_there_is_stayed_with_while_it_is_away() -> None:
+    """Another one is there, as Docker's is beside k3s."""
+    one = choosing()
     with closing(containerd_at(PLAIN)):
-        one = choosing()
-        choice = one.now()
         with closing(containerd_at(SPECIAL)):
+            choice = one.now()
+            assert choice.socket == SPECIAL
             waiting = asyncio.create_task(one.wait_other(choice))
-            await asyncio.wait([waiting], timeout=0.2)
-            assert not waiting.done()
-            waiting.cancel()
-            await asyncio.wait([waiting])
+            await asyncio.sleep(0)
+        SPECIAL.unlink()
+        assert one.now().socket == PLAIN
+        await not_done(waiting)
+
+
+async def not_done(waiting: asyncio.Task[None]) -> None:
+    await asyncio.wait([waiting], timeout=0.5)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
