@@ -54,6 +54,17 @@ def judge(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> Judgeme
     return Judgement(uses, takes, images, is_outdated=facts.is_running and takes != (has if uses is None else uses))
 
 
+def reads_other_files(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> bool:
+    """Whether the one that runs says something else than these files, though nothing has become of them since."""
+    uses = facts.told.config_path if facts.told else None
+    if uses is None or config.drop_ins or roots_of(uses) == config.hosts_roots:
+        return False
+    # A file that is gone was in one of these.
+    folders = {file.path.parent for file in config.files} | {config.drop_in_folder or config.main.path.parent}
+    has_changed = any(not has_started_since(root, facts, changed_at(root, folder)) for folder in folders)
+    return not has_changed and not _has_changed_since(root, facts, config)
+
+
 def _has_changed_since(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> bool:
     paths = [file.path for file in config.files if file.image]
     return facts.is_running and any(not has_started_since(root, facts, changed_at(root, path)) for path in paths)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from registryd.node.applying import Applying
 from registryd.node.change import Kind
 from registryd.node.confirming import Confirmation, Confirming
+from registryd.node.containerd_config import read_config
 from registryd.node.disk import Disk
 from registryd.node.distribution import ALL, TALOS
-from registryd.node.errors import PathProblem, RefusedAfterRestart, UnsupportedNode
+from registryd.node.errors import ConfigConflict, PathProblem, RefusedAfterRestart, UnsupportedNode
 from registryd.node.facts import Containerd, ask_containerd, find_facts
 from registryd.node.host_commands import HostCommands
 from registryd.node.host_root import HostRoot
-from registryd.node.judging import roots_in_use
+from registryd.node.judging import reads_other_files, roots_in_use
 from registryd.node.planning import plan_install
 from registryd.node.record_store import STATE, RecordStore
 from registryd.node.strays import with_strays
@@ -66,6 +67,10 @@ class NodeSetup:
     def preview_install(self, intent: Intent) -> Outcome:
         self._require_config()
         plan = plan_install(self._tree, self._known(), intent, self.facts)
+        if self.facts.told and not self.facts.process and not self.containerd.config:
+            self._require_its_config()
+            if plan.touches_config:
+                plan = replace(plan, notes=(*plan.notes, _on_guess(self.facts)))
         return Outcome(plan, self.facts, self._confirming.look(plan))
 
     def preview_uninstall(self) -> Outcome | None:
@@ -149,6 +154,17 @@ class NodeSetup:
         if named and named not in usual and self._tree.read(named) is None:
             raise PathProblem(f"there is no {named}; --containerd-config is the file that containerd was started with")
 
+    def _require_its_config(self) -> None:
+        """Where the main file is a guess: what runs may show that it reads another one."""
+        facts = self.facts
+        config = read_config(self._tree, facts.config, facts.release, drop_ins=facts.distribution.drop_ins)
+        if facts.told and reads_other_files(self.root, facts, config):
+            raise ConfigConflict(
+                f"containerd looks for hosts.toml files in {facts.told.config_path or 'no folder'}, which is not of "
+                f"{facts.config}: name the file that it was started with (--containerd-config), or restart it if its "
+                "files have changed"
+            )
+
     def _known(self) -> Record | None:
         """What we did here: by the record, and by our marks."""
         return with_strays(self._tree, self._records.load(), self.facts, self._roots)
@@ -181,6 +197,13 @@ class NodeSetup:
 
 def _is_unset(entry: Entry) -> bool:
     return entry.kind is Kind.CONFIG and entry.before is None
+
+
+def _on_guess(facts: NodeFacts) -> str:
+    return (
+        f"with which file containerd was started cannot be seen from here: {facts.config} is the usual one, "
+        "--containerd-config names another"
+    )
 
 
 def _dated(plan: Plan) -> Plan:
