@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName
 
 
 class ReadableIngest(Ingest, Protocol):
@@ -38,5 +38,5 @@ class Keeper(ContentSource, NameSource, Protocol):
     async def begin(self, digest: Digest, *, size: int) -> ReadableIngest:
         """As `ContentWriter` has it, for content whose size is known."""
 
-    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
+    async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         """As `ContentWriter` has it."""

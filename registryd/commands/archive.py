@@ -14,7 +14,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import OciError
-from registryd.oci.reference import TaggedName
+from registryd.oci.reference import FullName, TaggedName
 from registryd.settings import Settings, StoreKind
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
@@ -74,7 +74,7 @@ async def export_archive(
     _say(sys.stderr if archive == _STANDARD_STREAM else sys.stdout, "exported", chosen, contents)
 
 
-async def _choose(store: DirectoryStore, names: Sequence[TaggedName]) -> dict[TaggedName, Descriptor]:
+async def _choose(store: DirectoryStore, names: Sequence[TaggedName]) -> dict[FullName, Descriptor]:
     chosen = {}
     for name in names or await store.names():
         known = await store.resolve(name)
@@ -156,8 +156,8 @@ def _writing(archive: str) -> Iterator[int]:
         raise
 
 
-def _say(out: TextIO, verb: str, images: Mapping[TaggedName, Descriptor], contents: Contents) -> None:
-    out.writelines(f"{verb} {name} {target.digest}\n" for name, target in sorted(images.items()))
+def _say(out: TextIO, verb: str, images: Mapping[FullName, Descriptor], contents: Contents) -> None:
+    out.writelines(f"{verb} {name} {target.digest}\n" for name, target in sorted(images.items(), key=str))
     out.write(f"{len(contents.there)} pieces of content, {contents.size / _MIB:.1f} MiB\n")
     if contents.missing:
         out.write(f"{len(contents.missing)} platforms or layers that the images refer to were not there\n")

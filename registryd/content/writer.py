@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName
 
 
 class ContentMismatch(Exception):
@@ -73,7 +73,7 @@ class ContentWriter(Protocol):
         verified all the same. Raises StoreFull or StoreUnavailable.
         """
 
-    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
+    async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         """Record what these names mean from now on, all of them or none.
 
         Raises ContentNotFound when a target is not in the store, StoreFull or StoreUnavailable.

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.oci.descriptor import OCI_INDEX
 from registryd.oci.errors import ManifestInvalid, OciError
 from registryd.oci.manifest import parse_descriptor
-from registryd.oci.reference import TaggedName
+from registryd.oci.reference import TaggedName, parse_full_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
     from registryd.oci.descriptor import Descriptor
-    from registryd.oci.digest import Digest
+    from registryd.oci.reference import FullName
 
 # containerd and Docker keep an image's full name here ...
 NAME: Final = "io.containerd.image.name"
@@ -31,14 +31,20 @@ LAYOUT: Final = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
 INDEX_FILE: Final = "index.json"
 BLOBS_FOLDER: Final = "blobs"
 
+_HEAD: Final = {"schemaVersion": 2, "mediaType": OCI_INDEX}
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What an index refers to; without a name if it has none, or only a short one that says no registry."""
+    """What an index refers to; without a name if it has none, or only a short one that says no registry.
+
+    `tag` is the short one: what the image was called where the registry and the repository went without saying.
+    """
 
     target: Descriptor
-    name: TaggedName | None = None
+    name: FullName | None = None
     seen_at: float | None = None
+    tag: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,51 +75,59 @@ def parse_index(data: bytes) -> LayoutIndex:
     return LayoutIndex(tuple(entries), tuple(wrong))
 
 
-def with_names(data: bytes, targets: Mapping[TaggedName, Descriptor], *, seen_at: float | None) -> bytes:
-    """The same index.json, with these names meaning these targets; raises ManifestInvalid.
-
-    Entries that had one of the names go; everything else, understood or not, stays as it is. Without `seen_at`
-    nothing in the result depends on the time.
-    """
-    document = _load(data)
-    kept = [raw for raw in document["manifests"] if full_name(raw) not in targets]
-    document["manifests"] = kept + [_raw_entry(name, targets[name], seen_at) for name in sorted(targets)]
-    return _dump(document)
-
-
-def without_targets(data: bytes, gone: Collection[Digest]) -> bytes:
-    """The same index.json without the entries for these digests; raises ManifestInvalid."""
-    document = _load(data)
-    texts = {str(digest) for digest in gone}
-    document["manifests"] = [
-        raw for raw in document["manifests"] if not isinstance(raw, dict) or raw.get("digest") not in texts
-    ]
-    return _dump(document)
-
-
 def render_index(entries: Iterable[Entry]) -> bytes:
     """A new index.json, the same for the same entries, whatever their times."""
     raw = [_raw_entry(entry.name, entry.target, None) for entry in entries]
-    return _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": raw})
+    return _render(_HEAD, (_text(one) for one in raw))
 
 
-def full_name(raw: object) -> TaggedName | None:
-    """The full name that an entry gives its target."""
+def entry_text(entry: Entry) -> bytes:
+    """An entry as it stands in index.json: one line."""
+    return _text(_raw_entry(entry.name, entry.target, entry.seen_at))
+
+
+class IndexText:
+    """An index.json, taken apart into its entries, and put together again: what is not understood stays as it is."""
+
+    def __init__(self, data: bytes) -> None:
+        """Raises ManifestInvalid when it is none."""
+        document = _load(data)
+        self._raw: list[Any] = document.pop("manifests")
+        self._head = document
+
+    def entries(self) -> Iterator[tuple[Entry | ManifestInvalid, bytes]]:
+        """Every entry, or what is wrong with it, and its text."""
+        for raw in self._raw:
+            text = _text(raw)
+            try:
+                yield _entry(raw), text
+            except ManifestInvalid as error:
+                yield error, text
+
+    def with_entries(self, texts: Iterable[bytes]) -> bytes:
+        """The same index.json with these entries in place of its own."""
+        return _render(self._head, texts)
+
+
+def _entry(raw: object) -> Entry:
     annotations = _annotations(raw)
+    name, seen_at = _full_name(annotations), _seen_at(annotations.get(SEEN_AT))
+    return Entry(parse_descriptor(raw), name, seen_at, "" if name else annotations.get(REF_NAME, ""))
+
+
+def _full_name(annotations: dict[str, str]) -> FullName | None:
     for key in (NAME, REF_NAME):
         try:
-            return TaggedName.parse(annotations[key])
+            return parse_full_name(annotations[key])
         except (KeyError, OciError):
             continue
     return None
 
 
-def _entry(raw: object) -> Entry:
-    return Entry(parse_descriptor(raw), full_name(raw), _seen_at(_annotations(raw).get(SEEN_AT)))
-
-
-def _raw_entry(name: TaggedName | None, target: Descriptor, seen_at: float | None) -> dict[str, Any]:
-    annotations = {} if name is None else {NAME: str(name), REF_NAME: str(name.tag)}
+def _raw_entry(name: FullName | None, target: Descriptor, seen_at: float | None) -> dict[str, Any]:
+    annotations = {} if name is None else {NAME: str(name)}
+    if isinstance(name, TaggedName):
+        annotations[REF_NAME] = str(name.tag)
     if seen_at is not None:
         annotations[SEEN_AT] = datetime.fromtimestamp(seen_at, UTC).isoformat()
     raw: dict[str, Any] = {"mediaType": target.media_type, "digest": str(target.digest), "size": target.size}
@@ -144,5 +158,15 @@ def _load(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _dump(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=2).encode() + b"\n"
+def _text(raw: object) -> bytes:
+    try:
+        return json.dumps(raw).encode()
+    except RecursionError as error:
+        raise ManifestInvalid("index.json is nested too deeply") from error
+
+
+def _render(head: dict[str, Any], texts: Iterable[bytes]) -> bytes:
+    """One entry a line: what is put together from texts that are there costs no more than copying them."""
+    opening = json.dumps(head).encode()[:-1]
+    separator = b", " if head else b""
+    return opening + separator + b'"manifests": [\n' + b",\n".join(texts) + b"\n]}\n"

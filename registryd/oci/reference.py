@@ -127,6 +127,35 @@ class TaggedName:
         return cls(Repository(Registry.parse(host), path), Tag(tag))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class DigestedName:
+    """`registry/repository@digest`: what containerd calls an image that was pulled by digest."""
+
+    repository: Repository
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a full image name as containerd stores it; raises NameInvalid or DigestInvalid."""
+        name, at, digest = text.partition("@")
+        host, slash, path = name.partition("/")
+        if not at or not slash or ":" in path or not looks_like_host(host):
+            raise NameInvalid(f"{text[:100]!r} is not a full image name: expected registry/repository@digest")
+        return cls(Repository(Registry.parse(host), path), Digest.parse(digest))
+
+
+FullName = TaggedName | DigestedName
+"""What an image is called: by a tag, which may mean another image one day, or by what it is."""
+
+
+def parse_full_name(text: str) -> FullName:
+    """Read a full image name of either kind; raises NameInvalid, TagInvalid or DigestInvalid."""
+    return DigestedName.parse(text) if "@" in text else TaggedName.parse(text)
+
+
 Reference = Tag | Digest
 """What stands behind `/manifests/`."""
 

@@ -13,13 +13,14 @@ from registryd.oci.image_layout import (
     REF_NAME,
     SEEN_AT,
     Entry,
+    IndexText,
     LayoutIndex,
+    entry_text,
     is_layout_file,
     parse_index,
     render_index,
-    with_names,
 )
-from registryd.oci.reference import TaggedName
+from registryd.oci.reference import DigestedName, parse_full_name
 from tests.fakes.images import helm_chart, oci_image, raw_descriptor
 
 FIRST, SECOND = oci_image(), helm_chart()
@@ -40,13 +41,15 @@ def named(**annotations: object) -> dict[str, object]:
         ({REF_NAME: "docker.io/a:1"}, "docker.io/a:1"),
         ({NAME: "not full", REF_NAME: "docker.io/a:1"}, "docker.io/a:1"),
         ({NAME: 7, REF_NAME: "docker.io/a:1"}, "docker.io/a:1"),
+        ({NAME: f"docker.io/a@{FIRST.target.digest}"}, f"docker.io/a@{FIRST.target.digest}"),
+        ({NAME: f"docker.io/a:1@{FIRST.target.digest}", REF_NAME: "1"}, None),
         ({REF_NAME: "v1"}, None),
         ({}, None),
     ],
 )
 def test_names_are_full_ones(annotations: dict[str, object], name: str | None) -> None:
     [entry] = parse_index(index_of(named(**annotations))).entries
-    assert entry == Entry(FIRST.target, None if name is None else TaggedName.parse(name))
+    assert entry == Entry(FIRST.target, None if name is None else parse_full_name(name))
 
 
 @pytest.mark.parametrize(
@@ -58,15 +61,25 @@ def test_time_of_a_name(text: object, seen_at: float | None) -> None:
     assert entry.seen_at == seen_at
 
 
-def test_names_replace_their_former_meaning_only() -> None:
-    before = render_index([Entry(FIRST.target, FIRST.name), Entry(FIRST.target)])
-    after = parse_index(with_names(before, {FIRST.name: SECOND.target}, seen_at=12.5))
-    assert set(after.entries) == {Entry(FIRST.target), Entry(SECOND.target, FIRST.name, 12.5)}
+def test_a_short_name_is_kept_for_whoever_knows_the_rest() -> None:
+    entries = parse_index(index_of(named(**{REF_NAME: "v1"}), named(**{REF_NAME: str(FIRST.name)}), named())).entries
+    assert [entry.tag for entry in entries] == ["v1", "", ""]
 
 
 def test_what_is_written_is_read() -> None:
-    entries = (Entry(FIRST.target, FIRST.name), Entry(SECOND.target))
+    by_digest = DigestedName(FIRST.name.repository, FIRST.target.digest)
+    entries = (Entry(FIRST.target, FIRST.name), Entry(SECOND.target), Entry(FIRST.target, by_digest))
     assert parse_index(render_index(entries)) == LayoutIndex(entries)
+
+
+def test_an_index_is_taken_apart_and_put_together_again() -> None:
+    strange = {"schemaVersion": 2, "annotations": {"of": "another tool"}, "manifests": [named(x="y"), {"not": "one"}]}
+    index = IndexText(json.dumps(strange).encode())
+    texts = [text for _, text in index.entries()]
+    assert json.loads(index.with_entries(texts)) == strange
+    entry = Entry(SECOND.target, FIRST.name, 12.5)
+    assert parse_index(index.with_entries([entry_text(entry)])).entries == (entry,)
+    assert json.loads(index.with_entries([]))["manifests"] == []
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"manifests": {}}', b"\xff", b"[" * 100_000])
@@ -74,7 +87,7 @@ def test_what_is_no_index_is_refused(data: bytes) -> None:
     with pytest.raises(ManifestInvalid):
         parse_index(data)
     with pytest.raises(ManifestInvalid):
-        with_names(data, {FIRST.name: FIRST.target}, seen_at=None)
+        IndexText(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"{", b'{"imageLayoutVersion": 1}', b"\xff", b"[" * 100_000])
@@ -97,6 +110,9 @@ _ANY = st.recursive(
     st.lists(_ANY | st.dictionaries(st.sampled_from([NAME, REF_NAME, SEEN_AT]), st.text()).map(lambda a: named(**a)))
 )
 def test_any_entry_is_right_or_wrong(entries: list[object]) -> None:
-    index = parse_index(index_of(*entries))
+    data = index_of(*entries)
+    index = parse_index(data)
     assert len(index.entries) + len(index.wrong) == len(entries)
-    with_names(index_of(*entries), {FIRST.name: FIRST.target}, seen_at=0.0)
+    text = IndexText(data)
+    again = text.with_entries([each for _, each in text.entries()])
+    assert json.loads(again) == json.loads(data)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.image_layout import LayoutIndex
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName
     from registryd.store.archive.contents import Contents, Missing
 
 
@@ -31,11 +31,11 @@ class ImportTarget(ContentSource, ContentWriter, Protocol):
 class Imported:
     """What came into the store: the names, and the content they reach; what is missing of it is optional."""
 
-    images: Mapping[TaggedName, Descriptor]
+    images: Mapping[FullName, Descriptor]
     contents: Contents
 
 
-async def read_archive(fd: int, store: ImportTarget, *, name: TaggedName | None = None) -> Imported:
+async def read_archive(fd: int, store: ImportTarget, *, name: FullName | None = None) -> Imported:
     """Import from a descriptor, which stays the caller's; `name` is for an archive with one image.
 
     Raises ArchiveInvalid, OSError when the archive cannot be read, and StoreFull or StoreUnavailable.
@@ -58,14 +58,14 @@ def _roots(index: LayoutIndex) -> list[Descriptor]:
     return [entry.target for entry in index.entries]
 
 
-def _images(index: LayoutIndex, name: TaggedName | None) -> dict[TaggedName, Descriptor]:
+def _images(index: LayoutIndex, name: FullName | None) -> dict[FullName, Descriptor]:
     """What the archive's images will be called."""
     if name is not None:
         targets = set(_roots(index))
         if len(targets) != 1:
             raise ArchiveInvalid(f"a name was given for one image, but the archive has {len(targets)}")
         return {name: targets.pop()}
-    images: dict[TaggedName, Descriptor] = {}
+    images: dict[FullName, Descriptor] = {}
     for entry in index.entries:
         if entry.name is not None and images.setdefault(entry.name, entry.target) != entry.target:
             raise ArchiveInvalid(f"{INDEX_FILE} of the archive gives {entry.name} two meanings")

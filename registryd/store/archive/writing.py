@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName
     from registryd.store.archive.contents import Contents, Missing
     from registryd.store.archive.copying import Write
 
@@ -31,7 +31,7 @@ _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 
 async def write_archive(
-    write: Write, store: ContentSource, images: Mapping[TaggedName, Descriptor], *, partly: bool = False
+    write: Write, store: ContentSource, images: Mapping[FullName, Descriptor], *, partly: bool = False
 ) -> Contents:
     """Export these images; `write` is a blocking function that takes all it is given.
 
@@ -41,7 +41,7 @@ async def write_archive(
     contents = await _collect(store, images.values())
     _require(contents.missing, partly=partly)
     await _add_file(write, LAYOUT_FILE, LAYOUT)
-    await _add_file(write, INDEX_FILE, render_index(Entry(images[name], name) for name in sorted(images)))
+    await _add_file(write, INDEX_FILE, render_index(Entry(images[name], name) for name in sorted(images, key=str)))
     for digest in sorted(contents.there):
         await _add(write, store, contents.there[digest])
     await run_in_pool(partial(write, _END))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName
     from registryd.settings import StoreSettings
 
 # Of use only when we die: longer than any import, and gone by the next day.
@@ -55,7 +55,7 @@ class ContainerdWriter:
         await ingest.begin()
         return ingest
 
-    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
+    async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         for target in dict.fromkeys(targets.values()):
             await label_references(self._connection, target.digest, namespace=self._namespace)
         for name, target in targets.items():
@@ -104,7 +104,7 @@ async def _end_lease(connection: Connection, lease: str, namespace: str) -> None
         await connection.ask(connection.leases.Delete, request, namespace=namespace, timeout=connection.timing.listing)
 
 
-def _image(name: TaggedName, target: Descriptor) -> images_pb2.Image:
+def _image(name: FullName, target: Descriptor) -> images_pb2.Image:
     image = images_pb2.Image(name=str(name))
     image.target.media_type = target.media_type
     image.target.digest = str(target.digest)

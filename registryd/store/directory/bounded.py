@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from registryd.content.source import OpenContent
 from registryd.content.writer import IngestInProgress
 from registryd.store.directory.layout import Layout
-from registryd.store.directory.media_types import MediaTypes
 from registryd.store.directory.partials import Partials
 from registryd.store.directory.space import Space
 from registryd.store.directory.store import DirectoryStore, open_directory_store
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName
     from registryd.store.directory.ingest import FileIngest
     from registryd.store.directory.space import Room, SpaceLimits, SpaceObserver
     from registryd.transfer.body import Body
@@ -52,7 +51,7 @@ class BoundedStore:
         self._space.in_use[digest] += 1
         return OpenContent(opened.content, opened.span, _HeldBody(opened.body, self._space, digest))
 
-    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+    async def resolve(self, name: FullName) -> Sequence[NamedContent]:
         return await self._store.resolve(name)
 
     async def check(self) -> None:
@@ -122,7 +121,7 @@ class BoundedStore:
             raise
         return ReservedIngest(ingest, self._space, room)
 
-    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
+    async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         await self._store.name(targets)
 
 
@@ -197,6 +196,6 @@ async def open_bounded_store(
     layout = Layout(root)
     partials = Partials(layout)
     async with open_directory_store(root, partials) as store:
-        space = Space(layout, MediaTypes(layout), partials, limits, observer=observer)
+        space = Space(layout, store.media_types, partials, store.named, limits, observer=observer)
         await space.measure()
         yield BoundedStore(store, layout, space, partials)

@@ -1,114 +1,199 @@
-"""What index.json says right now: names, and where the walk through the manifests begins.
+"""What a layout's names mean right now: index.json, and the changes since it was written.
 
-index.json may be changed by another process at any time (`registryd import`, skopeo). Instead of watching it, every
-question that depends on it looks at the file's status first, which takes some 2 µs: exact at the moment of the
-question, without a task, and without inotify instances, of which a node has 128 and its daemons use many up. Only for
-those who wait for a change it is watched, by the one instance that the agent has.
+Either file may be changed by another process at any time (`registryd import`, skopeo). Instead of watching them, every
+question that depends on them looks at their status first, which takes some 4 µs: exact at the moment of the question,
+without a task, and without inotify instances, of which a node has 128 and its daemons use many up.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
+import threading
 import time
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from registryd.content.naming import Naming
-from registryd.content.source import ContentNotFound, ContentUnavailable, NamedContent, StoreUnavailable
+from registryd.content.source import ContentNotFound, NamedContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
-from registryd.oci.image_layout import INDEX_FILE, LayoutIndex, parse_index
-from registryd.transfer.pool import run_in_pool
+from registryd.oci.image_layout import INDEX_FILE, Entry, IndexText, entry_text
+from registryd.store.directory.journal import Journal
+from registryd.store.directory.layout import EMPTY_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from registryd.aio.file_events import FileEvents
-    from registryd.oci.image_layout import Entry
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.reference import FullName
+    from registryd.store.directory.journal import Change
     from registryd.store.directory.layout import Layout
-    from registryd.store.directory.media_types import MediaTypes
 
     Fingerprint = tuple[int, int, int, int]
 
 # A file system's clock ticks every 4 to 10 ms: a file that was changed more recently than this when it was read may
 # change again without its times telling. It is read again at the next question.
 _TICK_SECONDS: Final = 0.05
-# How often to look for an index.json that is not there, and so cannot be watched.
-_LOOK_SECONDS: Final = 1.0
 
 _LOG: Final = logging.getLogger(__name__)
 
 
+class Member(NamedTuple):
+    """An entry of index.json, of which only the text is known if it is wrong, and when it came to mean this."""
+
+    target: Descriptor | None
+    seen_at: float
+    text: bytes
+
+
 class Catalog:
-    """The names of a layout, kept in step with its index.json; what the entries lead to goes to the media types."""
+    """The names of a layout, kept in step with its files. Questions may come from any thread."""
 
-    def __init__(self, layout: Layout, media_types: MediaTypes) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._media_types = media_types
-        self._names: dict[TaggedName, list[NamedContent]] = {}
+        self.journal = Journal(layout)
+        self.problem = ""
+        """Why index.json cannot be used; then what was known stays, and nothing may be named."""
+        self.wrong: Sequence[ManifestInvalid] = ()
+        """What is wrong with entries of index.json, which are ignored."""
+        self._index = IndexText(EMPTY_INDEX)
+        self._named: dict[FullName, tuple[Member, ...]] = {}
+        self._others: list[Member] = []
         self._read: Fingerprint | None = None
-        self._loads = 0
-        self._loads_told = 0
-        self._refreshing = asyncio.Lock()
+        self._unwalked: list[Descriptor] = []
+        self._lock = threading.RLock()
 
-    def get(self, name: TaggedName) -> Sequence[NamedContent]:
-        """What the name meant at the last refresh."""
-        return tuple(self._names.get(name, ()))
+    # what is known
 
-    def names(self) -> Collection[TaggedName]:
-        """All names at the last refresh."""
-        return tuple(self._names)
+    def get(self, name: FullName) -> Sequence[NamedContent]:
+        """What the name meant at the last `catch_up`."""
+        members = self._named.get(name, ())
+        return tuple(NamedContent(each.target, each.seen_at) for each in members if each.target)
 
-    async def namings(self) -> list[Naming]:
-        """Every meaning of every name, now."""
-        await self.refresh()
-        return [Naming(name, meaning) for name, meanings in self._names.items() for meaning in meanings]
+    def names(self) -> list[FullName]:
+        """All names at the last `catch_up`."""
+        return list(self._named)
 
-    async def wait_renamed(self, events: FileEvents) -> None:
-        """Return when index.json has changed since this last returned; for one who waits."""
-        try:
-            fd = self._layout.open_index()
-        except ContentUnavailable:
-            await asyncio.sleep(_LOOK_SECONDS)
-            return
-        try:
-            # Whoever replaces the file takes its last name from the one that is watched; its content is not written to.
-            with events.watching(fd) as changes:
-                while self._loads == self._loads_told and self._is_current():
-                    await changes.wait()
-            await self.refresh()
-            self._loads_told = self._loads
-        finally:
-            os.close(fd)
+    def entries(self) -> list[Entry]:
+        """All entries that are right, with their names if they have one."""
+        named = [
+            Entry(each.target, name, each.seen_at)
+            for name, members in list(self._named.items())
+            for each in members
+            if each.target
+        ]
+        return named + [Entry(each.target, None, each.seen_at) for each in list(self._others) if each.target]
 
-    async def refresh(self) -> None:
-        """Read index.json again if it has changed. One that is wrong is logged, and what was known stays."""
-        if self._is_current():
-            return
-        async with self._refreshing:
-            if not self._is_current():
-                await run_in_pool(self._load)
+    def take_unwalked(self) -> list[Descriptor]:
+        """What entries mean that came since this was last called."""
+        unwalked, self._unwalked = self._unwalked, []
+        return unwalked
 
-    def _load(self) -> None:
-        self._loads += 1
-        fingerprint = self._fingerprint()
+    def is_current(self) -> bool:
+        """Whether nothing has changed since the last `catch_up`."""
+        return self._is_index_current() and self.journal.is_read()
+
+    # keeping in step: these block
+
+    def catch_up(self) -> None:
+        """Read what has changed. An index.json that is wrong is logged, and what was known stays."""
+        with self._lock:
+            while not self.is_current():
+                before = self._fingerprint()
+                if not self._is_index_current() or self.journal.is_another():
+                    self._load(before)
+                for change in self.journal.read():
+                    self._apply(change)
+                # Somebody may have put the one file into the other between the two looks.
+                if self._fingerprint() == before:
+                    break
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Everything is as the files say for the length of the block; the layout's lock is held.
+
+        Raises StoreUnavailable when index.json cannot be used.
+        """
+        with self._lock:
+            self.catch_up()
+            if self.problem:
+                raise StoreUnavailable(f"nothing can be named in {self._layout.root}: {self.problem}")
+            yield
+
+    def apply(self, change: Change) -> None:
+        """A change that the files have by now, or will have in a moment; within `changing`."""
+        self._apply(change)
+
+    def render(self) -> bytes:
+        """Index.json as it should be; within `changing`."""
+        named = (each.text for members in self._named.values() for each in members)
+        return self._index.with_entries([*(each.text for each in self._others), *named])
+
+    def was_written(self) -> None:
+        """Index.json is what `render` gave; within `changing`."""
+        self._read = self._fingerprint()
+
+    def distrust(self) -> None:
+        """What is known may not be what the files say."""
+        with self._lock:
+            self._read = None
+            self.journal.close()
+
+    def close(self) -> None:
+        """Let go of the files; idempotent."""
+        with self._lock:
+            self.journal.close()
+
+    def _load(self, fingerprint: Fingerprint | None) -> None:
+        self.journal.close()
         try:
             data, written_at = self._layout.read_index()
-            index = parse_index(data)
+            index = IndexText(data)
+            entries = list(index.entries())
         except ContentNotFound:
-            index, written_at = LayoutIndex(), 0.0
+            index, entries, written_at = IndexText(EMPTY_INDEX), [], 0.0
         except (StoreUnavailable, ManifestInvalid) as error:
             _LOG.error("%s is ignored until it changes: %s", self._layout.root / INDEX_FILE, error)
-            self._read = fingerprint
+            self.problem, self._read = str(error), fingerprint
             return
-        if index.wrong:
-            _LOG.warning("%d entries of index.json are ignored; the first: %s", len(index.wrong), index.wrong[0])
-        self._media_types.learn(entry.target for entry in index.entries)
-        self._names = _by_name(index.entries, written_at)
+        self.problem, self._index = "", index
+        self._take(entries, written_at)
         self._read = fingerprint if time.time() - written_at > _TICK_SECONDS else None
 
-    def _is_current(self) -> bool:
+    def _take(self, entries: Sequence[tuple[Entry | ManifestInvalid, bytes]], written_at: float) -> None:
+        named: dict[FullName, tuple[Member, ...]] = {}
+        others, wrong, targets = [], [], []
+        for entry, text in entries:
+            if isinstance(entry, ManifestInvalid):
+                wrong.append(entry)
+                others.append(Member(None, 0.0, text))
+                continue
+            member = Member(entry.target, written_at if entry.seen_at is None else entry.seen_at, text)
+            targets.append(entry.target)
+            if entry.name is None:
+                others.append(member)
+            else:
+                named[entry.name] = (*named.get(entry.name, ()), member)
+        if wrong:
+            _LOG.warning("%d entries of index.json are ignored; the first: %s", len(wrong), wrong[0])
+        self._named, self._others, self.wrong = named, others, wrong
+        self._unwalked = targets
+
+    def _apply(self, change: Change) -> None:
+        for name, target in change.named.items():
+            self._named.pop(name, None)
+            text = entry_text(Entry(target, name, change.seen_at))
+            self._named[name] = (Member(target, change.seen_at, text),)
+            self._unwalked.append(target)
+        if change.gone:
+            gone = set(change.gone)
+            self._others = [each for each in self._others if each.target is None or each.target.digest not in gone]
+            for name, members in list(self._named.items()):
+                kept = tuple(each for each in members if each.target is None or each.target.digest not in gone)
+                if not kept:
+                    del self._named[name]
+                elif len(kept) < len(members):
+                    self._named[name] = kept
+
+    def _is_index_current(self) -> bool:
         return self._read is not None and self._read == self._fingerprint()
 
     def _fingerprint(self) -> Fingerprint | None:
@@ -117,12 +202,3 @@ class Catalog:
         except OSError:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _by_name(entries: Sequence[Entry], written_at: float) -> dict[TaggedName, list[NamedContent]]:
-    names: dict[TaggedName, list[NamedContent]] = {}
-    for entry in entries:
-        if entry.name is not None:
-            seen_at = written_at if entry.seen_at is None else entry.seen_at
-            names.setdefault(entry.name, []).append(NamedContent(entry.target, seen_at))
-    return names

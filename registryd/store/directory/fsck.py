@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, ContentUnavailable
-from registryd.oci.errors import ManifestInvalid
-from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, parse_index, without_targets
+from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE
+from registryd.store.directory.catalog import Catalog
 from registryd.store.directory.errors import writing
 from registryd.store.directory.folders import folder
+from registryd.store.directory.name_writer import NameWriter
 from registryd.store.directory.partials import partial_blobs
 from registryd.store.directory.usage import stored_blobs
 
@@ -60,13 +61,15 @@ def check_layout(layout: Layout) -> Report:
 def repair_layout(layout: Layout, report: Report) -> None:
     """Remove damaged blobs, which a cache then fetches again, and names that mean nothing. Raises StoreUnavailable."""
     gone = {finding.digest for finding in report.findings if finding.digest}
-    with writing(layout.root), layout.locked():
-        with suppress(ContentNotFound, ManifestInvalid):
-            data, _ = layout.read_index()
-            layout.replace_index(without_targets(data, gone))
-        for digest in gone:
-            with folder(layout.root, BLOBS_FOLDER, digest.algorithm) as parent, suppress(FileNotFoundError):
-                os.unlink(digest.encoded, dir_fd=parent)
+    with closing(Catalog(layout)) as catalog:
+        writer = NameWriter(layout, catalog)
+        with writing(layout.root), layout.locked():
+            writer.forget(gone)
+            for digest in gone:
+                with folder(layout.root, BLOBS_FOLDER, digest.algorithm) as parent, suppress(FileNotFoundError):
+                    os.unlink(digest.encoded, dir_fd=parent)
+        if not catalog.problem:
+            writer.checkpoint()
 
 
 def _partial_bytes(layout: Layout) -> int:
@@ -94,12 +97,13 @@ def _problem_of(layout: Layout, digest: Digest) -> str | None:
 
 
 def _check_index(layout: Layout) -> tuple[int, list[Finding]]:
-    try:
-        index = parse_index(layout.read_index()[0])
-    except (ContentUnavailable, ManifestInvalid) as error:
-        return 0, [Finding(f"{INDEX_FILE}: {error}")]
-    findings = [Finding(f"{INDEX_FILE}: {problem}") for problem in index.wrong]
-    return len(index.entries), findings + list(_dangling(layout, {e.target.digest: str(e.name) for e in index.entries}))
+    with closing(Catalog(layout)) as catalog:
+        catalog.catch_up()
+        if catalog.problem:
+            return 0, [Finding(f"{INDEX_FILE}: {catalog.problem}")]
+        entries = catalog.entries()
+        findings = [Finding(f"{INDEX_FILE}: {problem}") for problem in catalog.wrong]
+    return len(entries), findings + list(_dangling(layout, {e.target.digest: str(e.name) for e in entries}))
 
 
 def _dangling(layout: Layout, names: dict[Digest, str]) -> Iterator[Finding]:

@@ -25,6 +25,8 @@ INGEST_FOLDER: Final = "ingest"
 LOCK_FILE: Final = "lock"
 # Blobs that turned out not to be what their names say, by the same names.
 CORRUPT_FOLDER: Final = "corrupt"
+# Changes of names that index.json does not have yet.
+JOURNAL_FILE: Final = "names.journal"
 # What may be in the directory before it is a layout: nothing, what a killed process made of it so far, and what a
 # file system of its own has when it is new.
 _OURS: Final = frozenset({"lost+found", BLOBS_FOLDER, INGEST_FOLDER, INDEX_FILE, f".{INDEX_FILE}", f".{LAYOUT_FILE}"})
@@ -111,6 +113,17 @@ class Layout:
         with reading(INDEX_FILE), folder(self.root) as parent:
             status = os.stat(INDEX_FILE, dir_fd=parent, follow_symlinks=False)
             return read_file(parent, INDEX_FILE, limit=_MAX_INDEX_BYTES), status.st_mtime
+
+    def index_size(self) -> int:
+        """Bytes of index.json; 0 if it is not there."""
+        try:
+            return (self.root / INDEX_FILE).stat(follow_symlinks=False).st_size
+        except OSError:
+            return 0
+
+    def has_journal(self) -> bool:
+        """Whether index.json may lack something."""
+        return (self.root / JOURNAL_FILE).exists()
 
     def open_index(self) -> int:
         """A descriptor of the index.json that is there now. Raises ContentNotFound or StoreUnavailable."""

@@ -14,10 +14,8 @@ from fnmatch import translate
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.content.source import ContentNotFound
 from registryd.content.writer import StoreFull
-from registryd.oci.errors import ManifestInvalid
-from registryd.oci.image_layout import BLOBS_FOLDER, parse_index, without_targets
+from registryd.oci.image_layout import BLOBS_FOLDER
 from registryd.store.directory.errors import reading, writing
 from registryd.store.directory.eviction import Keep, choose_evicted
 from registryd.store.directory.folders import folder
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from registryd.oci.manifest import Manifest
     from registryd.store.directory.layout import Layout
     from registryd.store.directory.media_types import MediaTypes
+    from registryd.store.directory.names import Names
     from registryd.store.directory.partials import Partials
     from registryd.store.directory.usage import StoredBlob
 
@@ -65,11 +64,12 @@ class SpaceObserver(Protocol):
 class Space:
     """The bytes of one layout. Only its owner evicts; other processes may read it and put content in."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         layout: Layout,
         media_types: MediaTypes,
         partials: Partials,
+        names: Names,
         limits: SpaceLimits,
         *,
         observer: SpaceObserver | None = None,
@@ -77,6 +77,7 @@ class Space:
         self._layout = layout
         self._partials = partials
         self._media_types = media_types
+        self._names = names
         self._limits = limits
         self._observer = observer
         self._pinned = [re.compile(translate(pattern)) for pattern in limits.pinned]
@@ -136,6 +137,7 @@ class Space:
         freed = await run_writing(partial(self._partials.shrink, need))
         if freed < need:
             evicted = await run_writing(partial(self._evict, need - freed, frozenset(+self.in_use)))
+            self._names.have_changed()
             if freed + evicted < need:
                 raise StoreFull(f"there is no room for {need} more bytes, and nothing that may be removed")
             await self.measure()
@@ -155,9 +157,7 @@ class Space:
         """Names first, then what they mean, then the rest: killed in between, nothing refers to what is gone."""
         gone = {blob.digest for blob in chosen if blob.digest in manifests}
         if gone:
-            with suppress(ContentNotFound, ManifestInvalid):
-                data, _ = self._layout.read_index()
-                self._layout.replace_index(without_targets(data, gone))
+            self._names.writer.forget(gone)
         for blob in chosen:
             with folder(self._layout.root, BLOBS_FOLDER, blob.digest.algorithm) as parent, suppress(FileNotFoundError):
                 os.unlink(blob.digest.encoded, dir_fd=parent)
@@ -174,13 +174,10 @@ class Space:
     def _pinned_roots(self) -> set[Digest]:
         if not self._pinned:
             return set()
-        try:
-            index = parse_index(self._layout.read_index()[0])
-        except (ContentNotFound, ManifestInvalid):
-            return set()
+        self._names.catalog.catch_up()
         return {
             entry.target.digest
-            for entry in index.entries
+            for entry in self._names.catalog.entries()
             if entry.name and any(pattern.match(str(entry.name)) for pattern in self._pinned)
         }
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.file_events import Told
 from registryd.content.description import StoreDescription
-from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
-from registryd.oci.errors import ManifestInvalid
-from registryd.oci.image_layout import with_names
+from registryd.content.source import Content, ContentNotFound, ContentUnavailable, OpenContent
 from registryd.store.blob_folder import BlobFolder
-from registryd.store.directory.catalog import Catalog
 from registryd.store.directory.errors import reading, reason, writing
 from registryd.store.directory.ingest import FileIngest
-from registryd.store.directory.layout import EMPTY_INDEX, Layout
+from registryd.store.directory.layout import Layout
 from registryd.store.directory.media_types import MediaTypes
+from registryd.store.directory.names import Names
 from registryd.store.directory.pool import run_writing
 from registryd.store.directory.session import Session, remove_dead_sessions
 from registryd.store.growing import GrowingFiles
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName
     from registryd.store.directory.partials import Partials
     from registryd.transfer.inflow import Inflows
 
@@ -54,11 +51,11 @@ class DirectoryStore:
     def __init__(self, layout: Layout, partials: Partials | None = None) -> None:
         self._layout = layout
         self._partials = partials
-        self._media_types = MediaTypes(layout)
-        self._catalog = Catalog(layout, self._media_types)
+        self.media_types = MediaTypes(layout)
+        self.named = Names(layout)
         self._session: Session | None = None
         self._opening_session = asyncio.Lock()
-        self._growing = GrowingFiles(self._open_ingest, self._media_types.known)
+        self._growing = GrowingFiles(self._open_ingest, self.media_types.known)
         self._arrivals = Told()
         self._blobs = BlobFolder(layout.root)
         self._stocktaking = Stocktaking(self._growing.events)
@@ -86,19 +83,18 @@ class DirectoryStore:
         """Move a corrupt blob out of the layout's way, where somebody who wants to know more finds it."""
         await run_writing(partial(self._layout.withdraw_blob, digest))
 
-    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        await self._catalog.refresh()
-        return self._catalog.get(name)
+    async def resolve(self, name: FullName) -> Sequence[NamedContent]:
+        return await self.named.resolve(name)
 
     async def stock(self) -> Stock:
         """All content (see `registryd.content.inventory`); a listing of the folder."""
         return await self._stocktaking.take(self._blobs, self._receiving)
 
     async def namings(self) -> Collection[Naming]:
-        return await self._catalog.namings()
+        return await self.named.namings()
 
     async def wait_renamed(self) -> None:
-        await self._catalog.wait_renamed(self._growing.events)
+        await self.named.wait_renamed(self._growing.events)
 
     async def wait_changed(self) -> None:
         await self._stocktaking.wait_changed()
@@ -111,10 +107,9 @@ class DirectoryStore:
         where = f"from the files in {self._layout.root}"
         return StoreDescription(kind="directory", reading=where, is_direct=True, images=names)
 
-    async def names(self) -> Sequence[TaggedName]:
+    async def names(self) -> Sequence[FullName]:
         """All names that mean something here, sorted."""
-        await self._catalog.refresh()
-        return sorted(self._catalog.names())
+        return await self.named.all()
 
     async def check(self) -> None:
         """Whether the store can answer: raises StoreUnavailable when the directory is gone or cannot be read."""
@@ -123,16 +118,23 @@ class DirectoryStore:
     async def _describe(self, digest: Digest, fd: int, size: int) -> Content:
         with reading(digest):
             await self._look_into(digest, fd, size)
-        if self._media_types.known(digest) is None:
-            await self._catalog.refresh()
-        return Content(digest, size, self._media_types.known(digest))
+        if self.media_types.known(digest) is None:
+            await self._walk()
+        return Content(digest, size, self.media_types.known(digest))
 
     async def _look_into(self, digest: Digest, fd: int, size: int) -> None:
-        look = partial(self._media_types.look_into, digest, fd, size)
-        if size <= _INLINE_BYTES or self._media_types.is_settled(digest):
+        look = partial(self.media_types.look_into, digest, fd, size)
+        if size <= _INLINE_BYTES or self.media_types.is_settled(digest):
             look()
         else:
             await run_in_pool(look)
+
+    async def _walk(self) -> None:
+        """Learn what all manifests that names lead to say of what they refer to; most of them are known already."""
+        with suppress(ContentUnavailable):
+            await self.named.refresh()
+        if unwalked := self.named.catalog.take_unwalked():
+            await run_in_pool(partial(self.media_types.learn, unwalked))
 
     # what comes in
 
@@ -170,9 +172,8 @@ class DirectoryStore:
             raise ContentNotFound("nothing is being received")
         return self._session.open_ingest(digest)
 
-    async def name(self, targets: Mapping[TaggedName, Descriptor]) -> None:
-        if targets:
-            await run_writing(partial(self._name, dict(targets)))
+    async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
+        await self.named.name(targets)
 
     async def _writable_session(self) -> Session:
         async with self._opening_session:
@@ -182,7 +183,7 @@ class DirectoryStore:
 
     async def _open_session(self) -> Session:
         session = Session(
-            self._layout, self._media_types.look_at, self._partials, released=lambda _: self._stocktaking.tell()
+            self._layout, self.media_types.look_at, self._partials, released=lambda _: self._stocktaking.tell()
         )
         try:
             with writing(self._layout.root):
@@ -192,24 +193,6 @@ class DirectoryStore:
             raise
         return session
 
-    def _name(self, targets: dict[TaggedName, Descriptor]) -> None:
-        with writing(self._layout.root), self._layout.locked():
-            # Under the lock, under which content is evicted.
-            for name, target in targets.items():
-                if not self._layout.has_blob(target.digest):
-                    raise ContentNotFound(f"{target.digest}, which {name} should mean, is not in the directory")
-            self._layout.replace_index(self._index_with(targets))
-
-    def _index_with(self, targets: dict[TaggedName, Descriptor]) -> bytes:
-        try:
-            data, _ = self._layout.read_index()
-        except ContentNotFound:
-            data = EMPTY_INDEX
-        try:
-            return with_names(data, targets, seen_at=time.time())
-        except ManifestInvalid as error:
-            raise StoreUnavailable(f"nothing can be named in {self._layout.root}: {error}") from error
-
     # the end
 
     async def aclose(self) -> None:
@@ -218,6 +201,7 @@ class DirectoryStore:
         session, self._session = self._session, None
         if session is not None:
             await run_writing(session.close)
+        await self.named.aclose()
 
 
 @asynccontextmanager
@@ -232,6 +216,7 @@ async def open_directory_store(root: Path, partials: Partials | None = None) -> 
     await run_writing(partial(_sweep, layout, partials))
     store = DirectoryStore(layout, partials)
     try:
+        await store.named.take_in()
         yield store
     finally:
         await store.aclose()
