@@ -189,7 +189,7 @@ class _Assembly:
         naming: Naming,
     ) -> CacheLocator:
         counted, clock, patience = self._counted, self._clock, self._patience
-        manifests = Manifests(store, upstreams, naming, scope=scope, metrics=counted)
+        manifests = Manifests(store, upstreams, naming, scope=scope, metrics=counted, clock=clock)
         tags = Tags(
             registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock, patience=patience
         )

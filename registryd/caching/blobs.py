@@ -71,8 +71,9 @@ class Blobs:
         except StoreUnavailable as error:
             _log.warning("the store cannot be read: %s", error)
         download = self._downloads.join(repository, digest, from_start=_is_from_start(wanted))
-        opened = await self._follow(repository, download, wanted) if download else None
-        return Hit(Origin.UPSTREAM, opened or await self._pass(repository, digest, wanted))
+        if download and (opened := await self._follow(repository, download, wanted)):
+            return Hit(Origin.UPSTREAM, opened, is_stored=download.is_stored)
+        return Hit(Origin.UPSTREAM, await self._pass(repository, digest, wanted))
 
     async def _follow(self, repository: Repository, download: Download, wanted: RangeOf) -> OpenContent | None:
         """None for what the download does not have any more, or not soon."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from registryd.transfer.sink import Sink
 
 _READ_BYTES: Final = 1024 * 1024
+# Configs, and layers of next to nothing: they come with the head, and are stored in one step before they are shown.
+_SMALL_BYTES: Final = 128 * 1024
 
 
 class Circumstances(Protocol):
@@ -56,6 +58,8 @@ class Download:
         self.is_over = False
         self.is_resumed = False
         """Whether some of it came before, from whoever it was."""
+        self.is_stored = False
+        """Whether it is in the store by now."""
         self._common = common
         self._is_suspect = is_suspect
         self._size: int | None = None
@@ -79,7 +83,9 @@ class Download:
         """
         try:
             await self._open(fetch, store)
-            if store is None or not await self._store(fetch, store):
+            if fetch.size <= _SMALL_BYTES and not fetch.position:
+                await self._take_at_once(fetch, store)
+            elif store is None or not await self._store(fetch, store):
                 await self._send_on(fetch)
         except ContentUnavailable as failure:
             self._failure = failure
@@ -110,11 +116,32 @@ class Download:
             await fetch.go_to(0)
             await fetch.open()
         self._size = fetch.size
-        if not self._is_suspect:
+        if not self._is_suspect and fetch.size > _SMALL_BYTES:
             # Sent from memory while the store makes room and a file for it.
             self._beginning = fetch.beginning
             self._readable = max(0, min(len(self._beginning), fetch.size - 1))
         self._announce()
+
+    async def _take_at_once(self, fetch: BlobFetch, store: Keeper | None) -> None:
+        async with aclosing(fetch.chunks()) as chunks:
+            data = b"".join([chunk async for chunk in chunks])
+        if not self.digest.verifies(data):
+            raise ContentMismatch(f"the bytes that came are not those of {self.digest}")
+        if store is not None and await self._put(data, store):
+            self._beginning = data
+        else:
+            window = self._window = self._open_window(0)
+            await window.put(data)
+        self._end(fetch.size)
+
+    async def _put(self, data: bytes, store: Keeper) -> bool:
+        try:
+            await store.put(self.digest, data)
+        except (StoreUnavailable, IngestInProgress) as error:
+            self._common.not_stored(error)
+            return False
+        self.is_stored = True
+        return True
 
     async def _store(self, fetch: BlobFetch, store: Keeper) -> bool:
         try:
@@ -135,6 +162,7 @@ class Download:
                 async for chunk in chunks:
                     await ingest.write(chunk)
             await ingest.commit()
+            self.is_stored = True
             self._end(fetch.size)
         finally:
             self._written = ingest.written
@@ -142,8 +170,7 @@ class Download:
 
     async def _send_on(self, fetch: BlobFetch) -> None:
         """Go on without the store, from what the file has; it has no name any more, but can still be read."""
-        memory, patience = self._common.memory, self._common.behind_seconds
-        window = self._window = Window(self._written, memory, self._readers, patience=patience)
+        window = self._window = self._open_window(self._written)
         hasher = self.digest.hasher()
         await self._hash_written(hasher)
         await fetch.go_to(self._written)
@@ -155,6 +182,9 @@ class Download:
         if not self.digest.matches(hasher):
             raise ContentMismatch(f"the bytes that came are not those of {self.digest}")
         self._end(fetch.size)
+
+    def _open_window(self, start: int) -> Window:
+        return Window(start, self._common.memory, self._readers, patience=self._common.behind_seconds)
 
     async def _hash_written(self, hasher: HASH) -> None:
         position = 0

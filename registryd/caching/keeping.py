@@ -8,10 +8,12 @@ from registryd.content.source import ContentSource, NameSource
 from registryd.content.writer import Ingest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from registryd.content.source import NamedContent
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.oci.reference import FullName
 
 
@@ -37,6 +39,18 @@ class Keeper(ContentSource, NameSource, Protocol):
 
     async def begin(self, digest: Digest, *, size: int) -> ReadableIngest:
         """As `ContentWriter` has it, for content whose size is known."""
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Take small content whole. Raises ContentMismatch, IngestInProgress, StoreFull or StoreUnavailable."""
+
+    async def resolve(self, name: FullName) -> Sequence[NamedContent]:
+        """As `NameSource` has it, and for names by digest."""
+
+    def manifest(self, digest: Digest) -> Manifest | None:
+        """A manifest that is here, as far as it is known without reading anything."""
+
+    def described(self, digest: Digest) -> Descriptor | None:
+        """What a manifest that is here says of this content, which may not be here; from memory."""
 
     async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         """As `ContentWriter` has it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registryd.content.lookup import Hit, Origin
@@ -13,7 +14,7 @@ from registryd.oci.manifest import is_manifest_type
 from registryd.oci.reference import TaggedName
 from registryd.serving.locating import Unlocated
 from registryd.serving.paths import BlobPath
-from registryd.upstream.errors import UpstreamDenied
+from registryd.upstream.errors import UpstreamDenied, UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,8 +42,8 @@ class ContentOfRepositories(Protocol):
 class TagsOfRepositories(Protocol):
     """What tags mean."""
 
-    async def resolve(self, name: TaggedName) -> Meaning:
-        """What this one means. Raises ContentUnavailable."""
+    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> Meaning:
+        """What this one means; `fetches`: its manifest is wanted as well. Raises ContentUnavailable."""
 
 
 class CacheLocator:
@@ -88,20 +89,22 @@ class CacheLocator:
     async def _open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
         if isinstance(path, BlobPath):
             return await self._blobs.open(path.repository, path.reference, wanted)
-        digest, stale = await self._meaning(path)
+        if isinstance(path.reference, Digest):
+            return await self._open_manifest(path, path.reference, wanted)
+        meaning = await self._tags.resolve(TaggedName(path.repository, path.reference), fetches=True)
+        if meaning.fetched:
+            return meaning.fetched.opened(wanted)
+        hit = await self._open_manifest(path, meaning.target.digest, wanted)
+        return replace(hit, stale=meaning.stale)
+
+    async def _open_manifest(self, path: ManifestPath, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
         hit = await self._manifests.open(path.repository, digest, wanted)
         try:
             _require_manifest(hit.value.content)
         except ContentNotFound:
             await hit.value.body.aclose()
             raise
-        return Hit(hit.origin, hit.value, stale)
-
-    async def _meaning(self, path: ManifestPath) -> tuple[Digest, str | None]:
-        if isinstance(path.reference, Digest):
-            return path.reference, None
-        meaning = await self._tags.resolve(TaggedName(path.repository, path.reference))
-        return meaning.target.digest, meaning.stale
+        return hit
 
     async def _bounded(self, path: ContentPath, search: Callable[[], Awaitable[T]], *, resolves: bool) -> T:
         try:
@@ -128,7 +131,8 @@ def _error(path: ContentPath, reason: ContentUnavailable) -> OciError:
         return _unknown(path, str(reason))
     if isinstance(reason, UpstreamDenied):
         return Denied(f"{path.reference}: {reason}")
-    return Unavailable(f"{path.reference}: {reason}")
+    retry_after = reason.retry_after if isinstance(reason, UpstreamFailed) else None
+    return Unavailable(f"{path.reference}: {reason}", retry_after=retry_after)
 
 
 def _unknown(path: ContentPath, reason: str) -> OciError:

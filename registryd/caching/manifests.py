@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registryd.aio.shared import Shared
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.content.writer import ContentMismatch, IngestInProgress
-from registryd.oci.descriptor import Descriptor
+from registryd.oci.descriptor import INDEX_TYPES, Descriptor
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import is_manifest_type, parse_manifest
+from registryd.oci.reference import DigestedName
 from registryd.transfer.body import BytesBody
-from registryd.upstream.errors import UpstreamBroken
+from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
+from registryd.upstream.inflight import InFlight
+from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.aio.scope import Scope
     from registryd.caching.keeping import Keeper
     from registryd.caching.metrics import CacheMetrics
@@ -24,22 +30,54 @@ if TYPE_CHECKING:
     from registryd.caching.upstreams import Upstreams
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.oci.reference import Reference, Repository
 
 _log = logging.getLogger(__name__)
+
+# Questions to upstreams that nobody waits for: whether what is here by digest is theirs as well.
+_MOST_QUESTIONS: Final = 16
+_MOST_REFUSED: Final = 4096
+_REFUSAL_HOLDS_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A manifest that has just come from an upstream; `is_stored`: it is in the store now."""
+
+    target: Descriptor
+    data: bytes
+    is_stored: bool
+
+    def opened(self, wanted: RangeOf) -> Hit[OpenContent]:
+        """Its bytes, for one who asked. Raises RangeInvalid."""
+        span = wanted(len(self.data))
+        content = Content(self.target.digest, self.target.size, self.target.media_type)
+        opened = OpenContent(content, span, BytesBody(self.data[span.start : span.stop]))
+        return Hit(Origin.UPSTREAM, opened, is_stored=self.is_stored)
 
 
 class Manifests:
     """Finds and opens manifests; only the one that was asked for is fetched, not what it refers to."""
 
-    def __init__(
-        self, store: Keeper, upstreams: Upstreams, naming: Naming, *, scope: Scope, metrics: CacheMetrics
+    def __init__(  # noqa: PLR0913 - the parts that meet here
+        self,
+        store: Keeper,
+        upstreams: Upstreams,
+        naming: Naming,
+        *,
+        scope: Scope,
+        metrics: CacheMetrics,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._upstreams = upstreams
         self._naming = naming
         self._metrics = metrics
-        self._fetches: Shared[Digest, bytes] = Shared(scope)
+        self._clock = clock
+        self._fetches: Shared[Digest, Fetched] = Shared(scope)
+        self._questions: InFlight[DigestedName] = InFlight(scope, most=_MOST_QUESTIONS)
+        self._refused: Recent[DigestedName, float] = Recent(_MOST_REFUSED)
 
     async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
         """What a HEAD is told; nothing is fetched. Raises ContentUnavailable."""
@@ -54,44 +92,70 @@ class Manifests:
     async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
         """The bytes. Raises ContentUnavailable, or RangeInvalid."""
         try:
-            return Hit(Origin.LOCAL, await self._store.open(digest, wanted))
+            opened = await self._store.open(digest, wanted)
         except (ContentNotFound, StoreUnavailable):
             fetch = partial(self._fetch, repository, digest)
-            data = await self._fetches.get(digest, fetch, name=f"fetch {digest}")
-        span = wanted(len(data))
-        content = Content(digest, len(data), _descriptor(digest, data).media_type)
-        return Hit(Origin.UPSTREAM, OpenContent(content, span, BytesBody(data[span.start : span.stop])))
+            return (await self._fetches.get(digest, fetch, name=f"fetch {digest}")).opened(wanted)
+        self._lead_on(repository, self._store.manifest(digest))
+        await self._find_out(DigestedName(repository, digest), opened.content)
+        return Hit(Origin.LOCAL, opened)
 
-    async def fetch_tag(self, repository: Repository, reference: Reference) -> Descriptor:
-        """Fetch and keep what a tag means, where HEAD does not say enough. Raises ContentUnavailable."""
+    async def fetch_tag(self, repository: Repository, reference: Reference) -> Fetched:
+        """Fetch and keep what a tag means, where that is not known, or HEAD does not say it.
+
+        Raises ContentUnavailable.
+        """
         got = await self._upstreams.get_manifest(repository, reference)
-        descriptor = _descriptor(got.digest, got.data)
-        await self._keep(descriptor, got.data)
-        return descriptor
+        self._naming.leads_to(repository, (got.digest,))
+        return await self._keep(repository, got.digest, got.data)
 
-    async def _fetch(self, repository: Repository, digest: Digest) -> bytes:
+    async def _fetch(self, repository: Repository, digest: Digest) -> Fetched:
         got = await self._upstreams.get_manifest(repository, digest)
-        await self._keep(_descriptor(digest, got.data), got.data)
-        return got.data
+        return await self._keep(repository, digest, got.data)
 
-    async def _keep(self, descriptor: Descriptor, data: bytes) -> None:
+    async def _keep(self, repository: Repository, digest: Digest, data: bytes) -> Fetched:
         """Into the store, and under the names that lead to it. A store that cannot take it changes nothing else."""
+        manifest = _parsed(digest, data)
+        self._lead_on(repository, manifest)
+        target = Descriptor(manifest.media_type, digest, len(data))
         try:
-            ingest = await self._store.begin(descriptor.digest, size=len(data))
-            try:
-                await ingest.write(data)
-                await ingest.commit()
-            finally:
-                await ingest.aclose()
-            await self._naming.arrived(descriptor)
+            await self._store.put(digest, data)
+            await self._naming.arrived(repository, target)
         except (StoreUnavailable, IngestInProgress, ContentMismatch) as error:
             _log.warning("a manifest is not stored: %s", error)
             self._metrics.unstored()
+            return Fetched(target, data, is_stored=False)
+        return Fetched(target, data, is_stored=True)
+
+    async def _find_out(self, name: DigestedName, content: Content) -> None:
+        """Name what was here already, of another repository perhaps, when its own registry says that it has it."""
+        media_type = content.media_type
+        if media_type is None or not is_manifest_type(media_type):
+            return
+        if self._naming.is_led_to(name.repository, name.digest) or await self._naming.latest(name):
+            return
+        refused_at = self._refused.get(name)
+        if refused_at is None or self._clock() - refused_at >= _REFUSAL_HOLDS_SECONDS:
+            target = Descriptor(media_type, name.digest, content.size)
+            self._questions.start(name, partial(self._ask_for_name, name, target), name=f"is {name} there")
+
+    async def _ask_for_name(self, name: DigestedName, target: Descriptor) -> None:
+        try:
+            head = await self._upstreams.head_manifest(name.repository, name.digest)
+        except UpstreamFailed:
+            self._refused.put(name, self._clock())
+            return
+        if head.digest in {None, name.digest}:
+            await self._naming.arrived(name.repository, target)
+
+    def _lead_on(self, repository: Repository, manifest: Manifest | None) -> None:
+        if manifest and manifest.media_type in INDEX_TYPES:
+            self._naming.leads_to(repository, (child.digest for child in manifest.children))
 
 
-def _descriptor(digest: Digest, data: bytes) -> Descriptor:
+def _parsed(digest: Digest, data: bytes) -> Manifest:
     """What the bytes are by their own account; raises UpstreamBroken for what is no manifest."""
     try:
-        return Descriptor(parse_manifest(data).media_type, digest, len(data))
+        return parse_manifest(data)
     except ManifestInvalid as error:
         raise UpstreamBroken(f"{digest} is not a manifest: {error}") from error

@@ -1,4 +1,8 @@
-"""Names in the store: written when what they mean is there, so that they can be answered without the upstream."""
+"""Names in the store: written when what they mean is there, so that they can be answered without the upstream.
+
+An image that is pulled by tag is named by it. One that is pulled by digest is named by that, so that it is exported and
+pinned like others; but not what a tag or an index has just led to, which is no image of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,35 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.oci.reference import DigestedName
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from registryd.caching.keeping import Keeper
     from registryd.content.source import NamedContent
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import FullName, Repository, TaggedName
 
 _log = logging.getLogger(__name__)
 
 # Tags that were resolved and whose manifest has not come yet; clients fetch it within seconds.
 _MOST_AWAITED: Final = 4096
+# Manifests that are about to be asked for because a tag or an index led to them; some ten for each image.
+_MOST_LED_TO: Final = 16384
 
 
 class Naming:
-    """Remembers which tags lead to manifests that are about to come."""
+    """Remembers which tags lead to manifests that are about to come, and which manifests something leads to."""
 
     def __init__(self, store: Keeper) -> None:
         self._store = store
         self._awaited: Recent[Digest, set[TaggedName]] = Recent(_MOST_AWAITED)
+        self._led_to: Recent[DigestedName, bool] = Recent(_MOST_LED_TO)
 
-    async def latest(self, name: TaggedName) -> NamedContent | None:
+    async def latest(self, name: FullName) -> NamedContent | None:
         """What the name meant last, if that is here."""
         try:
             known = await self._store.resolve(name)
@@ -36,9 +46,9 @@ class Naming:
             return None
         return max(known, key=lambda meaning: meaning.seen_at, default=None)
 
-    async def learnt(self, name: TaggedName, target: Descriptor) -> None:
-        """The upstream says that the name means this."""
-        latest = await self.latest(name)
+    async def learnt(self, name: TaggedName, target: Descriptor, *, latest: NamedContent | None) -> None:
+        """The upstream says that the name means this; it meant `latest`."""
+        self.leads_to(name.repository, (target.digest,))
         if latest is not None and latest.target.digest == target.digest:
             return
         try:
@@ -46,16 +56,28 @@ class Naming:
         except ContentUnavailable:
             self._awaited.get_or_put(target.digest, set).add(name)
         else:
-            await self._write({name}, target)
+            await self.name({name}, target)
 
-    async def arrived(self, target: Descriptor) -> None:
-        """This manifest is here now."""
-        names = self._awaited.get(target.digest)
+    async def arrived(self, repository: Repository, target: Descriptor) -> None:
+        """This manifest is here now, and its registry has it in this repository."""
+        names: set[FullName] = {*(self._awaited.get(target.digest) or ())}
         self._awaited.drop(target.digest)
+        if not self.is_led_to(repository, target.digest):
+            names.add(DigestedName(repository, target.digest))
         if names:
-            await self._write(names, target)
+            await self.name(names, target)
 
-    async def _write(self, names: set[TaggedName], target: Descriptor) -> None:
+    def leads_to(self, repository: Repository, digests: Iterable[Digest]) -> None:
+        """Whoever asks for one of these next was told of it by what has a name."""
+        for digest in digests:
+            self._led_to.put(DigestedName(repository, digest), True)  # noqa: FBT003 - a set with a bound
+
+    def is_led_to(self, repository: Repository, digest: Digest) -> bool:
+        """Whether it needs no name of its own."""
+        return self._led_to.get(DigestedName(repository, digest)) is not None
+
+    async def name(self, names: Iterable[FullName], target: Descriptor) -> None:
+        """What is here is called so."""
         try:
             await self._store.name(dict.fromkeys(names, target))
         except ContentNotFound:

@@ -40,7 +40,7 @@ class CachePolicy:
         """Why this is not given, in a few words; None when it is. `resolves`: it is said what the reference means."""
         registry = repository.registry
         if not self._registries.allows(registry):
-            return f"{registry} is not among the registries of this cache"
+            return f"{registry} is not among the registries of this cache (upstreams.allow)"
         names = [str(repository), *([] if isinstance(reference, Digest) else [f"{repository}:{reference}"])]
         if any(pattern.match(name) for pattern in self._excluded for name in names):
             return f"{repository} is excluded here"

@@ -37,7 +37,7 @@ class StoredTags:
     def __init__(self, naming: Naming) -> None:
         self._naming = naming
 
-    async def resolve(self, name: TaggedName) -> Meaning:
+    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> Meaning:  # noqa: ARG002 - nothing is
         """Raises ContentNotFound."""
         latest = await self._naming.latest(name)
         if latest is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.aio.scope import Scope
-    from registryd.caching.manifests import Manifests
+    from registryd.caching.manifests import Fetched, Manifests
     from registryd.caching.metrics import CacheMetrics
     from registryd.caching.naming import Naming
     from registryd.caching.patience import CachePatience
@@ -36,10 +36,11 @@ _MOST_TRUSTED: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a tag means. `stale` says why it may mean something else by now."""
+    """What a tag means. `stale` says why it may mean something else by now; `fetched` has come by the way."""
 
     target: Descriptor
     stale: str | None = None
+    fetched: Fetched | None = None
 
 
 class Tags:
@@ -64,11 +65,14 @@ class Tags:
         self._metrics = metrics
         self._clock = clock
         self._patience = patience
-        self._checks: Shared[TaggedName, Descriptor] = Shared(scope)
+        self._checks: Shared[TaggedName, Meaning] = Shared(scope)
         self._trusted: Recent[TaggedName, tuple[float, Descriptor]] = Recent(_MOST_TRUSTED)
 
-    async def resolve(self, name: TaggedName) -> Meaning:
-        """What the tag means. Raises ContentUnavailable."""
+    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> Meaning:
+        """What the tag means. Raises ContentUnavailable.
+
+        `fetches`: its manifest is wanted as well, so for a name that is not known it is asked for at once.
+        """
         rule = self._registries.tag_rule(name.repository.registry)
         match rule.mode:
             case TagMode.DIGESTS:
@@ -77,18 +81,19 @@ class Tags:
                 trusted = self._trusted.get(name)
                 if trusted and self._clock() - trusted[0] < rule.trust_seconds:
                     return Meaning(trusted[1])
-                return await self._check(name)
+                return await self._check(name, fetches=fetches)
             case TagMode.CHECK:
-                return await self._check(name)
+                return await self._check(name, fetches=fetches)
         assert_never(rule.mode)
 
-    async def _check(self, name: TaggedName) -> Meaning:
+    async def _check(self, name: TaggedName, *, fetches: bool) -> Meaning:
         latest = await self._naming.latest(name)
         if latest and self._upstreams.must_wait(name.repository.registry):
             return self._last_known(name, latest, "the upstream is left alone for a while")
         try:
             async with asyncio.timeout(self._patience.tags if latest else None):
-                return Meaning(await self._checks.get(name, partial(self._ask, name, latest), name=f"check {name}"))
+                ask = partial(self._ask if latest or not fetches else self._fetch, name, latest)
+                return await self._checks.get(name, ask, name=f"check {name}")
         except (UpstreamMissing, UpstreamDenied):
             raise  # the upstream's own word
         except (ContentUnavailable, TimeoutError) as error:
@@ -97,7 +102,7 @@ class Tags:
             why = str(error) or f"no answer within {self._patience.tags:g} s"
             return self._last_known(name, latest, why)
 
-    async def _ask(self, name: TaggedName, latest: NamedContent | None) -> Descriptor:
+    async def _ask(self, name: TaggedName, latest: NamedContent | None) -> Meaning:
         known = latest.target.digest if latest else None
         head = await self._upstreams.head_manifest(name.repository, name.tag, known=known)
         if latest and head.is_unchanged:
@@ -105,10 +110,17 @@ class Tags:
         elif head.digest and head.size is not None and head.media_type and is_manifest_type(head.media_type):
             target = Descriptor(head.media_type, head.digest, head.size)
         else:
-            target = await self._manifests.fetch_tag(name.repository, name.tag)
+            return await self._fetch(name, latest)
         self._trusted.put(name, (self._clock(), target))
-        await self._naming.learnt(name, target)
-        return target
+        await self._naming.learnt(name, target, latest=latest)
+        return Meaning(target)
+
+    async def _fetch(self, name: TaggedName, latest: NamedContent | None) -> Meaning:
+        fetched = await self._manifests.fetch_tag(name.repository, name.tag)
+        self._trusted.put(name, (self._clock(), fetched.target))
+        if fetched.is_stored and not (latest and latest.target.digest == fetched.target.digest):
+            await self._naming.name({name}, fetched.target)
+        return Meaning(fetched.target, fetched=fetched)
 
     def _last_known(self, name: TaggedName, latest: NamedContent, why: str) -> Meaning:
         self._metrics.stale()

@@ -116,7 +116,7 @@ class Upstreams:
         contact = self._contact(endpoint)
         wait = contact.limited_until - self._clock()
         if wait > 0:
-            raise UpstreamLimited(f"{endpoint.root.origin()}: asked to be left alone", retry_after=wait)
+            raise UpstreamLimited(f"{contact.limited_because} (left alone since)", retry_after=wait)
         try:
             answer = await question(endpoint)
         except UpstreamFailed as failure:
@@ -132,7 +132,7 @@ class Upstreams:
             case UpstreamUnreachable():
                 contact.failed(self._clock())
             case UpstreamLimited():
-                contact.limited(self._clock(), failure.retry_after)
+                contact.limited(self._clock(), failure.retry_after, str(failure))
             case _:
                 contact.answered(self._clock())
 

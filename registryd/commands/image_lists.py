@@ -17,8 +17,8 @@ from rich.table import Column, Table
 
 from registryd.failures import CommandFailed
 from registryd.identity.node_token import TOKEN_HEADER
-from registryd.inventory.lists import ListInvalid, parse_list
-from registryd.inventory.walk import Platform
+from registryd.inventory.lists import ListInvalid, decode_list, parse_list
+from registryd.inventory.platforms import Platform
 from registryd.upstream.client import open_client
 from registryd.upstream.credentials import Credentials
 from registryd.upstream.endpoint import Endpoint
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from registryd.inventory.lists import ImageName
-    from registryd.inventory.looking import Outcome
+    from registryd.inventory.outcome import Outcome
     from registryd.inventory.pulling import Pulled
     from registryd.upstream.client import RegistryClient
 
@@ -38,6 +38,7 @@ PLATFORM = "os/architecture[/variant], repeated for several, or all. Default: th
 _STANDARD_INPUT = "-"
 _ALL = "all"
 _WIDTH = 240
+_FEW = 2
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -78,14 +79,12 @@ def read_lists(names: Sequence[str]) -> tuple[ImageName, ...]:
     images: set[ImageName] = set()
     for name in names:
         try:
-            text = sys.stdin.read() if name == _STANDARD_INPUT else Path(name).read_text()
-            images.update(parse_list(text))
+            data = sys.stdin.buffer.read() if name == _STANDARD_INPUT else Path(name).read_bytes()
+            images.update(parse_list(decode_list(data)))
         except ListInvalid as error:
             raise CommandFailed(f"{name}: {error}") from error
         except OSError as error:
             raise CommandFailed(f"{name} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise CommandFailed(f"{name} cannot be read: {error}") from error
     if not images:
         raise CommandFailed("the list names no images")
     return tuple(sorted(images, key=str))
@@ -154,8 +153,17 @@ def _document(outcomes: Sequence[Outcome]) -> object:
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
-    lacking = "\n".join(f"{each.what}: {each.why}" for each in outcome.lacking)
+    """Every reason once, with the pieces that it is the reason for."""
+    pieces: dict[str, list[str]] = {}
+    for each in outcome.lacking:
+        # The cache's own reason may begin with what was asked for.
+        pieces.setdefault(each.why.replace(f"{each.what}: ", ""), []).append(each.what)
+    lacking = "\n".join(f"{_few(what)}: {why}" for why, what in pieces.items())
     return str(outcome.image), str(outcome.pieces), decimal(outcome.size), lacking or "nothing"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _FEW else f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more"
 
 
 def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, incomplete: int) -> None:

@@ -1,8 +1,6 @@
 """`registryd prefetch`: a cache, or this node's containerd, is given all images of a list."""
 
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +18,9 @@ from registryd.commands.image_lists import (
 )
 from registryd.commands.progress import showing_progress
 from registryd.failures import CommandFailed
-from registryd.inventory.filling import fill
+from registryd.inventory.filling import Filler
 from registryd.inventory.lists import ImageName
-from registryd.inventory.looking import Outcome
+from registryd.notation import parse_duration
 from registryd.settings import StoreSettings
 from registryd.store.socket import is_containerd_at, socket_of
 
@@ -30,6 +28,11 @@ _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
 _LOGINS = "containerd: a config.json of Docker's with the logins to pull with."
 _SOCKET = "containerd: its gRPC socket. Found where it is not given."
+_PATIENCE = "A cache: how long to wait, in all, for a registry that asks to be left alone (429, Retry-After)."
+_PARALLEL = "Requests (default 16), or pulls of containerd (4), at a time."
+# A cache is asked for many small things, each of which is synced to its disk; a pull of containerd's is a whole image.
+_REQUESTS_AT_ONCE = 16
+_PULLS_AT_ONCE = 4
 
 
 async def prefetch(  # noqa: PLR0913 - the flags of a command
@@ -38,7 +41,8 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     into: Annotated[str, Parameter(help=_INTO)],
     platform: Annotated[list[str] | None, Parameter(help=PLATFORM, negative=())] = None,
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
-    parallel: Annotated[int, Parameter(help="Requests, or pulls, at a time.", validator=validators.Number(gte=1))] = 4,
+    parallel: Annotated[int | None, Parameter(help=_PARALLEL, validator=validators.Number(gte=1))] = None,
+    patience: Annotated[str, Parameter(help=_PATIENCE)] = "1h",
     ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
     containerd_socket: Annotated[Path | None, Parameter(help=_SOCKET)] = None,
@@ -50,7 +54,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
             raise CommandFailed("--platform, --ca and --token-file are for a cache; containerd has its own settings")
         wanted = read_lists(images)
         return await _into_containerd(
-            wanted, _socket(containerd_socket), docker_config, parallel=parallel, as_json=json
+            wanted, _socket(containerd_socket), docker_config, parallel=parallel or _PULLS_AT_ONCE, as_json=json
         )
     if docker_config:
         raise CommandFailed("--docker-config is for --into containerd; a cache has upstreams.docker_config")
@@ -58,18 +62,23 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     wanted, platforms, endpoint = read_lists(images), read_platforms(platform or []), place.endpoint()
     async with opened_client() as client:
         with showing_progress("fetching", len(wanted), quiet=json) as progress:
-            outcomes = await fill(wanted, client, endpoint, progress, platforms=platforms, parallel=parallel)
-    code = show(outcomes, as_json=json)
-    _hint(outcomes)
-    return code
+            filler = Filler(
+                client,
+                endpoint,
+                progress,
+                platforms=platforms,
+                parallel=parallel or _REQUESTS_AT_ONCE,
+                patience=_seconds(patience),
+            )
+            outcomes = await filler.fill(wanted)
+    return show(outcomes, as_json=json)
 
 
-def _hint(outcomes: Sequence[Outcome]) -> None:
-    """What a 404 does not tell: a cache says it of registries that it must not ask as of images that are not there."""
-    registries = sorted({str(each.image.repository.registry) for each in outcomes if not each.pieces})
-    if registries:
-        names = ", ".join(registries)
-        sys.stderr.write(f"of some images nothing is there: may the cache ask {names} (upstreams.allow), and can it?\n")
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise CommandFailed(f"--patience: {error}, such as 90s or 1h30m") from error
 
 
 async def _into_containerd(

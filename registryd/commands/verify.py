@@ -7,7 +7,8 @@ from cyclopts import Parameter, validators
 
 from registryd.commands.image_lists import LIST, PLATFORM, Place, opened_client, read_lists, read_platforms, show
 from registryd.commands.progress import showing_progress
-from registryd.inventory.looking import Looker, stored_only
+from registryd.inventory.asking import stored_only
+from registryd.inventory.looking import Looker
 
 
 async def verify(  # noqa: PLR0913 - the flags of a command

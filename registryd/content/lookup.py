@@ -27,11 +27,15 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[T]):
-    """What was found, and where. `stale` says why it may be out of date, if it may: its owner could not be asked."""
+    """What was found, and where. `stale` says why it may be out of date, if it may: its owner could not be asked.
+
+    `is_stored`: it came from elsewhere, and this node has it now.
+    """
 
     origin: Origin
     value: T
     stale: str | None = None
+    is_stored: bool = False
 
 
 class NoSource(ContentUnavailable):

@@ -1,60 +1,180 @@
-"""Filling a cache from a list: everything that it lacks is pulled through it, until all of it is there."""
+"""Filling a cache from a list: image by image, everything that it lacks is pulled through it and then is there."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from registryd.inventory.looking import Looker, stored_only
+from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.inventory.asking import Asking, NotKept, stored_only
+from registryd.inventory.once import Once
+from registryd.inventory.outcome import Outcome
+from registryd.inventory.walk import Lacking
+from registryd.inventory.worklist import Worklist
+from registryd.upstream.answers import Kept
+from registryd.upstream.errors import UpstreamDenied, UpstreamFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from registryd.inventory.lists import ImageName
-    from registryd.inventory.looking import Outcome, Progress
-    from registryd.inventory.walk import Platform
+    from registryd.inventory.outcome import Progress
+    from registryd.inventory.platforms import Platform
+    from registryd.inventory.walk import Parts
+    from registryd.inventory.worklist import Job
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import Repository
     from registryd.upstream.client import RegistryClient
     from registryd.upstream.endpoint import Endpoint
 
-# Rounds while something is lacking: what an upstream broke off is usually had in the second.
-_ROUNDS: Final = 3
+# What an upstream broke off is usually had in the second attempt.
+_ATTEMPTS: Final = 3
+# A blob of a manifest that has only just come has not come yet, unless it is a base that other images have as well: to
+# ask whether it is there costs as much as to read so much again.
+_READ_ANYWAY: Final = 1024 * 1024
+_NOT_KEPT: Final = "came, and is not in the cache: it has no room for it (cache.size_limit, cache.keep_free)"
+_REMOVED: Final = "came, and was removed for others: the cache is too small for the list (cache.size_limit)"
 
 
-class _Silent:
-    """Progress that nobody is told of."""
+class _Deferred(Exception):
+    """The registry wants to be left alone for a while."""
 
-    def advanced(self, count: int) -> None:
-        pass
-
-    def finished(self, outcome: Outcome) -> None:
-        pass
+    def __init__(self, failure: UpstreamFailed, seconds: float) -> None:
+        super().__init__(str(failure))
+        self.seconds = seconds
 
 
-async def fill(  # noqa: PLR0913 - all are named
-    images: Sequence[ImageName],
-    client: RegistryClient,
-    cache: Endpoint,
-    progress: Progress,
-    *,
-    platforms: Collection[Platform],
-    parallel: int,
-) -> Sequence[Outcome]:
-    """Pull what is lacking; the outcome of each image is what the cache has afterwards, asked of its store.
+class Filler:
+    """Has a cache fetch images, several at a time. What is there already is not read again."""
 
-    What is there already is not read again, so an interrupted run is gone on with by running it again.
-    """
-    outcomes: dict[ImageName, Outcome] = {}
-    lacking = list(images)
-    stored = stored_only(cache)
-    for _ in range(_ROUNDS):
-        pulling = Looker(client, cache, progress, platforms=platforms, parallel=parallel, unless_at=stored)
-        pulled = await pulling.look_at(lacking)
-        checking = Looker(client, stored, _Silent(), platforms=platforms, parallel=parallel, hashes=False)
-        checked = await checking.look_at(lacking)
-        # What could not be pulled says why; what was pulled and is not there, that.
-        outcomes |= {
-            each.image: failed if failed.lacking else each for failed, each in zip(pulled, checked, strict=True)
-        }
-        lacking = [image for image in lacking if outcomes[image].lacking]
-        if not lacking:
-            break
-    return [outcomes[image] for image in images]
+    def __init__(  # noqa: PLR0913 - all are named
+        self,
+        client: RegistryClient,
+        cache: Endpoint,
+        progress: Progress,
+        *,
+        platforms: Collection[Platform],
+        parallel: int,
+        patience: float,
+    ) -> None:
+        """`patience`: how many seconds in all a registry is waited for that wants to be left alone."""
+        slots = asyncio.Semaphore(parallel)
+        self._through = Asking(client, cache, slots)
+        self._stored = Asking(client, stored_only(cache), slots)
+        self._progress = progress
+        self._platforms = platforms
+        self._parallel = parallel
+        self._patience = patience
+
+    async def fill(self, images: Sequence[ImageName]) -> Sequence[Outcome]:
+        """The outcome of each image, in order: what the cache has of it afterwards."""
+        outcomes: dict[int, Outcome] = {}
+        worklist = Worklist(images, patience=self._patience)
+        async with asyncio.TaskGroup() as group:
+            blobs = Once(group, again=True)
+            for number in range(min(self._parallel, len(images))):
+                group.create_task(self._work(worklist, blobs, outcomes), name=f"fill {number}")
+        waiting = iter(range(len(images)))
+        async with asyncio.TaskGroup() as group:
+            for number in range(min(self._parallel, len(images))):
+                group.create_task(self._look_again(waiting, outcomes), name=f"look again {number}")
+        return [outcomes[position] for position in range(len(images))]
+
+    async def _work(self, worklist: Worklist, blobs: Once, outcomes: dict[int, Outcome]) -> None:
+        while job := await worklist.take():
+            try:
+                outcome = await self._fill(job, blobs)
+            except _Deferred as deferred:
+                registry = job.image.repository.registry
+                if worklist.later(job, deferred.seconds):
+                    self._progress.waits(registry, deferred.seconds, str(deferred))
+                    continue
+                outcome = Outcome(job.image, 0, 0, (Lacking(str(job.image.reference), str(deferred)),))
+            if outcome is None:
+                worklist.again(job)
+                continue
+            outcomes[job.position] = outcome
+            self._progress.finished(outcome)
+            worklist.done()
+
+    async def _fill(self, job: Job, blobs: Once) -> Outcome | None:
+        """What came of it; None when another attempt may do better. Raises _Deferred."""
+        image = job.image
+        parts = await self._through.parts(image, self._platforms)
+        is_new = not any(manifest.kept is Kept.HIT for manifest in parts.manifests.values())
+        looks = [
+            blobs.problem_of(blob.digest, partial(self._bring, image.repository, blob, is_new=is_new))
+            for blob in parts.blobs.values()
+        ]
+        problems = dict(zip(parts.blobs, await asyncio.gather(*looks), strict=True))
+        problems |= {digest: await self._lost(image.repository, digest, parts) for digest in parts.manifests}
+        failures = [*parts.failures, *(problem for problem in problems.values() if problem)]
+        _require_no_pause(failures)
+        if job.attempts + 1 < _ATTEMPTS and any(map(_may_pass, failures)):
+            return None
+        if image.digest and image.tag and not failures:
+            await self._learn_tag(image)
+        lacking = [Lacking(str(digest), str(problem)) for digest, problem in problems.items() if problem]
+        pieces = len(parts.blobs) + len(parts.manifests)
+        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root)
+
+    async def _bring(self, repository: Repository, blob: Descriptor, *, is_new: bool) -> ContentUnavailable | None:
+        """Have the cache get a blob; why it has not got it."""
+        try:
+            if (not is_new or blob.size > _READ_ANYWAY) and await self._stored.has(repository, blob):
+                self._progress.advanced(blob.size)
+                return None
+            kept = await self._through.read(repository, blob, self._progress.advanced)
+            if kept is not Kept.UNKNOWN or await self._stored.has(repository, blob):
+                return None
+        except ContentUnavailable as problem:
+            return problem
+        return NotKept(_NOT_KEPT)
+
+    async def _lost(self, repository: Repository, digest: Digest, parts: Parts) -> ContentUnavailable | None:
+        """Why the cache does not have a manifest that came."""
+        try:
+            if parts.manifests[digest].kept is not Kept.UNKNOWN or await self._stored.has_manifest(repository, digest):
+                return None
+        except ContentUnavailable as problem:
+            return problem
+        return NotKept(_NOT_KEPT)
+
+    async def _learn_tag(self, image: ImageName) -> None:
+        """An image that is named by both is found by its tag as well, if that still means it."""
+        with suppress(ContentUnavailable):
+            if image.tag:
+                await self._through.ask_tag(image.repository, image.tag)
+
+    async def _look_again(self, waiting: Iterator[int], outcomes: dict[int, Outcome]) -> None:
+        for position in waiting:
+            outcomes[position] = await self._as_it_is(outcomes[position])
+
+    async def _as_it_is(self, outcome: Outcome) -> Outcome:
+        """What is complete was so a while ago: an image that had to go for others has lost its manifest first."""
+        if outcome.lacking or outcome.root is None:
+            return outcome
+        try:
+            if await self._stored.has_manifest(outcome.image.repository, outcome.root):
+                return outcome
+            why = _REMOVED
+        except ContentUnavailable as problem:
+            why = str(problem)
+        return replace(outcome, lacking=(Lacking(str(outcome.root), why),))
+
+
+def _require_no_pause(failures: Sequence[ContentUnavailable]) -> None:
+    """Raises _Deferred when the registry says when to come again."""
+    pauses = [each for each in failures if isinstance(each, UpstreamFailed) and each.retry_after is not None]
+    if pauses:
+        longest = max(pauses, key=lambda failure: failure.retry_after or 0.0)
+        raise _Deferred(longest, max(1.0, longest.retry_after or 0.0))
+
+
+def _may_pass(failure: ContentUnavailable) -> bool:
+    """Whether it may be otherwise the next time."""
+    return not isinstance(failure, ContentNotFound | UpstreamDenied | NotKept)

@@ -5,44 +5,106 @@ Names are completed as containerd's CRI and Docker complete them: `alpine` is do
 
 from __future__ import annotations
 
+import codecs
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
-from registryd.oci.reference import DOCKER_HUB, Reference, Registry, Repository, Tag, looks_like_host
+from registryd.oci.reference import (
+    DOCKER_HUB,
+    DigestedName,
+    FullName,
+    Reference,
+    Registry,
+    Repository,
+    Tag,
+    TaggedName,
+    looks_like_host,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
+# What Windows' editors and shells write, told by the mark that they begin with.
+_MARKED: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 class ListInvalid(Exception):
     """Not a list of images; the message says where."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class ImageName:
-    """An image as it is pulled: by tag, or by digest, which goes before a tag."""
+    """An image as a list names it: by tag, by digest, or by both, and then it is pulled by digest.
+
+    Raises ValueError for one that has neither.
+    """
 
     repository: Repository
-    reference: Reference
+    tag: Tag | None
+    digest: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if self.tag is None and self.digest is None:
+            raise ValueError("an image is named by tag or by digest")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read and complete a name; raises OciError."""
-        named, _, digest = text.partition("@")
+        named, at, digest = text.partition("@")
         head, slash, last = named.rpartition("/")
         name, colon, tag = last.partition(":")
         repository = _repository(f"{head}{slash}{name}")
-        if digest:
-            return cls(repository, Digest.parse(digest))
+        if at:
+            return cls(repository, Tag(tag) if colon else None, Digest.parse(digest))
         return cls(repository, Tag(tag if colon else "latest"))
 
+    @property
+    def reference(self) -> Reference:
+        """What it is pulled by: the digest goes before the tag."""
+        if self.digest:
+            return self.digest
+        if self.tag is None:
+            raise ValueError("an image is named by tag or by digest")
+        return self.tag
+
+    @property
+    def pull_name(self) -> FullName:
+        """What containerd calls it."""
+        if self.digest:
+            return DigestedName(self.repository, self.digest)
+        if self.tag is None:
+            raise ValueError("an image is named by tag or by digest")
+        return TaggedName(self.repository, self.tag)
+
+    @property
+    def names(self) -> tuple[FullName, ...]:
+        """Every name that it is to be found by, the one that it is pulled by first."""
+        if self.digest and self.tag:
+            return DigestedName(self.repository, self.digest), TaggedName(self.repository, self.tag)
+        return (self.pull_name,)
+
     def __str__(self) -> str:
-        return f"{self.repository}{'@' if isinstance(self.reference, Digest) else ':'}{self.reference}"
+        tag, digest = f":{self.tag}" if self.tag else "", f"@{self.digest}" if self.digest else ""
+        return f"{self.repository}{tag}{digest}"
+
+
+def decode_list(data: bytes) -> str:
+    """The text of a list's file: UTF-8, or UTF-16 by its mark or its zeros. Raises ListInvalid."""
+    encoding = next((name for mark, name in _MARKED if data.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in data[:2]:
+        encoding = "utf-16-be" if data.startswith(b"\0") else "utf-16-le"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ListInvalid(f"not text in UTF-8 or UTF-16: {error.reason} at byte {error.start}") from error
 
 
 def parse_list(text: str) -> tuple[ImageName, ...]:

@@ -1,54 +1,27 @@
-"""Looking at images at an endpoint: is all of it there and right, or is it there after we have asked for it?"""
+"""Looking at images at an endpoint: is all of it there and right?"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
-from registryd.content.source import ContentNotFound, ContentUnavailable
-from registryd.inventory.walk import Lacking, parts_of
+from registryd.content.source import ContentUnavailable
+from registryd.inventory.asking import Asking
+from registryd.inventory.once import Once
+from registryd.inventory.outcome import Outcome
+from registryd.inventory.walk import Lacking
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from registryd.inventory.lists import ImageName
-    from registryd.inventory.walk import Platform
+    from registryd.inventory.outcome import Progress
+    from registryd.inventory.platforms import Platform
     from registryd.oci.descriptor import Descriptor
-    from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository
     from registryd.upstream.client import RegistryClient
     from registryd.upstream.endpoint import Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one image: its pieces of content, their bytes, and what it lacks."""
-
-    image: ImageName
-    pieces: int
-    size: int
-    lacking: tuple[Lacking, ...]
-
-    @property
-    def is_complete(self) -> bool:
-        return not self.lacking
-
-
-class Progress(Protocol):
-    """Is told how far it has come."""
-
-    def advanced(self, count: int) -> None:
-        """So many bytes of blobs are known to be right."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """An image is done."""
-
-
-def stored_only(endpoint: Endpoint) -> Endpoint:
-    """The same endpoint, asked for what it has already: a cache fetches nothing for it (RFC 9111 5.2.1.7)."""
-    return replace(endpoint, headers=(*endpoint.headers, ("Cache-Control", "only-if-cached")))
 
 
 class Looker:
@@ -63,72 +36,48 @@ class Looker:
         platforms: Collection[Platform],
         parallel: int,
         hashes: bool = True,
-        unless_at: Endpoint | None = None,
     ) -> None:
-        """`hashes`: read and verify every blob; otherwise only its presence and size are asked for.
-
-        `unless_at`: blobs that are there already, in their right size, are not read.
-        """
-        self._client = client
-        self._endpoint = endpoint
+        """`hashes`: read and verify every blob; otherwise only its presence and size are asked for."""
+        self._asking = Asking(client, endpoint, asyncio.Semaphore(parallel))
         self._progress = progress
         self._platforms = platforms
+        self._parallel = parallel
         self._hashes = hashes
-        self._unless_at = unless_at
-        self._slots = asyncio.Semaphore(parallel)
-        self._blobs: dict[Digest, asyncio.Task[str | None]] = {}
 
     async def look_at(self, images: Sequence[ImageName]) -> Sequence[Outcome]:
         """The outcome of each, in order."""
+        outcomes: dict[int, Outcome] = {}
+        waiting = iter(enumerate(images))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._look_at(image, group), name=f"look at {image}") for image in images]
-        return [task.result() for task in tasks]
+            blobs = Once(group, again=False)
+            for number in range(min(self._parallel, len(images))):
+                group.create_task(self._work(waiting, blobs, outcomes), name=f"look at images {number}")
+        return [outcomes[position] for position in range(len(images))]
 
-    async def _look_at(self, image: ImageName, group: asyncio.TaskGroup) -> Outcome:
-        async with self._slots:
-            parts = await parts_of(image, self._client, self._endpoint, platforms=self._platforms)
-        for blob in parts.blobs.values():
-            if blob.digest not in self._blobs:
-                question = self._problem_of(image.repository, blob)
-                self._blobs[blob.digest] = group.create_task(question, name=f"look at {blob.digest}")
-        problems = [(blob, await self._blobs[blob.digest]) for blob in parts.blobs.values()]
-        lacking = [Lacking(str(blob.digest), problem) for blob, problem in problems if problem]
+    async def _work(self, waiting: Iterator[tuple[int, ImageName]], blobs: Once, outcomes: dict[int, Outcome]) -> None:
+        for position, image in waiting:
+            outcomes[position] = outcome = await self._look_at(image, blobs)
+            self._progress.finished(outcome)
+
+    async def _look_at(self, image: ImageName, blobs: Once) -> Outcome:
+        parts = await self._asking.parts(image, self._platforms)
+        looks = [
+            blobs.problem_of(blob.digest, partial(self._problem_of, image.repository, blob))
+            for blob in parts.blobs.values()
+        ]
+        found = zip(parts.blobs, await asyncio.gather(*looks), strict=True)
+        lacking = [Lacking(str(digest), str(problem)) for digest, problem in found if problem]
         pieces = len(parts.blobs) + len(parts.manifests)
-        outcome = Outcome(image, pieces, parts.size, (*parts.lacking, *lacking))
-        self._progress.finished(outcome)
-        return outcome
+        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root)
 
-    async def _problem_of(self, repository: Repository, blob: Descriptor) -> str | None:
+    async def _problem_of(self, repository: Repository, blob: Descriptor) -> ContentUnavailable | None:
         """What is wrong with a blob."""
-        async with self._slots:
-            try:
-                if self._unless_at and await self._size_problem(self._unless_at, repository, blob) is None:
-                    return None
-                if self._hashes:
-                    return await self._read(repository, blob)
-                return await self._size_problem(self._endpoint, repository, blob)
-            except ContentUnavailable as error:
-                return str(error)
-
-    async def _size_problem(self, endpoint: Endpoint, repository: Repository, blob: Descriptor) -> str | None:
         try:
-            size = await self._client.head_blob(endpoint, repository, blob.digest)
-        except ContentNotFound as error:
-            return str(error)
-        if size != blob.size:
-            return f"has {size} bytes instead of {blob.size}"
-        self._progress.advanced(blob.size)
+            if self._hashes:
+                await self._asking.read(repository, blob, self._progress.advanced)
+            else:
+                await self._asking.require(repository, blob)
+                self._progress.advanced(blob.size)
+        except ContentUnavailable as problem:
+            return problem
         return None
-
-    async def _read(self, repository: Repository, blob: Descriptor) -> str | None:
-        hasher = blob.digest.hasher()
-        received = 0
-        opening = self._client.open_blob(self._endpoint, repository, blob.digest)
-        async with opening as stream, aclosing(stream.chunks) as chunks:
-            async for chunk in chunks:
-                received += len(chunk)
-                await asyncio.to_thread(hasher.update, chunk)
-                self._progress.advanced(len(chunk))
-        if received != blob.size:
-            return f"has {received} bytes instead of {blob.size}"
-        return None if blob.digest.matches(hasher) else "is damaged"

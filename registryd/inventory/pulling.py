@@ -82,7 +82,7 @@ async def pull_all(
 
 
 async def _pull(image: ImageName, puller: Puller, logins: Logins | None) -> Pulled:
-    name, problem = str(image), ""
+    name, problem = str(image.pull_name), ""
     for attempt in range(_ATTEMPTS):
         try:
             size = await puller.size_of(name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from registryd.content.source import ContentUnavailable
 from registryd.oci.descriptor import INDEX_TYPES, Descriptor
@@ -13,12 +13,15 @@ from registryd.oci.manifest import is_manifest_type, parse_descriptor, parse_man
 from registryd.upstream.errors import UpstreamBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
-    from registryd.inventory.lists import ImageName
+    from registryd.inventory.platforms import Platform
     from registryd.oci.digest import Digest
-    from registryd.upstream.client import RegistryClient
-    from registryd.upstream.endpoint import Endpoint
+    from registryd.oci.reference import Reference
+    from registryd.upstream.answers import ManifestBytes
+
+    GetManifest = Callable[[Reference], Awaitable[ManifestBytes]]
+    """Reads a manifest. Raises ContentUnavailable."""
 
 # Layers that their licence keeps on the vendor's servers; containerd leaves them out as well.
 _NOT_DISTRIBUTED: Final = (
@@ -26,27 +29,6 @@ _NOT_DISTRIBUTED: Final = (
     "application/vnd.oci.image.layer.nondistributable.",
 )
 _DEEPEST: Final = 4  # an index of indexes is rare, anything deeper an attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Platform:
-    """`linux/arm64`, `linux/arm/v7`."""
-
-    os: str
-    architecture: str
-    variant: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `os/architecture[/variant]`; raises ValueError."""
-        os, architecture, *variant = text.split("/")
-        return cls(os, architecture, *variant)
-
-    def fits(self, raw: Any) -> bool:
-        """Whether an index's entry is for this platform."""
-        entry = raw if isinstance(raw, dict) else {}
-        has_variant = not self.variant or entry.get("variant") == self.variant
-        return entry.get("os") == self.os and entry.get("architecture") == self.architecture and has_variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +43,42 @@ class Lacking:
 class Parts:
     """What an image consists of: its blobs, the manifests that were read, and what could not be had."""
 
-    blobs: dict[Digest, Descriptor]
-    manifests: dict[Digest, int]
-    lacking: list[Lacking]
+    blobs: dict[Digest, Descriptor] = field(default_factory=dict)
+    manifests: dict[Digest, ManifestBytes] = field(default_factory=dict)
+    lacking: list[Lacking] = field(default_factory=list)
+    failures: list[ContentUnavailable] = field(default_factory=list)
+    root: Digest | None = None
+    unmet: set[Platform] = field(default_factory=set)
 
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return sum(self.manifests.values()) + sum(blob.size for blob in self.blobs.values())
+        documents = sum(len(manifest.data) for manifest in self.manifests.values())
+        return documents + sum(blob.size for blob in self.blobs.values())
+
+    def fails(self, what: object, failure: ContentUnavailable) -> None:
+        """This could not be had."""
+        self.lacking.append(Lacking(str(what), str(failure)))
+        self.failures.append(failure)
 
 
-async def parts_of(
-    image: ImageName, client: RegistryClient, endpoint: Endpoint, *, platforms: Collection[Platform]
-) -> Parts:
-    """Read the image's manifests, those of the platforms only (none: all); blobs are not looked at."""
-    parts = Parts({}, {}, [])
-    waiting: list[tuple[Any, int]] = [(image.reference, 0)]
+async def parts_of(reference: Reference, get: GetManifest, *, platforms: Collection[Platform]) -> Parts:
+    """Read an image's manifests, those of the platforms only (none: all); blobs are not looked at."""
+    parts = Parts(unmet=set(platforms))
+    waiting: list[tuple[Reference, int]] = [(reference, 0)]
     while waiting:
-        reference, depth = waiting.pop()
-        if reference in parts.manifests:
+        wanted, depth = waiting.pop()
+        if wanted in parts.manifests:
             continue
         try:
-            got = await client.get_manifest(endpoint, image.repository, reference)
-            parts.manifests[got.digest] = len(got.data)
+            got = await get(wanted)
+            parts.root = parts.root or got.digest
+            parts.manifests[got.digest] = got
             waiting += [(digest, depth + 1) for digest in _take(got.data, parts, platforms, depth)]
-        except ContentUnavailable as error:
-            parts.lacking.append(Lacking(str(reference), str(error)))
+        except ContentUnavailable as failure:
+            parts.fails(wanted, failure)
+    if not parts.lacking:
+        parts.lacking += [Lacking(str(one), "the image is not for this platform") for one in parts.unmet]
     return parts
 
 
@@ -100,6 +92,8 @@ def _take(data: bytes, parts: Parts, platforms: Collection[Platform], depth: int
         if depth >= _DEEPEST:
             raise UpstreamBroken("indexes within indexes, too deep")
         return iter(_chosen(data, parts, platforms))
+    if not depth:
+        parts.unmet.clear()  # it is what there is, whatever it is for
     for child in manifest.children:
         if not child.media_type.startswith(_NOT_DISTRIBUTED):
             parts.blobs[child.digest] = child
@@ -107,15 +101,21 @@ def _take(data: bytes, parts: Parts, platforms: Collection[Platform], depth: int
 
 
 def _chosen(data: bytes, parts: Parts, platforms: Collection[Platform]) -> list[Digest]:
-    entries = json.loads(data)["manifests"]
-    wanted = [
+    """The manifests of an index that are wanted: also an index within, and what does not say what it is for."""
+    return [
         parse_descriptor(entry).digest
-        for entry in entries
-        if is_manifest_type(entry["mediaType"])
-        and (not platforms or any(platform.fits(entry.get("platform")) for platform in platforms))
+        for entry in json.loads(data)["manifests"]
+        if is_manifest_type(entry["mediaType"]) and _is_wanted(entry, parts, platforms)
     ]
-    for platform in platforms:
-        if not any(platform.fits(entry.get("platform")) for entry in entries):
-            name = "/".join(filter(None, (platform.os, platform.architecture, platform.variant)))
-            parts.lacking.append(Lacking(name, "the image is not for this platform"))
-    return wanted
+
+
+def _is_wanted(entry: Any, parts: Parts, platforms: Collection[Platform]) -> bool:
+    if not platforms:
+        return True
+    if not isinstance(entry.get("platform"), dict):
+        if entry["mediaType"] not in INDEX_TYPES:
+            parts.unmet.clear()
+        return True
+    met = [platform for platform in platforms if platform.fits(entry["platform"])]
+    parts.unmet.difference_update(met)
+    return bool(met)

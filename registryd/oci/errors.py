@@ -62,7 +62,14 @@ class Denied(OciError):
 
 
 class Unavailable(OciError):
-    """The upstream cannot be asked now. Not 429: containerd would ask six times at once."""
+    """The upstream cannot be asked now. Not 429: containerd would ask six times at once.
+
+    `retry_after`: in so many seconds it may be asked again, if that is known.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Code(NamedTuple):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 from aiohttp import web
 
-from registryd.oci.errors import CODES, MethodUnsupported, OciError, RangeInvalid
+from registryd.oci.errors import CODES, MethodUnsupported, OciError, RangeInvalid, Unavailable
 from registryd.version import SERVER
 
 
@@ -21,4 +22,6 @@ def error_response(error: OciError) -> web.Response:
         response.headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, MethodUnsupported):
         response.headers["Allow"] = "GET, HEAD"
+    if isinstance(error, Unavailable) and error.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response

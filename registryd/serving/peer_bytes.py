@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from registryd.transfer.uploads import Socket
 
 # Seconds. Whoever hears it has others to ask; a body takes some seconds.
-_RETRY_AFTER: Final = "1"
+_RETRY_AFTER: Final = 1.0
 # Peers keep connections for the next body (transfer.kept), for less time, so that it is they who close. With TLS one
 # costs 30 KB, and 115 after a body: in a large cluster not everybody who asked lately can be waited for.
 CONNECTION_LIMITS: Final = ConnectionLimits(idle_at_once=128, idle_seconds=45.0)
@@ -80,9 +80,7 @@ class PeerBytesDoor:
         except OciError as error:
             return error_response(error)
         except UploadRefused as error:
-            busy = error_response(Unavailable(str(error)))
-            busy.headers["Retry-After"] = _RETRY_AFTER
-            return busy
+            return error_response(Unavailable(str(error), retry_after=_RETRY_AFTER))
 
     def _admits(self, request: web.BaseRequest, digest: Digest) -> bool:
         if self._tickets is None:

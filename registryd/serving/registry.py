@@ -149,4 +149,6 @@ def _headers_of(hit: Hit[Any]) -> Mapping[str, str]:
     if hit.stale is not None:
         reason = hit.stale.replace("\\", "").replace('"', "'")
         return {"Cache-Status": f'registryd; hit; ttl=-1; detail="{reason}"'}
-    return {"Cache-Status": "registryd; fwd=miss" if hit.origin is Origin.UPSTREAM else "registryd; hit"}
+    if hit.origin is Origin.UPSTREAM:
+        return {"Cache-Status": "registryd; fwd=miss; stored" if hit.is_stored else "registryd; fwd=miss"}
+    return {"Cache-Status": "registryd; hit"}

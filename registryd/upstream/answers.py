@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from registryd.oci.descriptor import is_media_type
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
 
     from registryd.upstream.reply import Reply
 
+# RFC 9211: a list of caches, the last of which answered, each with parameters; only the words matter here.
+_CACHE_WORDS: Final = re.compile(r"[a-z=-]+")
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?P<size>[0-9]{1,18})", re.ASCII)
+
+
+class Kept(Enum):
+    """What a cache says of an answer: it was there, it is there now, or nothing."""
+
+    HIT = "hit"
+    STORED = "stored"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,7 @@ class ManifestBytes:
     digest: Digest
     data: bytes
     rate_limit: RateLimit = field(default_factory=RateLimit)
+    kept: Kept = Kept.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,7 @@ class BlobStream:
     size: int
     start: int
     chunks: AsyncGenerator[bytes, None]
+    kept: Kept = Kept.UNKNOWN
 
 
 def media_type_of(reply: Reply) -> str | None:
@@ -75,6 +88,14 @@ def length_of(reply: Reply) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) else None
 
 
+def kept_of(reply: Reply) -> Kept:
+    """What Cache-Status says (RFC 9211)."""
+    words = _CACHE_WORDS.findall((reply.header("Cache-Status") or "").rpartition(",")[2].lower())
+    if "hit" in words:
+        return Kept.HIT
+    return Kept.STORED if "stored" in words else Kept.UNKNOWN
+
+
 def blob_stream_of(reply: Reply, start: int) -> BlobStream:
     """The body of a 200 or a 206 that was asked for from `start` on; raises UpstreamBroken."""
     if reply.status == 200:  # noqa: PLR2004 - HTTP's own name of its status
@@ -84,4 +105,4 @@ def blob_stream_of(reply: Reply, start: int) -> BlobStream:
         size, begins = (int(found["size"]), int(found["start"])) if found else (None, -1)
     if size is None or begins not in {0, start}:
         raise UpstreamBroken(f"{reply.url.origin()}: does not say which bytes of how many it sends")
-    return BlobStream(size, begins, reply.chunks())
+    return BlobStream(size, begins, reply.chunks(), kept_of(reply))

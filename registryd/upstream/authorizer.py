@@ -103,7 +103,7 @@ class _Realm:
             if reply.status == 404:  # noqa: PLR2004 - HTTP's own name of its status
                 # Not that what was asked for is missing.
                 raise UpstreamBroken(f"{reply.url.origin()}: there is no token server")
-            reply.expect(200)
+            await reply.expect(200)
             return Token.read(await reply.read(_MAX_TOKEN_ANSWER))
 
     def _question(self, request: TokenRequest) -> Request:

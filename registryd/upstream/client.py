@@ -15,6 +15,7 @@ from registryd.upstream.answers import (
     ManifestHead,
     blob_stream_of,
     digest_of,
+    kept_of,
     length_of,
     media_type_of,
 )
@@ -51,7 +52,7 @@ class RegistryClient:
         async with self._transport.send(request) as reply:
             await reply.discard()
             if statuses or reply.status >= 500:  # noqa: PLR2004 - HTTP's own class of statuses
-                reply.expect(*statuses)
+                await reply.expect(*statuses)
 
     async def head_manifest(
         self, endpoint: Endpoint, repository: Repository, reference: Reference, *, known: Digest | None = None
@@ -65,7 +66,7 @@ class RegistryClient:
         condition = {"If-None-Match": f'"{known}"'} if known else {}
         request = Request("HEAD", url, endpoint, self._patience, {"Accept": _ACCEPT, **condition})
         async with self._exchange(request, scope=_scope(repository)) as reply:
-            reply.expect(200, *([304] if known else []))
+            await reply.expect(200, *([304] if known else []))
             unchanged = reply.status == 304  # noqa: PLR2004 - HTTP's own name of its status
             return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply), reply.rate_limit, unchanged)
 
@@ -74,18 +75,18 @@ class RegistryClient:
         url = endpoint.manifest_url(repository, reference)
         request = Request("GET", url, endpoint, self._patience, {"Accept": _ACCEPT})
         async with self._exchange(request, scope=_scope(repository)) as reply:
-            reply.expect(200)
+            await reply.expect(200)
             data = await reply.read(MAX_MANIFEST_SIZE)
             if isinstance(reference, Digest) and not reference.verifies(data):
                 raise UpstreamBroken(f"{reply.url.origin()}: sent other bytes than those of {reference}")
             digest = reference if isinstance(reference, Digest) else Digest.of(data)
-            return ManifestBytes(media_type_of(reply), digest, data, reply.rate_limit)
+            return ManifestBytes(media_type_of(reply), digest, data, reply.rate_limit, kept_of(reply))
 
     async def head_blob(self, endpoint: Endpoint, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, None when it is not said."""
         request = Request("HEAD", endpoint.blob_url(repository, digest), endpoint, self._patience)
         async with self._exchange(request, scope=_scope(repository)) as reply:
-            reply.expect(200)
+            await reply.expect(200)
             return length_of(reply)
 
     @asynccontextmanager
@@ -103,7 +104,7 @@ class RegistryClient:
         patience = replace(self._patience, total=None)
         request = Request("GET", endpoint.blob_url(repository, digest), endpoint, patience, headers)
         async with self._exchange(request, scope=_scope(repository)) as reply:
-            reply.expect(200, *([206] if start else []))
+            await reply.expect(200, *([206] if start else []))
             yield blob_stream_of(reply, start)
 
     @asynccontextmanager

@@ -41,6 +41,7 @@ class Contact:
     limits: int = 0
     quiet_until: float = _LONG_AGO
     limited_until: float = _LONG_AGO
+    limited_because: str = ""
 
     def presence(self, now: float) -> Presence:
         """What the latest contact says, if it is recent enough to say anything."""
@@ -58,8 +59,9 @@ class Contact:
         self.failures = self.limits = 0
         self.quiet_until = _LONG_AGO
 
-    def limited(self, now: float, retry_after: float | None) -> None:
-        """It answered that it had enough of us."""
+    def limited(self, now: float, retry_after: float | None, because: str = "") -> None:
+        """It answered that it had enough of us, in these words."""
+        self.limited_because = because
         self.answered_at = now
         self.failures = 0
         self.limits += 1

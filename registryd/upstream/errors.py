@@ -1,7 +1,8 @@
 """How asking an upstream ends when it does not end well.
 
 They are ContentUnavailable, so that an upstream can stand among the sources of a lookup. Messages name the upstream's
-origin and a reason in our own words: no query strings (signed addresses), no foreign bodies, no credentials.
+origin and a reason in our own words, and what the upstream itself gave for one (`registryd.upstream.words`): within
+bounds, in one line, without query strings (signed addresses) and credentials.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 
 
 class UpstreamFailed(ContentUnavailable):
-    """The upstream did not give what it was asked for; the message is the reason."""
+    """The upstream did not give what it was asked for; the message is the reason.
+
+    `retry_after`: in so many seconds it may be asked again; None when it does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class UpstreamUnreachable(UpstreamFailed):
@@ -45,9 +53,8 @@ class RateLimit:
 
 
 class UpstreamLimited(UpstreamFailed):
-    """It has had enough of us for now (429). `retry_after` is in seconds, None when it does not say."""
+    """It has had enough of us for now (429)."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, rate_limit: RateLimit | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+        super().__init__(message, retry_after=retry_after)
         self.rate_limit = rate_limit or RateLimit()

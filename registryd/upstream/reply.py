@@ -20,6 +20,7 @@ from registryd.upstream.errors import (
     UpstreamUnreachable,
 )
 from registryd.upstream.wire_errors import translated
+from registryd.upstream.words import reason_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # The size of a read: large enough to cost little per byte, small enough to be passed on at once.
 _CHUNK: Final = 256 * 1024
+# An error's body has some hundred bytes; a page of HTML is read for the connection's sake, and not shown.
+_LONGEST_REASON: Final = 64 * 1024
 # Docker Hub: `ratelimit-limit: 100;w=21600`, the window in seconds.
 _LIMIT: Final = re.compile(r"(?P<count>[0-9]{1,9})(?:;w=(?P<window>[0-9]{1,9}))?", re.ASCII)
 
@@ -62,10 +65,10 @@ class Reply:
         except ValueError:
             raise UpstreamBroken(f"{self.url.origin()}: redirects to nowhere") from None
 
-    def expect(self, *statuses: int) -> None:
-        """Raise what any other status means: UpstreamFailed of some kind."""
+    async def expect(self, *statuses: int) -> None:
+        """Raise what any other status means: UpstreamFailed of some kind, with the server's own reason."""
         if self.status not in statuses:
-            raise self._failure()
+            raise self._failure(await self._reason())
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises UpstreamBroken when it has more than `limit` bytes, UpstreamFailed."""
@@ -90,16 +93,25 @@ class Reply:
         with translated(self.url):
             return await self._response.content.read(_CHUNK)
 
-    def _failure(self) -> UpstreamFailed:
-        where = f"{self.url.origin()}: answers {self.status}"
+    async def _reason(self) -> str:
+        try:
+            body = await self.read(_LONGEST_REASON)
+        except UpstreamFailed:
+            return ""
+        media_type = (self.header("Content-Type") or "").partition(";")[0].strip()
+        return reason_in(body, media_type)
+
+    def _failure(self, reason: str) -> UpstreamFailed:
+        said = f": {reason}" if reason else ""
+        where = f"{self.url.origin()}: answers {self.status}{said}"
         if self.status in {401, 403}:
             return UpstreamDenied(where)
         if self.status == 404:  # noqa: PLR2004 - HTTP's own names of its statuses
-            return UpstreamMissing(f"{self.url.origin()}: does not have it (404)")
+            return UpstreamMissing(f"{self.url.origin()}: does not have it (404){said}")
         if self.status == 429:  # noqa: PLR2004
             return UpstreamLimited(where, retry_after=self._retry_after(), rate_limit=self.rate_limit)
         if self.status >= 500:  # noqa: PLR2004
-            return UpstreamUnreachable(where)
+            return UpstreamUnreachable(where, retry_after=self._retry_after())
         return UpstreamBroken(where)
 
     def _retry_after(self) -> float | None:

@@ -172,3 +172,18 @@ async def test_a_store_without_room_is_gone_past(world: World) -> None:
             answer = await client.get(BLOB, **({"Range": header} if header else {}))
             assert (answer.is_whole, answer.body) == (True, expected)
     assert world.stored() == set()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_when_to_come_again_is_passed_on_with_the_reason(world: World, status: int) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        errors = [{"code": "TOOMANYREQUESTS", "message": "enough for today"}]
+        return web.json_response({"errors": errors}, status=status, headers={"Retry-After": "77"})
+
+    world.upstream.character = answer
+    async with world.caching() as client:
+        for path in (BLOB, "demo/app/manifests/v1"):
+            refused = await client.get(path)
+            assert refused.status == 503
+            assert 70 < int(refused.headers["Retry-After"]) <= 77
+            assert b"enough for today" in refused.body

@@ -47,7 +47,7 @@ async def test_a_whole_image_is_fetched_once_and_then_served_without_the_upstrea
     async with world.caching() as client:
         by_tag = await client.get("demo/app/manifests/v1")
         assert (by_tag.status, by_tag.body) == (200, IMAGE.manifest)
-        assert by_tag.cache_status == "registryd; fwd=miss"
+        assert by_tag.cache_status == "registryd; fwd=miss; stored"
         for _ in range(2):
             for path in paths:
                 answer = await client.get(path)

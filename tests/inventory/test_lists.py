@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from registryd.inventory.lists import ImageName, ListInvalid, parse_list
+from registryd.inventory.lists import ImageName, ListInvalid, decode_list, parse_list
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -34,12 +34,41 @@ def test_what_talosctl_prints() -> None:
         ("grafana/grafana", "docker.io/grafana/grafana:latest"),
         ("localhost:5000/app:v1", "localhost:5000/app:v1"),
         ("registry.example:5000/team/app", "registry.example:5000/team/app:latest"),
-        (f"ghcr.io/acme/app:v1@{DIGEST}", f"ghcr.io/acme/app@{DIGEST}"),
+        (f"ghcr.io/acme/app:v1@{DIGEST}", f"ghcr.io/acme/app:v1@{DIGEST}"),
+        (f"alpine@{DIGEST}", f"docker.io/library/alpine@{DIGEST}"),
         ("index.docker.io/library/nginx:1", "docker.io/library/nginx:1"),
     ],
 )
 def test_short_names_are_completed_as_containerd_does(short: str, full: str) -> None:
     assert str(ImageName.parse(short)) == full
+
+
+@pytest.mark.parametrize(
+    ("name", "pulled", "others"),
+    [
+        ("alpine:3", "docker.io/library/alpine:3", []),
+        (f"alpine@{DIGEST}", f"docker.io/library/alpine@{DIGEST}", []),
+        (f"ghcr.io/acme/app:v1@{DIGEST}", f"ghcr.io/acme/app@{DIGEST}", ["ghcr.io/acme/app:v1"]),
+    ],
+)
+def test_a_digest_goes_before_a_tag_and_both_are_names(name: str, pulled: str, others: list[str]) -> None:
+    image = ImageName.parse(name)
+    assert str(image.pull_name) == pulled
+    assert [str(each) for each in image.names] == [pulled, *others]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_windows_writes_is_read(encoding: str) -> None:
+    assert names(decode_list("alpine:3\r\nghcr.io/acme/app:v1 # für uns\r\n".encode(encoding))) == [
+        "docker.io/library/alpine:3",
+        "ghcr.io/acme/app:v1",
+    ]
+
+
+@pytest.mark.parametrize("data", [b"alpine\xff", b"\xff\xfea", b"\xef\xbb\xbf\xff"])
+def test_what_is_no_text_is_said(data: bytes) -> None:
+    with pytest.raises(ListInvalid, match="not text in UTF-8 or UTF-16"):
+        decode_list(data)
 
 
 def test_comments_columns_and_repetitions_are_no_images() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.oci.reference import FullName
     from registryd.store.directory.ingest import FileIngest
     from registryd.store.directory.space import Room, SpaceLimits, SpaceObserver
@@ -120,6 +121,24 @@ class BoundedStore:
                 self._partials.unclaim(kept)
             raise
         return ReservedIngest(ingest, self._space, room)
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """As DirectoryStore has it; StoreFull also when the limits leave no room."""
+        room = await self._space.reserve(len(data))
+        try:
+            await self._store.put(digest, data)
+        except BaseException:
+            self._space.release(room)
+            raise
+        self._space.stored(room)
+
+    def manifest(self, digest: Digest) -> Manifest | None:
+        """What is known of a manifest, without reading anything."""
+        return self._store.media_types.manifest(digest)
+
+    def described(self, digest: Digest) -> Descriptor | None:
+        """What a manifest here says of content that may not be here; from memory."""
+        return self._store.media_types.described(digest)
 
     async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         await self._store.name(targets)

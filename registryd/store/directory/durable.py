@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -73,10 +75,32 @@ def replace_file(parent: int, name: str, data: bytes) -> None:
     move(making, parent, name, parent)
 
 
-def move(source: str, source_parent: int, target: str, target_parent: int) -> None:
+def move(source: str, source_parent: int, target: str, target_parent: int, sync: FolderSync | None = None) -> None:
     """Rename a file, replacing what has the name, and make the new name durable."""
     os.rename(source, target, src_dir_fd=source_parent, dst_dir_fd=target_parent)
-    os.fsync(target_parent)
+    if sync:
+        sync.changed(target_parent)
+    else:
+        os.fsync(target_parent)
+
+
+class FolderSync:
+    """Makes names in one folder durable, once for all who changed it while others waited for the disk."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._changes = itertools.count(1)
+        self._latest = 0
+        self._synced = 0
+
+    def changed(self, fd: int) -> None:
+        """Return when a change that has been made is durable; `fd` is the folder."""
+        own = self._latest = next(self._changes)
+        with self._turn:
+            if self._synced < own:
+                latest = self._latest
+                os.fsync(fd)
+                self._synced = max(self._synced, latest)
 
 
 def exists(parent: int, name: str) -> bool:

@@ -32,12 +32,29 @@ class MediaTypes:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._manifests: dict[Digest, Manifest | None] = {}
-        self._referred: dict[Digest, str] = {}
+        self._referred: dict[Digest, Descriptor] = {}
 
     def known(self, digest: Digest) -> str | None:
         """The media type, as far as it can be told without reading anything."""
         manifest = self._manifests.get(digest)
-        return manifest.media_type if manifest else self._referred.get(digest)
+        if manifest:
+            return manifest.media_type
+        referred = self._referred.get(digest)
+        # "It is a manifest" is for the manifest itself to say.
+        return None if referred is None or is_manifest_type(referred.media_type) else referred.media_type
+
+    def manifest(self, digest: Digest) -> Manifest | None:
+        """What was learnt of a manifest, without reading anything."""
+        return self._manifests.get(digest)
+
+    def described(self, digest: Digest) -> Descriptor | None:
+        """What a manifest, or index.json, says of content that may not be here, without reading anything."""
+        return self._referred.get(digest)
+
+    def note(self, digest: Digest, data: bytes) -> None:
+        """These are the verified bytes of content that has just come."""
+        if digest not in self._manifests:
+            self._remember(digest, _parse(data if data[:_PEEK_BYTES].lstrip().startswith(b"{") else None))
 
     def is_settled(self, digest: Digest) -> bool:
         """Whether `look_into` has nothing more to tell about this content."""
@@ -65,9 +82,7 @@ class MediaTypes:
                 waiting += self._manifests_below(digest)
 
     def _refer(self, descriptor: Descriptor) -> None:
-        # "It is a manifest" is for the manifest itself to say.
-        if not is_manifest_type(descriptor.media_type):
-            self._referred.setdefault(descriptor.digest, descriptor.media_type)
+        self._referred.setdefault(descriptor.digest, descriptor)
 
     def _manifests_below(self, digest: Digest) -> list[Descriptor]:
         manifest = self._manifests.get(digest) or self.look_at(digest)

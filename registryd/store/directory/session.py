@@ -19,7 +19,7 @@ from registryd.content.source import ContentNotFound
 from registryd.content.writer import IngestInProgress
 from registryd.oci.errors import DigestInvalid
 from registryd.oci.image_layout import BLOBS_FOLDER
-from registryd.store.directory.durable import create_file, move, open_lock, try_lock, write_all
+from registryd.store.directory.durable import FolderSync, create_file, move, open_lock, try_lock, write_all
 from registryd.store.directory.errors import reading
 from registryd.store.directory.folders import folder, make_folder, open_file, read_file
 from registryd.store.directory.layout import INGEST_FOLDER, LOCK_FILE
@@ -54,6 +54,7 @@ class Session:
         self._published = published
         self._partials = partials
         self._receiving: dict[Digest, int | None] = {}
+        self._syncs: dict[str, FolderSync] = {}
         self._folder = -1
         self._lock = -1
         self._name = secrets.token_hex(16)
@@ -109,10 +110,31 @@ class Session:
         return create_file(self._folder, name)
 
     def publish(self, digest: Digest) -> None:
-        make_folder(self._layout.root, BLOBS_FOLDER, digest.algorithm)
-        with folder(self._layout.root, BLOBS_FOLDER, digest.algorithm) as blobs:
-            move(file_name(digest), self._folder, digest.encoded, blobs)
+        self._move(digest)
         self._published(digest)
+
+    def store(self, digest: Digest, data: bytes) -> None:
+        """Make a blob of verified bytes, all at once. Raises OSError; then nothing is left of it."""
+        name = file_name(digest)
+        fd = create_file(self._folder, name)
+        try:
+            try:
+                write_all(fd, data)
+                os.fchmod(fd, 0o444)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            self._move(digest)
+        except BaseException:
+            self.discard(digest)
+            raise
+
+    def _move(self, digest: Digest) -> None:
+        if digest.algorithm not in self._syncs:
+            make_folder(self._layout.root, BLOBS_FOLDER, digest.algorithm)
+        sync = self._syncs.setdefault(digest.algorithm, FolderSync())
+        with folder(self._layout.root, BLOBS_FOLDER, digest.algorithm) as blobs:
+            move(file_name(digest), self._folder, digest.encoded, blobs, sync)
 
     def discard(self, digest: Digest) -> None:
         with suppress(OSError):

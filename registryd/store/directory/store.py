@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.file_events import Told
 from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable, OpenContent
+from registryd.content.writer import ContentMismatch
 from registryd.store.blob_folder import BlobFolder
 from registryd.store.directory.errors import reading, reason, writing
 from registryd.store.directory.ingest import FileIngest
@@ -145,6 +146,22 @@ class DirectoryStore:
         ingest = FileIngest(session, digest, size)
         await ingest.begin()
         return ingest
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Take content that is small enough to have come at once, in one step.
+
+        Raises as `begin`, and what it gives, do.
+        """
+        if not digest.verifies(data):
+            raise ContentMismatch(f"the bytes that came are not those of {digest}")
+        session = await self._writable_session()
+        session.reserve(digest, None)
+        try:
+            with writing(digest):
+                await run_writing(partial(session.store, digest, data))
+        finally:
+            session.release(digest)
+        self.media_types.note(digest, data)
 
     @property
     def inflows(self) -> Inflows:

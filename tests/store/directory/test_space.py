@@ -16,6 +16,7 @@ from registryd.content.source import ContentNotFound
 from registryd.content.writer import StoreFull
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
+from registryd.oci.reference import DigestedName
 from registryd.store.directory.bounded import BoundedStore, open_bounded_store
 from registryd.store.directory.fsck import check_layout, repair_layout
 from registryd.store.directory.layout import Layout
@@ -119,6 +120,17 @@ async def test_pinned_images_stay(root: Path) -> None:
     pinned, other, new = image(1), image(2), image(3)
     async with limited(root, size_limit=size_of(pinned, other) + 500, pinned=("registry.example/*:v1",)) as store:
         await put(store, root, pinned, used=9 * HOUR)
+        await put(store, root, other, used=HOUR)
+        await put(store, root, new, used=0)
+    assert [is_whole(root, sample) for sample in (pinned, other, new)] == [True, False, True]
+
+
+async def test_images_that_are_named_by_digest_are_pinned_like_others(root: Path) -> None:
+    pinned, other, new = image(1), image(2), image(3)
+    by_digest = DigestedName(pinned.name.repository, pinned.target.digest)
+    async with limited(root, size_limit=size_of(pinned, other) + 500, pinned=("*@sha256:*",)) as store:
+        await put(store, root, pinned, used=9 * HOUR)
+        await store.name({by_digest: pinned.target})
         await put(store, root, other, used=HOUR)
         await put(store, root, new, used=0)
     assert [is_whole(root, sample) for sample in (pinned, other, new)] == [True, False, True]

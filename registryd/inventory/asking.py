@@ -1,0 +1,110 @@
+"""An endpoint's content, asked for so many pieces at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.inventory.walk import parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from registryd.inventory.lists import ImageName
+    from registryd.inventory.platforms import Platform
+    from registryd.inventory.walk import Parts
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.reference import Reference, Repository, Tag
+    from registryd.upstream.answers import Kept, ManifestBytes
+    from registryd.upstream.client import RegistryClient
+    from registryd.upstream.endpoint import Endpoint
+
+# A turn of a thread costs as much as to hash so much.
+_HASHED_AT_ONCE: Final = 64 * 1024
+
+
+class Damaged(ContentUnavailable):
+    """What came is not what it should be."""
+
+
+class NotKept(ContentUnavailable):
+    """It came, and is not in the cache."""
+
+
+def stored_only(endpoint: Endpoint) -> Endpoint:
+    """The same endpoint, asked for what it has already: a cache fetches nothing for it (RFC 9111 5.2.1.7)."""
+    return replace(endpoint, headers=(*endpoint.headers, ("Cache-Control", "only-if-cached")))
+
+
+class Asking:
+    """One endpoint. Every question raises ContentUnavailable, with the endpoint's own reason."""
+
+    def __init__(self, client: RegistryClient, endpoint: Endpoint, slots: asyncio.Semaphore) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._slots = slots
+
+    async def parts(self, image: ImageName, platforms: Collection[Platform]) -> Parts:
+        """All that the image consists of; what could not be had is in it."""
+        return await parts_of(image.reference, partial(self.manifest, image.repository), platforms=platforms)
+
+    async def manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
+        async with self._slots:
+            return await self._client.get_manifest(self._endpoint, repository, reference)
+
+    async def ask_tag(self, repository: Repository, tag: Tag) -> None:
+        """Let a cache know the tag, if its upstream does."""
+        async with self._slots:
+            await self._client.head_manifest(self._endpoint, repository, tag)
+
+    async def has_manifest(self, repository: Repository, reference: Reference) -> bool:
+        """Whether it is there."""
+        async with self._slots:
+            try:
+                await self._client.head_manifest(self._endpoint, repository, reference)
+            except ContentNotFound:
+                return False
+            return True
+
+    async def require(self, repository: Repository, blob: Descriptor) -> None:
+        """Return when the blob is there in its right size."""
+        async with self._slots:
+            try:
+                size = await self._client.head_blob(self._endpoint, repository, blob.digest)
+            except ContentNotFound:
+                # A HEAD is answered without a reason.
+                async with self._client.open_blob(self._endpoint, repository, blob.digest) as stream:
+                    size = stream.size
+        if size != blob.size:
+            raise Damaged(f"has {size} bytes instead of {blob.size}")
+
+    async def has(self, repository: Repository, blob: Descriptor) -> bool:
+        """Whether the blob is there in its right size."""
+        async with self._slots:
+            try:
+                return await self._client.head_blob(self._endpoint, repository, blob.digest) == blob.size
+            except ContentNotFound:
+                return False
+
+    async def read(self, repository: Repository, blob: Descriptor, advanced: Callable[[int], None]) -> Kept:
+        """Return when all of the blob has come and is right; what a cache says of having it."""
+        hasher, received = blob.digest.hasher(), 0
+        async with self._slots:
+            opening = self._client.open_blob(self._endpoint, repository, blob.digest)
+            async with opening as stream, aclosing(stream.chunks) as chunks:
+                async for chunk in chunks:
+                    received += len(chunk)
+                    if len(chunk) <= _HASHED_AT_ONCE:
+                        hasher.update(chunk)
+                    else:
+                        await asyncio.to_thread(hasher.update, chunk)
+                    advanced(len(chunk))
+        if received != blob.size:
+            raise Damaged(f"has {received} bytes instead of {blob.size}")
+        if not blob.digest.matches(hasher):
+            raise Damaged("is damaged")
+        return stream.kept
