@@ -8,7 +8,7 @@ from registryd.content.source import ContentSource, NameSource
 from registryd.content.writer import Ingest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from registryd.content.source import NamedContent
     from registryd.oci.descriptor import Descriptor
@@ -42,6 +42,9 @@ class Keeper(ContentSource, NameSource, Protocol):
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Take small content whole. Raises ContentMismatch, IngestInProgress, StoreFull or StoreUnavailable."""
+
+    async def put_manifest(self, digest: Digest, data: bytes, manifest: Manifest, names: Collection[FullName]) -> None:
+        """Take a manifest whole, and under these names if any. Raises as `put` does."""
 
     async def resolve(self, name: FullName) -> Sequence[NamedContent]:
         """As `NameSource` has it, and for names by digest."""

@@ -14,14 +14,14 @@ from registryd.content.writer import ContentMismatch, IngestInProgress
 from registryd.oci.descriptor import INDEX_TYPES, Descriptor
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import is_manifest_type, parse_manifest
-from registryd.oci.reference import DigestedName
+from registryd.oci.reference import DigestedName, TaggedName
 from registryd.transfer.body import BytesBody
 from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
 from registryd.upstream.inflight import InFlight
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from registryd.aio.scope import Scope
     from registryd.caching.keeping import Keeper
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-    from registryd.oci.reference import Reference, Repository
+    from registryd.oci.reference import FullName, Repository, Tag
 
 _log = logging.getLogger(__name__)
 
@@ -100,27 +100,27 @@ class Manifests:
         await self._find_out(DigestedName(repository, digest), opened.content)
         return Hit(Origin.LOCAL, opened)
 
-    async def fetch_tag(self, repository: Repository, reference: Reference) -> Fetched:
-        """Fetch and keep what a tag means, where that is not known, or HEAD does not say it.
+    async def fetch_tag(self, repository: Repository, tag: Tag) -> Fetched:
+        """Fetch, keep and name what a tag means, where that is not known, or HEAD does not say it.
 
         Raises ContentUnavailable.
         """
-        got = await self._upstreams.get_manifest(repository, reference)
+        got = await self._upstreams.get_manifest(repository, tag)
         self._naming.leads_to(repository, (got.digest,))
-        return await self._keep(repository, got.digest, got.data)
+        names = {*self._naming.take_names(repository, got.digest), TaggedName(repository, tag)}
+        return await self._keep(repository, got.digest, got.data, names)
 
     async def _fetch(self, repository: Repository, digest: Digest) -> Fetched:
         got = await self._upstreams.get_manifest(repository, digest)
-        return await self._keep(repository, digest, got.data)
+        return await self._keep(repository, digest, got.data, self._naming.take_names(repository, digest))
 
-    async def _keep(self, repository: Repository, digest: Digest, data: bytes) -> Fetched:
-        """Into the store, and under the names that lead to it. A store that cannot take it changes nothing else."""
+    async def _keep(self, repository: Repository, digest: Digest, data: bytes, names: Collection[FullName]) -> Fetched:
+        """Into the store, and under these names. A store that cannot take it changes nothing else."""
         manifest = _parsed(digest, data)
         self._lead_on(repository, manifest)
         target = Descriptor(manifest.media_type, digest, len(data))
         try:
-            await self._store.put(digest, data)
-            await self._naming.arrived(repository, target)
+            await self._store.put_manifest(digest, data, manifest, names)
         except (StoreUnavailable, IngestInProgress, ContentMismatch) as error:
             _log.warning("a manifest is not stored: %s", error)
             self._metrics.unstored()
@@ -146,7 +146,7 @@ class Manifests:
             self._refused.put(name, self._clock())
             return
         if head.digest in {None, name.digest}:
-            await self._naming.arrived(name.repository, target)
+            await self._naming.name({name}, target)
 
     def _lead_on(self, repository: Repository, manifest: Manifest | None) -> None:
         if manifest and manifest.media_type in INDEX_TYPES:

@@ -58,14 +58,13 @@ class Naming:
         else:
             await self.name({name}, target)
 
-    async def arrived(self, repository: Repository, target: Descriptor) -> None:
-        """This manifest is here now, and its registry has it in this repository."""
-        names: set[FullName] = {*(self._awaited.get(target.digest) or ())}
-        self._awaited.drop(target.digest)
-        if not self.is_led_to(repository, target.digest):
-            names.add(DigestedName(repository, target.digest))
-        if names:
-            await self.name(names, target)
+    def take_names(self, repository: Repository, digest: Digest) -> set[FullName]:
+        """What a manifest is called that has come from its registry's repository, and is about to be stored."""
+        names: set[FullName] = {*(self._awaited.get(digest) or ())}
+        self._awaited.drop(digest)
+        if not self.is_led_to(repository, digest):
+            names.add(DigestedName(repository, digest))
+        return names
 
     def leads_to(self, repository: Repository, digests: Iterable[Digest]) -> None:
         """Whoever asks for one of these next was told of it by what has a name."""

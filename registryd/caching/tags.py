@@ -92,7 +92,7 @@ class Tags:
             return self._last_known(name, latest, "the upstream is left alone for a while")
         try:
             async with asyncio.timeout(self._patience.tags if latest else None):
-                ask = partial(self._ask if latest or not fetches else self._fetch, name, latest)
+                ask = partial(self._ask, name, latest) if latest or not fetches else partial(self._fetch, name)
                 return await self._checks.get(name, ask, name=f"check {name}")
         except (UpstreamMissing, UpstreamDenied):
             raise  # the upstream's own word
@@ -110,16 +110,14 @@ class Tags:
         elif head.digest and head.size is not None and head.media_type and is_manifest_type(head.media_type):
             target = Descriptor(head.media_type, head.digest, head.size)
         else:
-            return await self._fetch(name, latest)
+            return await self._fetch(name)
         self._trusted.put(name, (self._clock(), target))
         await self._naming.learnt(name, target, latest=latest)
         return Meaning(target)
 
-    async def _fetch(self, name: TaggedName, latest: NamedContent | None) -> Meaning:
+    async def _fetch(self, name: TaggedName) -> Meaning:
         fetched = await self._manifests.fetch_tag(name.repository, name.tag)
         self._trusted.put(name, (self._clock(), fetched.target))
-        if fetched.is_stored and not (latest and latest.target.digest == fetched.target.digest):
-            await self._naming.name({name}, fetched.target)
         return Meaning(fetched.target, fetched=fetched)
 
     def _last_known(self, name: TaggedName, latest: NamedContent, why: str) -> Meaning:

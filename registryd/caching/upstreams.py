@@ -110,7 +110,9 @@ class Upstreams:
             for endpoint in await self._registries.endpoints(registry)
             if digest is None or now - (self._lies.get((endpoint.site, digest)) or float("-inf")) > _LIE_HOLDS_SECONDS
         ]
-        return sorted(endpoints, key=lambda endpoint: self._contact(endpoint).quiet_until > now)
+        if len(endpoints) > 1:
+            endpoints.sort(key=lambda endpoint: self._contact(endpoint).quiet_until > now)
+        return endpoints
 
     async def _ask_one(self, endpoint: Endpoint, question: Callable[[Endpoint], Awaitable[T]]) -> T:
         contact = self._contact(endpoint)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -76,7 +78,7 @@ class Endpoint:
     @property
     def site(self) -> Site:
         """The server that this endpoint is."""
-        return Site.of(self.root)
+        return _site(self.root)
 
     @property
     def allows_plain_http(self) -> bool:
@@ -96,24 +98,20 @@ class Endpoint:
 
     def manifest_url(self, repository: Repository, reference: Reference) -> URL:
         """Where the manifest is, for GET and HEAD."""
-        return self._below(repository, f"manifests/{reference}")
+        return self._below(repository, "manifests", reference)
 
     def blob_url(self, repository: Repository, digest: Digest) -> URL:
         """Where the blob is, for GET and HEAD."""
-        return self._below(repository, f"blobs/{digest}")
+        return self._below(repository, "blobs", digest)
 
     def ping_url(self) -> URL:
         """The API's own address: 200 or 401 from a registry ("Determining Support" in the distribution-spec)."""
         return self.root.joinpath("")
 
-    def _below(self, repository: Repository, rest: str) -> URL:
-        url = self.root.joinpath(repository.path, *rest.split("/"))
-        return url if self._is_home_of(repository.registry) else url.with_query(ns=repository.registry.host)
-
-    def _is_home_of(self, registry: Registry) -> bool:
-        # A mirror of several registries needs to know which: containerd sends `ns` to all but the registry's own host.
-        home = URL(f"{self.root.scheme}://{_api_host(registry)}")
-        return self.site == Site.of(home)
+    def _below(self, repository: Repository, kind: str, reference: Reference) -> URL:
+        # Nothing in a repository's path or a reference needs to be quoted.
+        query = "" if _is_home(self.root, repository.registry) else f"?ns={quote(repository.registry.host, safe=':')}"
+        return URL(f"{_text(self.root)}/{repository.path}/{kind}/{reference}{query}", encoded=True)
 
 
 def default_endpoints(registry: Registry) -> Sequence[Endpoint]:
@@ -121,6 +119,25 @@ def default_endpoints(registry: Registry) -> Sequence[Endpoint]:
     scheme = "http" if _is_loopback(registry) else "https"
     endpoint = Endpoint.parse(f"{scheme}://{_api_host(registry)}")
     return (replace(endpoint, is_configured=False),)
+
+
+# The same few endpoints and registries in every request.
+
+
+@lru_cache(maxsize=256)
+def _site(root: URL) -> Site:
+    return Site.of(root)
+
+
+@lru_cache(maxsize=256)
+def _text(root: URL) -> str:
+    return str(root).rstrip("/")
+
+
+@lru_cache(maxsize=1024)
+def _is_home(root: URL, registry: Registry) -> bool:
+    # A mirror of several registries needs to know which: containerd sends `ns` to all but the registry's own host.
+    return _site(root) == Site.of(URL(f"{root.scheme}://{_api_host(registry)}"))
 
 
 def _api_host(registry: Registry) -> str:

@@ -63,10 +63,13 @@ class Proxies:
 
     def for_url(self, url: URL) -> Proxy | None:
         """The proxy for this URL, None to connect directly, as always on loopback."""
+        proxy = self.https if url.scheme == "https" else self.http
+        if proxy is None:
+            return None
         host, port = (url.host or "").lower().rstrip("."), url.port or 0
         if _is_this_machine(host) or any(_excepts(exception, host, port) for exception in self.exceptions):
             return None
-        return self.https if url.scheme == "https" else self.http
+        return proxy
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:

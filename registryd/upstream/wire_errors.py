@@ -22,19 +22,18 @@ def translated(url: URL) -> Iterator[None]:
 
     Where aiohttp's own error would quote the URL, whose query may be signed, it does not become the cause.
     """
-    where = str(url.origin())
     try:
         yield
     except aiohttp.ClientConnectorError as error:
-        raise _not_connected(where, error) from error
+        raise _not_connected(str(url.origin()), error) from error
     except aiohttp.ClientHttpProxyError as error:
-        raise UpstreamUnreachable(f"{where}: the proxy answers {error.status}") from None
+        raise UpstreamUnreachable(f"{url.origin()}: the proxy answers {error.status}") from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
-        raise UpstreamBroken(f"{where}: the answer is not HTTP, or its head is too large") from None
+        raise UpstreamBroken(f"{url.origin()}: the answer is not HTTP, or its head is too large") from None
     except TimeoutError as error:
-        raise UpstreamUnreachable(f"{where}: no answer in time") from error
+        raise UpstreamUnreachable(f"{url.origin()}: no answer in time") from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
-        raise UpstreamUnreachable(f"{where}: the connection broke: {type(error).__name__}") from error
+        raise UpstreamUnreachable(f"{url.origin()}: the connection broke: {type(error).__name__}") from error
 
 
 def _not_connected(where: str, error: aiohttp.ClientConnectorError) -> UpstreamFailed:

@@ -124,9 +124,20 @@ class BoundedStore:
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """As DirectoryStore has it; StoreFull also when the limits leave no room."""
+        async with self._room_for(data):
+            await self._store.put(digest, data)
+
+    async def put_manifest(self, digest: Digest, data: bytes, manifest: Manifest, names: Collection[FullName]) -> None:
+        """As DirectoryStore has it; StoreFull also when the limits leave no room."""
+        async with self._room_for(data):
+            await self._store.put_manifest(digest, data, manifest, names)
+
+    @asynccontextmanager
+    async def _room_for(self, data: bytes) -> AsyncIterator[None]:
+        """Room that is taken for good unless the block raises."""
         room = await self._space.reserve(len(data))
         try:
-            await self._store.put(digest, data)
+            yield
         except BaseException:
             self._space.release(room)
             raise

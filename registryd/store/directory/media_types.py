@@ -69,6 +69,11 @@ class MediaTypes:
                 self._remember(digest, _parse(data))
         return self._manifests.get(digest)
 
+    def note_manifest(self, digest: Digest, manifest: Manifest) -> None:
+        """The same, of bytes that have been read as a manifest."""
+        if digest not in self._manifests:
+            self._remember(digest, manifest)
+
     def learn(self, roots: Iterable[Descriptor]) -> None:
         """Walk from these roots through all the manifests that are there."""
         waiting = list(roots)

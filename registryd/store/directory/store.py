@@ -13,6 +13,7 @@ from registryd.aio.file_events import Told
 from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable, OpenContent
 from registryd.content.writer import ContentMismatch
+from registryd.oci.descriptor import Descriptor
 from registryd.store.blob_folder import BlobFolder
 from registryd.store.directory.errors import reading, reason, writing
 from registryd.store.directory.ingest import FileIngest
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from registryd.content.inventory import Stock
     from registryd.content.naming import Naming
     from registryd.content.source import NamedContent, RangeOf
-    from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.oci.reference import FullName
     from registryd.store.directory.partials import Partials
     from registryd.transfer.inflow import Inflows
@@ -152,16 +153,33 @@ class DirectoryStore:
 
         Raises as `begin`, and what it gives, do.
         """
+        await self._put(digest, data, {})
+        self.media_types.note(digest, data)
+
+    async def put_manifest(self, digest: Digest, data: bytes, manifest: Manifest, names: Collection[FullName]) -> None:
+        """Take a manifest, which these bytes are, and name it in the same step. Raises as `put` and `name` do."""
+        target = Descriptor(manifest.media_type, digest, len(data))
+        await self._put(digest, data, dict.fromkeys(names, target))
+        self.media_types.note_manifest(digest, manifest)
+
+    async def _put(self, digest: Digest, data: bytes, names: Mapping[FullName, Descriptor]) -> None:
         if not digest.verifies(data):
             raise ContentMismatch(f"the bytes that came are not those of {digest}")
         session = await self._writable_session()
+
+        def store_and_name() -> None:
+            session.store(digest, data)
+            if names:
+                self.named.writer.name(names)
+
         session.reserve(digest, None)
         try:
             with writing(digest):
-                await run_writing(partial(session.store, digest, data))
+                await run_writing(store_and_name)
         finally:
             session.release(digest)
-        self.media_types.note(digest, data)
+        if names:
+            self.named.have_changed()
 
     @property
     def inflows(self) -> Inflows:
