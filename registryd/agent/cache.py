@@ -27,6 +27,7 @@ from registryd.caching.remembering import NOTE_BYTES, PublicMemory
 from registryd.caching.stored import StoredContent, StoredTags
 from registryd.caching.tags import Tags
 from registryd.caching.upstreams import Upstreams
+from registryd.caching.whole import Wholes
 from registryd.failures import CommandFailed
 from registryd.notation import format_size
 from registryd.serving.admin import AdminDoor
@@ -124,9 +125,11 @@ class _Assembly:
         policy = CachePolicy(settings.authorization, registries, _Public(public))
         upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
         naming = Naming(store)
+        locator, wholes = self._pull_through(scope, store, policy, registries, upstreams, naming)
         door = RegistryDoor(
-            locator=self._locator(scope, store, policy, registries, upstreams, naming),
+            locator=locator,
             stored=self._stored(store, policy, naming),
+            wholes=wholes,
             metrics=self._metrics,
             admission=make_token("cache.token_file", settings.cache.token_file, scope),
         )
@@ -179,7 +182,7 @@ class _Assembly:
         await memory.recall()
         scope.serve(memory.keep, name="what is public")
 
-    def _locator(  # noqa: PLR0913, PLR0917 - the parts that meet here
+    def _pull_through(  # noqa: PLR0913, PLR0917 - the parts that meet here
         self,
         scope: Scope,
         store: BoundedStore,
@@ -187,20 +190,22 @@ class _Assembly:
         registries: Registries,
         upstreams: Upstreams,
         naming: Naming,
-    ) -> CacheLocator:
+    ) -> tuple[CacheLocator, Wholes]:
         counted, clock, patience = self._counted, self._clock, self._patience
         manifests = Manifests(store, upstreams, naming, scope=scope, metrics=counted, clock=clock)
         tags = Tags(
             registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock, patience=patience
         )
         downloads = Downloads(upstreams, store, scope=scope, metrics=counted, clock=clock, patience=patience)
-        return CacheLocator(
+        blobs = Blobs(store, downloads, upstreams, metrics=counted, patience=patience)
+        locator = CacheLocator(
             policy=policy,
             tags=tags,
             manifests=manifests,
-            blobs=Blobs(store, downloads, upstreams, metrics=counted, patience=patience),
+            blobs=blobs,
             first_byte_timeout_seconds=self._settings.cache.first_byte_timeout,
         )
+        return locator, Wholes(store, manifests, blobs)
 
     def _stored(self, store: BoundedStore, policy: CachePolicy, naming: Naming) -> CacheLocator:
         content = StoredContent(store)

@@ -75,6 +75,16 @@ class Blobs:
             return Hit(Origin.UPSTREAM, opened, is_stored=download.is_stored)
         return Hit(Origin.UPSTREAM, await self._pass(repository, digest, wanted))
 
+    async def store(self, repository: Repository, digest: Digest) -> None:
+        """Return when it is in the store, fetched if need be. Raises ContentUnavailable."""
+        download = self._downloads.join(repository, digest, from_start=True)
+        if download is not None:
+            with download.reading():
+                await download.wait_readable(await download.wait_size())
+            if download.is_stored:
+                return
+        raise StoreUnavailable(f"{digest} could not be stored")
+
     async def _follow(self, repository: Repository, download: Download, wanted: RangeOf) -> OpenContent | None:
         """None for what the download does not have any more, or not soon."""
         with download.reading() as reader:

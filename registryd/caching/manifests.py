@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio.shared import Shared
 from registryd.content.lookup import Hit, Origin
+from registryd.content.reading import read_content
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.content.writer import ContentMismatch, IngestInProgress
 from registryd.oci.descriptor import INDEX_TYPES, Descriptor
 from registryd.oci.errors import ManifestInvalid
-from registryd.oci.manifest import is_manifest_type, parse_manifest
+from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.reference import DigestedName, TaggedName
 from registryd.transfer.body import BytesBody
 from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
@@ -99,6 +100,21 @@ class Manifests:
         self._lead_on(repository, self._store.manifest(digest))
         await self._find_out(DigestedName(repository, digest), opened.content)
         return Hit(Origin.LOCAL, opened)
+
+    async def read(self, repository: Repository, digest: Digest, *, fetches: bool) -> bytes:
+        """All of one that is in the store, or is stored now if it may be fetched. Raises ContentUnavailable."""
+        try:
+            data = await read_content(self._store, digest, limit=MAX_MANIFEST_SIZE)
+        except ContentNotFound:
+            if not fetches:
+                raise
+            fetch = partial(self._fetch, repository, digest)
+            fetched = await self._fetches.get(digest, fetch, name=f"fetch {digest}")
+            if not fetched.is_stored:
+                raise StoreUnavailable(f"{digest} could not be stored") from None
+            data = fetched.data
+        self._lead_on(repository, self._store.manifest(digest))
+        return data
 
     async def fetch_tag(self, repository: Repository, tag: Tag) -> Fetched:
         """Fetch, keep and name what a tag means, where that is not known, or HEAD does not say it.

@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from registryd.failures import CommandFailed
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.inventory.lists import ListInvalid, decode_list, parse_list
-from registryd.inventory.platforms import Platform
+from registryd.oci.platform import Platform
 from registryd.upstream.client import open_client
 from registryd.upstream.credentials import Credentials
 from registryd.upstream.endpoint import Endpoint

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from registryd.inventory.lists import ImageName
-    from registryd.inventory.platforms import Platform
     from registryd.inventory.walk import Parts
     from registryd.oci.descriptor import Descriptor
+    from registryd.oci.platform import Platform
     from registryd.oci.reference import Reference, Repository, Tag
     from registryd.upstream.answers import Kept, ManifestBytes
     from registryd.upstream.client import RegistryClient
@@ -48,9 +48,19 @@ class Asking:
         self._endpoint = endpoint
         self._slots = slots
 
-    async def parts(self, image: ImageName, platforms: Collection[Platform]) -> Parts:
-        """All that the image consists of; what could not be had is in it."""
-        return await parts_of(image.reference, partial(self.manifest, image.repository), platforms=platforms)
+    async def parts(
+        self, image: ImageName, platforms: Collection[Platform], *, root: ManifestBytes | None = None
+    ) -> Parts:
+        """All that the image consists of; what could not be had is in it. `root` has been read already."""
+        return await parts_of(image.reference, partial(self.manifest, image.repository), platforms=platforms, root=root)
+
+    async def whole(self, image: ImageName, platforms: Collection[Platform]) -> ManifestBytes:
+        """Its manifest, of a cache that may have stored all that it leads to."""
+        names = ",".join(map(str, platforms))
+        async with self._slots:
+            return await self._client.get_manifest(
+                self._endpoint, image.repository, image.reference, prefer=f'whole="{names}"' if names else "whole"
+            )
 
     async def manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
         async with self._slots:

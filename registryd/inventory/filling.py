@@ -12,7 +12,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.inventory.asking import Asking, NotKept, stored_only
 from registryd.inventory.once import Once
 from registryd.inventory.outcome import Outcome
-from registryd.inventory.walk import Lacking
+from registryd.inventory.walk import Lacking, Parts
 from registryd.inventory.worklist import Worklist
 from registryd.upstream.answers import Kept
 from registryd.upstream.errors import UpstreamDenied, UpstreamFailed
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from registryd.inventory.lists import ImageName
     from registryd.inventory.outcome import Progress
-    from registryd.inventory.platforms import Platform
-    from registryd.inventory.walk import Parts
     from registryd.inventory.worklist import Job
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
+    from registryd.oci.platform import Platform
     from registryd.oci.reference import Repository
+    from registryd.upstream.answers import ManifestBytes, StoredWhole
     from registryd.upstream.client import RegistryClient
     from registryd.upstream.endpoint import Endpoint
 
@@ -104,7 +104,15 @@ class Filler:
     async def _fill(self, job: Job, blobs: Once) -> Outcome | None:
         """What came of it; None when another attempt may do better. Raises _Deferred."""
         image = job.image
-        parts = await self._through.parts(image, self._platforms)
+        try:
+            root = await self._through.whole(image, self._platforms)
+        except ContentUnavailable as failure:
+            parts = Parts()
+            parts.fails(image.reference, failure)
+        else:
+            if root.whole:
+                return await self._stored_as_whole(image, root, root.whole)
+            parts = await self._through.parts(image, self._platforms, root=root)
         is_new = not any(manifest.kept is Kept.HIT for manifest in parts.manifests.values())
         looks = [
             blobs.problem_of(blob.digest, partial(self._bring, image.repository, blob, is_new=is_new))
@@ -116,11 +124,16 @@ class Filler:
         _require_no_pause(failures)
         if job.attempts + 1 < _ATTEMPTS and any(map(_may_pass, failures)):
             return None
-        if image.digest and image.tag and not failures:
+        if not failures:
             await self._learn_tag(image)
         lacking = [Lacking(str(digest), str(problem)) for digest, problem in problems.items() if problem]
         pieces = len(parts.blobs) + len(parts.manifests)
         return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root)
+
+    async def _stored_as_whole(self, image: ImageName, root: ManifestBytes, whole: StoredWhole) -> Outcome:
+        await self._learn_tag(image)
+        self._progress.advanced(whole.size)
+        return Outcome(image, whole.pieces, whole.size, (), root.digest)
 
     async def _bring(self, repository: Repository, blob: Descriptor, *, is_new: bool) -> ContentUnavailable | None:
         """Have the cache get a blob; why it has not got it."""
@@ -147,7 +160,7 @@ class Filler:
     async def _learn_tag(self, image: ImageName) -> None:
         """An image that is named by both is found by its tag as well, if that still means it."""
         with suppress(ContentUnavailable):
-            if image.tag:
+            if image.tag and image.digest:
                 await self._through.ask_tag(image.repository, image.tag)
 
     async def _look_again(self, waiting: Iterator[int], outcomes: dict[int, Outcome]) -> None:

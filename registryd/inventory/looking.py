@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from registryd.inventory.lists import ImageName
     from registryd.inventory.outcome import Progress
-    from registryd.inventory.platforms import Platform
     from registryd.oci.descriptor import Descriptor
+    from registryd.oci.platform import Platform
     from registryd.oci.reference import Repository
     from registryd.upstream.client import RegistryClient
     from registryd.upstream.endpoint import Endpoint

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentUnavailable
-from registryd.oci.descriptor import INDEX_TYPES, Descriptor
+from registryd.oci.descriptor import INDEX_TYPES
 from registryd.oci.errors import ManifestInvalid
-from registryd.oci.manifest import is_manifest_type, parse_descriptor, parse_manifest
+from registryd.oci.manifest import parse_manifest
+from registryd.oci.platform import choose_manifests, distributed
 from registryd.upstream.errors import UpstreamBroken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
 
-    from registryd.inventory.platforms import Platform
+    from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
+    from registryd.oci.platform import Platform
     from registryd.oci.reference import Reference
     from registryd.upstream.answers import ManifestBytes
 
     GetManifest = Callable[[Reference], Awaitable[ManifestBytes]]
     """Reads a manifest. Raises ContentUnavailable."""
 
-# Layers that their licence keeps on the vendor's servers; containerd leaves them out as well.
-_NOT_DISTRIBUTED: Final = (
-    "application/vnd.docker.image.rootfs.foreign.",
-    "application/vnd.oci.image.layer.nondistributable.",
-)
 _DEEPEST: Final = 4  # an index of indexes is rare, anything deeper an attempt
 
 
@@ -48,7 +44,7 @@ class Parts:
     lacking: list[Lacking] = field(default_factory=list)
     failures: list[ContentUnavailable] = field(default_factory=list)
     root: Digest | None = None
-    unmet: set[Platform] = field(default_factory=set)
+    unmet: frozenset[Platform] = frozenset()
 
     @property
     def size(self) -> int:
@@ -62,16 +58,21 @@ class Parts:
         self.failures.append(failure)
 
 
-async def parts_of(reference: Reference, get: GetManifest, *, platforms: Collection[Platform]) -> Parts:
-    """Read an image's manifests, those of the platforms only (none: all); blobs are not looked at."""
-    parts = Parts(unmet=set(platforms))
+async def parts_of(
+    reference: Reference, get: GetManifest, *, platforms: Collection[Platform], root: ManifestBytes | None = None
+) -> Parts:
+    """Read an image's manifests, those of the platforms only (none: all); blobs are not looked at.
+
+    `root` is the first of them if it has been read.
+    """
+    parts = Parts(unmet=frozenset(platforms))
     waiting: list[tuple[Reference, int]] = [(reference, 0)]
     while waiting:
         wanted, depth = waiting.pop()
         if wanted in parts.manifests:
             continue
         try:
-            got = await get(wanted)
+            got = await get(wanted) if root is None or depth else root
             parts.root = parts.root or got.digest
             parts.manifests[got.digest] = got
             waiting += [(digest, depth + 1) for digest in _take(got.data, parts, platforms, depth)]
@@ -91,31 +92,10 @@ def _take(data: bytes, parts: Parts, platforms: Collection[Platform], depth: int
     if manifest.media_type in INDEX_TYPES:
         if depth >= _DEEPEST:
             raise UpstreamBroken("indexes within indexes, too deep")
-        return iter(_chosen(data, parts, platforms))
+        chosen = choose_manifests(data, platforms)
+        parts.unmet &= chosen.unmet
+        return (child.digest for child in chosen.manifests)
     if not depth:
-        parts.unmet.clear()  # it is what there is, whatever it is for
-    for child in manifest.children:
-        if not child.media_type.startswith(_NOT_DISTRIBUTED):
-            parts.blobs[child.digest] = child
+        parts.unmet = frozenset()  # it is what there is, whatever it is for
+    parts.blobs |= {child.digest: child for child in distributed(manifest.children)}
     return iter(())
-
-
-def _chosen(data: bytes, parts: Parts, platforms: Collection[Platform]) -> list[Digest]:
-    """The manifests of an index that are wanted: also an index within, and what does not say what it is for."""
-    return [
-        parse_descriptor(entry).digest
-        for entry in json.loads(data)["manifests"]
-        if is_manifest_type(entry["mediaType"]) and _is_wanted(entry, parts, platforms)
-    ]
-
-
-def _is_wanted(entry: Any, parts: Parts, platforms: Collection[Platform]) -> bool:
-    if not platforms:
-        return True
-    if not isinstance(entry.get("platform"), dict):
-        if entry["mediaType"] not in INDEX_TYPES:
-            parts.unmet.clear()
-        return True
-    met = [platform for platform in platforms if platform.fits(entry["platform"])]
-    parts.unmet.difference_update(met)
-    return bool(met)

@@ -13,7 +13,8 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import MethodUnsupported, OciError, PathUnknown
 from registryd.serving.errors import error_response
 from registryd.serving.locating import Unlocated
-from registryd.serving.paths import ApiBase, parse_path
+from registryd.serving.paths import ApiBase, BlobPath, parse_path
+from registryd.serving.preferring import Preference
 from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head, send_nothing
 from registryd.serving.transfers import Transfers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.serving.admission import Admission
     from registryd.serving.paths import ContentPath
+    from registryd.serving.preferring import Bringing
     from registryd.serving.sending import Delivery
     from registryd.telemetry import Metrics
 
@@ -55,6 +57,7 @@ class RegistryDoor:
         metrics: Metrics,
         admission: Admission | None = None,
         stored: Locating | None = None,
+        wholes: Bringing | None = None,
         aftermath: Aftermath | None = None,
         transfers: Transfers | None = None,
     ) -> None:
@@ -64,9 +67,12 @@ class RegistryDoor:
 
         `stored` is asked instead of `locator` by requests that want what is here already and nothing fetched for them
         (`Cache-Control: only-if-cached`, RFC 9111 section 5.2.1.7).
+
+        `wholes` has images stored as a whole for those who prefer it so (`registryd.serving.preferring`).
         """
         self._locator = locator
         self._stored = stored or locator
+        self._wholes = wholes
         self._metrics = metrics
         self._admission = admission
         self._aftermath = aftermath
@@ -119,19 +125,42 @@ class RegistryDoor:
             record.put_off()
             return await send_nothing(request, again.size, wanted)
         record.located(hit.origin)
-        delivery = await self._send(request, hit, wanted, record, name=str(path))
+        headers = {**_headers_of(hit), **await self._as_preferred(request, path, hit.value)}
+        delivery = await self._send(request, hit, wanted, record, name=str(path), headers=headers)
         if delivery.failure:
             record.interrupted(delivery.failure)
         elif hit.origin is Origin.PEER:
             self._note_delivery(hit.value, request.transport)
         return delivery.response
 
-    async def _send(
-        self, request: web.BaseRequest, hit: Hit[OpenContent], wanted: Wanted, record: Record, *, name: str
+    async def _as_preferred(
+        self, request: web.BaseRequest, path: ContentPath, opened: OpenContent
+    ) -> Mapping[str, str]:
+        """What there is to say of a preference; the content is closed if finding out is cancelled."""
+        preference = Preference.parse(request.headers.get("Prefer")) if self._wholes else None
+        if not self._wholes or not preference or isinstance(path, BlobPath):
+            return {}
+        try:
+            root, fetches = opened.content.digest, not _wants_stored_only(request)
+            whole = await self._wholes.bring(path.repository, root, preference.platforms, fetches=fetches)
+        except BaseException:
+            await opened.body.aclose()
+            raise
+        return {"Preference-Applied": whole.applied()} if whole else {}
+
+    async def _send(  # noqa: PLR0913 - of one answer
+        self,
+        request: web.BaseRequest,
+        hit: Hit[OpenContent],
+        wanted: Wanted,
+        record: Record,
+        *,
+        name: str,
+        headers: Mapping[str, str],
     ) -> Delivery:
         with self._transfers.transfer(hit.value, name=name, source=hit.origin.value, receiver="containerd") as transfer:
             delivery = await send_content(
-                request, hit.value, wanted, on_sent=record.sent, follow=transfer.follow, headers=_headers_of(hit)
+                request, hit.value, wanted, on_sent=record.sent, follow=transfer.follow, headers=headers
             )
             transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
             return delivery
@@ -141,7 +170,11 @@ class RegistryDoor:
             self._aftermath.delivered(given.content, is_connected=lambda: not connection.is_closing())
 
     def _locator_for(self, request: web.BaseRequest) -> Locating:
-        return self._stored if "only-if-cached" in request.headers.get("Cache-Control", "") else self._locator
+        return self._stored if _wants_stored_only(request) else self._locator
+
+
+def _wants_stored_only(request: web.BaseRequest) -> bool:
+    return "only-if-cached" in request.headers.get("Cache-Control", "")
 
 
 def _headers_of(hit: Hit[Any]) -> Mapping[str, str]:

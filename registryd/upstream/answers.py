@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from registryd.upstream.reply import Reply
 
+# What a cache of ours says of a preference (`Prefer: whole`, RFC 7240).
+_WHOLE: Final = re.compile(r"whole; pieces=(?P<pieces>[0-9]{1,9}); bytes=(?P<size>[0-9]{1,18})", re.ASCII)
 # RFC 9211: a list of caches, the last of which answered, each with parameters; only the words matter here.
 _CACHE_WORDS: Final = re.compile(r"[a-z=-]+")
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?P<size>[0-9]{1,18})", re.ASCII)
@@ -28,6 +30,14 @@ class Kept(Enum):
     HIT = "hit"
     STORED = "stored"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWhole:
+    """All that a manifest leads to is in the cache that gave it: so many pieces of content and bytes."""
+
+    pieces: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class ManifestBytes:
     data: bytes
     rate_limit: RateLimit = field(default_factory=RateLimit)
     kept: Kept = Kept.UNKNOWN
+    whole: StoredWhole | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +105,12 @@ def kept_of(reply: Reply) -> Kept:
     if "hit" in words:
         return Kept.HIT
     return Kept.STORED if "stored" in words else Kept.UNKNOWN
+
+
+def whole_of(reply: Reply) -> StoredWhole | None:
+    """Whether the preference for an image as a whole was heeded."""
+    found = _WHOLE.fullmatch(reply.header("Preference-Applied") or "")
+    return StoredWhole(int(found["pieces"]), int(found["size"])) if found else None
 
 
 def blob_stream_of(reply: Reply, start: int) -> BlobStream:

@@ -18,6 +18,7 @@ from registryd.upstream.answers import (
     kept_of,
     length_of,
     media_type_of,
+    whole_of,
 )
 from registryd.upstream.authorizer import Access, Authorizer
 from registryd.upstream.endpoint import Site
@@ -70,17 +71,20 @@ class RegistryClient:
             unchanged = reply.status == 304  # noqa: PLR2004 - HTTP's own name of its status
             return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply), reply.rate_limit, unchanged)
 
-    async def get_manifest(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> ManifestBytes:
-        """Fetch a manifest; by digest, its bytes are verified."""
+    async def get_manifest(
+        self, endpoint: Endpoint, repository: Repository, reference: Reference, *, prefer: str = ""
+    ) -> ManifestBytes:
+        """Fetch a manifest; by digest, its bytes are verified. `prefer` is for a cache of ours (RFC 7240)."""
         url = endpoint.manifest_url(repository, reference)
-        request = Request("GET", url, endpoint, self._patience, {"Accept": _ACCEPT})
+        preference = {"Prefer": prefer} if prefer else {}
+        request = Request("GET", url, endpoint, self._patience, {"Accept": _ACCEPT, **preference})
         async with self._exchange(request, scope=_scope(repository)) as reply:
             await reply.expect(200)
             data = await reply.read(MAX_MANIFEST_SIZE)
             if isinstance(reference, Digest) and not reference.verifies(data):
                 raise UpstreamBroken(f"{reply.url.origin()}: sent other bytes than those of {reference}")
             digest = reference if isinstance(reference, Digest) else Digest.of(data)
-            return ManifestBytes(media_type_of(reply), digest, data, reply.rate_limit, kept_of(reply))
+            return ManifestBytes(media_type_of(reply), digest, data, reply.rate_limit, kept_of(reply), whole_of(reply))
 
     async def head_blob(self, endpoint: Endpoint, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, None when it is not said."""

@@ -13,7 +13,7 @@ from registryd.commands.verify import verify
 from registryd.failures import CommandFailed
 from registryd.inventory.lists import ImageName
 from registryd.inventory.looking import Looker
-from registryd.inventory.platforms import Platform
+from registryd.oci.platform import Platform
 from registryd.upstream.client import open_client
 from registryd.upstream.endpoint import Endpoint
 from registryd.upstream.proxies import Proxies

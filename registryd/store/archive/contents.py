@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from registryd.oci.descriptor import INDEX_TYPES
 from registryd.oci.manifest import is_manifest_type
+from registryd.oci.platform import distributed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-
-# Layers that their licence keeps on the vendor's servers; containerd and Docker leave them out as well.
-_NOT_DISTRIBUTED = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +97,4 @@ def contents_of(
 
 
 def _is_not_distributed(target: Descriptor) -> bool:
-    return target.media_type.startswith(_NOT_DISTRIBUTED)
+    return not any(distributed((target,)))

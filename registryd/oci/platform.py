@@ -1,0 +1,83 @@
+"""For which machines an image is: what of an index is wanted, by containerd's rules."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from registryd.oci.descriptor import INDEX_TYPES
+from registryd.oci.manifest import is_manifest_type, parse_descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from registryd.oci.descriptor import Descriptor
+
+# Layers that their licence keeps on the vendor's servers; containerd and Docker leave them out as well.
+_NOT_DISTRIBUTED: Final = (
+    "application/vnd.docker.image.rootfs.foreign.",
+    "application/vnd.oci.image.layer.nondistributable.",
+)
+
+# What a variant is where none is said (containerd's platforms.Normalize).
+_USUAL_VARIANTS: Final = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """`linux/arm64`, `linux/arm/v7`."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `os/architecture[/variant]`; raises ValueError."""
+        os, architecture, *variant = text.split("/")
+        return cls(os, architecture, *variant)
+
+    def fits(self, raw: Any) -> bool:
+        """Whether this is what an index's entry says to be for."""
+        entry = raw if isinstance(raw, dict) else {}
+        if (entry.get("os"), entry.get("architecture")) != (self.os, self.architecture):
+            return False
+        return not self.variant or self._full(entry.get("variant")) == self._full(self.variant)
+
+    def _full(self, variant: object) -> object:
+        return variant or _USUAL_VARIANTS.get(self.architecture, "")
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The manifests of an index that are wanted, and the platforms of which none was met."""
+
+    manifests: tuple[Descriptor, ...]
+    unmet: frozenset[Platform]
+
+
+def choose_manifests(index: bytes, platforms: Collection[Platform]) -> Chosen:
+    """Of a document that was read as an index: those of the platforms (none: all).
+
+    Also an index within, and what does not say what it is for, which then is for whatever it may be.
+    """
+    wanted, unmet = [], set(platforms)
+    for entry in json.loads(index)["manifests"]:
+        if not is_manifest_type(entry["mediaType"]):
+            continue
+        if not platforms or not isinstance(entry.get("platform"), dict):
+            wanted.append(parse_descriptor(entry))
+            unmet = unmet if entry["mediaType"] in INDEX_TYPES else set()
+        elif met := {platform for platform in platforms if platform.fits(entry["platform"])}:
+            wanted.append(parse_descriptor(entry))
+            unmet -= met
+    return Chosen(tuple(wanted), frozenset(unmet))
+
+
+def distributed(children: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    """What of a manifest's content a registry has."""
+    return (child for child in children if not child.media_type.startswith(_NOT_DISTRIBUTED))
