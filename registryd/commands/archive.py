@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -10,23 +10,30 @@ from typing import Annotated, TextIO
 
 from cyclopts import Parameter
 
+from registryd.commands.exported import Selection, select, select_all
+from registryd.commands.image_lists import LIST, read_lists
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
-from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import OciError
-from registryd.oci.reference import FullName, TaggedName
+from registryd.oci.reference import FullName, Registry, Repository, looks_like_host, parse_full_name
 from registryd.settings import Settings, StoreKind
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
 from registryd.store.archive.reading import read_archive
-from registryd.store.archive.writing import write_archive
+from registryd.store.archive.titles import Given
+from registryd.store.archive.writing import Plan, plan_archive, write_archive
 from registryd.store.directory.durable import write_all
-from registryd.store.directory.store import DirectoryStore, open_directory_store
+from registryd.store.directory.layout import is_layout
+from registryd.store.directory.store import open_directory_store
 from registryd.store.socket import is_containerd_at, socket_of
 
 _STANDARD_STREAM = "-"
 _MIB = 1024 * 1024
 _OF_CONTAINERD = "`ctr -n k8s.io images import` and `export`"
+_NAME = (
+    "What the archive's image is called, registry/repository:tag, if the archive does not say; or registry/repository, "
+    "and its images by their tags in it."
+)
 
 
 def _archive(about: str) -> Parameter:
@@ -43,47 +50,61 @@ async def import_archive(
     archive: Annotated[str, _archive("OCI archive, a tar file, gzipped or not; - is standard input.")],
     /,
     *,
-    name: Annotated[
-        str | None, Parameter(help="Full name of the image, registry/repository:tag, if the archive lacks it.")
-    ] = None,
+    name: Annotated[str | None, Parameter(help=_NAME)] = None,
 ) -> None:
     """Put the images of an OCI archive into the directory store, or raise CommandFailed and leave it as it was."""
-    wanted = None if name is None else _full_name(name)
+    given = None if name is None else _given(name)
     with _complaining(archive), _reading(archive) as fd:
         async with open_directory_store(_directory(settings)) as store:
-            imported = await read_archive(fd, store, name=wanted)
-    _say(sys.stdout, "imported", imported.images, imported.contents)
+            imported = await read_archive(fd, store, name=given)
+    named = [f"{title} {target.digest}" for title, target in sorted(imported.images.items(), key=str)]
+    _say(sys.stdout, "imported", named, imported.contents)
+    if imported.unnamed:
+        sys.stdout.writelines(f"imported without a name: {target.digest}\n" for target in imported.unnamed)
+        sys.stdout.write("--name registry/repository gives them one\n")
 
 
 async def export_archive(
     settings: Settings,
     archive: Annotated[str, _archive("File to write; - is standard output.")],
     /,
-    *images: Annotated[str, Parameter(help="Full names, registry/repository:tag. None: all there are.")],
+    *names: Annotated[str, Parameter(help="Full names, registry/repository:tag or @digest. None: all there are.")],
+    images: Annotated[list[str] | None, Parameter(help=LIST, negative=(), allow_leading_hyphen=True)] = None,
     partly: Annotated[
         bool, Parameter(help="Also images of which the store lacks some platforms.", negative=())
     ] = False,
-) -> None:
-    """Write images of the directory store into an OCI archive, or raise CommandFailed and leave no file."""
-    names = [_full_name(image) for image in images]
+    unnamed: Annotated[bool, Parameter(help="With all there are, also manifests without a name.", negative=())] = False,
+) -> int:
+    """Write images of the directory store into an OCI archive; returns 1 when something had to be left out.
+
+    Raises CommandFailed and leaves no file when there is nothing to write, or it cannot be written.
+    """
+    wanted = [_full_name(name) for name in names]
+    listed = read_lists(images) if images else ()
     with _complaining(archive):
         async with open_directory_store(_directory(settings)) as store:
-            chosen = await _choose(store, names)
+            selection = await (select(store, wanted, listed) if wanted or listed else select_all(store))
+            besides = selection.unnamed if unnamed else ()
+            plan = await plan_archive(store, selection.images, partly=partly, unnamed=besides)
+            left_out = _left_out(selection, plan)
+            if not plan.images and not plan.unnamed:
+                raise CommandFailed("; ".join(left_out[:3]) or "the store has no images to export")
             with _writing(archive) as fd:
-                contents = await write_archive(partial(write_all, fd), store, chosen, partly=partly)
-    _say(sys.stderr if archive == _STANDARD_STREAM else sys.stdout, "exported", chosen, contents)
+                await write_archive(partial(write_all, fd), store, plan)
+    exported = [f"{title} {target.digest}" for title, target in sorted(plan.images.items(), key=str)]
+    exported += [f"{target.digest}" for target in plan.unnamed]
+    _say(sys.stderr if archive == _STANDARD_STREAM else sys.stdout, "exported", exported, plan.contents)
+    sys.stderr.writelines(f"left out: {line}\n" for line in left_out)
+    return 1 if left_out else 0
 
 
-async def _choose(store: DirectoryStore, names: Sequence[TaggedName]) -> dict[FullName, Descriptor]:
-    chosen = {}
-    for name in names or await store.names():
-        known = await store.resolve(name)
-        if not known:
-            raise CommandFailed(f"{name} is not in the store")
-        chosen[name] = max(known, key=lambda meaning: meaning.seen_at).target
-    if not chosen:
-        raise CommandFailed("the store has no images to export")
-    return chosen
+def _left_out(selection: Selection, plan: Plan) -> list[str]:
+    unnamed = [target for target in selection.unnamed if target not in plan.unnamed]
+    return [
+        *selection.absent,
+        *(f"{name}: {fault}" for name, fault in plan.left_out.items()),
+        *(f"{target.digest}: no name leads to it (--unnamed takes it along)" for target in unnamed),
+    ]
 
 
 def _directory(settings: Settings) -> Path:
@@ -91,7 +112,8 @@ def _directory(settings: Settings) -> Path:
     store = settings.store
     if store.kind is StoreKind.CONTAINERD:
         raise CommandFailed(f"the store is containerd's: {_OF_CONTAINERD} are for that")
-    if store.kind is StoreKind.AUTO and is_containerd_at(socket_of(store)):
+    is_chosen = store.kind is StoreKind.DIRECTORY or is_layout(store.directory)
+    if not is_chosen and is_containerd_at(socket_of(store)):
         sys.stderr.write(
             f"{store.directory} is for a cache, or an agent with store.kind = directory; "
             f"for this node's containerd there are {_OF_CONTAINERD}\n"
@@ -99,9 +121,20 @@ def _directory(settings: Settings) -> Path:
     return store.directory
 
 
-def _full_name(text: str) -> TaggedName:
+def _full_name(text: str) -> FullName:
     try:
-        return TaggedName.parse(text)
+        return parse_full_name(text)
+    except OciError as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _given(text: str) -> Given:
+    """The name of one image, or the repository of all."""
+    host, slash, path = text.partition("/")
+    if not slash or ":" in path or "@" in path or not looks_like_host(host):
+        return _full_name(text)
+    try:
+        return Repository(Registry.parse(host), path)
     except OciError as error:
         raise CommandFailed(str(error)) from error
 
@@ -156,8 +189,8 @@ def _writing(archive: str) -> Iterator[int]:
         raise
 
 
-def _say(out: TextIO, verb: str, images: Mapping[FullName, Descriptor], contents: Contents) -> None:
-    out.writelines(f"{verb} {name} {target.digest}\n" for name, target in sorted(images.items(), key=str))
+def _say(out: TextIO, verb: str, images: list[str], contents: Contents) -> None:
+    out.writelines(f"{verb} {image}\n" for image in images)
     out.write(f"{len(contents.there)} pieces of content, {contents.size / _MIB:.1f} MiB\n")
     if contents.missing:
         out.write(f"{len(contents.missing)} platforms or layers that the images refer to were not there\n")

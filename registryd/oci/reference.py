@@ -152,8 +152,15 @@ FullName = TaggedName | DigestedName
 
 
 def parse_full_name(text: str) -> FullName:
-    """Read a full image name of either kind; raises NameInvalid, TagInvalid or DigestInvalid."""
-    return DigestedName.parse(text) if "@" in text else TaggedName.parse(text)
+    """Read a full image name of either kind; raises NameInvalid, TagInvalid or DigestInvalid.
+
+    A digest goes before a tag: nerdctl and ctr keep names that have both.
+    """
+    named, at, digest = text.partition("@")
+    if not at:
+        return TaggedName.parse(text)
+    head, slash, last = named.rpartition("/")
+    return DigestedName.parse(f"{head}{slash}{last.partition(':')[0]}@{digest}")
 
 
 Reference = Tag | Digest

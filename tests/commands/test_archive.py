@@ -17,9 +17,9 @@ from registryd.failures import CommandFailed
 from registryd.settings import Settings, StoreKind, StoreSettings
 from registryd.store.directory.store import open_directory_store
 from tests.contracts.content_store import is_known
-from tests.fakes.archives import archive_of
+from tests.fakes.archives import ArchiveBuilder, archive_of
 from tests.fakes.images import helm_chart, oci_image, oci_index
-from tests.fakes.layouts import write_image
+from tests.fakes.layouts import read_index, write_image, write_index
 from tests.fakes.settings import directory_settings
 
 if TYPE_CHECKING:
@@ -107,7 +107,85 @@ async def test_all_images_are_exported_by_default(settings: Settings, tmp_path: 
     elsewhere = directory_settings(tmp_path / "elsewhere")
     await import_archive(elsewhere, str(out))
     async with open_directory_store(elsewhere.store.directory) as store:
-        assert await store.names() == sorted(image.name for image in images)
+        assert await store.names() == sorted((image.name for image in images), key=str)
+
+
+async def test_what_a_list_names_is_exported_by_every_name_that_it_has(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_tag, by_both, by_digest, other = (
+        oci_image("registry.example/demo/a:v1", layers=(b"a",)),
+        oci_image("registry.example/demo/b:v1", layers=(b"b",)),
+        oci_image("registry.example/demo/c:v1", layers=(b"c",)),
+        helm_chart(),
+    )
+    await imported(settings, tmp_path, by_tag, by_both, by_digest, other)
+    wanted = [
+        "registry.example/demo/a:v1",
+        f"registry.example/demo/b:v1@{by_both.target.digest}",
+        f"registry.example/demo/c@{by_digest.target.digest}",
+    ]
+    (tmp_path / "images.txt").write_text("\n".join(wanted), encoding="utf-16")
+    out = tmp_path / "out.tar"
+    assert await export_archive(settings, str(out), images=[str(tmp_path / "images.txt")]) == 0
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    await import_archive(elsewhere, str(out))
+    async with open_directory_store(elsewhere.store.directory) as store:
+        assert [str(name) for name in await store.names()] == [
+            "registry.example/demo/a:v1",
+            "registry.example/demo/b:v1",
+            f"registry.example/demo/b@{by_both.target.digest}",
+            f"registry.example/demo/c@{by_digest.target.digest}",
+        ]
+
+
+async def test_what_is_left_out_is_named_and_the_rest_is_written(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, partial = oci_image(), oci_index()
+    await imported(settings, tmp_path, whole, partial)
+    absent = "registry.example/demo/none:v1"
+    (tmp_path / "images.txt").write_text(f"{whole.name}\n{partial.name}\n{absent}\n")
+    out = tmp_path / "out.tar"
+    capsys.readouterr()
+    assert await export_archive(settings, str(out), images=[str(tmp_path / "images.txt")]) == 1
+    said = capsys.readouterr()
+    assert f"left out: {absent} is not in the store" in said.err
+    assert f"left out: {partial.name}: " in said.err
+    assert f"exported {whole.name} {whole.target.digest}" in said.out
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    await import_archive(elsewhere, str(out))
+    async with open_directory_store(elsewhere.store.directory) as store:
+        assert await store.names() == [whole.name]
+
+
+async def test_manifests_without_a_name_are_left_out_or_taken_along(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named, unnamed = oci_image(), oci_index()
+    await imported(settings, tmp_path, named, unnamed)
+    root = settings.store.directory
+    forgotten = [raw for raw in read_index(root)["manifests"] if raw["digest"] != str(unnamed.target.digest)]
+    write_index(root, *forgotten)
+    out = tmp_path / "out.tar"
+    capsys.readouterr()
+    assert await export_archive(settings, str(out), partly=True) == 1
+    assert f"left out: {unnamed.target.digest}: no name leads to it" in capsys.readouterr().err
+    assert await export_archive(settings, str(out), partly=True, unnamed=True) == 0
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    await import_archive(elsewhere, str(out))
+    assert f"imported without a name: {unnamed.target.digest}" in capsys.readouterr().out
+    async with open_directory_store(elsewhere.store.directory) as store:
+        assert (await store.find(unnamed.target.digest)).size == unnamed.target.size
+
+
+async def test_an_archives_images_are_named_by_their_tags(settings: Settings, tmp_path: Path) -> None:
+    image = oci_image()
+    archive = tmp_path / "in.tar"
+    archive.write_bytes(ArchiveBuilder().image(image).index(image, name="v7").build())
+    await import_archive(settings, str(archive), name="registry.example/given/app")
+    async with open_directory_store(settings.store.directory) as store:
+        assert [str(name) for name in await store.names()] == ["registry.example/given/app:v7"]
 
 
 async def test_failed_export_leaves_no_file(settings: Settings, tmp_path: Path) -> None:
@@ -131,7 +209,7 @@ async def test_running_store_sees_what_is_imported(settings: Settings, tmp_path:
 # ---- what the user is told
 
 
-@pytest.mark.parametrize("name", ["v1", "demo/app:v1", "registry.example/demo/app", "registry.example/Demo/app:v1"])
+@pytest.mark.parametrize("name", ["v1", "demo/app:v1", "registry.example/Demo/app", "registry.example/Demo/app:v1"])
 async def test_short_name_is_refused(settings: Settings, name: str) -> None:
     with pytest.raises(CommandFailed):
         await import_archive(settings, "never-opened.tar", name=name)

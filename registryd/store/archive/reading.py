@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from registryd.content.source import ContentNotFound, ContentSource
 from registryd.content.writer import ContentMismatch, ContentWriter
-from registryd.oci.image_layout import INDEX_FILE
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.staging import Staging
 from registryd.store.archive.stream import ArchiveStream
 from registryd.store.archive.tar import TarReader
+from registryd.store.archive.titles import titles_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registryd.oci.image_layout import LayoutIndex
     from registryd.oci.reference import FullName
     from registryd.store.archive.contents import Contents, Missing
+    from registryd.store.archive.titles import Given
 
 
 class ImportTarget(ContentSource, ContentWriter, Protocol):
@@ -29,14 +30,15 @@ class ImportTarget(ContentSource, ContentWriter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came into the store: the names, and the content they reach; what is missing of it is optional."""
+    """What came into the store: the names, images that have none, and all content; what is missing is optional."""
 
     images: Mapping[FullName, Descriptor]
     contents: Contents
+    unnamed: tuple[Descriptor, ...] = ()
 
 
-async def read_archive(fd: int, store: ImportTarget, *, name: FullName | None = None) -> Imported:
-    """Import from a descriptor, which stays the caller's; `name` is for an archive with one image.
+async def read_archive(fd: int, store: ImportTarget, *, name: Given = None) -> Imported:
+    """Import from a descriptor, which stays the caller's; `name` says what the archive's images are called.
 
     Raises ArchiveInvalid, OSError when the archive cannot be read, and StoreFull or StoreUnavailable.
     """
@@ -45,33 +47,17 @@ async def read_archive(fd: int, store: ImportTarget, *, name: FullName | None = 
             index = await staging.take_all(TarReader(await ArchiveStream.open(fd)))
         except ContentMismatch as error:
             raise ArchiveInvalid(f"the archive is damaged: {error}") from error
-        images = _images(index, name)
+        titles = titles_of(index, staging.manifests, name)
         contents = contents_of(_roots(index), sizes=staging.sizes, manifests=staging.manifests)
         await _require_complete(contents.missing, store)
         for digest in contents.there:
             await staging.ingests[digest].commit()
-        await store.name(images)
-    return Imported(images, contents)
+        await store.name(titles.images)
+    return Imported(titles.images, contents, titles.unnamed)
 
 
 def _roots(index: LayoutIndex) -> list[Descriptor]:
     return [entry.target for entry in index.entries]
-
-
-def _images(index: LayoutIndex, name: FullName | None) -> dict[FullName, Descriptor]:
-    """What the archive's images will be called."""
-    if name is not None:
-        targets = set(_roots(index))
-        if len(targets) != 1:
-            raise ArchiveInvalid(f"a name was given for one image, but the archive has {len(targets)}")
-        return {name: targets.pop()}
-    images: dict[FullName, Descriptor] = {}
-    for entry in index.entries:
-        if entry.name is not None and images.setdefault(entry.name, entry.target) != entry.target:
-            raise ArchiveInvalid(f"{INDEX_FILE} of the archive gives {entry.name} two meanings")
-    if not images:
-        raise ArchiveInvalid("the archive does not say the full name of any image: give it as registry/repository:tag")
-    return images
 
 
 async def _require_complete(missing: Iterable[Missing], store: ContentSource) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,51 +13,84 @@ from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT, LAYOUT_
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.copying import copy_content
-from registryd.store.archive.errors import ArchiveIncomplete
 from registryd.transfer.pool import run_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from registryd.content.source import Content, ContentSource
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.oci.reference import FullName
-    from registryd.store.archive.contents import Contents, Missing
+    from registryd.store.archive.contents import Contents
     from registryd.store.archive.copying import Write
 
 # A tar archive ends with two blocks of zeros (POSIX pax, "ustar Interchange Format").
 _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 
-async def write_archive(
-    write: Write, store: ContentSource, images: Mapping[FullName, Descriptor], *, partly: bool = False
-) -> Contents:
-    """Export these images; `write` is a blocking function that takes all it is given.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an archive will hold: images, some perhaps without a name, and all that they consist of.
 
-    Without `partly` the other platforms of an index have to be there as well. Raises ArchiveIncomplete, before the
-    first byte is written if something is not there, ContentUnavailable, and whatever `write` raises.
+    `left_out`: those of which something is not there, and what.
     """
-    contents = await _collect(store, images.values())
-    _require(contents.missing, partly=partly)
+
+    images: Mapping[FullName, Descriptor]
+    contents: Contents
+    unnamed: tuple[Descriptor, ...] = ()
+    left_out: Mapping[FullName, str] = field(default_factory=dict)
+
+
+async def plan_archive(
+    store: ContentSource,
+    images: Mapping[FullName, Descriptor],
+    *,
+    partly: bool = False,
+    unnamed: Sequence[Descriptor] = (),
+) -> Plan:
+    """Find out which of these images are there. Without `partly` all platforms of an index have to be.
+
+    Raises ContentUnavailable.
+    """
+    targets = [*images.values(), *unnamed]
+    sizes, manifests = await _collect(store, targets)
+    faults = {target: _fault(contents_of([target], sizes=sizes, manifests=manifests), partly) for target in {*targets}}
+    whole = {name: target for name, target in images.items() if not faults[target]}
+    besides = tuple(target for target in unnamed if not faults[target])
+    return Plan(
+        whole,
+        contents_of([*whole.values(), *besides], sizes=sizes, manifests=manifests),
+        besides,
+        {name: faults[target] for name, target in images.items() if faults[target]},
+    )
+
+
+async def write_archive(write: Write, store: ContentSource, plan: Plan) -> None:
+    """Export what is planned; `write` is a blocking function that takes all it is given.
+
+    Raises ArchiveIncomplete for what turns out to be damaged, ContentUnavailable, and whatever `write` raises.
+    """
+    entries = [Entry(plan.images[name], name) for name in sorted(plan.images, key=str)]
+    entries += [Entry(target) for target in sorted(plan.unnamed, key=lambda target: target.digest)]
     await _add_file(write, LAYOUT_FILE, LAYOUT)
-    await _add_file(write, INDEX_FILE, render_index(Entry(images[name], name) for name in sorted(images, key=str)))
-    for digest in sorted(contents.there):
-        await _add(write, store, contents.there[digest])
+    await _add_file(write, INDEX_FILE, render_index(entries))
+    for digest in sorted(plan.contents.there):
+        await _add(write, store, plan.contents.there[digest])
     await run_in_pool(partial(write, _END))
-    return contents
 
 
-def _require(missing: Iterable[Missing], *, partly: bool) -> None:
-    lacking = [one for one in missing if not (partly and one.is_optional)]
-    if lacking:
-        more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        raise ArchiveIncomplete(f"{lacking[0]}{more}")
+def _fault(contents: Contents, partly: bool) -> str:  # noqa: FBT001 - of this module
+    lacking = [one for one in contents.missing if not (partly and one.is_optional)]
+    more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return f"{lacking[0]}{more}" if lacking else ""
 
 
-async def _collect(store: ContentSource, images: Collection[Descriptor]) -> Contents:
-    """Find out what the images consist of, reading their manifests."""
+async def _collect(
+    store: ContentSource, images: Collection[Descriptor]
+) -> tuple[dict[Digest, int], dict[Digest, Manifest]]:
+    """Sizes of all that the images consist of, as far as it is there, and the manifests among it."""
     sizes: dict[Digest, int] = {}
     manifests: dict[Digest, Manifest] = {}
     waiting = [image.digest for image in images]
@@ -73,7 +107,7 @@ async def _collect(store: ContentSource, images: Collection[Descriptor]) -> Cont
         if manifest := await _read_manifest(store, content):
             manifests[digest] = manifest
             waiting += [child.digest for child in manifest.children]
-    return contents_of(images, sizes=sizes, manifests=manifests)
+    return sizes, manifests
 
 
 async def _read_manifest(store: ContentSource, content: Content) -> Manifest | None:

@@ -151,6 +151,11 @@ class Layout:
             replace_file(parent, LAYOUT_FILE, LAYOUT)
 
 
+def is_layout(root: Path) -> bool:
+    """Whether there is a layout already."""
+    return (root / LAYOUT_FILE).exists()
+
+
 def _size_of_regular(fd: int, digest: Digest) -> int:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):

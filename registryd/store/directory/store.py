@@ -113,6 +113,14 @@ class DirectoryStore:
         """All names that mean something here, sorted."""
         return await self.named.all()
 
+    async def manifests(self) -> Mapping[Digest, Manifest]:
+        """All that are here, whether or not a name leads to them; looks at everything. Raises StoreUnavailable."""
+        return await run_in_pool(partial(self._manifests_of, (await self.stock()).held))
+
+    def _manifests_of(self, digests: Collection[Digest]) -> Mapping[Digest, Manifest]:
+        found = ((digest, self.media_types.look_at(digest)) for digest in digests)
+        return {digest: manifest for digest, manifest in found if manifest}
+
     async def check(self) -> None:
         """Whether the store can answer: raises StoreUnavailable when the directory is gone or cannot be read."""
         self._layout.require()

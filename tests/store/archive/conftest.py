@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from registryd.oci.reference import TaggedName
+    from registryd.store.archive.titles import Given
 
 
 class Importer:
@@ -24,7 +24,7 @@ class Importer:
         self.root = root
         self.store = store
 
-    async def read(self, archive: bytes, *, name: TaggedName | None = None) -> Imported:
+    async def read(self, archive: bytes, *, name: Given = None) -> Imported:
         with self.open(archive) as fd:
             return await read_archive(fd, self.store, name=name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import tarfile
 from typing import TYPE_CHECKING
@@ -13,15 +14,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registryd.content.source import ContentNotFound
+from registryd.oci.descriptor import OCI_INDEX
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
-from registryd.oci.reference import TaggedName
+from registryd.oci.reference import DigestedName, TaggedName
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.reading import read_archive
 from registryd.store.directory.store import open_directory_store
 from tests.contracts.content_store import is_known, read
-from tests.fakes.archives import ArchiveBuilder, archive_of
-from tests.fakes.images import OCI_CONFIG, OCI_LAYER, helm_chart, oci_image, oci_index, sample_bytes
+from tests.fakes.archives import LAYOUT, ArchiveBuilder, archive_of
+from tests.fakes.images import (
+    OCI_CONFIG,
+    OCI_LAYER,
+    SampleImage,
+    document_of,
+    helm_chart,
+    oci_image,
+    oci_index,
+    raw_descriptor,
+    sample_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +90,82 @@ async def test_name_is_given_to_the_only_image(importer: Importer) -> None:
     await importer.read(ArchiveBuilder().image(image).index(image, name="v1").build(), name=NAME)
     [known] = await importer.store.resolve(NAME)
     assert known.target == image.target
+
+
+# As crane, oras and others write index.json: nested, with the children of what is tagged, with short names.
+
+
+def _listed(image: SampleImage, tag: str = "") -> dict[str, object]:
+    annotations = {"annotations": {"org.opencontainers.image.ref.name": tag}} if tag else {}
+    return raw_descriptor(image.target, **annotations)
+
+
+def _archive(*images: SampleImage, index: list[dict[str, object]]) -> bytes:
+    builder = ArchiveBuilder()
+    written: set[object] = set()
+    for image in images:
+        builder.image(image, without=frozenset(written))
+        written.update(image.blobs)
+    document = {"schemaVersion": 2, "manifests": index}
+    return builder.file("oci-layout", LAYOUT).file("index.json", json.dumps(document).encode()).build()
+
+
+def _index_of(*images: SampleImage) -> SampleImage:
+    data, target = document_of(
+        {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_listed(image) for image in images]}
+    )
+    blobs = {target.digest: data, **{digest: blob for image in images for digest, blob in image.blobs.items()}}
+    media_types = {target.digest: OCI_INDEX} | {d: t for image in images for d, t in image.media_types.items()}
+    return SampleImage(NAME, target, blobs, media_types)
+
+
+async def test_children_that_are_listed_besides_are_no_images_of_their_own(importer: Importer) -> None:
+    platform, other = oci_image(), oci_image(layers=(b"of another platform",))
+    index = _index_of(platform, other)
+    archive = _archive(index, index=[_listed(index, "v9"), _listed(platform), _listed(other)])
+    imported = await importer.read(archive, name=NAME)
+    assert (imported.images, imported.unnamed) == ({NAME: index.target}, ())
+    assert await is_known(importer.store, index)
+
+
+async def test_an_index_within_an_index_is_one_image(importer: Importer) -> None:
+    platform = oci_image()
+    nested = _index_of(_index_of(platform))
+    imported = await importer.read(_archive(nested, index=[_listed(nested)]), name=NAME)
+    assert imported.images == {NAME: nested.target}
+    assert set(imported.contents.there) == set(nested.blobs)
+
+
+async def test_a_repository_names_all_images_by_their_tags(importer: Importer) -> None:
+    tagged, second, untagged, full = (
+        oci_image(layers=(b"one",)),
+        oci_image(layers=(b"two",)),
+        oci_image(layers=(b"three",)),
+        helm_chart("other.example/charts/app:1"),
+    )
+    entries = [_listed(tagged, "v1"), _listed(second, "not a tag"), _listed(untagged), _listed(full, str(full.name))]
+    imported = await importer.read(_archive(tagged, second, untagged, full, index=entries), name=NAME.repository)
+    assert {str(name): target for name, target in imported.images.items()} == {
+        "registry.example/given/name:v1": tagged.target,
+        f"registry.example/given/name@{second.target.digest}": second.target,
+        f"registry.example/given/name@{untagged.target.digest}": untagged.target,
+        "other.example/charts/app:1": full.target,
+    }
+
+
+async def test_images_without_a_name_beside_others_are_told(importer: Importer) -> None:
+    named, unnamed = oci_image(), helm_chart()
+    imported = await importer.read(_archive(named, unnamed, index=[_listed(named, str(named.name)), _listed(unnamed)]))
+    assert (imported.images, imported.unnamed) == ({named.name: named.target}, (unnamed.target,))
+
+
+async def test_a_digest_that_is_given_must_be_the_images(importer: Importer) -> None:
+    image = oci_image()
+    archive = _archive(image, index=[_listed(image)])
+    with pytest.raises(ArchiveInvalid, match="not sha256:0000"):
+        await importer.read(archive, name=DigestedName(NAME.repository, Digest("sha256", "0" * 64)))
+    right = DigestedName(NAME.repository, image.target.digest)
+    assert (await importer.read(archive, name=right)).images == {right: image.target}
 
 
 async def test_what_the_store_has_may_be_lacking(importer: Importer) -> None:

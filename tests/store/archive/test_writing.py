@@ -9,20 +9,31 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.oci.digest import Digest
+from registryd.oci.reference import DigestedName
 from registryd.store.archive.errors import ArchiveIncomplete
-from registryd.store.archive.writing import write_archive
+from registryd.store.archive.writing import plan_archive, write_archive
 from tests.contracts.content_store import is_known
 from tests.fakes.images import OCI_LAYER, docker_image, helm_chart, oci_image, oci_index, sample_bytes
 from tests.fakes.sources import MemorySource
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.reference import FullName
     from tests.fakes.images import SampleImage
     from tests.store.archive.conftest import Importer
 
 
 async def export(source: MemorySource, *images: SampleImage, partly: bool = False) -> bytes:
+    return await export_named(source, {image.name: image.target for image in images}, partly=partly)
+
+
+async def export_named(source: MemorySource, images: Mapping[FullName, Descriptor], *, partly: bool = False) -> bytes:
     out = io.BytesIO()
-    await write_archive(out.write, source, {image.name: image.target for image in images}, partly=partly)
+    plan = await plan_archive(source, images, partly=partly)
+    assert not plan.left_out
+    await write_archive(out.write, source, plan)
     assert source.left_open == 0
     return out.getvalue()
 
@@ -55,29 +66,28 @@ async def test_sha512_is_kept(importer: Importer) -> None:
     source.add(digest, layer, media_type=OCI_LAYER)
     target = type(image.target)(image.target.media_type, Digest.of(manifest), len(manifest))
     source.add(target.digest, manifest, media_type=target.media_type)
-    out = io.BytesIO()
-    await write_archive(out.write, source, {image.name: target})
-    await importer.read(out.getvalue())
+    await importer.read(await export_named(source, {image.name: target}))
     assert (await importer.store.find(digest)).media_type == OCI_LAYER
 
 
-async def test_lacking_layer_is_named_before_anything_is_written() -> None:
-    image = oci_image()
-    source = MemorySource(image)
+async def test_an_image_that_lacks_a_layer_is_left_out_and_the_layer_named() -> None:
+    image, other = oci_image(), helm_chart()
+    source = MemorySource(image, other)
     layer = image.digest_of(OCI_LAYER)
     source.remove(layer)
     for partly in (False, True):
-        out = io.BytesIO()
-        with pytest.raises(ArchiveIncomplete, match=str(layer)):
-            await write_archive(out.write, source, {image.name: image.target}, partly=partly)
-        assert out.getvalue() == b""
+        plan = await plan_archive(source, {each.name: each.target for each in (image, other)}, partly=partly)
+        assert plan.images == {other.name: other.target}
+        assert set(plan.contents.there) == set(other.blobs)
+        [(name, fault)] = plan.left_out.items()
+        assert (name, str(layer) in fault) == (image.name, True)
 
 
 async def test_lacking_platform_is_refused_unless_part_is_wanted(importer: Importer) -> None:
     image = oci_index()
     [absent] = image.absent
-    with pytest.raises(ArchiveIncomplete, match=str(absent)):
-        await export(MemorySource(image), image)
+    plan = await plan_archive(MemorySource(image), {image.name: image.target})
+    assert str(absent) in plan.left_out[image.name]
     await importer.read(await export(MemorySource(image), image, partly=True))
     assert await is_known(importer.store, image)
 
@@ -89,3 +99,23 @@ async def test_damaged_content_is_noticed() -> None:
     with pytest.raises(ArchiveIncomplete, match="damaged"):
         await export(source, image)
     assert source.left_open == 0
+
+
+async def test_names_by_digest_come_back(importer: Importer) -> None:
+    image = oci_image()
+    by_digest = DigestedName(image.name.repository, image.target.digest)
+    await importer.read(await export_named(MemorySource(image), {image.name: image.target, by_digest: image.target}))
+    for name in (image.name, by_digest):
+        [known] = await importer.store.resolve(name)
+        assert known.target == image.target
+
+
+async def test_what_has_no_name_goes_along_without_one(importer: Importer) -> None:
+    image, other = oci_image(), helm_chart()
+    source = MemorySource(image, other)
+    plan = await plan_archive(source, {image.name: image.target}, unnamed=[other.target])
+    out = io.BytesIO()
+    await write_archive(out.write, source, plan)
+    imported = await importer.read(out.getvalue())
+    assert (imported.images, imported.unnamed) == ({image.name: image.target}, (other.target,))
+    assert (await importer.store.find(other.target.digest)).size == other.target.size

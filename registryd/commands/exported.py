@@ -1,0 +1,82 @@
+"""Which images of a store are to be exported: those that were named, those of a list, or all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registryd.content.source import ContentNotFound
+from registryd.oci.descriptor import Descriptor
+from registryd.oci.manifest import is_manifest_type
+from registryd.oci.reference import DigestedName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from registryd.inventory.lists import ImageName
+    from registryd.oci.reference import FullName
+    from registryd.store.directory.store import DirectoryStore
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Images by name, manifests that no name leads to, and a line about each that was wanted and is not there."""
+
+    images: Mapping[FullName, Descriptor]
+    unnamed: tuple[Descriptor, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
+async def select(store: DirectoryStore, names: Iterable[FullName], listed: Iterable[ImageName]) -> Selection:
+    """These; of an image that a list names by tag and digest, the digest counts."""
+    images: dict[FullName, Descriptor] = {}
+    absent: list[str] = []
+    for name in names:
+        if target := await _target(store, name):
+            images[name] = target
+        else:
+            absent.append(f"{name} is not in the store")
+    for image in listed:
+        first, *others = image.names
+        if target := await _target(store, first):
+            images[first] = target
+            images |= {name: target for name in others if await _target(store, name) == target}
+        else:
+            absent.append(f"{image} is not in the store")
+    return Selection(images, absent=tuple(absent))
+
+
+async def select_all(store: DirectoryStore) -> Selection:
+    """All that have a name; and whatever manifest none of them leads to, unless another such one does."""
+    images = {}
+    for name in await store.names():
+        if target := await _target(store, name):
+            images[name] = target
+    return Selection(images, tuple(await _unreached(store, images.values())))
+
+
+async def _unreached(store: DirectoryStore, images: Iterable[Descriptor]) -> list[Descriptor]:
+    every = await store.manifests()
+    reached, waiting = set(), [image.digest for image in images]
+    while waiting:
+        if (digest := waiting.pop()) not in reached:
+            reached.add(digest)
+            waiting += [child.digest for child in every[digest].children] if digest in every else []
+    besides = {digest: manifest for digest, manifest in every.items() if digest not in reached}
+    led_to = {child.digest for manifest in besides.values() for child in manifest.children}
+    sizes = {digest: (await store.find(digest)).size for digest in besides if digest not in led_to}
+    return [Descriptor(besides[digest].media_type, digest, size) for digest, size in sorted(sizes.items())]
+
+
+async def _target(store: DirectoryStore, name: FullName) -> Descriptor | None:
+    """What the name means, newest first; content that is here may always be called by what it is."""
+    if known := await store.resolve(name):
+        return max(known, key=lambda meaning: meaning.seen_at).target
+    if isinstance(name, DigestedName):
+        try:
+            content = await store.find(name.digest)
+        except ContentNotFound:
+            return None
+        if content.media_type and is_manifest_type(content.media_type):
+            return Descriptor(content.media_type, name.digest, content.size)
+    return None

@@ -1,0 +1,82 @@
+"""What the images of an archive are to be called: as it says itself, or as whoever imports it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registryd.oci.errors import OciError
+from registryd.oci.image_layout import INDEX_FILE
+from registryd.oci.reference import DigestedName, FullName, Repository, Tag, TaggedName
+from registryd.store.archive.errors import ArchiveInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.image_layout import Entry, LayoutIndex
+    from registryd.oci.manifest import Manifest
+
+Given = FullName | Repository | None
+"""The name of the archive's one image; the repository that all of them are of; or nothing: it says them itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Titles:
+    """Images by name, and those that have none."""
+
+    images: Mapping[FullName, Descriptor]
+    unnamed: tuple[Descriptor, ...] = ()
+
+
+def titles_of(index: LayoutIndex, manifests: Mapping[Digest, Manifest], given: Given) -> Titles:
+    """What the archive's images will be called. Raises ArchiveInvalid."""
+    images = list(_images(index, manifests))
+    if isinstance(given, TaggedName | DigestedName):
+        return Titles({given: _only_target(images, given)})
+    named: dict[FullName, Descriptor] = {}
+    unnamed: dict[Descriptor, None] = {}
+    for entry in images:
+        name = entry.name or (_name_in(given, entry) if given else None)
+        if name is None:
+            unnamed[entry.target] = None
+        elif named.setdefault(name, entry.target) != entry.target:
+            raise ArchiveInvalid(f"{INDEX_FILE} of the archive gives {name} two meanings")
+    if not named:
+        raise ArchiveInvalid(
+            "the archive does not say the full name of any image: give it as registry/repository:tag, "
+            "or registry/repository for all of them"
+        )
+    return Titles(named, tuple(target for target in unnamed if target not in named.values()))
+
+
+def _images(index: LayoutIndex, manifests: Mapping[Digest, Manifest]) -> Iterator[Entry]:
+    """Entries but those that are listed only because an index leads to them, or that are about another one."""
+    led_to = {child.digest for manifest in manifests.values() for child in manifest.children}
+    for entry in index.entries:
+        manifest = manifests.get(entry.target.digest)
+        is_about_another = manifest is not None and manifest.subject is not None
+        if entry.name or entry.tag or not (entry.target.digest in led_to or is_about_another):
+            yield entry
+
+
+def _only_target(images: Sequence[Entry], given: TaggedName | DigestedName) -> Descriptor:
+    targets = {entry.target for entry in images}
+    if len(targets) != 1:
+        raise ArchiveInvalid(
+            f"a name was given for one image, but the archive has {len(targets)}; "
+            f"{given.repository} would name them all by their tags"
+        )
+    (target,) = targets
+    if isinstance(given, DigestedName) and given.digest != target.digest:
+        raise ArchiveInvalid(f"the archive's image is {target.digest}, not {given.digest}")
+    return target
+
+
+def _name_in(repository: Repository, entry: Entry) -> FullName:
+    """By its tag if it has one, by what it is if not."""
+    try:
+        return TaggedName(repository, Tag(entry.tag))
+    except OciError:
+        return DigestedName(repository, entry.target.digest)
