@@ -101,6 +101,10 @@ class RegistryUpstream:
     mirrors: tuple[str, ...] = ()
     """URLs that are asked before, in this order. A mirror is trusted with pulls, and given no credentials."""
 
+    leads_to: tuple[str, ...] = ()
+    """Servers that its redirects and token servers may be at although they are on this machine or link:
+    127.0.0.1:9000. With http:// before it, also by plain HTTP."""
+
     username: str = ""
     """User name for the URL."""
 
@@ -142,7 +146,7 @@ class UpstreamsSettings:
 
     registries: Mapping[str, RegistryUpstream] = field(default_factory=dict)
     """How single registries are reached: tables [upstreams.registries."HOST"] with url, override_path, plain_http,
-    mirrors, username, password_file, ca, client_cert, client_key, tags, trust_for."""
+    mirrors, leads_to, username, password_file, ca, client_cert, client_key, tags, trust_for."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))

@@ -13,7 +13,7 @@ from registryd.content.source import Content, ContentNotFound, OpenContent, Stor
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.errors import SourcesExhausted
 from registryd.transfer.resume import ResumingBody
-from registryd.upstream.errors import UpstreamFailed
+from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,8 +59,7 @@ class Blobs:
         try:
             return Hit(Origin.LOCAL, await self._store.find(digest))
         except ContentNotFound:
-            size = await self._upstreams.head_blob(repository, digest)
-            return Hit(Origin.UPSTREAM, Content(digest, size, None))
+            return Hit(Origin.UPSTREAM, await self._find_upstream(repository, digest))
 
     async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
         """The bytes, at the latest when the first of them is here. Raises ContentUnavailable, or RangeInvalid."""
@@ -99,7 +98,7 @@ class Blobs:
             except TimeoutError:
                 return None
             body = FollowingBody(download, span)
-        content = Content(download.digest, size, None)
+        content = self._content(download.digest, size)
         return OpenContent(content, span, ResumingBody(body, span, self._reopener(repository, content)))
 
     def _reopener(self, repository: Repository, content: Content) -> Callable[[Span], Awaitable[Body]]:
@@ -114,13 +113,32 @@ class Blobs:
 
     async def _pass(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:
         """Straight from the upstream. The size has to be known before the range is, and costs a HEAD."""
-        content = Content(digest, await self._upstreams.head_blob(repository, digest), None)
+        content = await self._find_upstream(repository, digest)
         span = wanted(content.size)
         return OpenContent(content, span, await self._passing(repository, content, span))
 
+    async def _find_upstream(self, repository: Repository, digest: Digest) -> Content:
+        """What it is; its size as the upstream says it, or a manifest."""
+        known = self._store.described(digest)
+        size = await self._upstreams.head_blob(repository, digest)
+        if size is None and known is None:
+            raise UpstreamBroken(f"{repository.registry}: does not say the size of {digest}")
+        return self._content(digest, known.size if size is None and known else size or 0)
+
+    def _content(self, digest: Digest, size: int) -> Content:
+        known = self._store.described(digest)
+        return Content(digest, size, known.media_type if known else None)
+
     async def _passing(self, repository: Repository, content: Content, span: Span) -> PassingBody:
         self._metrics.unstored()
-        fetch = BlobFetch(self._upstreams, repository, content.digest, observer=self._metrics, start=span.start)
+        fetch = BlobFetch(
+            self._upstreams,
+            repository,
+            content.digest,
+            observer=self._metrics,
+            start=span.start,
+            expected=content.size,
+        )
         try:
             await fetch.open()
         except BaseException:

@@ -48,7 +48,7 @@ class Download:
     Whoever makes it runs it, and drops it in the end.
 
     So nobody is ever given a whole content that is wrong. `is_suspect` content, which was wrong before, is shown from
-    its first byte only when it is verified, if the store takes it.
+    its first byte only when it is verified, and so only if the store takes it.
 
     What the store does not take goes past it: from there on the latest bytes are in memory, for those who are there.
     """
@@ -127,6 +127,7 @@ class Download:
             data = b"".join([chunk async for chunk in chunks])
         if not self.digest.verifies(data):
             raise ContentMismatch(f"the bytes that came are not those of {self.digest}")
+        # Verified as it is, it may be shown though it was wrong before.
         if store is not None and await self._put(data, store):
             self._beginning = data
         else:
@@ -170,6 +171,8 @@ class Download:
 
     async def _send_on(self, fetch: BlobFetch) -> None:
         """Go on without the store, from what the file has; it has no name any more, but can still be read."""
+        if self._is_suspect:
+            raise UpstreamBroken(f"{self.digest} was wrong before, and cannot be stored to be verified first")
         window = self._window = self._open_window(self._written)
         hasher = self.digest.hasher()
         await self._hash_written(hasher)

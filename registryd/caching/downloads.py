@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MOST_SUSPECTS: Final = 4096
+# What was wrong is shown only when it is verified for so long: whoever repairs it has done so by then, or never will.
+_SUSPECT_SECONDS: Final = 600.0
 # For all content that goes past the store at a time: a middling layer as a whole, so that late clients find its
 # beginning, or a piece of each of the many layers that a rollout brings.
 _WINDOW_BYTES: Final = 64 * 1024 * 1024
@@ -59,7 +61,7 @@ class Downloads:
         self.behind_seconds = patience.behind
         self._full_until = float("-inf")
         self._running: dict[Digest, Download] = {}
-        self._suspects: Recent[Digest, bool] = Recent(_MOST_SUSPECTS)
+        self._suspects: Recent[Digest, float] = Recent(_MOST_SUSPECTS)
 
     def join(self, repository: Repository, digest: Digest, *, from_start: bool) -> Download | None:
         """The download of this digest, begun now if there is none that has its start, or what of it is wanted.
@@ -71,7 +73,7 @@ class Downloads:
         if download is None or is_gone or (from_start and not download.has(0)):
             if self._is_full and not from_start:
                 return None
-            download = Download(digest, self, is_suspect=self._suspects.get(digest) is not None)
+            download = Download(digest, self, is_suspect=self._is_suspect(digest))
             self._running[digest] = download
             self._scope.run(partial(self._run, download, repository), name=f"download {digest}")
         return download
@@ -88,8 +90,19 @@ class Downloads:
     def _is_full(self) -> bool:
         return self._clock() < self._full_until
 
+    def _is_suspect(self, digest: Digest) -> bool:
+        wrong_at = self._suspects.get(digest)
+        return wrong_at is not None and self._clock() - wrong_at < _SUSPECT_SECONDS
+
     async def _run(self, download: Download, repository: Repository) -> None:
-        fetch = BlobFetch(self._upstreams, repository, download.digest, observer=self._metrics)
+        known = self._store.described(download.digest)
+        fetch = BlobFetch(
+            self._upstreams,
+            repository,
+            download.digest,
+            observer=self._metrics,
+            expected=known.size if known else None,
+        )
         store = None if self._is_full else self._store
         if store is None:
             self._metrics.unstored()
@@ -118,7 +131,7 @@ class Downloads:
         )
         _log.debug("wrong content: %s", error)
         self._metrics.mismatched()
-        self._suspects.put(digest, True)  # noqa: FBT003 - a set with a bound
+        self._suspects.put(digest, self._clock())
         if not download.is_resumed:  # otherwise it may have been what somebody sent before
             for site in fetch.sites:
                 self._upstreams.blame(site, digest)

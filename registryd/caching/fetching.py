@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.backoff import Backoff
-from registryd.upstream.errors import UpstreamBroken, UpstreamFailed, UpstreamUnreachable
+from registryd.upstream.errors import SomethingElse, UpstreamBroken, UpstreamFailed, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,9 +34,17 @@ class Receipts(Protocol):
 class BlobFetch:
     """One blob, from byte `start` on; `size` is known once it is open. Whoever opens it closes it."""
 
-    def __init__(
-        self, upstreams: Upstreams, repository: Repository, digest: Digest, *, observer: Receipts, start: int = 0
+    def __init__(  # noqa: PLR0913 - all are named
+        self,
+        upstreams: Upstreams,
+        repository: Repository,
+        digest: Digest,
+        *,
+        observer: Receipts,
+        start: int = 0,
+        expected: int | None = None,
     ) -> None:
+        """`expected`: its size as a manifest has it, for upstreams that do not say it, or send something else."""
         self._upstreams = upstreams
         self._repository = repository
         self._digest = digest
@@ -45,6 +53,7 @@ class BlobFetch:
         """The next byte that comes; what came before is somebody else's."""
         self._held = AsyncExitStack()
         self._stream: BlobStream | None = None
+        self._expected = expected
         self.size = 0
         self.beginning = b""
         """What came with the head, if it is the content's first bytes; it comes again with the chunks."""
@@ -52,8 +61,15 @@ class BlobFetch:
 
     async def open(self) -> None:
         """Return when an endpoint gives it. Raises UpstreamFailed."""
-        self._stream = await self._ask()
-        self.size = self._stream.size
+        try:
+            self._stream = await self._ask()
+        except SomethingElse:
+            # A page of whoever stands between, which is gone the next moment.
+            self._stream = await self._ask()
+        size = self._expected if self._stream.size is None else self._stream.size
+        if size is None:
+            raise UpstreamBroken(f"{self._repository.registry}: does not say how large {self._digest} is")
+        self.size = self._expected = size
         if not self.position:
             with suppress(UpstreamFailed):  # then the chunks begin with another attempt
                 self.beginning = await anext(self._stream.chunks, b"")
@@ -89,8 +105,6 @@ class BlobFetch:
         stream, self._stream = self._stream, None
         if stream is None:
             stream = await self._ask()
-        if stream.size != self.size:
-            raise UpstreamBroken(f"{self._digest} has {stream.size} bytes now, and had {self.size}")
         unwanted = self.position - stream.start
         beginning, self.beginning = self.beginning, b""
         async for chunk in _joined(beginning, stream.chunks):
@@ -103,15 +117,25 @@ class BlobFetch:
             raise UpstreamUnreachable(f"{self._repository.registry}: ended {self.size - self.position} bytes early")
 
     async def _ask(self) -> BlobStream:
-        return await self._upstreams.ask(self._repository.registry, self._open_at, digest=self._digest)
+        return await self._upstreams.ask(self._repository, self._open_at, digest=self._digest)
 
     async def _open_at(self, endpoint: Endpoint) -> BlobStream:
-        await self._held.aclose()
         # From one byte before: a range must begin within the content, of which everything may have come already.
-        opening = self._upstreams.blob_at(endpoint, self._repository, self._digest, max(0, self.position - 1))
-        stream = await self._held.enter_async_context(opening)
+        start = max(0, self.position - 1)
+        try:
+            stream = await self._open_from(endpoint, start)
+        except UpstreamBroken:
+            if not start:
+                raise
+            # It does not do ranges as it should, or as one would think: what has come is skipped.
+            stream = await self._open_from(endpoint, 0)
         self.sites.add(endpoint.site)
         return stream
+
+    async def _open_from(self, endpoint: Endpoint, start: int) -> BlobStream:
+        await self._held.aclose()
+        opening = self._upstreams.blob_at(endpoint, self._repository, self._digest, start, size=self._expected)
+        return await self._held.enter_async_context(opening)
 
 
 async def _joined(beginning: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

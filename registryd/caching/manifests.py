@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.reference import DigestedName, TaggedName
 from registryd.transfer.body import BytesBody
-from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
+from registryd.upstream.errors import HeadRefused, UpstreamBroken, UpstreamFailed
 from registryd.upstream.inflight import InFlight
 from registryd.upstream.recent import Recent
 
@@ -49,6 +50,11 @@ class Fetched:
     target: Descriptor
     data: bytes
     is_stored: bool
+
+    def found(self) -> Hit[Content]:
+        """What it is."""
+        content = Content(self.target.digest, self.target.size, self.target.media_type)
+        return Hit(Origin.UPSTREAM, content, is_stored=self.is_stored)
 
     def opened(self, wanted: RangeOf) -> Hit[OpenContent]:
         """Its bytes, for one who asked. Raises RangeInvalid."""
@@ -85,18 +91,20 @@ class Manifests:
         try:
             return Hit(Origin.LOCAL, await self._store.find(digest))
         except ContentNotFound:
+            pass
+        with suppress(HeadRefused):
             head = await self._upstreams.head_manifest(repository, digest)
-        if head.size is None or not is_manifest_type(head.media_type) or head.digest not in {None, digest}:
-            raise UpstreamBroken(f"{repository.registry}: does not say what {digest} is")
-        return Hit(Origin.UPSTREAM, Content(digest, head.size, head.media_type))
+            if head.size is not None and is_manifest_type(head.media_type) and head.digest in {None, digest}:
+                return Hit(Origin.UPSTREAM, Content(digest, head.size, head.media_type))
+        # It does not say what it is: a GET tells, as it would tell the client, who asks for it next.
+        return (await self._fetched(repository, digest)).found()
 
     async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
         """The bytes. Raises ContentUnavailable, or RangeInvalid."""
         try:
             opened = await self._store.open(digest, wanted)
         except (ContentNotFound, StoreUnavailable):
-            fetch = partial(self._fetch, repository, digest)
-            return (await self._fetches.get(digest, fetch, name=f"fetch {digest}")).opened(wanted)
+            return (await self._fetched(repository, digest)).opened(wanted)
         self._lead_on(repository, self._store.manifest(digest))
         await self._find_out(DigestedName(repository, digest), opened.content)
         return Hit(Origin.LOCAL, opened)
@@ -108,8 +116,7 @@ class Manifests:
         except ContentNotFound:
             if not fetches:
                 raise
-            fetch = partial(self._fetch, repository, digest)
-            fetched = await self._fetches.get(digest, fetch, name=f"fetch {digest}")
+            fetched = await self._fetched(repository, digest)
             if not fetched.is_stored:
                 raise StoreUnavailable(f"{digest} could not be stored") from None
             data = fetched.data
@@ -125,6 +132,9 @@ class Manifests:
         self._naming.leads_to(repository, (got.digest,))
         names = {*self._naming.take_names(repository, got.digest), TaggedName(repository, tag)}
         return await self._keep(repository, got.digest, got.data, names)
+
+    async def _fetched(self, repository: Repository, digest: Digest) -> Fetched:
+        return await self._fetches.get(digest, partial(self._fetch, repository, digest), name=f"fetch {digest}")
 
     async def _fetch(self, repository: Repository, digest: Digest) -> Fetched:
         got = await self._upstreams.get_manifest(repository, digest)

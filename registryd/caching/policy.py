@@ -56,6 +56,6 @@ class CachePolicy:
 
     async def _is_public(self, repository: Repository, reference: Reference) -> bool:
         # Without a login of ours an upstream gives us what it gives to anyone.
-        if not await self._registries.has_login(repository.registry):
+        if not await self._registries.has_login(repository):
             return True
         return await self._rights.is_public(repository, reference)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registryd.cache_settings import CacheSettings, UpstreamsSettings
+    from registryd.oci.reference import Repository
     from registryd.upstream.credentials import Login
     from registryd.upstream.docker_config import DockerConfig
 
@@ -71,29 +72,29 @@ class Registries:
             for place in self.places(registry)
         ]
 
-    async def endpoints(self, registry: Registry) -> Sequence[Endpoint]:
+    async def endpoints(self, repository: Repository) -> Sequence[Endpoint]:
         """The places with our login at its own address. Raises UpstreamDenied when a login cannot be read."""
-        *mirrors, own = self.places(registry)
-        return [*mirrors, replace(own, credentials=await self._login(registry))]
+        *mirrors, own = self.places(repository.registry)
+        return [*mirrors, replace(own, credentials=await self._login(repository))]
 
-    async def has_login(self, registry: Registry) -> bool:
-        """Whether it is shown anything that not everybody has. A login that cannot be read is one."""
-        if self._tables.get(registry, _NOTHING_SAID).client_cert:
+    async def has_login(self, repository: Repository) -> bool:
+        """Whether it is asked for with anything that not everybody has. A login that cannot be read is one."""
+        if self._tables.get(repository.registry, _NOTHING_SAID).client_cert:
             return True
         try:
-            return await self._login(registry) is not None
+            return await self._login(repository) is not None
         except UpstreamDenied:
             return True
 
-    async def _login(self, registry: Registry) -> Login | None:
-        table = self._tables.get(registry, _NOTHING_SAID)
+    async def _login(self, repository: Repository) -> Login | None:
+        table = self._tables.get(repository.registry, _NOTHING_SAID)
         if table.password_file:
             # Read whenever it is needed: a password that is rotated is a file that is replaced.
             try:
                 return Credentials(table.username, table.password_file.read_text().strip())
             except (OSError, ValueError) as error:
                 raise UpstreamDenied(f"{table.password_file} cannot be read ({type(error).__name__})") from None
-        return await self._docker.login(registry) if self._docker else None
+        return await self._docker.login(repository) if self._docker else None
 
 
 def _places(registry: Registry, table: RegistryUpstream) -> Sequence[Endpoint]:
@@ -101,10 +102,11 @@ def _places(registry: Registry, table: RegistryUpstream) -> Sequence[Endpoint]:
     own = TlsTrust(ca_files, table.client_cert, table.client_key)
     try:
         mirrors = [Endpoint.parse(url, override_path=table.override_path) for url in table.mirrors]
-        return [
+        places = [
             *(replace(mirror, trust=TlsTrust(ca_files)) for mirror in mirrors),
             replace(_own(registry, table), trust=own),
         ]
+        return [place.leading_to(table.leads_to) for place in places]
     except ValueError as error:
         raise SettingsError("upstreams.registries", f"{registry}: {error}") from error
 

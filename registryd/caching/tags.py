@@ -13,7 +13,7 @@ from registryd.cache_settings import TagMode
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.manifest import is_manifest_type
-from registryd.upstream.errors import UpstreamDenied, UpstreamMissing
+from registryd.upstream.errors import HeadRefused, UpstreamDenied, UpstreamMissing
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ class Tags:
 
     async def _ask(self, name: TaggedName, latest: NamedContent | None) -> Meaning:
         known = latest.target.digest if latest else None
-        head = await self._upstreams.head_manifest(name.repository, name.tag, known=known)
+        try:
+            head = await self._upstreams.head_manifest(name.repository, name.tag, known=known)
+        except HeadRefused:
+            return await self._fetch(name)
         if latest and head.is_unchanged:
             target = latest.target
         elif head.digest and head.size is not None and head.media_type and is_manifest_type(head.media_type):

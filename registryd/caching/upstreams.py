@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from registryd.upstream.contact import Contact
-from registryd.upstream.errors import UpstreamBroken, UpstreamFailed, UpstreamLimited, UpstreamUnreachable
+from registryd.upstream.errors import HeadRefused, UpstreamFailed, UpstreamLimited, UpstreamUnreachable
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
@@ -47,32 +48,36 @@ class Upstreams:
         self, repository: Repository, reference: Reference, *, known: Digest | None = None
     ) -> ManifestHead:
         """What a manifest is, or that it still is the known one; costs no pull."""
-        head = await self.ask(
-            repository.registry, lambda at: self._client.head_manifest(at, repository, reference, known=known)
-        )
+        head = await self.ask(repository, lambda at: self._client.head_manifest(at, repository, reference, known=known))
         if self._registries.is_named(repository.registry):
             self._metrics.limit(repository.registry, head.rate_limit)
         return head
 
     async def get_manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
         """A manifest; by digest, its bytes are verified."""
-        got = await self.ask(repository.registry, lambda at: self._client.get_manifest(at, repository, reference))
+        got = await self.ask(repository, lambda at: self._client.get_manifest(at, repository, reference))
         if self._registries.is_named(repository.registry):
             self._metrics.limit(repository.registry, got.rate_limit)
         return got
 
-    async def head_blob(self, repository: Repository, digest: Digest) -> int:
-        """The size of a blob in bytes."""
-        size = await self.ask(repository.registry, lambda at: self._client.head_blob(at, repository, digest))
-        if size is None:
-            raise UpstreamBroken(f"{repository.registry}: does not say the size of {digest}")
-        return size
+    async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
+        """The size of a blob in bytes; None when it is there and its size is not said."""
+        return await self.ask(repository, lambda at: self._head_blob(at, repository, digest))
+
+    async def _head_blob(self, endpoint: Endpoint, repository: Repository, digest: Digest) -> int | None:
+        with suppress(HeadRefused):
+            size = await self._client.head_blob(endpoint, repository, digest)
+            if size is not None:
+                return size
+        # The head of a GET may tell what that of a HEAD did not.
+        async with self._client.open_blob(endpoint, repository, digest) as stream:
+            return stream.size
 
     def blob_at(
-        self, endpoint: Endpoint, repository: Repository, digest: Digest, start: int
+        self, endpoint: Endpoint, repository: Repository, digest: Digest, start: int, *, size: int | None
     ) -> AbstractAsyncContextManager[BlobStream]:
         """A blob of one endpoint, to be used within `ask` for as long as the head takes."""
-        return self._client.open_blob(endpoint, repository, digest, start=start)
+        return self._client.open_blob(endpoint, repository, digest, start=start, size=size)
 
     def blame(self, site: Site, digest: Digest) -> None:
         """It sent other bytes than those of the digest."""
@@ -83,36 +88,37 @@ class Upstreams:
         return all(self._contact(place).is_quiet(self._clock()) for place in self._registries.places(registry))
 
     async def ask(
-        self, registry: Registry, question: Callable[[Endpoint], Awaitable[T]], *, digest: Digest | None = None
+        self, repository: Repository, question: Callable[[Endpoint], Awaitable[T]], *, digest: Digest | None = None
     ) -> T:
         """The first endpoint's answer that is one. When none is, the word of the registry's own address counts."""
         reasons: dict[Site, UpstreamFailed] = {}
-        for endpoint in await self._order(registry, digest):
+        for endpoint in await self._order(repository, digest):
             try:
                 answer = await self._ask_one(endpoint, question)
             except UpstreamFailed as reason:
                 reasons[endpoint.site] = reason
             else:
                 return answer
-        if not reasons:
-            raise UpstreamBroken(f"{registry}: sent other bytes than those of {digest} before")
-        own = self._registries.places(registry)[-1].site
+        own = self._registries.places(repository.registry)[-1].site
         word = reasons.pop(own if own in reasons else next(reversed(reasons)))
         for other in reasons.values():
             word.add_note(f"besides: {other}")
         raise word
 
-    async def _order(self, registry: Registry, digest: Digest | None) -> Sequence[Endpoint]:
-        """Those that answered lately before those that did not. Not those that lied about the digest."""
-        now = self._clock()
-        endpoints = [
-            endpoint
-            for endpoint in await self._registries.endpoints(registry)
-            if digest is None or now - (self._lies.get((endpoint.site, digest)) or float("-inf")) > _LIE_HOLDS_SECONDS
-        ]
+    async def _order(self, repository: Repository, digest: Digest | None) -> Sequence[Endpoint]:
+        """Those that answered lately before those that did not. Of several, not those that lied about the digest.
+
+        Where there is no other, asking again costs nothing: what was wrong may have been put right.
+        """
+        now, endpoints = self._clock(), await self._registries.endpoints(repository)
         if len(endpoints) > 1:
-            endpoints.sort(key=lambda endpoint: self._contact(endpoint).quiet_until > now)
+            honest = [each for each in endpoints if digest is None or not self._has_lied(each, digest, now)]
+            return sorted(honest or endpoints, key=lambda endpoint: self._contact(endpoint).quiet_until > now)
         return endpoints
+
+    def _has_lied(self, endpoint: Endpoint, digest: Digest, now: float) -> bool:
+        lied_at = self._lies.get((endpoint.site, digest))
+        return lied_at is not None and now - lied_at <= _LIE_HOLDS_SECONDS
 
     async def _ask_one(self, endpoint: Endpoint, question: Callable[[Endpoint], Awaitable[T]]) -> T:
         contact = self._contact(endpoint)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registryd.inventory.lists import ImageName
-    from registryd.oci.reference import Registry
+    from registryd.oci.reference import Repository
     from registryd.upstream.credentials import Login
 
 # Attempts at an image: what was broken off is usually had the second time, and containerd keeps what it has got.
@@ -35,7 +35,7 @@ class Puller(Protocol):
 class Logins(Protocol):
     """Logins for registries."""
 
-    async def login(self, registry: Registry) -> Login | None:
+    async def login(self, repository: Repository) -> Login | None:
         """None where there is none. Raises ContentUnavailable."""
 
 
@@ -98,7 +98,7 @@ async def _pull(image: ImageName, puller: Puller, logins: Logins | None) -> Pull
 
 async def _secret(image: ImageName, logins: Logins | None) -> PullSecret | None:
     registry = image.repository.registry
-    login = await logins.login(registry) if logins else None
+    login = await logins.login(image.repository) if logins else None
     if login is None:
         return None
     server = str(default_endpoints(registry)[0].root.origin())

@@ -21,7 +21,11 @@ _ABSOLUTE: Final = re.compile(
     rf"https?://(?P<host>{_NAME}|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{1,5}}))?{_REST}",
     re.ASCII | re.IGNORECASE,
 )
+# RFC 3986 section 4.2: an authority with what follows, an absolute path, or a relative one, which has no colon in its
+# first segment.
+_AUTHORITY: Final = re.compile(r"//[^/].*", re.ASCII)
 _PATH: Final = re.compile(r"/(?:[!-.0-Z\\^-~][!-Z\\^-~]{0,8000})?", re.ASCII)
+_RELATIVE: Final = re.compile(r"(?!/|$)[!-.0-9;->@-Z^-~]{0,255}(?:[/?#][!-Z\\^-~]{0,8000})?", re.ASCII)
 _EXPECTED: Final = "expected http(s)://host[:port][/path]"
 _LONGEST_NAME: Final = 254  # RFC 1035 section 2.3.4, and a dot at the end
 _HIGHEST_PORT: Final = 65535
@@ -44,7 +48,13 @@ def parse_address(text: str) -> URL:
 
 
 def resolve_address(base: URL, text: str) -> URL:
-    """What a Location header means: an absolute URL, or an absolute path on the same server; raises ValueError."""
-    if _PATH.fullmatch(text):
+    """What a Location header, or a realm, means: an absolute URL, or a reference relative to `base`; raises ValueError.
+
+    Blanks, which have no business in it, are quoted, as Go's client reads them.
+    """
+    text = text.strip(" \t").replace(" ", "%20")
+    if _AUTHORITY.fullmatch(text):
+        return parse_address(f"{base.scheme}:{text}")
+    if _PATH.fullmatch(text) or _RELATIVE.fullmatch(text):
         return base.join(URL(text, encoded=True)).with_fragment(None)
     return parse_address(text)

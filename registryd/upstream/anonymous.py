@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.oci.manifest import is_manifest_type
-from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import is_manifest_type, parse_manifest
+from registryd.upstream.errors import HeadRefused, UpstreamBroken, UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,10 +41,18 @@ class AnonymousClient:
         await self._first(registry, self._client.ping)
 
     async def _head(self, endpoint: Endpoint, repository: Repository, reference: Reference) -> None:
-        head = await self._client.head_manifest(endpoint, repository, reference)
-        if not is_manifest_type(head.media_type):
-            # A login page or a single-page application answers 200 to whatever it is asked.
-            raise UpstreamBroken(f"{endpoint.root.origin()}: its answer is not a manifest")
+        try:
+            head = await self._client.head_manifest(endpoint, repository, reference)
+            if is_manifest_type(head.media_type):
+                return
+        except HeadRefused:
+            pass
+        # A GET tells what a HEAD did not; a login page or a single-page application answers 200 to either.
+        got = await self._client.get_manifest(endpoint, repository, reference)
+        try:
+            parse_manifest(got.data)
+        except ManifestInvalid as error:
+            raise UpstreamBroken(f"{endpoint.root.origin()}: its answer is not a manifest") from error
 
     async def _first(self, registry: Registry, ask: Callable[[Endpoint], Awaitable[object]]) -> None:
         """Ask until one says yes. If none does, the last one's word counts, which is the registry itself.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.oci.descriptor import is_media_type
 from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid
-from registryd.upstream.errors import RateLimit, UpstreamBroken
+from registryd.upstream.errors import RateLimit, SomethingElse, UpstreamBroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _WHOLE: Final = re.compile(r"whole; pieces=(?P<pieces>[0-9]{1,9}); bytes=(?P<size>[0-9]{1,18})", re.ASCII)
 # RFC 9211: a list of caches, the last of which answered, each with parameters; only the words matter here.
 _CACHE_WORDS: Final = re.compile(r"[a-z=-]+")
-_CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?P<size>[0-9]{1,18})", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?P<size>[0-9]{1,18}|\*)", re.ASCII)
+# What load balancers and captive portals send in place of what was asked for.
+_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class Kept(Enum):
@@ -70,10 +72,11 @@ class ManifestBytes:
 class BlobStream:
     """A blob that arrives: of `size` bytes, from `start` on, which is 0 when the server does not do ranges.
 
-    Not verified: whoever reads to the end compares the digest. `chunks` raises UpstreamFailed.
+    `size` is None when the server does not say it, as proxies and clouds in front of registries do not. Not verified:
+    whoever reads to the end compares the digest. `chunks` raises UpstreamFailed.
     """
 
-    size: int
+    size: int | None
     start: int
     chunks: AsyncGenerator[bytes, None]
     kept: Kept = Kept.UNKNOWN
@@ -113,13 +116,20 @@ def whole_of(reply: Reply) -> StoredWhole | None:
     return StoredWhole(int(found["pieces"]), int(found["size"])) if found else None
 
 
-def blob_stream_of(reply: Reply, start: int) -> BlobStream:
-    """The body of a 200 or a 206 that was asked for from `start` on; raises UpstreamBroken."""
+def blob_stream_of(reply: Reply, start: int, expected: int | None) -> BlobStream:
+    """The body of a 200 or a 206 that was asked for from `start` on, of content that should have `expected` bytes.
+
+    Raises UpstreamBroken; SomethingElse when it is not that content.
+    """
     if reply.status == 200:  # noqa: PLR2004 - HTTP's own name of its status
         size, begins = length_of(reply), 0
     else:
         found = _CONTENT_RANGE.fullmatch(reply.header("Content-Range") or "")
-        size, begins = (int(found["size"]), int(found["start"])) if found else (None, -1)
-    if size is None or begins not in {0, start}:
-        raise UpstreamBroken(f"{reply.url.origin()}: does not say which bytes of how many it sends")
+        if found is None or int(found["start"]) != start:
+            raise UpstreamBroken(f"{reply.url.origin()}: does not say which bytes it sends")
+        size, begins = None if found["size"] == "*" else int(found["size"]), start
+    if expected is not None and size not in {None, expected}:
+        raise SomethingElse(f"{reply.url.origin()}: sends {size} bytes instead of {expected}")
+    if media_type_of(reply) in _PAGES and (size is None or expected is None):
+        raise SomethingElse(f"{reply.url.origin()}: sends a page instead")
     return BlobStream(size, begins, reply.chunks(), kept_of(reply))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from registryd.upstream.challenge import Basic, Bearer, Challenge
 from registryd.upstream.credentials import Credentials, IdentityToken
+from registryd.upstream.endpoint import Site
 from registryd.upstream.errors import UpstreamBroken, UpstreamDenied
 from registryd.upstream.recent import Recent
 from registryd.upstream.tokens import Token, TokenRequest, Tokens
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from registryd.upstream.credentials import Login
-    from registryd.upstream.endpoint import Endpoint, Site
+    from registryd.upstream.endpoint import Endpoint
+    from registryd.upstream.reply import Reply
     from registryd.upstream.transport import Patience, Transport
 
+# As many as Go's client follows.
+_MOST_REDIRECTS: Final = 9
+_KEEPS_METHOD: Final = frozenset({307, 308})
 # A token is a few KiB; with keys, types and claims of all cloud registries 64 KiB are ample.
 _MAX_TOKEN_ANSWER: Final = 64 * 1024
 # What was asked for last time, per server and scope in use: some 300 bytes each.
@@ -99,12 +104,21 @@ class _Realm:
         self._patience = patience
 
     async def fetch(self, request: TokenRequest) -> Token:
-        async with self._transport.send(self._question(request)) as reply:
-            if reply.status == 404:  # noqa: PLR2004 - HTTP's own name of its status
-                # Not that what was asked for is missing.
-                raise UpstreamBroken(f"{reply.url.origin()}: there is no token server")
-            await reply.expect(200)
-            return Token.read(await reply.read(_MAX_TOKEN_ANSWER))
+        question = self._question(request)
+        for _ in range(_MOST_REDIRECTS + 1):
+            async with self._transport.send(question) as reply:
+                if reply.leads_to is None:
+                    return await self._token(reply)
+                await reply.discard()
+            question = _redirected(question, reply)
+        raise UpstreamBroken(f"{request.challenge.realm.origin()}: more than {_MOST_REDIRECTS} redirects")
+
+    async def _token(self, reply: Reply) -> Token:
+        if reply.status == 404:  # noqa: PLR2004 - HTTP's own name of its status
+            # Not that what was asked for is missing.
+            raise UpstreamBroken(f"{reply.url.origin()}: there is no token server")
+        await reply.expect(200)
+        return Token.read(await reply.read(_MAX_TOKEN_ANSWER))
 
     def _question(self, request: TokenRequest) -> Request:
         headers = {"Accept": "application/json"}
@@ -114,6 +128,32 @@ class _Realm:
         if request.credentials is not None:
             headers["Authorization"] = request.credentials.authorization()
         return Request("GET", _token_url(request.challenge), self._endpoint, self._patience, headers)
+
+
+def _redirected(question: Request, reply: Reply) -> Request:
+    """The same question where a token server's redirect leads: with what proves who we are on its own server only.
+
+    Raises UpstreamBroken.
+    """
+    target = reply.leads_to
+    if target is None:
+        raise ValueError("the reply leads nowhere")
+    # As Go's client does it: after 301, 302 and 303 a POST becomes a GET, which does not say who we are either.
+    keeps_form = question.form is None or reply.status in _KEEPS_METHOD
+    if keeps_form and _is_same_server(question.url, target):
+        return replace(question, url=target)
+    if question.form is not None:
+        raise UpstreamBroken(f"{question.url.origin()}: leads elsewhere with a login, which is for itself only")
+    headers = {name: value for name, value in question.headers.items() if name != "Authorization"}
+    return replace(question, url=target, headers=headers)
+
+
+def _is_same_server(asked: URL, target: URL) -> bool:
+    """Whether what was shown to the one may be shown to the other; the same host by TLS is."""
+    if target.scheme == asked.scheme:
+        return Site.of(target) == Site.of(asked)
+    is_upgrade = (asked.scheme, target.scheme) == ("http", "https")
+    return is_upgrade and target.host == asked.host and asked.is_default_port() and target.is_default_port()
 
 
 def _basic(access: Access) -> str | None:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registryd.upstream.addresses import parse_address
+from registryd.upstream.addresses import resolve_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,25 +51,28 @@ class Bearer:
 Challenge = Basic | Bearer
 
 
-def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
-    """Read all WWW-Authenticate headers of a reply: the challenges that are understood, in their order."""
+def parse_challenges(headers: Iterable[str], *, base: URL) -> tuple[Challenge, ...]:
+    """Read all WWW-Authenticate headers of a reply: the challenges that are understood, in their order.
+
+    `base` is what was asked, for realms that are relative to it.
+    """
     found: list[Challenge] = []
     for header in headers:
         for scheme, parameters in _split(header[:_MAX_HEADER]):
-            challenge = _understood(scheme, parameters)
+            challenge = _understood(scheme, parameters, base)
             if challenge is not None and len(found) < _MAX_CHALLENGES:
                 found.append(challenge)
     return tuple(found)
 
 
-def _understood(scheme: str, parameters: Mapping[str, str]) -> Challenge | None:
+def _understood(scheme: str, parameters: Mapping[str, str], base: URL) -> Challenge | None:
     if scheme == "basic":
         return Basic()
     if scheme != "bearer":
         return None
     try:
-        realm = parse_address(parameters.get("realm", ""))
-    except ValueError:
+        realm = resolve_address(base, parameters["realm"])
+    except (ValueError, KeyError):
         return None
     return Bearer(realm, parameters.get("service", ""), tuple(parameters.get("scope", "").split()))
 

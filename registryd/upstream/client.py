@@ -22,7 +22,7 @@ from registryd.upstream.answers import (
 )
 from registryd.upstream.authorizer import Access, Authorizer
 from registryd.upstream.endpoint import Site
-from registryd.upstream.errors import UpstreamBroken
+from registryd.upstream.errors import HeadRefused, UpstreamBroken
 from registryd.upstream.transport import Patience, Request, open_transport
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from registryd.upstream.reply import Reply
     from registryd.upstream.transport import Transport
 
-# A registry, its regional front and a storage service make two; Go's client, containerd's, stops after ten.
-_MOST_REDIRECTS: Final = 5
+# As many as Go's client follows, which is containerd's.
+_MOST_REDIRECTS: Final = 9
 _ACCEPT: Final = ", ".join(sorted(MANIFEST_TYPES))
 
 
@@ -62,14 +62,18 @@ class RegistryClient:
 
         With `known`, whether it still is that one (RFC 9110 section 13.1.2). The entity tag of a registry that has one
         is the digest in quotes (distribution, Docker Hub, GitHub, Harbor); others answer as if they had not been told.
+        Raises HeadRefused besides.
         """
         url = endpoint.manifest_url(repository, reference)
         condition = {"If-None-Match": f'"{known}"'} if known else {}
         request = Request("HEAD", url, endpoint, self._patience, {"Accept": _ACCEPT, **condition})
         async with self._exchange(request, scope=_scope(repository)) as reply:
+            _require_head(reply)
             await reply.expect(200, *([304] if known else []))
             unchanged = reply.status == 304  # noqa: PLR2004 - HTTP's own name of its status
-            return ManifestHead(media_type_of(reply), digest_of(reply), length_of(reply), reply.rate_limit, unchanged)
+            # No manifest is empty: some say so of all that they do not send.
+            size = length_of(reply) or None
+            return ManifestHead(media_type_of(reply), digest_of(reply), size, reply.rate_limit, unchanged)
 
     async def get_manifest(
         self, endpoint: Endpoint, repository: Repository, reference: Reference, *, prefer: str = ""
@@ -87,9 +91,10 @@ class RegistryClient:
             return ManifestBytes(media_type_of(reply), digest, data, reply.rate_limit, kept_of(reply), whole_of(reply))
 
     async def head_blob(self, endpoint: Endpoint, repository: Repository, digest: Digest) -> int | None:
-        """The size of a blob in bytes, None when it is not said."""
+        """The size of a blob in bytes, None when it is not said. Raises HeadRefused besides."""
         request = Request("HEAD", endpoint.blob_url(repository, digest), endpoint, self._patience)
         async with self._exchange(request, scope=_scope(repository)) as reply:
+            _require_head(reply)
             await reply.expect(200)
             return length_of(reply)
 
@@ -101,15 +106,20 @@ class RegistryClient:
         digest: Digest,
         *,
         start: int = 0,
+        size: int | None = None,
     ) -> AsyncIterator[BlobStream]:
-        """Open a blob, from `start` on if the server can; closed at the end of the block."""
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        """Open a blob, from `start` on if the server can; closed at the end of the block. `size` if it is known.
+
+        Raises SomethingElse besides, when the answer has another size.
+        """
+        # Some servers refuse a range without an end (go-containerregistry's: 416).
+        headers = {"Range": f"bytes={start}-{'' if size is None else size - 1}"} if start else {}
         # A layer may take hours; what counts is that bytes keep coming.
         patience = replace(self._patience, total=None)
         request = Request("GET", endpoint.blob_url(repository, digest), endpoint, patience, headers)
         async with self._exchange(request, scope=_scope(repository)) as reply:
             await reply.expect(200, *([206] if start else []))
-            yield blob_stream_of(reply, start)
+            yield blob_stream_of(reply, start, size)
 
     @asynccontextmanager
     async def _exchange(self, request: Request, *, scope: str) -> AsyncIterator[Reply]:
@@ -150,6 +160,11 @@ async def open_client(
     """
     async with open_transport(proxies=proxies) as transport:
         yield RegistryClient(transport, clock=clock, patience=patience or Patience())
+
+
+def _require_head(reply: Reply) -> None:
+    if reply.status in {405, 501}:
+        raise HeadRefused(f"{reply.url.origin()}: does not answer HEAD ({reply.status})")
 
 
 def _scope(repository: Repository) -> str:

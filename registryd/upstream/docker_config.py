@@ -14,14 +14,19 @@ import re
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any, Final
 
-from registryd.oci.reference import DOCKER_HUB, Registry
+from registryd.oci.reference import DOCKER_HUB, Registry, Repository
 from registryd.upstream.credentials import Credentials, IdentityToken, Login
 from registryd.upstream.errors import UpstreamDenied
+from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+_API_PATHS: Final = frozenset({"v1", "v2"})
+# A repository that nobody has: helpers are for whole registries.
+_ANY: Final = "any"
+_MOST_TOLD: Final = 256
 # What Docker calls its own registry.
 _HUB: Final = "https://index.docker.io/v1/"
 # Helpers of cloud providers give tokens that live an hour or more; asking costs a process and perhaps their API.
@@ -39,23 +44,28 @@ class DockerConfig:
     def __init__(self, path: Path, *, clock: Callable[[], float]) -> None:
         self._path = path
         self._clock = clock
-        self._known: dict[Registry, tuple[float, Login | None]] = {}
+        self._loaded_at = float("-inf")
+        self._config: dict[str, Any] = {}
+        self._told: Recent[tuple[str, Registry], tuple[float, Login | None]] = Recent(_MOST_TOLD)
 
-    async def login(self, registry: Registry) -> Login | None:
-        """Ours for this registry; None when there is none. Raises UpstreamDenied, naming what does not work."""
-        asked_at, login = self._known.get(registry, (float("-inf"), None))
-        if self._clock() - asked_at >= _BELIEVED_SECONDS:
-            login = await self._ask(registry)
-            self._known[registry] = (self._clock(), login)
-        return login
-
-    async def _ask(self, registry: Registry) -> Login | None:
-        config = self._load()
-        if helper := _entry(config.get("credHelpers"), registry):
-            return await _ask_helper(str(helper), registry)
-        if auth := _entry(config.get("auths"), registry):
+    async def login(self, repository: Repository) -> Login | None:
+        """Ours for this repository; None when there is none. Raises UpstreamDenied, naming what does not work."""
+        if self._clock() - self._loaded_at >= _BELIEVED_SECONDS:
+            self._config = self._load()
+            self._loaded_at = self._clock()
+        config, registry = self._config, repository.registry
+        if helper := _entry(config.get("credHelpers"), Repository(registry, _ANY)):
+            return await self._told_by(str(helper), registry)
+        if auth := _entry(config.get("auths"), repository):
             return _login_of(auth, registry)
-        return await _ask_helper(str(config["credsStore"]), registry) if config.get("credsStore") else None
+        return await self._told_by(str(config["credsStore"]), registry) if config.get("credsStore") else None
+
+    async def _told_by(self, helper: str, registry: Registry) -> Login | None:
+        asked_at, login = self._told.get((helper, registry)) or (float("-inf"), None)
+        if self._clock() - asked_at >= _BELIEVED_SECONDS:
+            login = await _ask_helper(helper, registry)
+            self._told.put((helper, registry), (self._clock(), login))
+        return login
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -68,13 +78,23 @@ class DockerConfig:
         return document
 
 
-def _entry(table: object, registry: Registry) -> Any:
-    """The entry of a registry, whose key may be a host, or an address as older clients wrote it."""
+def _entry(table: object, repository: Repository) -> Any:
+    """The entry of a repository: of its registry, or, if there is one, of the longest path that it is below."""
+    found, deepest = None, -1
     for key, value in table.items() if isinstance(table, dict) else ():
-        host = str(key).partition("://")[2] or str(key)
-        if host.partition("/")[0].lower() in _names(registry):
-            return value
-    return None
+        host, path = _place_of(str(key))
+        is_ours = not path or f"{repository.path}/".startswith(f"{path}/")
+        if is_ours and host in _names(repository.registry) and len(path) > deepest:
+            found, deepest = value, len(path)
+    return found
+
+
+def _place_of(key: str) -> tuple[str, str]:
+    """Host and path of a key: an address as older clients of Docker wrote it, whose path is the API's, or a name."""
+    _, is_address, rest = key.partition("://")
+    host, _, path = (rest if is_address else key).partition("/")
+    path = path.strip("/")
+    return host.lower(), "" if is_address or path in _API_PATHS else path
 
 
 def _names(registry: Registry) -> frozenset[str]:

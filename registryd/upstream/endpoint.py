@@ -15,7 +15,7 @@ from registryd.upstream.addresses import parse_address
 from registryd.upstream.trust import TlsTrust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Registry, Repository
@@ -48,7 +48,8 @@ class Endpoint:
     `root` is the address that repositories are below: `https://registry-1.docker.io/v2`, `https://harbor/v2/hub`.
     `is_configured` says that the operator named it, so that it may be on this machine or speak plain HTTP; otherwise
     its name came from somebody's image reference and is no more trusted than a redirect. `leads_to` are further sites
-    that the operator vouches for, such as a token server on this machine. `headers` go with every request to its own
+    that the operator vouches for, such as a token server on this machine, `plain` those of them that may be asked by
+    plain HTTP whatever the endpoint is. `headers` go with every request to its own
     site, as those of hosts.toml do.
     """
 
@@ -58,6 +59,7 @@ class Endpoint:
     credentials: Login | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     leads_to: frozenset[Site] = frozenset()
+    plain: frozenset[Site] = frozenset()
 
     @classmethod
     def parse(cls, url: str, *, override_path: bool = False) -> Self:
@@ -80,10 +82,19 @@ class Endpoint:
         """The server that this endpoint is."""
         return _site(self.root)
 
-    @property
-    def allows_plain_http(self) -> bool:
+    def leading_to(self, servers: Iterable[str]) -> Self:
+        """The same, and these are vouched for: `host:port`, `https://host`, `http://host:port`. Raises ValueError."""
+        sites, plain = set(self.leads_to), set(self.plain)
+        for text in servers:
+            url = parse_address(text if "://" in text else f"{self.root.scheme}://{text}")
+            sites.add(Site.of(url))
+            if url.scheme == "http":
+                plain.add(Site.of(url))
+        return replace(self, leads_to=frozenset(sites), plain=frozenset(plain))
+
+    def allows_plain_http(self, url: URL) -> bool:
         """Whether the operator has chosen plain HTTP for it; a realm or a redirect may then use it as well."""
-        return self.root.scheme == "http"
+        return self.root.scheme == "http" or Site.of(url) in self.plain
 
     def vouches_for(self, url: URL) -> bool:
         """Whether the operator named the server of this URL, so that it may be anywhere."""

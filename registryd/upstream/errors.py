@@ -39,6 +39,14 @@ class UpstreamBroken(UpstreamFailed):
     """It answers in a way that makes no sense: malformed, too large, too many redirects, an unexpected status."""
 
 
+class HeadRefused(UpstreamBroken):
+    """It does not answer HEAD (405, 501): a GET may tell."""
+
+
+class SomethingElse(UpstreamBroken):
+    """It sent something else than what was asked for, as its length or type shows: a page about an error, perhaps."""
+
+
 class DestinationForbidden(UpstreamBroken):
     """It leads to where nobody else may lead us: this machine, a metadata service, plain HTTP."""
 

@@ -53,7 +53,7 @@ class Reply:
     @property
     def challenges(self) -> tuple[Challenge, ...]:
         """What a 401 asks for."""
-        return parse_challenges(self._response.headers.getall("WWW-Authenticate", []))
+        return parse_challenges(self._response.headers.getall("WWW-Authenticate", []), base=self.url)
 
     @property
     def leads_to(self) -> URL | None:

@@ -162,7 +162,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 
 def _check_url(request: Request, *, vouched_for: bool) -> None:
     url = request.url
-    if url.scheme != "https" and not (url.scheme == "http" and request.endpoint.allows_plain_http):
+    if url.scheme != "https" and not (url.scheme == "http" and request.endpoint.allows_plain_http(url)):
         raise DestinationForbidden(f"{url.origin()}: plain HTTP only where the endpoint was configured with it")
     if not vouched_for and is_forbidden_literal(url.host or ""):
         raise DestinationForbidden(f"{url.origin()} is not a place that an upstream may lead to")

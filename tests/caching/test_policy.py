@@ -13,7 +13,7 @@ from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsS
 from registryd.caching.registries import Registries
 from registryd.identity.secret import new_secret
 from registryd.notation import Address
-from registryd.oci.reference import Registry
+from registryd.oci.reference import Registry, Repository
 from registryd.settings import (
     AuthorizationMode,
     AuthorizationSettings,
@@ -83,7 +83,7 @@ async def test_a_certificate_of_ours_is_a_login_too(world: World, tmp_path: Path
     settings = UpstreamsSettings(registries={"ghcr.io": RegistryUpstream(client_cert=tmp_path, client_key=tmp_path)})
     registries = Registries(settings, world.cache)
     ghcr = Registry("ghcr.io")
-    assert await registries.has_login(ghcr)
+    assert await registries.has_login(Repository(ghcr, "team/app"))
     assert [place.trust.client_certificate for place in registries.places(ghcr)] == [tmp_path]
     assert [place.trust.client_certificate for place in registries.anonymous_endpoints(ghcr)] == [None]
     with pytest.raises(SettingsError, match=r"cache\.token_file"):

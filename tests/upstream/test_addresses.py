@@ -65,12 +65,34 @@ def test_what_is_no_address(text: str) -> None:
 
 def test_a_path_stays_on_the_server() -> None:
     assert resolve_address(BASE, "/b?c=%2F#d") == URL("https://registry.example/b?c=%2F", encoded=True)
-    for text in ("//other.example/b", "/\\other.example", "b", "?c", ""):
+    for text in ("/\\other.example", "b", "b/c:d", "./b:c", "../../b?c=//other.example", "?c", "@other.example", ""):
         try:
             resolved = resolve_address(BASE, text)
         except ValueError:
             continue
         assert resolved.origin() == BASE.origin()
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("y", "https://registry.example/v2/demo/app/blobs/y"),
+        ("../y?sig=a%2Fb", "https://registry.example/v2/demo/app/y?sig=a%2Fb"),
+        ("?sig=" + "a" * 3000, "https://registry.example/v2/demo/app/blobs/x?sig=" + "a" * 3000),
+        ("//cdn.example/y", "https://cdn.example/y"),
+        ("//cdn.example:8443/y?a b", "https://cdn.example:8443/y?a%20b"),
+        ("https://cdn.example/y?sig=a b", "https://cdn.example/y?sig=a%20b"),
+        (" /y ", "https://registry.example/y"),
+    ],
+)
+def test_what_is_relative_is_resolved_as_gos_client_does(text: str, meant: str) -> None:
+    assert resolve_address(BASE, text) == URL(meant, encoded=True)
+
+
+@pytest.mark.parametrize("text", ["///other.example", "//", "//u:p@other.example/", "//a..b/", "a:b", "javascript:x"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected http"):
+        resolve_address(BASE, text)
 
 
 _PARTS = st.sampled_from(

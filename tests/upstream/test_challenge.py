@@ -9,9 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from registryd.upstream.challenge import Basic, Bearer, parse_challenges
+from registryd.upstream.challenge import Basic, Bearer, Challenge
+from registryd.upstream.challenge import parse_challenges as parse_relative_to
 
 HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull"'
+
+
+ASKED = URL("https://registry.example:5000/v2/demo/app/manifests/v1")
+
+
+def parse_challenges(headers: list[str]) -> tuple[Challenge, ...]:
+    return parse_relative_to(headers, base=ASKED)
+
+
+@pytest.mark.parametrize(
+    ("realm", "meant"),
+    [
+        ("/token", "https://registry.example:5000/token"),
+        ("/token?x=y", "https://registry.example:5000/token?x=y"),
+        ("token", "https://registry.example:5000/v2/demo/app/manifests/token"),
+        ("//auth.example/token", "https://auth.example/token"),
+        ("http://auth.example/token", "http://auth.example/token"),
+    ],
+)
+def test_a_realm_may_be_relative_to_what_was_asked(realm: str, meant: str) -> None:
+    assert parse_challenges([f'Bearer realm="{realm}"']) == (Bearer(URL(meant)),)
 
 
 def test_docker_hubs_challenge() -> None:
@@ -45,7 +67,6 @@ def test_scopes_are_split() -> None:
         "",
         "Bearer",
         'Bearer realm=""',
-        'Bearer realm="/token"',
         'Bearer realm="file:///etc/passwd"',
         'Bearer realm="https://user:password@a/t"',
         'Bearer realm="https://a:99999999/t"',

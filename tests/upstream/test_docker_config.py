@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from registryd.oci.reference import Registry
+from registryd.oci.reference import Registry, Repository
 from registryd.upstream.credentials import Credentials, IdentityToken
 from registryd.upstream.docker_config import DockerConfig
 from registryd.upstream.errors import UpstreamDenied
@@ -44,9 +44,9 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def login(path: Path, registry: Registry, document: object) -> Login | None:
+async def login(path: Path, registry: Registry, document: object, *, repository: str = "team/app") -> Login | None:
     path.write_text(document if isinstance(document, str) else json.dumps(document))
-    return await DockerConfig(path, clock=lambda: 0.0).login(registry)
+    return await DockerConfig(path, clock=lambda: 0.0).login(Repository(registry, repository))
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,33 @@ async def login(path: Path, registry: Registry, document: object) -> Login | Non
         ("https://ghcr.io/v2/", GHCR),
         ("https://index.docker.io/v1/", HUB),
         ("docker.io", HUB),
+        ("index.docker.io/v1/", HUB),
         ("registry-1.docker.io", HUB),
     ],
 )
 async def test_a_registry_is_found_by_each_of_its_keys(path: Path, key: str, registry: Registry) -> None:
     assert await login(path, registry, {"auths": {key: {"auth": AUTH}}}) == Credentials("me", "pass:word")
     assert await login(path, Registry("other.example"), {"auths": {key: {"auth": AUTH}}}) is None
+
+
+@pytest.mark.parametrize(
+    ("repository", "user"),
+    [
+        ("org/app", "org"),
+        ("org", "org"),
+        ("org/team/app", "team"),
+        ("org/team", "team"),
+        ("organisation/app", "all"),
+        ("other/org/app", "all"),
+    ],
+)
+async def test_a_key_with_a_path_is_for_what_is_below_it(path: Path, repository: str, user: str) -> None:
+    keys = {"ghcr.io/org": "org", "ghcr.io": "all", "ghcr.io/org/team": "team", "quay.io/org/team/app": "another"}
+    auths = {key: {"auth": base64.b64encode(f"{name}:secret".encode()).decode()} for key, name in keys.items()}
+    assert await login(path, GHCR, {"auths": auths}, repository=repository) == Credentials(user, "secret")
+    del auths["ghcr.io"]
+    found = await login(path, GHCR, {"auths": auths}, repository=repository)
+    assert found == (None if user == "all" else Credentials(user, "secret"))
 
 
 async def test_an_identity_token_goes_before_a_password(path: Path) -> None:
@@ -81,7 +102,7 @@ async def test_what_cannot_be_understood_is_said_without_quoting_it(path: Path, 
 
 async def test_a_file_that_is_not_there(path: Path) -> None:
     with pytest.raises(UpstreamDenied, match="cannot be read"):
-        await DockerConfig(path, clock=lambda: 0.0).login(GHCR)
+        await DockerConfig(path, clock=lambda: 0.0).login(Repository(GHCR, "team/app"))
 
 
 async def test_a_helper_is_asked_for_its_registries_once_in_a_while(path: Path, helper: Path) -> None:
@@ -91,8 +112,8 @@ async def test_a_helper_is_asked_for_its_registries_once_in_a_while(path: Path, 
     config = DockerConfig(path, clock=lambda: now[0])
     for moment in (0.0, 100.0, 400.0):
         now[0] = moment
-        assert await config.login(GHCR) == Credentials("me", "s")
-    assert await config.login(HUB) is None
+        assert await config.login(Repository(GHCR, "team/app")) == Credentials("me", "s")
+    assert await config.login(Repository(HUB, "team/app")) is None
     assert (helper / "asked").read_text().split() == ["ghcr.io", "ghcr.io"]
 
 

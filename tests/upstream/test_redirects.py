@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from registryd.upstream.client import RegistryClient, open_client
 from registryd.upstream.endpoint import Endpoint, Site
@@ -40,11 +41,36 @@ async def test_another_server_s_challenge_is_answered_as_anyone_would(client: Re
         assert [seen.authorization for seen in back.seen if seen.path == "/token"] == [None]
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/v2/moved/app/manifests/v1",
+        "../../../moved/app/manifests/v1",
+        "{authority}/v2/moved/app/manifests/v1",
+        "/v2/moved/app/manifests/v1?signed=a b",
+        "{url}/v2/moved/app/manifests/v1?signed=a b&more=c%20d",
+    ],
+)
+async def test_a_redirect_is_followed_however_it_is_written(client: RegistryClient, location: str) -> None:
+    async with registry("none") as upstream:
+        upstream.manifests["moved/app", "v1"] = upstream.manifests[APP.path, str(TAG)]
+        target = location.format(url=upstream.url, authority=upstream.url.partition(":")[2])
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if "moved" in request.path:
+                return upstream._registry(request)
+            return web.Response(status=307, headers={"Location": target})
+
+        upstream.character = answer
+        assert (await client.get_manifest(at(upstream), APP, TAG)).data
+        assert " " not in upstream.seen[-1].target
+
+
 async def test_redirects_are_counted(client: RegistryClient, upstream: FakeUpstream) -> None:
     upstream.character = fakes.answering(302, Location="/v2/again")
-    with pytest.raises(UpstreamBroken, match="more than 5 redirects"):
+    with pytest.raises(UpstreamBroken, match="more than 9 redirects"):
         await client.head_manifest(at(upstream), APP, TAG)
-    assert len(upstream.seen) == 6
+    assert len(upstream.seen) == 10
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,11 @@ class Staging:
         async for member in tar.members():
             await self._take(member, tar)
         if self._index is None or not self._has_layout:
-            hint = "; it is a Docker archive (docker save before Docker 25), which skopeo can convert" if self._has_docker else ""
+            hint = (
+                "; it is a Docker archive (docker save before Docker 25), which skopeo can convert"
+                if self._has_docker
+                else ""
+            )
             raise ArchiveInvalid(f"not an OCI archive: it lacks {INDEX_FILE} or {LAYOUT_FILE}{hint}")
         return self._index
 
