@@ -3,7 +3,6 @@
 As in `registryd.settings`: a field's text is its `--help`.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,14 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from registryd.failures import SettingsError
-from registryd.notation import Address, ByteCount, Seconds
+from registryd.notation import Address, ByteCount, Seconds, is_registry
 
 CACHE_ADDRESS = Address("0.0.0.0", 3172)  # noqa: S104 - a cache is for other machines
 
 # The four of the pull-through guide, and quay.io, where much of what clusters run is.
 _ALLOWED = ("docker.io", "registry.k8s.io", "gcr.io", "ghcr.io", "quay.io")
-# As distribution/reference has it, in short: a host name or address and perhaps a port.
-_REGISTRY = re.compile(r"[a-z0-9.\[\]:-]+")
 
 
 class TagMode(StrEnum):
@@ -152,5 +149,5 @@ class UpstreamsSettings:
         object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))
         for key, names in (("allow", set(self.allow) - {"*"}), ("registries", self.registries)):
             for name in names:
-                if not _REGISTRY.fullmatch(name):
+                if not is_registry(name):
                     raise SettingsError(f"upstreams.{key}", f"{name[:80]!r} is not a registry: host or host:port")

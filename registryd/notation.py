@@ -26,6 +26,14 @@ _BYTES |= {f"{prefix}iB": 1 << (10 * power) for power, prefix in enumerate("KMGT
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
 _HIGHEST_PORT = 65535
 
+# distribution/reference, in lower case: labels of DNS or an IPv6 address in brackets, and perhaps a port.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_REGISTRY = re.compile(
+    rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII
+)
+# A repository's name, its registry included, has at most so many characters (distribution/reference).
+LONGEST_NAME = 255
+
 # An agent and a cache are asked by ns= below /v2, so their URLs have no path.
 _ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
 
@@ -70,6 +78,14 @@ def _is_ipv6(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_registry(text: str) -> bool:
+    """Whether it is a registry as image names have it, in lower case: `docker.io`, `registry.example:5000`."""
+    match = _REGISTRY.fullmatch(text) if len(text) <= LONGEST_NAME else None
+    if match is None or not 0 < int(match["port"] or _HIGHEST_PORT) <= _HIGHEST_PORT:
+        return False
+    return match["ipv6"] is None or _is_ipv6(match["ipv6"])
 
 
 def is_endpoint(text: str) -> bool:

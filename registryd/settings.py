@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from registryd.cache_settings import CacheSettings, UpstreamsSettings
 from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
-from registryd.notation import Address, ByteCount, Seconds, is_endpoint
+from registryd.notation import Address, ByteCount, Seconds, is_endpoint, is_registry
 
 REGISTRY_ADDRESS = Address("127.0.0.1", 3172)
 PEERS_ADDRESS = Address("0.0.0.0", 3173)  # noqa: S104 - peers are on other machines
@@ -99,12 +99,18 @@ class RegistrySettings:
     next_token_file: Path | None = None
     """File with the token that caches ask for (cache.token_file there); read where install runs. Empty: none."""
 
+    default: str = ""
+    """The registry of requests that name none, such as docker.io for Docker's classic image store, whose mirrors are
+    asked by a repository alone. Holds for `registryd cache` as well. Empty: such requests get a 404."""
+
     first_byte_timeout: Seconds = 3.0
     """How long a request may wait for its first byte, search and connecting included, before containerd is sent on
     with a 404. Below the patience of a person and far above a search, which takes milliseconds."""
 
     def __post_init__(self) -> None:
         _require_positive("registry.first_byte_timeout", self.first_byte_timeout)
+        if self.default and not is_registry(self.default):
+            raise SettingsError("registry.default", f"{self.default[:80]!r} is not a registry: host or host:port")
         for url in self.next_endpoints:
             if not is_endpoint(url):
                 raise SettingsError("registry.next_endpoints", f"{url[:100]!r} is not http(s)://host[:port]")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registryd.notation import Address, format_duration, format_size, parse_duration, parse_size
+from registryd.notation import Address, format_duration, format_size, is_registry, parse_duration, parse_size
 
 PORTS = st.integers(0, 65535)
 
@@ -117,3 +117,16 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 )
 def test_only_what_this_machine_alone_reaches_is_loopback(host: str, *, is_loopback: bool) -> None:
     assert Address(host, 0).is_loopback is is_loopback
+
+
+@pytest.mark.parametrize("text", ["docker.io", "registry.example:5000", "localhost", "[::1]:5000", "10.0.0.1:65535"])
+def test_what_is_a_registry(text: str) -> None:
+    assert is_registry(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Docker.io", "a..b", "https://docker.io", "docker.io/library", "a:0", "a:65536", "[zz]", f"{'a.' * 128}b"],
+)
+def test_what_is_no_registry(text: str) -> None:
+    assert not is_registry(text)

@@ -46,6 +46,7 @@ def test_settings_do_not_follow_the_mapping_they_were_made_of() -> None:
     [
         ("registry.first_byte_timeout", lambda: RegistrySettings(first_byte_timeout=0)),
         ("registry.first_byte_timeout", lambda: RegistrySettings(first_byte_timeout=float("nan"))),
+        ("registry.default", lambda: RegistrySettings(default="https://docker.io")),
         ("store.namespaces", lambda: StoreSettings(namespaces=())),
         ("store.namespaces", lambda: StoreSettings(namespaces=("../k8s.io",))),
         ("peers.fanout_limit", lambda: PeersSettings(fanout_limit=0)),

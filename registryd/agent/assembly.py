@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from registryd.agent.anyone import open_upstreams
 from registryd.agent.credentials import make_token
-from registryd.agent.doors import Doors
+from registryd.agent.doors import Doors, default_registry
 from registryd.agent.entitlement import PublicByUpstreamOrPeers
 from registryd.agent.hosts_folders import HostsFolders
 from registryd.agent.membership import Membership
@@ -20,6 +20,7 @@ from registryd.aio.scope import open_scope
 from registryd.content.blame import Aftermath
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
+from registryd.oci.platform import Platform, local_architecture
 from registryd.serving.admin import AdminDoor
 from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
@@ -150,16 +151,19 @@ class _Assembly:
         diagnosing: Diagnosing,
     ) -> Door:
         settings = self._settings.registry
-        locator = Locator(
-            lookup=Lookup({Origin.LOCAL: store, Origin.PEER: cluster}),
+        seek = partial(
+            Locator,
             names=NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout),
             policy=diagnosing.policy(ModePolicy(self._settings.authorization, public)),
             first_byte_timeout_seconds=settings.first_byte_timeout,
+            platforms=(Platform("linux", local_architecture()),),
         )
         token = make_token("registry.token_file", settings.token_file, scope)
         aftermath = Aftermath(store, cluster.blame, scope)
         door = RegistryDoor(
-            locator=locator,
+            locator=seek(lookup=Lookup({Origin.LOCAL: store, Origin.PEER: cluster})),
+            local=seek(lookup=Lookup({Origin.LOCAL: store})),
+            default=default_registry(settings),
             metrics=self._metrics,
             admission=token,
             aftermath=aftermath,

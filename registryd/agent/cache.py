@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from registryd.agent.credentials import make_token
-from registryd.agent.doors import Doors
+from registryd.agent.doors import Doors, default_registry
 from registryd.agent.exposure import as_member, check_exposure
 from registryd.agent.upstream_files import unreadable_files
 from registryd.aio.scope import open_scope
@@ -126,9 +126,12 @@ class _Assembly:
         upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
         naming = Naming(store)
         locator, wholes = self._pull_through(scope, store, policy, registries, upstreams, naming)
+        stored = self._stored(store, policy, naming)
         door = RegistryDoor(
             locator=locator,
-            stored=self._stored(store, policy, naming),
+            stored=stored,
+            local=stored,
+            default=default_registry(settings.registry),
             wholes=wholes,
             metrics=self._metrics,
             admission=make_token("cache.token_file", settings.cache.token_file, scope),
@@ -199,6 +202,7 @@ class _Assembly:
         downloads = Downloads(upstreams, store, scope=scope, metrics=counted, clock=clock, patience=patience)
         blobs = Blobs(store, downloads, upstreams, metrics=counted, patience=patience)
         locator = CacheLocator(
+            store=store,
             policy=policy,
             tags=tags,
             manifests=manifests,
@@ -210,6 +214,7 @@ class _Assembly:
     def _stored(self, store: BoundedStore, policy: CachePolicy, naming: Naming) -> CacheLocator:
         content = StoredContent(store)
         return CacheLocator(
+            store=store,
             policy=policy,
             tags=StoredTags(naming),
             manifests=content,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.oci.reference import Registry
 from registryd.serving.listener import ListenFailed, open_door
 from registryd.settings import SettingsError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.serving.connections import ConnectionLimits
     from registryd.serving.listener import Door, Handler
+    from registryd.settings import RegistrySettings
 
 
 class Doors:
@@ -36,3 +38,8 @@ class Doors:
             return await self.stack.enter_async_context(open_door(handle, address, ssl=context, limits=limits))
         except ListenFailed as error:
             raise SettingsError(key, str(error)) from error
+
+
+def default_registry(settings: RegistrySettings) -> Registry | None:
+    """Which registry clients mean that name none."""
+    return Registry.parse(settings.default) if settings.default else None

@@ -6,8 +6,9 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.aio.expiring import ExpiringSet
-from registryd.content.trial import TRIAL_PATH, TrialImage, TrialWords, local_architecture
+from registryd.content.trial import TRIAL_PATH, TrialImage, TrialWords
 from registryd.oci.errors import OciError
+from registryd.oci.platform import local_architecture
 from registryd.oci.reference import Registry
 
 if TYPE_CHECKING:

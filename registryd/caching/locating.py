@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from registryd.content.completeness import Incomplete, require_all
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable
 from registryd.oci.digest import Digest
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from registryd.caching.policy import CachePolicy
     from registryd.caching.tags import Meaning
-    from registryd.content.source import OpenContent, RangeOf
+    from registryd.content.source import ContentSource, OpenContent, RangeOf
     from registryd.oci.errors import OciError
     from registryd.oci.reference import Repository
     from registryd.serving.paths import ContentPath, ManifestPath
@@ -49,9 +50,10 @@ class TagsOfRepositories(Protocol):
 class CacheLocator:
     """Finds what a path means here or upstream; what is not given is Unlocated, with the reason that it has."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         *,
+        store: ContentSource,
         policy: CachePolicy,
         tags: TagsOfRepositories,
         manifests: ContentOfRepositories,
@@ -59,6 +61,7 @@ class CacheLocator:
         first_byte_timeout_seconds: float,
     ) -> None:
         """`first_byte_timeout_seconds` bounds everything up to the first byte."""
+        self._store = store
         self._policy = policy
         self._tags = tags
         self._manifests = manifests
@@ -78,12 +81,14 @@ class CacheLocator:
         if isinstance(path, BlobPath):
             return await self._blobs.find(path.repository, path.reference)
         if isinstance(path.reference, Digest):
+            await self._require_all(path, path.reference)
             hit = await self._manifests.find(path.repository, path.reference)
             _require_manifest(hit.value)
             return hit
         # Answered from what the tag's own HEAD said: nothing has to be fetched for it.
         meaning = await self._tags.resolve(TaggedName(path.repository, path.reference))
         target = meaning.target
+        await self._require_all(path, target.digest)
         return Hit(Origin.LOCAL, Content(target.digest, target.size, target.media_type), meaning.stale)
 
     async def _open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
@@ -98,6 +103,7 @@ class CacheLocator:
         return replace(hit, stale=meaning.stale)
 
     async def _open_manifest(self, path: ManifestPath, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
+        await self._require_all(path, digest)
         hit = await self._manifests.open(path.repository, digest, wanted)
         try:
             _require_manifest(hit.value.content)
@@ -105,6 +111,19 @@ class CacheLocator:
             await hit.value.body.aclose()
             raise
         return hit
+
+    async def _require_all(self, path: ManifestPath, digest: Digest) -> None:
+        """A client that goes nowhere else for the blobs is given no manifest without them: here, or upstream."""
+        if not path.stays:
+            return
+        try:
+            await require_all(digest, self._store, platforms=())
+        except Incomplete as lack:
+            lacking = lack.piece
+            source = self._manifests if is_manifest_type(lacking.media_type) else self._blobs
+            await source.find(path.repository, lacking.digest)
+        except ContentUnavailable:
+            return  # nothing is known of it here, so it comes from upstream, if at all
 
     async def _bounded(self, path: ContentPath, search: Callable[[], Awaitable[T]], *, resolves: bool) -> T:
         try:

@@ -16,7 +16,9 @@ from registryd.store.directory.layout import Layout
 _MIB = 1024 * 1024
 
 
-@takes_settings("cache", "upstreams", "authorization", "store", "peers", "discovery", "admin", "log", "agent")
+@takes_settings(
+    "cache", "upstreams", "registry.default", "authorization", "store", "peers", "discovery", "admin", "log", "agent"
+)
 def run_cache(
     settings: Settings,
     action: Annotated[

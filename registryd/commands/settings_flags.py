@@ -18,12 +18,12 @@ from registryd.settings import Settings
 def takes_settings(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a command whose first parameter is `settings`; the sections named are its flags (none: all of them).
 
-    Its other parameters become arguments as their annotations say. Settings of other sections still come from the
-    environment and the file. A coroutine is run to its end.
+    A single setting may be named as well, as `section.name`. The command's other parameters become arguments as their
+    annotations say. Other settings still come from the environment and the file. A coroutine is run to its end.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        options = [option for option in all_options().values() if not sections or option.section in sections]
+        options = [each for each in all_options().values() if not sections or {each.section, each.key} & {*sections}]
 
         @wraps(command)
         def with_settings(*args: Any, config: Path | None = None, **given: Any) -> Any:

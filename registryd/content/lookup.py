@@ -67,6 +67,10 @@ class Lookup:
         """The content's bytes, from the first source that has them. Raises NoSource, or RangeInvalid."""
         return await self._first(lambda source: source.open(digest, wanted))
 
+    def as_source(self) -> ContentSource:
+        """All of them as one, for those to whom it does not matter which."""
+        return _AsOne(self)
+
     async def _first(self, ask: Callable[[ContentSource], Awaitable[T]]) -> Hit[T]:
         reasons: dict[Origin, ContentUnavailable] = {}
         for origin, source in self._sources.items():
@@ -75,3 +79,14 @@ class Lookup:
             except ContentUnavailable as reason:
                 reasons[origin] = reason
         raise NoSource(reasons)
+
+
+class _AsOne:
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    async def find(self, digest: Digest) -> Content:
+        return (await self._lookup.find(digest)).value
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        return (await self._lookup.open(digest, wanted)).value

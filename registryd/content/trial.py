@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import io
 import json
-import platform
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -32,8 +31,6 @@ _PAYLOAD_BYTES: Final = 1024 * 1024 + 4096
 _LASTS_SECONDS: Final = 60.0
 # 4 MiB of memory at most, whoever asks.
 _MOST_OFFERED: Final = 4
-# Where Go, and so OCI, has another name than the kernel.
-_GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _WORD: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _ARCHITECTURE: Final = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 
@@ -74,12 +71,6 @@ class TrialImage:
         content = {Digest.of(data): (kind, data) for kind, data in ((_CONFIG, config), (_LAYER, layer))}
         content[Digest.of(manifest)] = (OCI_MANIFEST, manifest)
         return cls(Digest.of(manifest), Digest.of(layer), content)
-
-
-def local_architecture() -> str:
-    """What OCI calls this machine's architecture."""
-    machine = platform.machine()
-    return _GO_NAMES.get(machine, machine)
 
 
 class TooManyTrials(Exception):

@@ -41,6 +41,10 @@ class RangeInvalid(OciError):
         self.size = size
 
 
+class RangesUnsupported(OciError):
+    """Several ranges of what is not at hand. Not 416, after which clients give up; after this they ask for less."""
+
+
 class ManifestUnknown(OciError):
     """No source has the manifest, or it may not be answered for: the client asks its next endpoint."""
 
@@ -86,6 +90,7 @@ CODES: Final[dict[type[OciError], Code]] = {
     TagInvalid: Code("MANIFEST_INVALID", 400),
     ManifestInvalid: Code("MANIFEST_INVALID", 400),
     RangeInvalid: Code("RANGE_INVALID", 416),
+    RangesUnsupported: Code("UNSUPPORTED", 400),
     ManifestUnknown: Code("MANIFEST_UNKNOWN", 404),
     BlobUnknown: Code("BLOB_UNKNOWN", 404),
     Denied: Code("DENIED", 403),

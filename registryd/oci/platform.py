@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -10,7 +11,7 @@ from registryd.oci.descriptor import INDEX_TYPES
 from registryd.oci.manifest import is_manifest_type, parse_descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from registryd.oci.descriptor import Descriptor
 
@@ -22,6 +23,15 @@ _NOT_DISTRIBUTED: Final = (
 
 # What a variant is where none is said (containerd's platforms.Normalize).
 _USUAL_VARIANTS: Final = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
+
+# Where Go, and so OCI, has another name than the kernel.
+_GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm"}
+
+
+def local_architecture() -> str:
+    """What OCI calls this machine's architecture."""
+    machine = platform.machine()
+    return _GO_NAMES.get(machine, machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,12 @@ def choose_manifests(index: bytes, platforms: Collection[Platform]) -> Chosen:
 
     Also an index within, and what does not say what it is for, which then is for whatever it may be.
     """
+    return _choose(json.loads(index)["manifests"], platforms)
+
+
+def _choose(entries: Iterable[dict[str, Any]], platforms: Collection[Platform]) -> Chosen:
     wanted, unmet = [], set(platforms)
-    for entry in json.loads(index)["manifests"]:
+    for entry in entries:
         if not is_manifest_type(entry["mediaType"]):
             continue
         if not platforms or not isinstance(entry.get("platform"), dict):
@@ -76,6 +90,18 @@ def choose_manifests(index: bytes, platforms: Collection[Platform]) -> Chosen:
             wanted.append(parse_descriptor(entry))
             unmet -= met
     return Chosen(tuple(wanted), frozenset(unmet))
+
+
+def runnable_manifests(index: bytes, platforms: Collection[Platform]) -> Sequence[Descriptor]:
+    """Of a document that was read as an index: the images for one of the platforms; all images if none of them is."""
+    images = [entry for entry in json.loads(index)["manifests"] if _is_image(entry)]
+    return _choose(images, platforms).manifests or [parse_descriptor(entry) for entry in images]
+
+
+def _is_image(entry: dict[str, Any]) -> bool:
+    """Not so what BuildKit attests of an image, which is for a platform that is none."""
+    said = entry.get("platform")
+    return is_manifest_type(entry["mediaType"]) and not (isinstance(said, dict) and said.get("os") == "unknown")
 
 
 def distributed(children: Iterable[Descriptor]) -> Iterator[Descriptor]:

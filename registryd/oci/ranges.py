@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from registryd.oci.errors import RangeInvalid
 
-# One range. Lists are legal and rare; a server may ignore a Range header, and a whole answer is right for them.
-# Names of units are case-insensitive, white space is allowed around the range and nowhere in it.
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# Names of units are case-insensitive, white space is allowed around a range and nowhere in it.
+_UNIT: Final = re.compile(r"(?i:bytes)=", re.ASCII)
 _RANGE: Final = re.compile(
-    r"(?i:bytes)=[ \t]*(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})?|-(?P<suffix>[0-9]{1,18}))[ \t]*", re.ASCII
+    r"[ \t]*(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})?|-(?P<suffix>[0-9]{1,18}))[ \t]*", re.ASCII
 )
 
 
@@ -50,7 +53,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class RangeRequest:
-    """A single range as asked for: from `first`, up to and with `last`; or the last `suffix` bytes."""
+    """A range as asked for: from `first`, up to and with `last`; or the last `suffix` bytes."""
 
     first: int | None
     last: int | None
@@ -62,7 +65,21 @@ class RangeRequest:
 
         Ignored: other units, several ranges, and anything malformed (section 14.2).
         """
-        match = _RANGE.fullmatch(header) if header else None
+        ranges = cls.parse_list(header)
+        return ranges[0] if len(ranges) == 1 else None
+
+    @classmethod
+    def parse_list(cls, header: str | None) -> Sequence[Self]:
+        """Read a Range header with any number of ranges; none when it is to be ignored."""
+        unit = _UNIT.match(header) if header else None
+        if header is None or unit is None:
+            return ()
+        ranges = [cls._parse_one(text) for text in header[unit.end() :].split(",")]
+        return [each for each in ranges if each] if all(ranges) else ()
+
+    @classmethod
+    def _parse_one(cls, text: str) -> Self | None:
+        match = _RANGE.fullmatch(text)
         if match is None:
             return None
         first, last, suffix = (None if group is None else int(group) for group in match.groups())
@@ -87,3 +104,20 @@ class RangeRequest:
         if start >= stop:
             raise RangeInvalid(f"the content has {size} bytes", size=size)
         return Span(start, stop)
+
+
+def spans_of(ranges: Iterable[RangeRequest], size: int) -> Sequence[Span]:
+    """The bytes of a content of this size that several ranges name, in their order, without those that are outside.
+
+    Raises RangeInvalid when all of them are.
+    """
+    spans = []
+    outside = RangeInvalid("no range", size=size)
+    for each in ranges:
+        try:
+            spans.append(each.span(size))
+        except RangeInvalid as error:
+            outside = error
+    if not spans:
+        raise outside
+    return spans

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Final, Self
 
+from registryd.notation import LONGEST_NAME, is_registry
 from registryd.oci.digest import Digest
 from registryd.oci.errors import NameInvalid, TagInvalid
 
 DOCKER_HUB: Final = "docker.io"
 # containerd looks Docker Hub up under its short name, whatever its API hosts are called.
 _HUB_ALIASES: Final = frozenset({"index.docker.io", "registry-1.docker.io"})
-# distribution/reference: a repository's path, host included, has at most this many characters.
-_MAX_NAME: Final = 255
 
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST: Final = re.compile(
-    rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII
-)
-_MAX_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,7 +33,7 @@ class Registry:
     host: str
 
     def __post_init__(self) -> None:
-        if len(self.host) > _MAX_NAME or not _is_host(self.host):
+        if not is_registry(self.host):
             raise NameInvalid(f"{self.host[:100]!r} is not a registry: expected host or host:port")
 
     @classmethod
@@ -52,16 +45,6 @@ class Registry:
 
     def __str__(self) -> str:
         return self.host
-
-
-def _is_host(text: str) -> bool:
-    match = _HOST.fullmatch(text)
-    if match is None or not 0 < int(match["port"] or _MAX_PORT) <= _MAX_PORT:
-        return False
-    try:
-        return match["ipv6"] is None or bool(IPv6Address(match["ipv6"]))
-    except ValueError:
-        return False
 
 
 def looks_like_host(component: str) -> bool:
@@ -83,7 +66,7 @@ class Repository:
     path: str
 
     def __post_init__(self) -> None:
-        if len(self.registry.host) + 1 + len(self.path) > _MAX_NAME or not _REPOSITORY.fullmatch(self.path):
+        if len(self.registry.host) + 1 + len(self.path) > LONGEST_NAME or not _REPOSITORY.fullmatch(self.path):
             raise NameInvalid(f"{self.path[:100]!r} is not a repository name: lower-case components joined by '/'")
 
     def __str__(self) -> str:

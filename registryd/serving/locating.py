@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from registryd.aio.bound import bounded
+from registryd.content.completeness import require_all
 from registryd.content.lookup import NoSource
+from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, ManifestUnknown, OciError
 from registryd.oci.manifest import is_manifest_type
 from registryd.oci.reference import Tag, TaggedName
-from registryd.serving.paths import BlobPath
+from registryd.serving.paths import BlobPath, ManifestPath
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Collection, Sequence
 
     from registryd.content.lookup import Hit, Lookup
     from registryd.content.names import NameLookup
     from registryd.content.source import Content, OpenContent, RangeOf
+    from registryd.oci.platform import Platform
     from registryd.serving.paths import ContentPath
     from registryd.serving.policy import ResolvePolicy
 
@@ -37,9 +40,17 @@ class Locator:
     """Finds what a path means and opens it; everything but a hit is Unlocated."""
 
     def __init__(
-        self, *, lookup: Lookup, names: NameLookup, policy: ResolvePolicy, first_byte_timeout_seconds: float
+        self,
+        *,
+        lookup: Lookup,
+        names: NameLookup,
+        policy: ResolvePolicy,
+        first_byte_timeout_seconds: float,
+        platforms: Collection[Platform] = (),
     ) -> None:
-        """`first_byte_timeout_seconds` bounds a whole search, from the policy's answer to the first byte.
+        """`platforms` is what this machine runs: of other images of an index, clients that stay need nothing.
+
+        `first_byte_timeout_seconds` bounds a whole search, from the policy's answer to the first byte.
 
         Except for the time that a source spends off the clock (`registryd.aio.bound`): waiting for a node that is
         visibly fetching the content.
@@ -48,6 +59,7 @@ class Locator:
         self._names = names
         self._policy = policy
         self._timeout_seconds = first_byte_timeout_seconds
+        self._platforms = platforms
 
     async def find(self, path: ContentPath) -> Hit[Content]:
         """What a HEAD is answered with. Raises Unlocated."""
@@ -70,7 +82,7 @@ class Locator:
         await self._require_policy(path, resolves=True)
         search = _Search(path)
         for digest in await self._digests(path):
-            hit = await search.attempt(self._lookup.find(digest))
+            hit = await search.attempt(self._find_one(path, digest))
             if hit and search.accepts(hit.value):
                 return hit
         raise search.failure()
@@ -79,12 +91,25 @@ class Locator:
         await self._require_policy(path, resolves=isinstance(path.reference, Tag))
         search = _Search(path)
         for digest in await self._digests(path):
-            hit = await search.attempt(self._lookup.open(digest, wanted))
+            hit = await search.attempt(self._open_one(path, digest, wanted))
             if hit and search.accepts(hit.value.content):
                 return hit
             if hit:
                 await hit.value.body.aclose()
         raise search.failure()
+
+    async def _find_one(self, path: ContentPath, digest: Digest) -> Hit[Content]:
+        await self._require_all(path, digest)
+        return await self._lookup.find(digest)
+
+    async def _open_one(self, path: ContentPath, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
+        await self._require_all(path, digest)
+        return await self._lookup.open(digest, wanted)
+
+    async def _require_all(self, path: ContentPath, digest: Digest) -> None:
+        """A client that goes nowhere else for the blobs is given no manifest without them."""
+        if isinstance(path, ManifestPath) and path.stays:
+            await require_all(digest, self._lookup.as_source(), self._platforms)
 
     async def _require_policy(self, path: ContentPath, *, resolves: bool) -> None:
         if not self._policy.may_serve(path.repository, path.reference):
@@ -111,9 +136,10 @@ class _Search:
     async def attempt(self, search: Awaitable[Hit[T]]) -> Hit[T] | None:
         try:
             return await search
-        except NoSource as error:
+        except ContentUnavailable as error:
             self._reason = str(error)
-            self._is_miss = self._is_miss and error.is_miss
+            is_miss = error.is_miss if isinstance(error, NoSource) else isinstance(error, ContentNotFound)
+            self._is_miss = self._is_miss and is_miss
             return None
 
     def accepts(self, content: Content) -> bool:

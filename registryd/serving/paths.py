@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from registryd.oci.digest import Digest
-from registryd.oci.errors import NameUnknown, PathUnknown
-from registryd.oci.reference import Reference, Registry, Repository, looks_like_host, parse_reference
+from registryd.oci.errors import NameInvalid, NameUnknown, PathUnknown
+from registryd.oci.reference import DOCKER_HUB, Reference, Registry, Repository, looks_like_host, parse_reference
 
 # Repository names may contain /manifests/ and /blobs/; the last one separates, because no reference has a slash.
 _PATH: Final = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)", re.ASCII)
@@ -24,10 +24,14 @@ class ApiBase:
 
 @dataclass(frozen=True, slots=True)
 class ManifestPath:
-    """A manifest of a repository, by tag or by digest."""
+    """A manifest of a repository, by tag or by digest.
+
+    `stays`: the client takes this server for the registry itself, so it goes to nobody else for the rest of the image.
+    """
 
     repository: Repository
     reference: Reference
+    stays: bool = False
 
     def __str__(self) -> str:
         separator = "@" if isinstance(self.reference, Digest) else ":"
@@ -49,27 +53,47 @@ ContentPath = ManifestPath | BlobPath
 RegistryPath = ApiBase | ContentPath
 
 
-def parse_path(path: str, *, namespace: str | None) -> RegistryPath:
+def parse_path(path: str, *, namespace: str | None, default: Registry | None = None) -> RegistryPath:
     """Read a decoded path; `namespace` is containerd's `ns=`, the registry that the client meant.
 
-    Without it the first component of the name says the registry, if it looks like a host. Raises PathUnknown,
-    NameInvalid, NameUnknown, DigestInvalid or TagInvalid.
+    Without it the first component of the name says the registry, if it looks like a host, and otherwise it is
+    `default`. Raises PathUnknown, NameInvalid, NameUnknown, DigestInvalid or TagInvalid.
     """
     if path in {"/v2/", "/v2"}:
         return ApiBase()
     match = _PATH.fullmatch(path)
     if match is None:
         raise PathUnknown("registryd serves /v2/<name>/manifests/<reference> and /v2/<name>/blobs/<digest>")
-    repository = _repository(match["name"], namespace)
+    repository = _named(match["name"], default) if namespace is None else _spaced(match["name"], namespace)
     if match["kind"] == "blobs":
         return BlobPath(repository, Digest.parse(match["reference"]))
-    return ManifestPath(repository, parse_reference(match["reference"]))
+    return ManifestPath(repository, parse_reference(match["reference"]), stays=namespace is None)
 
 
-def _repository(name: str, namespace: str | None) -> Repository:
-    if namespace is not None:
-        return Repository(Registry.parse(namespace), name)
+def _spaced(name: str, namespace: str) -> Repository:
+    """The registry is said apart from the name, and perhaps in it besides: by clients whose mirrors have a path."""
+    registry = Registry.parse(namespace)
     host, slash, path = name.partition("/")
-    if not slash or not looks_like_host(host):
-        raise NameUnknown("which registry? Name it by ?ns=docker.io or as the first component, /v2/docker.io/…")
-    return Repository(Registry.parse(host), path)
+    if slash and looks_like_host(host) and _is_called(registry, host):
+        return Repository(registry, path)
+    return Repository(registry, name)
+
+
+def _is_called(registry: Registry, host: str) -> bool:
+    try:
+        return Registry.parse(host) == registry
+    except NameInvalid:
+        return False
+
+
+def _named(name: str, default: Registry | None) -> Repository:
+    host, slash, path = name.partition("/")
+    if slash and looks_like_host(host):
+        return Repository(Registry.parse(host), path)
+    if default is None:
+        raise NameUnknown(
+            "which registry? Name it by ?ns=docker.io or as the first component, /v2/docker.io/…; "
+            "for clients that can do neither there is the setting registry.default"
+        )
+    # Docker Hub's own images have one component, which only people leave out.
+    return Repository(default, f"library/{name}" if default.host == DOCKER_HUB and not slash else name)

@@ -103,7 +103,7 @@ class PeerBytesDoor:
         receiver = request.remote or "a peer"
         with self._transfers.transfer(opened, name="", source="local", receiver=receiver) as transfer:
             delivery = await send_content(
-                request, opened, wanted, on_sent=self._metrics.sent_to_peer, follow=transfer.follow
+                request, opened, wanted.head_of(opened), on_sent=self._metrics.sent_to_peer, follow=transfer.follow
             )
             transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
             return delivery

@@ -13,6 +13,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import MethodUnsupported, OciError, PathUnknown
 from registryd.serving.errors import error_response
 from registryd.serving.locating import Unlocated
+from registryd.serving.multipart import RangeList, open_parts
 from registryd.serving.paths import ApiBase, BlobPath, parse_path
 from registryd.serving.preferring import Preference
 from registryd.serving.record import Record
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from registryd.content.blame import Aftermath
     from registryd.content.lookup import Hit
     from registryd.content.source import Content, OpenContent, RangeOf
+    from registryd.oci.reference import Registry
     from registryd.serving.admission import Admission
     from registryd.serving.paths import ContentPath
     from registryd.serving.preferring import Bringing
@@ -57,6 +59,8 @@ class RegistryDoor:
         metrics: Metrics,
         admission: Admission | None = None,
         stored: Locating | None = None,
+        local: Locating | None = None,
+        default: Registry | None = None,
         wholes: Bringing | None = None,
         aftermath: Aftermath | None = None,
         transfers: Transfers | None = None,
@@ -68,10 +72,15 @@ class RegistryDoor:
         `stored` is asked instead of `locator` by requests that want what is here already and nothing fetched for them
         (`Cache-Control: only-if-cached`, RFC 9111 section 5.2.1.7).
 
+        `local` is asked for several ranges at once, which nobody else is. `default` is the registry of those who name
+        none.
+
         `wholes` has images stored as a whole for those who prefer it so (`registryd.serving.preferring`).
         """
         self._locator = locator
         self._stored = stored or locator
+        self._local = local or self._stored
+        self._default = default
         self._wholes = wholes
         self._metrics = metrics
         self._admission = admission
@@ -87,7 +96,7 @@ class RegistryDoor:
                 raise PathUnknown("nothing is here")
             if request.method not in {"GET", "HEAD"}:
                 raise MethodUnsupported("registryd only serves pulls: GET and HEAD")
-            path = parse_path(request.path, namespace=request.query.get("ns"))
+            path = parse_path(request.path, namespace=_namespace_of(request), default=self._default)
             if isinstance(path, ApiBase):
                 return web.json_response({}, headers=_OF_THE_BASE)
             return await self._answer(request, path)
@@ -99,6 +108,8 @@ class RegistryDoor:
         try:
             if request.method == "HEAD":
                 return await self._head(request, path, record)
+            if isinstance(path, BlobPath) and (ranges := RangeList.of(request)):
+                return await self._get_parts(request, path, record, ranges)
             wanted = Wanted.of(request)
             asker = self._askers.of(request.headers.get("User-Agent"), asks_for_all=wanted.names_all)
             with asked_by(asker):
@@ -125,13 +136,20 @@ class RegistryDoor:
             record.put_off()
             return await send_nothing(request, again.size, wanted)
         record.located(hit.origin)
-        headers = {**_headers_of(hit), **await self._as_preferred(request, path, hit.value)}
-        delivery = await self._send(request, hit, wanted, record, name=str(path), headers=headers)
-        if delivery.failure:
-            record.interrupted(delivery.failure)
-        elif hit.origin is Origin.PEER:
+        response = wanted.head_of(hit.value)
+        response.headers.update({**_headers_of(hit), **await self._as_preferred(request, path, hit.value)})
+        delivery = await self._send(request, hit, response, record, name=str(path))
+        if not delivery.failure and hit.origin is Origin.PEER:
             self._note_delivery(hit.value, request.transport)
         return delivery.response
+
+    async def _get_parts(
+        self, request: web.BaseRequest, path: BlobPath, record: Record, ranges: RangeList
+    ) -> web.StreamResponse:
+        hit, response = await open_parts(self._local, path, ranges)
+        record.located(hit.origin)
+        response.headers.update(_headers_of(hit))
+        return (await self._send(request, hit, response, record, name=str(path))).response
 
     async def _as_preferred(
         self, request: web.BaseRequest, path: ContentPath, opened: OpenContent
@@ -148,22 +166,21 @@ class RegistryDoor:
             raise
         return {"Preference-Applied": whole.applied()} if whole else {}
 
-    async def _send(  # noqa: PLR0913 - of one answer
+    async def _send(
         self,
         request: web.BaseRequest,
         hit: Hit[OpenContent],
-        wanted: Wanted,
+        response: web.StreamResponse,
         record: Record,
         *,
         name: str,
-        headers: Mapping[str, str],
     ) -> Delivery:
         with self._transfers.transfer(hit.value, name=name, source=hit.origin.value, receiver="containerd") as transfer:
-            delivery = await send_content(
-                request, hit.value, wanted, on_sent=record.sent, follow=transfer.follow, headers=headers
-            )
+            delivery = await send_content(request, hit.value, response, on_sent=record.sent, follow=transfer.follow)
             transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
-            return delivery
+        if delivery.failure:
+            record.interrupted(delivery.failure)
+        return delivery
 
     def _note_delivery(self, given: OpenContent, connection: asyncio.Transport | None) -> None:
         if self._aftermath and connection and given.span.stop == given.content.size:
@@ -171,6 +188,11 @@ class RegistryDoor:
 
     def _locator_for(self, request: web.BaseRequest) -> Locating:
         return self._stored if _wants_stored_only(request) else self._locator
+
+
+def _namespace_of(request: web.BaseRequest) -> str | None:
+    """The registry that the client means: `ns=` of containerd, or OCI-Namespace of the distribution-spec to come."""
+    return request.query.get("ns", request.headers.get("OCI-Namespace"))
 
 
 def _wants_stored_only(request: web.BaseRequest) -> bool:

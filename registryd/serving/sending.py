@@ -42,6 +42,10 @@ class Wanted:
         """Whether the answer is a 206."""
         return self.asked is not None
 
+    def head_of(self, opened: OpenContent) -> web.StreamResponse:
+        """The head of the answer."""
+        return head_of(opened.content, opened.span if self.is_partial else None)
+
     def __call__(self, size: int) -> Span:
         """The bytes to send; raises RangeInvalid."""
         return Span.whole(size) if self.asked is None else self.asked.span(size)
@@ -107,24 +111,21 @@ class Delivery:
     failure: SourceBroken | SinkClosed | None
 
 
-async def send_content(  # noqa: PLR0913 - all are named, and belong to this one answer
+async def send_content(
     request: web.BaseRequest,
     opened: OpenContent,
-    wanted: Wanted,
+    response: web.StreamResponse,
     *,
     on_sent: Callable[[int], None],
     follow: Callable[[Sink], None] = lambda _: None,
-    headers: Mapping[str, str] | None = None,
 ) -> Delivery:
-    """Answer a GET with opened content and close it; `on_sent` is told the bytes that were given, on every path.
+    """Answer a GET with this head and opened content, and close it.
 
-    `follow` is given the sink, which counts them meanwhile.
+    `on_sent` is told the bytes that were given, on every path. `follow` is given the sink, which counts them meanwhile.
 
     When the source breaks, the body ends with FIN after what was sent: containerd then asks for the rest by Range,
     while a reset would fail its pull.
     """
-    response = head_of(opened.content, opened.span if wanted.is_partial else None)
-    response.headers.update(headers or {})
     sink = None
     try:
         with _towards_receiver():

@@ -13,7 +13,7 @@ from registryd.agent.cache import open_cache
 from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsSettings
 from registryd.caching.patience import CachePatience
 from registryd.notation import Address
-from registryd.settings import AdminSettings, AuthorizationSettings, Settings, StoreSettings
+from registryd.settings import AdminSettings, AuthorizationSettings, RegistrySettings, Settings, StoreSettings
 from tests.fakes.upstream import FakeUpstream, open_upstream
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ class World:
     authorization: AuthorizationSettings = field(default_factory=AuthorizationSettings)
     more: dict[str, RegistryUpstream] = field(default_factory=dict)
     admin: Address = LOOPBACK
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
     patience: CachePatience = field(default_factory=CachePatience)
 
     @property
     def settings(self) -> Settings:
         table = self.table if self.table.url else replace(self.table, url=self.upstream.url)
         return Settings(
+            registry=self.registry,
             cache=self.cache,
             authorization=self.authorization,
             upstreams=UpstreamsSettings(allow=(), registries={REGISTRY: table, **self.more}),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -21,10 +22,11 @@ from registryd.telemetry import Metrics
 from tests.fakes.sources import MemorySource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from registryd.content.blame import Aftermath
     from registryd.content.source import ContentSource, NameSource
+    from registryd.oci.platform import Platform
     from registryd.oci.reference import Reference, Repository
     from registryd.oci.reference import Registry as RegistryName
     from registryd.serving.admission import Admission
@@ -100,16 +102,29 @@ class Registry:
     aftermath: Aftermath | None = None
     metrics: Metrics = field(default_factory=Metrics)
     first_byte_timeout_seconds: float = 5.0
+    platforms: Sequence[Platform] = ()
+    default: RegistryName | None = None
+
+    def exclude(self, *patterns: str) -> None:
+        self.authorization = replace(self.authorization, exclude=patterns)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Client]:
-        locator = Locator(
-            lookup=Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster}),
+        seek = partial(
+            Locator,
             names=NameLookup(self.names, timeout_seconds=1),
             policy=ModePolicy(self.authorization, self.public),
             first_byte_timeout_seconds=self.first_byte_timeout_seconds,
+            platforms=self.platforms,
         )
-        door = RegistryDoor(locator=locator, metrics=self.metrics, admission=self.admission, aftermath=self.aftermath)
+        door = RegistryDoor(
+            locator=seek(lookup=Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster})),
+            local=seek(lookup=Lookup({Origin.LOCAL: self.local})),
+            default=self.default,
+            metrics=self.metrics,
+            admission=self.admission,
+            aftermath=self.aftermath,
+        )
         async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
             yield client
 

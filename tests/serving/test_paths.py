@@ -32,6 +32,48 @@ def test_the_registry_is_the_first_component_that_looks_like_a_host() -> None:
     assert path == BlobPath(ALPINE, DIGEST)
 
 
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+@pytest.mark.parametrize("namespace", ["docker.io", "registry-1.docker.io"])
+def test_the_registry_of_ns_may_stand_in_the_path_besides(host: str, namespace: str) -> None:
+    path = parse_path(f"/v2/{host}/library/alpine/manifests/3.20", namespace=namespace)
+    assert path == ManifestPath(ALPINE, Tag("3.20"))
+
+
+def test_a_repository_of_one_component_may_look_like_its_registry() -> None:
+    path = parse_path("/v2/r.example/manifests/v1", namespace="r.example")
+    assert path == ManifestPath(Repository(Registry("r.example"), "r.example"), Tag("v1"))
+
+
+def test_a_component_that_looks_like_a_host_and_is_none_is_refused_as_a_name() -> None:
+    with pytest.raises(NameInvalid):
+        parse_path("/v2/a..b/app/manifests/v1", namespace="r.example")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("alpine", "library/alpine"), ("library/alpine", "library/alpine"), ("grafana/grafana", "grafana/grafana")],
+)
+def test_the_default_registry_is_that_of_names_without_one(name: str, expected: str) -> None:
+    path = parse_path(f"/v2/{name}/blobs/{DIGEST}", namespace=None, default=Registry("docker.io"))
+    assert path == BlobPath(Repository(Registry("docker.io"), expected), DIGEST)
+
+
+def test_only_docker_hub_has_a_library() -> None:
+    path = parse_path(f"/v2/app/blobs/{DIGEST}", namespace=None, default=Registry("r.example"))
+    assert path == BlobPath(Repository(Registry("r.example"), "app"), DIGEST)
+
+
+def test_a_host_in_the_path_goes_before_the_default_registry() -> None:
+    path = parse_path(f"/v2/quay.io/a/b/blobs/{DIGEST}", namespace=None, default=Registry("docker.io"))
+    assert path == BlobPath(Repository(Registry("quay.io"), "a/b"), DIGEST)
+
+
+@pytest.mark.parametrize(("namespace", "stays"), [(None, True), ("r.example", False)])
+def test_who_says_no_namespace_takes_us_for_the_registry(namespace: str | None, stays: bool) -> None:
+    path = parse_path("/v2/r.example/app/manifests/v1", namespace=namespace)
+    assert path == ManifestPath(Repository(Registry("r.example"), "app"), Tag("v1"), stays=stays)
+
+
 def test_ns_wins_over_a_first_component_that_looks_like_a_host() -> None:
     path = parse_path(f"/v2/quay.io/app/manifests/{DIGEST}", namespace="mirror.example:5000")
     assert path == ManifestPath(Repository(Registry("mirror.example:5000"), "quay.io/app"), DIGEST)

@@ -167,7 +167,7 @@ async def test_a_range_outside_of_the_content_is_416(registry: Registry, large: 
     assert answer.headers["Content-Range"] == "bytes */3145728"
 
 
-@pytest.mark.parametrize("asked", ["bytes=9-5", "bytes=1-2,4-5", "lines=1-2", "bytes=a-b", "", "bytes=--1"])
+@pytest.mark.parametrize("asked", ["bytes=9-5", "bytes=1-2,5-4", "lines=1-2,4-5", "bytes=a-b", "", "bytes=--1"])
 async def test_ranges_that_may_be_ignored_are(registry: Registry, large: bytes, asked: str) -> None:
     async with registry.serving() as client:
         answer = await client.get(BLOB, Range=asked)
