@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from registryd.lab.errors import LabError
 from registryd.lab.fetch import Request, Response, fetch
@@ -45,7 +45,7 @@ class Repository:
 
     async def _push_blob(self, blob: Blob, content: BinaryIO) -> None:
         begun = await self._send("POST", f"{self.base_url}/blobs/uploads/", expected=_ACCEPTED)
-        location = begun.headers["location"]
+        location = urljoin(f"{self.base_url}/blobs/uploads/", begun.headers["location"])
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': blob.digest})}"
         headers = (("Content-Type", "application/octet-stream"), ("Content-Length", str(blob.size)))
         await self._send("PUT", url, headers=headers, body=content, expected=_CREATED)
