@@ -38,6 +38,7 @@ class Kind(StrEnum):
 
     MANIFEST = "manifest"
     BLOB = "blob"
+    LIST = "list"
 
 
 class Method(StrEnum):

@@ -25,6 +25,7 @@ from registryd.serving.admin import AdminDoor
 from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
 from registryd.serving.readiness import Readiness
+from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
 from registryd.store.choice import open_store
 from registryd.telemetry import Metrics
@@ -151,19 +152,25 @@ class _Assembly:
         diagnosing: Diagnosing,
     ) -> Door:
         settings = self._settings.registry
+        lookup = Lookup({Origin.LOCAL: store, Origin.PEER: cluster})
+        names = NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout)
+        policy = diagnosing.policy(ModePolicy(self._settings.authorization, public))
         seek = partial(
             Locator,
-            names=NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout),
-            policy=diagnosing.policy(ModePolicy(self._settings.authorization, public)),
+            names=names,
+            policy=policy,
             first_byte_timeout_seconds=settings.first_byte_timeout,
             platforms=(Platform("linux", local_architecture()),),
         )
         token = make_token("registry.token_file", settings.token_file, scope)
         aftermath = Aftermath(store, cluster.blame, scope)
         door = RegistryDoor(
-            locator=seek(lookup=Lookup({Origin.LOCAL: store, Origin.PEER: cluster})),
+            locator=seek(lookup=lookup),
             local=seek(lookup=Lookup({Origin.LOCAL: store})),
             default=default_registry(settings),
+            lists=KnownReferrers(
+                lookup=lookup, names=names, policy=policy, first_byte_timeout_seconds=settings.first_byte_timeout
+            ),
             metrics=self._metrics,
             admission=token,
             aftermath=aftermath,

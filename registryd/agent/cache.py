@@ -15,16 +15,20 @@ from registryd.agent.exposure import as_member, check_exposure
 from registryd.agent.upstream_files import unreadable_files
 from registryd.aio.scope import open_scope
 from registryd.caching.blobs import Blobs
+from registryd.caching.bounds import Bounds
 from registryd.caching.downloads import Downloads
+from registryd.caching.lists import CacheLists
 from registryd.caching.locating import CacheLocator
 from registryd.caching.manifests import Manifests
 from registryd.caching.metrics import CacheMetrics
 from registryd.caching.naming import Naming
 from registryd.caching.patience import CachePatience
 from registryd.caching.policy import CachePolicy
+from registryd.caching.referrers import Referrers
 from registryd.caching.registries import Registries
 from registryd.caching.remembering import NOTE_BYTES, PublicMemory
 from registryd.caching.stored import StoredContent, StoredTags
+from registryd.caching.tag_lists import TagLists
 from registryd.caching.tags import Tags
 from registryd.caching.upstreams import Upstreams
 from registryd.caching.whole import Wholes
@@ -125,13 +129,15 @@ class _Assembly:
         policy = CachePolicy(settings.authorization, registries, _Public(public))
         upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
         naming = Naming(store)
-        locator, wholes = self._pull_through(scope, store, policy, registries, upstreams, naming)
-        stored = self._stored(store, policy, naming)
+        bounds = Bounds(policy, seconds=settings.cache.first_byte_timeout)
+        locator, wholes, lists = self._pull_through(scope, store, bounds, registries, upstreams, naming)
+        stored = self._stored(store, bounds, naming)
         door = RegistryDoor(
             locator=locator,
             stored=stored,
             local=stored,
             default=default_registry(settings.registry),
+            lists=lists,
             wholes=wholes,
             metrics=self._metrics,
             admission=make_token("cache.token_file", settings.cache.token_file, scope),
@@ -189,11 +195,11 @@ class _Assembly:
         self,
         scope: Scope,
         store: BoundedStore,
-        policy: CachePolicy,
+        bounds: Bounds,
         registries: Registries,
         upstreams: Upstreams,
         naming: Naming,
-    ) -> tuple[CacheLocator, Wholes]:
+    ) -> tuple[CacheLocator, Wholes, CacheLists]:
         counted, clock, patience = self._counted, self._clock, self._patience
         manifests = Manifests(store, upstreams, naming, scope=scope, metrics=counted, clock=clock)
         tags = Tags(
@@ -201,26 +207,17 @@ class _Assembly:
         )
         downloads = Downloads(upstreams, store, scope=scope, metrics=counted, clock=clock, patience=patience)
         blobs = Blobs(store, downloads, upstreams, metrics=counted, patience=patience)
-        locator = CacheLocator(
-            store=store,
-            policy=policy,
-            tags=tags,
-            manifests=manifests,
-            blobs=blobs,
-            first_byte_timeout_seconds=self._settings.cache.first_byte_timeout,
+        locator = CacheLocator(store=store, bounds=bounds, tags=tags, manifests=manifests, blobs=blobs)
+        referrers = Referrers(
+            store, registries, upstreams, manifests, tags, naming, scope=scope, clock=clock, patience=patience
         )
-        return locator, Wholes(store, manifests, blobs)
+        lists = CacheLists(bounds, referrers, TagLists(store, registries, upstreams))
+        return locator, Wholes(store, manifests, blobs), lists
 
-    def _stored(self, store: BoundedStore, policy: CachePolicy, naming: Naming) -> CacheLocator:
+    @staticmethod
+    def _stored(store: BoundedStore, bounds: Bounds, naming: Naming) -> CacheLocator:
         content = StoredContent(store)
-        return CacheLocator(
-            store=store,
-            policy=policy,
-            tags=StoredTags(naming),
-            manifests=content,
-            blobs=content,
-            first_byte_timeout_seconds=self._settings.cache.first_byte_timeout,
-        )
+        return CacheLocator(store=store, bounds=bounds, tags=StoredTags(naming), manifests=content, blobs=content)
 
     def _tls(self) -> ssl.SSLContext | None:
         cache = self._settings.cache

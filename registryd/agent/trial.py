@@ -72,5 +72,8 @@ class TrialsToo:
     async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
         return self._desk.knows(reference) or await self._policy.may_resolve(repository, reference)
 
+    async def may_list(self, repository: Repository, subject: Digest) -> bool:
+        return await self._policy.may_list(repository, subject)
+
     def may_serve(self, repository: Repository, reference: Reference) -> bool:
         return self._policy.may_serve(repository, reference)

@@ -55,5 +55,8 @@ class Keeper(ContentSource, NameSource, Protocol):
     def described(self, digest: Digest) -> Descriptor | None:
         """What a manifest that is here says of this content, which may not be here; from memory."""
 
+    async def names(self) -> Sequence[FullName]:
+        """All names that mean something here, sorted; some microseconds for each. Raises StoreUnavailable."""
+
     async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         """As `ContentWriter` has it."""

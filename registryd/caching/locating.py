@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from registryd.content.completeness import Incomplete, require_all
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable
 from registryd.oci.digest import Digest
-from registryd.oci.errors import BlobUnknown, Denied, ManifestUnknown, Unavailable
 from registryd.oci.manifest import is_manifest_type
 from registryd.oci.reference import TaggedName
-from registryd.serving.locating import Unlocated
 from registryd.serving.paths import BlobPath
-from registryd.upstream.errors import UpstreamDenied, UpstreamFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from registryd.caching.policy import CachePolicy
+    from registryd.caching.bounds import Bounds
     from registryd.caching.tags import Meaning
     from registryd.content.source import ContentSource, OpenContent, RangeOf
-    from registryd.oci.errors import OciError
     from registryd.oci.reference import Repository
     from registryd.serving.paths import ContentPath, ManifestPath
-
-T = TypeVar("T")
 
 
 class ContentOfRepositories(Protocol):
@@ -50,32 +41,30 @@ class TagsOfRepositories(Protocol):
 class CacheLocator:
     """Finds what a path means here or upstream; what is not given is Unlocated, with the reason that it has."""
 
-    def __init__(  # noqa: PLR0913 - the parts that meet here
+    def __init__(
         self,
         *,
         store: ContentSource,
-        policy: CachePolicy,
+        bounds: Bounds,
         tags: TagsOfRepositories,
         manifests: ContentOfRepositories,
         blobs: ContentOfRepositories,
-        first_byte_timeout_seconds: float,
     ) -> None:
-        """`first_byte_timeout_seconds` bounds everything up to the first byte."""
+        """`bounds` hold up to the first byte."""
         self._store = store
-        self._policy = policy
+        self._bounds = bounds
         self._tags = tags
         self._manifests = manifests
         self._blobs = blobs
-        self._timeout_seconds = first_byte_timeout_seconds
 
     async def find(self, path: ContentPath) -> Hit[Content]:
         """What a HEAD is answered with. Raises Unlocated."""
-        return await self._bounded(path, lambda: self._find(path), resolves=True)
+        return await self._bounds.answer(path, path.reference, lambda: self._find(path), resolves=True)
 
     async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
         """What a GET is answered with; the caller closes its body. Raises Unlocated, or RangeInvalid."""
         resolves = not isinstance(path.reference, Digest)
-        return await self._bounded(path, lambda: self._open(path, wanted), resolves=resolves)
+        return await self._bounds.answer(path, path.reference, lambda: self._open(path, wanted), resolves=resolves)
 
     async def _find(self, path: ContentPath) -> Hit[Content]:
         if isinstance(path, BlobPath):
@@ -125,35 +114,7 @@ class CacheLocator:
         except ContentUnavailable:
             return  # nothing is known of it here, so it comes from upstream, if at all
 
-    async def _bounded(self, path: ContentPath, search: Callable[[], Awaitable[T]], *, resolves: bool) -> T:
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                refusal = await self._policy.refusal(path.repository, path.reference, resolves=resolves)
-                if refusal is not None:
-                    raise Unlocated(_unknown(path, refusal), is_miss=True)
-                return await search()
-        except ContentUnavailable as reason:
-            raise Unlocated(_error(path, reason), is_miss=isinstance(reason, ContentNotFound)) from reason
-        except TimeoutError as error:
-            late = Unavailable(f"{path.reference}: no first byte within {self._timeout_seconds:g} s")
-            raise Unlocated(late, is_miss=False) from error
-
 
 def _require_manifest(content: Content) -> None:
     if not is_manifest_type(content.media_type):
         raise ContentNotFound("that content is not a manifest")
-
-
-def _error(path: ContentPath, reason: ContentUnavailable) -> OciError:
-    """In the words of the specification: there is none, we may not have it, or it cannot be asked now."""
-    if isinstance(reason, ContentNotFound):
-        return _unknown(path, str(reason))
-    if isinstance(reason, UpstreamDenied):
-        return Denied(f"{path.reference}: {reason}")
-    retry_after = reason.retry_after if isinstance(reason, UpstreamFailed) else None
-    return Unavailable(f"{path.reference}: {reason}", retry_after=retry_after)
-
-
-def _unknown(path: ContentPath, reason: str) -> OciError:
-    kind = BlobUnknown if isinstance(path, BlobPath) else ManifestUnknown
-    return kind(f"{path.reference}: {reason}")

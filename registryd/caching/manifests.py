@@ -14,6 +14,7 @@ from registryd.content.reading import read_content
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
 from registryd.content.writer import ContentMismatch, IngestInProgress
 from registryd.oci.descriptor import INDEX_TYPES, Descriptor
+from registryd.oci.digest import Digest
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.reference import DigestedName, TaggedName
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from registryd.caching.naming import Naming
     from registryd.caching.upstreams import Upstreams
     from registryd.content.source import RangeOf
-    from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.oci.reference import FullName, Repository, Tag
 
@@ -112,7 +112,7 @@ class Manifests:
     async def read(self, repository: Repository, digest: Digest, *, fetches: bool) -> bytes:
         """All of one that is in the store, or is stored now if it may be fetched. Raises ContentUnavailable."""
         try:
-            data = await read_content(self._store, digest, limit=MAX_MANIFEST_SIZE)
+            data = await self.read_stored(digest)
         except ContentNotFound:
             if not fetches:
                 raise
@@ -123,6 +123,10 @@ class Manifests:
         self._lead_on(repository, self._store.manifest(digest))
         return data
 
+    async def read_stored(self, digest: Digest) -> bytes:
+        """All of one that is in the store. Raises ContentUnavailable."""
+        return await read_content(self._store, digest, limit=MAX_MANIFEST_SIZE)
+
     async def fetch_tag(self, repository: Repository, tag: Tag) -> Fetched:
         """Fetch, keep and name what a tag means, where that is not known, or HEAD does not say it.
 
@@ -132,6 +136,10 @@ class Manifests:
         self._naming.leads_to(repository, (got.digest,))
         names = {*self._naming.take_names(repository, got.digest), TaggedName(repository, tag)}
         return await self._keep(repository, got.digest, got.data, names)
+
+    async def take_in(self, repository: Repository, name: TaggedName, data: bytes) -> None:
+        """Keep a manifest under a name; without an answer, for who has it anyway. Raises UpstreamBroken."""
+        await self._keep(repository, Digest.of(data), data, (name,))
 
     async def _fetched(self, repository: Repository, digest: Digest) -> Fetched:
         return await self._fetches.get(digest, partial(self._fetch, repository, digest), name=f"fetch {digest}")

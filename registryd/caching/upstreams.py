@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.upstream.answers import BlobStream, ManifestBytes, ManifestHead
     from registryd.upstream.client import RegistryClient
     from registryd.upstream.endpoint import Endpoint, Site
+    from registryd.upstream.lists import TagPage
 
 T = TypeVar("T")
 
@@ -59,6 +60,14 @@ class Upstreams:
         if self._registries.is_named(repository.registry):
             self._metrics.limit(repository.registry, got.rate_limit)
         return got
+
+    async def referrers(self, repository: Repository, subject: Digest) -> bytes:
+        """The list of what is attached to the subject, by the referrers API."""
+        return await self.ask(repository, lambda at: self._client.get_referrers(at, repository, subject))
+
+    async def tags(self, repository: Repository, query: str) -> TagPage:
+        """Those of the repository that the query asks for."""
+        return await self.ask(repository, lambda at: self._client.list_tags(at, repository, query))
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes; None when it is there and its size is not said."""

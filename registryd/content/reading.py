@@ -9,7 +9,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 
 if TYPE_CHECKING:
-    from registryd.content.source import ContentSource
+    from registryd.content.source import ContentSource, OpenContent
     from registryd.oci.digest import Digest
 
 
@@ -19,7 +19,12 @@ class TooLarge(ContentUnavailable):
 
 async def read_content(source: ContentSource, digest: Digest, *, limit: int) -> bytes:
     """All of it, verified. Raises ContentUnavailable; TooLarge for more than `limit` bytes."""
-    opened = await source.open(digest, Span.whole)
+    return await read_opened(await source.open(digest, Span.whole), limit=limit)
+
+
+async def read_opened(opened: OpenContent, *, limit: int) -> bytes:
+    """All of content that was opened as a whole, verified; it is closed. Raises as `read_content` does."""
+    digest = opened.content.digest
     sink = _Collecting()
     try:
         if opened.content.size > limit:

@@ -14,7 +14,9 @@ from registryd.oci.errors import NameInvalid, NameUnknown, PathUnknown
 from registryd.oci.reference import DOCKER_HUB, Reference, Registry, Repository, looks_like_host, parse_reference
 
 # Repository names may contain /manifests/ and /blobs/; the last one separates, because no reference has a slash.
-_PATH: Final = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)", re.ASCII)
+_PATH: Final = re.compile(
+    r"/v2/(?P<name>.+)/(?:(?P<kind>manifests|blobs|referrers)/(?P<reference>[^/]+)|tags/list)", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,30 @@ class BlobPath:
         return f"{self.repository}@{self.reference}"
 
 
+@dataclass(frozen=True, slots=True)
+class ReferrersPath:
+    """The list of what is attached to a manifest: signatures and the like."""
+
+    repository: Repository
+    subject: Digest
+
+    def __str__(self) -> str:
+        return f"referrers of {self.repository}@{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class TagsPath:
+    """The list of a repository's tags."""
+
+    repository: Repository
+
+    def __str__(self) -> str:
+        return f"tags of {self.repository}"
+
+
 ContentPath = ManifestPath | BlobPath
-RegistryPath = ApiBase | ContentPath
+ListPath = ReferrersPath | TagsPath
+RegistryPath = ApiBase | ContentPath | ListPath
 
 
 def parse_path(path: str, *, namespace: str | None, default: Registry | None = None) -> RegistryPath:
@@ -63,11 +87,16 @@ def parse_path(path: str, *, namespace: str | None, default: Registry | None = N
         return ApiBase()
     match = _PATH.fullmatch(path)
     if match is None:
-        raise PathUnknown("registryd serves /v2/<name>/manifests/<reference> and /v2/<name>/blobs/<digest>")
+        raise PathUnknown("registryd serves manifests, blobs and referrers below /v2/<name>/, and tags/list")
     repository = _named(match["name"], default) if namespace is None else _spaced(match["name"], namespace)
-    if match["kind"] == "blobs":
-        return BlobPath(repository, Digest.parse(match["reference"]))
-    return ManifestPath(repository, parse_reference(match["reference"]), stays=namespace is None)
+    match match["kind"]:
+        case "blobs":
+            return BlobPath(repository, Digest.parse(match["reference"]))
+        case "referrers":
+            return ReferrersPath(repository, Digest.parse(match["reference"]))
+        case "manifests":
+            return ManifestPath(repository, parse_reference(match["reference"]), stays=namespace is None)
+    return TagsPath(repository)
 
 
 def _spaced(name: str, namespace: str) -> Repository:

@@ -15,6 +15,7 @@ from registryd.oci.reference import Tag
 from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
+    from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Registry, Repository
     from registryd.settings import AuthorizationSettings
 
@@ -24,6 +25,9 @@ class ResolvePolicy(Protocol):
 
     async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
         """Whether the reference may be answered from what the cluster has."""
+
+    async def may_list(self, repository: Repository, subject: Digest) -> bool:
+        """Whether it may be said what is attached to the subject: that changes, as what a tag means does."""
 
     def may_serve(self, repository: Repository, reference: Reference) -> bool:
         """Whether the repository is served at all."""
@@ -56,6 +60,16 @@ class ModePolicy:
         self._public = public
 
     async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
+        return await self._may_say(repository, reference, moves=isinstance(reference, Tag))
+
+    async def may_list(self, repository: Repository, subject: Digest) -> bool:
+        return await self._may_say(repository, subject, moves=True)
+
+    def may_serve(self, repository: Repository, reference: Reference) -> bool:
+        names = [str(repository), *([f"{repository}:{reference}"] if isinstance(reference, Tag) else [])]
+        return not any(pattern.match(name) for pattern in self._excluded for name in names)
+
+    async def _may_say(self, repository: Repository, reference: Reference, *, moves: bool) -> bool:
         mode = self._registries.get(repository.registry.host, self._default)
         match mode:
             case AuthorizationMode.OPEN:
@@ -63,16 +77,12 @@ class ModePolicy:
             case AuthorizationMode.UPSTREAM:
                 return False
             case AuthorizationMode.PUBLIC:
-                return await self._is_ours_to_answer(repository, reference)
+                return await self._is_ours_to_answer(repository, reference, moves=moves)
         assert_never(mode)
 
-    def may_serve(self, repository: Repository, reference: Reference) -> bool:
-        names = [str(repository), *([f"{repository}:{reference}"] if isinstance(reference, Tag) else [])]
-        return not any(pattern.match(name) for pattern in self._excluded for name in names)
-
-    async def _is_ours_to_answer(self, repository: Repository, reference: Reference) -> bool:
-        if isinstance(reference, Tag) and await self._public.is_reachable(repository.registry):
-            # Its tags are its own now; in an outage it will matter what it says today.
+    async def _is_ours_to_answer(self, repository: Repository, reference: Reference, *, moves: bool) -> bool:
+        if moves and await self._public.is_reachable(repository.registry):
+            # What moves is its own now; in an outage it will matter what it says today.
             await self._public.learn(repository, reference)
             return False
         return await self._public.is_public(repository, reference)

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from registryd.content.lookup import Origin
-from registryd.serving.paths import ManifestPath
+from registryd.serving.paths import BlobPath, ManifestPath
 from registryd.telemetry import Kind, Method, Outcome, Source
 from registryd.transfer.errors import SinkClosed, SourceBroken
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from registryd.serving.locating import Unlocated
-    from registryd.serving.paths import ContentPath
+    from registryd.serving.paths import ContentPath, ListPath
     from registryd.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Record:
     A request whose body breaks counts as an error, not as the hit that it began as.
     """
 
-    def __init__(self, metrics: Metrics, request: web.BaseRequest, path: ContentPath) -> None:
+    def __init__(self, metrics: Metrics, request: web.BaseRequest, path: ContentPath | ListPath) -> None:
         self._metrics = metrics
         self._path = path
         self._method = Method(request.method)
@@ -70,8 +70,7 @@ class Record:
 
     def close(self) -> None:
         """The request is over."""
-        kind = Kind.MANIFEST if isinstance(self._path, ManifestPath) else Kind.BLOB
-        self._metrics.request(self._outcome, kind=kind, method=self._method)
+        self._metrics.request(self._outcome, kind=_kind_of(self._path), method=self._method)
         if self._origin and self._sent:
             self._metrics.sent(self._sent, source=_SOURCES[self._origin])
         _log.debug(
@@ -87,3 +86,9 @@ class Record:
 
     def _elapsed(self) -> float:
         return asyncio.get_running_loop().time() - self._began
+
+
+def _kind_of(path: ContentPath | ListPath) -> Kind:
+    if isinstance(path, ManifestPath):
+        return Kind.MANIFEST
+    return Kind.BLOB if isinstance(path, BlobPath) else Kind.LIST

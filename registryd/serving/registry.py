@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
@@ -11,10 +11,12 @@ from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.oci.digest import Digest
 from registryd.oci.errors import MethodUnsupported, OciError, PathUnknown
+from registryd.serving.cache_status import cache_status
 from registryd.serving.errors import error_response
+from registryd.serving.listing import answer_list
 from registryd.serving.locating import Unlocated
 from registryd.serving.multipart import RangeList, open_parts
-from registryd.serving.paths import ApiBase, BlobPath, parse_path
+from registryd.serving.paths import ApiBase, BlobPath, ReferrersPath, TagsPath, parse_path
 from registryd.serving.preferring import Preference
 from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head, send_nothing
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.oci.reference import Registry
     from registryd.serving.admission import Admission
-    from registryd.serving.paths import ContentPath
+    from registryd.serving.listing import Lists
+    from registryd.serving.paths import ContentPath, ListPath
     from registryd.serving.preferring import Bringing
     from registryd.serving.sending import Delivery
     from registryd.telemetry import Metrics
@@ -61,6 +64,7 @@ class RegistryDoor:
         stored: Locating | None = None,
         local: Locating | None = None,
         default: Registry | None = None,
+        lists: Lists | None = None,
         wholes: Bringing | None = None,
         aftermath: Aftermath | None = None,
         transfers: Transfers | None = None,
@@ -72,6 +76,8 @@ class RegistryDoor:
         `stored` is asked instead of `locator` by requests that want what is here already and nothing fetched for them
         (`Cache-Control: only-if-cached`, RFC 9111 section 5.2.1.7).
 
+        `lists` has lists of referrers, and perhaps of tags; without it there are none.
+
         `local` is asked for several ranges at once, which nobody else is. `default` is the registry of those who name
         none.
 
@@ -81,6 +87,7 @@ class RegistryDoor:
         self._stored = stored or locator
         self._local = local or self._stored
         self._default = default
+        self._lists = lists
         self._wholes = wholes
         self._metrics = metrics
         self._admission = admission
@@ -103,9 +110,11 @@ class RegistryDoor:
         except OciError as error:
             return error_response(error)
 
-    async def _answer(self, request: web.BaseRequest, path: ContentPath) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, path: ContentPath | ListPath) -> web.StreamResponse:
         record = Record(self._metrics, request, path)
         try:
+            if isinstance(path, ReferrersPath | TagsPath):
+                return await answer_list(self._lists, request, path, record)
             if request.method == "HEAD":
                 return await self._head(request, path, record)
             if isinstance(path, BlobPath) and (ranges := RangeList.of(request)):
@@ -123,7 +132,7 @@ class RegistryDoor:
     async def _head(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
         hit = await self._locator_for(request).find(path)
         record.located(hit.origin)
-        return await send_head(request, hit.value, headers=_headers_of(hit))
+        return await send_head(request, hit.value, headers=cache_status(hit))
 
     async def _get(
         self, request: web.BaseRequest, path: ContentPath, record: Record, wanted: Wanted
@@ -137,7 +146,7 @@ class RegistryDoor:
             return await send_nothing(request, again.size, wanted)
         record.located(hit.origin)
         response = wanted.head_of(hit.value)
-        response.headers.update({**_headers_of(hit), **await self._as_preferred(request, path, hit.value)})
+        response.headers.update({**cache_status(hit), **await self._as_preferred(request, path, hit.value)})
         delivery = await self._send(request, hit, response, record, name=str(path))
         if not delivery.failure and hit.origin is Origin.PEER:
             self._note_delivery(hit.value, request.transport)
@@ -148,7 +157,7 @@ class RegistryDoor:
     ) -> web.StreamResponse:
         hit, response = await open_parts(self._local, path, ranges)
         record.located(hit.origin)
-        response.headers.update(_headers_of(hit))
+        response.headers.update(cache_status(hit))
         return (await self._send(request, hit, response, record, name=str(path))).response
 
     async def _as_preferred(
@@ -197,13 +206,3 @@ def _namespace_of(request: web.BaseRequest) -> str | None:
 
 def _wants_stored_only(request: web.BaseRequest) -> bool:
     return "only-if-cached" in request.headers.get("Cache-Control", "")
-
-
-def _headers_of(hit: Hit[Any]) -> Mapping[str, str]:
-    """Whether we had it, had to ask an upstream, or could not ask: Cache-Status (RFC 9211)."""
-    if hit.stale is not None:
-        reason = hit.stale.replace("\\", "").replace('"', "'")
-        return {"Cache-Status": f'registryd; hit; ttl=-1; detail="{reason}"'}
-    if hit.origin is Origin.UPSTREAM:
-        return {"Cache-Status": "registryd; fwd=miss; stored" if hit.is_stored else "registryd; fwd=miss"}
-    return {"Cache-Status": "registryd; hit"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from registryd.oci.descriptor import MANIFEST_TYPES
+from registryd.oci.descriptor import MANIFEST_TYPES, OCI_INDEX
 from registryd.oci.digest import Digest
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
+from registryd.oci.referrers import render_referrers
 from registryd.upstream.answers import (
     BlobStream,
     ManifestBytes,
@@ -23,19 +24,25 @@ from registryd.upstream.answers import (
 from registryd.upstream.authorizer import Access, Authorizer
 from registryd.upstream.endpoint import Site
 from registryd.upstream.errors import HeadRefused, UpstreamBroken
+from registryd.upstream.lists import MOST_TAG_BYTES, referrers_in, tags_in
 from registryd.upstream.transport import Patience, Request, open_transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from yarl import URL
+
     from registryd.oci.reference import Reference, Repository
     from registryd.upstream.endpoint import Endpoint
+    from registryd.upstream.lists import TagPage
     from registryd.upstream.proxies import Proxies
     from registryd.upstream.reply import Reply
     from registryd.upstream.transport import Transport
 
 # As many as Go's client follows, which is containerd's.
 _MOST_REDIRECTS: Final = 9
+# Registries give hundreds at once; nothing has thousands of signatures.
+_MOST_PAGES: Final = 16
 _ACCEPT: Final = ", ".join(sorted(MANIFEST_TYPES))
 
 
@@ -89,6 +96,30 @@ class RegistryClient:
                 raise UpstreamBroken(f"{reply.url.origin()}: sent other bytes than those of {reference}")
             digest = reference if isinstance(reference, Digest) else Digest.of(data)
             return ManifestBytes(media_type_of(reply), digest, data, reply.rate_limit, kept_of(reply), whole_of(reply))
+
+    async def get_referrers(self, endpoint: Endpoint, repository: Repository, subject: Digest) -> bytes:
+        """The whole list of what is attached to the subject, of all its pages, as an index (`oci.referrers`)."""
+        entries: list[dict[str, Any]] = []
+        url: URL | None = endpoint.referrers_url(repository, subject)
+        for _ in range(_MOST_PAGES):
+            if url is None:
+                break
+            request = Request("GET", url, endpoint, self._patience, {"Accept": OCI_INDEX})
+            async with self._exchange(request, scope=_scope(repository)) as reply:
+                await reply.expect(200)
+                entries += referrers_in(reply, await reply.read(MAX_MANIFEST_SIZE))
+                url = reply.next_page
+        data = render_referrers(entries)
+        if url is not None or len(data) > MAX_MANIFEST_SIZE:
+            raise UpstreamBroken(f"{endpoint.root.origin()}: more is attached to {subject} than can be listed")
+        return data
+
+    async def list_tags(self, endpoint: Endpoint, repository: Repository, query: str) -> TagPage:
+        """Some tags of a repository, or all, as the query says and the registry likes."""
+        url = endpoint.tags_url(repository, query)
+        async with self._exchange(Request("GET", url, endpoint, self._patience), scope=_scope(repository)) as reply:
+            await reply.expect(200)
+            return tags_in(reply, await reply.read(MOST_TAG_BYTES))
 
     async def head_blob(self, endpoint: Endpoint, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, None when it is not said. Raises HeadRefused besides."""

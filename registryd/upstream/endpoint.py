@@ -115,11 +115,20 @@ class Endpoint:
         """Where the blob is, for GET and HEAD."""
         return self._below(repository, "blobs", digest)
 
+    def referrers_url(self, repository: Repository, subject: Digest) -> URL:
+        """Where the list is of what is attached to the subject."""
+        return self._below(repository, "referrers", subject)
+
+    def tags_url(self, repository: Repository, query: str) -> URL:
+        """Where the list of tags is; `query` says which part of it."""
+        url = self._below(repository, "tags", "list")
+        return URL(f"{url}{'&' if url.query_string else '?'}{query}", encoded=True) if query else url
+
     def ping_url(self) -> URL:
         """The API's own address: 200 or 401 from a registry ("Determining Support" in the distribution-spec)."""
         return self.root.joinpath("")
 
-    def _below(self, repository: Repository, kind: str, reference: Reference) -> URL:
+    def _below(self, repository: Repository, kind: str, reference: Reference | str) -> URL:
         # Nothing in a repository's path or a reference needs to be quoted.
         query = "" if _is_home(self.root, repository.registry) else f"?ns={quote(repository.registry.host, safe=':')}"
         return URL(f"{_text(self.root)}/{repository.path}/{kind}/{reference}{query}", encoded=True)

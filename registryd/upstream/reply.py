@@ -33,6 +33,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK: Final = 256 * 1024
 # An error's body has some hundred bytes; a page of HTML is read for the connection's sake, and not shown.
 _LONGEST_REASON: Final = 64 * 1024
+_NEXT: Final = re.compile(r"\s*<(?P<target>[^<>]{1,4096})>\s*;\s*rel=\"?next\"?\s*(?:;|,|$)", re.IGNORECASE)
 # Docker Hub: `ratelimit-limit: 100;w=21600`, the window in seconds.
 _LIMIT: Final = re.compile(r"(?P<count>[0-9]{1,9})(?:;w=(?P<window>[0-9]{1,9}))?", re.ASCII)
 
@@ -64,6 +65,15 @@ class Reply:
             return resolve_address(self.url, self.header("Location") or "")
         except ValueError:
             raise UpstreamBroken(f"{self.url.origin()}: redirects to nowhere") from None
+
+    @property
+    def next_page(self) -> URL | None:
+        """Where a list goes on (RFC 8288); None for its end, or for what is no address."""
+        for link in self._response.headers.getall("Link", []):
+            if found := _NEXT.match(link):
+                with suppress(ValueError):
+                    return resolve_address(self.url, found["target"])
+        return None
 
     async def expect(self, *statuses: int) -> None:
         """Raise what any other status means: UpstreamFailed of some kind, with the server's own reason."""

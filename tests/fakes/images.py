@@ -125,3 +125,29 @@ def _image(name: str, layers: tuple[bytes, ...], *, types: tuple[str, str, str])
         blobs={target.digest: data, **{c.digest: d for c, d in zip(children, (config, *layers), strict=True)}},
         media_types={target.digest: manifest_type, **{child.digest: child.media_type for child in children}},
     )
+
+
+def signature_of(
+    subject: SampleImage, *, kind: str = "application/vnd.example.signature", text: str = ""
+) -> SampleImage:
+    """An artifact that is attached to the subject."""
+    payload = f"signature of {subject.target.digest}{text}".encode()
+    config, layer = b"{}", Descriptor(kind, Digest.of(payload), len(payload))
+    empty = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(config), len(config))
+    data, target = document_of(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": kind,
+            "config": raw_descriptor(empty),
+            "layers": [raw_descriptor(layer)],
+            "subject": raw_descriptor(subject.target),
+            "annotations": {"org.example.key": "1"},
+        }
+    )
+    return SampleImage(
+        name=subject.name,
+        target=target,
+        blobs={target.digest: data, empty.digest: config, layer.digest: payload},
+        media_types={target.digest: OCI_MANIFEST, empty.digest: empty.media_type, layer.digest: kind},
+    )

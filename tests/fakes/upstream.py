@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from registryd.identity.node_token import TOKEN_HEADER
+from registryd.oci.descriptor import OCI_INDEX
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from tests.fakes.images import SampleImage
 
@@ -45,7 +47,8 @@ class FakeUpstream:
 
     `challenge` is how it asks for credentials: none, basic or bearer. Repositories in `public` are given to anyone who
     has answered the challenge, all others only to the user with the password. `character` replaces the registry's
-    answers, `token_character` the token server's. `is_conditional`: it compares If-None-Match.
+    answers, `token_character` the token server's. `is_conditional`: it compares If-None-Match. `referrers` is what its
+    referrers API says, which it does not have otherwise; a list has at most `page_size` entries.
     """
 
     challenge: str = "none"
@@ -58,6 +61,8 @@ class FakeUpstream:
     realm: str | None = None
     expires_in: int | None = None
     is_conditional: bool = False
+    referrers: dict[tuple[str, str], list[dict[str, Any]]] | None = None
+    page_size: int = 1000
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
     scheme: str = "http"
@@ -110,7 +115,29 @@ class FakeUpstream:
             return web.Response(body=data, headers=headers)
         if kind == "blobs" and reference in self.blobs:
             return _ranged(request, self.blobs[reference])
-        return web.json_response({"errors": [{"code": "NAME_UNKNOWN"}]}, status=404)
+        listed = self._list(request, repository, kind, reference)
+        return listed or web.json_response({"errors": [{"code": "NAME_UNKNOWN"}]}, status=404)
+
+    def _list(self, request: web.Request, repository: str, kind: str, subject: str) -> web.Response | None:
+        if kind == "referrers" and self.referrers is not None:
+            entries = self.referrers.get((repository, subject), [])
+            return self._page(request, OCI_INDEX, {"schemaVersion": 2, "mediaType": OCI_INDEX}, "manifests", entries)
+        if kind == "tags" and any(name == repository for name, _ in self.manifests):
+            tags = sorted(tag for name, tag in self.manifests if name == repository and ":" not in tag)
+            return self._page(request, "application/json", {"name": repository}, "tags", tags)
+        return None
+
+    def _page(
+        self, request: web.Request, media_type: str, head: dict[str, Any], key: str, entries: Sequence[Any]
+    ) -> web.Response:
+        """So many from where the page before ended."""
+        first = int(request.query.get("last", 0))
+        size = min(int(request.query.get("n", len(entries))), self.page_size)
+        headers = {"Content-Type": media_type}
+        if first + size < len(entries):
+            headers["Link"] = f'<{request.path}?n={size}&last={first + size}>; rel="next"'
+        document = {**head, key: list(entries[first : first + size])}
+        return web.Response(body=json.dumps(document).encode(), headers=headers)
 
     def _is_admitted(self, request: web.Request, repository: str) -> bool:
         given = request.headers.get("Authorization", "")

@@ -16,6 +16,7 @@ from registryd.notation import Address
 from registryd.serving.listener import open_door
 from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
+from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
 from registryd.settings import AuthorizationMode, AuthorizationSettings
 from registryd.telemetry import Metrics
@@ -110,16 +111,15 @@ class Registry:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Client]:
-        seek = partial(
-            Locator,
-            names=NameLookup(self.names, timeout_seconds=1),
-            policy=ModePolicy(self.authorization, self.public),
-            first_byte_timeout_seconds=self.first_byte_timeout_seconds,
-            platforms=self.platforms,
-        )
+        lookup = Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster})
+        names = NameLookup(self.names, timeout_seconds=1)
+        policy = ModePolicy(self.authorization, self.public)
+        bound = self.first_byte_timeout_seconds
+        seek = partial(Locator, names=names, policy=policy, first_byte_timeout_seconds=bound, platforms=self.platforms)
         door = RegistryDoor(
-            locator=seek(lookup=Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster})),
+            locator=seek(lookup=lookup),
             local=seek(lookup=Lookup({Origin.LOCAL: self.local})),
+            lists=KnownReferrers(lookup=lookup, names=names, policy=policy, first_byte_timeout_seconds=bound),
             default=self.default,
             metrics=self.metrics,
             admission=self.admission,

@@ -55,6 +55,9 @@ class BoundedStore:
     async def resolve(self, name: FullName) -> Sequence[NamedContent]:
         return await self._store.resolve(name)
 
+    async def names(self) -> Sequence[FullName]:
+        return await self._store.names()
+
     async def check(self) -> None:
         await self._store.check()
 

@@ -1,0 +1,81 @@
+"""What is attached to an image: signatures, attestations, bills of material.
+
+Their list is an index, which the referrers API gives for a subject, and which registries without it keep under a tag
+that follows from the subject's digest (distribution-spec 1.1, "Listing Referrers" and "Referrers Tag Schema"). Before
+that, cosign kept each under a tag of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from registryd.oci.descriptor import INDEX_TYPES, OCI_INDEX
+from registryd.oci.errors import ManifestInvalid, TagInvalid
+from registryd.oci.manifest import parse_manifest
+from registryd.oci.reference import Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+
+# "Referrers Tag Schema": no more than so many characters of a digest's two parts.
+_LONGEST_ALGORITHM: Final = 32
+_LONGEST_ENCODED: Final = 64
+_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]{64}", re.ASCII)
+# cosign 1 and 2: signature, attestation, bill of material.
+_SUFFIXES: Final = (".sig", ".att", ".sbom")
+
+
+def referrers_tag(subject: Digest) -> Tag:
+    """The tag of the list of what is attached to the subject."""
+    return Tag(f"{subject.algorithm[:_LONGEST_ALGORITHM]}-{subject.encoded[:_LONGEST_ENCODED]}")
+
+
+def is_referrers_tag(tag: Tag) -> bool:
+    """Whether it is the tag of such a list, whatever the subject."""
+    return _TAG.fullmatch(tag.name) is not None
+
+
+def attached_tags(subject: Digest) -> Iterator[Tag]:
+    """The tags of single things that are attached to the subject."""
+    for suffix in _SUFFIXES:
+        try:
+            yield Tag(f"{subject.algorithm}-{subject.encoded}{suffix}")
+        except TagInvalid:  # of a SHA-512: it is too long for a tag
+            return
+
+
+def render_referrers(entries: Iterable[Mapping[str, Any]]) -> bytes:
+    """The list, the same for the same entries in whatever order; each digest once."""
+    by_digest = {str(entry.get("digest")): entry for entry in entries}
+    manifests = [by_digest[digest] for digest in sorted(by_digest)]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}).encode()
+
+
+def parse_referrers(data: bytes) -> Sequence[dict[str, Any]]:
+    """The entries of a list; raises ManifestInvalid when it is none."""
+    if parse_manifest(data).media_type not in INDEX_TYPES:
+        raise ManifestInvalid("a list of referrers is an index")
+    entries: Sequence[dict[str, Any]] = json.loads(data)["manifests"]
+    return entries
+
+
+def referrer_entry(target: Descriptor, document: bytes) -> dict[str, Any]:
+    """What a list says of a manifest that names its subject (image-spec, "descriptor.md", artifactType)."""
+    raw = json.loads(document)
+    config = raw.get("config")
+    kind = raw.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
+    entry: dict[str, Any] = {"mediaType": target.media_type, "digest": str(target.digest), "size": target.size}
+    if isinstance(kind, str):
+        entry["artifactType"] = kind
+    if isinstance(annotations := raw.get("annotations"), dict):
+        entry["annotations"] = annotations
+    return entry
+
+
+EMPTY: Final = render_referrers(())
+"""The list of what has nothing attached."""
