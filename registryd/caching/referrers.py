@@ -98,7 +98,7 @@ class Referrers:
         name = TaggedName(repository, referrers_tag(subject))
         latest = await self._naming.latest(name)
         if latest is None:
-            raise ContentNotFound("no list is here")
+            raise ContentUnavailable("what is attached to it is not known here")
         return await self._known(latest, None)
 
     async def _known(self, latest: NamedContent, stale: str | None) -> Hit[bytes]:

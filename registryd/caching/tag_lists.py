@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode
 
 from registryd.cache_settings import TagMode
 from registryd.content.lookup import Hit, Origin
-from registryd.content.source import ContentNotFound
+from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.reference import TaggedName
 from registryd.oci.referrers import is_referrers_tag
 from registryd.serving.listing import ListedTags
@@ -56,7 +56,7 @@ class TagLists:
         """Those that are here. Raises ContentUnavailable."""
         known = await self.known(repository)
         if not known:
-            raise ContentNotFound("no tag is here")
+            raise ContentUnavailable("no tag of it is here")
         return Hit(Origin.LOCAL, _part(known, query))
 
     async def known(self, repository: Repository) -> Sequence[Tag]:

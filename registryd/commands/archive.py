@@ -1,21 +1,23 @@
 """`registryd import` and `registryd export`: OCI archives into and out of the directory store."""
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO
 
 from cyclopts import Parameter
 
-from registryd.commands.exported import Selection, select, select_all
-from registryd.commands.image_lists import LIST, read_lists
+from registryd.commands.archive_file import STANDARD_STREAM, called, reading_archive, writing_archive
+from registryd.commands.exported import Selection, select, select_all, with_attached
+from registryd.commands.image_lists import LIST, REFERRERS, read_lists
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
+from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import OciError
-from registryd.oci.reference import FullName, Registry, Repository, looks_like_host, parse_full_name
+from registryd.oci.reference import FullName, Registry, Repository, TaggedName, looks_like_host, parse_full_name
+from registryd.oci.referrers import is_attached_tag
 from registryd.settings import Settings, StoreKind
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
@@ -27,7 +29,6 @@ from registryd.store.directory.layout import is_layout
 from registryd.store.directory.store import open_directory_store
 from registryd.store.socket import is_containerd_at, socket_of
 
-_STANDARD_STREAM = "-"
 _MIB = 1024 * 1024
 _OF_CONTAINERD = "`ctr -n k8s.io images import` and `export`"
 _NAME = (
@@ -41,7 +42,7 @@ def _archive(about: str) -> Parameter:
 
 
 def _is_no_flag(_: object, archive: str) -> None:
-    if archive.startswith("-") and archive != _STANDARD_STREAM:
+    if archive.startswith("-") and archive != STANDARD_STREAM:
         raise ValueError(f"there is no flag {archive!r}; --help lists them (a file: ./{archive})")
 
 
@@ -51,20 +52,20 @@ async def import_archive(
     /,
     *,
     name: Annotated[str | None, Parameter(help=_NAME)] = None,
+    referrers: Annotated[bool, Parameter(help=REFERRERS)] = True,
 ) -> None:
     """Put the images of an OCI archive into the directory store, or raise CommandFailed and leave it as it was."""
     given = None if name is None else _given(name)
-    with _complaining(archive), _reading(archive) as fd:
+    with _complaining(archive), reading_archive(archive) as fd:
         async with open_directory_store(_directory(settings)) as store:
-            imported = await read_archive(fd, store, name=given)
-    named = [f"{title} {target.digest}" for title, target in sorted(imported.images.items(), key=str)]
-    _say(sys.stdout, "imported", named, imported.contents)
+            imported = await read_archive(fd, store, name=given, referrers=referrers)
+    _say(sys.stdout, "imported", _lines(imported.images), imported.contents)
     if imported.unnamed:
         sys.stdout.writelines(f"imported without a name: {target.digest}\n" for target in imported.unnamed)
         sys.stdout.write("--name registry/repository gives them one\n")
 
 
-async def export_archive(
+async def export_archive(  # noqa: PLR0913 - the flags of a command
     settings: Settings,
     archive: Annotated[str, _archive("File to write; - is standard output.")],
     /,
@@ -73,6 +74,7 @@ async def export_archive(
     partly: Annotated[
         bool, Parameter(help="Also images of which the store lacks some platforms.", negative=())
     ] = False,
+    referrers: Annotated[bool, Parameter(help=REFERRERS, negative=())] = False,
     unnamed: Annotated[bool, Parameter(help="With all there are, also manifests without a name.", negative=())] = False,
 ) -> int:
     """Write images of the directory store into an OCI archive; returns 1 when something had to be left out.
@@ -84,16 +86,17 @@ async def export_archive(
     with _complaining(archive):
         async with open_directory_store(_directory(settings)) as store:
             selection = await (select(store, wanted, listed) if wanted or listed else select_all(store))
+            if referrers:
+                selection = await with_attached(store, selection)
             besides = selection.unnamed if unnamed else ()
-            plan = await plan_archive(store, selection.images, partly=partly, unnamed=besides)
+            plan = await plan_archive(store, selection.images, partly=partly, unnamed=besides, whole_lists=referrers)
             left_out = _left_out(selection, plan)
             if not plan.images and not plan.unnamed:
                 raise CommandFailed("; ".join(left_out[:3]) or "the store has no images to export")
-            with _writing(archive) as fd:
+            with writing_archive(archive) as fd:
                 await write_archive(partial(write_all, fd), store, plan)
-    exported = [f"{title} {target.digest}" for title, target in sorted(plan.images.items(), key=str)]
-    exported += [f"{target.digest}" for target in plan.unnamed]
-    _say(sys.stderr if archive == _STANDARD_STREAM else sys.stdout, "exported", exported, plan.contents)
+    exported = [*_lines(plan.images), *(f"{target.digest}" for target in plan.unnamed)]
+    _say(sys.stderr if archive == STANDARD_STREAM else sys.stdout, "exported", exported, plan.contents)
     sys.stderr.writelines(f"left out: {line}\n" for line in left_out)
     return 1 if left_out else 0
 
@@ -145,48 +148,20 @@ def _complaining(archive: str) -> Iterator[None]:
     try:
         yield
     except (ArchiveInvalid, ArchiveIncomplete) as error:
-        raise CommandFailed(f"{_called(archive)}: {error}") from error
+        raise CommandFailed(f"{called(archive)}: {error}") from error
     except ContentUnavailable as error:
         raise CommandFailed(str(error)) from error
     except BrokenPipeError:
         raise  # nobody reads any more: the program has an exit code for that
     except OSError as error:
-        raise CommandFailed(f"{error.filename or _called(archive)}: {error.strerror or error}") from error
+        raise CommandFailed(f"{error.filename or called(archive)}: {error.strerror or error}") from error
 
 
-def _called(archive: str) -> str:
-    return "the standard stream" if archive == _STANDARD_STREAM else archive
-
-
-@contextmanager
-def _reading(archive: str) -> Iterator[int]:
-    if archive == _STANDARD_STREAM:
-        if sys.stdin.isatty():
-            raise CommandFailed("standard input is a terminal: redirect an archive into it or name a file")
-        yield sys.stdin.fileno()
-        return
-    with Path(archive).open("rb", buffering=0) as file:
-        yield file.fileno()
-
-
-@contextmanager
-def _writing(archive: str) -> Iterator[int]:
-    """The archive's descriptor; a file has its name only when it is complete."""
-    if archive == _STANDARD_STREAM:
-        if sys.stdout.isatty():
-            raise CommandFailed("standard output is a terminal: redirect it or name a file")
-        yield sys.stdout.fileno()
-        return
-    unfinished = Path(f"{archive}.partial")
-    try:
-        with unfinished.open("wb", buffering=0) as file:
-            yield file.fileno()
-            os.fsync(file.fileno())
-        unfinished.replace(archive)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
+def _lines(images: Mapping[FullName, Descriptor]) -> list[str]:
+    """One for each image, and one for all that is attached to them."""
+    attached = {name for name in images if isinstance(name, TaggedName) and is_attached_tag(name.tag)}
+    lines = [f"{name} {images[name].digest}" for name in sorted(images.keys() - attached, key=str)]
+    return [*lines, f"what is attached to them, under {len(attached)} tags"] if attached else lines
 
 
 def _say(out: TextIO, verb: str, images: list[str], contents: Contents) -> None:

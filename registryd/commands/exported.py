@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registryd.content.source import ContentNotFound
+from registryd.content.reading import read_content
+from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.descriptor import Descriptor
-from registryd.oci.manifest import is_manifest_type
-from registryd.oci.reference import DigestedName
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
+from registryd.oci.reference import DigestedName, TaggedName
+from registryd.oci.referrers import attached_tags, is_attached_tag, referrers_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from registryd.inventory.lists import ImageName
-    from registryd.oci.reference import FullName
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import FullName, Repository
     from registryd.store.directory.store import DirectoryStore
 
 
@@ -53,6 +57,43 @@ async def select_all(store: DirectoryStore) -> Selection:
         if target := await _target(store, name):
             images[name] = target
     return Selection(images, tuple(await _unreached(store, images.values())))
+
+
+async def with_attached(store: DirectoryStore, selection: Selection) -> Selection:
+    """The same, and what is attached to these images, as far as it is known; that it is not known is said."""
+    images, absent = dict(selection.images), list(selection.absent)
+    for name, target in selection.images.items():
+        if isinstance(name, TaggedName) and is_attached_tag(name.tag):
+            continue
+        found = await _attached(store, name.repository, target)
+        if TaggedName(name.repository, referrers_tag(target.digest)) not in found:
+            absent.append(f"{name}: what is attached to it is not known here (prefetch --referrers finds out)")
+        images |= found
+    return replace(selection, images=images, absent=tuple(absent))
+
+
+async def _attached(store: DirectoryStore, repository: Repository, image: Descriptor) -> dict[FullName, Descriptor]:
+    """Lists of what is attached to an image, to parts of it, and to what is attached, and cosign's tags, by name."""
+    found: dict[FullName, Descriptor] = {}
+    seen, waiting = set(), [image.digest]
+    while waiting:
+        if (digest := waiting.pop()) in seen:
+            continue
+        seen.add(digest)
+        waiting += [child.digest for child in await _children(store, digest) if is_manifest_type(child.media_type)]
+        for tag in (referrers_tag(digest), *attached_tags(digest)):
+            name = TaggedName(repository, tag)
+            if target := await _target(store, name):
+                found[name] = target
+                waiting.append(target.digest)
+    return found
+
+
+async def _children(store: DirectoryStore, digest: Digest) -> Sequence[Descriptor]:
+    try:
+        return parse_manifest(await read_content(store, digest, limit=MAX_MANIFEST_SIZE)).children
+    except (ContentUnavailable, ManifestInvalid):
+        return ()
 
 
 async def _unreached(store: DirectoryStore, images: Iterable[Descriptor]) -> list[Descriptor]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from registryd.inventory.pulling import Pulled
     from registryd.upstream.client import RegistryClient
 
+REFERRERS = "Also what is attached to the images: signatures, attestations, bills of material."
 LIST = "List of images: names, one a line, or JSON as `kubectl get pods -A -o json` prints it; - is standard input."
 PLATFORM = "os/architecture[/variant], repeated for several, or all. Default: this machine's."
 
@@ -108,7 +109,9 @@ def show(outcomes: Sequence[Outcome], *, as_json: bool) -> int:
         sys.stdout.write(json.dumps(_document(outcomes), indent=2) + "\n")
     else:
         incomplete = sum(not outcome.is_complete for outcome in outcomes)
-        _print_rows(("image", "pieces", "size", "lacking"), list(map(_row, outcomes)), incomplete=incomplete)
+        attached = ["attached"] if any(outcome.attached is not None for outcome in outcomes) else []
+        rows = [_row(outcome, with_attached=bool(attached)) for outcome in outcomes]
+        _print_rows(("image", "pieces", "size", *attached, "lacking"), rows, incomplete=incomplete)
     return 0 if complete else 1
 
 
@@ -145,6 +148,7 @@ def _document(outcomes: Sequence[Outcome]) -> object:
                 "complete": outcome.is_complete,
                 "pieces": outcome.pieces,
                 "bytes": outcome.size,
+                **({} if outcome.attached is None else {"attached": outcome.attached}),
                 "lacking": [{"what": lacking.what, "why": lacking.why} for lacking in outcome.lacking],
             }
             for outcome in outcomes
@@ -152,14 +156,15 @@ def _document(outcomes: Sequence[Outcome]) -> object:
     }
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: Outcome, *, with_attached: bool) -> tuple[str, ...]:
     """Every reason once, with the pieces that it is the reason for."""
     pieces: dict[str, list[str]] = {}
     for each in outcome.lacking:
         # The cache's own reason may begin with what was asked for.
         pieces.setdefault(each.why.replace(f"{each.what}: ", ""), []).append(each.what)
     lacking = "\n".join(f"{_few(what)}: {why}" for why, what in pieces.items())
-    return str(outcome.image), str(outcome.pieces), decimal(outcome.size), lacking or "nothing"
+    attached = [str(outcome.attached or "none")] if with_attached else []
+    return str(outcome.image), str(outcome.pieces), decimal(outcome.size), *attached, lacking or "nothing"
 
 
 def _few(names: Sequence[str]) -> str:

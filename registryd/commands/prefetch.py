@@ -9,6 +9,7 @@ from cyclopts import Parameter, validators
 from registryd.commands.image_lists import (
     LIST,
     PLATFORM,
+    REFERRERS,
     Place,
     opened_client,
     read_lists,
@@ -40,6 +41,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     images: Annotated[list[str], Parameter(help=LIST, negative=(), allow_leading_hyphen=True)],
     into: Annotated[str, Parameter(help=_INTO)],
     platform: Annotated[list[str] | None, Parameter(help=PLATFORM, negative=())] = None,
+    referrers: Annotated[bool, Parameter(help=REFERRERS, negative=())] = False,
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
     parallel: Annotated[int | None, Parameter(help=_PARALLEL, validator=validators.Number(gte=1))] = None,
     patience: Annotated[str, Parameter(help=_PATIENCE)] = "1h",
@@ -50,8 +52,8 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
 ) -> int:
     """Pull every image of a list, what is there already left out; returns 1 when something is lacking."""
     if into == _CONTAINERD:
-        if platform or ca or token_file:
-            raise CommandFailed("--platform, --ca and --token-file are for a cache; containerd has its own settings")
+        if platform or ca or token_file or referrers:
+            raise CommandFailed("--platform, --referrers, --ca and --token-file are for a cache, not for containerd")
         wanted = read_lists(images)
         return await _into_containerd(
             wanted, _socket(containerd_socket), docker_config, parallel=parallel or _PULLS_AT_ONCE, as_json=json
@@ -69,6 +71,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
                 platforms=platforms,
                 parallel=parallel or _REQUESTS_AT_ONCE,
                 patience=_seconds(patience),
+                referrers=referrers,
             )
             outcomes = await filler.fill(wanted)
     return show(outcomes, as_json=json)

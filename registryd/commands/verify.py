@@ -5,7 +5,16 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from registryd.commands.image_lists import LIST, PLATFORM, Place, opened_client, read_lists, read_platforms, show
+from registryd.commands.image_lists import (
+    LIST,
+    PLATFORM,
+    REFERRERS,
+    Place,
+    opened_client,
+    read_lists,
+    read_platforms,
+    show,
+)
 from registryd.commands.progress import showing_progress
 from registryd.inventory.asking import stored_only
 from registryd.inventory.looking import Looker
@@ -16,6 +25,7 @@ async def verify(  # noqa: PLR0913 - the flags of a command
     images: Annotated[list[str], Parameter(help=LIST, negative=(), allow_leading_hyphen=True)],
     from_: Annotated[str, Parameter(name="--from", help="URL of the endpoint, such as http://cache.example:3172.")],
     platform: Annotated[list[str] | None, Parameter(help=PLATFORM, negative=())] = None,
+    referrers: Annotated[bool, Parameter(help=REFERRERS, negative=())] = False,
     quick: Annotated[bool, Parameter(help="Ask for presence and size only; read nothing.", negative=())] = False,
     fetch: Annotated[bool, Parameter(help="Let a cache fetch what it lacks.", negative=())] = False,
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
@@ -45,6 +55,7 @@ async def verify(  # noqa: PLR0913 - the flags of a command
                 platforms=platforms,
                 parallel=parallel,
                 hashes=not quick,
+                referrers=referrers,
             )
             outcomes = await looker.look_at(wanted)
     return show(outcomes, as_json=json)

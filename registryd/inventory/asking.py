@@ -9,7 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.inventory.attaching import attach
 from registryd.inventory.walk import parts_of
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.referrers import EMPTY, parse_referrers, referrers_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.inventory.lists import ImageName
     from registryd.inventory.walk import Parts
     from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
     from registryd.oci.platform import Platform
     from registryd.oci.reference import Reference, Repository, Tag
     from registryd.upstream.answers import Kept, ManifestBytes
@@ -49,10 +53,22 @@ class Asking:
         self._slots = slots
 
     async def parts(
-        self, image: ImageName, platforms: Collection[Platform], *, root: ManifestBytes | None = None
+        self,
+        image: ImageName,
+        platforms: Collection[Platform],
+        *,
+        root: ManifestBytes | None = None,
+        referrers: bool = False,
     ) -> Parts:
-        """All that the image consists of; what could not be had is in it. `root` has been read already."""
-        return await parts_of(image.reference, partial(self.manifest, image.repository), platforms=platforms, root=root)
+        """All that the image consists of; what could not be had is in it. `root` has been read already.
+
+        `referrers`: what is attached to it as well.
+        """
+        read = partial(self.manifest, image.repository)
+        parts = await parts_of(image.reference, read, platforms=platforms, root=root)
+        if referrers:
+            parts.attached = await attach(parts, image.repository, self)
+        return parts
 
     async def whole(self, image: ImageName, platforms: Collection[Platform]) -> ManifestBytes:
         """Its manifest, of a cache that may have stored all that it leads to."""
@@ -65,6 +81,22 @@ class Asking:
     async def manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
         async with self._slots:
             return await self._client.get_manifest(self._endpoint, repository, reference)
+
+    async def referrers(self, repository: Repository, subject: Digest) -> bytes:
+        """The list of what is attached to it, by the API or by the tag of those that don't have it."""
+        async with self._slots:
+            try:
+                return await self._client.get_referrers(self._endpoint, repository, subject)
+            except ContentNotFound:
+                pass
+            try:
+                got = await self._client.get_manifest(self._endpoint, repository, referrers_tag(subject))
+                parse_referrers(got.data)
+            except ContentNotFound:
+                return EMPTY
+            except ManifestInvalid as error:
+                raise Damaged(str(error)) from error
+            return got.data
 
     async def ask_tag(self, repository: Repository, tag: Tag) -> None:
         """Let a cache know the tag, if its upstream does."""

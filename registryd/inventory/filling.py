@@ -60,8 +60,12 @@ class Filler:
         platforms: Collection[Platform],
         parallel: int,
         patience: float,
+        referrers: bool = False,
     ) -> None:
-        """`patience`: how many seconds in all a registry is waited for that wants to be left alone."""
+        """`patience`: how many seconds in all a registry is waited for that wants to be left alone.
+
+        `referrers`: what is attached to an image belongs to it.
+        """
         slots = asyncio.Semaphore(parallel)
         self._through = Asking(client, cache, slots)
         self._stored = Asking(client, stored_only(cache), slots)
@@ -69,6 +73,7 @@ class Filler:
         self._platforms = platforms
         self._parallel = parallel
         self._patience = patience
+        self._referrers = referrers
 
     async def fill(self, images: Sequence[ImageName]) -> Sequence[Outcome]:
         """The outcome of each image, in order: what the cache has of it afterwards."""
@@ -110,9 +115,9 @@ class Filler:
             parts = Parts()
             parts.fails(image.reference, failure)
         else:
-            if root.whole:
+            if root.whole and not self._referrers:
                 return await self._stored_as_whole(image, root, root.whole)
-            parts = await self._through.parts(image, self._platforms, root=root)
+            parts = await self._through.parts(image, self._platforms, root=root, referrers=self._referrers)
         is_new = not any(manifest.kept is Kept.HIT for manifest in parts.manifests.values())
         looks = [
             blobs.problem_of(blob.digest, partial(self._bring, image.repository, blob, is_new=is_new))
@@ -128,7 +133,7 @@ class Filler:
             await self._learn_tag(image)
         lacking = [Lacking(str(digest), str(problem)) for digest, problem in problems.items() if problem]
         pieces = len(parts.blobs) + len(parts.manifests)
-        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root)
+        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached)
 
     async def _stored_as_whole(self, image: ImageName, root: ManifestBytes, whole: StoredWhole) -> Outcome:
         await self._learn_tag(image)

@@ -36,13 +36,18 @@ class Looker:
         platforms: Collection[Platform],
         parallel: int,
         hashes: bool = True,
+        referrers: bool = False,
     ) -> None:
-        """`hashes`: read and verify every blob; otherwise only its presence and size are asked for."""
+        """`hashes`: read and verify every blob; otherwise only its presence and size are asked for.
+
+        `referrers`: what is attached to an image belongs to it.
+        """
         self._asking = Asking(client, endpoint, asyncio.Semaphore(parallel))
         self._progress = progress
         self._platforms = platforms
         self._parallel = parallel
         self._hashes = hashes
+        self._referrers = referrers
 
     async def look_at(self, images: Sequence[ImageName]) -> Sequence[Outcome]:
         """The outcome of each, in order."""
@@ -60,7 +65,7 @@ class Looker:
             self._progress.finished(outcome)
 
     async def _look_at(self, image: ImageName, blobs: Once) -> Outcome:
-        parts = await self._asking.parts(image, self._platforms)
+        parts = await self._asking.parts(image, self._platforms, referrers=self._referrers)
         looks = [
             blobs.problem_of(blob.digest, partial(self._problem_of, image.repository, blob))
             for blob in parts.blobs.values()
@@ -68,7 +73,7 @@ class Looker:
         found = zip(parts.blobs, await asyncio.gather(*looks), strict=True)
         lacking = [Lacking(str(digest), str(problem)) for digest, problem in found if problem]
         pieces = len(parts.blobs) + len(parts.manifests)
-        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root)
+        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached)
 
     async def _problem_of(self, repository: Repository, blob: Descriptor) -> ContentUnavailable | None:
         """What is wrong with a blob."""

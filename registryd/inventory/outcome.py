@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one image: its pieces of content, their bytes, and what it lacks; `root` is its manifest."""
+    """What became of one image: its pieces of content, their bytes, and what it lacks; `root` is its manifest.
+
+    `attached`: how many signatures and the like are among it, if that was looked for.
+    """
 
     image: ImageName
     pieces: int
     size: int
     lacking: tuple[Lacking, ...]
     root: Digest | None = None
+    attached: int | None = None
 
     @property
     def is_complete(self) -> bool:

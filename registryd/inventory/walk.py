@@ -37,7 +37,10 @@ class Lacking:
 
 @dataclass(slots=True)
 class Parts:
-    """What an image consists of: its blobs, the manifests that were read, and what could not be had."""
+    """What an image consists of: its blobs, the manifests that were read, and what could not be had.
+
+    `attached` says how many of these are signatures and the like, if that was looked for.
+    """
 
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
     manifests: dict[Digest, ManifestBytes] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Parts:
     failures: list[ContentUnavailable] = field(default_factory=list)
     root: Digest | None = None
     unmet: frozenset[Platform] = frozenset()
+    attached: int | None = None
 
     @property
     def size(self) -> int:
@@ -75,7 +79,7 @@ async def parts_of(
             got = await get(wanted) if root is None or depth else root
             parts.root = parts.root or got.digest
             parts.manifests[got.digest] = got
-            waiting += [(digest, depth + 1) for digest in _take(got.data, parts, platforms, depth)]
+            waiting += [(digest, depth + 1) for digest in take(got.data, parts, platforms, depth)]
         except ContentUnavailable as failure:
             parts.fails(wanted, failure)
     if not parts.lacking:
@@ -83,7 +87,7 @@ async def parts_of(
     return parts
 
 
-def _take(data: bytes, parts: Parts, platforms: Collection[Platform], depth: int) -> Iterator[Digest]:
+def take(data: bytes, parts: Parts, platforms: Collection[Platform], depth: int) -> Iterator[Digest]:
     """Note the blobs of a manifest; gives the manifests of an index. Raises UpstreamBroken."""
     try:
         manifest = parse_manifest(data)

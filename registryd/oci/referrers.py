@@ -28,6 +28,7 @@ _LONGEST_ENCODED: Final = 64
 _TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]{64}", re.ASCII)
 # cosign 1 and 2: signature, attestation, bill of material.
 _SUFFIXES: Final = (".sig", ".att", ".sbom")
+_ATTACHED_TAG: Final = re.compile(r"sha256-[0-9a-f]{64}\.(?:sig|att|sbom)", re.ASCII)
 
 
 def referrers_tag(subject: Digest) -> Tag:
@@ -38,6 +39,11 @@ def referrers_tag(subject: Digest) -> Tag:
 def is_referrers_tag(tag: Tag) -> bool:
     """Whether it is the tag of such a list, whatever the subject."""
     return _TAG.fullmatch(tag.name) is not None
+
+
+def is_attached_tag(tag: Tag) -> bool:
+    """Whether it is no image's own, but of such a list or of something that is attached to an image."""
+    return is_referrers_tag(tag) or _ATTACHED_TAG.fullmatch(tag.name) is not None
 
 
 def attached_tags(subject: Digest) -> Iterator[Tag]:

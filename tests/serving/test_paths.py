@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from registryd.oci.digest import Digest
 from registryd.oci.errors import CODES, DigestInvalid, NameInvalid, NameUnknown, OciError, PathUnknown, TagInvalid
 from registryd.oci.reference import Registry, Repository, Tag
-from registryd.serving.paths import ApiBase, BlobPath, ManifestPath, parse_path
+from registryd.serving.paths import ApiBase, BlobPath, ManifestPath, ReferrersPath, TagsPath, parse_path
 
 DIGEST = Digest.of(b"content")
 ALPINE = Repository(Registry("docker.io"), "library/alpine")
@@ -85,6 +85,17 @@ def test_a_path_is_told_as_an_image_is_named() -> None:
     assert str(BlobPath(ALPINE, DIGEST)) == f"docker.io/library/alpine@{DIGEST}"
 
 
+def test_lists() -> None:
+    assert parse_path(f"/v2/library/alpine/referrers/{DIGEST}", namespace="docker.io") == ReferrersPath(ALPINE, DIGEST)
+    assert parse_path("/v2/docker.io/library/alpine/tags/list", namespace=None) == TagsPath(ALPINE)
+    assert str(TagsPath(ALPINE)) == "tags of docker.io/library/alpine"
+    for path in ("/v2/tags/list", "/v2/library/alpine/tags/list/", "/v2/library/alpine/referrers/"):
+        with pytest.raises(PathUnknown):
+            parse_path(path, namespace="docker.io")
+    with pytest.raises(DigestInvalid):
+        parse_path("/v2/library/alpine/referrers/latest", namespace="docker.io")
+
+
 def test_a_repository_may_be_called_manifests() -> None:
     path = parse_path("/v2/a/manifests/b/manifests/v1", namespace="r.example")
     assert path == ManifestPath(Repository(Registry("r.example"), "a/manifests/b"), Tag("v1"))
@@ -130,7 +141,23 @@ def test_a_namespace_that_is_no_host_is_refused(namespace: str) -> None:
 
 
 _PIECES = st.sampled_from(
-    ["/v2/", "manifests", "blobs", "/", "..", "%2e", str(DIGEST), "sha256:", "a", "A", ":", "\0", "é"]
+    [
+        "/v2/",
+        "manifests",
+        "blobs",
+        "referrers",
+        "tags/list",
+        "/",
+        "..",
+        "%2e",
+        str(DIGEST),
+        "sha256:",
+        "a",
+        "A",
+        ":",
+        "\0",
+        "é",
+    ]
 )
 
 

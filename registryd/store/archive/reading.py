@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.content.source import ContentNotFound, ContentSource
+from registryd.content.source import ContentNotFound, ContentSource, NameSource
 from registryd.content.writer import ContentMismatch, ContentWriter
+from registryd.store.archive.attached import list_attached, without_attached
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.staging import Staging
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from registryd.store.archive.titles import Given
 
 
-class ImportTarget(ContentSource, ContentWriter, Protocol):
+class ImportTarget(ContentSource, NameSource, ContentWriter, Protocol):
     """A store that can be asked what it has, and takes content in."""
 
 
@@ -37,8 +38,10 @@ class Imported:
     unnamed: tuple[Descriptor, ...] = ()
 
 
-async def read_archive(fd: int, store: ImportTarget, *, name: Given = None) -> Imported:
+async def read_archive(fd: int, store: ImportTarget, *, name: Given = None, referrers: bool = True) -> Imported:
     """Import from a descriptor, which stays the caller's; `name` says what the archive's images are called.
+
+    `referrers`: what is attached to them is named as well, so that it is found.
 
     Raises ArchiveInvalid, OSError when the archive cannot be read, and StoreFull or StoreUnavailable.
     """
@@ -52,8 +55,13 @@ async def read_archive(fd: int, store: ImportTarget, *, name: Given = None) -> I
         await _require_complete(contents.missing, store)
         for digest in contents.there:
             await staging.ingests[digest].commit()
-        await store.name(titles.images)
-    return Imported(titles.images, contents, titles.unnamed)
+        images = titles.images
+        if referrers:
+            images = {**images, **await list_attached(store, images, staging.manifests, contents.there)}
+        else:
+            images = without_attached(images)
+        await store.name(images)
+    return Imported(images, contents, titles.unnamed)
 
 
 def _roots(index: LayoutIndex) -> list[Descriptor]:

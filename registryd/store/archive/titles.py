@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from registryd.oci.errors import OciError
 from registryd.oci.image_layout import INDEX_FILE
 from registryd.oci.reference import DigestedName, FullName, Repository, Tag, TaggedName
+from registryd.oci.referrers import is_attached_tag
 from registryd.store.archive.errors import ArchiveInvalid
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def titles_of(index: LayoutIndex, manifests: Mapping[Digest, Manifest], given: G
     """What the archive's images will be called. Raises ArchiveInvalid."""
     images = list(_images(index, manifests))
     if isinstance(given, TaggedName | DigestedName):
-        return Titles({given: _only_target(images, given)})
+        own = [entry for entry in images if not _is_attached(entry)]
+        attached = {_name_in(given.repository, entry): entry.target for entry in images if _is_attached(entry)}
+        return Titles({given: _only_target(own, given), **attached})
     named: dict[FullName, Descriptor] = {}
     unnamed: dict[Descriptor, None] = {}
     for entry in images:
@@ -59,6 +62,14 @@ def _images(index: LayoutIndex, manifests: Mapping[Digest, Manifest]) -> Iterato
         is_about_another = manifest is not None and manifest.subject is not None
         if entry.name or entry.tag or not (entry.target.digest in led_to or is_about_another):
             yield entry
+
+
+def _is_attached(entry: Entry) -> bool:
+    """Whether its tag says that it is no image of its own."""
+    try:
+        return is_attached_tag(Tag(entry.tag))
+    except OciError:
+        return False
 
 
 def _only_target(images: Sequence[Entry], given: TaggedName | DigestedName) -> Descriptor:

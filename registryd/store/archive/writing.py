@@ -11,6 +11,8 @@ from registryd.content.source import ContentNotFound
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT, LAYOUT_FILE, Entry, render_index
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
+from registryd.oci.reference import TaggedName
+from registryd.oci.referrers import is_referrers_tag
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.copying import copy_content
 from registryd.transfer.pool import run_in_pool
@@ -49,14 +51,20 @@ async def plan_archive(
     *,
     partly: bool = False,
     unnamed: Sequence[Descriptor] = (),
+    whole_lists: bool = False,
 ) -> Plan:
     """Find out which of these images are there. Without `partly` all platforms of an index have to be.
 
-    Raises ContentUnavailable.
+    Of a list of referrers only with `whole_lists` all has to be there that it names. Raises ContentUnavailable.
     """
     targets = [*images.values(), *unnamed]
     sizes, manifests = await _collect(store, targets)
-    faults = {target: _fault(contents_of([target], sizes=sizes, manifests=manifests), partly) for target in {*targets}}
+    lists = set() if whole_lists else {target for name, target in images.items() if _is_list(name)}
+    _leave_out_incomplete(lists, sizes, manifests)
+    faults = {
+        target: _fault(contents_of([target], sizes=sizes, manifests=manifests), partly or target in lists)
+        for target in {*targets}
+    }
     whole = {name: target for name, target in images.items() if not faults[target]}
     besides = tuple(target for target in unnamed if not faults[target])
     return Plan(
@@ -79,6 +87,20 @@ async def write_archive(write: Write, store: ContentSource, plan: Plan) -> None:
     for digest in sorted(plan.contents.there):
         await _add(write, store, plan.contents.there[digest])
     await run_in_pool(partial(write, _END))
+
+
+def _is_list(name: FullName) -> bool:
+    return isinstance(name, TaggedName) and is_referrers_tag(name.tag)
+
+
+def _leave_out_incomplete(
+    lists: Collection[Descriptor], sizes: dict[Digest, int], manifests: Mapping[Digest, Manifest]
+) -> None:
+    """What lists name and what is not whole is not there: clients fetch what they need of it."""
+    for each in lists:
+        for child in manifests[each.digest].children if each.digest in manifests else ():
+            if _fault(contents_of([child], sizes=sizes, manifests=manifests), partly=False):
+                sizes.pop(child.digest, None)
 
 
 def _fault(contents: Contents, partly: bool) -> str:  # noqa: FBT001 - of this module

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import translate
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,11 +17,12 @@ from registryd.oci.image_layout import BLOBS_FOLDER
 from registryd.store.directory.errors import reading, writing
 from registryd.store.directory.eviction import Keep, choose_evicted
 from registryd.store.directory.folders import folder
+from registryd.store.directory.pins import Pins
 from registryd.store.directory.pool import run_writing
 from registryd.store.directory.usage import stored_blobs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
@@ -80,7 +79,7 @@ class Space:
         self._names = names
         self._limits = limits
         self._observer = observer
-        self._pinned = [re.compile(translate(pattern)) for pattern in limits.pinned]
+        self._pins = Pins(limits.pinned)
         self._used = 0
         self._stored = 0
         """Bytes of all that ever was stored, for who counts meanwhile."""
@@ -148,7 +147,7 @@ class Space:
         with writing(self._layout.root), self._layout.locked():
             blobs = self._scan()
             manifests = self._manifests(blobs)
-            keep = Keep(self._pinned_roots(), in_use, time.time() - self._limits.min_age)
+            keep = Keep(self._pinned_roots(manifests), in_use, time.time() - self._limits.min_age)
             chosen = choose_evicted(blobs, manifests, need=need, keep=keep)
             self._remove(chosen, manifests)
         return sum(blob.size for blob in chosen)
@@ -171,15 +170,11 @@ class Space:
         found = ((blob.digest, self._media_types.look_at(blob.digest)) for blob in blobs)
         return {digest: manifest for digest, manifest in found if manifest}
 
-    def _pinned_roots(self) -> set[Digest]:
-        if not self._pinned:
+    def _pinned_roots(self, manifests: Mapping[Digest, Manifest]) -> set[Digest]:
+        if not self._pins:
             return set()
         self._names.catalog.catch_up()
-        return {
-            entry.target.digest
-            for entry in self._names.catalog.entries()
-            if entry.name and any(pattern.match(str(entry.name)) for pattern in self._pinned)
-        }
+        return self._pins.roots(self._names.catalog.entries(), manifests)
 
     def _tell(self, *, evicted: int = 0) -> None:
         if self._observer:

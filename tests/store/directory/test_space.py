@@ -14,15 +14,25 @@ import pytest
 
 from registryd.content.source import ContentNotFound
 from registryd.content.writer import StoreFull
+from registryd.oci.descriptor import OCI_INDEX
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
-from registryd.oci.reference import DigestedName
+from registryd.oci.reference import DigestedName, TaggedName
+from registryd.oci.referrers import referrers_tag
 from registryd.store.directory.bounded import BoundedStore, open_bounded_store
 from registryd.store.directory.fsck import check_layout, repair_layout
 from registryd.store.directory.layout import Layout
 from registryd.store.directory.space import SpaceLimits
 from registryd.store.directory.usage import stored_blobs
-from tests.fakes.images import SampleImage, oci_image, oci_index, sample_bytes
+from tests.fakes.images import (
+    SampleImage,
+    document_of,
+    oci_image,
+    oci_index,
+    raw_descriptor,
+    sample_bytes,
+    signature_of,
+)
 from tests.fakes.layouts import blob_path
 from tests.fakes.sinks import FakeSink
 
@@ -134,6 +144,27 @@ async def test_images_that_are_named_by_digest_are_pinned_like_others(root: Path
         await put(store, root, other, used=HOUR)
         await put(store, root, new, used=0)
     assert [is_whole(root, sample) for sample in (pinned, other, new)] == [True, False, True]
+
+
+async def test_what_is_attached_to_pinned_images_stays_with_them(root: Path) -> None:
+    pinned, other, new = image(1), image(2), image(3)
+    signature = signature_of(pinned)
+    data, target = document_of(
+        {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [raw_descriptor(signature.target)]}
+    )
+    tag = referrers_tag(pinned.target.digest)
+    signatures = SampleImage(
+        TaggedName(pinned.name.repository, tag), target, {target.digest: data, **signature.blobs}, {}
+    )
+    cosign = oci_image(f"{pinned.name.repository}:{tag}.sig", layers=(b"cosign's",))
+    limit = size_of(pinned, signatures, cosign, other) + 500
+    async with limited(root, size_limit=limit, pinned=("registry.example/*:v1",)) as store:
+        for each in (signatures, cosign, pinned):
+            await put(store, root, each, used=9 * HOUR)
+        await put(store, root, other, used=HOUR)
+        await put(store, root, new, used=0)
+    stayed = [is_whole(root, sample) for sample in (pinned, signatures, cosign, other, new)]
+    assert stayed == [True, True, True, False, True]
 
 
 async def test_what_is_new_is_not_removed_for_what_is_newer(root: Path) -> None:

@@ -1,0 +1,120 @@
+"""What an archive has that is attached to its images: lists of it, which other tools' archives lack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from registryd.content.reading import read_content
+from registryd.content.source import ContentSource, ContentUnavailable, NameSource
+from registryd.content.writer import ContentWriter
+from registryd.oci.descriptor import OCI_INDEX, Descriptor
+from registryd.oci.digest import Digest
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import MAX_MANIFEST_SIZE
+from registryd.oci.reference import FullName, Repository, TaggedName
+from registryd.oci.referrers import is_attached_tag, parse_referrers, referrer_entry, referrers_tag, render_referrers
+from registryd.store.archive.errors import ArchiveInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from registryd.oci.manifest import Manifest
+
+
+# Images and their parts, each for every repository it is in; an archive of a thousand images has some ten thousand.
+_MOST_STEPS: Final = 1_000_000
+
+
+class Target(ContentSource, NameSource, ContentWriter, Protocol):
+    """A store of content and names, to be added to."""
+
+
+def without_attached(images: Mapping[FullName, Descriptor]) -> Mapping[FullName, Descriptor]:
+    """Images only."""
+    return {name: target for name, target in images.items() if not _is_attached(name)}
+
+
+async def list_attached(
+    store: Target,
+    images: Mapping[FullName, Descriptor],
+    manifests: Mapping[Digest, Manifest],
+    there: Mapping[Digest, Descriptor],
+) -> dict[FullName, Descriptor]:
+    """Lists, which are put into the store, of what names one of the images or a part of it as its subject.
+
+    `manifests` are those of the archive, `there` all of its content that the store has by now. What the store knew is
+    kept; of subjects whose list is in the archive there is nothing to do. Raises as the store does.
+    """
+    lists: dict[FullName, Descriptor] = {}
+    attached = _by_subject(manifests, there)
+    for repository, subject in _subjects(images, manifests, attached):
+        name = TaggedName(repository, referrers_tag(subject))
+        if name not in images:
+            entries = [*await _known(store, name), *[await _entry(store, each) for each in attached[subject]]]
+            lists[name] = await _put(store, render_referrers(entries))
+    return lists
+
+
+def _is_attached(name: FullName) -> bool:
+    return isinstance(name, TaggedName) and is_attached_tag(name.tag)
+
+
+def _by_subject(
+    manifests: Mapping[Digest, Manifest], there: Mapping[Digest, Descriptor]
+) -> dict[Digest, list[Descriptor]]:
+    attached: dict[Digest, list[Descriptor]] = {}
+    for digest, manifest in manifests.items():
+        if manifest.subject and digest in there:
+            attached.setdefault(manifest.subject.digest, []).append(there[digest])
+    return attached
+
+
+def _subjects(
+    images: Mapping[FullName, Descriptor],
+    manifests: Mapping[Digest, Manifest],
+    attached: Mapping[Digest, Sequence[Descriptor]],
+) -> Iterator[tuple[Repository, Digest]]:
+    """What of the images, or of what is attached to them, has something attached; with the repository that it is in."""
+    seen = set()
+    waiting = [(name.repository, target.digest) for name, target in images.items()]
+    while waiting:
+        if (one := waiting.pop()) in seen:
+            continue
+        seen.add(one)
+        if len(seen) > _MOST_STEPS:
+            raise ArchiveInvalid("its images are entangled too much to find what is attached (--no-referrers)")
+        repository, digest = one
+        if digest in manifests:
+            waiting += [(repository, child.digest) for child in manifests[digest].children]
+        if digest in attached:
+            waiting += [(repository, each.digest) for each in attached[digest]]
+            yield one
+
+
+async def _known(store: Target, name: TaggedName) -> Sequence[dict[str, Any]]:
+    """What the store's own list says."""
+    known = await store.resolve(name)
+    latest = max(known, key=lambda meaning: meaning.seen_at, default=None)
+    try:
+        return parse_referrers(await _read(store, latest.target.digest)) if latest else ()
+    except (ContentUnavailable, ManifestInvalid):
+        return ()
+
+
+async def _entry(store: Target, target: Descriptor) -> dict[str, Any]:
+    return referrer_entry(target, await _read(store, target.digest))
+
+
+async def _read(store: Target, digest: Digest) -> bytes:
+    return await read_content(store, digest, limit=MAX_MANIFEST_SIZE)
+
+
+async def _put(store: Target, data: bytes) -> Descriptor:
+    digest = Digest.of(data)
+    ingest = await store.begin(digest, size=len(data))
+    try:
+        await ingest.write(data)
+        await ingest.commit()
+    finally:
+        await ingest.aclose()
+    return Descriptor(OCI_INDEX, digest, len(data))

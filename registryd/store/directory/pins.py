@@ -1,0 +1,56 @@
+"""Which images are never removed: those whose names fit a pattern, with what is attached to them."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from registryd.oci.reference import TaggedName
+from registryd.oci.referrers import attached_tags, is_attached_tag, referrers_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from registryd.oci.digest import Digest
+    from registryd.oci.image_layout import Entry
+    from registryd.oci.manifest import Manifest
+
+
+class Pins:
+    """Patterns of full names; an asterisk stands for anything."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = [re.compile(translate(pattern)) for pattern in patterns]
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def roots(self, entries: Iterable[Entry], manifests: Mapping[Digest, Manifest]) -> set[Digest]:
+        """Of what names mean: what has to stay with all that it leads to."""
+        roots: set[Digest] = set()
+        attached: dict[str, list[Digest]] = {}
+        for entry in entries:
+            if entry.name and any(pattern.match(str(entry.name)) for pattern in self._patterns):
+                roots.add(entry.target.digest)
+            elif isinstance(entry.name, TaggedName) and is_attached_tag(entry.name.tag):
+                attached.setdefault(entry.name.tag.name, []).append(entry.target.digest)
+        return roots | _attached_to(roots, attached, manifests)
+
+
+def _attached_to(
+    roots: Iterable[Digest], attached: Mapping[str, Iterable[Digest]], manifests: Mapping[Digest, Manifest]
+) -> set[Digest]:
+    """What is attached to these, to their parts, and to that, by the tags that it has."""
+    found: set[Digest] = set()
+    seen: set[Digest] = set()
+    waiting = list(roots) if attached else []
+    while waiting:
+        if (digest := waiting.pop()) in seen or digest not in manifests:
+            continue
+        seen.add(digest)
+        waiting += [child.digest for child in manifests[digest].children]
+        for tag in (referrers_tag(digest), *attached_tags(digest)):
+            found.update(attached.get(tag.name, ()))
+            waiting += attached.get(tag.name, ())
+    return found
