@@ -273,7 +273,8 @@ async def test_a_blob_of_wrong_bytes_never_arrives_whole(stage: Stage, image: Im
     await stage.origin.push(image, "demo/app")
     layer = image.local.layers[0].digest
     [data] = (stage.folder / "o").glob(f"**/blobs/sha256/*/{layer.partition(':')[2]}/data")
-    damaged = bytearray(data.read_bytes())
+    right = data.read_bytes()
+    damaged = bytearray(right)
     damaged[len(damaged) // 2] ^= 1
     data.write_bytes(damaged)
     async with stage.cache({"origin.lab": {"url": stage.origin.url}}):
@@ -282,4 +283,7 @@ async def test_a_blob_of_wrong_bytes_never_arrives_whole(stage: Stage, image: Im
             await fetch(url, namespace=stage.cache_host.namespace)
         again = await fetch(Request(url), namespace=stage.cache_host.namespace)
         assert again.status == 503
-    assert transfers(stage.origin) == Counter([layer])
+        # There is nobody else to ask, and what was wrong may have been put right: each time costs one transfer.
+        assert transfers(stage.origin) == Counter({layer: 2})
+        data.write_bytes(right)
+        assert (await fetch(url, namespace=stage.cache_host.namespace)).body == right
