@@ -49,7 +49,7 @@ async def build(programs: GoPrograms, work: Path) -> Path:
 
 
 async def _install(programs: GoPrograms, work: Path) -> Path:
-    go, environment = await _toolchain(programs.go, work)
+    go, environment = await toolchain(programs.go, work)
     target = work / "bin"
     packages = [f"{package}@{programs.version}" for package in programs.packages]
     settings = {**environment, **_NO_OTHER_TOOLCHAIN, "CGO_ENABLED": "0", "GOBIN": str(target)}
@@ -62,7 +62,7 @@ async def _install(programs: GoPrograms, work: Path) -> Path:
     return target
 
 
-async def _toolchain(at_least: Version, work: Path) -> tuple[str, Mapping[str, str]]:
+async def toolchain(at_least: Version, work: Path) -> tuple[str, Mapping[str, str]]:
     """A Go, and what it needs in its environment.
 
     The machine's own keeps its downloads where it always does. All that the other one brings and makes is in `work`.

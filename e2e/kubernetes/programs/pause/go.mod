@@ -1,0 +1,3 @@
+module registryd.lab/pause
+
+go 1.26.0

@@ -1,0 +1,140 @@
+"""What all tests here work with: one cluster, registries of several kinds, the image, and Helm."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from e2e.kubernetes.lab.cluster import Cluster, check_machine, running_kubernetes, waiting_image
+from e2e.kubernetes.lab.node import Node, Plan
+from e2e.kubernetes.lab.pki import Authority
+from e2e.kubernetes.lab.pods import Outcome, pod, run_pod
+from e2e.kubernetes.lab.registry import Registry, running_registry
+from registryd.lab.agent import ADMIN, Metrics, parse_metrics
+from registryd.lab.commands import run
+from registryd.lab.containerd_config import Mirror, hosts_toml
+from registryd.lab.fetch import fetch
+from registryd.lab.layers import LayerRecipe
+from registryd.lab.versions import obtain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from registryd.lab.images import Image
+
+CHECKOUT = Path(__file__).parents[2]
+NAMESPACE = "kube-system"
+AUTHORITY = "/etc/containerd/certs.d/company.crt"
+_MIB = 1 << 20
+_numbers = itertools.count(1)
+# Names as references have them, and what is special about each. mirrored.lab itself does not exist: nodes ask a mirror.
+_REGISTRIES = {"public.lab": "public", "private.lab": "private", "mirrored.lab": "mirrored", "plain.lab:5000": "plain"}
+_MIRROR = "mirror.lab"
+
+
+@dataclass
+class Stage:
+    cluster: Cluster
+    registries: dict[str, Registry]
+    authority: Authority
+    folder: Path
+
+    @property
+    def nodes(self) -> list[Node]:
+        return self.cluster.nodes
+
+    # As a person does it
+
+    async def shell(self, command: str, *, cwd: Path = CHECKOUT) -> str:
+        """A command line of the documents, word for word, with kubectl and helm in the way."""
+        script = f"cd {cwd} && {command}"
+        inside = self.cluster.plane.host.namespace.command("bash", "-c", script)
+        return await run(*inside, environment=self.environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What kubectl and helm are found by, and find the cluster by."""
+        return {**self.cluster.kubectl.environment, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
+
+    # Registries
+
+    async def image(self, registry: str, repository: str, *, mib: int = 4) -> tuple[str, Image]:
+        """A new image in a registry, which no node has."""
+        folder = self.folder / f"image-{next(_numbers)}"
+        layers = (LayerRecipe(mib * _MIB // 2), LayerRecipe(mib * _MIB // 2))
+        made = waiting_image(folder, self.cluster.programs, layers=layers)
+        return await self.registries[registry].push(made, repository), made
+
+    def configure(self, node: Node) -> None:
+        """What an administrator writes on every node of such a company."""
+        names = [f"127.0.0.1 localhost\n{node.host.ipv4} {node.name}"]
+        for kind, registry in self.registries.items():
+            extra = {"ca": AUTHORITY} if registry.authority else {}
+            host = _MIRROR if kind == "mirrored" else registry.name
+            mirror = Mirror(f"{registry.scheme}://{host}", extra=extra)
+            text = hosts_toml((mirror,), server=f"{registry.scheme}://{registry.name}")
+            node.machine.write(f"/etc/containerd/certs.d/{registry.name}/hosts.toml", text)
+            names.append(f"{registry.host.ipv4} {host.partition(':')[0]}")
+        node.machine.write(AUTHORITY, self.authority.certificate.read_text())
+        node.machine.write("/etc/hosts", "\n".join([*names, ""]))
+
+    # Pods and agents
+
+    async def pod(self, node: Node, image: str, **options: object) -> Outcome:
+        """What becomes of a new pod with this image on this node."""
+        keep = bool(options.pop("keep", False))
+        made = pod(f"pod-{next(_numbers)}", image, node, **options)  # type: ignore[arg-type]
+        return await run_pod(self.cluster.kubectl, made, keep=keep)
+
+    async def metrics(self, node: Node) -> Metrics:
+        answer = await fetch(f"http://{ADMIN}/metrics", namespace=node.host.namespace)
+        return parse_metrics(answer.body.decode())
+
+    async def from_peers(self, node: Node) -> int:
+        """Bytes that the node's agent got from others for its containerd, since it started."""
+        return int((await self.metrics(node)).total("registryd_sent_bytes_total", source="peer"))
+
+
+@contextlib.asynccontextmanager
+async def open_stage() -> AsyncIterator[Stage]:
+    check_machine()
+    old, new = await obtain("1.6"), await obtain("2.4")
+    plans = [Plan("node-a", new, "zone-a"), Plan("node-b", new, "zone-a"), Plan("node-c", old, "zone-b")]
+    async with running_kubernetes(plans) as cluster, contextlib.AsyncExitStack() as stack:
+        folder = cluster.folder / "stage"
+        folder.mkdir()
+        _write_programs(folder / "bin")
+        authority = Authority(folder / "company", "company")
+        registries = {}
+        for name, kind in _REGISTRIES.items():
+            host = await cluster.network.add_host(kind)
+            registries[kind] = await stack.enter_async_context(
+                running_registry(
+                    folder / kind,
+                    name=name,
+                    host=host,
+                    authority=None if kind == "plain" else authority,
+                    certificate_name=_MIRROR if kind == "mirrored" else name,
+                    is_private=kind == "private",
+                )
+            )
+        stage = Stage(cluster, registries, authority, folder)
+        for node in cluster.nodes:
+            stage.configure(node)
+        yield stage
+
+
+def _write_programs(folder: Path) -> None:
+    """kubectl and helm, as the documents call them."""
+    folder.mkdir()
+    kubectl = Path(sys.executable).with_name("kubectl")
+    (folder / "kubectl").symlink_to(kubectl)
+    script = f'#!/bin/sh\nexec env PYTHONPATH="{CHECKOUT}" "{sys.executable}" -m e2e.kubernetes.lab.helm "$@"\n'
+    (folder / "helm").write_text(script)
+    (folder / "helm").chmod(0o755)
+    (folder / "python3").symlink_to(sys.executable)
