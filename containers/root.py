@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registryd.lab.apt import debian_codename, own_source
-from registryd.lab.commands import require, run
+from containers.debian import PACKAGES, make_debian
+from registryd.lab.apt import debian_codename
+from registryd.lab.commands import run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 CHECKOUT = Path(__file__).parents[1]
 CACHE = CHECKOUT / ".cache" / "container-image"
-# As in the Containerfile; minbase would add apt.
-PACKAGES = ("ca-certificates", "libstdc++6", "python3")  # libstdc++: gRPC is C++
-VARIANT = "essential"
 PREFIX = Path("opt/registryd")
-# Debian's own list of what a container does without (debuerreotype's slim): documents and translations.
-_LEFT_OUT = ("doc", "groff", "info", "linda", "lintian", "locale", "man")
+# OCI's names, which are Debian's, and Linux'.
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+_GLIBC = {"bookworm": 36, "trixie": 41}  # 2.36, 2.41
+_RECIPE = "2"  # another number for other files of the same packages
 
 _PROGRAM = """#!/opt/registryd/bin/python3
 import sys
@@ -42,47 +44,51 @@ class Part:
     tar: Path
 
 
-async def make_parts(work: Path) -> tuple[Part, ...]:
-    """The parts, the lowest first. Debian's and PyPI's are kept in .cache; delete it for newer ones."""
-    requirements = _requirements()
-    return (
-        await _cached("debian", _key(VARIANT, *PACKAGES, debian_codename()), _make_debian),
-        await _cached("pypi", _key(sys.version, *requirements), _make_pypi),
-        Part("registryd", await _make_own(work)),
+async def make_parts(work: Path, architectures: Sequence[str]) -> dict[str, tuple[Part, ...]]:
+    """The parts by architecture, the lowest first. Debian's and PyPI's are kept in .cache; delete it for newer ones."""
+    own = await _make_own(work)
+    below = await asyncio.gather(*(_make_below(each) for each in architectures))
+    return {each: (*parts, own) for each, parts in zip(architectures, below, strict=True)}
+
+
+async def _make_below(architecture: str) -> tuple[Part, Part]:
+    """What changes seldom."""
+
+    async def debian(work: Path) -> Path:
+        return await _tar(await make_debian(work, architecture), work / "debian.tar")
+
+    async def pypi(work: Path) -> Path:
+        return await _make_pypi(work, architecture)
+
+    return await asyncio.gather(
+        _cached("debian", _key(architecture, *PACKAGES, debian_codename(), _RECIPE), debian),
+        _cached("pypi", _key(architecture, _python(), *_requirements()), pypi),
     )
 
 
 async def _cached(name: str, key: str, make: Callable[[Path], Awaitable[Path]]) -> Part:
     tar = CACHE / f"{name}-{key}.tar"
     if not tar.exists():
-        work = CACHE / f"{name}.work"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        (await make(work)).rename(tar)
-        shutil.rmtree(work)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"{name}.") as work:
+            (await make(Path(work))).rename(tar)
     return Part(name, tar)
 
 
-async def _make_debian(work: Path) -> Path:
-    require("mmdebstrap", package="mmdebstrap")
-    codename = debian_codename()
-    options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT]
-    options += ["--dpkgopt=path-include=/usr/share/doc/*/copyright", "--aptopt=Acquire::Languages none"]
-    include = f"--include={','.join(PACKAGES)}"
-    tar = work / "debian.tar"
-    stanza = own_source(codename).stanza(codename)
-    await run("mmdebstrap", f"--variant={VARIANT}", include, *options, "--quiet", codename, str(tar), stdin=stanza)
-    return tar
-
-
-async def _make_pypi(work: Path) -> Path:
+async def _make_pypi(work: Path, architecture: str) -> Path:
     packages = work / "root" / PREFIX / "lib" / _python() / "site-packages"
-    await _pip("install", "--target", str(packages), *_requirements())
+    # Made for Debian's Python and C library, whichever machine this is.
+    machine = MACHINES[architecture]
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(17, _GLIBC[debian_codename()] + 1)]
+    platforms += [f"manylinux2014_{machine}", "any"]
+    for_debian = ["--python-version", _python().removeprefix("python"), "--only-binary=:all:", "--implementation=cp"]
+    for_debian += [f"--platform={platform}" for platform in platforms]
+    await _pip("install", "--target", str(packages), *for_debian, *_requirements())
     return await _tar(work / "root", work / "pypi.tar")
 
 
-async def _make_own(work: Path) -> Path:
-    """The package as a wheel has it, and what makes the folder a virtual environment (PEP 405)."""
+async def _make_own(work: Path) -> Part:
+    """The package as a wheel has it, for any architecture; with what makes it a virtual environment (PEP 405)."""
     root = work / "own"
     home = root / PREFIX
     await _pip("install", "--no-deps", "--target", str(home / "lib" / _python() / "site-packages"), str(CHECKOUT))
@@ -92,15 +98,12 @@ async def _make_own(work: Path) -> Path:
     (programs / "registryd").write_text(_PROGRAM)
     (programs / "registryd").chmod(0o755)
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-    return await _tar(root, work / "own.tar")
+    return Part("registryd", await _tar(root, work / "own.tar"))
 
 
 async def _pip(*arguments: str) -> None:
-    # Made for Debian's Python, whichever one this is.
-    for_debian = ("--python-version", _python().removeprefix("python"), "--only-binary=:all:")
-    of_wheels = for_debian if "--no-deps" not in arguments else ()
     command = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    await run(*command, *arguments, *of_wheels, "--no-compile", "--no-warn-script-location")
+    await run(*command, *arguments, "--no-compile", "--no-warn-script-location")
     target = Path(arguments[arguments.index("--target") + 1])
     shutil.rmtree(target / "bin", ignore_errors=True)
 

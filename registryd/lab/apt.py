@@ -89,7 +89,7 @@ def debian_codename(os_release: Path = Path("/etc/os-release")) -> str:
 async def unpack_package(package: str, *, suite: str, target: Path, work: Path) -> None:
     """Unpack the newest version that `suite` has into `target`; `work` is an empty folder for the way there."""
     require("apt-get", package="apt")
-    options = _isolated(own_source(debian_codename()), suite, work)
+    options = isolated(own_source(debian_codename()), suite, work)
     try:
         await run("apt-get", "-qq", *options, "update")
         await run("sh", "-c", 'cd "$0" && exec apt-get -qq "$@"', str(work), *options, "download", package)
@@ -99,7 +99,7 @@ async def unpack_package(package: str, *, suite: str, target: Path, work: Path) 
         raise UnavailableError(f"{package} of Debian {suite} cannot be downloaded: {reason}") from error
 
 
-def _isolated(source: AptSource, suite: str, work: Path) -> list[str]:
+def isolated(source: AptSource, suite: str, work: Path) -> list[str]:
     sources = work / "lab.sources"
     sources.write_text(source.stanza(suite))
     for folder in ("lists/partial", "cache/archives/partial"):

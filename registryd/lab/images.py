@@ -86,7 +86,7 @@ def make_image(folder: Path, recipe: ImageRecipe = ImageRecipe()) -> Image:
     """Write the image into `folder`, a new layout. Every architecture has layers of its own."""
     layout = Layout(folder)
     manifests = tuple(_add_manifest(layout, recipe, architecture) for architecture in recipe.architectures)
-    root = manifests[0].blob if len(manifests) == 1 else _add_index(layout, manifests)
+    root = manifests[0].blob if len(manifests) == 1 else add_index(layout, manifests)
     layout.tag(root, recipe.tag)
     return Image(layout, recipe.tag, root, manifests)
 
@@ -107,7 +107,8 @@ def add_manifest(layout: Layout, config: Blob, layers: tuple[Blob, ...], **more:
     return layout.add_document(MANIFEST, {"schemaVersion": 2, "mediaType": MANIFEST, **more, **named})
 
 
-def _add_index(layout: Layout, manifests: tuple[Manifest, ...]) -> Blob:
+def add_index(layout: Layout, manifests: tuple[Manifest, ...]) -> Blob:
+    """Write an index of manifests for several architectures."""
     entries = [
         manifest.blob.descriptor(platform={"architecture": manifest.architecture, "os": "linux"})
         for manifest in manifests

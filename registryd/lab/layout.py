@@ -6,17 +6,19 @@ import contextlib
 import hashlib
 import json
 import tarfile
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from typing import BinaryIO
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _REF_NAME = "org.opencontainers.image.ref.name"
+_IMAGE_NAME = "io.containerd.image.name"
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,19 @@ class Layout:
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[HashingWriter]:
-        """A writer whose content has its digest for a name at the end of the block."""
-        arriving = self.folder / "blobs" / "sha256" / ".arriving"
-        arriving.parent.mkdir(parents=True, exist_ok=True)
-        with arriving.open("wb") as file:
-            writer = HashingWriter(file)
+        """A writer whose content has its digest for a name at the end of the block. Several may write at a time."""
+        folder = self.folder / "blobs" / "sha256"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".arriving-", delete=False) as file:
+            writer = HashingWriter(cast("BinaryIO", file))
             yield writer
-        arriving.rename(self.path(writer.digest))
+        Path(file.name).rename(self.path(writer.digest))
+        self.path(writer.digest).chmod(0o644)
 
-    def tag(self, root: Blob, tag: str) -> None:
-        """Make `tag` the layout's one entry."""
-        entry = root.descriptor(annotations={_REF_NAME: tag})
+    def tag(self, root: Blob, tag: str, *, name: str = "") -> None:
+        """Make `tag` the layout's one entry. Importers that know containerd's annotation call it by the `name`."""
+        names = {_REF_NAME: tag, **({_IMAGE_NAME: name} if name else {})}
+        entry = root.descriptor(annotations=names)
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
         (self.folder / "index.json").write_text(json.dumps(index, indent=2))
         (self.folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
