@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ class Stage:
     registries: dict[str, Registry]
     authority: Authority
     folder: Path
+    installed: tuple[str, ...] | None = None  # the options of the release; None: there is none
 
     @property
     def nodes(self) -> list[Node]:
@@ -60,6 +62,49 @@ class Stage:
     def environment(self) -> dict[str, str]:
         """What kubectl and helm are found by, and find the cluster by."""
         return {**self.cluster.kubectl.environment, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
+
+    # The release
+
+    async def archive(self) -> Path:
+        """The product's image, made as the documents say."""
+        path = self.folder / "registryd.tar"
+        if not path.exists():
+            # Not in the cluster's network, from which there is no way to Debian and PyPI.
+            await run(str(CHECKOUT / "dev"), "image", str(path))
+        return path
+
+    async def load(self, node: Node) -> None:
+        """The image is on a node, as the documents say."""
+        await node.run("ctr", "--namespace", "k8s.io", "images", "import", str(await self.archive()))
+
+    async def install(self, *options: str) -> float:
+        """Install or change the release; the seconds until its agents are ready. Nothing to do is fine."""
+        if options != self.installed:
+            if self.installed is None:
+                for node in self.nodes:
+                    await self.load(node)
+            began = time.monotonic()
+            words = " ".join(["--install", *options])
+            await self.shell(f"helm upgrade registryd charts/registryd --namespace kube-system {words}")
+            await self.shell("kubectl -n kube-system rollout status daemonset/registryd --timeout=180s")
+            self.installed = options
+            await self.wait_acquainted()
+            return time.monotonic() - began
+        return 0.0
+
+    async def uninstall(self) -> None:
+        """Without a release is fine."""
+        if self.installed is not None:
+            await self.shell("helm uninstall registryd --namespace kube-system")
+            self.installed = None
+
+    async def wait_acquainted(self) -> float:
+        """Return when every agent knows all others."""
+        return await self.cluster.kubectl.until(self._is_acquainted, what="agents know each other")
+
+    async def _is_acquainted(self) -> bool:
+        counts = [(await self.metrics(node)).total("registryd_peers") for node in self.nodes]
+        return all(count == len(self.nodes) - 1 for count in counts)
 
     # Registries
 

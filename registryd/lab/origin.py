@@ -98,8 +98,12 @@ class Origin:
 
     def requests(self) -> tuple[Access, ...]:
         """Every read of a manifest or blob since the first start, or since `forget_requests`."""
-        accesses = parse_access_log(self._log.read_text(errors="replace"))
+        accesses = parse_access_log(self.log_text())
         return tuple(access for access in accesses if access.is_read)
+
+    def log_text(self) -> str:
+        """All that it has said."""
+        return self._log.read_text(errors="replace")
 
     def forget_requests(self) -> None:
         with self._log.open("r+b") as log:  # the registry appends, so it goes on at the new end

@@ -33,6 +33,12 @@ CASES: dict[str, dict[str, Any]] = {
         }
     },
     "autoscaler": {"verticalPodAutoscaler": {"enabled": True}},
+    "a company's registries": {
+        "containerd": {
+            "hostsFiles": ["/etc/containerd/company.crt", "/etc/pki/company"],
+            "trustBundle": "/etc/pki/tls/certs/ca-bundle.crt",
+        }
+    },
     "k3s": {
         "containerd": {
             "socket": "/run/k3s/containerd/containerd.sock",
@@ -162,6 +168,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "registry with a path": ({"mirroredRegistries": ["docker.io/library"]}, "mirroredRegistries"),
     "registry with a scheme": ({"mirroredRegistries": ["https://docker.io"]}, "mirroredRegistries"),
     "relative path": ({"containerd": {"root": "var/lib"}}, "root"),
+    "relative folder of hosts": ({"containerd": {"hostsDir": "certs.d"}}, "hostsDir"),
     "no namespaces": ({"containerd": {"namespaces": []}}, "namespaces"),
     "digest": ({"image": {"digest": "sha256:abc"}}, "digest"),
     "family": ({"ipFamily": "IPv5"}, "ipFamily"),

@@ -224,6 +224,14 @@ def test_the_agent_asks_upstreams_as_its_nodes_containerd_does(
     assert mounts == ([{"name": "hosts", "mountPath": folder, "readOnly": True}] if folder else [])
 
 
+def test_what_hosts_toml_files_name_elsewhere_can_be_seen(helm: Helm) -> None:
+    company = helm.render(CASES["a company's registries"])
+    paths = {volume["hostPath"]["path"] for volume in company.pod["volumes"] if "hostPath" in volume}
+    assert {"/etc/containerd/company.crt", "/etc/pki/company", "/etc/pki/tls/certs"} <= paths
+    variables = {entry["name"]: entry.get("value") for entry in company.agent["env"]}
+    assert variables["SSL_CERT_FILE"] == "/etc/pki/tls/certs/ca-bundle.crt"
+
+
 def test_without_node_setup_nothing_of_the_node_is_changed(helm: Helm) -> None:
     rendered = helm.render(CASES["Talos"])
     assert "initContainers" not in rendered.pod

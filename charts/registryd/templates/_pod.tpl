@@ -29,3 +29,19 @@ httpGet:
   port: admin
   path: {{ index . 1 }}
 {{- end }}
+
+{{/* What the agent sees of the node's way to registries: a list of {name, path, type}. */}}
+{{- define "registryd.hostsPaths" -}}
+{{- $paths := list }}
+{{- with include "registryd.hostsDir" . }}
+{{- /* Node set-up would make it as well. */}}
+{{- $paths = append $paths (dict "name" "hosts" "path" . "type" (ternary "DirectoryOrCreate" "Directory" $.Values.nodeSetup.enabled)) }}
+{{- end }}
+{{- range $number, $path := .Values.containerd.hostsFiles }}
+{{- $paths = append $paths (dict "name" (printf "hosts-file-%d" $number) "path" $path "type" "") }}
+{{- end }}
+{{- with .Values.containerd.trustBundle }}
+{{- $paths = append $paths (dict "name" "trust" "path" (dir .) "type" "Directory") }}
+{{- end }}
+{{- $paths | toJson }}
+{{- end }}

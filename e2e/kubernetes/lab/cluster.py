@@ -70,10 +70,23 @@ class Cluster:
 
     async def add(self, *plans: Plan) -> None:
         """Start nodes side by side; return when all are ready."""
-        nodes = [await self._start(plan) for plan in plans]
-        self.nodes += nodes
+        for plan in plans:
+            await self.start(plan)
+        await asyncio.gather(*(self.join(self.node(plan.name)) for plan in plans))
+
+    async def start(self, plan: Plan) -> Node:
+        """A node with a containerd and its place in the network, of which the API server does not know."""
+        node = await self._start(plan)
+        self.nodes.append(node)
         await self._route()
-        await asyncio.gather(*(self._join(node) for node in nodes))
+        await node.ctr("images", "import", "--base-name", PAUSE.partition(":")[0], str(self.pause))
+        return node
+
+    async def join(self, node: Node) -> None:
+        """Start its kubelet and kube-proxy; return when it is ready."""
+        await node.start_kubelet()
+        await node.start_proxy()
+        await self.wait_ready(node)
 
     async def remove(self, node: Node) -> None:
         """Its machine ends as when somebody pulls the plug; what the API server thinks of it is another thing."""
@@ -97,12 +110,6 @@ class Cluster:
         folder = self.folder / plan.name
         pods = f"10.244.{self._count}.0/24"
         return await life.enter_async_context(running_node(self.plane, host, folder, plan, pods=pods))
-
-    async def _join(self, node: Node) -> None:
-        await node.ctr("images", "import", "--base-name", PAUSE.partition(":")[0], str(self.pause))
-        await node.start_kubelet()
-        await node.start_proxy()
-        await self.wait_ready(node)
 
     async def _route(self) -> None:
         """Every host knows behind which node a pod's address is."""

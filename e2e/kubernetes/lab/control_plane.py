@@ -150,5 +150,5 @@ async def running_control_plane(
             async with plane.controllers():
                 yield plane
         finally:
-            if plane.api_server:
-                await plane.api_server.stop()
+            # Told to end in order it waits for its watchers, who do not know of it.
+            await plane.stop_api_server()

@@ -87,7 +87,7 @@ async def run_pod(kubectl: Kubectl, specification: Object, *, keep: bool = False
         return await outcome_of(kubectl, name, namespace=namespace, timeout=timeout)
     finally:
         if not keep:
-            await kubectl.delete("pod", name, namespace=namespace)
+            await kubectl("-n", namespace, "delete", "pod", name, "--wait=false", "--grace-period=0")
 
 
 def _outcome(found: Object, seconds: float) -> Outcome | None:

@@ -48,6 +48,11 @@ class Registry:
         """What it was asked for, by all or by one host."""
         return [each for each in self.front.requests() if of is None or each.client == of.ipv4]
 
+    def refusals(self, *, of: Host) -> int:
+        """How many requests of a host it refused for want of a login that it knows."""
+        lines = (self.front.log_text()).splitlines()
+        return sum("authorizing context" in line and f'"{of.ipv4}:' in line for line in lines)
+
 
 @contextlib.asynccontextmanager
 async def running_registry(  # noqa: PLR0913 - all but the first are named

@@ -1,0 +1,165 @@
+"""What happens to a cluster in its life, and what pulls notice of it: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.kubernetes.lab.node import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from e2e.kubernetes.lab.node import Node
+    from e2e.kubernetes.lab.pods import Outcome
+    from e2e.kubernetes.stage import Stage
+    from registryd.lab.images import Image
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
+
+TABLE = "A cluster's life"
+
+
+async def spread(stage: Stage, node: Node, name: str) -> tuple[str, Image]:
+    """A new image of the public registry, which this node has and no other."""
+    reference, image = await stage.image("public", f"life/{name}")
+    await node.images.pull(reference)
+    return reference, image
+
+
+async def pull_without_registry(stage: Stage, node: Node, reference: str) -> float:
+    """Pull on a node with the registry off, as a kubelet would; how long it took."""
+    registry = stage.registries["public"]
+    await registry.front.stop()
+    began = time.monotonic()
+    try:
+        await node.images.pull(reference)
+    finally:
+        await registry.front.start()
+    return time.monotonic() - began
+
+
+async def test_agents_are_rolled_out_anew_while_pods_start(stage: Stage, seen: Callable[..., None]) -> None:
+    await stage.install()
+    images = [await spread(stage, stage.nodes[0], f"rollout-{number}") for number in range(6)]
+    done = asyncio.Event()
+    outcomes: list[Outcome] = []
+
+    async def start_pods() -> None:
+        while not done.is_set() or not outcomes:
+            for reference, _ in images:
+                for node in stage.nodes[1:]:
+                    outcomes.append(await stage.pod(node, reference))
+                    await node.images.remove(reference)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(start_pods())
+        seconds = await stage.install("--set", "log.level=debug")
+        done.set()
+    assert all(outcome.runs for outcome in outcomes), [each.message for each in outcomes if not each.runs]
+    seen(
+        TABLE,
+        what="`helm upgrade` while pods start",
+        seen=f"{len(outcomes)} pods with images that their node lacks: all run",
+        seconds=f"{seconds:.0f}",
+    )
+
+
+async def test_a_new_node_serves(stage: Stage, seen: Callable[..., None]) -> None:
+    await stage.install()
+    cluster = stage.cluster
+    plan = Plan("node-d", stage.nodes[0].plan.release, "zone-b")
+    await cluster.start(plan)
+    node = cluster.node("node-d")
+    stage.configure(node)
+    await stage.load(node)
+    began = time.monotonic()
+    await cluster.join(node)
+    await stage.wait_acquainted()
+    seconds = time.monotonic() - began
+    reference, _ = await spread(stage, node, "new-node")
+    await pull_without_registry(stage, stage.nodes[0], reference)
+    other, _ = await spread(stage, stage.nodes[0], "for-new-node")
+    await pull_without_registry(stage, node, other)
+    seen(
+        TABLE,
+        what="a node is added",
+        seen="others know its agent; it gives and gets with the registry off",
+        seconds=f"{seconds:.0f}",
+    )
+
+
+async def test_a_node_dies_and_is_deleted(stage: Stage, seen: Callable[..., None]) -> None:
+    await stage.install()
+    cluster = stage.cluster
+    if all(node.name != "node-d" for node in stage.nodes):
+        pytest.skip("runs after the node was added")
+    node = cluster.node("node-d")
+    reference, _ = await spread(stage, stage.nodes[0], "dead-node")
+    await cluster.remove(node)
+    seconds = await pull_without_registry(stage, stage.nodes[1], reference)
+    what = "another pulls from a third, registry off"
+    seen(TABLE, what="a node loses its power", seen=what, seconds=f"{seconds:.1f}")
+    await cluster.kubectl("delete", "node", "node-d")
+    gone = await cluster.kubectl.until(lambda: is_gone(stage, node), what="node-d is no endpoint", timeout=240)
+    await stage.wait_acquainted()
+    what = "gone from the EndpointSlice and from the agents' peers"
+    seen(TABLE, what="and is deleted", seen=what, seconds=f"{gone:.0f}")
+
+
+async def is_gone(stage: Stage, node: Node) -> bool:
+    slices = await stage.cluster.kubectl.find(
+        "endpointslices", namespace="kube-system", selector="kubernetes.io/service-name=registryd"
+    )
+    addresses = [address for each in slices for entry in each["endpoints"] for address in entry["addresses"]]
+    return node.host.ipv4 not in addresses
+
+
+async def test_the_api_server_is_away(stage: Stage, seen: Callable[..., None]) -> None:
+    """For as long as its clients need to notice, and it comes back with another certificate."""
+    await stage.install()
+    reference, _ = await spread(stage, stage.nodes[0], "api-server")
+    plane = stage.cluster.plane
+    await plane.stop_api_server()
+    began = time.monotonic()
+    await asyncio.sleep(15)  # longer than the pauses with which agents try again at first
+    seconds = await pull_without_registry(stage, stage.nodes[2], reference)
+    counts = [(await stage.metrics(node)).total("registryd_peers") for node in stage.nodes]
+    away = time.monotonic() - began
+    await plane.start_api_server()
+    assert counts == [len(stage.nodes) - 1] * len(stage.nodes)
+    await stage.cluster.kubectl.until(lambda: is_followed(stage), what="agents follow their endpoints again")
+    seen(
+        TABLE,
+        what=f"the API server is away for {away:.0f} s",
+        seen="agents keep their peers; a node pulls from another, registry off",
+        seconds=f"{seconds:.1f}",
+    )
+
+
+async def is_followed(stage: Stage) -> bool:
+    """Every agent that lost its watch has said that it has read its endpoints again."""
+    selector = "app.kubernetes.io/component=agent"
+    pods = await stage.cluster.kubectl.find("pods", namespace="kube-system", selector=selector)
+    for pod in pods:
+        said = await stage.cluster.kubectl("-n", "kube-system", "logs", pod["metadata"]["name"], "-c", "agent")
+        if said.count("the peers stay as they are") != said.count("read again"):
+            return False
+    return bool(pods)
+
+
+async def test_containerd_is_restarted(stage: Stage, seen: Callable[..., None]) -> None:
+    await stage.install()
+    reference, _ = await spread(stage, stage.nodes[0], "containerd")
+    for node in stage.nodes[:2]:
+        await node.restart_containerd()
+    seconds = await pull_without_registry(stage, stage.nodes[1], reference)
+    seen(
+        TABLE,
+        what="containerd is restarted on giver and taker",
+        seen="the pull right afterwards comes from the peer, registry off",
+        seconds=f"{seconds:.1f}",
+    )
