@@ -1,5 +1,9 @@
 # ruff: noqa: INP001 - run as `python3 -c`, in a container of the agent's image
-"""Wait until every pod of a DaemonSet is ready. Arguments: namespace, name, seconds. Exit code 1 when time is up."""
+"""Wait until a DaemonSet's pods are ready on all nodes, then delete it. Arguments: namespace, name, selector, seconds.
+
+When time is up it says which nodes are not done, why as far as Kubernetes knows, and what to do; exit code 1. The
+DaemonSet stays then: it goes on trying, and can be looked at.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,26 @@ import os
 import ssl
 import sys
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 # Where the kubelet puts it; another folder for tests.
 ACCOUNT = Path(os.environ.get("SERVICE_ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
+# What is in it is shown by `kubectl describe pod`.
+MESSAGE = Path(os.environ.get("TERMINATION_LOG", "/dev/termination-log"))
 POLL_SECONDS = 1
+LONGEST_REASON = 300
 
 
-def ask(namespace: str, name: str) -> dict[str, Any]:
-    """Get the DaemonSet; raises OSError."""
+def ask(path: str, *, method: str = "GET") -> dict[str, Any]:
+    """One request to the API server; raises OSError."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     token = (ACCOUNT / "token").read_text().strip()
-    request = urllib.request.Request(
-        f"https://{server}/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}",
-        headers={"Authorization": f"Bearer {token}"},
-    )
+    headers = {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"https://{server}{path}", headers=headers, method=method)
     tls = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     with urllib.request.urlopen(request, timeout=10, context=tls) as answer:  # noqa: S310 - the scheme is written above
         found: dict[str, Any] = json.load(answer)
@@ -40,19 +46,83 @@ def missing(daemonset: dict[str, Any]) -> int | None:
     return int(status.get("desiredNumberScheduled", 0)) - int(status.get("numberReady", 0))
 
 
-def wait(namespace: str, name: str, seconds: float) -> bool:
-    """Whether all nodes were done in time."""
+def unfinished(pods: list[dict[str, Any]]) -> dict[str, str]:
+    """The nodes whose pod is not ready, and why."""
+    return {node_of(pod): reason_of(pod) for pod in pods if not is_ready(pod)}
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+def node_of(pod: dict[str, Any]) -> str:
+    """Its node, also while the scheduler has not put it there: the controller of DaemonSets chooses by affinity."""
+    spec = pod.get("spec") or {}
+    if spec.get("nodeName"):
+        return str(spec["nodeName"])
+    try:
+        affinity = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        return str(affinity["nodeSelectorTerms"][0]["matchFields"][0]["values"][0])
+    except (LookupError, TypeError):
+        return f"the node of pod {pod['metadata']['name']}"
+
+
+def reason_of(pod: dict[str, Any]) -> str:
+    status = pod.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    for each in containers:
+        for state in (each.get("state") or {}, each.get("lastState") or {}):
+            waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+            if waiting.get("reason") not in {None, "PodInitializing", "ContainerCreating"}:
+                return cut(f"{each['name']}: {waiting['reason']}: {waiting.get('message', '')}")
+            if ended.get("exitCode"):
+                return cut(f"{each['name']} ended with {ended['exitCode']}: {ended.get('message', '')}")
+    unscheduled = [each for each in status.get("conditions") or [] if each.get("reason") == "Unschedulable"]
+    if unscheduled:
+        return cut(f"its pod is not scheduled: {unscheduled[0].get('message', '')}")
+    return "its pod runs, and is not ready" if containers else "its kubelet has not taken the pod: is the node alive?"
+
+
+def cut(text: str) -> str:
+    return " ".join(text.split())[:LONGEST_REASON].rstrip(" :")
+
+
+def wait(namespace: str, name: str, selector: str, seconds: float) -> dict[str, str] | None:
+    """None when all nodes were done in time, else those that were not, and why."""
+    path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"
+    of_pods = f"/api/v1/namespaces/{namespace}/pods?labelSelector={urllib.parse.quote(selector)}"
+    left: dict[str, str] = {}
+    said = ""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
-            left = missing(ask(namespace, name))
-            say("waiting for the controller" if left is None else f"{left} nodes are not done")
-            if left == 0:
-                return True
+            count = missing(ask(path))
+            if count == 0:
+                ask(path, method="DELETE")
+                return None
+            left = unfinished(ask(of_pods).get("items") or [])
+            text = "waiting for the controller" if count is None else f"{count} not done: {', '.join(sorted(left))}"
         except OSError as error:
-            say(f"the API server does not answer: {error}")
+            text = f"the API server does not answer: {error}"
+        if text != said:
+            say(text)
+            said = text
         time.sleep(POLL_SECONDS)
-    return False
+    return left or {"no node is known": "the pods were not made; see `kubectl describe daemonset` of this one"}
+
+
+def verdict(left: dict[str, str], namespace: str, name: str, selector: str) -> str:
+    """What a person reads who asks why `helm uninstall` failed."""
+    return "\n".join(
+        [
+            "These nodes still ask registryd first, which does no harm: containerd goes on to its next endpoint.",
+            *(f"  {node}: {reason}" for node, reason in sorted(left.items())),
+            f"DaemonSet {name} goes on trying: kubectl -n {namespace} get pods -o wide -l {selector}",
+            "When they are done, or deleted (kubectl delete node): `helm uninstall` again. Or give up on them:",
+            f"`helm uninstall --no-hooks`, then kubectl -n {namespace} delete daemonset,job -l {selector}",
+        ]
+    )
 
 
 def say(text: str) -> None:
@@ -60,5 +130,19 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def main(namespace: str, name: str, selector: str, seconds: str) -> int:
+    left = wait(namespace, name, selector, float(seconds))
+    if left is None:
+        say("all nodes are done")
+        return 0
+    text = verdict(left, namespace, name, selector)
+    say(text)
+    try:
+        MESSAGE.write_text(text)
+    except OSError as error:
+        say(f"{MESSAGE} cannot be written: {error}")
+    return 1
+
+
 if __name__ == "__main__":
-    sys.exit(0 if wait(sys.argv[1], sys.argv[2], float(sys.argv[3])) else 1)
+    sys.exit(main(*sys.argv[1:]))

@@ -103,7 +103,10 @@ class Stage:
         return await self.cluster.kubectl.until(self._is_acquainted, what="agents know each other")
 
     async def _is_acquainted(self) -> bool:
-        counts = [(await self.metrics(node)).total("registryd_peers") for node in self.nodes]
+        try:
+            counts = [(await self.metrics(node)).total("registryd_peers") for node in self.nodes]
+        except OSError:  # one has not begun
+            return False
         return all(count == len(self.nodes) - 1 for count in counts)
 
     # Registries

@@ -142,6 +142,7 @@ async def test_nodes_are_restored_before_the_agents_go_and_then_nothing_is_left(
 
     def finish(job: Object) -> str:
         there.extend(release.get(key) is not None for key in (AGENTS, REMOVAL, SECRET))
+        release.server.cluster.delete(REMOVAL)  # as the job's script does when all nodes are done
         return "Complete"
 
     async with job_controller(release, finish):
@@ -157,10 +158,21 @@ async def test_a_node_that_cannot_be_restored_stops_the_removal_and_it_can_be_tr
             await release.uninstall()
     assert release.get(AGENTS)
     assert release.get(WAIT), "what failed is there to be looked at"
+    assert release.get(REMOVAL), "and goes on trying"
     async with job_controller(release, lambda _: "Complete"):
         await release.uninstall()
     assert release.get(AGENTS) is None
     assert release.get(WAIT) is None
+
+
+@pytest.mark.parametrize("level", ["baseline", "restricted"])
+async def test_where_the_pods_are_forbidden_the_installation_fails_and_says_so(release: Release, level: str) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    namespace = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"labels": labels}}
+    release.server.cluster.put(Key("namespaces", "", NAMESPACE), namespace)
+    with pytest.raises(HelmFailed, match=f'namespace {NAMESPACE} enforces Pod Security "{level}"'):
+        await release.install()
+    assert release.get(AGENTS) is None
 
 
 async def test_a_kept_secret_is_found_again(release: Release) -> None:
@@ -187,10 +199,11 @@ async def waiting(folder: Path, seconds: float) -> AsyncIterator[tuple[FakeApiSe
             "KUBERNETES_SERVICE_HOST": host,
             "KUBERNETES_SERVICE_PORT": port,
             "SERVICE_ACCOUNT": str(folder),
+            "TERMINATION_LOG": str(folder / "message"),
         }
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", (CHART / "wait_for_removal.py").read_text()),
-            *(NAMESPACE, REMOVAL.name, str(seconds)),
+            *(NAMESPACE, REMOVAL.name, "component=removal", str(seconds)),
             env=environment,
             stdout=PIPE,
         )
@@ -207,19 +220,59 @@ def removal_with(ready: int, *, observed: int = 1) -> Object:
     return {"metadata": {"generation": 1}, "status": status}
 
 
-async def test_the_job_ends_when_the_last_node_is_done(tmp_path: Path) -> None:
+def pod_key(node: str) -> Key:
+    return Key("pods", NAMESPACE, f"removal-{node}")
+
+
+def removal_pod(node: str, **status: object) -> Object:
+    return {"metadata": {"labels": {"component": "removal"}}, "spec": {"nodeName": node}, "status": status}
+
+
+READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+
+
+async def test_the_job_ends_when_the_last_node_is_done_and_deletes_the_daemonset(tmp_path: Path) -> None:
     async with waiting(tmp_path, 30) as (server, process):
         assert process.stdout
         assert b"404" in await process.stdout.readline()
         server.cluster.put(REMOVAL, {"metadata": {"generation": 1}})
         assert await process.stdout.readline() == b"waiting for the controller\n"
+        server.cluster.put(pod_key("node-a"), removal_pod("node-a", **READY))
+        server.cluster.put(pod_key("node-b"), removal_pod("node-b"))
         server.cluster.put(REMOVAL, removal_with(1))
-        assert await process.stdout.readline() == b"1 nodes are not done\n"
+        assert await process.stdout.readline() == b"1 not done: node-b\n"
         server.cluster.put(REMOVAL, removal_with(2))
+        assert await process.stdout.readline() == b"all nodes are done\n"
         assert await process.wait() == 0
+        assert server.cluster.get(REMOVAL) is None
 
 
-async def test_the_job_fails_when_a_node_does_not_come(tmp_path: Path) -> None:
+PULLING = {"reason": "ImagePullBackOff", "message": "not found"}
+WHY: dict[str, tuple[Object, str]] = {
+    "a kubelet that does nothing": ({}, "is the node alive?"),
+    "an image that is not to be had": (
+        {"initContainerStatuses": [{"name": "uninstall", "state": {"waiting": PULLING}}]},
+        "uninstall: ImagePullBackOff: not found",
+    ),
+    "a failure": (
+        {"initContainerStatuses": [{"name": "uninstall", "lastState": {"terminated": {"exitCode": 1}}}]},
+        "uninstall ended with 1",
+    ),
+    "no place": (
+        {"conditions": [{"type": "PodScheduled", "reason": "Unschedulable", "message": "0/3 nodes"}]},
+        "not scheduled: 0/3 nodes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "reason"), WHY.values(), ids=WHY)
+async def test_the_job_names_the_node_that_is_not_done(tmp_path: Path, status: Object, reason: str) -> None:
     async with waiting(tmp_path, 0.5) as (server, process):
+        server.cluster.put(pod_key("node-b"), removal_pod("node-b", **status))
         server.cluster.put(REMOVAL, removal_with(1))
-        assert await process.wait() == 1
+        said, _ = await process.communicate()
+        assert process.returncode == 1
+        (line,) = [line for line in said.decode().splitlines() if line.startswith("  node-b: ")]
+        assert reason in line
+        assert "node-b" in (tmp_path / "message").read_text()
+        assert server.cluster.get(REMOVAL)

@@ -4,6 +4,9 @@
   valueFrom: {fieldRef: {fieldPath: status.hostIP}}
 - name: NODE_NAME
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+{{- /* Since Kubernetes 1.35 pods have this label of their node; before, it is empty here, and the EndpointSlice tells the agent. */}}
+- name: NODE_ZONE
+  valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
 {{- include "registryd.settingsEnv" (include "registryd.settings" .) }}
 {{- end }}
 
@@ -44,4 +47,15 @@ httpGet:
 {{- $paths = append $paths (dict "name" "trust" "path" (dir .) "type" "Directory") }}
 {{- end }}
 {{- $paths | toJson }}
+{{- end }}
+
+{{/* Pods on the host's network with the node's folders: where they are forbidden they would never be made, and nobody would say so. */}}
+{{- define "registryd.checkPodSecurity" -}}
+{{- if .Values.agent.enabled }}
+{{- $namespace := lookup "v1" "Namespace" "" (include "registryd.namespace" .) | default dict }}
+{{- $level := dig "metadata" "labels" "pod-security.kubernetes.io/enforce" "" $namespace }}
+{{- if has $level (list "baseline" "restricted") }}
+{{- printf "namespace %s enforces Pod Security %q, which forbids the agents' pods (host network, hostPath): install into kube-system, or label it pod-security.kubernetes.io/enforce=privileged" (include "registryd.namespace" .) $level | fail }}
+{{- end }}
+{{- end }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* Arguments: the root context, and the weight that puts the hooks in order: account, DaemonSet, job. */}}
+{{/* Arguments: the root context, the weight that puts the hooks in order (account, DaemonSet, job), and when Helm deletes it. */}}
 {{- define "registryd.removalMetadata" -}}
 {{- $root := index . 0 -}}
 name: {{ include "registryd.fullname" $root }}-removal
@@ -9,8 +9,7 @@ labels:
 annotations:
   helm.sh/hook: pre-delete
   helm.sh/hook-weight: {{ index . 1 | quote }}
-  # What failed stays to be looked at, until the next try.
-  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  helm.sh/hook-delete-policy: {{ index . 2 }}
 {{- end }}
 
 {{- define "registryd.removalPod" -}}
@@ -26,4 +25,8 @@ imagePullSecrets:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{- define "registryd.removalSelector" -}}
+app.kubernetes.io/instance={{ .Release.Name }},app.kubernetes.io/component=removal
 {{- end }}
