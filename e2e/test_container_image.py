@@ -99,10 +99,12 @@ def rights_of(security: Mapping[str, Any]) -> list[str]:
 
 def variables_of(container: Mapping[str, Any], *, address: str, name: str) -> list[str]:
     """Its variables, with those filled in that the kubelet would."""
-    known = {"HOST_IP": address, "NODE_NAME": name, "POD_IP": address, "POD_NAME": name}
+    known = {"HOST_IP": address, "NODE_NAME": name, "NODE_ZONE": "", "POD_IP": address, "POD_NAME": name}
     options = []
     for entry in container.get("env", []):
-        value = known.get(entry["name"]) or re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], entry["value"])
+        value = known.get(entry["name"])
+        if value is None:
+            value = re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], entry["value"])
         options.append(f"--env={entry['name']}={value}")
     return options
 

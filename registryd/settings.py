@@ -252,7 +252,8 @@ class PeersSettings:
 
     zone: str = ""
     """The zone of this node, such as its topology.kubernetes.io/zone: nodes of the same one are preferred as sources.
-    Empty: not known, and all are equally near."""
+    Empty: what discovery is told (kubernetes: EndpointSlices have the zone of nodes), or not known, and all are equally
+    near."""
 
     backoff_min: Seconds = 0.25
     """How long a peer that did not answer is set aside the first time; doubled with each further failure. An agent

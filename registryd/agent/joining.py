@@ -13,6 +13,7 @@ from registryd.cluster.blame import Blame
 from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
 from registryd.cluster.discovery.choice import choose_discovery
+from registryd.cluster.discovery.contract import KnowsZones
 from registryd.cluster.fetching import Fetcher
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
@@ -138,7 +139,13 @@ class Joining:
             self._settings.discovery, node=self._node.id, listen=self._listen, advertise=peers.advertise
         )
         scope.serve(partial(members.run, discovery), name="members")
-        place = self._place = OwnPlace(members, listen=self._listen, advertise=peers.advertise, zone=peers.zone)
+        place = self._place = OwnPlace(
+            members,
+            listen=self._listen,
+            advertise=peers.advertise,
+            zone=peers.zone,
+            zones=discovery if isinstance(discovery, KnowsZones) else None,
+        )
         limit = peers.fanout_limit
         content = Announcer(store, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
         scope.serve(content.run, name="announce")

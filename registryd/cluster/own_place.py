@@ -5,31 +5,52 @@ from __future__ import annotations
 import ipaddress
 import socket
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from registryd.cluster.index.values import Place
 from registryd.notation import Address
 
 if TYPE_CHECKING:
-    from registryd.cluster.members import Members
+    from collections.abc import Collection
+
+    from registryd.cluster.discovery.contract import KnowsZones
+
+
+class KnownMembers(Protocol):
+    """The members, as far as a node looks for itself among them."""
+
+    def own_address(self) -> Address | None:
+        """This node's own among the addresses that discovery has; None while it is not known which that is."""
+
+    def addresses(self) -> Collection[Address]:
+        """All others'."""
 
 
 class OwnPlace:
     """Found out once there is somebody to ask for it, and again if discovery turns out to know better."""
 
-    def __init__(self, members: Members, *, listen: Address, advertise: str, zone: str) -> None:
-        """`listen` is where this node's gRPC is bound, `advertise` the host that others reach it at, if that is set."""
+    def __init__(
+        self, members: KnownMembers, *, listen: Address, advertise: str, zone: str, zones: KnowsZones | None = None
+    ) -> None:
+        """Make it of the settings.
+
+        `listen` is where this node's gRPC is bound, `advertise` the host that others reach it at, if that is set;
+        `zones` is asked where no `zone` is set.
+        """
         self._members = members
         self._listen = listen
         self._advertise = advertise
         self._zone = zone
-        self._guess: Place | None = None
+        self._zones = zones
+        self._guess: Address | None = None
 
     def __call__(self) -> Place:
-        if address := self._members.own_address():
-            return Place(address, self._zone)
+        address = self._members.own_address() or self._guessed()
+        return Place(address, self._zone or (self._zones.zone_of(address) if self._zones else ""))
+
+    def _guessed(self) -> Address:
         if self._guess is None:
-            self._guess = Place(Address(self._host(), self._listen.port), self._zone)
+            self._guess = Address(self._host(), self._listen.port)
         return self._guess
 
     def _host(self) -> str:

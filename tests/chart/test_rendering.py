@@ -41,7 +41,7 @@ def validate(text: str, version: str) -> None:
 
 def settings_of(rendered: Rendered, *, family: str = "IPv4") -> Settings:
     """What an agent started with this pod's variables would run with."""
-    given = {"HOST_IP": HOST_IP[family], "NODE_NAME": "node-a"}
+    given = {"HOST_IP": HOST_IP[family], "NODE_NAME": "node-a", "NODE_ZONE": "zone-a"}
     return load(flags={}, environment=variables_of(rendered.agent, given), file=None)
 
 
@@ -82,6 +82,7 @@ def test_the_agent_accepts_the_settings(helm: Helm, values: Object) -> None:
     assert settings.discovery.kind is DiscoveryKind.KUBERNETES
     assert settings.registry.listen.is_loopback
     assert settings.agent.node_name == "node-a"
+    assert settings.peers.zone == "zone-a"
 
 
 @pytest.mark.parametrize(("values", "key"), REFUSED.values(), ids=REFUSED)

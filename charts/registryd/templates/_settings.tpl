@@ -13,6 +13,7 @@
     "listen" (include "registryd.onNode" (dict "root" . "port" .Values.peers.port))
     "content_listen" (include "registryd.onNode" (dict "root" . "port" .Values.peers.contentPort))
     "advertise" "$(HOST_IP)"
+    "zone" "$(NODE_ZONE)"
     "transport" .Values.peers.transport)
   "discovery" (include "registryd.discovery" . | fromJson)
   "admin" (dict "listen" (printf "127.0.0.1:%v" .Values.admin.port))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -19,3 +19,11 @@ class Discovery(Protocol):
         When the set cannot be found out, the last one stands and nothing is yielded: peers that were there are more
         likely there than gone. That is logged once, and once more when it is over.
         """
+
+
+@runtime_checkable
+class KnowsZones(Protocol):
+    """A discovery that is told, besides addresses, in which zone each is."""
+
+    def zone_of(self, address: Address) -> str:
+        """The zone of the peer, or this node, at this address of its gRPC; empty when it is not known."""

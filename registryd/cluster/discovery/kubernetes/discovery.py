@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BACKOFF: Final = Backoff(first=1.0, longest=30.0, jitter=0.5)
 # The controller writes a change of several slices as several updates. A new node is not missed for half a second.
 SETTLE_SECONDS: Final = 0.5
+_LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}", re.ASCII)
 
 
 class KubernetesDiscovery:
@@ -49,6 +51,11 @@ class KubernetesDiscovery:
     def places(self) -> Mapping[Address, Place]:
         """Node and zone of every peer, as of now; not less than what `watch` yielded last."""
         return self._places
+
+    def zone_of(self, address: Address) -> str:
+        """As its EndpointSlice has it: the node's topology.kubernetes.io/zone. Empty for what cannot be a label."""
+        place = self._places.get(address)
+        return place.zone if place and _LABEL_VALUE.fullmatch(place.zone) else ""
 
     async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
         shown: frozenset[Address] | None = None
