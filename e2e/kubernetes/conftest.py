@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 # A story: without the agent, its installation, its life, its end. Each can be run alone, and takes longer then.
-_ORDER = ("test_lab", "test_install", "test_outage", "test_private", "test_life", "test_uninstall")
+_ORDER = (
+    *("test_lab", "test_install", "test_outage", "test_private", "test_prefetch", "test_volumes"),
+    *("test_life", "test_uninstall"),
+)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,20 @@ class Stage:
         except OSError:  # one has not begun
             return False
         return all(count == len(self.nodes) - 1 for count in counts)
+
+    async def wait_public(self, node: Node, reference: str) -> None:
+        """Return when the node's agent has heard from the registry that anyone may have this image, which it has pulled.
+
+        The agent asks beside the pull, and may be told after the pull's end. It asks as containerd does, by HEAD.
+        """
+        registry, _, rest = reference.partition("/")
+        of_it = next(each for each in self.registries.values() if each.name == registry)
+
+        async def has_asked() -> bool:
+            asked = [each for each in of_it.requests(of=node.host) if each.repository == rest.rpartition(":")[0]]
+            return sum(each.method == "HEAD" and each.status == HTTPStatus.OK for each in asked) > 1
+
+        await self.cluster.kubectl.until(has_asked, what=f"{node.name} knows that {reference} is public")
 
     # Registries
 

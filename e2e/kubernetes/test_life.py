@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.kubernetes.lab.node import Plan
+from registryd.lab.errors import PullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ async def spread(stage: Stage, node: Node, name: str) -> tuple[str, Image]:
     """A new image of the public registry, which this node has and no other."""
     reference, image = await stage.image("public", f"life/{name}")
     await node.images.pull(reference)
+    await stage.wait_public(node, reference)
     return reference, image
 
 
@@ -37,9 +39,20 @@ async def pull_without_registry(stage: Stage, node: Node, reference: str) -> flo
     began = time.monotonic()
     try:
         await node.images.pull(reference)
+    except PullError:
+        print(await agent_logs(stage))
+        raise
     finally:
         await registry.front.start()
     return time.monotonic() - began
+
+
+async def agent_logs(stage: Stage) -> str:
+    """What the agents said last, for the report of a test that fails."""
+    selector = "app.kubernetes.io/component=agent"
+    return await stage.cluster.kubectl(
+        "-n", "kube-system", "logs", "-l", selector, "-c", "agent", "--prefix", "--tail=40"
+    )
 
 
 async def test_agents_are_rolled_out_anew_while_pods_start(stage: Stage, seen: Callable[..., None]) -> None:

@@ -26,6 +26,7 @@ async def test_nodes_that_lack_an_image_pull_it(stage: Stage, seen: Callable[...
     registry = stage.registries[kind]
     reference, image = await stage.image(kind, "demo/app")
     assert (await stage.pod(stage.nodes[0], reference)).runs
+    await stage.wait_public(stage.nodes[0], reference)
     await registry.front.stop()
     try:
         for node in stage.nodes[1:]:

@@ -27,7 +27,10 @@ from registryd.store.socket import is_containerd_at, socket_of
 
 _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
-_LOGINS = "containerd: a config.json of Docker's with the logins to pull with."
+_LOGINS = (
+    "containerd: a config.json of Docker's with the logins to pull with. On Kubernetes, what is pulled so may be used "
+    "by every pod of this node, because its kubelet has no record of it."
+)
 _SOCKET = "containerd: its gRPC socket. Found where it is not given."
 _PATIENCE = "A cache: how long to wait, in all, for a registry that asks to be left alone (429, Retry-After)."
 _PARALLEL = "Requests (default 16), or pulls of containerd (4), at a time."

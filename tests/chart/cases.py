@@ -150,8 +150,19 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "prefetch": {"prefetch": {"images": ["docker.io/library/alpine:3", "ghcr.io/acme/app:v1"]}},
     "prefetch with logins": {
-        "prefetch": {"images": ["alpine"], "dockerConfigSecret": "logins", "priorityClassName": "low", "parallel": 4},
+        "prefetch": {
+            "images": ["alpine"],
+            "dockerConfigSecret": "logins",
+            "forEveryPod": True,
+            "priorityClassName": "low",
+            "parallel": 4,
+            "maxUnavailable": 2,
+        },
         "containerd": {"socket": "/run/k3s/containerd/containerd.sock"},
+    },
+    "prefetch by kubelets": {
+        "prefetch": {"images": ["alpine", "ghcr.io/acme/app:v1"], "by": "kubelet", "dockerConfigSecret": "logins"},
+        "imagePullSecrets": [{"name": "pull"}],
     },
     "own account": {"serviceAccount": {"create": False, "name": "mine"}, "rbac": {"create": False}},
     "other namespace": {"namespaceOverride": "images"},
@@ -173,6 +184,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "digest": ({"image": {"digest": "sha256:abc"}}, "digest"),
     "family": ({"ipFamily": "IPv5"}, "ipFamily"),
     "surge": ({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}, "rollingUpdate"),
+    "a login for every pod": (
+        {"prefetch": {"images": ["alpine"], "dockerConfigSecret": "logins"}},
+        "open to every pod of every node",
+    ),
     "tags": ({"cache": {"tags": "never"}}, "tags"),
     "table of an upstream": ({"cache": {"upstreams": {"registries": {"ghcr.io": {"uri": "x"}}}}}, "ghcr.io"),
     "size": ({"cache": {"sizeLimit": "40"}}, "sizeLimit"),

@@ -5,3 +5,29 @@ labels:
   {{- include "registryd.prefetchSelectorLabels" . | nindent 2 }}
   {{- include "registryd.commonLabels" . | nindent 2 }}
 {{- end }}
+
+{{/* An init container for each image. Whatever is in an image, or nothing, what runs in it is a program of ours that ends at once. */}}
+{{- define "registryd.prefetchByKubelet" -}}
+{{- $security := merge (dict "runAsUser" 65532 "runAsGroup" 65532) (deepCopy .Values.securityContext) | toYaml }}
+- name: program
+  image: {{ include "registryd.image" . | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  # The dynamic linker runs a program of Debian's in an image that has no libraries.
+  command: [sh, -ec, 'cp -L /bin/true /lib*/ld-linux-*.so.* /lib/*-linux-gnu/libc.so.6 /program/; mv /program/ld-linux-* /program/ld']
+  securityContext:
+    {{- $security | nindent 4 }}
+  resources: {requests: {cpu: 1m, memory: 1Mi}}
+  volumeMounts:
+    - {name: program, mountPath: /program}
+{{- range $number, $image := .Values.prefetch.images }}
+- name: image-{{ $number }}
+  image: {{ $image | quote }}
+  imagePullPolicy: IfNotPresent
+  command: [/registryd-prefetch/ld, --library-path, /registryd-prefetch, /registryd-prefetch/true]
+  securityContext:
+    {{- $security | nindent 4 }}
+  resources: {requests: {cpu: 1m, memory: 1Mi}}
+  volumeMounts:
+    - {name: program, mountPath: /registryd-prefetch, readOnly: true}
+{{- end }}
+{{- end }}
