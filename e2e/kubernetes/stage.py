@@ -111,7 +111,7 @@ class Stage:
         return all(count == len(self.nodes) - 1 for count in counts)
 
     async def wait_public(self, node: Node, reference: str) -> None:
-        """Return when the node's agent has heard from the registry that anyone may have this image, which it has pulled.
+        """Return when the node's agent has heard from the registry that anyone may have this image.
 
         The agent asks beside the pull, and may be told after the pull's end. It asks as containerd does, by HEAD.
         """

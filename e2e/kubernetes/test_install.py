@@ -51,6 +51,15 @@ async def test_word_for_word(stage: Stage, seen: Callable[..., None]) -> None:
     seen("Installation", what="`helm install` until the agents of three nodes are ready", seconds=f"{ready:.0f}")
 
 
+async def test_helm_test(stage: Stage) -> None:
+    command = "helm test registryd --namespace kube-system --logs"
+    assert command in (CHECKOUT / "docs/kubernetes.md").read_text()
+    await stage.install()
+    said = await stage.shell(command)
+    assert "tests passed" in said
+    assert all(node.name in said for node in stage.nodes)
+
+
 async def test_an_agent_may_do_nothing_else(stage: Stage) -> None:
     """Than any account may, that nobody has given anything."""
     await stage.install()
