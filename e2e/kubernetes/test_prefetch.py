@@ -29,11 +29,10 @@ async def prefetch(stage: Stage, reference: str, **values: object) -> None:
     await stage.cluster.kubectl.apply(pull_secret("logins", registry, TENANT, namespace=NAMESPACE))
     await make_secrets(stage)
     settings = {"images": [reference], "dockerConfigSecret": "logins", **values}
-    path = stage.folder / "prefetch.json"
+    # A file for each: it is the options that tell the stage one installation from another.
+    path = stage.folder / f"{reference.rpartition('/')[2].partition(':')[0]}.json"
     path.write_text(json.dumps({"prefetch": settings}))  # every JSON document is YAML too
-    await stage.install(
-        "--values", f"{path}", "--set", f"podAnnotations.for={reference.rpartition('/')[2].partition(':')[0]}"
-    )
+    await stage.install("--values", str(path))
     await stage.shell(WAIT)
 
 
