@@ -56,6 +56,14 @@ class Source(StrEnum):
     UPSTREAM = "upstream"
 
 
+class Nearness(StrEnum):
+    """Whether a peer is in this node's zone; `unknown` where one of the two zones is not known."""
+
+    SAME_ZONE = "same"
+    OTHER_ZONE = "other"
+    UNKNOWN = "unknown"
+
+
 class FindOutcome(StrEnum):
     """How a search among the peers ended; `timeout` is a miss for which some peer had not answered in time.
 
@@ -98,7 +106,7 @@ class Metrics:
         self._count_tasks()
         self._requests = self._request_counters()
         self._sent_bytes = self._sent_byte_counters()
-        self._sent_to_peers = self._page.counter("registryd_peer_sent_bytes_total", "Bytes of content sent to peers.")
+        self._sent_to_peers = self._sent_to_peer_counters()
         self._first_byte_seconds = self._first_byte_histograms()
         self._find_seconds = self._find_histograms()
         self._peers = self._peer_gauges()
@@ -125,9 +133,9 @@ class Metrics:
         """So many bytes of content went to containerd."""
         self._sent_bytes[source].inc(count)
 
-    def sent_to_peer(self, count: int) -> None:
+    def sent_to_peer(self, count: int, *, nearness: Nearness = Nearness.UNKNOWN) -> None:
         """So many bytes of content went to a peer."""
-        self._sent_to_peers.inc(count)
+        self._sent_to_peers[nearness].inc(count)
 
     def find(self, seconds: float, *, outcome: FindOutcome) -> None:
         """A search among the peers ended, so long after it began."""
@@ -175,6 +183,11 @@ class Metrics:
         text = "Bytes of content sent to containerd, by where they came from."
         family = self._page.counters("registryd_sent_bytes_total", text, "source")
         return {source: family.labels(source) for source in Source}
+
+    def _sent_to_peer_counters(self) -> Mapping[Nearness, Counter]:
+        text = "Bytes of content sent to peers, of this node's zone and of others."
+        family = self._page.counters("registryd_peer_sent_bytes_total", text, "zone")
+        return {nearness: family.labels(nearness) for nearness in Nearness}
 
     def _first_byte_histograms(self) -> Mapping[Outcome, Histogram]:
         text = "Time from a request of containerd to the first byte of its answer."

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from registryd.telemetry import FindOutcome, Kind, Method, Metrics, Outcome, PeerState, Source
+from registryd.telemetry import FindOutcome, Kind, Method, Metrics, Nearness, Outcome, PeerState, Source
 from registryd.version import VERSION
 
 
@@ -31,7 +31,8 @@ def use_everything(metrics: Metrics) -> None:
         metrics.sent(10, source=source)
     for found in FindOutcome:
         metrics.find(0.002, outcome=found)
-    metrics.sent_to_peer(5)
+    for nearness in Nearness:
+        metrics.sent_to_peer(5, nearness=nearness)
     metrics.peers({PeerState.AVAILABLE: 3})
     metrics.store_up(up=True)
     metrics.peers_insecure(insecure=True)
@@ -43,7 +44,7 @@ def test_what_happened_is_counted() -> None:
     metrics.request(Outcome.PEER, kind=Kind.BLOB, method=Method.GET)
     assert sample(metrics, "registryd_requests_total", outcome="peer", kind="blob", method="GET") == 2
     assert sample(metrics, "registryd_sent_bytes_total", source="peer") == 10
-    assert sample(metrics, "registryd_peer_sent_bytes_total") == 5
+    assert sample(metrics, "registryd_peer_sent_bytes_total", zone="same") == 5
     assert sample(metrics, "registryd_first_byte_seconds_bucket", outcome="miss", le="0.001") == 0
     assert sample(metrics, "registryd_first_byte_seconds_bucket", outcome="miss", le="0.0025") == 1
     assert sample(metrics, "registryd_find_seconds_count", outcome="found") == 1
@@ -74,7 +75,7 @@ def test_a_label_that_is_not_foreseen_is_a_bug() -> None:
 def test_agents_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.sent_to_peer(5)
-    assert sample(other, "registryd_peer_sent_bytes_total") == 0
+    assert sample(other, "registryd_peer_sent_bytes_total", zone="unknown") == 0
 
 
 def test_the_page_tells_the_version_and_the_process() -> None:

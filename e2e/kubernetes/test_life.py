@@ -105,6 +105,44 @@ async def test_a_new_node_serves(stage: Stage, seen: Callable[..., None]) -> Non
     )
 
 
+async def test_zones(stage: Stage, seen: Callable[..., None]) -> None:
+    """Two nodes in each of two zones pull at once; what goes from zone to zone is what costs."""
+    await stage.install()
+    if all(node.name != "node-d" for node in stage.nodes):
+        pytest.skip("runs after the node was added")
+    reference, image = await stage.image("public", "life/zones", mib=64)
+    before = [await sent_by_zone(stage, node) for node in stage.nodes]
+    began = time.monotonic()
+    await asyncio.gather(*(node.images.pull(reference) for node in stage.nodes))
+    seconds = time.monotonic() - began
+    after = [await sent_by_zone(stage, node) for node in stage.nodes]
+    whole = sum(layer.size for layer in image.local.layers)
+    same, other, unknown = (
+        sum(now[number] - then[number] for now, then in zip(after, before, strict=True)) / whole for number in range(3)
+    )
+    requests = stage.registries["public"].requests()
+    given = sum(each.sent for each in requests if each.is_blob_transfer and each.reference in image.digests) / whole
+    seen(
+        "Zones",
+        what=f"an image of {whole / 1e6:.0f} MB, by two nodes in each of two zones at once",
+        seconds=f"{seconds:.1f}",
+        copies_from_the_registry=f"{given:.2f}",
+        copies_within_zones=f"{same:.2f}",
+        copies_across_zones=f"{other:.2f}",
+    )
+    assert unknown == 0
+    assert other < 2
+
+
+async def sent_by_zone(stage: Stage, node: Node) -> tuple[float, float, float]:
+    """Bytes that its agent has sent to peers of its zone, of others, and of nobody knows which."""
+    metrics = await stage.metrics(node)
+    same, other, unknown = (
+        metrics.total("registryd_peer_sent_bytes_total", zone=zone) for zone in ("same", "other", "unknown")
+    )
+    return same, other, unknown
+
+
 async def test_a_node_dies_and_is_deleted(stage: Stage, seen: Callable[..., None]) -> None:
     await stage.install()
     cluster = stage.cluster

@@ -48,7 +48,7 @@ async def test_one_copy_comes_from_the_origin(stage: Stage, seen: Callable[..., 
 
 
 async def test_an_artifact(stage: Stage, seen: Callable[..., None]) -> None:
-    """With an artifactType of its own, and the config of an image, without which containerd 2.4 refuses to unpack it."""
+    """With an artifactType, and an image's config, without which containerd 2.4 refuses to unpack it."""
     await stage.install()
     program, image = await stage.image("public", "demo/artifact-reader", mib=1)
     layers = tuple((layer.media_type, image.layout.read(layer.digest)) for layer in image.local.layers)

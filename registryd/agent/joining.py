@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from registryd.cluster.node import Node
     from registryd.cluster.pulls import Pulls
     from registryd.cluster.service import ClusterService
+    from registryd.cluster.zones import Zones
     from registryd.content.sharing import SharedStore
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
@@ -62,8 +63,12 @@ _DRAIN_SECONDS: Final = 1.0
 class Joining:
     """The parts of being a member, made one after the other as each needs what the one before has found out."""
 
-    def __init__(self, settings: Settings, *, node: Node, credentials: Credentials, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, *, node: Node, credentials: Credentials, metrics: Metrics, zones: Zones
+    ) -> None:
+        """`zones` learns from discovery who is near."""
         peers = self._peers = settings.peers
+        self._zones = zones
         self._settings = settings
         self._node = node
         self._credentials = credentials
@@ -138,14 +143,16 @@ class Joining:
         discovery = choose_discovery(
             self._settings.discovery, node=self._node.id, listen=self._listen, advertise=peers.advertise
         )
+        told = discovery if isinstance(discovery, KnowsZones) else None
         scope.serve(partial(members.run, discovery), name="members")
         place = self._place = OwnPlace(
             members,
             listen=self._listen,
             advertise=peers.advertise,
             zone=peers.zone,
-            zones=discovery if isinstance(discovery, KnowsZones) else None,
+            zones=told,
         )
+        self._zones.follow(told, lambda: place().zone)
         limit = peers.fanout_limit
         content = Announcer(store, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
         scope.serve(content.run, name="announce")

@@ -11,6 +11,7 @@ from registryd.agent.joining import Joining
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
+from registryd.cluster.zones import Zones
 from registryd.content.doubt import SecondLook
 from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.sound import SoundStore
@@ -66,6 +67,7 @@ class Membership:
         look = SecondLook(self._store, withdraw=self._sound.withdraw)
         scope.serve(look.run, name="second look")
         uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
+        zones = Zones()
         bytes_door = PeerBytesDoor(
             store=self._shared,
             metrics=self._metrics,
@@ -73,6 +75,7 @@ class Membership:
             tickets=tickets,
             transfers=self.diagnosing.transfers,
             still_accepts=credentials.still_accepts,
+            nearness_of=zones.nearness_of,
         )
         opened = await doors.open(
             "peers.content_listen",
@@ -83,7 +86,7 @@ class Membership:
         )
         node = Node(NodeId.random(), opened.address.port)
         pulls = Pulls(Receiving(self._shared), self._store.arrivals.tell)
-        joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics)
+        joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics, zones=zones)
         answering = partial(ClusterService, issue_ticket=tickets.issue) if tickets else ClusterService
         service = answering(
             node,

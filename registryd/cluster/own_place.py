@@ -46,7 +46,7 @@ class OwnPlace:
 
     def __call__(self) -> Place:
         address = self._members.own_address() or self._guessed()
-        return Place(address, self._zone or (self._zones.zone_of(address) if self._zones else ""))
+        return Place(address, self._zone or (self._zones.zone_of(address.host) if self._zones else ""))
 
     def _guessed(self) -> Address:
         if self._guess is None:

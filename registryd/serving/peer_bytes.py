@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from registryd.serving.connections import ConnectionLimits
 from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
 from registryd.serving.transfers import Transfers
+from registryd.telemetry import Nearness
 from registryd.transfer.uploads import UploadRefused, Uploads
 
 if TYPE_CHECKING:
@@ -49,8 +51,12 @@ class PeerBytesDoor:
         tickets: Tickets | None = None,
         transfers: Transfers | None = None,
         still_accepts: Callable[[SSLObject | None], bool] = lambda _: True,
+        nearness_of: Callable[[str], Nearness] = lambda _: Nearness.UNKNOWN,
     ) -> None:
-        """`uploads` limits how much is sent at once, `still_accepts` is ServerCredentials'.
+        """Make it of what it gives from and what it counts with.
+
+        `uploads` limits how much is sent at once, `still_accepts` is ServerCredentials', `nearness_of` says of an IP
+        address whether it is in this node's zone.
 
         `tickets`, where members cannot prove themselves by TLS: then only who carries one is answered.
         """
@@ -60,6 +66,7 @@ class PeerBytesDoor:
         self._tickets = tickets
         self._transfers = Transfers() if transfers is None else transfers
         self._still_accepts = still_accepts
+        self._nearness_of = nearness_of
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of a peer."""
@@ -102,8 +109,9 @@ class PeerBytesDoor:
     async def _send(self, request: web.BaseRequest, opened: OpenContent, wanted: Wanted) -> Delivery:
         receiver = request.remote or "a peer"
         with self._transfers.transfer(opened, name="", source="local", receiver=receiver) as transfer:
+            count = partial(self._metrics.sent_to_peer, nearness=self._nearness_of(request.remote or ""))
             delivery = await send_content(
-                request, opened, wanted.head_of(opened), on_sent=self._metrics.sent_to_peer, follow=transfer.follow
+                request, opened, wanted.head_of(opened), on_sent=count, follow=transfer.follow
             )
             transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
             return delivery

@@ -26,10 +26,10 @@ class Roster:
 
 class Zones:
     def __init__(self) -> None:
-        self.known: dict[Address, str] = {}
+        self.known: dict[str, str] = {}
 
-    def zone_of(self, address: Address) -> str:
-        return self.known.get(address, "")
+    def zone_of(self, host: str) -> str:
+        return self.known.get(host, "")
 
 
 def test_the_address_that_discovery_has_counts_more_than_the_one_that_is_advertised() -> None:
@@ -44,6 +44,6 @@ def test_where_no_zone_is_set_discovery_is_asked_each_time() -> None:
     zones = Zones()
     place = OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="", zones=zones)
     assert place() == Place(OWN, "")
-    zones.known[OWN] = "zone-1"
+    zones.known[OWN.host] = "zone-1"
     assert place() == Place(OWN, "zone-1")
     assert OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="set", zones=zones)() == Place(OWN, "set")

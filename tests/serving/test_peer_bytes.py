@@ -47,7 +47,10 @@ async def test_peers_get_what_the_store_has() -> None:
     assert (answer.status, answer.body) == (200, IMAGE.blobs[LAYER])
     assert (part.status, part.body) == (206, IMAGE.blobs[LAYER][:4])
     assert part.headers["Content-Range"] == f"bytes 0-3/{len(IMAGE.blobs[LAYER])}"
-    assert f"registryd_peer_sent_bytes_total {len(IMAGE.blobs[LAYER]) + 4:.1f}" in metrics.render().decode()
+    assert (
+        f'registryd_peer_sent_bytes_total{{zone="unknown"}} {len(IMAGE.blobs[LAYER]) + 4:.1f}'
+        in metrics.render().decode()
+    )
 
 
 class Unasked(MemorySource):

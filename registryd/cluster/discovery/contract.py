@@ -25,5 +25,5 @@ class Discovery(Protocol):
 class KnowsZones(Protocol):
     """A discovery that is told, besides addresses, in which zone each is."""
 
-    def zone_of(self, address: Address) -> str:
-        """The zone of the peer, or this node, at this address of its gRPC; empty when it is not known."""
+    def zone_of(self, host: str) -> str:
+        """The zone of the peer, or this node, at this IP address; empty when it is not known."""

@@ -223,11 +223,11 @@ async def test_node_and_zone_of_every_peer_are_known_when_it_is_yielded() -> Non
         put_slice(rig.cluster, "b", Pod("10.0.0.3", "node-c", "zone-2"))
         await anext(changes)
         assert rig.discovery.places[THREE] == Place("node-c", "zone-2")
-        assert rig.discovery.zone_of(THREE) == "zone-2"
-        assert rig.discovery.zone_of(Address("10.0.0.9", 3173)) == ""
+        assert rig.discovery.zone_of(THREE.host) == "zone-2"
+        assert rig.discovery.zone_of("10.0.0.9") == ""
         put_slice(rig.cluster, "b", Pod("10.0.0.3", "node-c", "no zone's name"), Pod("10.0.0.4", "node-d"))
         await anext(changes)
-        assert rig.discovery.zone_of(THREE) == ""
+        assert rig.discovery.zone_of(THREE.host) == ""
 
 
 async def test_closing_while_it_waits_leaves_nothing() -> None:

@@ -46,16 +46,16 @@ class KubernetesDiscovery:
         self._backoff = backoff
         self._trouble = Trouble(subject)
         self._places: Mapping[Address, Place] = MappingProxyType({})
+        self._zones: Mapping[str, str] = {}
 
     @property
     def places(self) -> Mapping[Address, Place]:
         """Node and zone of every peer, as of now; not less than what `watch` yielded last."""
         return self._places
 
-    def zone_of(self, address: Address) -> str:
+    def zone_of(self, host: str) -> str:
         """As its EndpointSlice has it: the node's topology.kubernetes.io/zone. Empty for what cannot be a label."""
-        place = self._places.get(address)
-        return place.zone if place and _LABEL_VALUE.fullmatch(place.zone) else ""
+        return self._zones.get(host, "")
 
     async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
         shown: frozenset[Address] | None = None
@@ -67,6 +67,8 @@ class KubernetesDiscovery:
             ):
                 async for slices in pictures:
                     self._places = MappingProxyType(choose_peers(slices, prefer=self._prefer))
+                    zones = {address.host: place.zone for address, place in self._places.items()}
+                    self._zones = {host: zone for host, zone in zones.items() if _LABEL_VALUE.fullmatch(zone)}
                     peers = frozenset(self._places)
                     if peers != shown:
                         shown = peers

@@ -1,0 +1,31 @@
+"""Whether a peer is near: in this node's zone, as far as discovery is told of zones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.telemetry import Nearness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.cluster.discovery.contract import KnowsZones
+
+
+class Zones:
+    """Asked by the doors, which are open before discovery begins; until then no zone is known."""
+
+    def __init__(self) -> None:
+        self._told: KnowsZones | None = None
+        self._own: Callable[[], str] = str
+
+    def follow(self, told: KnowsZones | None, own: Callable[[], str]) -> None:
+        """From now on: what `told` knows of peers, and this node's own zone."""
+        self._told, self._own = told, own
+
+    def nearness_of(self, host: str) -> Nearness:
+        """Of the peer at this IP address."""
+        theirs, own = self._told.zone_of(host) if self._told else "", self._own()
+        if not theirs or not own:
+            return Nearness.UNKNOWN
+        return Nearness.SAME_ZONE if theirs == own else Nearness.OTHER_ZONE
