@@ -142,8 +142,9 @@ async def running_control_plane(
     accounts = service_account_keys(folder / "pki")
     etcd = etcd_program or programs.path("etcd")
     plane = ControlPlane(folder, programs, host, authority, accounts, etcd)
-    # Nothing here outlives the machine: without fsync a start is quicker on a busy disk.
-    argv = [etcd, f"--data-dir={folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn"]
+    # Nothing here outlives the machine: without fsync a start is quicker on a busy disk. 3.4 does not know that flag.
+    quick = [] if etcd_program else ["--unsafe-no-fsync"]
+    argv = [etcd, f"--data-dir={folder / 'etcd'}", *quick, "--log-level=warn"]
     async with running(argv, log=folder / "etcd.log", namespace=host.namespace):
         try:
             await plane.start_api_server()

@@ -1,0 +1,163 @@
+"""Discovery against a real API server: what it lists, what it does in its life, and one over an etcd of 2020."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from asyncio.subprocess import PIPE
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.kubernetes.lab.control_plane import running_control_plane
+from e2e.kubernetes.lab.kubectl import Kubectl
+from e2e.kubernetes.lab.programs import etcd_version
+from e2e.kubernetes.stage import CHECKOUT
+from registryd.lab.apt import debian_codename, unpack_package
+from registryd.lab.commands import run
+from registryd.lab.kept import cache_folder, keep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+    from e2e.kubernetes.lab.control_plane import ControlPlane
+    from e2e.kubernetes.lab.kubectl import Object
+    from e2e.kubernetes.stage import Stage
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+
+SERVICE = "followed"
+_SECONDS = 60
+TABLE = "Discovery"
+
+
+def endpoint_slice(name: str, endpoints: Iterable[tuple[str, str]], *, family: str = "IPv4") -> Object:
+    """Of pods by address and uid."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": SERVICE}},
+        "addressType": family,
+        "ports": [{"name": "peers", "port": 3173, "protocol": "TCP"}],
+        "endpoints": [
+            {"addresses": [address], "targetRef": {"kind": "Pod", "name": uid, "namespace": "default", "uid": uid}}
+            for address, uid in endpoints
+        ],
+    }
+
+
+class Follower:
+    """The sets that discovery yields, in another process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def until(self, count: int) -> frozenset[str]:
+        """The first set from now on that has so many; TimeoutError when none comes."""
+        assert self._process.stdout
+        async with asyncio.timeout(_SECONDS):
+            while line := await self._process.stdout.readline():
+                found = frozenset(json.loads(line))
+                if len(found) == count:
+                    return found
+        raise AssertionError("discovery has ended")
+
+
+async def write_account(kubectl: Kubectl, plane: ControlPlane, folder: Path) -> None:
+    """The account's files as a kubelet mounts them, with a new token."""
+    folder.mkdir(exist_ok=True)
+    (folder / "ca.crt").write_bytes(plane.authority.certificate.read_bytes())
+    (folder / "namespace").write_text("default")
+    (folder / "token.new").write_text((await kubectl("create", "token", "follower")).strip())
+    (folder / "token.new").rename(folder / "token")
+
+
+async def make_account(kubectl: Kubectl) -> None:
+    await kubectl("create", "serviceaccount", "follower")
+
+
+@contextlib.asynccontextmanager
+async def following(kubectl: Kubectl, plane: ControlPlane, folder: Path) -> AsyncIterator[Follower]:
+    """A follower with an account that may do what an agent's may."""
+    await make_account(kubectl)
+    await kubectl("create", "role", "follower", "--verb=list,watch", "--resource=endpointslices.discovery.k8s.io")
+    await kubectl("create", "rolebinding", "follower", "--role=follower", "--serviceaccount=default:follower")
+    await write_account(kubectl, plane, folder)
+    server = plane.url.removeprefix("https://")
+    argv = (sys.executable, "-m", "e2e.kubernetes.following", server, str(folder), "default", SERVICE, "peers")
+    command = plane.host.namespace.command(*argv)
+    # 1,000 addresses are more than a line of the default limit.
+    process = await asyncio.create_subprocess_exec(*command, cwd=CHECKOUT, stdout=PIPE, limit=1 << 20)
+    try:
+        yield Follower(process)
+    finally:
+        process.kill()
+        await process.communicate()
+        await kubectl(
+            "delete", "serviceaccount/follower", "role/follower", "rolebinding/follower", "--ignore-not-found"
+        )
+        await kubectl("delete", "endpointslices", "-l", f"kubernetes.io/service-name={SERVICE}")
+
+
+async def test_what_a_server_lists_and_does(stage: Stage, seen: Callable[..., None]) -> None:
+    kubectl, plane = stage.cluster.kubectl, stage.cluster.plane
+    pods = [(f"10.99.{number >> 8}.{number & 255}", f"uid-{number}") for number in range(1000)]
+    slices = [endpoint_slice(f"followed-{start}", pods[start : start + 100]) for start in range(0, 1000, 100)]
+    await kubectl.apply(*slices[:5])
+    folder = stage.folder / "follower"
+    async with following(kubectl, plane, folder) as follower:
+        await follower.until(500)
+        await kubectl.apply(*slices[5:])
+        await follower.until(1000)
+        seen(TABLE, what="1,000 endpoints in ten slices, five of them listed and five watched", seen="1,000 peers")
+
+        # While endpoints move, a pod is in two slices; and with two families it is in a slice of each.
+        twice = endpoint_slice("followed-twice", [*pods[:50], ("10.99.9.1", "uid-new")])
+        ipv6 = [(f"fd99::{number:x}", uid) for number, (_, uid) in enumerate(pods[:100], 1)]
+        await kubectl.apply(endpoint_slice("followed-ipv6", ipv6, family="IPv6"), twice)
+        peers = await follower.until(1001)
+        assert not any("fd99" in peer for peer in peers)
+        seen(TABLE, what="pods in two slices, and in slices of both families", seen="each is one peer")
+
+        await plane.stop_api_server()
+        await plane.start_api_server()
+        await kubectl("delete", "endpointslice", "followed-twice")
+        await follower.until(1000)
+        seen(TABLE, what="an API server with another certificate in its place", seen="followed on")
+
+        await kubectl("delete", "serviceaccount", "follower")
+        await make_account(kubectl)
+        await plane.stop_api_server()  # else the watch that is there would go on with the token of the dead account
+        await plane.start_api_server()
+        await write_account(kubectl, plane, folder)
+        await kubectl("delete", "endpointslice", "followed-0")
+        # Of the hundred pods, the IPv6 addresses are left.
+        peers = await follower.until(1000)
+        assert sum("fd99" in peer for peer in peers) == 100
+        seen(TABLE, what="a token that is no longer accepted, then another in the file", seen="followed on")
+
+
+async def _old_etcd(work: Path) -> Path:
+    await unpack_package("etcd-server", suite=debian_codename(), target=work / "unpacked", work=work)
+    return work / "unpacked"
+
+
+async def test_over_an_old_etcd(stage: Stage, seen: Callable[..., None]) -> None:
+    """Debian's 3.4, over which the API server refuses to stream lists (an ERROR event, code 500)."""
+    suite = debian_codename()
+    program = await keep(cache_folder().parent / "etcd" / suite, _old_etcd) / "usr/bin/etcd"
+    version = (await run(str(program), "--version")).split()[2]
+    host = await stage.cluster.network.add_host("old")
+    folder = stage.cluster.folder / "old"
+    async with running_control_plane(folder, stage.cluster.programs, host, etcd_program=str(program)) as plane:
+        kubectl = Kubectl(plane.kubeconfig("admin", "admin", group="system:masters"), host.namespace)
+        await kubectl.until(lambda: kubectl("get", "namespace", "default"), what="the first namespace")
+        await kubectl.apply(endpoint_slice("followed-a", [("10.99.0.1", "a")]))
+        async with following(kubectl, plane, folder / "follower") as follower:
+            await follower.until(1)
+            await kubectl.apply(endpoint_slice("followed-b", [("10.99.0.2", "b"), ("10.99.0.3", "c")]))
+            await follower.until(3)
+    seen(TABLE, what=f"over etcd {version} instead of {etcd_version()}", seen="listed and watched")
