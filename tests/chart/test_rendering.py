@@ -26,8 +26,8 @@ from registryd.settings import AuthorizationMode, DiscoveryKind, PeerTransport, 
 from tests.chart.cases import CASES, REFUSED
 from tests.chart.conftest import CHART, NAMESPACE, Helm, Object, Rendered, variables_of
 
-# The oldest that Chart.yaml allows, the newest that there are schemas of, and one between.
-KUBERNETES = ("1.25", "1.31", "1.37")
+# The oldest that Chart.yaml allows, and those that are alive or were until lately.
+KUBERNETES = ("1.25", *(f"1.{minor}" for minor in range(32, 38)))
 # Kinds of operators: their schemas do not come with Kubernetes.
 OF_OPERATORS = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "Certificate", "Issuer", "VerticalPodAutoscaler"}
 HOST_IP = {"IPv4": "10.1.2.3", "IPv6": "fd00::3"}
