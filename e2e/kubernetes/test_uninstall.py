@@ -100,7 +100,7 @@ async def test_a_kubelet_that_is_dead(stage: Stage, seen: Callable[..., None]) -
     seen(
         TABLE,
         what="`helm uninstall` with a dead kubelet",
-        seen=f"fails; the job's log: “{line.strip()}”; the node's pod is Pending. When the kubelet is back, the second try leaves nothing",
+        seen=f"fails; the job's log: “{line.strip()}”; the node's pod is Pending. Once it is back, nothing is left",
         seconds=f"{seconds:.0f}",
     )
 
