@@ -35,16 +35,15 @@ from registryd.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from registryd.agent.diagnosing import Diagnosing
     from registryd.agent.membership import Joined
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
-    from registryd.content.trial import WithTrials
     from registryd.notation import Address
     from registryd.serving.listener import Door
     from registryd.serving.policy import PublicWord
     from registryd.settings import Settings
     from registryd.store.choice import Choice
+    from registryd.transfer.sure import SureBytes
     from registryd.upstream.public import PublicRepositories
 
 _log = logging.getLogger(__name__)
@@ -119,10 +118,10 @@ class _Assembly:
             prepare_token(settings.registry)
         registry = await self._open_registry(
             scope,
-            membership.offered,
+            membership,
             joined.cluster,
             PublicByUpstreamOrPeers(public, joined.cluster),
-            diagnosing=membership.diagnosing,
+            sure=store.inflows.sure,
         )
         if settings.agent.configure_containerd:
             # Last: containerd is sent to a door that is open.
@@ -145,13 +144,13 @@ class _Assembly:
     async def _open_registry(
         self,
         scope: Scope,
-        store: WithTrials,
+        membership: Membership,
         cluster: ClusterSource,
         public: PublicWord,
         *,
-        diagnosing: Diagnosing,
+        sure: SureBytes,
     ) -> Door:
-        settings = self._settings.registry
+        settings, store, diagnosing = self._settings.registry, membership.offered, membership.diagnosing
         lookup = Lookup({Origin.LOCAL: store, Origin.PEER: cluster})
         names = NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout)
         policy = diagnosing.policy(ModePolicy(self._settings.authorization, public))
@@ -175,6 +174,7 @@ class _Assembly:
             admission=token,
             aftermath=aftermath,
             transfers=diagnosing.transfers,
+            sure=sure,
         )
         return await self._doors.open("registry.listen", settings.listen, door.handle)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Written to, or its status changed: a link less is how a removed file shows.
-_CHANGES: Final = Mask.MODIFY | Mask.ATTRIB
+# Written to, renamed, or its status changed: a link less is how a removed file shows.
+_CHANGES: Final = Mask.MODIFY | Mask.ATTRIB | Mask.MOVE_SELF
 # What is in a folder, by its names; not what is written to it.
 _ENTRIES: Final = Mask.CREATE | Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.ONLYDIR
 # How often to look where the kernel cannot tell: often enough for a follower not to lag, a few µs each.

@@ -194,7 +194,7 @@ class Coalescing:
             async for offer in offers:
                 yield offer
         if want.is_awaited:
-            raise NotArrived(f"{digest} is to come from {_told(verdict)}")
+            raise NotArrived(f"{digest} is to come from {_told(verdict)}", received=want.received)
 
     async def _follow_all(self, verdict: Verdict, want: _Want, patience: _Patience) -> AsyncGenerator[Offer, None]:
         *_, last = verdict.sources
@@ -275,6 +275,7 @@ class Coalescing:
             wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
             offer = offer_of(member, await member.find(want.digest, wait))
             want.size = offer.content.size
+            want.received = offer.received
             if offer.available > want.start or not want.size:
                 return offer
             if patience.is_over:
@@ -320,6 +321,8 @@ class _Want:
     size: int | None
     is_awaited: bool = False
     """Whether the latest source was at work, and had not got so far."""
+    received: int = 0
+    """Bytes that it had got, whether or not it may give them."""
 
     @property
     def start(self) -> int:

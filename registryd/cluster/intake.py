@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 1.0
 # How long bytes are kept without a request until it is asked whether there will be one.
 _UNASKED_SECONDS: Final = 60.0
+# What a source at work gets between two looks at the very least: 70 KB/s, as for what is followed
+# (GROWING_STALL_TIMEOUT).
+_MUCH_BYTES: Final = 1024 * 1024
 # How often sources may fail one after the other before containerd's request has to look for itself.
 _MOST_FAILURES: Final = 8
 
@@ -101,7 +105,10 @@ class Intake:
         """The latest."""
         self.inflow: Inflow | None = None
         self.heard_at = self.since
-        """When a source was last known to be at work, and to have nothing of it yet."""
+        """When a source was last known to be at work, and to have nothing of it yet that it may give."""
+        self.moved_at = -math.inf
+        """When one last had much more of it than before, that it must not give until all is there."""
+        self._moved = 0
         self._failures = 0
         self._finder = finder
         self._inflows = inflows
@@ -198,8 +205,8 @@ class Intake:
             if not limit.expired():
                 raise
             return True  # pressed
-        except NotArrived:
-            self.heard_at = asyncio.get_running_loop().time()
+        except NotArrived as wait:
+            self._hear(wait.received)
             await self._pause(begun + _LOOK_SECONDS)
             return await self._is_waited_for()
         except (ContentUnavailable, SourceBroken) as reason:
@@ -210,6 +217,12 @@ class Intake:
             self._following = None
         await self._pump(body, span)
         return False
+
+    def _hear(self, received: int) -> None:
+        """A source is at work, and has got so many bytes that it must not give yet."""
+        self.heard_at = asyncio.get_running_loop().time()
+        if received >= self._moved + _MUCH_BYTES:
+            self._moved, self.moved_at = received, self.heard_at
 
     async def _seek(self) -> Verdict | None:
         """The nodes that give it; None when containerd is to look elsewhere, or does not want it any more."""
@@ -249,8 +262,8 @@ class Intake:
             content = await self._own.find(self.digest)
         except ContentUnavailable:
             return None
-        if isinstance(content, GrowingContent) and content.available < self.size:
-            return content.available
+        if isinstance(content, GrowingContent) and content.received < self.size:
+            return content.received
         return None
 
     async def _wait_used_up(self, inflow: Inflow) -> None:

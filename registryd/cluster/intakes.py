@@ -44,6 +44,9 @@ _log = logging.getLogger(__name__)
 _HEAD_SECONDS: Final = 20.0
 # Less than containerd 1.7 lets a pull stand still for, which is a minute.
 _BELIEVED_SECONDS: Final = 45.0
+# Since 2.0 that is five minutes. A source that must not give what it has yet, but has more and more of it, is believed
+# for so long: enough for 1.2 GB at 100 Mbit/s.
+_MOVING_SECONDS: Final = 120.0
 # Ingests of one image begin one after the other, each with an event.
 _BATCH_SECONDS: Final = 0.005
 # Of an image of more layers, those after these are taken in when they are asked for.
@@ -188,12 +191,12 @@ class Intakes:
     async def _begin_ahead(self, pull: Pull, blob: Blob) -> None:
         content = await self._arriving(blob.digest)
         if content is not None and content.size > SMALL_BYTES:
-            if blob.digest not in self._intakes and content.available < content.size:
+            if blob.digest not in self._intakes and content.received < content.size:
                 self._begin(blob.digest, content.size)
         elif pull.is_first and blob.digest not in pull.intended:
             # Others are to get it from here, though it is small, or comes later.
             is_to_come = not pull.lines_up and pull.asked_at is not None and await self._pulls.expects(blob.digest)
-            if is_to_come or (content is not None and not content.available):
+            if is_to_come or (content is not None and not content.received):
                 pull.intended.add(blob.digest)
                 self._intended[blob.digest] = asyncio.get_running_loop().time()
                 self._run(_guarded(self._intend(blob)))
@@ -284,9 +287,11 @@ class _Patience:
         self._memory = memory
         self._intake = intake
         self._client_waits = asker is not None and asker.waits
+        self._client_is_patient = asker is not None and asker.is_patient
         self._given = memory.given
         now = asyncio.get_running_loop().time()
         self._believed_until = now + _BELIEVED_SECONDS
+        self._moving_until = now + (_MOVING_SECONDS if self._client_is_patient else _BELIEVED_SECONDS)
         self.until = now + seconds
 
     def require(self) -> None:
@@ -295,8 +300,10 @@ class _Patience:
         if now < self.until:
             return
         is_given = self._memory.given != self._given
-        is_at_work = now < self._believed_until and self._intake.heard_at > self.until - self._seconds
-        if not (self._client_waits and (is_given or is_at_work)):
+        looked_at = self.until - self._seconds
+        is_at_work = now < self._believed_until and self._intake.heard_at > looked_at
+        is_moving = now < self._moving_until and self._intake.moved_at > looked_at
+        if not (self._client_waits and (is_given or is_at_work or is_moving)):
             raise TookTooLong(f"nothing of it has come within {self._seconds:g} s")
         self._given, self.until = self._memory.given, now + self._seconds
 

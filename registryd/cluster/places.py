@@ -197,7 +197,7 @@ class Places:
     async def _is_to_begin(self, digest: Digest) -> bool:
         """Whether containerd means to have it, and has not got a byte yet."""
         content = await self._arriving(digest)
-        return content is not None and not content.available
+        return content is not None and not content.received
 
     async def _arriving(self, digest: Digest) -> GrowingContent | None:
         try:

@@ -56,6 +56,11 @@ class Offer:
         return self.content.available if isinstance(self.content, GrowingContent) else self.content.size
 
     @property
+    def received(self) -> int:
+        """How many bytes have come to it, whether or not it may give them yet."""
+        return self.content.received if isinstance(self.content, GrowingContent) else self.content.size
+
+    @property
     def is_first_choice(self) -> bool:
         return not (self.busy or isinstance(self.content, GrowingContent))
 

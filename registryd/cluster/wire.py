@@ -121,8 +121,10 @@ def resolution(reply: pb.ResolveReply) -> Resolution:
 
 
 def _content_message(content: Content) -> pb.Content:
-    available = content.available if isinstance(content, GrowingContent) else None
-    return pb.Content(size=content.size, media_type=content.media_type or "", available=available)
+    message = pb.Content(size=content.size, media_type=content.media_type or "")
+    if isinstance(content, GrowingContent):
+        message.available, message.withheld = content.available, content.withheld
+    return message
 
 
 def _content(message: pb.Content, digest: Digest) -> Content:
@@ -133,9 +135,9 @@ def _content(message: pb.Content, digest: Digest) -> Content:
     media_type = message.media_type or None
     if not message.HasField("available"):
         return Content(digest, message.size, media_type)
-    if message.available > message.size:
-        raise PeerGarbled(f"{message.available} of {message.size} bytes cannot be")
-    return GrowingContent(digest, message.size, media_type, message.available)
+    if message.available + message.withheld > message.size:
+        raise PeerGarbled(f"{message.available + message.withheld} of {message.size} bytes cannot be")
+    return GrowingContent(digest, message.size, media_type, message.available, message.withheld)
 
 
 def named_message(named: NamedContent) -> pb.NamedContent:

@@ -20,16 +20,29 @@ if TYPE_CHECKING:
 class NotArrived(ContentNotFound):
     """The content is on its way here, but not yet the byte that was asked for."""
 
+    def __init__(self, reason: str, *, received: int = 0) -> None:
+        """`received`: the bytes that have come to who is getting it, as far as it says."""
+        super().__init__(reason)
+        self.received = received
+
 
 @dataclass(frozen=True, slots=True)
 class GrowingContent(Content):
     """Content of which the first `available` bytes are here; `size` is what it will have in the end.
 
     0 available: it has been asked for, and nothing has come yet. All of them: it is whole but not verified yet. The
-    bytes that are here are believed to be right; who reads them verifies, or leaves it to containerd.
+    bytes that are available are believed to be right; who reads them verifies, or leaves it to containerd. The
+    `withheld` ones after them have come, and may be wrong (`registryd.transfer.sure`): they are nobody's until all is
+    whole and verified.
     """
 
     available: int
+    withheld: int = 0
+
+    @property
+    def received(self) -> int:
+        """How many bytes this node has got, for whatever they are."""
+        return self.available + self.withheld
 
 
 class GrowingSource(Protocol):

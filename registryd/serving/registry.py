@@ -21,6 +21,7 @@ from registryd.serving.preferring import Preference
 from registryd.serving.record import Record
 from registryd.serving.sending import Wanted, send_content, send_head, send_nothing
 from registryd.serving.transfers import Transfers
+from registryd.transfer.sure import SureBytes
 from registryd.version import SERVER
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from registryd.serving.preferring import Bringing
     from registryd.serving.sending import Delivery
     from registryd.telemetry import Metrics
+    from registryd.transfer.sink import Sink
 
 
 _OF_THE_BASE: Final = {"Docker-Distribution-API-Version": "registry/2.0", "Server": SERVER}
@@ -68,10 +70,13 @@ class RegistryDoor:
         wholes: Bringing | None = None,
         aftermath: Aftermath | None = None,
         transfers: Transfers | None = None,
+        sure: SureBytes | None = None,
     ) -> None:
         """`admission` is the node's token, if it has one: then only who carries it is answered.
 
         `aftermath` finds out whether what peers gave was right.
+
+        `sure` follows what containerd asks for and is given.
 
         `stored` is asked instead of `locator` by requests that want what is here already and nothing fetched for them
         (`Cache-Control: only-if-cached`, RFC 9111 section 5.2.1.7).
@@ -93,6 +98,7 @@ class RegistryDoor:
         self._admission = admission
         self._aftermath = aftermath
         self._transfers = Transfers() if transfers is None else transfers
+        self._sure = sure or SureBytes()
         self._askers = Askers()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -121,6 +127,9 @@ class RegistryDoor:
                 return await self._get_parts(request, path, record, ranges)
             wanted = Wanted.of(request)
             asker = self._askers.of(request.headers.get("User-Agent"), asks_for_all=wanted.names_all)
+            if asker.waits and (start := wanted.start) is not None:
+                digest = path.reference if isinstance(path.reference, Digest) else None
+                self._sure.asked(digest, start, in_chunks=wanted.names_all)
             with asked_by(asker):
                 return await self._get(request, path, record, wanted)
         except Unlocated as no:
@@ -184,8 +193,16 @@ class RegistryDoor:
         *,
         name: str,
     ) -> Delivery:
-        with self._transfers.transfer(hit.value, name=name, source=hit.origin.value, receiver="containerd") as transfer:
-            delivery = await send_content(request, hit.value, response, on_sent=record.sent, follow=transfer.follow)
+        def follow(sink: Sink) -> None:
+            transfer.follow(sink)
+            given.follow(sink)
+
+        opened, source = hit.value, hit.origin.value
+        with (
+            self._transfers.transfer(opened, name=name, source=source, receiver="containerd") as transfer,
+            self._sure.giving(opened.content.digest, opened.span.start) as given,
+        ):
+            delivery = await send_content(request, opened, response, on_sent=record.sent, follow=follow)
             transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
         if delivery.failure:
             record.interrupted(delivery.failure)

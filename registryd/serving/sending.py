@@ -46,6 +46,11 @@ class Wanted:
         """The head of the answer."""
         return head_of(opened.content, opened.span if self.is_partial else None)
 
+    @property
+    def start(self) -> int | None:
+        """The first byte, if that does not depend on the size."""
+        return 0 if self.asked is None else self.asked.first
+
     def __call__(self, size: int) -> Span:
         """The bytes to send; raises RangeInvalid."""
         return Span.whole(size) if self.asked is None else self.asked.span(size)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from registryd.aio.file_events import FileEvents
 from registryd.content.growing import GrowingContent, NotArrived
-from registryd.content.source import ContentNotFound, OpenContent
+from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT, GrowingBody, reach, watching_arrival
 from registryd.transfer.inflow import Inflows
@@ -67,19 +67,38 @@ class GrowingFiles:
         except BaseException:
             os.close(fd)
             raise
-        body = GrowingBody(fd, span, partial(self._watching, digest), stall_timeout=self._stall_timeout)
+        body = GrowingBody(fd, span, partial(self._watching, digest, size), stall_timeout=self._stall_timeout)
         return OpenContent(content, span, body)
 
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
-        with self._opened(digest) as (fd, size), self._watching(digest, fd) as arriving:
+        with self._opened(digest) as (fd, size), self._watching(digest, size, fd) as arriving:
             try:
                 await arriving.wait_beyond(min(beyond, size - 1))
             except SourceBroken as error:
                 raise ContentNotFound(str(error)) from error
             return self._describe(digest, fd, size)
 
-    def _watching(self, digest: Digest, fd: int) -> AbstractContextManager[Arriving]:
-        return watching_arrival(fd, digest, events=self.events, inflows=self.inflows)
+    def _watching(self, digest: Digest, size: int, fd: int) -> AbstractContextManager[Arriving]:
+        sure = partial(self._sure, digest, size, fd)
+        return watching_arrival(fd, digest, events=self.events, inflows=self.inflows, sure=sure)
+
+    def _sure(self, digest: Digest, size: int, fd: int) -> int:
+        """How much of the open file is right."""
+        status = os.fstat(fd)
+        sure = min(status.st_size, self.inflows.sure.of(digest))
+        if sure < status.st_size == size and self._is_accepted(digest, status):
+            return size
+        return sure
+
+    def _is_accepted(self, digest: Digest, status: os.stat_result) -> bool:
+        """Whether the file is no ingest any more: it has been verified, or removed."""
+        try:
+            with self._opened(digest) as (fd, _):
+                return not os.path.samestat(os.fstat(fd), status)
+        except ContentNotFound:
+            return status.st_nlink > 0
+        except ContentUnavailable:
+            return False
 
     @contextmanager
     def _opened(self, digest: Digest) -> Iterator[tuple[int, int]]:
@@ -96,8 +115,9 @@ class GrowingFiles:
         silence = time.time() - status.st_mtime
         if status.st_size < size and silence > self._stall_timeout and not is_patient:
             raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
-        available = reach(status.st_size, self.inflows.of(digest))
-        return GrowingContent(digest, size, self._media_type(digest), min(available, size))
+        available = min(size, reach(self._sure(digest, size, fd), self.inflows.of(digest)))
+        withheld = max(0, min(size, status.st_size) - available)
+        return GrowingContent(digest, size, self._media_type(digest), available, withheld)
 
 
 def _require_arrived(content: GrowingContent, first: int) -> None:

@@ -35,20 +35,28 @@ class Arriving:
     up.
     """
 
-    def __init__(self, fd: int, inflow: Callable[[], Inflow | None], changes: Changes) -> None:
+    def __init__(
+        self, fd: int, inflow: Callable[[], Inflow | None], changes: Changes, *, sure: Callable[[], int] | None = None
+    ) -> None:
+        """`sure` tells how much of the file is right; without it, all is."""
         self.fd = fd
+        self._sure = sure
         self._inflow = inflow
         self._changes = changes
 
     async def wait_beyond(self, position: int) -> int:
         """How much is here, as soon as it is more than that; raises SourceBroken when the file is removed before."""
         while True:
-            status = os.fstat(self.fd)
-            if (available := reach(status.st_size, self._inflow())) > position:
+            if (available := reach(self.size(), self._inflow())) > position:
                 return available
+            status = os.fstat(self.fd)
             if not status.st_nlink:
                 raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
             await self._changes.wait()
+
+    def size(self) -> int:
+        """How much of what the file has is right."""
+        return os.fstat(self.fd).st_size if self._sure is None else self._sure()
 
     def passing_after(self, position: int) -> memoryview:
         """Some of the bytes from there on that the file does not have yet, if any."""
@@ -57,10 +65,12 @@ class Arriving:
 
 
 @contextmanager
-def watching_arrival(fd: int, digest: Digest, *, events: FileEvents, inflows: Inflows) -> Iterator[Arriving]:
-    """The file of the content, and what passes by, while somebody waits for either."""
+def watching_arrival(
+    fd: int, digest: Digest, *, events: FileEvents, inflows: Inflows, sure: Callable[[], int] | None = None
+) -> Iterator[Arriving]:
+    """The file of the content, and what passes by, while somebody waits for either; `sure` as for Arriving."""
     with events.watching(fd) as changes, inflows.watching(digest, changes):
-        yield Arriving(fd, partial(inflows.of, digest), changes)
+        yield Arriving(fd, partial(inflows.of, digest), changes, sure=sure)
 
 
 def reach(size: int, inflow: Inflow | None) -> int:
@@ -116,7 +126,7 @@ class GrowingBody:
 
 async def _send_some(arriving: Arriving, rest: Span, sink: Sink) -> int:
     """From the file what it has, else what is about to be written; how many bytes that were."""
-    size = min(os.fstat(arriving.fd).st_size, rest.stop)
+    size = min(arriving.size(), rest.stop)
     if size > rest.start:
         await _send(arriving.fd, Span(rest.start, size), sink)
         return size - rest.start

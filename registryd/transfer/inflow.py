@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.sure import SureBytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -262,6 +263,8 @@ class Inflows:
 
     def __init__(self, memory: InflowMemory | None = None) -> None:
         self.memory = memory or InflowMemory(_MOST_BYTES)
+        self.sure = SureBytes()
+        """How much of what containerd writes is right."""
         self._current: dict[Digest, Inflow] = {}
         self._waiting: defaultdict[Digest, set[Changes]] = defaultdict(set)
 

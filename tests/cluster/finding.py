@@ -38,6 +38,7 @@ class Arriving:
     def __init__(self, data: bytes, come: int | None = None) -> None:
         self.data = data
         self.come = len(data) if come is None else come
+        self.withheld = 0
         self.is_broken = False
         self._changed = asyncio.Event()
 
@@ -114,7 +115,7 @@ class ScriptedFinder:
             async with asyncio.timeout(self.patience):
                 await source.wait_beyond(span.start)
         except TimeoutError:
-            raise NotArrived("it is at work") from None
+            raise NotArrived("it is at work", received=source.come + source.withheld) from None
         self.bodies.append(WitnessedBody(source.body(span)))
         return self.bodies[-1]
 

@@ -146,13 +146,21 @@ HERE = Node(NodeId("there"), 1)
 
 
 @pytest.mark.parametrize(
-    "content", [Content(DIGEST, 10, None), GrowingContent(DIGEST, 10, "a/b", 0), GrowingContent(DIGEST, 10, None, 10)]
+    "content",
+    [
+        Content(DIGEST, 10, None),
+        GrowingContent(DIGEST, 10, "a/b", 0),
+        GrowingContent(DIGEST, 10, None, 10),
+        GrowingContent(DIGEST, 10, None, 3, withheld=7),
+    ],
 )
 def test_an_answer_tells_whole_from_growing(content: Content) -> None:
     assert finding(find_reply(HERE, content, busy=False), DIGEST).content == content
 
 
-def test_more_than_all_cannot_have_arrived() -> None:
-    reply = pb.FindReply(node=pb.Node(id="there"), content=pb.Content(size=10, available=11))
+@pytest.mark.parametrize(("available", "withheld"), [(11, 0), (5, 6), (0, 1 << 63)])
+def test_more_than_all_cannot_have_arrived(available: int, withheld: int) -> None:
+    content = pb.Content(size=10, available=available, withheld=withheld)
+    reply = pb.FindReply(node=pb.Node(id="there"), content=content)
     with pytest.raises(PeerGarbled):
         finding(reply, DIGEST)

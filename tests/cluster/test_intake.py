@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -200,6 +201,21 @@ async def test_who_is_at_work_is_asked_again_for_as_long_as_it_takes() -> None:
         source.arrive()
         await one.until(State.FLOWING)
         assert now() < 61.1
+
+
+async def test_a_source_that_must_not_give_what_it_has_is_seen_to_get_more() -> None:
+    """Its containerd fetches in chunks."""
+    one = lab(GROWING, source := Arriving(DATA, come=0))
+    one.intake.ask(ASKED)
+    async with one.running():
+        await asyncio.sleep(6)
+        assert one.intake.moved_at == -math.inf
+        source.withheld = MIB
+        await asyncio.sleep(5)
+        assert one.intake.moved_at == pytest.approx(10, abs=0.1)
+        source.withheld += 1000  # hardly anything
+        await asyncio.sleep(20)
+        assert one.intake.moved_at == pytest.approx(10, abs=0.1)
 
 
 async def test_a_source_that_lets_nobody_wait_is_not_asked_without_a_pause() -> None:

@@ -129,7 +129,7 @@ async def test_the_source_knows_who_asks(registry: Registry, pressing: Pressing)
         await exchange(client, BLOB, "Range: bytes=5-")
         await exchange(client, BLOB, "Range: bytes=0-")  # a sign of parallel fetch
         await exchange(client, BLOB, "Range: bytes=5-")
-    lines_up, keeps_its_place = Asker(lines_up=True, waits=True), Asker(lines_up=False, waits=True)
+    lines_up, keeps_its_place = (Asker(lines_up=one, waits=True, is_patient=True) for one in (True, False))
     assert pressing.askers == [lines_up, lines_up, keeps_its_place, keeps_its_place]
 
 

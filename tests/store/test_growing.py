@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
@@ -72,3 +75,62 @@ async def test_a_file_that_is_being_removed_is_not_growing(path: Path) -> None:
     path.unlink()
     with pytest.raises(ContentNotFound):
         await GrowingFiles(lambda _: (fd, 10), lambda _: None).growing(DIGEST)
+
+
+def in_chunks(path: Path, *, size: int = 10, stall_timeout: float = 5.0) -> GrowingFiles:
+    """Of a containerd that fetches in parallel; the file is no ingest any more when it has another name."""
+
+    def open_ingest(_: Digest) -> tuple[int, int]:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC), size
+        except FileNotFoundError as error:
+            raise ContentNotFound("it is not being received") from error
+
+    growing = GrowingFiles(open_ingest, lambda _: LAYER, stall_timeout=stall_timeout)
+    growing.inflows.sure.may_come_in_chunks = True
+    growing.inflows.sure.asked(DIGEST, 0, in_chunks=True)
+    return growing
+
+
+async def test_what_may_be_wrong_is_withheld(path: Path) -> None:
+    growing = await in_chunks(path).growing(DIGEST)
+    assert (growing.available, growing.withheld, growing.received) == (0, 5, 5)
+    with pytest.raises(NotArrived):
+        await in_chunks(path).open_growing(DIGEST, Span.whole)
+
+
+async def test_what_is_withheld_is_told_when_it_has_been_verified(path: Path) -> None:
+    files = in_chunks(path, size=5)
+    assert (await files.growing(DIGEST)).available == 0
+    waiting = asyncio.create_task(files.wait_grown(DIGEST, beyond=0))
+    done, _ = await asyncio.wait((waiting,), timeout=0.1)
+    assert not done, "all of it is there, and has not been hashed yet"
+    path.rename(path.with_name("blob"))
+    assert (await asyncio.wait_for(waiting, 5)).available == 5
+
+
+async def test_what_was_given_up_while_it_was_withheld_is_gone(path: Path) -> None:
+    files = in_chunks(path, size=5)
+    waiting = asyncio.create_task(files.wait_grown(DIGEST, beyond=0))
+    await asyncio.wait((waiting,), timeout=0.1)
+    path.unlink()
+    with pytest.raises(ContentNotFound):
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_reader_gets_what_is_sure_and_no_more(path: Path) -> None:
+    files = in_chunks(path, stall_timeout=0.2)
+    with files.inflows.sure.giving(DIGEST, 0) as given:
+        given.follow(Counted(3))
+        opened = await files.open_growing(DIGEST, Span.whole)
+        with pytest.raises(SourceBroken):
+            await opened.body.send_to(sink := FakeSink())
+        await opened.body.aclose()
+    assert sink.data == b"123"
+
+
+@dataclass
+class Counted:
+    """What has been given to containerd, of which only the count is wanted."""
+
+    sent: int

@@ -65,8 +65,17 @@ def _assemble(connection: Connection, settings: StoreSettings) -> tuple[Containe
     )
     ingests = Ingests(route, namespaces)
     growing = GrowingFiles(ingests.open, reader.known_media_type)
+    growing.inflows.sure.may_come_in_chunks = True  # unless its version says otherwise
     stocktaking = Stocktaking(growing.events)
-    follower = Follower(connection, route=route, images=images, reader=reader, audience=keeper, tell=stocktaking.tell)
+    follower = Follower(
+        connection,
+        route=route,
+        images=images,
+        reader=reader,
+        audience=keeper,
+        tell=stocktaking.tell,
+        tell_version=growing.inflows.sure.learn_version,
+    )
     presence = Presence(connection, namespaces)
     holdings = Holdings(route, images=images, reader=reader, ingests=ingests, stocktaking=stocktaking)
     store = ContainerdStore(

@@ -63,12 +63,14 @@ class Follower:
         reader: DocumentReader,
         audience: Audience | None = None,
         tell: Callable[[], None] = lambda: None,
+        tell_version: Callable[[str], None] = lambda _version: None,
     ) -> None:
-        """`tell` is called when an image may have come or gone."""
+        """`tell` is called when an image may have come or gone, `tell_version` when containerd has said its own."""
         self._connection = connection
         self._timing = connection.timing
         self._audience = audience
         self._tell = tell
+        self._tell_version = tell_version
         self._route = route
         self._images = images
         self._reader = reader
@@ -127,6 +129,7 @@ class Follower:
 
     async def _load(self) -> None:
         version = await self._version(timeout=self._timing.listing)
+        self._tell_version(version)
         await self._route.choose()
         for namespace in self._images.namespaces:
             images = await list_images(self._connection, namespace)
