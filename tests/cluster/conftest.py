@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 # Peers that are well have this long, on machines that are busy, too. Tests in which somebody is silent wait for SHORT.
 FIND_TIMEOUT = 5.0
-SHORT = 0.3
+SHORT = 1.0
 
 # gRPC's engine has a pair of sockets and lives as long as any object of gRPC. Kept, it does not look like a leak of
 # the test whose garbage is collected late.
