@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, get_args
 
 import pytest
@@ -22,6 +23,7 @@ from registryd.lab.images import Image, make_image
 from registryd.lab.leftovers import workspace
 from registryd.lab.network import Network, new_network
 from registryd.lab.origin import Origin, running_origin
+from registryd.lab.programs import PROGRAMS, obtain_programs
 from registryd.lab.versions import ALIVE_SERIES, REPRESENTATIVE_SERIES, TESTED_SERIES, Release, Series, obtain
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_series: containerds differ in what this is about; run it on all of them")
+    config.addinivalue_line("markers", "programs: registries and clients of others are wanted, which the lab builds")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,10 +84,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Get the containerds that are wanted now: to build one takes minutes, more than any test is given."""
+    """Get the programs that are wanted now: to build one takes minutes, more than any test is given."""
     if os.geteuid() == 0:
         for series in sorted({series for item in session.items for series in _series_of(item)}):
             _outcome(series)
+        if any(item.get_closest_marker("programs") for item in session.items):
+            for name in PROGRAMS:
+                # The test that needs it finds out why it is not there.
+                with suppress(UnavailableError):
+                    asyncio.run(obtain_programs(name))
 
 
 def _series_of(item: pytest.Item) -> Iterable[Series]:

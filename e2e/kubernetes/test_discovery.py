@@ -148,7 +148,7 @@ async def _old_etcd(work: Path) -> Path:
 async def test_over_an_old_etcd(stage: Stage, seen: Callable[..., None]) -> None:
     """Debian's 3.4, over which the API server refuses to stream lists (an ERROR event, code 500)."""
     suite = debian_codename()
-    program = await keep(cache_folder().parent / "etcd" / suite, _old_etcd) / "usr/bin/etcd"
+    program = await keep(cache_folder("etcd") / suite, _old_etcd) / "usr/bin/etcd"
     version = (await run(str(program), "--version")).split()[2]
     host = await stage.cluster.network.add_host("old")
     folder = stage.cluster.folder / "old"

@@ -1,4 +1,4 @@
-"""Get the containerds that the tests run on: `python -m registryd.lab`, or `python -m registryd.lab 2.2` for one more.
+"""Get the programs that the tests run on: `python -m registryd.lab`, or `python -m registryd.lab 2.2` for one more.
 
 Says where each is, or in one line why it cannot be had here; the tests decide what that means.
 """
@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from registryd.lab.errors import UnavailableError
+from registryd.lab.programs import PROGRAMS, obtain_programs
 from registryd.lab.versions import TESTED_SERIES, Series, obtain
 
 if TYPE_CHECKING:
@@ -18,11 +19,20 @@ if TYPE_CHECKING:
 
 
 async def _main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m registryd.lab", description="Get the lab's containerds.")
+    parser = argparse.ArgumentParser(
+        prog="python -m registryd.lab", description="Get the lab's containerds and other programs."
+    )
     parser.add_argument("series", nargs="*", type=_series, help=f"default: {' '.join(TESTED_SERIES)}")
-    for series in parser.parse_args(arguments).series or TESTED_SERIES:
-        sys.stdout.write(f"{await _where(series)}\n")
-        sys.stdout.flush()
+    wanted = parser.parse_args(arguments).series
+    for series in wanted or TESTED_SERIES:
+        _say(await _where(series))
+    for name in () if wanted else PROGRAMS:
+        _say(await _where_programs(name))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _series(text: str) -> str:
@@ -37,6 +47,13 @@ async def _where(series: Series) -> str:
     except UnavailableError as error:
         return f"containerd {series}: {error}"
     return f"{release}: {release.programs}"
+
+
+async def _where_programs(name: str) -> str:
+    try:
+        return f"{name} {PROGRAMS[name].version}: {await obtain_programs(name)}"
+    except UnavailableError as error:
+        return f"{name}: {error}"
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ _NO_OTHER_TOOLCHAIN = {"GOTOOLCHAIN": "local"}  # else Go downloads the one that
 class GoPrograms:
     """What `go install` is to build."""
 
-    packages: tuple[str, ...]
-    version: str  # of their module: v1.2.3
+    module: str
+    packages: tuple[str, ...]  # folders of the module; "" is the module itself
+    version: str  # of the module: v1.2.3
     go: Version  # the oldest that the module takes
     options: tuple[str, ...] = ()
 
@@ -51,15 +52,28 @@ async def build(programs: GoPrograms, work: Path) -> Path:
 async def _install(programs: GoPrograms, work: Path) -> Path:
     go, environment = await toolchain(programs.go, work)
     target = work / "bin"
-    packages = [f"{package}@{programs.version}" for package in programs.packages]
     settings = {**environment, **_NO_OTHER_TOOLCHAIN, "CGO_ENABLED": "0", "GOBIN": str(target)}
+    packages = ["/".join(filter(None, (programs.module, package))) for package in programs.packages]
     with_us = (
         require("setpriv", package="util-linux"),
         "--pdeathsig",
         "KILL",
     )  # nothing goes on in a folder that is not ours
-    await run(*with_us, go, "install", *programs.options, *packages, environment=settings)
+    inside = ("-C", str(_requiring(programs, work)))
+    await run(*with_us, go, "install", *inside, "-mod=mod", *programs.options, *packages, environment=settings)
     return target
+
+
+def _requiring(programs: GoPrograms, work: Path) -> Path:
+    """A module that requires the one of the programs, and so gets what that one's own go.mod says.
+
+    `go install package@version` would do, but asks also which other versions there are, which not every proxy says.
+    """
+    folder = work / "module"
+    folder.mkdir()
+    go = ".".join(map(str, programs.go))
+    (folder / "go.mod").write_text(f"module lab\n\ngo {go}\n\nrequire {programs.module} {programs.version}\n")
+    return folder
 
 
 async def toolchain(at_least: Version, work: Path) -> tuple[str, Mapping[str, str]]:
@@ -89,4 +103,4 @@ async def _version_of(go: str) -> Version:
 
 
 def _name(programs: GoPrograms) -> str:
-    return f"{programs.packages[0]} {programs.version}"
+    return f"{programs.module} {programs.version}"

@@ -40,11 +40,11 @@ async def keep(target: Path, make: Callable[[Path], Awaitable[Path]]) -> Path:
     return target
 
 
-def cache_folder() -> Path:
-    """The checkout's .cache/containerd; the user's cache where there is no checkout."""
+def cache_folder(kind: str) -> Path:
+    """The checkout's .cache/<kind>; below the user's cache where there is no checkout."""
     if (_CHECKOUT / "pyproject.toml").is_file():
-        return _CHECKOUT / ".cache" / "containerd"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "registryd" / "containerd"
+        return _CHECKOUT / ".cache" / kind
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "registryd" / kind
 
 
 def _is_here(folder: Path) -> bool:

@@ -26,6 +26,7 @@ REPRESENTATIVE_SERIES: Final[tuple[Series, ...]] = ("1.6", *ALIVE_SERIES)
 
 # The suite that had the series in 2026. Suites move on: a Release says what it really is.
 _SUITES: Final[dict[Series, str]] = {"1.6": "bookworm", "1.7": "trixie", "2.1": "sid"}
+_KEPT: Final = "containerd"
 _MODULE: Final = "github.com/containerd/containerd/v2"
 _VERSION = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)")
 
@@ -34,8 +35,8 @@ def _source(version: str, *, go: tuple[int, int, int]) -> GoPrograms:
     """A release as upstream's Makefile builds it, without what needs C libraries or is only documentation."""
     tags = "no_btrfs,no_devmapper,no_zfs,urfave_cli_no_docs"
     flags = f"-s -w -X {_MODULE}/version.Version={version}"
-    programs = tuple(f"{_MODULE}/cmd/{name}" for name in ("containerd", "ctr", "containerd-shim-runc-v2"))
-    return GoPrograms(programs, f"v{version}", go, ("-tags", tags, "-ldflags", flags))
+    programs = ("cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2")
+    return GoPrograms(_MODULE, programs, f"v{version}", go, ("-tags", tags, "-ldflags", flags))
 
 
 # `go` is what each release's go.mod asks for.
@@ -73,12 +74,12 @@ async def obtain(series: Series) -> Release:
     checkout; delete it there to get a newer one. Raises UnavailableError with the reason when there is none.
     """
     if source := _SOURCES.get(series):
-        return await _release_in(await keep(cache_folder() / source.version, partial(build, source)))
+        return await _release_in(await keep(cache_folder(_KEPT) / source.version, partial(build, source)))
     own = await system_release()
     if own and ".".join(map(str, own.version[:2])) == series:
         return own
     suite = _SUITES[series]
-    return await _release_in(await keep(cache_folder() / suite, partial(_download, suite)) / "usr" / "bin")
+    return await _release_in(await keep(cache_folder(_KEPT) / suite, partial(_download, suite)) / "usr" / "bin")
 
 
 async def system_release() -> Release | None:

@@ -13,7 +13,7 @@ from registryd.lab.go import GoPrograms, build
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROGRAMS = GoPrograms(("module.test/m/cmd/a", "module.test/m/cmd/b"), "v1.2.3", (1, 26, 8), ("-tags", "t"))
+PROGRAMS = GoPrograms("module.test/m", ("cmd/a", "cmd/b"), "v1.2.3", (1, 26, 8), ("-tags", "t"))
 
 
 @pytest.fixture
@@ -39,9 +39,11 @@ async def test_the_machines_go_builds_at_the_pinned_version(machine: Path, tmp_p
     folder = await build(PROGRAMS, tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
     assert log.read_text().split() == [
-        *("install", "-tags", "t", "module.test/m/cmd/a@v1.2.3", "module.test/m/cmd/b@v1.2.3"),
+        *("install", "-C", str(tmp_path / "module"), "-mod=mod"),
+        *("-tags", "t", "module.test/m/cmd/a", "module.test/m/cmd/b"),
         *("local", "0"),
     ]
+    assert "require module.test/m v1.2.3\n" in (tmp_path / "module" / "go.mod").read_text()
 
 
 @pytest.mark.parametrize("version", ["go1.26.7", "go1.19.8", "devel", ""])
@@ -54,5 +56,5 @@ async def test_an_older_go_is_left_for_the_one_of_pypi(machine: Path, tmp_path: 
 
 async def test_a_build_that_fails_says_why_in_one_line(machine: Path, tmp_path: Path) -> None:
     put_go(machine, version="go1.27", install="echo downloading >&2; echo no such host >&2; exit 1")
-    with pytest.raises(UnavailableError, match=r"^module.test/m/cmd/a v1.2.3 cannot be built: no such host$"):
+    with pytest.raises(UnavailableError, match=r"^module.test/m v1.2.3 cannot be built: no such host$"):
         await build(PROGRAMS, tmp_path)
