@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.lab.cache import running_cache
+from registryd.lab.clients import obtain_client
 from registryd.lab.containerd import running_containerd
 from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import PullError
+from registryd.lab.errors import CommandError, PullError
 from registryd.lab.fetch import fetch
 from registryd.lab.images import ImageRecipe, make_image
 from registryd.lab.layers import LayerRecipe
@@ -159,6 +160,19 @@ async def test_containerd_pulls_through_the_cache_from_every_kind_of_upstream(fi
         assert not through, cache.process.log_tail()
         if release.version >= (2, 3):
             assert set(itself) == {row.name for row in ROWS if not row.direct}
+
+
+async def test_skopeo_copies_from_every_kind_of_upstream_through_the_cache(field: Field) -> None:
+    """It asks for manifests by tag with a GET, and for no HEAD first."""
+    skopeo = await obtain_client("skopeo", field.namespace)
+    async with field.cache("odd.lab", 0) as cache:
+        for row in ROWS:
+            for number, name in enumerate(field.names(row.name, "127.0.0.1:3172/odd.lab")):
+                registry, _, image = name.partition("/")
+                try:
+                    await skopeo.pull(registry, image, field.folder / "copies" / f"{row.name}{number}")
+                except CommandError as error:
+                    pytest.fail(f"{row.name}: {error}\n{cache.process.log_tail()}")
 
 
 async def test_what_is_public_is_learnt_from_every_kind_of_upstream(field: Field, newest: Release) -> None:
