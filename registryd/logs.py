@@ -15,6 +15,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from registryd.repeated_lines import CountingHandler
+
 # Long enough for a digest, a reference or a reason; a foreign header can be 16 KiB.
 _LONGEST_TEXT = 500
 _LONGEST_TRACEBACK = 20_000
@@ -33,11 +35,13 @@ _MASK = "***"
 def set_up_logs(*, form: str, level: str, stream: TextIO | None = None) -> None:
     """Write the log to `stream` (standard error); `form` and `level` as in `LogSettings`.
 
+    Of many lines of a kind ten a minute are written, and how many more there were.
+
     Call it before gRPC is imported, whose core reads its verbosity from the environment once.
     """
     target = stream or sys.stderr
     human = form == "human" or (form == "auto" and target.isatty())
-    handler = logging.StreamHandler(target)
+    handler = CountingHandler(target)
     handler.setFormatter(HumanFormatter() if human else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

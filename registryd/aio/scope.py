@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from registryd.aio.backoff import Backoff
+from registryd.aio.unexpected import note_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -12,13 +15,23 @@ if TYPE_CHECKING:
 
     Job = Callable[[], Coroutine[Any, Any, object]]
 
+# A service that fails is begun again, soon after its first failure: whatever it follows has gone on meanwhile. One that
+# fails at once each time costs a log line a minute.
+_AGAIN: Final = Backoff(1.0, 60.0)
+# A service that has run for so long has got over what it failed of before.
+_IS_WELL_SECONDS: Final = 300.0
+
 
 class EndedUnexpectedly(Exception):
     """A service returned although nobody had stopped it."""
 
 
 class Scope:
-    """Runs tasks until the scope ends; made by `open_scope`."""
+    """Runs tasks until the scope ends; made by `open_scope`.
+
+    Nothing that a task raises ends the scope: an input that we had not thought of must not end the agent, since whoever
+    sent it can send it again. It is said in the log (`registryd.aio.unexpected`).
+    """
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
@@ -26,16 +39,16 @@ class Scope:
         self._is_stopped = False
 
     def serve(self, service: Job, *, name: str) -> asyncio.Task[object]:
-        """Run something that is to last as long as the scope: if it returns or raises, the scope comes down."""
+        """Run something that is to last as long as the scope: if it returns or raises, it is begun again."""
         return self._start(_endless(service, name), name)
 
     def run(self, job: Job, *, name: str, context: Context | None = None) -> asyncio.Task[object]:
-        """Run something that may return, or be cancelled, at any time; if it raises, the scope comes down.
+        """Run something that may return, raise, or be cancelled, at any time; the task's result is None if it raised.
 
         In a `context` of its own, or else in that of the caller. What is begun when the scope has been stopped is
         cancelled at once: others may still be at work that know nothing of its end.
         """
-        return self._start(job(), name, context)
+        return self._start(_attempted(job, name), name, context)
 
     def stop(self) -> None:
         """Cancel everything that runs, and whatever is begun from now on."""
@@ -58,8 +71,7 @@ class Scope:
 async def open_scope() -> AsyncIterator[Scope]:
     """Open a scope; when its block ends, all its tasks are cancelled and awaited.
 
-    A task that fails cancels the block. Failures, the block's own included, are raised as one ExceptionGroup, as
-    asyncio.TaskGroup does.
+    What the block raises comes in an ExceptionGroup, as asyncio.TaskGroup does it.
     """
     async with asyncio.TaskGroup() as group:
         scope = Scope(group)
@@ -69,6 +81,23 @@ async def open_scope() -> AsyncIterator[Scope]:
             scope.stop()
 
 
+async def _attempted(job: Job, name: str) -> object:
+    try:
+        return await job()
+    except Exception as error:  # noqa: BLE001 - see Scope
+        note_unexpected(name, error)
+        return None
+
+
 async def _endless(service: Job, name: str) -> None:
+    failures, clock = 0, asyncio.get_running_loop().time
+    while True:
+        began = clock()
+        await _attempted(lambda: _unending(service, name), name)
+        failures = 1 if clock() - began > _IS_WELL_SECONDS else failures + 1
+        await asyncio.sleep(_AGAIN.delay(failures))
+
+
+async def _unending(service: Job, name: str) -> None:
     await service()
     raise EndedUnexpectedly(name)

@@ -119,7 +119,10 @@ class Upstreams:
 
         Where there is no other, asking again costs nothing: what was wrong may have been put right.
         """
-        now, endpoints = self._clock(), await self._registries.endpoints(repository)
+        try:
+            now, endpoints = self._clock(), await self._registries.endpoints(repository)
+        except ValueError as error:  # the name came from a request, and is none that could be looked up
+            raise UpstreamUnreachable(f"{repository.registry} is no host that can be asked") from error
         if len(endpoints) > 1:
             honest = [each for each in endpoints if digest is None or not self._has_lied(each, digest, now)]
             return sorted(honest or endpoints, key=lambda endpoint: self._contact(endpoint).quiet_until > now)

@@ -7,11 +7,11 @@ other nodes are receiving comes down to this one in the order in which they get 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.bound import off_the_clock
+from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.intake import Intake, State, Urgency
 from registryd.cluster.opening import SMALL_BYTES
 from registryd.cluster.places import Places, Pressed
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from registryd.transfer.sink import Sink
 
     Run = Callable[[Coroutine[Any, Any, None]], asyncio.Task[Any]]
-
-_log = logging.getLogger(__name__)
 
 # Since 2.3 containerd goes to its next host after 30 s without a response head, so that one is sent before that; the
 # wait goes on behind it.
@@ -266,8 +264,8 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
     """Do it; what goes wrong in it costs this layer's head start, and nothing else."""
     try:
         await work
-    except Exception:  # noqa: BLE001 - it is an optimisation, whatever happens in it
-        _log.exception("a layer is not taken in ahead")
+    except Exception as error:  # noqa: BLE001 - it is an optimisation, whatever happens in it
+        note_unexpected("taking in a layer ahead", error)
 
 
 class TookTooLong(ContentNotFound):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.endings import run_to_end
 from registryd.aio.expiring import ExpiringSet
 from registryd.aio.scope import Scope, open_scope
+from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.member import Member, MemberState
 from registryd.telemetry import PeerState
 
@@ -172,12 +173,17 @@ class Members:
         task.add_done_callback(partial(self._forget_care, member.address))
 
     async def _probe_until_known(self, member: Member, *, at_once: bool) -> None:
+        failures = 0
         while member.state in {MemberState.UNKNOWN, MemberState.SET_ASIDE}:
-            if member.failures and not at_once:
-                await asyncio.sleep(self._backoff.delay(member.failures))
-            at_once = False
-            async with self._probe_slots:
-                await member.probe()
+            try:
+                if (member.failures or failures) and not at_once:
+                    await asyncio.sleep(self._backoff.delay(member.failures + failures))
+                at_once = False
+                async with self._probe_slots:
+                    await member.probe()
+            except Exception as error:  # noqa: BLE001 - else it would never be asked again
+                note_unexpected(f"probing {member.address}", error)
+                failures += 1
 
     def _may_wake(self, address: Address) -> bool:
         is_due = address not in self._woken

@@ -6,7 +6,6 @@ the log and INTERNAL.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import grpc
 
+from registryd.aio.unexpected import note_unexpected
 from registryd.cluster import limits
 from registryd.cluster.diagnosis.client import SERVICE as DIAGNOSIS
 from registryd.cluster.wire import SERVICE, parse_request
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     OnContact = Callable[[Requester], None]
     Context = grpc.aio.ServicerContext[bytes, Message]
-
-_log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound="Message")
 
@@ -181,7 +179,7 @@ async def _abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the status that an error stands for."""
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
     if status is None:
-        # A mistake of ours: all of it belongs into our log, nothing of it to the peer.
-        _log.error("a peer's request failed", exc_info=error)
+        # A mistake of ours: it belongs into our log, and nothing of it to the peer.
+        note_unexpected("answering a peer", error)
         await context.abort(grpc.StatusCode.INTERNAL, "internal error")
     await context.abort(status, str(error))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from registryd.aio.unexpected import note_unexpected
+from registryd.content.asker import AskAgain
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.oci.errors import OciError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -78,6 +81,11 @@ class Lookup:
                 return Hit(origin, await ask(source))
             except ContentUnavailable as reason:
                 reasons[origin] = reason
+            except (OciError, AskAgain):
+                raise  # meant for the client, whoever else could be asked
+            except Exception as error:  # noqa: BLE001 - a mistake in one source does not keep the next from being asked
+                note_unexpected(f"asking {origin} for content", error)
+                reasons[origin] = ContentUnavailable("it could not be asked")
         raise NoSource(reasons)
 
 

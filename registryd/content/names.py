@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from registryd.aio.unexpected import note_unexpected
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
@@ -43,4 +44,7 @@ class NameLookup:
             async with asyncio.timeout(self._timeout_seconds):
                 return await source.resolve(name)
         except (ContentUnavailable, TimeoutError):
+            return ()
+        except Exception as error:  # noqa: BLE001 - the others may know
+            note_unexpected(f"asking what {name} means", error)
             return ()

@@ -128,6 +128,11 @@ async def begin_answer(request: web.BaseRequest) -> None:
         await request.protocol.answering()
 
 
+def has_begun(request: web.BaseRequest) -> bool:
+    """Whether something of an answer has been sent, so that there cannot be another one."""
+    return request.writer.output_size > 0
+
+
 def end_answer(request: web.BaseRequest) -> None:
     """It is over."""
     if isinstance(request.protocol, _Connection):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from registryd.aio.unexpected import note_unexpected
 from registryd.notation import Address
-from registryd.serving.connections import ConnectionLimits, LimitedServer, begin_answer, end_answer
+from registryd.serving.connections import ConnectionLimits, LimitedServer, begin_answer, end_answer, has_begun
 from registryd.serving.encrypting import TlsWelcome
 from registryd.serving.within_machine import send_unpaced
 
@@ -71,6 +72,11 @@ class Door:
         try:
             await begin_answer(request)
             return await self._handle(request)
+        except ConnectionError:
+            raise  # the client is gone
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, said once and without a traceback
+            note_unexpected("answering a request", error)
+            return _failed(request)
         finally:
             end_answer(request)
             self._running -= 1
@@ -104,6 +110,14 @@ class Door:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_idle.wait()
+
+
+def _failed(request: web.BaseRequest) -> web.Response:
+    if has_begun(request):
+        raise ConnectionAbortedError("it failed in the middle of its answer")  # by which aiohttp ends the connection
+    response = web.Response(status=500, text="this failed; the log of registryd says where\n")
+    response.force_close()
+    return response
 
 
 @asynccontextmanager

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
+from registryd.aio.unexpected import note_unexpected
 from registryd.content.asker import AskAgain, Askers, asked_by
 from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.oci.digest import Digest
 from registryd.oci.errors import MethodUnsupported, OciError, PathUnknown
 from registryd.serving.cache_status import cache_status
+from registryd.serving.connections import has_begun
 from registryd.serving.errors import error_response
 from registryd.serving.listing import answer_list
 from registryd.serving.locating import Unlocated
@@ -104,17 +106,26 @@ class RegistryDoor:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever is not a bug has an answer of its own."""
         try:
-            if self._admission and not self._admission.admits(request.headers.get(TOKEN_HEADER)):
-                # Like any miss and never a 401: after that containerd would send us the pull's credentials.
-                raise PathUnknown("nothing is here")
-            if request.method not in {"GET", "HEAD"}:
-                raise MethodUnsupported("registryd only serves pulls: GET and HEAD")
-            path = parse_path(request.path, namespace=_namespace_of(request), default=self._default)
-            if isinstance(path, ApiBase):
-                return web.json_response({}, headers=_OF_THE_BASE)
-            return await self._answer(request, path)
+            return await self._answered(request)
         except OciError as error:
             return error_response(error)
+        except Exception as error:
+            if has_begun(request):
+                raise  # the door ends the connection
+            # containerd goes on to its next endpoint, as after any miss.
+            note_unexpected("answering a request", error)
+            return error_response(PathUnknown("this could not be found out"))
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._admission and not self._admission.admits(request.headers.get(TOKEN_HEADER)):
+            # Like any miss and never a 401: after that containerd would send us the pull's credentials.
+            raise PathUnknown("nothing is here")
+        if request.method not in {"GET", "HEAD"}:
+            raise MethodUnsupported("registryd only serves pulls: GET and HEAD")
+        path = parse_path(request.path, namespace=_namespace_of(request), default=self._default)
+        if isinstance(path, ApiBase):
+            return web.json_response({}, headers=_OF_THE_BASE)
+        return await self._answer(request, path)
 
     async def _answer(self, request: web.BaseRequest, path: ContentPath | ListPath) -> web.StreamResponse:
         record = Record(self._metrics, request, path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import is_manifest_type, parse_manifest
-from registryd.upstream.errors import HeadRefused, UpstreamBroken, UpstreamFailed
+from registryd.upstream.errors import HeadRefused, UpstreamBroken, UpstreamFailed, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -54,6 +54,12 @@ class AnonymousClient:
         except ManifestInvalid as error:
             raise UpstreamBroken(f"{endpoint.root.origin()}: its answer is not a manifest") from error
 
+    def _endpoints(self, registry: Registry) -> Sequence[Endpoint]:
+        try:
+            return self._endpoints_of(registry)
+        except ValueError as error:  # the name came from an image's, and is none that could be looked up
+            raise UpstreamUnreachable(f"{registry} is no host that can be asked") from error
+
     async def _first(self, registry: Registry, ask: Callable[[Endpoint], Awaitable[object]]) -> None:
         """Ask until one says yes. If none does, the last one's word counts, which is the registry itself.
 
@@ -61,7 +67,7 @@ class AnonymousClient:
         What the others said is in the notes of what is raised.
         """
         reasons: list[UpstreamFailed] = []
-        for endpoint in self._endpoints_of(registry):
+        for endpoint in self._endpoints(registry):
             try:
                 await ask(endpoint.anonymous())
             except UpstreamFailed as reason:

@@ -42,7 +42,7 @@ class ContainerdHosts:
     def __call__(self, registry: Registry) -> Sequence[Endpoint]:
         try:
             configured = [one for one in self._configured(registry) if one.site not in self._ourselves]
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
             # containerd ignores a file that it cannot read, and goes straight to the registry.
             _log.debug("hosts.toml of %s is passed over: %s", registry, error)
             configured = []
@@ -89,7 +89,7 @@ def _client(client: Any) -> tuple[str, str]:
     """Certificate and key of the first client entry; empty without one."""
     first = client[0] if isinstance(client, list) and client else client
     if isinstance(first, list):
-        return first[0], first[1]
+        return (first[0], first[1]) if first else ("", "")
     return first or "", first or ""
 
 

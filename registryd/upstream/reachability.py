@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.unexpected import note_unexpected
 from registryd.upstream.contact import Contact, Presence
 from registryd.upstream.errors import UpstreamFailed, UpstreamLimited, UpstreamUnreachable
 from registryd.upstream.inflight import InFlight
@@ -76,6 +77,9 @@ class Reachability:
             failure = error
         except TimeoutError:
             failure = UpstreamUnreachable(f"{registry}: no answer in {QUESTION_TIMEOUT:.0f} s")
+        except Exception as error:  # noqa: BLE001 - an image's name alone makes us ask: its host may be anything
+            note_unexpected(f"asking {registry}", error)
+            failure = UpstreamUnreachable(f"{registry}: cannot be asked")
         self._keep(registry, failure)
         return failure
 

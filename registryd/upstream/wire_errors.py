@@ -32,6 +32,8 @@ def translated(url: URL) -> Iterator[None]:
         raise UpstreamBroken(f"{url.origin()}: the answer is not HTTP, or its head is too large") from None
     except TimeoutError as error:
         raise UpstreamUnreachable(f"{url.origin()}: no answer in time") from error
+    except UnicodeError:  # a label of a host name is empty or too long for the system's resolver
+        raise UpstreamUnreachable("the host's name is none that can be looked up") from None
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
         raise UpstreamUnreachable(f"{url.origin()}: the connection broke: {type(error).__name__}") from error
 

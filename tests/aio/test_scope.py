@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -22,29 +23,69 @@ async def test_a_service_lasts_as_long_as_the_scope(looptime: int) -> None:
     assert looptime == 2
 
 
-async def test_a_service_that_returns_brings_the_scope_down(looptime: int) -> None:
+async def test_a_service_that_returns_is_begun_again(looptime: int, caplog: pytest.LogCaptureFixture) -> None:
+    began: list[float] = []
+
     async def short() -> None:
+        began.append(asyncio.get_running_loop().time())
         await asyncio.sleep(1)
 
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        async with open_scope() as scope:
-            other = scope.serve(forever, name="other")
-            scope.serve(short, name="the short one")
-            await forever()
-    assert caught.group_contains(EndedUnexpectedly, match="the short one")
-    assert other.cancelled()
-    assert looptime == 1
+    async with open_scope() as scope:
+        other = scope.serve(forever, name="other")
+        scope.serve(short, name="the short one")
+        await asyncio.sleep(60)
+        assert not other.done()
+    pauses = [after - before - 1 for before, after in pairwise(began)]
+    assert pauses[0] <= 1
+    assert sorted(pauses) == pauses
+    assert "the short one" in caplog.text
+    assert EndedUnexpectedly.__name__ in caplog.text
 
 
-async def test_a_job_that_fails_brings_the_scope_down() -> None:
+async def test_a_service_that_fails_is_begun_again_with_one_line(
+    looptime: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = iter([OSError("disk"), ExceptionGroup("several", [LookupError("key")])])
+
+    async def failing() -> None:
+        for failure in failures:
+            raise failure
+        await forever()
+
+    async with open_scope() as scope:
+        service = scope.serve(failing, name="service")
+        await asyncio.sleep(30)
+        assert not service.done()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert lines[0].endswith("OSError: disk")
+    assert lines[1].endswith("LookupError: key")
+
+
+async def test_a_service_that_always_fails_costs_a_line_a_minute(
+    looptime: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing() -> None:
+        raise OSError("disk")
+
+    async with open_scope() as scope:
+        scope.serve(failing, name="service")
+        await asyncio.sleep(3600)
+    assert 60 <= len(caplog.records) <= 85
+
+
+async def test_a_job_that_fails_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def fail() -> None:
         raise OSError("disk")
 
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
-        async with open_scope() as scope:
-            scope.run(fail, name="job")
-            await forever()
-    assert caught.group_contains(OSError, match="disk")
+    async with open_scope() as scope:
+        other = scope.run(forever, name="other")
+        assert await scope.run(fail, name="job") is None
+        assert not other.done()
+    (line,) = caplog.records
+    assert line.getMessage() == "job failed, which the agent goes on without: OSError: disk"
+    assert line.__dict__["at"].startswith("scope.py:")
+    assert line.exc_info is None
 
 
 async def test_a_job_may_return_and_may_be_cancelled() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +195,7 @@ async def test_arbitrary_bytes(
 ) -> None:
     async with asking(await lab.good(store)) as asker:
         assert await asker.status_of(method, message) not in _INTERNAL
-    assert not [record for record in caplog.records if record.exc_info]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 # What peers ask is never forwarded.
@@ -214,7 +215,7 @@ async def test_a_peers_request_is_never_forwarded(
             ("Read", pb.ReadRequest(digest=str(DIGEST), length=1)),
         ):
             assert await asker.status_of(method, request) is grpc.StatusCode.INTERNAL
-    assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [ForwardingRefused] * 3
+    assert caplog.text.count(ForwardingRefused.__name__) == 3
     assert store.asked == []
 
 

@@ -86,7 +86,16 @@ def test_an_empty_folder_hides_the_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["not TOML", 'host = "x"', 'server = 1\n[host."x"]\ncapabilities = 3', 'server = "ftp://x"', "\udcff"]
+    "text",
+    [
+        "not TOML",
+        'host = "x"',
+        'server = 1\n[host."x"]\ncapabilities = 3',
+        'server = "ftp://x"',
+        "\udcff",
+        'server = "https://xn--8ix4.example"',
+        f"a = {'[' * 2000}",
+    ],
 )
 def test_a_file_that_containerd_ignores_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "_default").mkdir()
@@ -110,3 +119,9 @@ def test_authorities_client_certificates_and_headers_go_with_their_host(tmp_path
     assert (str(trust.client_certificate), str(trust.client_key)) == (str(folder / "c.cert"), "/abs/c.key")
     assert not trust.verify
     assert headers == (("X-Token", "one"),)
+
+
+@pytest.mark.parametrize("client", ["[]", "[[]]", '""', '[["only.cert"]]', "[[], []]", "3", "[[3]]"])
+def test_whatever_a_client_certificate_is_said_to_be_there_is_somewhere_to_ask(tmp_path: Path, client: str) -> None:
+    write(tmp_path, "_default", f'[host."https://harbor.example"]\n  client = {client}\n')
+    assert asked(tmp_path)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.oci.reference import Registry, Repository, Tag
-from registryd.upstream.errors import UpstreamBroken, UpstreamDenied
-from registryd.upstream.public import open_public_repositories
-from tests.upstream.views import FakeView, gone, limited, now
+from registryd.upstream.anonymous import AnonymousClient
+from registryd.upstream.client import open_client
+from registryd.upstream.endpoint import default_endpoints
+from registryd.upstream.errors import UpstreamBroken, UpstreamDenied, UpstreamUnreachable
+from registryd.upstream.public import Verdict, open_public_repositories
+from tests.upstream.views import FakeView, Mistaken, gone, limited, now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,3 +112,24 @@ async def test_an_old_failure_proves_nothing(public: PublicRepositories, view: F
 async def test_many_wait_for_one_ping(public: PublicRepositories, view: FakeView) -> None:
     assert all(await asyncio.gather(*(public.upstream_reachable(HUB) for _ in range(20))))
     assert len(view.pings) == 1
+
+
+async def test_a_question_that_cannot_even_be_asked_is_no_answer_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    view = Mistaken()
+    async with open_public_repositories(view) as public:
+        assert await public.check(Repository(HUB, "library/alpine"), Tag("v1")) is Verdict.UNKNOWN
+        assert not await public.upstream_reachable(HUB)
+        await asyncio.sleep(60)
+        assert not await public.upstream_reachable(HUB)
+    assert "asking docker.io failed" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("host", ["xn--8ix4.example", "a.xn--8ix4:5000"])
+async def test_a_host_that_no_resolver_can_look_up_is_one_that_does_not_answer(host: str) -> None:
+    async with open_client(clock=now) as client:
+        anonymous = AnonymousClient(client, default_endpoints)
+        with pytest.raises(UpstreamUnreachable):
+            await anonymous.ping(Registry(host))

@@ -54,3 +54,10 @@ class FakeView:
             raise
         if self.failure is not None:
             raise self.failure()
+
+
+class Mistaken(FakeView):
+    """Fails by a mistake of ours."""
+
+    async def _answer(self) -> None:
+        raise UnicodeError("decoding failed")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
+from registryd.aio.unexpected import note_unexpected
 from registryd.content.source import ContentUnavailable, StoreUnavailable
 from registryd.pb.containerd.events_pb2 import SubscribeRequest
 from registryd.pb.containerd.images_pb2 import ImageCreate, ImageDelete, ImageUpdate
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from registryd.oci.reference import TaggedName
     from registryd.pb.containerd.types_pb2 import Envelope
     from registryd.store.containerd.connection import Connection
-    from registryd.store.containerd.images import Images
+    from registryd.store.containerd.images import Image, Images
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
 
@@ -117,7 +118,7 @@ class Follower:
             self._has_caught_up.set()
             self._tell()
             async for event in events:
-                await self._apply(event)
+                await self._apply_or_pass(event)
                 self._tell()
         raise StoreUnavailable("containerd ended the stream of events")
 
@@ -135,13 +136,30 @@ class Follower:
             images = await list_images(self._connection, namespace)
             self._images.replace(namespace, images)
             for image in images:
-                await self._reader.walk(image.target.digest, namespace)
+                await self._walk(image, namespace)
         self._images.are_listed = True
         self._sweep()
         if self._audience:
             self._audience.listed()
         where = ", ".join(self._images.namespaces)
         _log.info("containerd %s answers, with %d image names in %s", version, len(self._images), where)
+
+    async def _apply_or_pass(self, event: Envelope) -> None:
+        """An image that we cannot make sense of does not keep the others from being followed."""
+        try:
+            await self._apply(event)
+        except ContentUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever may pull an image may call it what they like
+            note_unexpected("reading an image that containerd tells of", error)
+
+    async def _walk(self, image: Image, namespace: str) -> None:
+        try:
+            await self._reader.walk(image.target.digest, namespace)
+        except ContentUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            note_unexpected("reading an image that containerd has", error)
 
     async def _apply(self, event: Envelope) -> None:
         name = _image_name(event)

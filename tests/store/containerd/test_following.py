@@ -10,12 +10,21 @@ import pytest
 
 from registryd.content.source import StoreUnavailable
 from registryd.pb.containerd.images_pb2 import ImageCreate
+from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.documents import Documents
+from registryd.store.containerd.following import Follower
+from registryd.store.containerd.images import Images
+from registryd.store.containerd.reading import DocumentReader
+from registryd.store.containerd.route import Route
 from tests.contracts.content_store import is_gone, is_known, resolves_to, until
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import OCI_LAYER, SampleImage, helm_chart, oci_image, oci_index
-from tests.store.containerd.conftest import PROMPT, Connect, eventually
+from tests.store.containerd.conftest import PATIENT, PROMPT, Connect, eventually
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registryd.oci.digest import Digest
     from registryd.store.containerd.store import ContainerdStore
     from tests.fakes.containerd import FakeContainerd
 
@@ -130,6 +139,34 @@ async def test_a_damaged_manifest_does_not_keep_the_rest_from_being_known(
         assert (await store.find(damaged.target.digest)).media_type is None
         with pytest.raises(StoreUnavailable, match="not a regular file"):
             await store.find(unreadable.target.digest)
+
+
+class _Mistaken(DocumentReader):
+    """Cannot make sense of any manifest, by a mistake of ours."""
+
+    async def walk(self, digest: Digest, namespace: str) -> None:
+        raise LookupError(f"odd: {digest} in {namespace}")
+
+
+async def test_an_image_that_we_make_a_mistake_with_does_not_keep_the_rest_from_being_known(
+    containerd: FakeContainerd, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed, told_of = oci_image("registry.example/odd:v1"), helm_chart()
+    containerd.put(listed)
+    connection, images = Connection(containerd.socket, PATIENT), Images(("k8s.io",))
+    route = Route(connection, namespaces=images.namespaces, configured_root=folder / "nothing")
+    follower = Follower(connection, route=route, images=images, reader=_Mistaken(Documents(), route))
+    following = asyncio.create_task(follower.run())
+    try:
+        await follower.wait_caught_up()
+        containerd.put(told_of)
+        await eventually(lambda: len(images) == 2)
+        await eventually(lambda: caplog.text.count("LookupError: odd") == 2)
+        await follower.check()
+    finally:
+        following.cancel()
+        await asyncio.wait((following,))
+        await connection.aclose()
 
 
 async def test_media_types_are_forgotten_with_their_image(containerd: FakeContainerd, connect: Connect) -> None:
