@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.agent.descriptors import share_of
 from registryd.oci.reference import Registry
+from registryd.serving.connections import ConnectionLimits
 from registryd.serving.listener import ListenFailed, open_door
 from registryd.settings import SettingsError
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from registryd.notation import Address
-    from registryd.serving.connections import ConnectionLimits
     from registryd.serving.listener import Door, Handler
     from registryd.settings import RegistrySettings
 
@@ -34,6 +35,7 @@ class Doors:
         limits: ConnectionLimits | None = None,
     ) -> Door:
         """Open one; raises SettingsError with the key when that address cannot be listened on."""
+        limits = (limits or ConnectionLimits()).within(share_of(key))
         try:
             return await self.stack.enter_async_context(open_door(handle, address, ssl=context, limits=limits))
         except ListenFailed as error:

@@ -7,6 +7,7 @@ import contextvars
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.agent.descriptors import share_of
 from registryd.aio.backoff import Backoff
 from registryd.cluster.announcing import Announcer
 from registryd.cluster.blame import Blame
@@ -109,6 +110,7 @@ class Joining:
             diagnosis=diagnosis,
             on_contact=lambda requester: self.members.sign_of_life(requester.address),
             drain_timeout=_DRAIN_SECONDS,
+            most_connections=share_of("peers.listen"),
         )
         try:
             self._listen = Address(self._peers.listen.host, await stack.enter_async_context(serving))

@@ -8,6 +8,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING, Protocol
 
+from registryd.agent.descriptors import raise_limit
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 
@@ -32,6 +33,7 @@ class Drained(Protocol):
 
 async def run(settings: Settings, *, opening: Callable[[Settings], AbstractAsyncContextManager[Drained]]) -> None:
     """Run until SIGTERM or SIGINT, then let transfers end. Raises CommandFailed when it cannot start or go on."""
+    raise_limit()
     stopping = _stop_signal()
     try:
         while not stopping.is_set():

@@ -6,6 +6,7 @@ the log and INTERNAL.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ import grpc
 
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster import limits
+from registryd.cluster.callers import Callers
 from registryd.cluster.diagnosis.client import SERVICE as DIAGNOSIS
 from registryd.cluster.wire import SERVICE, parse_request
 from registryd.content.source import ContentNotFound, ContentUnavailable
@@ -85,24 +87,31 @@ async def serve_peers(  # noqa: PLR0913 - how this node is seen by others, all n
     diagnosis: DiagnosisService | None = None,
     on_contact: OnContact = lambda _: None,
     drain_timeout: float = 0.0,
+    most_connections: int = limits.MAX_CONNECTIONS,
 ) -> AsyncIterator[int]:
     """Answer peers until the block ends; yields the port, which is new when the address has port 0.
 
     Without `index` it is no index node, without `diagnosis` it does not say how it is. `on_contact` is told of
-    everyone who asks.
+    everyone who asks. There are at most `most_connections`.
 
     At the end new calls are refused, and Reads that are under way get `drain_timeout` seconds to end.
     Raises CannotListen.
     """
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.MAX_CALLS)
-    server.add_generic_rpc_handlers((_handlers(service, index, on_contact),))
+    most_connections = min(most_connections, limits.MAX_CONNECTIONS)
+    options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", most_connections))
+    callers = Callers(most_connections)
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.MAX_CALLS)
+    server.add_generic_rpc_handlers((_handlers(service, index, on_contact, callers),))
     if diagnosis is not None:
-        server.add_generic_rpc_handlers((_diagnosis_handlers(diagnosis),))
+        server.add_generic_rpc_handlers((_diagnosis_handlers(diagnosis, callers),))
     port = _listen(server, address, credentials)
     await server.start()
+    looking = asyncio.create_task(callers.keep_within_bounds(port), name="callers")
     try:
         yield port
     finally:
+        looking.cancel()
+        await asyncio.wait((looking,))
         await server.stop(drain_timeout)
 
 
@@ -124,15 +133,19 @@ def _obstacle(address: Address) -> str:
         return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
-def _handlers(service: ClusterService, index: IndexService | None, on_contact: OnContact) -> grpc.GenericRpcHandler:
-    unary = partial(_unary, on_contact)
+def _handlers(
+    service: ClusterService, index: IndexService | None, on_contact: OnContact, callers: Callers
+) -> grpc.GenericRpcHandler:
+    unary = partial(_unary, on_contact, callers)
     handlers: dict[str, Any] = {
         "Hello": unary(pb.HelloRequest, service.hello),
         "Find": unary(pb.FindRequest, service.find),
         "Resolve": unary(pb.ResolveRequest, service.resolve),
         "Vouch": unary(pb.VouchRequest, service.vouch),
         "Doubt": unary(pb.DoubtRequest, service.doubt),
-        "Read": grpc.unary_stream_rpc_method_handler(partial(_answer_read, service), response_serializer=_serialize),
+        "Read": grpc.unary_stream_rpc_method_handler(
+            partial(_answer_read, service, callers), response_serializer=_serialize
+        ),
     }
     if index is not None:
         handlers["Claim"] = unary(pb.ClaimRequest, index.claim)
@@ -141,9 +154,9 @@ def _handlers(service: ClusterService, index: IndexService | None, on_contact: O
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _diagnosis_handlers(service: DiagnosisService) -> grpc.GenericRpcHandler:
+def _diagnosis_handlers(service: DiagnosisService, callers: Callers) -> grpc.GenericRpcHandler:
     # Whoever asks how we are need not be well: it is not taken for a sign of life.
-    unary = partial(_unary, lambda _: None)
+    unary = partial(_unary, lambda _: None, callers)
     handlers: dict[str, Any] = {
         "Report": unary(diagnosis_pb2.ReportRequest, service.report),
         "Reach": unary(diagnosis_pb2.ReachRequest, service.reach),
@@ -152,9 +165,12 @@ def _diagnosis_handlers(service: DiagnosisService) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(DIAGNOSIS, handlers)
 
 
-def _unary(on_contact: OnContact, kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]) -> Any:
+def _unary(
+    on_contact: OnContact, callers: Callers, kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]
+) -> Any:
     async def handle(raw: bytes, context: Context) -> Message:
         try:
+            callers.has_called(context.peer())
             requester = _requester(context.peer())
             on_contact(requester)
             return await answer(parse_request(kind, raw), requester)
@@ -168,8 +184,9 @@ def _serialize(reply: Message) -> bytes:
     return reply.SerializeToString()
 
 
-async def _answer_read(service: ClusterService, raw: bytes, context: Context) -> None:
+async def _answer_read(service: ClusterService, callers: Callers, raw: bytes, context: Context) -> None:
     try:
+        callers.has_called(context.peer())
         await service.read(parse_request(pb.ReadRequest, raw), context.write)
     except Exception as error:  # noqa: BLE001 - each has its status
         await _abort(context, error)

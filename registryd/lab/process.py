@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from registryd.lab.commands import require
@@ -12,7 +13,6 @@ from registryd.lab.errors import NotReadyError, ProcessDiedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-    from pathlib import Path
 
     from registryd.lab.namespaces import Namespace
 
@@ -76,6 +76,10 @@ class Process:
         """Raise ProcessDiedError if it is not."""
         if not self.is_running():
             raise ProcessDiedError(f"{self.name} exited with {self._process.returncode}:\n{self.log_tail()}")
+
+    def status_text(self) -> str:
+        """What the kernel says of it: proc_pid_status(5)."""
+        return Path(f"/proc/{self.pid}/status").read_text()
 
     def log_tail(self) -> str:
         with self.log.open("rb") as file:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import termios
+from array import array
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
+
+from registryd.serving.newcomers import Newcomers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,9 +27,12 @@ _log = logging.getLogger(__name__)
 class ConnectionLimits:
     """For every connection of a door.
 
-    `at_once`: connections; more are closed as they come. A connection costs some 15 KB, and descriptors are scarce:
-    1,024 by default on many systems. containerd keeps a handful, and a peer one for each layer that it fetches.
-    `head_seconds`: from the first byte of a request's head to its last. They arrive in one packet.
+    `at_once`: connections; for one more, one is closed that never asked for anything, or is idle; or else the new one.
+    A connection costs some 15 KB, and descriptors are scarce: 1,024 by default on many systems. containerd keeps a
+    handful, and a peer one for each layer that it fetches. Half of them may have asked for nothing yet, a quarter if
+    they come from one address.
+    `head_seconds`: to the last byte of a request's head, from when the connection was accepted or, after an answer,
+    from the head's first byte. Heads arrive in one packet. A handshake has as long.
     `requests_per_second`: more are answered, but not sooner. A pull makes some tens of requests in all.
     `idle_at_once`: those that were answered and may ask again; of more, the one that has been silent for longest is
     closed, and so it is for a new one when all places are taken.
@@ -36,6 +45,14 @@ class ConnectionLimits:
     idle_at_once: int = 512
     idle_seconds: float = 120.0
 
+    def within(self, most: int) -> Self:
+        """The same, with no more connections than so many."""
+        return replace(self, at_once=min(self.at_once, most), idle_at_once=min(self.idle_at_once, most))
+
+    def newcomers(self) -> Newcomers:
+        """Keeps those that have asked for nothing within bounds."""
+        return Newcomers(most=max(1, self.at_once // 2), most_of_address=max(1, self.at_once // 4))
+
 
 class LimitedServer(web.Server):
     """An aiohttp server whose connections are held to the limits."""
@@ -43,6 +60,7 @@ class LimitedServer(web.Server):
     def __init__(self, handler: Handler, *, limits: ConnectionLimits, **options: Any) -> None:
         super().__init__(handler, keepalive_timeout=limits.idle_seconds, **options)
         self.limits = limits
+        self.newcomers = limits.newcomers()
         self._idle: dict[web.RequestHandler, None] = {}
         """In the order in which they were answered."""
 
@@ -65,6 +83,10 @@ class LimitedServer(web.Server):
         longest.force_close()
         return True
 
+    def make_room(self) -> bool:
+        """Close one that nobody misses; whether there was one."""
+        return self.newcomers.make_room() or self.close_idle()
+
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
@@ -72,7 +94,7 @@ class LimitedServer(web.Server):
 class _Connection(web.RequestHandler):
     """One connection; `answering` and `answered` are called around each of its requests."""
 
-    __slots__ = ("_earliest", "_head_timer", "_is_answering", "_limits", "_server")
+    __slots__ = ("_earliest", "_head_timer", "_is_answering", "_limits", "_server", "address")
 
     def __init__(self, server: LimitedServer, **options: Any) -> None:
         super().__init__(server, **options)
@@ -81,27 +103,43 @@ class _Connection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_answering = False
         self._earliest = 0.0
+        self.address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if len(self._server.connections) > self._limits.at_once and not self._server.close_idle():
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        if len(self._server.connections) > self._limits.at_once and not self._server.make_room():
             _log.warning("a connection is refused: %d are open", self._limits.at_once)
             self.force_close()
+            return
+        self._await_head()
+        self._server.newcomers.arrive(self)
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come that is still to be read."""
+        sock = self.transport.get_extra_info("socket") if self.transport else None
+        return sock is None or not unread_bytes(sock.fileno())
+
+    def give_up(self) -> None:
+        """End it before it has asked."""
+        self.force_close()
 
     def data_received(self, data: bytes) -> None:
         self._server.is_idle_no_more(self)
         if self._head_timer is None and not self._is_answering:
-            self._head_timer = self._loop.call_later(self._limits.head_seconds, self.force_close)
+            self._await_head()
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        self._server.newcomers.leave(self)
         self._server.is_idle_no_more(self)
         super().connection_lost(exc)
 
     async def answering(self) -> None:
         """A request's head is here; returns when the connection may have its answer."""
         self._stop_timer()
+        self._server.newcomers.leave(self)
         self._server.is_idle_no_more(self)  # it may have asked before the last answer was given
         self._is_answering = True
         now = self._loop.time()
@@ -116,10 +154,21 @@ class _Connection(web.RequestHandler):
         if self.transport is not None and not self.transport.is_closing():
             self._server.becomes_idle(self)
 
+    def _await_head(self) -> None:
+        self._head_timer = self._loop.call_later(self._limits.head_seconds, self.force_close)
+
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def unread_bytes(descriptor: int) -> int:
+    """How much a socket has received that nobody has read; none if it is closed."""
+    count = array("i", [0])
+    with suppress(OSError, ValueError):
+        fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
 
 
 async def begin_answer(request: web.BaseRequest) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from registryd.serving.connections import unread_bytes
 from registryd.transfer.tls_stream import TlsStream, until_done
 from registryd.transfer.tls_transport import TlsTransport
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import ssl as tls
     from collections.abc import Callable
 
-    from registryd.serving.connections import ConnectionLimits
+    from registryd.serving.connections import LimitedServer
 
 _log = logging.getLogger(__name__)
 
@@ -24,16 +25,15 @@ _log = logging.getLogger(__name__)
 class TlsWelcome:
     """Turns connections that a listener accepts into protocols that speak TLS.
 
-    A handshake that fails or takes longer than a request's head may, ends the connection; no more are under way than
-    there may be connections.
+    A handshake that fails or takes longer than a request's head may, ends the connection. Handshakes are connections
+    that have asked for nothing yet (`registryd.serving.newcomers`).
     """
 
-    def __init__(
-        self, make_protocol: Callable[[], asyncio.Protocol], context: tls.SSLContext, limits: ConnectionLimits
-    ) -> None:
-        self._make_protocol = make_protocol
+    def __init__(self, server: LimitedServer, context: tls.SSLContext) -> None:
+        self._server = server
         self._context = context
-        self._limits = limits
+        self._limits = server.limits
+        self._newcomers = server.limits.newcomers()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._transports: WeakSet[TlsTransport] = WeakSet()
         self._is_closed = False
@@ -58,31 +58,59 @@ class TlsWelcome:
         if self._is_closed:
             sock.close()
             return
-        if len(self._handshakes) >= self._limits.at_once:
-            _log.warning("a connection is refused: %d handshakes are under way", self._limits.at_once)
+        if not self._has_room() and not (self._newcomers.make_room() or self._server.make_room()):
+            _log.warning("a connection is refused: %d are open", self._limits.at_once)
             sock.close()
             return
         task = asyncio.get_running_loop().create_task(self._welcome(sock), name="TLS handshake")
         self._handshakes.add(task)
-        task.add_done_callback(partial(self._end, sock))
+        newcomer = _Handshake(sock, task)
+        task.add_done_callback(partial(self._end, newcomer))
+        self._newcomers.arrive(newcomer)
 
-    def _end(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+    def _has_room(self) -> bool:
+        return len(self._handshakes) + len(self._server.connections) < self._limits.at_once
+
+    def _end(self, newcomer: _Handshake, task: asyncio.Task[None]) -> None:
         self._handshakes.discard(task)
+        self._newcomers.leave(newcomer)
         if task.cancelled():  # perhaps before its first step
-            sock.close()
+            newcomer.sock.close()
 
     async def _welcome(self, sock: socket.socket) -> None:
         try:
             async with asyncio.timeout(self._limits.head_seconds):
                 stream = TlsStream(sock, self._context, server_side=True)
                 await until_done(stream, stream.shake_hands_now)
-            self._transports.add(TlsTransport(stream, self._make_protocol()))
+            self._transports.add(TlsTransport(stream, self._server()))
         except OSError as error:  # TimeoutError is one
             _log.debug("a handshake failed: %s", error)
             sock.close()
         except BaseException:
             sock.close()
             raise
+
+
+class _Handshake:
+    """A newcomer that has not even proved who it is."""
+
+    def __init__(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self.sock = sock
+        self.address = _address_of(sock)
+        self._task = task
+
+    def is_silent(self) -> bool:
+        return not unread_bytes(self.sock.fileno())
+
+    def give_up(self) -> None:
+        self._task.cancel()
+
+
+def _address_of(sock: socket.socket) -> str:
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:  # it is gone already
+        return ""
 
 
 class _Arrival(asyncio.Protocol):

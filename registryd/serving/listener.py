@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # containerd waits 30 s for every request when an accept queue is full (its dial timeout); the kernel caps this
 # at net.core.somaxconn.
 _BACKLOG: Final = 4096
+# Accepted before the loop looks at anything else: in the meantime they cannot be held to the door's limits.
+_ACCEPTED_AT_ONCE: Final = 32
 # Request heads of containerd have a few hundred bytes, and up to some kilobytes with a bearer token.
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 64
@@ -87,7 +90,8 @@ class Door:
         """Accept connections, each for a protocol that `welcome` makes. Raises ListenFailed."""
         loop, (host, port) = asyncio.get_running_loop(), (self.address.host, self.address.port)
         with self._listening():
-            self._listener = await loop.create_server(welcome, host, port, backlog=_BACKLOG)
+            self._listener = await loop.create_server(welcome, host, port, backlog=_ACCEPTED_AT_ONCE)
+            _lengthen_queues(self._listener)
         if self.address.is_loopback:
             send_unpaced(self._listener.sockets)
         self.address = Address(host, self._listener.sockets[0].getsockname()[1])
@@ -110,6 +114,13 @@ class Door:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_idle.wait()
+
+
+def _lengthen_queues(listener: asyncio.Server) -> None:
+    """Let many wait: asyncio accepts as many at a time as may wait, and here these are few."""
+    for sock in listener.sockets:
+        with socket.socket(fileno=os.dup(sock.fileno())) as same:
+            same.listen(_BACKLOG)
 
 
 def _failed(request: web.BaseRequest) -> web.Response:
@@ -144,7 +155,7 @@ async def open_door(
             ending.push_async_callback(runner.cleanup)
             await door.listen(server)
         else:
-            welcome = TlsWelcome(server, ssl, server.limits)
+            welcome = TlsWelcome(server, ssl)
             ending.callback(welcome.abort_connections)
             ending.push_async_callback(runner.cleanup)
             ending.push_async_callback(welcome.give_up_handshakes)

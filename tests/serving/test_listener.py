@@ -122,15 +122,47 @@ async def test_a_request_that_does_not_end_is_cut_off() -> None:
 
 
 async def test_connections_beyond_the_limit_are_closed_as_they_come() -> None:
-    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(at_once=2)) as door:
-        first, second, third = [await asyncio.open_connection(door.address.host, door.address.port) for _ in range(3)]
-        assert await third[0].read() == b""
-        for reader, writer in (first, second):
+    gate, arrived = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def wait(request: web.BaseRequest) -> web.StreamResponse:
+        arrived.release()
+        await gate.wait()
+        return await _hello(request)
+
+    async with open_door(wait, LOOPBACK, limits=ConnectionLimits(at_once=2)) as door:
+        asking = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(door.address.host, door.address.port)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            asking.append((reader, writer))
+            await arrived.acquire()
+        third = await asyncio.open_connection(door.address.host, door.address.port)
+        assert await third[0].read() == b""
+        gate.set()
+        for reader, _ in asking:
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        for _, writer in (first, second, third):
+        for _, writer in (*asking, third):
             writer.close()
             await writer.wait_closed()
+
+
+async def test_connections_that_ask_for_nothing_make_room_for_new_ones() -> None:
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(at_once=8)) as door, AsyncExitStack() as stack:
+        silent = [await _Asker.connect(door) for _ in range(40)]
+        asker = await _Asker.connect(door)
+        for one in (*silent, asker):
+            stack.push_async_callback(one.aclose)
+        await asker.ask()
+        for one in silent[:-2]:
+            assert await one.reader.read() == b""
+
+
+async def test_a_connection_that_never_begins_to_ask_is_not_waited_for() -> None:
+    async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(head_seconds=0.05)) as door:
+        reader, writer = await asyncio.open_connection(door.address.host, door.address.port)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
 
 
 class _Asker:
@@ -169,14 +201,18 @@ async def test_of_too_many_idle_connections_the_longest_idle_is_closed() -> None
 
 async def test_an_idle_connection_makes_room_for_a_new_one() -> None:
     async with open_door(_hello, LOOPBACK, limits=ConnectionLimits(at_once=2)) as door, AsyncExitStack() as stack:
-        first, second = [await _Asker.connect(door) for _ in range(2)]
-        await first.ask()
-        third = await _Asker.connect(door)
+        first, second, third = [await asked(door) for _ in range(3)]
         for asker in (first, second, third):
             stack.push_async_callback(asker.aclose)
         assert await first.reader.read() == b""
         await second.ask()
         await third.ask()
+
+
+async def asked(door: Door) -> _Asker:
+    asker = await _Asker.connect(door)
+    await asker.ask()
+    return asker
 
 
 @pytest.mark.looptime

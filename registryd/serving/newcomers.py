@@ -1,0 +1,75 @@
+"""Connections that have not asked for anything yet: a bounded number, in all and of one address.
+
+Whoever may connect can open them without proving anything, and say nothing. So they are what makes room for others.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Those that are looked at to find a silent one. Of many that come at the same moment with something to say, the loop
+# has read nothing yet; looking at all of them for each would cost more than they do.
+_LOOKED_AT: Final = 64
+
+
+class Newcomer(Protocol):
+    """A connection until it has asked for something."""
+
+    @property
+    def address(self) -> str:
+        """Where it comes from, without the port."""
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come from it that is still to be read."""
+
+    def give_up(self) -> None:
+        """End it."""
+
+
+class Newcomers:
+    """In the order in which they came."""
+
+    def __init__(self, *, most: int, most_of_address: int) -> None:
+        self._most = most
+        self._most_of_address = most_of_address
+        self._all: OrderedDict[Newcomer, None] = OrderedDict()
+        self._of_address: defaultdict[str, OrderedDict[Newcomer, None]] = defaultdict(OrderedDict)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def arrive(self, newcomer: Newcomer) -> None:
+        """It has connected; of more than there may be, the one that has been silent for longest is ended."""
+        neighbours = self._of_address[newcomer.address]
+        self._all[newcomer] = neighbours[newcomer] = None
+        if len(neighbours) > self._most_of_address:
+            self._end_oldest(neighbours)
+        if len(self._all) > self._most:
+            self._end_oldest(self._all)
+
+    def leave(self, newcomer: Newcomer) -> None:
+        """It has asked, or is gone; idempotent."""
+        if newcomer not in self._all:
+            return
+        del self._all[newcomer]
+        neighbours = self._of_address[newcomer.address]
+        del neighbours[newcomer]
+        if not neighbours:
+            del self._of_address[newcomer.address]
+
+    def make_room(self) -> bool:
+        """End the one that has been silent for longest; whether there was one."""
+        return self._end_oldest(self._all)
+
+    def _end_oldest(self, among: Iterable[Newcomer]) -> bool:
+        for newcomer in islice(among, _LOOKED_AT):
+            if newcomer.is_silent():
+                self.leave(newcomer)
+                newcomer.give_up()
+                return True
+        return False
