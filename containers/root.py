@@ -7,7 +7,6 @@ import hashlib
 import shutil
 import sys
 import tempfile
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[1]
 CACHE = CHECKOUT / ".cache" / "container-image"
+RUNTIME = CHECKOUT / "requirements" / "runtime.txt"
 PREFIX = Path("opt/registryd")
 # OCI's names, which are Debian's, and Linux'.
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -62,7 +62,7 @@ async def _make_below(architecture: str) -> tuple[Part, Part]:
 
     return await asyncio.gather(
         _cached("debian", _key(architecture, *PACKAGES, debian_codename(), _RECIPE), debian),
-        _cached("pypi", _key(architecture, _python(), *_requirements()), pypi),
+        _cached("pypi", _key(architecture, _python(), RUNTIME.read_text()), pypi),
     )
 
 
@@ -83,7 +83,8 @@ async def _make_pypi(work: Path, architecture: str) -> Path:
     platforms += [f"manylinux2014_{machine}", "any"]
     for_debian = ["--python-version", _python().removeprefix("python"), "--only-binary=:all:", "--implementation=cp"]
     for_debian += [f"--platform={platform}" for platform in platforms]
-    await _pip("install", "--target", str(packages), *for_debian, *_requirements())
+    # Exactly the files that are named by their hashes.
+    await _pip("install", "--target", str(packages), *for_debian, "--require-hashes", "--requirement", str(RUNTIME))
     return await _tar(work / "root", work / "pypi.tar")
 
 
@@ -114,11 +115,6 @@ async def _tar(root: Path, target: Path) -> Path:
         *("--file", str(target), "--directory", str(root), "."),
     )
     return target
-
-
-def _requirements() -> list[str]:
-    found: list[str] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
-    return found
 
 
 def _python() -> str:
