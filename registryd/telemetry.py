@@ -14,8 +14,8 @@ from registryd.version import VERSION
 
 # Seconds. A local hit takes under a millisecond, registry.first_byte_timeout is 3 s, containerd 2.3 gives up at 30 s.
 _FIRST_BYTE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-# Seconds. A search ends with peers.find_timeout, 0.5 s.
-_FIND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+# Seconds. A search ends with peers.find_timeout, 1 s unless set otherwise, and a moment later.
+_FIND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5)
 
 
 class Outcome(StrEnum):
