@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.oci.descriptor import OCI_INDEX
+from registryd.oci.documents import load_json
 from registryd.oci.errors import ManifestInvalid, OciError
 from registryd.oci.manifest import parse_descriptor
 from registryd.oci.reference import TaggedName, parse_full_name
@@ -31,6 +32,8 @@ LAYOUT: Final = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
 INDEX_FILE: Final = "index.json"
 BLOBS_FOLDER: Final = "blobs"
 
+# Wrong entries that are told one by one.
+_MOST_FAULTS: Final = 100
 _HEAD: Final = {"schemaVersion": 2, "mediaType": OCI_INDEX}
 
 
@@ -49,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LayoutIndex:
-    """An index.json as it was understood: the entries that are right, and what is wrong with the others."""
+    """An index.json as it was understood: the entries that are right, and what is wrong with the first others."""
 
     entries: tuple[Entry, ...] = ()
     wrong: tuple[ManifestInvalid, ...] = ()
@@ -66,12 +69,15 @@ def is_layout_file(data: bytes) -> bool:
 
 def parse_index(data: bytes) -> LayoutIndex:
     """Read index.json; raises ManifestInvalid when it is none."""
-    entries, wrong = [], []
+    entries: list[Entry] = []
+    wrong: list[ManifestInvalid] = []
     for raw in _load(data)["manifests"]:
         try:
             entries.append(_entry(raw))
         except ManifestInvalid as error:
-            wrong.append(error)
+            if len(wrong) < _MOST_FAULTS:
+                # Without the traceback, which keeps what it came through.
+                wrong.append(ManifestInvalid(str(error)))
     return LayoutIndex(tuple(entries), tuple(wrong))
 
 
@@ -149,10 +155,7 @@ def _annotations(raw: object) -> dict[str, str]:
 
 
 def _load(data: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ManifestInvalid("index.json is not JSON") from error
+    document = load_json(data, what=INDEX_FILE)
     if not isinstance(document, dict) or not isinstance(document.get("manifests"), list):
         raise ManifestInvalid("index.json is not an image index")
     return document

@@ -6,7 +6,6 @@ content that it refers to. Whether an image can run is containerd's business.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from registryd.oci.descriptor import (
     Descriptor,
 )
 from registryd.oci.digest import Digest
+from registryd.oci.documents import load_json
 from registryd.oci.errors import ManifestInvalid, OciError
 
 # Registries must accept manifests of 4 MiB and may take larger ones (distribution-spec, "Pushing manifests").
@@ -85,10 +85,7 @@ def is_manifest_type(media_type: str | None) -> bool:
 def _load(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_MANIFEST_SIZE:
         raise ManifestInvalid(f"{len(data)} bytes are more than the {MAX_MANIFEST_SIZE} that a manifest may have")
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ManifestInvalid("not JSON") from error
+    document = load_json(data)
     if not isinstance(document, dict):
         raise ManifestInvalid("not a JSON object")
     return document

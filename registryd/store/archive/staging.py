@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # Some 20,000 images; an index.json is kept in memory.
 _MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
 _MAX_LAYOUT_BYTES: Final = 4096
-# What the manifests refer to and the blobs themselves are kept in mind, some 500 bytes each. An archive of a
-# thousand images has a hundredth of this.
-_MAX_DESCRIPTORS: Final = 500_000
+# What the manifests refer to and the blobs themselves are kept in mind, some 500 bytes each: 100 MB. An archive of a
+# thousand images has a twentieth of this.
+_MAX_DESCRIPTORS: Final = 200_000
 # What docker save wrote before it wrote OCI layouts, and still writes besides.
 _DOCKER_FILE: Final = "manifest.json"
 # White space that a manifest may begin with.

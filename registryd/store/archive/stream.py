@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 # What a pool call reads: large enough that the call itself costs nothing.
 _BLOCK_BYTES: Final = 1024 * 1024
+# What is unpacked at a time: of what is left when a gzip member ends, zlib makes a copy.
+_PACKED_BYTES: Final = 16 * 1024
+# Members of a gzip file that may be tiny or empty. Programs that write many (bgzip, pigz) put 64 KiB into each.
+_FREE_MEMBERS: Final = 1000
+_LEAST_MEMBER_BYTES: Final = 512
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_OTHERS: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
@@ -54,6 +60,8 @@ class GunzipBlocks:
         self._packed = packed
         self._input = first
         self._stream = zlib.decompressobj(_GZIP_WINDOW)
+        self._members = 1
+        self._unpacked = 0
 
     async def read(self) -> bytes:
         while True:
@@ -67,14 +75,30 @@ class GunzipBlocks:
                 return data
 
     def _unpack(self) -> bytes:
-        if self._stream.eof:  # gzip files may follow each other
-            self._stream = zlib.decompressobj(_GZIP_WINDOW)
-        try:
-            data = self._stream.decompress(self._input, _BLOCK_BYTES)
-        except zlib.error as error:
-            raise ArchiveInvalid("the archive has broken gzip data") from error
-        self._input = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-        return data
+        """A block, or less if there is no more of what was read."""
+        unpacked = bytearray()
+        rest = memoryview(self._input)
+        while rest and len(unpacked) < _BLOCK_BYTES:
+            if self._stream.eof:
+                self._begin_member()
+            part = rest[:_PACKED_BYTES]
+            try:
+                data = self._stream.decompress(part, _BLOCK_BYTES - len(unpacked))
+            except zlib.error as error:
+                raise ArchiveInvalid("the archive has broken gzip data") from error
+            left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            rest = rest[len(part) - len(left) :]
+            unpacked += data
+            self._unpacked += len(data)
+        self._input = bytes(rest)
+        return bytes(unpacked)
+
+    def _begin_member(self) -> None:
+        """Gzip files may follow each other; what is unpacked has to be worth it."""
+        self._members += 1
+        if self._members > _FREE_MEMBERS + self._unpacked // _LEAST_MEMBER_BYTES:
+            raise ArchiveInvalid(f"the archive is {self._members} pieces of gzip data with hardly anything in them")
+        self._stream = zlib.decompressobj(_GZIP_WINDOW)
 
 
 class ArchiveStream:
@@ -92,6 +116,7 @@ class ArchiveStream:
         if not first:
             raise ArchiveInvalid("the archive is empty")
         if not first.startswith(_GZIP_MAGIC):
+            _refuse_other(first)
             stream = cls(file)
             stream._rest = memoryview(first)
             return stream
@@ -112,3 +137,9 @@ class ArchiveStream:
             chunk, self._rest = self._rest[:count], self._rest[count:]
             count -= len(chunk)
             yield bytes(chunk)
+
+
+def _refuse_other(first: bytes) -> None:
+    for magic, name in _OTHERS.items():
+        if first.startswith(magic):
+            raise ArchiveInvalid(f"the archive is packed by {name}: unpack it first, to a tar file or gzip")

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _BLOCK: Final = tarfile.BLOCKSIZE
 # Go's archive/tar, which most of these archives are written by, allows extended headers as much.
 _MAX_HEADER_BYTES: Final = 1024 * 1024
+# All that is no file of the image: headers, folders, and files that nobody reads, of which Docker's archives have some
+# kilobytes.
+_MAX_BESIDES: Final = 64 * 1024 * 1024
+# `length `, of a record of at most _MAX_HEADER_BYTES and with room for zeros.
+_MAX_LENGTH_DIGITS: Final = 20
 _FILES: Final = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE})
 _PAX: Final = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE})
 _SPARSE_PREFIX: Final = "GNU.sparse."
@@ -48,6 +53,7 @@ class TarReader:
         self._stream = stream
         self._unread = 0
         self._padding = 0
+        self._besides = 0
 
     async def members(self) -> AsyncIterator[Member]:
         """The regular files. Raises ArchiveInvalid for whatever has no business in an image archive."""
@@ -81,6 +87,7 @@ class TarReader:
         self._unread, self._padding = size, -size % _BLOCK
 
     async def _header(self) -> tarfile.TarInfo | None:
+        self._count_besides(_BLOCK + self._unread)
         async for _ in self._stream.chunks(self._unread + self._padding):
             pass
         self._expect(0)
@@ -92,9 +99,19 @@ class TarReader:
         except (tarfile.HeaderError, ValueError) as error:
             raise ArchiveInvalid("not a tar archive, or a broken one") from error
 
+    def _count_besides(self, count: int) -> None:
+        """Bytes that come to nothing: an archive is not read for ever for their sake."""
+        self._besides += count
+        if self._besides > _MAX_BESIDES:
+            raise ArchiveInvalid(
+                f"the archive has more than {_MAX_BESIDES >> 20} MiB that are no part of an OCI image; "
+                "if docker save made it, before Docker 25, skopeo can convert it"
+            )
+
     async def _extension(self, header: tarfile.TarInfo) -> bytes:
         if not 0 <= header.size <= _MAX_HEADER_BYTES:
             raise ArchiveInvalid(f"the archive has an extended header of {header.size} bytes")
+        self._count_besides(header.size)
         self._expect(header.size)
         return await self.contents(limit=_MAX_HEADER_BYTES)
 
@@ -133,14 +150,16 @@ def _from_pax(data: bytes, extended: _Extended) -> _Extended:
 def _pax_records(data: bytes) -> list[tuple[str, str]]:
     """`length key=value` lines, the length counting itself (POSIX pax, "Extended Header")."""
     records = []
-    while data:
-        length_text, space, _ = data.partition(b" ")
-        length = _number(_text(length_text))
-        key, equals, value = data[len(length_text) + 1 : length].partition(b"=")
-        if not space or not equals or not value.endswith(b"\n") or length > len(data):
+    start = 0
+    while start < len(data):
+        # Nothing is copied but the record itself: there may be a hundred thousand.
+        space = data.find(b" ", start, start + _MAX_LENGTH_DIGITS)
+        length = _number(_text(data[start:space])) if space > start else 0
+        key, equals, value = data[space + 1 : start + length].partition(b"=")
+        if not length or not equals or not value.endswith(b"\n") or start + length > len(data):
             raise ArchiveInvalid("the archive has a broken extended header")
         records.append((_text(key), _text(value[:-1])))
-        data = data[length:]
+        start += length
     return records
 
 

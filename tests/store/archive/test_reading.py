@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import os
 import tarfile
+import time
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -225,6 +228,10 @@ def _negative_size() -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT) + archive_of(oci_image())
 
 
+def _with_index(index: bytes) -> bytes:
+    return ArchiveBuilder().file("oci-layout", LAYOUT).file("index.json", index).build()
+
+
 HOSTILE = {
     "nothing": b"",
     "no tar": b"x" * 2000,
@@ -252,6 +259,13 @@ HOSTILE = {
     "no config": _lacks(OCI_CONFIG),
     "huge header": _huge_header(),
     "negative size": _negative_size(),
+    "empty gzip members": gzip.compress(b"") * 5000 + archive_of(oci_image(), packed=True),
+    "tiny gzip members": b"".join(gzip.compress(b"%d" % number) for number in range(5000)),
+    "an index of wrong entries": _with_index(b'{"manifests": [' + b"{}," * 50_000 + b"{}]}"),
+    "an index of very many values": _with_index(b'{"manifests": [' + b"1," * 3_000_000 + b"1]}"),
+    "an index that is nested": _with_index(b'{"manifests": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "very much besides": gzip.compress(ArchiveBuilder().file("besides", bytes(70 << 20)).build()),
+    "another packer": b"\x28\xb5\x2f\xfd" + bytes(500),
     "short name": ArchiveBuilder().image(oci_image()).index(oci_image(), name="v1").build(),
     "two meanings": ArchiveBuilder()
     .image(oci_image())
@@ -269,6 +283,46 @@ async def test_refused_archive_leaves_the_store_as_it_was(importer: Importer, ar
         await importer.read(archive)
     assert "\n" not in str(caught.value)
     assert importer.files() == before
+
+
+# Generous, and far from what a quadratic reader takes.
+PATIENCE_SECONDS = 20
+MOST_BYTES = 64 << 20
+
+
+@pytest.mark.parametrize("archive", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_refusal_is_quick_and_takes_little_memory(importer: Importer, archive: bytes) -> None:
+    begun = time.process_time()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveInvalid):
+            await importer.read(archive)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < MOST_BYTES
+    assert time.process_time() - begun < PATIENCE_SECONDS
+
+
+async def test_very_many_records_of_a_header_cost_no_more_than_their_bytes(importer: Importer) -> None:
+    image = oci_image()
+    records = b"8 a=bcd\n" * 125_000
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, len(records)
+    header = info.tobuf(tarfile.GNU_FORMAT) + records + bytes(-len(records) % tarfile.BLOCKSIZE)
+    begun = time.process_time()
+    await importer.read(header + archive_of(image))
+    assert time.process_time() - begun < PATIENCE_SECONDS
+    assert await is_known(importer.store, image)
+
+
+async def test_gzip_data_in_many_pieces_is_understood(importer: Importer) -> None:
+    """As bgzip writes it: 64 KiB in each, and an empty one at the end."""
+    image = oci_image(layers=(sample_bytes(3_000_000),))
+    archive = archive_of(image)
+    pieces = [archive[start : start + 65_280] for start in range(0, len(archive), 65_280)]
+    await importer.read(b"".join(map(gzip.compress, [*pieces, b""])))
+    assert await is_known(importer.store, image)
 
 
 async def test_name_is_refused_for_several_images(importer: Importer) -> None:
