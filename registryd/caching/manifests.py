@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.shared import Shared
+from registryd.aio.turns import Turns
 from registryd.content.lookup import Hit, Origin
 from registryd.content.reading import read_content
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
@@ -82,7 +83,8 @@ class Manifests:
         self._naming = naming
         self._metrics = metrics
         self._clock = clock
-        self._fetches: Shared[Digest, Fetched] = Shared(scope)
+        self._fetches: Shared[DigestedName, Fetched] = Shared(scope)
+        self._keeping: Turns[Digest] = Turns()
         self._questions: InFlight[DigestedName] = InFlight(scope, most=_MOST_QUESTIONS)
         self._refused: Recent[DigestedName, float] = Recent(_MOST_REFUSED)
 
@@ -142,7 +144,9 @@ class Manifests:
         await self._keep(repository, Digest.of(data), data, (name,))
 
     async def _fetched(self, repository: Repository, digest: Digest) -> Fetched:
-        return await self._fetches.get(digest, partial(self._fetch, repository, digest), name=f"fetch {digest}")
+        # Not one for all repositories: each has an answer of its own, and a name for what it gave.
+        name = DigestedName(repository, digest)
+        return await self._fetches.get(name, partial(self._fetch, repository, digest), name=f"fetch {name}")
 
     async def _fetch(self, repository: Repository, digest: Digest) -> Fetched:
         got = await self._upstreams.get_manifest(repository, digest)
@@ -154,7 +158,9 @@ class Manifests:
         self._lead_on(repository, manifest)
         target = Descriptor(manifest.media_type, digest, len(data))
         try:
-            await self._store.put_manifest(digest, data, manifest, names)
+            # The same manifest of several images, or a list of nothing, may come at once: each leaves its own names.
+            async with self._keeping.turn(digest):
+                await self._store.put_manifest(digest, data, manifest, names)
         except (StoreUnavailable, IngestInProgress, ContentMismatch) as error:
             _log.warning("a manifest is not stored: %s", error)
             self._metrics.unstored()
@@ -166,6 +172,7 @@ class Manifests:
         media_type = content.media_type
         if media_type is None or not is_manifest_type(media_type):
             return
+        await self._naming.name_awaited(Descriptor(media_type, name.digest, content.size))
         if self._naming.is_led_to(name.repository, name.digest) or await self._naming.latest(name):
             return
         refused_at = self._refused.get(name)

@@ -66,6 +66,12 @@ class Naming:
             names.add(DigestedName(repository, digest))
         return names
 
+    async def name_awaited(self, target: Descriptor) -> None:
+        """What was resolved while the manifest was being stored is its name as well."""
+        if awaited := self._awaited.get(target.digest):
+            self._awaited.drop(target.digest)
+            await self.name(awaited, target)
+
     def leads_to(self, repository: Repository, digests: Iterable[Digest]) -> None:
         """Whoever asks for one of these next was told of it by what has a name."""
         for digest in digests:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -109,3 +110,21 @@ async def test_a_name_by_digest_does_not_depend_on_the_upstream_any_more(world: 
         world.upstream.character = answering(500)
         assert (await client.get(f"demo/app/manifests/{INDEX.digest}")).status == 200
     assert names(world) == {BY_DIGEST}
+
+
+async def test_the_same_image_of_several_repositories_at_once_is_named_in_each(world: World) -> None:
+    """By tag or by digest, and where one of the registry's repositories does not have it, that is its own matter."""
+    repositories = [f"demo/app{number}" for number in range(6)]
+    for repository in repositories:
+        world.upstream.add(repository, AMD)
+    references = ["v1", str(AMD.target.digest)] * 3
+    paths = [f"{repository}/manifests/{each}" for repository, each in zip(repositories, references, strict=True)]
+    async with world.caching() as client:
+        lacking = client.get(f"demo/none/manifests/{AMD.target.digest}")
+        nothing, *answers = await asyncio.gather(lacking, *map(client.get, paths))
+        assert nothing.status == 404
+        assert {answer.status for answer in answers} == {200}
+    assert names(world) == {
+        f"{REGISTRY}/{repository}{':' if each == 'v1' else '@'}{each}"
+        for repository, each in zip(repositories, references, strict=True)
+    }

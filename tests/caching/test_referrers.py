@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -156,6 +157,23 @@ async def test_that_nothing_is_attached_is_known_of_what_was_pulled(world: World
         assert listed(await client.get(PATH)) == set()
         world.upstream.character = AWAY
         assert listed(await client.get(PATH)) == set()
+
+
+async def test_that_nothing_is_attached_to_many_is_known_of_each(world: World) -> None:
+    """It is the same list, byte for byte, which comes for all of them at once."""
+    images = [oci_image(layers=(b"layer %d" % number,)) for number in range(8)]
+    for number, image in enumerate(images):
+        world.upstream.add(f"demo/app{number}", image)
+    world.upstream.referrers = {}
+    paths = [f"demo/app{number}/referrers/{image.target.digest}" for number, image in enumerate(images)]
+    async with world.caching() as client:
+        for number in range(len(images)):
+            assert (await client.get(f"demo/app{number}/manifests/v1")).status == 200
+        for answer in await asyncio.gather(*map(client.get, paths)):
+            assert listed(answer) == set()
+        world.upstream.character = AWAY
+        for path in paths:
+            assert listed(await client.get(path)) == set()
 
 
 async def test_who_asks_for_anything_fills_no_store(world: World) -> None:
