@@ -16,8 +16,9 @@ from registryd.lab.containerd import running_containerd
 from registryd.lab.containerd_config import Mirror
 from registryd.lab.errors import CommandError, PullError
 from registryd.lab.fetch import fetch
-from registryd.lab.images import ImageRecipe, make_image
+from registryd.lab.images import MIB, ImageRecipe, add_manifest, local_architecture, make_image
 from registryd.lab.layers import LayerRecipe
+from registryd.lab.layout import INDEX
 from registryd.lab.odd_answers import ROWS
 from registryd.lab.process import running
 
@@ -41,6 +42,7 @@ NOWHERE = "http://127.0.0.1:9"
 # More than the cache takes in one step, and less.
 LAYERS = (LayerRecipe(300_000), LayerRecipe(2_000))
 AT_ONCE = 4
+LARGE = "as-it-should/large"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Field:
     folder: Path
     host: Host
     digests: Mapping[str, str]  # of each row's second image, which is pulled by digest
+    large: str  # the digest of a manifest of 5 MiB
 
     def url(self, port: int) -> str:
         return f"http://{self.host.ipv4}:{port}"
@@ -111,7 +114,7 @@ async def field(network: Network, folder: Path) -> AsyncIterator[Field]:
     host = await network.add_host("field")
     content = folder / "content"
     digests = await asyncio.to_thread(_make_images, content)
-    made = Field(folder, host, digests)
+    made = Field(folder, host, digests, await asyncio.to_thread(_make_large, content))
     async with _odd_registry(made, content, UPSTREAM), _odd_registry(made, content, YARDSTICK):
         yield made
 
@@ -146,6 +149,19 @@ def _make_images(folder: Path) -> dict[str, str]:
     return digests
 
 
+def _make_large(folder: Path) -> str:
+    """An index that leads to a manifest which is mostly an annotation."""
+    recipe = ImageRecipe(layers=LAYERS, architectures=(local_architecture(),), seed="odd-large")
+    image = make_image(folder / LARGE, recipe)
+    annotations = {"lab.registryd.padding": "x" * (5 * MIB)}
+    local = image.local
+    blob = add_manifest(image.layout, local.config, local.layers, annotations=annotations)
+    entry = blob.descriptor(platform={"architecture": local_architecture(), "os": "linux"})
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
+    image.layout.tag(image.layout.add_document(INDEX, index), image.tag)
+    return blob.digest
+
+
 async def test_containerd_pulls_through_the_cache_from_every_kind_of_upstream(field: Field, release: Release) -> None:
     """With the registry itself as the yardstick: where that is pulled, the cache is; and where it is not, as well."""
     async with (
@@ -160,6 +176,19 @@ async def test_containerd_pulls_through_the_cache_from_every_kind_of_upstream(fi
         assert not through, cache.process.log_tail()
         if release.version >= (2, 3):
             assert set(itself) == {row.name for row in ROWS if not row.direct}
+
+
+async def test_a_manifest_of_more_than_registries_must_take(field: Field, release: Release) -> None:
+    """5 MiB, where an index leads to it: containerd resolves no name to more than 4 MiB, but is led to more."""
+    async with (
+        field.cache("odd.lab", 0) as cache,
+        field.containerd(release, 0, mirror=field.url(YARDSTICK)) as straight,
+        field.containerd(release, 1, mirror="http://127.0.0.1:3172") as behind,
+    ):
+        for containerd in (straight, behind):
+            await containerd.images.pull(f"odd.lab/{LARGE}:v1")
+        assert straight.has_blob(field.large)
+        assert behind.has_blob(field.large), cache.process.log_tail()
 
 
 async def test_skopeo_copies_from_every_kind_of_upstream_through_the_cache(field: Field) -> None:
