@@ -51,7 +51,11 @@ class Contact:
 
     def is_quiet(self, now: float) -> bool:
         """Whether it should be left alone for now: it did not answer, or it said that it was too much."""
-        return now < max(self.quiet_until, self.limited_until)
+        return self.quiet_for(now) > 0
+
+    def quiet_for(self, now: float) -> float:
+        """For how many seconds it should be left alone; not above 0 when it may be asked."""
+        return max(self.quiet_until, self.limited_until) - now
 
     def answered(self, now: float) -> None:
         """It answered something sensible."""

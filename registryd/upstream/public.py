@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.scope import open_scope
 from registryd.upstream.contact import Presence
-from registryd.upstream.errors import UpstreamBroken, UpstreamDenied, UpstreamMissing
+from registryd.upstream.errors import (
+    UpstreamBroken,
+    UpstreamDenied,
+    UpstreamLimited,
+    UpstreamMissing,
+    UpstreamUnreachable,
+)
 from registryd.upstream.inflight import InFlight
+from registryd.upstream.postponed import Postponed
 from registryd.upstream.reachability import Answering, Reachability
 from registryd.upstream.recent import Recent
 
@@ -96,6 +103,12 @@ class PublicRepositories:
         # A missing manifest says nothing of its repository, or hides a private one: known for itself only.
         self._missing: Recent[tuple[Repository, Reference], float] = Recent(_MOST_REPOSITORIES)
         self._questions: InFlight[Repository] = InFlight(scope, most=_MOST_QUESTIONS)
+        self._postponed = Postponed(
+            scope,
+            self._ask_at_last,
+            quiet_for=lambda registry: self._reachability.contact(registry).quiet_for(clock()),
+            clock=clock,
+        )
         self.changed = asyncio.Event()
         """Set when something else is public than before, or again; for whoever keeps it over a restart."""
 
@@ -140,14 +153,30 @@ class PublicRepositories:
             self._words.put(repository, _Word(is_public=True, said_at=self._clock() - age))
 
     async def _ask(self, repository: Repository, reference: Reference, *, patience: float) -> None:
-        """Ask the upstream, unless it is to be left alone or said lately that it does not have this."""
+        """Ask the upstream, unless it said lately that it does not have this; later if it is to be left alone now."""
         now = self._clock()
-        if self._is_missing(repository, reference, now) or self._reachability.contact(repository.registry).is_quiet(
-            now
-        ):
+        if self._is_missing(repository, reference, now):
             return
-        await self._questions.wait(
-            repository, lambda: self._learn(repository, reference), name=f"is {repository} public", patience=patience
+        is_quiet = self._reachability.contact(repository.registry).is_quiet(now)
+        question = None if is_quiet else self._question(repository, reference)
+        if question is None:
+            self._postponed.put(repository, reference)
+        else:
+            # It goes on without us.
+            await asyncio.wait((question,), timeout=patience)
+
+    async def _ask_at_last(self, repository: Repository, reference: Reference) -> bool:
+        """Ask what was postponed; whether the upstream said anything to it."""
+        question = self._question(repository, reference)
+        if question is None:
+            return False
+        await asyncio.wait((question,))
+        return not self._reachability.contact(repository.registry).is_quiet(self._clock())
+
+    def _question(self, repository: Repository, reference: Reference) -> asyncio.Task[object] | None:
+        """The one that is under way, or a new one; None when too many are."""
+        return self._questions.start(
+            repository, lambda: self._learn(repository, reference), name=f"is {repository} public"
         )
 
     async def _learn(self, repository: Repository, reference: Reference) -> None:
@@ -165,6 +194,8 @@ class PublicRepositories:
                 self._forget_if_old(repository, now)
             case UpstreamBroken():
                 self._forget_if_old(repository, now)
+            case UpstreamUnreachable() | UpstreamLimited():
+                self._postponed.put(repository, reference)
 
     def _say(self, repository: Repository, *, is_public: bool) -> None:
         self._words.put(repository, _Word(is_public, self._clock()))

@@ -126,6 +126,42 @@ async def test_it_is_asked_again_when_it_is_back(public: PublicRepositories, vie
 # The upstream is there, and of no help
 
 
+async def test_what_was_pulled_right_after_an_outage_is_asked_about_when_it_may_be(
+    public: PublicRepositories, view: FakeView
+) -> None:
+    view.failure = gone
+    assert await public.check(ALPINE, V1) is Verdict.UNKNOWN
+    await asyncio.sleep(1)
+    view.failure = None  # back, and nobody but containerd knows
+    other = Repository(HUB, "library/busybox")
+    await public.learn(other, V2)
+    assert not public.remembers_public(other), "left alone for five seconds after a failure"
+    await asyncio.sleep(6)
+    assert public.remembers_public(other)
+    assert public.remembers_public(ALPINE), "nor is the question forgotten that found it gone"
+    assert len(view.heads) == 3
+
+
+async def test_a_question_is_kept_for_an_hour(public: PublicRepositories, view: FakeView) -> None:
+    view.failure = gone
+    await public.learn(ALPINE, V1)
+    await asyncio.sleep(2 * HOUR)
+    asked = [when for when, _, _ in view.heads]
+    assert 55 * MINUTE < asked[-1] < 61 * MINUTE
+    assert len(asked) < 90, "a minute between questions, less a fifth by chance"
+    view.failure = None
+    await asyncio.sleep(HOUR)
+    assert not public.remembers_public(ALPINE)
+
+
+async def test_a_question_too_many_is_asked_later(public: PublicRepositories, view: FakeView) -> None:
+    repositories = [Repository(HUB, f"library/number-{number}") for number in range(100)]
+    for repository in repositories:
+        await public.learn(repository, V1)
+    await asyncio.sleep(30)
+    assert all(public.remembers_public(repository) for repository in repositories)
+
+
 async def test_a_limit_changes_no_word_and_is_respected(public: PublicRepositories, view: FakeView) -> None:
     await public.check(ALPINE, V1)
     await asyncio.sleep(30 * HOUR)
