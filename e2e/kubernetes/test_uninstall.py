@@ -76,6 +76,7 @@ async def test_a_kubelet_that_is_dead(stage: Stage, seen: Callable[..., None]) -
     await stage.install("--set", "nodeSetup.removalTimeoutSeconds=15")
     dead = stage.nodes[2]
     await dead.processes.pop("kubelet").kill()
+    await stage.cluster.wait_dead(dead)
     began = time.monotonic()
     with pytest.raises(CommandError):
         await stage.uninstall()
@@ -83,13 +84,8 @@ async def test_a_kubelet_that_is_dead(stage: Stage, seen: Callable[..., None]) -
     assert LOGS in document
     assert PODS in document
     pods = await stage.shell(PODS)
-    selector = "app.kubernetes.io/component=removal-wait"
-    (waits,) = await stage.cluster.kubectl.find("pods", namespace="kube-system", selector=selector)
-    line = ""
-    # The scheduler may not know yet that the node is dead, and send the job there; then only the list of pods tells.
-    if waits["spec"]["nodeName"] != dead.name:
-        said = await stage.shell(LOGS)
-        (line,) = [line for line in said.splitlines() if line.startswith(f"  {dead.name}: ")]
+    said = await stage.shell(LOGS)
+    (line,) = [line for line in said.splitlines() if line.startswith(f"  {dead.name}: ")]
     assert [line.split()[2] for line in pods.splitlines() if dead.name in line] == ["Pending"]
     # The other nodes are clean, and the agents go on.
     assert all(files_of(node) == before[node.name] for node in stage.nodes[:2])

@@ -241,6 +241,21 @@ def test_without_node_setup_nothing_of_the_node_is_changed(helm: Helm) -> None:
     assert settings_of(rendered).registry.token_file is None
 
 
+def test_who_waits_for_the_removal_is_not_sent_to_a_dead_node(helm: Helm) -> None:
+    own = {"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoExecute"}
+    dead = {"key": "node.kubernetes.io/unreachable", "operator": "Exists"}
+    rendered = helm.render({"tolerations": [{"operator": "Exists"}, own, dead]})
+    everywhere = rendered.one("DaemonSet", "registryd-removal")["spec"]["template"]["spec"]["tolerations"]
+    assert {"operator": "Exists"} in everywhere
+    job = rendered.one("Job", "registryd-removal")["spec"]["template"]["spec"]["tolerations"]
+    assert {"operator": "Exists", "effect": "NoSchedule"} in job
+    assert own in job
+    assert {"operator": "Exists"} not in job
+    of_dead = [each for each in job if each.get("key", "").endswith(("/not-ready", "/unreachable"))]
+    assert {each["key"] for each in of_dead} == {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
+    assert all(each.items() >= {"operator": "Equal", "effect": "NoExecute"}.items() for each in of_dead)
+
+
 def test_set_up_and_removal_look_at_the_same_record(helm: Helm) -> None:
     rendered = helm.render(
         {"nodeSetup": {"stateDirectory": "/opt/registryd"}, "mirroredRegistries": ["docker.io", "ghcr.io"]}

@@ -101,6 +101,10 @@ class Cluster:
         """Return after how many seconds the API server found the node ready."""
         return await self.kubectl.until(lambda: self._is_ready(node), what=f"{node.name} ready", timeout=_NODE_SECONDS)
 
+    async def wait_dead(self, node: Node) -> float:
+        """Return after how many seconds the API server knew that the node is dead, and keeps pods from it."""
+        return await self.kubectl.until(lambda: self._is_avoided(node), what=f"{node.name} is known to be dead")
+
     async def _start(self, plan: Plan) -> Node:
         self._count += 1
         host = await self.network.add_host(plan.name)
@@ -121,6 +125,10 @@ class Cluster:
     async def _is_ready(self, node: Node) -> bool:
         found = await self.kubectl.get("node", node.name)
         return any(each["type"] == "Ready" and each["status"] == "True" for each in found["status"]["conditions"])
+
+    async def _is_avoided(self, node: Node) -> bool:
+        taints = (await self.kubectl.get("node", node.name))["spec"].get("taints", [])
+        return any(each["key"] == "node.kubernetes.io/unreachable" and each["effect"] == "NoExecute" for each in taints)
 
 
 @contextlib.asynccontextmanager
