@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.joining import Joining
     from registryd.cluster.node import Node
+    from registryd.cluster.zones import Zones
     from registryd.content.sound import SoundStore
     from registryd.oci.digest import Digest
     from registryd.serving.policy import ResolvePolicy
@@ -28,20 +29,27 @@ if TYPE_CHECKING:
 class Diagnosing:
     """Made before the doors are, which it watches; the rest when the cluster is there to be examined."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it looks at, all named
         self,
         settings: Settings,
         store: NodeStore,
         *,
         metrics: Metrics,
         readiness: Readiness,
+        zones: Zones,
         folders: HostsFolders | None = None,
     ) -> None:
         self.transfers = Transfers()
         self._trials = Trials()
         self._desk = TrialDesk(self._trials)
         self._signs = VitalSigns(
-            settings, store, metrics=metrics, readiness=readiness, transfers=self.transfers, folders=folders
+            settings,
+            store,
+            metrics=metrics,
+            readiness=readiness,
+            transfers=self.transfers,
+            zones=zones,
+            folders=folders,
         )
 
     def with_trials(self, store: SoundStore) -> WithTrials:

@@ -55,7 +55,10 @@ class Membership:
         self._metrics = metrics
         self._store = store
         self._sound = SoundStore(store, set_aside=store.withdraw)
-        self.diagnosing = Diagnosing(settings, store, metrics=metrics, readiness=readiness, folders=folders)
+        self._zones = Zones()
+        self.diagnosing = Diagnosing(
+            settings, store, metrics=metrics, readiness=readiness, zones=self._zones, folders=folders
+        )
         self.offered = self.diagnosing.with_trials(self._sound)
         self._shared = SharedStore(self.offered, store)
         store.inflows.memory.most = settings.peers.receive_buffer
@@ -67,7 +70,6 @@ class Membership:
         look = SecondLook(self._store, withdraw=self._sound.withdraw)
         scope.serve(look.run, name="second look")
         uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
-        zones = Zones()
         bytes_door = PeerBytesDoor(
             store=self._shared,
             metrics=self._metrics,
@@ -75,7 +77,7 @@ class Membership:
             tickets=tickets,
             transfers=self.diagnosing.transfers,
             still_accepts=credentials.still_accepts,
-            nearness_of=zones.nearness_of,
+            nearness_of=self._zones.nearness_of,
         )
         opened = await doors.open(
             "peers.content_listen",
@@ -86,7 +88,7 @@ class Membership:
         )
         node = Node(NodeId.random(), opened.address.port)
         pulls = Pulls(Receiving(self._shared), self._store.arrivals.tell)
-        joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics, zones=zones)
+        joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics, zones=self._zones)
         answering = partial(ClusterService, issue_ticket=tickets.issue) if tickets else ClusterService
         service = answering(
             node,

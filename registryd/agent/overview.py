@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.cluster.diagnosis.values import Examination
     from registryd.cluster.members import Members
     from registryd.cluster.node import Node
+    from registryd.cluster.zones import Zones
     from registryd.content.description import StoreDescription
     from registryd.serving.readiness import Readiness
     from registryd.serving.transfers import Transfer, Transfers
@@ -43,10 +44,12 @@ class VitalSigns:
         metrics: Metrics,
         readiness: Readiness,
         transfers: Transfers,
+        zones: Zones,
         folders: HostsFolders | None = None,
     ) -> None:
         self.settings = settings
         self._folders = folders
+        self._zones = zones
         self.transfers = transfers
         self.began = time.time()
         self._store = store
@@ -67,6 +70,7 @@ class VitalSigns:
             requests=traffic.requests,
             hits=traffic.hits,
             problem=await self._readiness.missing() or "",
+            zone=self._zones.own(),
         )
 
     async def hosts_dirs(self) -> list[str]:

@@ -23,6 +23,10 @@ class Zones:
         """From now on: what `told` knows of peers, and this node's own zone."""
         self._told, self._own = told, own
 
+    def own(self) -> str:
+        """This node's; empty while it is not known."""
+        return self._own()
+
     def nearness_of(self, host: str) -> Nearness:
         """Of the peer at this IP address."""
         theirs, own = self._told.zone_of(host) if self._told else "", self._own()

@@ -86,25 +86,31 @@ def _shown(answer: Mapping[str, Any]) -> Group:
 
 def _members(answer: Mapping[str, Any]) -> Table:
     table = Table(title="Members", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("node", "address", "state", "version"):
+    for name in ("node", "address", "state"):
         table.add_column(name, overflow="fold", no_wrap=name == "address")
+    node = answer["node"]
+    # Where nobody knows zones the column would be empty.
+    has_zones = any(each.get("zone") for each in (node, *(member["vitals"] or {} for member in answer["cluster"])))
+    if has_zones:
+        table.add_column("zone", overflow="fold")
+    table.add_column("version", overflow="fold")
     for name in ("images", "transfers", "from peers", "to peers", "hits", "up"):
         table.add_column(name, justify="right", overflow="fold")
-    node = answer["node"]
-    table.add_row(node["name"], "this node", node["problem"] or "ready", *_numbers(node))
+    table.add_row(node["name"], "this node", node["problem"] or "ready", *_told(node, has_zones=has_zones))
     for member in answer["cluster"]:
         vitals = member["vitals"]
         name = vitals["name"] if vitals else ""
         state = f"{member['state']}: {member['problem'][:60]}" if member["problem"] else member["state"]
-        table.add_row(
-            name, member["address"], (vitals and vitals["problem"]) or state, *(_numbers(vitals) if vitals else [])
-        )
+        told = _told(vitals, has_zones=has_zones) if vitals else []
+        table.add_row(name, member["address"], (vitals and vitals["problem"]) or state, *told)
     return table
 
 
-def _numbers(vitals: Mapping[str, Any]) -> list[str]:
+def _told(vitals: Mapping[str, Any], *, has_zones: bool) -> list[str]:
     hits = f"{100 * vitals['hits'] / vitals['requests']:.0f} %" if vitals["requests"] else "-"
     return [
+        # An agent of another version may not tell it.
+        *([vitals.get("zone") or "-"] if has_zones else []),
         vitals["version"],
         str(vitals["images"]),
         str(vitals["transfers"]),

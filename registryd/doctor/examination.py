@@ -13,7 +13,7 @@ from registryd.doctor.containerd import check_containerd, check_content, check_l
 from registryd.doctor.finding import Finding, problem
 from registryd.doctor.hosts import check_hosts
 from registryd.doctor.patient import look_at
-from registryd.doctor.peers import check_clock, check_peers, check_secret
+from registryd.doctor.peers import check_clock, check_peers, check_secret, check_zones
 from registryd.doctor.trial import check_pull
 from registryd.doctor.upstream import check_upstream
 
@@ -45,6 +45,7 @@ CHECKS: Final[dict[str, Check]] = {
     "clock": check_clock,
     "secret": check_secret,
     "peers": check_peers,
+    "zones": check_zones,
     "upstream": check_upstream,
     "pull": check_pull,
 }

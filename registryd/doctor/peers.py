@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.doctor.finding import Finding, ok, problem, warning
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 _SKEW_WARNING: Final = 30.0
 # Certificates are valid from eight hours before they are made (identity.minted).
 _SKEW_PROBLEM: Final = 8 * 3600.0
+
+# Clouds have three or four to a region.
+_MOST_ZONES: Final = 8
 
 
 async def check_peers(patient: Patient) -> list[Finding]:
@@ -60,6 +64,24 @@ def _faults_back(name: str, back: Mapping[str, Any] | None) -> Iterator[Finding]
 
 def _unexamined(reason: str) -> Finding:
     return warning("peers", f"the agent did not examine them: {reason}", "try again; is the agent of this version?")
+
+
+async def check_zones(patient: Patient) -> list[Finding]:
+    """Whether all nodes know where they are, if any does."""
+    nodes = [member["vitals"] for member in patient.members if member["vitals"] is not None]
+    if not isinstance(patient.status, str):
+        nodes.append(patient.status["node"])
+    zones = Counter(node.get("zone", "") for node in nodes)
+    lost = zones.pop("", 0)
+    if not zones:
+        return []
+    found = ", ".join(f"{count} in {zone}" for zone, count in sorted(zones.items())[:_MOST_ZONES])
+    if lost:
+        remedy = (
+            "label these nodes with topology.kubernetes.io/zone, or set peers.zone: they count as far from everybody"
+        )
+        return [warning("zones", f"{found}; {lost} in none", remedy)]
+    return [ok("zones", f"nodes that answer: {found}")]
 
 
 async def check_secret(patient: Patient) -> list[Finding]:

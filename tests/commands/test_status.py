@@ -45,7 +45,7 @@ TRANSFER = {
     "outcome": "running",
 }
 STATUS = {"node": VITALS, "transfers": {"running": [TRANSFER], "recent": []}}
-MEMBERS = [
+MEMBERS: list[dict[str, Any]] = [
     {"address": "10.0.0.2:3173", "state": "up", "problem": "", "vitals": VITALS | {"name": "node-2"}},
     {"address": "10.0.0.3:3173", "state": "set aside", "problem": "Connection refused", "vitals": None},
 ]
@@ -73,6 +73,16 @@ async def test_members_and_transfers_are_shown() -> None:
     text = await shown(160)
     for word in ("node-1", "node-2", "1.2.3", "75 %", "5.0 MB", "2 h", "set aside", "Connection refused", "alpine"):
         assert word in text
+
+
+async def test_zones_are_shown_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert " zone " not in await shown(160)
+    monkeypatch.setitem(MEMBERS[0], "vitals", VITALS | {"name": "node-2", "zone": "eu-west-1b"})
+    text = await shown(160)
+    assert " zone " in text
+    assert "eu-west-1b" in text
+    (own,) = [line for line in text.splitlines() if "this node" in line]
+    assert " - " in own
 
 
 async def test_a_pipe_gets_lines_that_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:

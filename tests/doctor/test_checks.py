@@ -17,12 +17,23 @@ from registryd.doctor.examination import CHECKS, _checked
 from registryd.doctor.finding import Severity
 from registryd.doctor.hosts import check_hosts
 from registryd.doctor.occupancy import Occupancy, Occupant
-from registryd.doctor.peers import check_clock, check_peers, check_secret
+from registryd.doctor.peers import check_clock, check_peers, check_secret, check_zones
 from registryd.node.judging import Judgement
 from registryd.settings import AuthorizationMode, AuthorizationSettings, PeersSettings, Settings, StoreSettings
 from registryd.store.containerd.introspection import Introspection
 from registryd.store.containerd.survey import Survey
-from tests.doctor.patients import ENDPOINT, NODE, STORE, config_of, facts_of, keeping, member, patient, with_members
+from tests.doctor.patients import (
+    ENDPOINT,
+    NODE,
+    STORE,
+    VITALS,
+    config_of,
+    facts_of,
+    keeping,
+    member,
+    patient,
+    with_members,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -283,6 +294,23 @@ async def test_reaching_each_other(tmp_path: Path, changes: dict[str, Any], seve
     found = await only(check_peers, with_members(tmp_path, member("10.0.0.3:3173"), member(**changes)))
     assert (found.name, found.severity) == ("peers 10.0.0.2:3173", severity)
     assert words in found.found
+
+
+async def test_zones(tmp_path: Path) -> None:
+    def node(own: str, *others: str) -> Patient:
+        members = [
+            member(f"10.0.0.{number}:3173", vitals=VITALS | ({"zone": zone} if zone else {}))
+            for number, zone in enumerate(others, 2)
+        ]
+        return replace(with_members(tmp_path, *members), status={"node": NODE | {"zone": own}})
+
+    assert await check_zones(node("", "", "")) == []
+    found = await only(check_zones, node("a", "a", "b"))
+    assert (found.severity, "2 in a, 1 in b" in found.found) == (OK, True)
+    found = await only(check_zones, node("a", "a", ""))
+    assert (found.severity, "2 in a; 1 in none" in found.found) == (WARNING, True)
+    found = await only(check_zones, node("", "a"))
+    assert (found.severity, "1 in a; 1 in none" in found.found) == (WARNING, True)
 
 
 async def test_nobody_to_reach(tmp_path: Path) -> None:

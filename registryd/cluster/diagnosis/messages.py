@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # It is shown to people, in a table.
 _NAME: Final = re.compile(r"[A-Za-z0-9._:-]{0,253}", re.ASCII)
 _VERSION: Final = re.compile(r"[A-Za-z0-9.+_-]{0,64}", re.ASCII)
+_ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}", re.ASCII)
 _MAX_PROBLEM: Final = 200
 _MAX_COUNT: Final = 2**63 - 1
 _HIGHEST_PORT: Final = 65535
@@ -42,6 +43,7 @@ def report_message(node: Node, vitals: Vitals) -> pb.ReportReply:
         requests=vitals.requests,
         hits=vitals.hits,
         problem=vitals.problem[:_MAX_PROBLEM],
+        zone=vitals.zone,
     )
 
 
@@ -49,6 +51,8 @@ def report_value(message: pb.ReportReply) -> Report:
     counts = (message.up_seconds, message.images, message.received_bytes, message.sent_bytes, message.requests)
     if not (_NAME.fullmatch(message.name) and _VERSION.fullmatch(message.version)):
         raise PeerGarbled("its name or version is none")
+    if not _ZONE.fullmatch(message.zone):
+        raise PeerGarbled("its zone is none")
     if max(*counts, message.hits) > _MAX_COUNT or message.time_milliseconds > _END_OF_TIME:
         raise PeerGarbled("it counts beyond all measure")
     vitals = Vitals(
@@ -63,6 +67,7 @@ def report_value(message: pb.ReportReply) -> Report:
         requests=message.requests,
         hits=message.hits,
         problem=_line(message.problem),
+        zone=message.zone,
     )
     return Report(node_value(message.node), vitals)
 

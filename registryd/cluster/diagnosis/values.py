@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class Vitals:
     """How an agent is: counts since it started, sizes in bytes, times in seconds.
 
-    `time` is its own clock, since the epoch; `problem` why it cannot serve now, empty when it can.
+    `time` is its own clock, since the epoch; `problem` why it cannot serve now, empty when it can; `zone` where it is,
+    empty when it does not know.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Vitals:
     requests: int = 0
     hits: int = 0
     problem: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

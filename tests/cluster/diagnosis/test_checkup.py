@@ -58,7 +58,7 @@ class Patient:
         self.address = LOOPBACK
 
     async def vitals(self) -> Vitals:
-        return Vitals(name="n2", version="1.0", time=time.time() + self.ahead, up_seconds=5, images=3, hits=2)
+        return Vitals(name="n2", version="1.0", time=time.time() + self.ahead, up_seconds=5, images=3, hits=2, zone="a")
 
 
 @asynccontextmanager
@@ -92,6 +92,7 @@ async def test_a_member_says_how_it_is_and_how_far_its_clock_is_ahead() -> None:
         (found,) = await checkup.reports()
     assert found.report
     assert (found.report.vitals.name, found.report.vitals.images, found.report.vitals.hits) == ("n2", 3, 2)
+    assert found.report.vitals.zone == "a"
     assert found.skew == pytest.approx(100, abs=1)
 
 
