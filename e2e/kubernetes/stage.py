@@ -25,7 +25,7 @@ from registryd.lab.layers import LayerRecipe
 from registryd.lab.versions import obtain
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from registryd.lab.images import Image
 
@@ -137,14 +137,33 @@ class Stage:
         """What an administrator writes on every node of such a company."""
         names = [f"127.0.0.1 localhost\n{node.host.ipv4} {node.name}"]
         for kind, registry in self.registries.items():
-            extra = {"ca": AUTHORITY} if registry.authority else {}
-            host = _MIRROR if kind == "mirrored" else registry.name
-            mirror = Mirror(f"{registry.scheme}://{host}", extra=extra)
-            text = hosts_toml((mirror,), server=f"{registry.scheme}://{registry.name}")
-            node.machine.write(f"/etc/containerd/certs.d/{registry.name}/hosts.toml", text)
-            names.append(f"{registry.host.ipv4} {host.partition(':')[0]}")
+            node.machine.write(self.entry_path(kind), self._entry(kind))
+            names.append(f"{registry.host.ipv4} {_host(kind, registry).partition(':')[0]}")
         node.machine.write(AUTHORITY, self.authority.certificate.read_text())
         node.machine.write("/etc/hosts", "\n".join([*names, ""]))
+
+    def entry_path(self, kind: str) -> str:
+        """Where a node's containerd is told how this registry is reached."""
+        return f"/etc/containerd/certs.d/{self.registries[kind].name}/hosts.toml"
+
+    @contextlib.contextmanager
+    def without_agents(self, kind: str) -> Iterator[None]:
+        """Nodes ask this registry as they did before the agents were installed, for the length of the block."""
+        path = self.entry_path(kind)
+        entries = [(node.machine.root / path.lstrip("/")).read_text() for node in self.nodes]
+        try:
+            for node in self.nodes:
+                node.machine.write(path, self._entry(kind))
+            yield
+        finally:
+            for node, entry in zip(self.nodes, entries, strict=True):
+                node.machine.write(path, entry)
+
+    def _entry(self, kind: str) -> str:
+        registry = self.registries[kind]
+        extra = {"ca": AUTHORITY} if registry.authority else {}
+        mirror = Mirror(f"{registry.scheme}://{_host(kind, registry)}", extra=extra)
+        return hosts_toml((mirror,), server=f"{registry.scheme}://{registry.name}")
 
     # Pods and agents
 
@@ -161,6 +180,10 @@ class Stage:
     async def from_peers(self, node: Node) -> int:
         """Bytes that the node's agent got from others for its containerd, since it started."""
         return int((await self.metrics(node)).total("registryd_sent_bytes_total", source="peer"))
+
+
+def _host(kind: str, registry: Registry) -> str:
+    return _MIRROR if kind == "mirrored" else registry.name
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ Nothing of it touches the machine's own network: the addresses exist only inside
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from registryd.lab.leftovers import sweep
 from registryd.lab.namespaces import Namespace, new_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 _BURST_SECONDS = 0.01  # what a token bucket may send at once; ten milliseconds look like a steady rate to TCP
 _MIN_BURST_BYTES = 65536  # the largest segment that the kernel hands down in one piece
@@ -36,11 +37,8 @@ class Host:
 
     async def limit(self, megabits: float) -> None:
         """Let its link carry so many megabits a second each way."""
-        bits = int(megabits * 1_000_000)
-        burst = max(_MIN_BURST_BYTES, int(bits / 8 * _BURST_SECONDS))
-        bucket = f"root tbf rate {bits}bit burst {burst}b latency 50ms".split()
         for namespace, link in self._ends():
-            await run("tc", "-n", namespace.name, "qdisc", "replace", "dev", link, *bucket)
+            await _limit(namespace, link, megabits)
 
     async def unlimit(self) -> None:
         for namespace, link in self._ends():
@@ -75,6 +73,51 @@ class Network:
         self._hosts.append(host)
         await _connect(host)
         return host
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The one cable between two Ethernets."""
+
+    bridge: Namespace
+    ends: tuple[str, str]
+
+    async def carried(self) -> int:
+        """Bytes both ways since it was laid."""
+        said = json.loads(await run("ip", "-n", self.bridge.name, "-s", "-j", "link", "show", "dev", self.ends[0]))
+        return int(said[0]["stats64"]["rx"]["bytes"]) + int(said[0]["stats64"]["tx"]["bytes"])
+
+
+@contextlib.asynccontextmanager
+async def set_apart(hosts: Sequence[Host], *, megabits: float) -> AsyncIterator[Trunk]:
+    """Put hosts on an Ethernet of their own, joined to the others' by a cable that carries so much each way."""
+    bridge = hosts[0].bridge
+    trunk = Trunk(bridge, ("trunk0", "trunk1"))
+    lines = ["link add apart type bridge forward_delay 0", "link set apart up", "link add trunk0 type veth peer trunk1"]
+    lines += [f"link set {end} master {master}" for end, master in zip(trunk.ends, ("bridge", "apart"), strict=True)]
+    lines += [f"link set {end} up" for end in trunk.ends]
+    try:
+        await run("ip", "-n", bridge.name, "-batch", "-", stdin="\n".join(lines))
+        for end in trunk.ends:
+            await _limit(bridge, end, megabits)
+        await _move(hosts, "apart")
+        yield trunk
+    finally:
+        await _move(hosts, "bridge")
+        for link in ("trunk0", "apart"):
+            await run("ip", "-n", bridge.name, "link", "delete", link)
+
+
+async def _move(hosts: Sequence[Host], master: str) -> None:
+    for host in hosts:
+        await run("ip", "-n", host.bridge.name, "link", "set", host.port, "master", master)
+
+
+async def _limit(namespace: Namespace, link: str, megabits: float) -> None:
+    bits = int(megabits * 1_000_000)
+    burst = max(_MIN_BURST_BYTES, int(bits / 8 * _BURST_SECONDS))
+    bucket = f"root tbf rate {bits}bit burst {burst}b latency 50ms".split()
+    await run("tc", "-n", namespace.name, "qdisc", "replace", "dev", link, *bucket)
 
 
 @contextlib.asynccontextmanager
