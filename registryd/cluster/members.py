@@ -173,17 +173,19 @@ class Members:
         task.add_done_callback(partial(self._forget_care, member.address))
 
     async def _probe_until_known(self, member: Member, *, at_once: bool) -> None:
-        failures = 0
+        # Who has just asked us something is there, whatever was before: a connection that gRPC has not yet tried anew
+        # fails by its last reason, and the next try is not to wait for as long as a dead peer would.
+        failures = 1 if at_once else member.failures
         while member.state in {MemberState.UNKNOWN, MemberState.SET_ASIDE}:
             try:
-                if (member.failures or failures) and not at_once:
-                    await asyncio.sleep(self._backoff.delay(member.failures + failures))
+                if failures and not at_once:
+                    await asyncio.sleep(self._backoff.delay(failures))
                 at_once = False
                 async with self._probe_slots:
                     await member.probe()
             except Exception as error:  # noqa: BLE001 - else it would never be asked again
                 note_unexpected(f"probing {member.address}", error)
-                failures += 1
+            failures += 1
 
     def _may_wake(self, address: Address) -> bool:
         is_due = address not in self._woken

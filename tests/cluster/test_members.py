@@ -201,6 +201,18 @@ async def test_one_that_shows_a_sign_of_life_is_tried_at_once() -> None:
         assert made.states()[A] is MemberState.UP
 
 
+async def test_after_a_sign_of_life_it_is_tried_as_often_as_one_that_has_just_failed() -> None:
+    async with ground(A) as made:
+        made.peers[A].is_well = False
+        await made.find()
+        await asyncio.sleep(7.5)  # probed after 1, 3 and 7 s; the next would be after 11
+        made.members.sign_of_life(A.host)
+        await asyncio.sleep(0.1)
+        made.peers[A].is_well = True
+        await asyncio.sleep(2.1)
+        assert made.states()[A] is MemberState.UP
+
+
 async def test_one_that_can_ask_and_not_be_asked_is_tried_once_a_second() -> None:
     async with ground(A) as made:
         made.peers[A].is_well = False
