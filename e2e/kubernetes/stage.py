@@ -100,27 +100,31 @@ class Stage:
             self.installed = None
 
     async def wait_acquainted(self) -> float:
-        """Return when every agent knows all others."""
+        """Return when every agent reaches all others."""
         return await self.cluster.kubectl.until(self._is_acquainted, what="agents know each other")
 
     async def _is_acquainted(self) -> bool:
         try:
-            counts = [(await self.metrics(node)).total("registryd_peers") for node in self.nodes]
+            counts = [await self.peers(node) for node in self.nodes]
         except OSError:  # one has not begun
             return False
         return all(count == len(self.nodes) - 1 for count in counts)
 
+    async def peers(self, node: Node) -> float:
+        """How many others its agent knows and can ask."""
+        return (await self.metrics(node)).total("registryd_peers", state="available")
+
     async def wait_public(self, node: Node, reference: str) -> None:
         """Return when the node's agent has heard from the registry that anyone may have this image.
 
-        The agent asks beside the pull, and may be told after the pull's end. It asks as containerd does, by HEAD.
+        The agent asks beside the pull, and may be told after the pull's end.
         """
         registry, _, rest = reference.partition("/")
         of_it = next(each for each in self.registries.values() if each.name == registry)
 
         async def has_asked() -> bool:
             asked = [each for each in of_it.requests(of=node.host) if each.repository == rest.rpartition(":")[0]]
-            return sum(each.method == "HEAD" and each.status == HTTPStatus.OK for each in asked) > 1
+            return any(each.program.startswith("registryd/") and each.status == HTTPStatus.OK for each in asked)
 
         await self.cluster.kubectl.until(has_asked, what=f"{node.name} knows that {reference} is public")
 

@@ -27,6 +27,7 @@ class Access:
     status: int
     sent: int  # bytes of the body that went out
     client: str  # the address it came from
+    program: str = ""  # its User-Agent
 
     @property
     def is_read(self) -> bool:
@@ -57,4 +58,5 @@ def _parse(record: dict[str, Any]) -> Access | None:
         status=int(record.get("http.response.status", 0)),
         sent=int(record.get("http.response.written", 0)),
         client=record["http.request.remoteaddr"].rpartition(":")[0],
+        program=record.get("http.request.useragent", ""),
     )
