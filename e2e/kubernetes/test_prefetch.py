@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,12 @@ from e2e.kubernetes.lab.pods import pull_secret
 from e2e.kubernetes.lab.registry import TENANT
 from e2e.kubernetes.private import make_secrets
 from e2e.kubernetes.stage import NAMESPACE
+from registryd.lab.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from e2e.kubernetes.lab.node import Node
     from e2e.kubernetes.stage import Stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
@@ -62,6 +65,12 @@ async def test_by_the_kubelet_pods_are_asked_for_secrets(stage: Stage, seen: Cal
     )
 
 
+async def registryd(node: Node, *arguments: str) -> str:
+    """What the program writes on the node itself, beside its kubelet; raises CommandError, not for findings."""
+    script = 'if [ "$1" = doctor ]; then "$0" -m registryd "$@" || true; else exec "$0" -m registryd "$@"; fi'
+    return await node.run("sh", "-c", script, sys.executable, *arguments)
+
+
 def image_has(image: object, digest: str) -> bool:
     return digest in image.digests  # type: ignore[attr-defined]
 
@@ -76,6 +85,10 @@ async def test_by_the_agent_every_pod_may_use_it_unless_kubelets_verify(
     seen(TABLE, brought_by="agent", policy="NeverVerifyPreloadedImages", node=node.name, secret="none", pod=outcome)
     assert outcome.runs, "the kubelet has changed: docs, values and NOTES say that every pod may use it"
 
+    asked = ("prefetch", "--into", "containerd", "--images", "/dev/null", "--docker-config", "/etc/kubernetes/none")
+    with pytest.raises(CommandError, match=r"kubelet\.json: not set.*--for-every-pod"):
+        await registryd(node, *asked)
+
     other, _ = await stage.image("private", "team/prefetched-and-verified")
     await prefetch(stage, other, by="agent", forEveryPod=True)
     await node.processes.pop("kubelet").stop()
@@ -83,6 +96,9 @@ async def test_by_the_agent_every_pod_may_use_it_unless_kubelets_verify(
     await stage.cluster.wait_ready(node)
     try:
         outcomes = [await stage.pod(node, other, secret=secret) for secret in ("", "wrong", "own")]
+        with pytest.raises(CommandError, match="names no images"):  # and no word of pods
+            await registryd(node, *asked)
+        findings = json.loads(await registryd(node, "doctor", "--json"))["findings"]
     finally:
         await node.processes.pop("kubelet").stop()
         await node.start_kubelet()
@@ -90,4 +106,6 @@ async def test_by_the_agent_every_pod_may_use_it_unless_kubelets_verify(
     for secret, outcome in zip(("none", "wrong", "own"), outcomes, strict=True):
         seen(TABLE, brought_by="agent", policy="AlwaysVerify", node=node.name, secret=secret, pod=outcome)
     assert [outcome.runs for outcome in outcomes] == [False, False, True]
+    (policy,) = [each["found"] for each in findings if each["name"] == "kubelet"]
+    assert "AlwaysVerify" in policy
     await stage.install()

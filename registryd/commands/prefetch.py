@@ -17,10 +17,12 @@ from registryd.commands.image_lists import (
     show,
     show_pulled,
 )
+from registryd.commands.meant import refuse_logins_for_every_pod
 from registryd.commands.progress import showing_progress
 from registryd.failures import CommandFailed
 from registryd.inventory.filling import Filler
 from registryd.inventory.lists import ImageName
+from registryd.node.host_root import HostRoot
 from registryd.notation import parse_duration
 from registryd.settings import StoreSettings
 from registryd.store.socket import is_containerd_at, socket_of
@@ -29,8 +31,9 @@ _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
 _LOGINS = (
     "containerd: a config.json of Docker's with the logins to pull with. On Kubernetes, what is pulled so may be used "
-    "by every pod of this node, because its kubelet has no record of it."
+    "by every pod of this node, because its kubelet has no record of it: refused there without --for-every-pod."
 )
+_FOR_EVERY_POD = "containerd: images that are pulled with a login may be used by every pod of this node."
 _SOCKET = "containerd: its gRPC socket. Found where it is not given."
 _PATIENCE = "A cache: how long to wait, in all, for a registry that asks to be left alone (429, Retry-After)."
 _PARALLEL = "Requests (default 16), or pulls of containerd (4), at a time."
@@ -52,16 +55,19 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
     containerd_socket: Annotated[Path | None, Parameter(help=_SOCKET)] = None,
     docker_config: Annotated[Path | None, Parameter(help=_LOGINS)] = None,
+    for_every_pod: Annotated[bool, Parameter(help=_FOR_EVERY_POD, negative=())] = False,
 ) -> int:
     """Pull every image of a list, what is there already left out; returns 1 when something is lacking."""
     if into == _CONTAINERD:
         if platform or ca or token_file or referrers:
             raise CommandFailed("--platform, --referrers, --ca and --token-file are for a cache, not for containerd")
+        if docker_config and not for_every_pod:
+            refuse_logins_for_every_pod(HostRoot())
         wanted = read_lists(images)
         return await _into_containerd(
             wanted, _socket(containerd_socket), docker_config, parallel=parallel or _PULLS_AT_ONCE, as_json=json
         )
-    if docker_config:
+    if docker_config or for_every_pod:
         raise CommandFailed("--docker-config is for --into containerd; a cache has upstreams.docker_config")
     place = Place(url=into, ca=ca, token_file=token_file)
     wanted, platforms, endpoint = read_lists(images), read_platforms(platform or []), place.endpoint()

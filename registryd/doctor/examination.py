@@ -12,6 +12,7 @@ from registryd.doctor.config_path import check_config_path, check_hosts_dir, che
 from registryd.doctor.containerd import check_containerd, check_content, check_layers, check_namespaces, check_store
 from registryd.doctor.finding import Finding, problem
 from registryd.doctor.hosts import check_hosts
+from registryd.doctor.kubelet import check_kubelet
 from registryd.doctor.patient import look_at
 from registryd.doctor.peers import check_clock, check_peers, check_secret, check_zones
 from registryd.doctor.trial import check_pull
@@ -42,6 +43,7 @@ CHECKS: Final[dict[str, Check]] = {
     "namespaces": check_namespaces,
     "layers": check_layers,
     "content": check_content,
+    "kubelet": check_kubelet,
     "clock": check_clock,
     "secret": check_secret,
     "peers": check_peers,

@@ -7,10 +7,10 @@ import socket as sockets
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from registryd.node.command_line import flag_in, is_of_the_node, words_of
 from registryd.node.config_files import address_in
 from registryd.node.distribution import PLAIN
 
@@ -26,7 +26,6 @@ _CONFIG_FLAGS: Final = ("--config", "-config", "-c")
 _ADDRESS_FLAGS: Final = ("--address", "-address", "-a")
 _CONNECT_SECONDS: Final = 2.0
 _DELETED: Final = " (deleted)"  # proc(5): an upgrade took the file away
-_NAME_AND_NUMBER: Final = 2
 _CREDENTIALS: Final = struct.Struct("3i")  # unix(7), struct ucred: pid, uid, gid
 
 
@@ -79,25 +78,17 @@ def _listener_of(socket: Path) -> int:
 def _that_listen(proc: Path, tree: Tree, socket: Path) -> Iterator[Process]:
     for folder in sorted(proc.glob("[0-9]*")):
         found = _read(folder, is_own=False)
-        if found and _is_of_the_node(folder) and _address_of(folder, tree, found) == tree.canonical(socket):
+        if found and is_of_the_node(folder) and _address_of(folder, tree, found) == tree.canonical(socket):
             yield found
-
-
-def _is_of_the_node(folder: Path) -> bool:
-    """Not of a container on it, such as a node of kind: those have a number in their own PID namespace besides."""
-    with suppress(OSError):
-        lines = (folder / "status").read_text().splitlines()
-        return not any(line.startswith("NSpid:") and len(line.split()) > _NAME_AND_NUMBER for line in lines)
-    return True
 
 
 def _address_of(folder: Path, tree: Tree, process: Process) -> Path | None:
     """None: it was started with a file that the node does not have, so it is of something else."""
     words: list[str] = []
     with suppress(OSError):  # it has ended meanwhile
-        words = _words(folder)
-    given = _flag(words, _ADDRESS_FLAGS)
-    if not given and _flag(words, _CONFIG_FLAGS) and tree.read(process.config) is None:
+        words = words_of(folder)
+    given = flag_in(words, _ADDRESS_FLAGS)
+    if not given and flag_in(words, _CONFIG_FLAGS) and tree.read(process.config) is None:
         return None
     return tree.canonical(Path(given) if given else address_in(tree, process.config))
 
@@ -105,29 +96,14 @@ def _address_of(folder: Path, tree: Tree, process: Process) -> Path | None:
 def _read(folder: Path, *, is_own: bool) -> Process | None:
     """None: it has ended, or is no containerd, as systemd is that passes a socket on."""
     try:
-        name, words = (folder / "comm").read_text().strip(), _words(folder)
+        name, words = (folder / "comm").read_text().strip(), words_of(folder)
     except OSError:
         return None
     if name != _NAME:
         return None
-    config = Path(_flag(words, _CONFIG_FLAGS) or PLAIN.config)
+    config = Path(flag_in(words, _CONFIG_FLAGS) or PLAIN.config)
     executable = folder / "exe" if is_own else None
     return Process(int(folder.name), _program(folder, words), _link(folder / "cwd") / config, executable)
-
-
-def _words(folder: Path) -> list[str]:
-    return [os.fsdecode(word) for word in (folder / "cmdline").read_bytes().split(b"\0")]
-
-
-def _flag(words: list[str], names: tuple[str, ...]) -> str:
-    """The last value of a flag: `--config=X`, `--config X`, `-c X`."""
-    given = [
-        value
-        for word, after in pairwise([*words, ""])
-        for name in names
-        if (value := after if word == name else word.removeprefix(f"{name}=") if word.startswith(f"{name}=") else "")
-    ]
-    return given[-1] if given else ""
 
 
 def _program(folder: Path, words: list[str]) -> Path | None:

@@ -99,7 +99,7 @@ async def test_logins_go_with_the_images_of_their_registry_and_name_its_server(n
         "https://index.docker.io/v1/": {"identitytoken": "refresh"},
     }
     config.write_text(json.dumps({"auths": logins}))
-    assert await node.prefetch(docker_config=config) == 0
+    assert await node.prefetch(docker_config=config, for_every_pod=True) == 0
     sent = {name: auth for name, auth in node.images.pulls if auth}
     ours, hub = sent[NAMES[1]], sent[NAMES[0]]
     assert (ours.username, ours.password, ours.server_address) == ("me", "secret", "https://ghcr.io")
@@ -111,7 +111,7 @@ async def test_a_login_that_cannot_be_read_fails_the_image_and_not_the_others(
 ) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"auths": {"ghcr.io": {"auth": "%"}}}))
-    assert await node.prefetch(docker_config=config) == 1
+    assert await node.prefetch(docker_config=config, for_every_pod=True) == 1
     assert [each["complete"] for each in printed(capsys)["images"]] == [True, False, False]
 
 
