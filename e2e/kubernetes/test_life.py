@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
 TABLE = "A cluster's life"
-LINK_MEGABITS = 200
+LINK_MEGABITS = 50
+KUBELET_RETRIES_SECONDS = 10
 TALKATIVE = ("--set", "log.level=debug")  # for the report of a test that fails
 
 
@@ -37,12 +38,19 @@ async def spread(stage: Stage, node: Node, name: str) -> tuple[str, Image]:
 
 
 async def pull_without_registry(stage: Stage, node: Node, reference: str) -> float:
-    """Pull on a node with the registry off, as a kubelet would; how long it took."""
+    """Pull on a node with the registry off, as a kubelet would; how long it took.
+
+    An agent that has just heard from the registry leaves a tag to it for some seconds: then the second try succeeds.
+    """
     registry = stage.registries["public"]
     await registry.front.stop()
     began = time.monotonic()
     try:
-        await node.images.pull(reference)
+        try:
+            await node.images.pull(reference)
+        except PullError:
+            await asyncio.sleep(KUBELET_RETRIES_SECONDS)
+            await node.images.pull(reference)
     except PullError:
         print(await agent_logs(stage))
         raise
@@ -100,14 +108,11 @@ async def test_a_new_node_serves(stage: Stage, seen: Callable[..., None]) -> Non
     # Both before the registry is off: for a while after an outage agents do not ask it again.
     reference, _ = await spread(stage, node, "new-node")
     other, _ = await spread(stage, stage.nodes[0], "for-new-node")
-    await pull_without_registry(stage, stage.nodes[0], reference)
-    await pull_without_registry(stage, node, other)
-    seen(
-        TABLE,
-        what="a node is added",
-        seen="others know its agent; it gives and gets with the registry off",
-        seconds=f"{seconds:.0f}",
-    )
+    taking = await pull_without_registry(stage, stage.nodes[0], reference)
+    giving = await pull_without_registry(stage, node, other)
+    seen(TABLE, what="a node is added", seen="all agents reach its agent, and it them", seconds=f"{seconds:.0f}")
+    what = "and gives to another and gets from it, registry off since a moment ago"
+    seen(TABLE, what=what, seen="the kubelet's second try at the latest", seconds=f"{taking:.1f}, {giving:.1f}")
 
 
 async def test_zones(stage: Stage, seen: Callable[..., None]) -> None:
@@ -123,11 +128,14 @@ async def test_zones(stage: Stage, seen: Callable[..., None]) -> None:
             without = await pull_and_count(stage, seen, link, "without registryd")
         across = await pull_and_count(stage, seen, link, "with registryd")
     assert without > 1.9  # one for each node of the zone that is far from the registry
-    assert across < 1.5  # one for both, and what is said besides
+    assert across < 1.2  # one for all, whoever has fetched it, and what is said besides
 
 
 async def pull_and_count(stage: Stage, seen: Callable[..., None], link: Trunk, agents: str) -> float:
-    """All nodes pull a new image at once; how many copies of it went from zone to zone."""
+    """All nodes pull a new image at once; how many copies of it the link carried, in the direction with more of them.
+
+    The registry is on one side of it; a node of the other may be the one that fetches, and give the others theirs.
+    """
     reference, image = await stage.image("public", f"life/zones-{agents.split(maxsplit=1)[0]}", mib=64)
     before = [await sent_by_zone(stage, node) for node in stage.nodes]
     carried = await link.carried()
@@ -136,7 +144,7 @@ async def pull_and_count(stage: Stage, seen: Callable[..., None], link: Trunk, a
     seconds = time.monotonic() - began
     after = [await sent_by_zone(stage, node) for node in stage.nodes]
     whole = sum(layer.size for layer in image.local.layers)
-    across = (await link.carried() - carried) / whole
+    across = [(now - then) / whole for now, then in zip(await link.carried(), carried, strict=True)]
     same, other, unknown = (
         sum(now[number] - then[number] for now, then in zip(after, before, strict=True)) / whole for number in range(3)
     )
@@ -150,10 +158,10 @@ async def pull_and_count(stage: Stage, seen: Callable[..., None], link: Trunk, a
         copies_from_the_registry=f"{given:.2f}",
         from_peers_within_zones=f"{same:.2f}",
         from_peers_across_zones=f"{other:.2f}",
-        over_the_link_in_all=f"{across:.2f}",
+        over_the_link=f"{across[0]:.2f} there, {across[1]:.2f} back",
     )
     assert unknown == 0
-    return across
+    return max(across)
 
 
 async def sent_by_zone(stage: Stage, node: Node) -> tuple[float, float, float]:

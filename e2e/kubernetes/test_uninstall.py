@@ -58,7 +58,7 @@ async def test_every_file_is_as_it_was(stage: Stage, seen: Callable[..., None]) 
     seen(
         TABLE,
         what="`helm uninstall`",
-        seen=f"{changed} files and folders of three nodes are as they were, byte for byte; no object is left",
+        seen=f"{len(changed)} files and folders of three nodes are as they were, byte for byte; no object is left",
         seconds=f"{seconds:.0f}",
     )
 
@@ -73,7 +73,7 @@ async def test_a_kubelet_that_is_dead(stage: Stage, seen: Callable[..., None]) -
     document = (CHECKOUT / "docs/kubernetes.md").read_text()
     await stage.uninstall()
     before = {node.name: files_of(node) for node in stage.nodes}
-    await stage.install("--set", "nodeSetup.removalTimeoutSeconds=15")
+    await stage.install("--set", "nodeSetup.removalTimeoutSeconds=60")
     dead = stage.nodes[2]
     await dead.processes.pop("kubelet").kill()
     await stage.cluster.wait_dead(dead)

@@ -82,10 +82,10 @@ class Trunk:
     bridge: Namespace
     ends: tuple[str, str]
 
-    async def carried(self) -> int:
-        """Bytes both ways since it was laid."""
+    async def carried(self) -> tuple[int, int]:
+        """Bytes each way since it was laid: to those that were set apart, and from them."""
         said = json.loads(await run("ip", "-n", self.bridge.name, "-s", "-j", "link", "show", "dev", self.ends[0]))
-        return int(said[0]["stats64"]["rx"]["bytes"]) + int(said[0]["stats64"]["tx"]["bytes"])
+        return int(said[0]["stats64"]["tx"]["bytes"]), int(said[0]["stats64"]["rx"]["bytes"])
 
 
 @contextlib.asynccontextmanager
