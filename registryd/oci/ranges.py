@@ -46,6 +46,10 @@ class Span:
         """What is left when the first `count` bytes have been sent."""
         return Span(self.start + count, self.stop)
 
+    def first(self, count: int) -> Span:
+        """Its first `count` bytes, or all of it."""
+        return Span(self.start, min(self.start + count, self.stop))
+
     def content_range(self, size: int) -> str:
         """The Content-Range header of a 206; the span must not be empty."""
         return f"bytes {self.start}-{self.stop - 1}/{size}"

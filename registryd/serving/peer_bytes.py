@@ -18,7 +18,7 @@ from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
 from registryd.serving.transfers import Transfers
 from registryd.telemetry import Nearness
-from registryd.transfer.uploads import UploadRefused, Uploads
+from registryd.transfer.uploads import PART_HEADER, Part, UploadRefused, Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,8 @@ class PeerBytesDoor:
         try:
             if request.method == "HEAD":
                 return await send_head(request, await self._store.find(digest))
-            with self._uploads.begin(_socket_of(request)):
+            part = Part.named(request.headers.get(PART_HEADER, ""))
+            with self._uploads.begin(_socket_of(request), part):
                 wanted = Wanted.of(request)
                 opened = await self._store.open(digest, wanted)
                 delivery = await self._send(request, opened, wanted)

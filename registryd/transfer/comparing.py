@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 1.0
 # "Much slower": a node's own link is often shared by some layers at a time, which makes each of them that much slower.
 _MUCH_SLOWER: Final = 10
+# Who gave so much less is not chosen while there are others.
+_SLOWER: Final = 4
 # Short bodies say little about a source: a megabyte may come out of buffers.
 _TELLING_BYTES: Final = 1024 * 1024
 # What a source gave is remembered for so long; of more sources, the latest.
@@ -39,6 +41,16 @@ class RecentRates:
         if len(self._rates) >= _REMEMBERED:
             del self._rates[next(iter(self._rates))]
         self._rates[source] = (rate, _now())
+
+    def of(self, source: Hashable) -> float | None:
+        """What it gave; None when that is not known."""
+        rate, at = self._rates.get(source, (0.0, 0.0))
+        return rate if rate and at >= _now() - _REMEMBERED_SECONDS else None
+
+    def is_slow(self, source: Hashable) -> bool:
+        """Whether it gave much less than others."""
+        rate = self.of(source)
+        return rate is not None and rate * _SLOWER < self.typical_of_others(source)
 
     def typical_of_others(self, source: Hashable) -> float:
         """What others gave, the median (of two, the higher); 0 when nothing is known."""

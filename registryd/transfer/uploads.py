@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 from contextlib import contextmanager, suppress
+from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -19,8 +20,32 @@ _UNLIMITED: Final = 2**32 - 1
 _LEAST_SHARE: Final = 1024 * 1024
 
 
+# What a receiver says of a part of a body; an agent of an older version passes it by.
+PART_HEADER: Final = "Registryd-Part"
+
+
+class Part(Enum):
+    """Which part of a body an upload is, for a receiver that gets it in several."""
+
+    FIRST = ""
+    """Its beginning, or all of it."""
+    NEXT = "next"
+    """One that goes on with what this node has begun: to refuse it would break a body off."""
+    EXTRA = "extra"
+    """One that another node could give as well: only as long as there is room for many others."""
+
+    @classmethod
+    def named(cls, text: str) -> Part:
+        """The one that a receiver names; FIRST when it says anything else."""
+        return next((part for part in cls if part.value == text), cls.FIRST)
+
+
 class UploadRefused(Exception):
     """There are as many uploads as there may be."""
+
+
+# How many of the places, and how much of the rate, there is for each part.
+_PLACES: Final = {Part.FIRST: 1.0, Part.NEXT: 1.25, Part.EXTRA: 0.5}
 
 
 class Socket(Protocol):
@@ -64,10 +89,13 @@ class Uploads:
     @property
     def is_busy(self) -> bool:
         """Whether another one would be one too many; with a rate so low that not even two fit, one fits."""
-        count = len(self._running)
-        if count >= self._most:
-            return True
-        return bool(count and self._bytes_per_second) and self._bytes_per_second // (count + 1) < _LEAST_SHARE
+        return not self._has_room(Part.FIRST)
+
+    def _has_room(self, part: Part) -> bool:
+        count, places = len(self._running), _PLACES[part]
+        if count >= self._most * places:
+            return False
+        return not (count and self._bytes_per_second) or self._bytes_per_second * places >= _LEAST_SHARE * (count + 1)
 
     @property
     def share(self) -> int:
@@ -76,9 +104,9 @@ class Uploads:
         return limit if limit < _UNLIMITED else 0
 
     @contextmanager
-    def begin(self, sock: Socket | None = None) -> Iterator[Upload]:
+    def begin(self, sock: Socket | None = None, part: Part = Part.FIRST) -> Iterator[Upload]:
         """One upload, for the length of the block. Raises UploadRefused."""
-        if self.is_busy:
+        if not self._has_room(part):
             raise UploadRefused(f"{len(self._running)} uploads are under way")
         upload = Upload(self, sock)
         self._running.add(upload)

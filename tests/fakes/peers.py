@@ -16,7 +16,7 @@ from registryd.cluster.service import ClusterService
 from registryd.content.source import Content, NamedContent, OpenContent
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
-from registryd.transfer.uploads import Upload, Uploads
+from registryd.transfer.uploads import Part, Upload, Uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -112,7 +112,7 @@ class BusyUploads(Uploads):
         return True
 
     @contextmanager
-    def begin(self, sock: Socket | None = None) -> Iterator[Upload]:
+    def begin(self, sock: Socket | None = None, _: Part = Part.FIRST) -> Iterator[Upload]:
         yield Upload(self, sock)
 
 

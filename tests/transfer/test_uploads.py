@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from registryd.transfer.uploads import UploadRefused, Uploads
+from registryd.transfer.uploads import Part, UploadRefused, Uploads
 
 MIB = 1 << 20
 UNLIMITED = 2**32 - 1
@@ -101,3 +101,43 @@ async def test_who_has_no_socket_sleeps() -> None:
     with Uploads().begin() as upload:
         await upload.pace(8 * MIB)
     assert asyncio.get_running_loop().time() == 2
+
+
+def test_parts_that_others_could_give_leave_half_of_the_places() -> None:
+    uploads = Uploads(most=4)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(uploads.begin(part=Part.EXTRA))
+        with pytest.raises(UploadRefused):
+            stack.enter_context(uploads.begin(part=Part.EXTRA))
+        for _ in range(2):
+            stack.enter_context(uploads.begin())
+        with pytest.raises(UploadRefused):
+            stack.enter_context(uploads.begin())
+
+
+def test_who_goes_on_is_not_refused_for_one_that_begins() -> None:
+    uploads = Uploads(most=4)
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(uploads.begin())
+        assert uploads.is_busy
+        stack.enter_context(uploads.begin(part=Part.NEXT))
+        with pytest.raises(UploadRefused):
+            stack.enter_context(uploads.begin(part=Part.NEXT))
+
+
+def test_parts_share_a_rate() -> None:
+    uploads = Uploads(bytes_per_second=4 * MIB)
+    with uploads.begin(part=Part.EXTRA), uploads.begin(part=Part.EXTRA):
+        with pytest.raises(UploadRefused), uploads.begin(part=Part.EXTRA):
+            pass
+        with uploads.begin(), uploads.begin(), uploads.begin(part=Part.NEXT):
+            assert uploads.is_busy
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("next", Part.NEXT), ("extra", Part.EXTRA), ("", Part.FIRST), ("x", Part.FIRST)]
+)
+def test_what_a_receiver_says_of_a_part(text: str, part: Part) -> None:
+    assert Part.named(text) is part

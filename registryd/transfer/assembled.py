@@ -1,0 +1,203 @@
+"""A body that begins with one source, and is got from several when that one is what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.transfer.errors import SourceBroken, SourceBusy
+from registryd.transfer.meter import MeteredSink
+from registryd.transfer.together import MOST_AT_ONCE, Together
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+    from registryd.oci.ranges import Span
+    from registryd.transfer.body import Body
+    from registryd.transfer.comparing import RecentRates
+    from registryd.transfer.sink import Sink
+    from registryd.transfer.slots import SlotMemory
+    from registryd.transfer.supplying import Supplier
+
+# Less than this is one request to one source.
+LEAST_BYTES: Final = 16 << 20
+# What the first source is asked for before it is known how quick it is, and who else there is: 42 ms at 200 Mbit/s, in
+# which the others are found.
+BEGINNING_BYTES: Final = 1 << 20
+# What is asked for after that while it is alone: further sources may be there by then. As much as takes a moment.
+_ALONE_BYTES: Final = 64 << 20
+_ALONE_SECONDS: Final = 2.0
+# While others are still being looked for.
+_SOON_BYTES: Final = 8 << 20
+# A source that gives so much (bytes a second) is spliced, without a copy; several would not be quicker in one process.
+_ENOUGH: Final = 1_000_000_000
+# Between two searches for others, while there are too few.
+_SEARCH_SECONDS: Final = 5.0
+_FEW: Final = 2
+# How long a source that is busy between two parts is asked again.
+_BUSY_PAUSES: Final = (0.2, 0.5, 1.0)
+
+
+class Others(Protocol):
+    """Finds those that have the same content."""
+
+    def __call__(self) -> AsyncGenerator[Supplier, None]:
+        """Yield them, the best first, the first source perhaps among them."""
+
+
+class AssembledBody:
+    """A span of content that several sources have whole.
+
+    `beginning` is what `first` gives of it to begin with. Breaks when no source is left; bytes go to the receiver in
+    order. What waits for its turn is in the `memory`; without room there, one source at a time gives it.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, all named
+        self,
+        first: Supplier,
+        beginning: Body,
+        span: Span,
+        *,
+        others: Others,
+        memory: SlotMemory,
+        rates: RecentRates,
+        compared: Callable[[Body], Body] = lambda body: body,
+    ) -> None:
+        """`rates` has what sources gave lately; `compared` watches a body of the first source while it is alone."""
+        self._first: Supplier | None = first
+        self._beginning: Body | None = beginning
+        self._span = span
+        self._others = others
+        self._memory = memory
+        self._rates = rates
+        self._compared = compared
+        self._found: list[Supplier] = []
+        self._is_searching = True
+        self._is_slow = False
+        self._rate = 0.0
+        self._together: Together | None = None
+
+    @property
+    def length(self) -> int:
+        return self._span.length
+
+    async def send_to(self, sink: Sink) -> None:
+        begun = sink.sent
+        metered = MeteredSink(sink)
+        async with self._searching():
+            while (rest := self._span.after(sink.sent - begun)).length:
+                if not (self._may_share and await self._send_together(rest, sink)):
+                    await self._send_alone(rest, metered)
+
+    async def aclose(self) -> None:
+        body, self._beginning = self._beginning, None
+        if body is not None:
+            await body.aclose()
+
+    @property
+    def _may_share(self) -> bool:
+        return bool(self._found) and (self._is_slow or self._first is None)
+
+    async def _send_together(self, rest: Span, sink: Sink) -> bool:
+        """Whether there was room for that."""
+        with self._memory.reserved() as slots:
+            if slots is None:
+                return False
+            together = self._together = Together(rest, slots)
+            try:
+                if self._first is not None:
+                    together.join(self._first, self._rate)
+                for supplier in self._best():
+                    self._join(together, supplier)
+                await together.send_to(sink)
+            finally:
+                await together.aclose()
+                self._together = None
+                for supplier, given, rate in together.rates():
+                    if given >= BEGINNING_BYTES and rate:
+                        self._rates.note(supplier.source, rate=rate)
+        return True
+
+    def _best(self) -> list[Supplier]:
+        """Those that were found, the slow ones last."""
+        return sorted(self._found, key=lambda supplier: self._rates.is_slow(supplier.source))
+
+    def _join(self, together: Together, supplier: Supplier) -> None:
+        together.join(supplier, self._rates.of(supplier.source))
+
+    async def _send_alone(self, rest: Span, sink: MeteredSink) -> None:
+        before = sink.read_meter()
+        try:
+            body = self._compared(await self._open(rest))
+            try:
+                await body.send_to(sink)
+            finally:
+                await body.aclose()
+        except SourceBroken as reason:
+            if not self._found:
+                raise
+            self._drop_first(reason)
+        finally:
+            now = sink.read_meter()
+            self._rate = (now.sent - before.sent) / max(now.at - before.at, 1e-6)
+            self._is_slow = now.is_starved(before) and self._rate < _ENOUGH
+
+    async def _open(self, rest: Span) -> Body:
+        body, self._beginning = self._beginning, None
+        if body is not None:
+            return body
+        if self._first is None and self._found:
+            self._first = self._found.pop(0)
+        if self._first is None:
+            raise SourceBroken("no source is left")
+        part = rest.first(self._size_alone())
+        for pause in _BUSY_PAUSES:
+            try:
+                return await self._first.open(part)
+            except SourceBusy:
+                await asyncio.sleep(pause)
+        return await self._first.open(part)
+
+    def _size_alone(self) -> int:
+        if self._is_searching:
+            return _SOON_BYTES
+        return max(_ALONE_BYTES, int(self._rate * _ALONE_SECONDS))
+
+    def _drop_first(self, reason: SourceBroken) -> None:
+        if self._first is not None and not isinstance(reason, SourceBusy):
+            self._first.failed()
+        self._first = None
+
+    @asynccontextmanager
+    async def _searching(self) -> AsyncIterator[None]:
+        """Look for others meanwhile, again when there are few."""
+        task = asyncio.create_task(self._search(), name="search further sources")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                task.result()
+
+    async def _search(self) -> None:
+        while True:
+            async with aclosing(self._others()) as others:
+                async for supplier in others:
+                    self._add(supplier)
+            self._is_searching = False
+            await self._wait_few()
+
+    async def _wait_few(self) -> None:
+        while True:
+            await asyncio.sleep(_SEARCH_SECONDS)
+            if self._together is None or self._together.count < _FEW:
+                return
+
+    def _add(self, supplier: Supplier) -> None:
+        known = [self._first, *self._found]
+        if all(other is None or other.source != supplier.source for other in known) and len(known) <= 2 * MOST_AT_ONCE:
+            self._found.append(supplier)
+            if self._together is not None:
+                self._join(self._together, supplier)

@@ -1,0 +1,177 @@
+"""One of several sources of a body: asked for piece after piece, and what that says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.slots import SLOT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from registryd.oci.ranges import Span
+    from registryd.transfer.body import Body
+    from registryd.transfer.pieces import Piece
+
+# What a source is asked for takes it so long, so that a slow one does not hold the body up for longer.
+_PIECE_SECONDS: Final = 0.2
+_LEAST_PIECE: Final = 256 * 1024
+# Of one that nothing is known of.
+_FIRST_PIECE: Final = 1 << 20
+# TCP sends a lost segment again after 0.2 s; who has said nothing for longer, while others have nothing to do, is left.
+SILENCE_SECONDS: Final = 0.5
+# What a piece may take one of which nothing is known.
+_UNKNOWN_SECONDS: Final = 0.5
+# Before so long, what has come says nothing about the rate.
+_TELLING_SECONDS: Final = 0.1
+# How long it is left alone after that, the first time; twice as long the next.
+_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE: Final = 4.0
+# How often in a row it may be left for silence, or be busy.
+_MOST_IN_A_ROW: Final = 4
+
+
+class Supplier(Protocol):
+    """Who gives parts of one content."""
+
+    @property
+    def source(self) -> Hashable:
+        """Who that is: of a body, each is asked once at a time."""
+
+    async def open(self, span: Span) -> Body:
+        """A part of the content, when its first byte is here. Raises SourceBroken; SourceBusy: it may later."""
+
+    def failed(self) -> None:
+        """Note that it broke off, or was silent for too often."""
+
+
+class Supply:
+    """A supplier at work; `rate` is what it gives, in bytes a second, as far as that is known."""
+
+    def __init__(self, supplier: Supplier, rate: float | None = None) -> None:
+        self.supplier = supplier
+        self.rate = rate
+        self.piece: Piece | None = None
+        self.given = 0
+        self.rests_until = 0.0
+        self._left_in_a_row = 0
+        self._was_busy = False
+        self._was_left = False
+        self._begun = self._heard = 0.0
+        self._begun_with = 0
+        self._following: asyncio.Timeout | None = None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it has been silent or busy for too often."""
+        return self._left_in_a_row >= _MOST_IN_A_ROW
+
+    def retire(self) -> None:
+        """It is asked for nothing any more; who is only busy is not to blame."""
+        if not self._was_busy:
+            self.supplier.failed()
+
+    def size_of_next(self, unplanned: int, supplies: int) -> int:
+        """How much to ask for: what takes it a moment, and near the end as much less as there are others."""
+        size = _FIRST_PIECE if self.rate is None else int(self.rate * _PIECE_SECONDS)
+        return max(_LEAST_PIECE, min(size, SLOT_BYTES, unplanned // (2 * supplies)))
+
+    async def fill(self, piece: Piece, tell: Callable[[], None]) -> None:
+        """Get the rest of a piece; `tell` is called with each step. Returns early when it is left.
+
+        Raises SourceBroken.
+        """
+        self.piece, self._begun_with, self._was_left = piece, piece.filled, False
+        self._begun = self._heard = _now()
+        limit = self._following = asyncio.timeout(None)
+        try:
+            async with limit:
+                body = await self.supplier.open(piece.rest)
+                try:
+                    await body.send_to(_PieceSink(self, piece, tell))
+                finally:
+                    await body.aclose()
+            if piece.rest.length:
+                raise SourceBroken("the source gave less than was asked for")
+            self._left_in_a_row = 0
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            self.piece = self._following = None
+            self._learn(piece)
+
+    def heard(self) -> None:
+        """Note that it has just given something."""
+        self._heard = _now()
+
+    def leave(self) -> None:
+        """Let others give the rest of its piece; a silent one is left alone for a while."""
+        if self._following is None:
+            return
+        now = _now()
+        is_silent = now - self._heard >= SILENCE_SECONDS
+        self.rest(busy=False) if is_silent else self._pause(_PAUSE_SECONDS)
+        self._was_left = True
+        following, self._following = self._following, None
+        following.reschedule(now)
+
+    def rest(self, *, busy: bool) -> None:
+        """It is silent, or busy: it is asked for nothing for a while, each time for longer."""
+        seconds = _PAUSE_SECONDS * 2**self._left_in_a_row
+        self._left_in_a_row += 1
+        self._was_busy = busy
+        self._pause(min(_LONGEST_PAUSE, seconds))
+
+    def seconds_left(self, piece: Piece) -> float:
+        """How long its piece is going to take it, at the present rate."""
+        now = _now()
+        if now - self._heard >= SILENCE_SECONDS:
+            return float("inf")
+        count, seconds = piece.filled - self._begun_with, now - self._begun
+        rate = count / seconds if seconds >= _TELLING_SECONDS else self.rate
+        return piece.rest.length / rate if rate else seconds
+
+    def seconds_for(self, count: int) -> float:
+        """How long so many bytes would take it."""
+        return count / self.rate if self.rate else _UNKNOWN_SECONDS
+
+    def _pause(self, seconds: float) -> None:
+        self.rests_until = _now() + seconds
+
+    def _learn(self, piece: Piece) -> None:
+        count, seconds = piece.filled - self._begun_with, _now() - self._begun
+        self.given += count
+        if count < _LEAST_PIECE and seconds < _TELLING_SECONDS:
+            return
+        rate = count / max(seconds, 1e-6)
+        self.rate = rate if self.rate is None or self._was_left else (self.rate + rate) / 2
+
+
+class _PieceSink:
+    """Puts what is sent into a piece."""
+
+    def __init__(self, supply: Supply, piece: Piece, tell: Callable[[], None]) -> None:
+        self.sent = 0
+        self._supply = supply
+        self._piece = piece
+        self._tell = tell
+
+    @property
+    def fd(self) -> int | None:
+        return None
+
+    async def write(self, data: bytes | memoryview) -> None:
+        self._piece.fill(data)
+        self.sent += len(data)
+        self._supply.heard()
+        self._tell()
+
+    async def wait_writable(self) -> None:
+        """There is always room."""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,201 @@
+"""A body begins with one source, and others take part when that one is what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.oci.ranges import Span
+from registryd.transfer.assembled import BEGINNING_BYTES, AssembledBody
+from registryd.transfer.comparing import RecentRates
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.slots import SLOT_BYTES, SlotMemory
+from tests.fakes.sinks import FakeSink
+from tests.fakes.suppliers import MIB, FakeSupplier
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+pytestmark = pytest.mark.looptime
+
+DATA = random.Random(16).randbytes(40 * MIB)
+SPAN = Span(1, len(DATA))
+
+
+class Cluster:
+    """Those that have the content; the first of them is known, the others are found after `seconds`."""
+
+    def __init__(self, *rates: float, seconds: float = 0.01) -> None:
+        self.suppliers = [FakeSupplier(DATA, f"peer {number}", rate * MIB) for number, rate in enumerate(rates)]
+        self.seconds = seconds
+        self.memory = SlotMemory(128 * MIB)
+        self.rates = RecentRates()
+        self.tasks = 1
+
+    async def others(self) -> AsyncGenerator[FakeSupplier, None]:
+        await asyncio.sleep(self.seconds)
+        for supplier in self.suppliers:
+            if not supplier.has_failed:
+                yield supplier
+
+    async def send(self) -> FakeSink:
+        sink = FakeSink()
+        async with self.opened() as body:
+            assert body.length == SPAN.length
+            await body.send_to(sink)
+        return sink
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AssembledBody]:
+        first = self.suppliers[0]
+        body = AssembledBody(
+            first,
+            await first.open(SPAN.first(BEGINNING_BYTES)),
+            SPAN,
+            others=self.others,
+            memory=self.memory,
+            rates=self.rates,
+        )
+        try:
+            yield body
+        finally:
+            await body.aclose()
+            assert not [supplier for supplier in self.suppliers if supplier.open_now]
+            assert len(asyncio.all_tasks()) <= self.tasks
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_others_take_part() -> None:
+    cluster = Cluster(10, 10, 10, 10)
+    assert (await cluster.send()).data == DATA[1:]
+    assert now() < 1.4
+    assert sum(one.given for one in cluster.suppliers) == SPAN.length
+
+
+async def test_a_source_that_is_quick_enough_stays_alone() -> None:
+    cluster = Cluster(2000, 2000)
+    assert (await cluster.send()).data == DATA[1:]
+    assert not cluster.suppliers[1].asked
+
+
+async def test_who_is_found_late_takes_part_later() -> None:
+    cluster = Cluster(10, 10, seconds=1)
+    assert (await cluster.send()).data == DATA[1:]
+    assert cluster.suppliers[1].given > 8 * MIB
+
+
+async def test_alone_it_is_asked_for_much_at_a_time() -> None:
+    cluster = Cluster(10)
+    assert (await cluster.send()).data == DATA[1:]
+    assert len(cluster.suppliers[0].asked) <= 3
+
+
+@pytest.mark.parametrize("at", [0, 500_000, 9 * MIB])
+async def test_the_first_dies_and_others_go_on(at: int) -> None:
+    cluster = Cluster(10, 10, 10)
+    await asyncio.sleep(0)
+    opened = cluster.suppliers[0]
+    cluster.seconds = 0
+    async with cluster.opened() as body:
+        opened.dies_after = at
+        sink = FakeSink()
+        await body.send_to(sink)
+    assert sink.data == DATA[1:]
+    assert opened.has_failed
+
+
+async def test_the_only_one_dies() -> None:
+    cluster = Cluster(10)
+    cluster.suppliers[0].dies_after = 9 * MIB
+    with pytest.raises(SourceBroken):
+        await cluster.send()
+
+
+async def test_all_die() -> None:
+    cluster = Cluster(10, 10, 10)
+    for supplier in cluster.suppliers:
+        supplier.dies_after = 5 * MIB
+    with pytest.raises(SourceBroken):
+        await cluster.send()
+    assert all(supplier.has_failed for supplier in cluster.suppliers)
+
+
+async def test_without_memory_one_gives_it() -> None:
+    cluster = Cluster(10, 10)
+    cluster.memory = SlotMemory(2 * SLOT_BYTES)
+    assert (await cluster.send()).data == DATA[1:]
+    assert not cluster.suppliers[1].asked
+
+
+async def test_memory_is_shared_and_given_back() -> None:
+    cluster = Cluster(10, 10, 10)
+    cluster.memory = SlotMemory(8 * SLOT_BYTES)
+    cluster.tasks = 2
+    sending = asyncio.create_task(cluster.send())
+    await asyncio.sleep(1)
+    assert not cluster.memory.is_enough
+    with cluster.memory.reserved() as slots:
+        assert slots is None
+    assert (await sending).data == DATA[1:]
+    assert cluster.memory.is_enough
+
+
+async def test_what_they_gave_is_remembered() -> None:
+    cluster = Cluster(10, 10, 1)
+    await cluster.send()
+    assert cluster.rates.is_slow("peer 2")
+    assert not cluster.rates.is_slow("peer 1")
+
+
+async def test_a_busy_first_is_waited_for_when_there_is_nobody_else() -> None:
+    cluster = Cluster(10)
+    async with cluster.opened() as body:
+        cluster.suppliers[0].busy_times = 2
+        sink = FakeSink()
+        await body.send_to(sink)
+    assert sink.data == DATA[1:]
+
+
+async def test_others_are_looked_for_again_when_few_are_left() -> None:
+    cluster = Cluster(1, 1)
+    cluster.suppliers[1].dies_after = 3 * MIB
+    cluster.suppliers.append(late := FakeSupplier(DATA, "late", 0.0, busy_times=0))
+    late.has_failed = True  # not found yet
+    late.rate = 5 * MIB
+
+    async def come() -> None:
+        await asyncio.sleep(6)
+        late.has_failed = False
+
+    coming = asyncio.create_task(come())
+    sink = FakeSink()
+    first = cluster.suppliers[0]
+    body = AssembledBody(
+        first,
+        await first.open(SPAN.first(BEGINNING_BYTES)),
+        SPAN,
+        others=cluster.others,
+        memory=cluster.memory,
+        rates=cluster.rates,
+    )
+    await body.send_to(sink)
+    await body.aclose()
+    await coming
+    assert sink.data == DATA[1:]
+    assert late.given > 10 * MIB
+
+
+async def test_cancelling_leaves_nothing_behind() -> None:
+    cluster = Cluster(10, 10, 10)
+    for seconds in (0.0, 0.005, 0.05, 0.5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await cluster.send()
+    assert cluster.memory.is_enough
