@@ -250,6 +250,10 @@ class PeersSettings:
     for a few at a time, in an order of its own. The default holds a usual image; more than this arrives only while
     containerd takes it. 0B: nothing is taken in ahead."""
 
+    assembly_buffer: ByteCount = 128 << 20
+    """How much memory the layers may take that are got from several peers at once: 32 MiB each, so that what one peer
+    gives can wait for its turn. Those for which less than 12 MiB is left come from one peer at a time. 0B: all do."""
+
     zone: str = ""
     """The zone of this node, such as its topology.kubernetes.io/zone: nodes of the same one are preferred as sources.
     Empty: what discovery is told (kubernetes: EndpointSlices have the zone of nodes), or not known, and all are equally

@@ -38,6 +38,7 @@ from registryd.content.sharing import Receiving
 from registryd.notation import Address
 from registryd.settings import SettingsError
 from registryd.transfer.kept import KeptWires
+from registryd.transfer.slots import SlotMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -178,7 +179,8 @@ class Joining:
 
         opener = Opener(self._credentials, own=own, learn=learn, kept=stack.enter_context(KeptWires()))
         inflows = store.inflows
-        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=inflows.contents)
+        memory = SlotMemory(peers.assembly_buffer)
+        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=inflows.contents, memory=memory)
         intakes = Intakes(
             fetcher,
             pulls,

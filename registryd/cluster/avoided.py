@@ -18,6 +18,9 @@ _REMEMBERED: Final = 10_000
 # been innocent (several gave parts; an image was removed as soon as it was there), and may be the only one that has it.
 # A kubelet tries after 10, 30, 70 and 150 s.
 _SUSPECT_SECONDS: Final = 120.0
+# The same where several gave parts of it, of which most are innocent: a kubelet's next try goes elsewhere, and the one
+# after it gets the content from one at a time, so that it is known whose fault it was.
+_ONE_OF_SEVERAL_SECONDS: Final = 15.0
 # The second time: each new attempt with a bad one costs a failed pull.
 _BLAME_SECONDS: Final = 1800.0
 # A peer that failed for so many different digests within _AVOID_SECONDS is asked for nothing until the first of them is
@@ -33,6 +36,9 @@ class Avoided:
         self._suspect: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
             lifetime=_SUSPECT_SECONDS, capacity=_REMEMBERED
         )
+        self._one_of_several: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
+            lifetime=_ONE_OF_SEVERAL_SECONDS, capacity=_REMEMBERED
+        )
         self._accused: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=_BLAME_SECONDS, capacity=_REMEMBERED)
         self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=_BLAME_SECONDS, capacity=_REMEMBERED)
         self._strikes: dict[Address, ExpiringSet[Digest]] = {}
@@ -44,9 +50,12 @@ class Avoided:
         strikes = self._strikes.setdefault(peer, ExpiringSet(lifetime=_AVOID_SECONDS, capacity=_STRIKES))
         strikes.add(digest)
 
-    def blame(self, digest: Digest, peer: Address) -> None:
-        """What it gave was wrong."""
+    def blame(self, digest: Digest, peer: Address, *, is_certain: bool = True) -> None:
+        """What it gave was wrong, or what one of several gave that it is one of."""
         pair = (digest, peer)
+        if not is_certain:
+            self._one_of_several.add(pair)
+            return
         if pair in self._accused:
             self._blamed.add(pair)
         self._suspect.add(pair)
@@ -55,7 +64,8 @@ class Avoided:
     def has(self, digest: Digest, peer: Address) -> bool:
         """Whether this peer is better not asked for this digest."""
         pair = (digest, peer)
-        return pair in self._failed or pair in self._suspect or pair in self._blamed or self._is_out(peer)
+        reasons = (self._failed, self._suspect, self._blamed, self._one_of_several)
+        return any(pair in pairs for pairs in reasons) or self._is_out(peer)
 
     def _is_out(self, peer: Address) -> bool:
         strikes = self._strikes.get(peer)

@@ -32,7 +32,8 @@ _TAINTED_SECONDS: Final = 120.0
 class Blame:
     """Several may have given parts of the same content: which part was wrong is not known, so all are suspected.
 
-    For the innocent that costs little: for a while they are not asked for this content, and they look at their copy.
+    For the innocent that costs little: for a moment they are not asked for this content, and they look at their copy.
+    After that it comes from one at a time for a while, so that who is bad is found out and the others are not.
     """
 
     def __init__(self, locator: Locator, scope: Scope) -> None:
@@ -55,9 +56,13 @@ class Blame:
         """Whether anybody gave this content."""
         return digest in self._givers
 
+    def is_tainted(self, digest: Digest) -> bool:
+        """Whether wrong bytes of it are about."""
+        return digest in self._tainted
+
     def require_verified(self, content: Content) -> None:
         """Raise PeerDeclined for content that nobody has verified yet, if wrong bytes of it are about."""
-        if isinstance(content, GrowingContent) and content.digest in self._tainted:
+        if isinstance(content, GrowingContent) and self.is_tainted(content.digest):
             raise PeerDeclined(f"{content.digest} was wrong lately, and the peer is still receiving it")
 
     def kept(self, digest: Digest) -> None:
@@ -71,7 +76,7 @@ class Blame:
         if suspects:
             _log.warning("%s was wrong as it came from %s", digest, ", ".join(suspects))
         for offer in suspects.values():
-            self._locator.blame(offer)
+            self._locator.blame(offer, is_certain=len(suspects) == 1)
             self._scope.run(partial(_tell, offer), name=f"doubt {digest}")
 
 

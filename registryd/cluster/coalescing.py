@@ -122,12 +122,21 @@ class Coalescing:
         finally:
             self._being_opened.pop((digest, address), None)
 
+    @property
+    def is_anyone_near(self) -> bool:
+        """Whether all members are equally near, as far as is known."""
+        return not self._index.own_place().zone
+
     def count_members(self) -> int:
         return len(self._roster.addresses())
 
     async def holders(self, digest: Digest) -> list[Member]:
         """Who has the content or gets it, as far as its index nodes know; this node has no part in it."""
         return await self._named(Claim(digest, self._index.own_place(), is_question=True))
+
+    async def several(self, digest: Digest, count: int) -> list[Member]:
+        """Who could give the content beside others, near ones only if there are any."""
+        return await self._named(Claim(digest, self._index.own_place(), places=count, is_question=True))
 
     async def beside(self, digest: Digest, address: Address) -> list[Member]:
         """Who ought to get the content as quickly as that node does, as far as the index nodes know."""

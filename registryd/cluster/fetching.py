@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from registryd.aio.racing import AllFailed, first_success, one_by_one
+from registryd.cluster.assembling import Assembler
 from registryd.cluster.continuing import Continuation
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
 from registryd.cluster.lagging import Lag
@@ -15,12 +16,10 @@ from registryd.cluster.links import TopLink
 from registryd.cluster.locality import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
-from registryd.cluster.rivals import somebody_else_offers
 from registryd.cluster.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.oci.errors import RangeInvalid
-from registryd.transfer.comparing import ComparedBody, RecentRates
 from registryd.transfer.doubting import DoubtedBody
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.resume import ResumingBody
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
+    from registryd.transfer.slots import SlotMemory
 
 T = TypeVar("T")
 
@@ -57,14 +57,23 @@ class Fetcher:
     """
 
     def __init__(
-        self, locator: Locator, opener: Opener, *, blame: Blame, receiving: Callable[[], Collection[Digest]]
+        self,
+        locator: Locator,
+        opener: Opener,
+        *,
+        blame: Blame,
+        receiving: Callable[[], Collection[Digest]],
+        memory: SlotMemory | None = None,
     ) -> None:
-        """`blame` is told who gives large content; `receiving`: what flows into this node."""
+        """`blame` is told who gives large content; `receiving`: what flows into this node.
+
+        With `memory`, several members may give the parts of large content at once.
+        """
         self.blame = blame
         self._locator = locator
         self._opener = opener
         self._totals = Totals(receiving)
-        self._rates = RecentRates()
+        self._assembler = Assembler(locator, opener, blame=blame, memory=memory)
 
     async def find(self, digest: Digest) -> Content:
         """What the first member that has it says. Raises ContentUnavailable."""
@@ -97,6 +106,8 @@ class Fetcher:
             return opened
 
         def doubted(source: Offer, given: OpenContent) -> Body:
+            if given.body.length < given.span.length:
+                return self._assembler.body(source, given)
             if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
                 return given.body
             top = TopLink(source, self._locator.holders, totals=self._totals, tell=self._locator.distrust)
@@ -109,13 +120,8 @@ class Fetcher:
 
         way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid, leave=self._locator.leave)
         is_growing = isinstance(opened.content, GrowingContent)
-        first = doubted(offer, opened) if is_growing else self._compared(offer, opened)
+        first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
         return replace(opened, body=ResumingBody(first, opened.span, way_on.reopen))
-
-    def _compared(self, offer: Offer, opened: OpenContent) -> Body:
-        """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
-        has_other = partial(somebody_else_offers, self._locator, offer)
-        return ComparedBody(opened.body, source=offer.member.address, rates=self._rates, has_other=has_other)
 
     async def _open_first(
         self, digest: Digest, wanted: RangeOf, *, size: int | None = None, verdict: Verdict | None = None
@@ -128,7 +134,9 @@ class Fetcher:
         if size is not None and offer.content.size != size:
             raise PeerDeclined(f"{offer.member.address} has another size: {offer.content.size}")
         self.blame.require_verified(offer.content)
-        return offer, await self._opener.open(offer, wanted(offer.content.size))
+        span = wanted(offer.content.size)
+        opened = await self._opener.open(offer, self._assembler.beginning(offer.content, span))
+        return offer, replace(opened, span=span)
 
     def _noted(self, offer: Offer, opened: OpenContent) -> tuple[Offer, OpenContent]:
         if not is_small(opened.content):

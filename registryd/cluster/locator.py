@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.racing import AllFailed
 from registryd.cluster.avoided import Avoided
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from registryd.content.source import RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
+
+
+# Of one, it is the source that is known already.
+_SEVERAL: Final = 2
 
 
 class Candidates(Protocol):
@@ -87,13 +92,31 @@ class Locator:
         """Some who have the content or are getting it."""
         return [] if self._coalescing is None else await self._coalescing.holders(digest)
 
+    async def several(self, digest: Digest, count: int) -> AsyncGenerator[Offer, None]:
+        """Yield who could give the content at the same time as others, in no order; so many are asked at most.
+
+        Those that the index nodes name: they know who is near, and who has little to do. If they name nobody, or only
+        one, all members of a small cluster, whoever is near.
+        """
+        named = [] if self._coalescing is None else await self._coalescing.several(digest, 2 * count)
+        if len(named) < _SEVERAL and (self._coalescing is None or self._coalescing.is_anyone_near):
+            named = await self._candidates(digest, Remaining(), is_claimed=False)
+        else:
+            named = random.sample(named, min(count, len(named)))
+        try:
+            async with aclosing(self._found(digest, named)) as found:
+                async for offer in found:
+                    yield offer
+        except AllFailed:
+            pass
+
     async def beside(self, digest: Digest, address: Address) -> list[Member]:
         """Who ought to get the content as quickly as that member does."""
         return [] if self._coalescing is None else await self._coalescing.beside(digest, address)
 
-    def blame(self, offer: Offer) -> None:
-        """Do not ask this member for this digest for a long while: what it gave was wrong."""
-        self._avoided.blame(offer.content.digest, offer.member.address)
+    def blame(self, offer: Offer, *, is_certain: bool = True) -> None:
+        """Do not ask this member for this digest for a long while: what it gave was wrong, if that is certain."""
+        self._avoided.blame(offer.content.digest, offer.member.address, is_certain=is_certain)
 
     async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
         """Who is to give this content to this node, as its index nodes say; None when none of them does."""

@@ -22,6 +22,7 @@ from registryd.transfer.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.memory import read_all
 from registryd.transfer.pace import PacedBody
+from registryd.transfer.uploads import PART_HEADER, Part
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -97,6 +98,10 @@ class Opener:
         content, data = await self._read_verified(offer)
         return OpenContent(content, span, BytesBody(data[span.start : span.stop]))
 
+    async def open_part(self, offer: Offer, span: Span, part: Part) -> Body:
+        """A part of large content of which this offer, or another one, was opened before."""
+        return await self._stream(offer, span, part)
+
     async def confirm(self, offer: Offer) -> Content:
         """The offered content; a manifest is read, so that its size is certain and its media type its own."""
         content = offer.content
@@ -123,12 +128,12 @@ class Opener:
         self._learn(offer.content.digest, manifest)
         return replace(offer.content, media_type=manifest.media_type), data
 
-    async def _stream(self, offer: Offer, span: Span) -> Body:
+    async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
         door = offer.door
         if door is None or door in self._closed_doors:
             return await _read_started(offer, span)
         try:
-            return await self._fetch(door, offer, span)
+            return await self._fetch(door, offer, span, part)
         except SourceRefused as error:
             # It was reached, and the answer was no: asking by another way would only be rude.
             raise PeerDeclined(f"{door}: {error}") from error
@@ -136,8 +141,9 @@ class Opener:
             self._closed_doors.add(door)
             return await _read_started(offer, span)
 
-    async def _fetch(self, door: Address, offer: Offer, span: Span) -> Body:
+    async def _fetch(self, door: Address, offer: Offer, span: Span, part: Part) -> Body:
         is_growing = isinstance(offer.content, GrowingContent)
+        ticket = ((TICKET_HEADER, offer.ticket),) if offer.ticket else ()
         body = await fetch(
             (door.host, door.port),
             blob_path(offer.content.digest),
@@ -145,7 +151,7 @@ class Opener:
             size=offer.content.size,
             # Who hands out a ticket has a door without TLS.
             ssl=None if offer.ticket else self._credentials.client_context(),
-            headers=((TICKET_HEADER, offer.ticket),) if offer.ticket else (),
+            headers=ticket if part is Part.FIRST else (*ticket, (PART_HEADER, part.value)),
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
             stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,

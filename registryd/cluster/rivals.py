@@ -18,13 +18,14 @@ async def somebody_else_offers(locator: Locator, offer: Offer) -> bool:
     try:
         async with aclosing(locator.offers(offer.content.digest)) as offers:
             async for other in offers:
-                if _is_as_good(other, offer):
+                if is_as_good(other, offer):
                     return True
     except AllFailed:
         pass
     return False
 
 
-def _is_as_good(other: Offer, offer: Offer) -> bool:
+def is_as_good(other: Offer, offer: Offer) -> bool:
+    """Whether this is another member's, of the same content whole, and that one does not ask to be spared."""
     is_whole = not isinstance(other.content, GrowingContent)
     return other.member is not offer.member and is_whole and not other.busy and other.content.size == offer.content.size

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.member import MemberState
     from registryd.cluster.service import LocalStore
+    from registryd.transfer.slots import SlotMemory
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class Lab:
         greets: bool = True,
         find_timeout: float = FIND_TIMEOUT,
         door_timeout: float = FIND_TIMEOUT,
+        memory: SlotMemory | None = None,
     ) -> Node:
         """A node that knows these peers. Unless it greets them, it learns about them from its first question."""
         members = Members(
@@ -87,7 +89,7 @@ class Lab:
         scope.serve(partial(members.run, discovery), name="members")
         await until(lambda: len(members.states()) == len(peers))
         opener = Opener(NoCredentials(), timeouts=DoorTimeouts(connect=door_timeout, first_byte=door_timeout))
-        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=tuple)
+        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=tuple, memory=memory)
         return Node(ClusterSource(locator, fetcher), members, record)
 
 

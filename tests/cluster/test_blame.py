@@ -172,3 +172,13 @@ async def test_who_is_blamed_twice_is_not_asked_for_half_an_hour() -> None:
     assert avoided.has(DIGEST, LOOPBACK)
     await asyncio.sleep(1)
     assert not avoided.has(DIGEST, LOOPBACK)
+
+
+@pytest.mark.looptime
+async def test_one_of_several_is_left_alone_for_a_moment_only() -> None:
+    avoided = Avoided()
+    for _ in range(3):
+        avoided.blame(DIGEST, ELSEWHERE, is_certain=False)
+    assert avoided.has(DIGEST, ELSEWHERE)
+    await asyncio.sleep(20)
+    assert not avoided.has(DIGEST, ELSEWHERE)

@@ -20,10 +20,10 @@ class Door:
     """Serves `contents` over HTTP/1.1. `requests` keeps the spans that were asked for, `connections` counts.
 
     `stops_after`: so many bytes of each body are sent, then the connection ends, with RST if `resets`; `status`
-    refuses everything; `is_silent` never answers.
+    refuses everything; `is_silent` never answers. Each body begins after so many `seconds`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its character, all named
         self,
         contents: Mapping[Digest, bytes],
         *,
@@ -31,14 +31,17 @@ class Door:
         resets: bool = False,
         status: int | None = None,
         is_silent: bool = False,
+        seconds: float = 0.0,
     ) -> None:
         self.requests: list[Span] = []
+        self.parts: list[str] = []
         self.connections = 0
         self._contents = {str(digest): data for digest, data in contents.items()}
         self._stops_after = stops_after
         self._resets = resets
         self._status = status
         self._is_silent = is_silent
+        self._seconds = seconds
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[int]:
@@ -73,11 +76,14 @@ class Door:
         asked = RangeRequest.parse(found[1] if found else None)
         span = asked.span(len(data)) if asked else Span.whole(len(data))
         self.requests.append(span)
+        part = re.search(r"(?mi)^registryd-part: (\S+)", head)
+        self.parts.append(part[1] if part else "")
         if self._status:
             writer.write(f"HTTP/1.1 {self._status} No\r\nContent-Length: 0\r\n\r\n".encode())
             return
         status = f"206 Partial\r\nContent-Range: {span.content_range(len(data))}" if asked else "200 OK"
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {span.length}\r\n\r\n".encode())
+        await asyncio.sleep(self._seconds)
         await self._send(writer, data[span.start : span.stop])
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.tree import MOST_CHILDREN
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
-from registryd.cluster.index.wave import SOURCES
+from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.node import NodeId
 from registryd.cluster.wire import RequestInvalid
 from registryd.notation import Address
@@ -84,7 +84,7 @@ def verdict_message(verdict: Verdict) -> pb.ClaimReply:
 
 
 def verdict_value(message: pb.ClaimReply) -> Verdict:
-    if len(message.sources) > SOURCES or len(message.unheard) > MAX_UNHEARD:
+    if len(message.sources) > SEVERAL or len(message.unheard) > MAX_UNHEARD:
         raise PeerGarbled(f"{len(message.sources)} sources and {len(message.unheard)} others at once")
     try:
         sources = tuple(_address(text) for text in message.sources)

@@ -37,7 +37,8 @@ class Claim:
 
     `is_question`: it only wants to know who has it, and does not count as getting it. `below`: below whom it would
     best be, whoever that is. `places`: to how many others it could pass it on as quickly as it gets it. `slow` were
-    named to it and hold it up. A question may ask who ought to get it as quickly as the one `beside` which they are.
+    named to it and hold it up. A question may ask who ought to get it as quickly as the one `beside` which they are;
+    of one that gets it from several at once, `places` is how many are to be named.
 
     `is_ahead`: the claimant's containerd has not asked for it yet. `is_pressed`: the claimant is to be sent to nobody,
     because a request that waits would keep it from fetching what it was told to. `rank`: how many were before it in

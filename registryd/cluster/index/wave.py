@@ -40,6 +40,8 @@ LINE_SECONDS: Final = 0.2
 RUSH_SECONDS: Final = 10.0
 # Who finds its source gone can turn to two more without asking again, if they have all of it.
 SOURCES: Final = 3
+# Who gets it from several at once asks for so many, and chooses among them: not everybody is to choose the same.
+SEVERAL: Final = 12
 # Of those that ought to get it as quickly as a node that is doubted, so many are named: one may be slow itself.
 _WITNESSES: Final = 2
 # A node that was reported is named to nobody for so long: who is really dead is set aside by then.
@@ -159,7 +161,8 @@ class Wave:
         """Who has it or gets it, as `join` would say, without joining."""
         if claim.beside:
             return self._beside(claim.beside)
-        found = self._best(Spot(claim.claimant), frozenset(claim.failed), now, claim)
+        count = max(SOURCES, min(claim.places or 0, SEVERAL))
+        found = self._best(Spot(claim.claimant), frozenset(claim.failed), now, claim, count)
         return tuple(other.place.address for other in found)
 
     def _beside(self, address: Address) -> tuple[Address, ...]:
@@ -257,7 +260,9 @@ class Wave:
             self._failed_tops = 0
         return self._failed_tops >= _MOST_FAILED_TOPS
 
-    def _best(self, spot: Spot, refused: frozenset[Address], now: float, claim: Claim) -> list[Spot]:
+    def _best(
+        self, spot: Spot, refused: frozenset[Address], now: float, claim: Claim, count: int = SOURCES
+    ) -> list[Spot]:
         """Those that cost least, of the claimant's own zone if it has any: links between zones are thin.
 
         Before them, in a chain, the one below which it would best be, if nobody else follows that one.
@@ -268,15 +273,15 @@ class Wave:
             is_refused = other.place.address in refused or other.suspected_until > now
             return not (is_refused or tree.is_behind(other, spot) or self._gives_way(other, spot, claim))
 
-        found = tree.cheapest(spot.place.zone, is_fit, SOURCES)
+        found = tree.cheapest(spot.place.zone, is_fit, count)
         if not found:
-            found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, SOURCES)]
+            found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, count)]
         found.sort(key=tree.cost)
         other = tree.get(claim.below) if claim.below and self._is_chain else None
         is_near = other is not None and other.place.zone == spot.place.zone
         if other is not None and is_near and not other.children and is_fit(other):
             found = [other, *(one for one in found if one is not other)]
-        return found[:SOURCES]
+        return found[:count]
 
 
 def _goes_before(claim: Claim, spot: Spot, top: Spot) -> bool:

@@ -8,7 +8,7 @@ from registryd.cluster.index.desk import WAVE_SECONDS, YOUNG_SECONDS, IndexDesk,
 from registryd.cluster.index.messages import MAX_UNHEARD
 from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
 from registryd.cluster.index.view import View
-from registryd.cluster.index.wave import LINE_SECONDS
+from registryd.cluster.index.wave import LINE_SECONDS, SEVERAL, SOURCES
 from registryd.cluster.node import NodeId
 from registryd.notation import Address
 from registryd.oci.digest import Digest
@@ -50,6 +50,26 @@ def test_what_is_announced_is_found_and_what_is_dropped_is_not() -> None:
     desk.announce(Announcement(place(1), dropped=(digest(1), digest(99))))
     assert not desk.claim(question).sources
     assert desk.claim(Claim(digest(2), place(2), is_question=True)).sources
+
+
+def test_who_gets_it_from_several_is_told_of_more() -> None:
+    desk, _ = make()
+    for number in range(1, 31):
+        desk.announce(Announcement(place(number), held=(digest(1),)))
+    few = desk.claim(Claim(digest(1), place(40), is_question=True)).sources
+    several = desk.claim(Claim(digest(1), place(40), places=8, is_question=True)).sources
+    most = desk.claim(Claim(digest(1), place(40), places=1000, is_question=True)).sources
+    assert [len(few), len(several), len(most)] == [SOURCES, 8, SEVERAL]
+    assert len(set(most)) == SEVERAL
+
+
+def test_who_gets_it_from_several_is_told_of_near_ones_only() -> None:
+    desk, _ = make()
+    for number in range(1, 11):
+        desk.announce(Announcement(Place(place(number).address, "a" if number < 4 else "b"), held=(digest(1),)))
+    claimant = Place(place(40).address, "a")
+    named = desk.claim(Claim(digest(1), claimant, places=8, is_question=True)).sources
+    assert set(named) == {place(number).address for number in (1, 2, 3)}
 
 
 def test_a_question_leaves_nothing_behind() -> None:

@@ -23,6 +23,7 @@ from registryd.cluster.index.messages import (
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
+from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.node import NodeId
 from registryd.cluster.wire import parse_reply, parse_request
 from registryd.identity.requester import Requester
@@ -113,7 +114,7 @@ def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
     with pytest.raises(PeerGarbled):
         verdict_value(pb.ClaimReply(sources=["nonsense"]))
     with pytest.raises(PeerGarbled):
-        verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"] * 4))
+        verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"] * (SEVERAL + 1)))
     with pytest.raises(PeerGarbled):
         verdict_value(pb.ClaimReply(before="nonsense"))
     with pytest.raises(PeerGarbled):

@@ -1,0 +1,140 @@
+"""Large content from several members at once: who gives parts of it, and how they are asked."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.errors import PeerDeclined
+from registryd.cluster.rivals import is_as_good, somebody_else_offers
+from registryd.cluster.search import offer_of
+from registryd.content.growing import GrowingContent
+from registryd.content.source import ContentUnavailable
+from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES, AssembledBody
+from registryd.transfer.comparing import ComparedBody, RecentRates
+from registryd.transfer.errors import SourceBroken, SourceBusy
+from registryd.transfer.slots import SlotMemory
+from registryd.transfer.together import MOST_AT_ONCE
+from registryd.transfer.uploads import Part
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.cluster.blame import Blame
+    from registryd.cluster.locator import Locator
+    from registryd.cluster.opening import Opener
+    from registryd.cluster.search import Offer
+    from registryd.content.source import Content, OpenContent
+    from registryd.notation import Address
+    from registryd.oci.ranges import Span
+    from registryd.transfer.body import Body
+
+# Beside the first, and some that turn out to be busy or gone.
+_ASKED: Final = MOST_AT_ONCE + 1
+
+
+class Assembler:
+    """Makes bodies of what several members have whole; without `memory`, of what one at a time gives."""
+
+    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame, memory: SlotMemory | None = None) -> None:
+        self._locator = locator
+        self._opener = opener
+        self._blame = blame
+        self._memory = memory or SlotMemory()
+        self._rates = RecentRates()
+
+    def beginning(self, content: Content, span: Span) -> Span:
+        """What the first source is asked for: less than the span when others may give the rest.
+
+        Of what was wrong lately, one gives all: then it is known who was to blame.
+        """
+        is_worth_it = span.length >= LEAST_BYTES and self._memory.is_enough
+        if not is_worth_it or isinstance(content, GrowingContent) or self._blame.is_tainted(content.digest):
+            return span
+        return span.first(BEGINNING_BYTES)
+
+    def body(self, offer: Offer, opened: OpenContent) -> Body:
+        """The whole span, of which the first source gives all or the beginning."""
+        compared = partial(self._compared, offer)
+        if opened.body.length == opened.span.length:
+            return compared(opened.body)
+        return AssembledBody(
+            _PeerSupplier(self, offer, Part.NEXT),
+            opened.body,
+            opened.span,
+            others=partial(self._others, offer),
+            memory=self._memory,
+            rates=self._rates,
+            compared=compared,
+        )
+
+    async def open_part(self, offer: Offer, span: Span, part: Part) -> Body:
+        """Ask its member. Raises ContentUnavailable, SourceBroken."""
+        body = await self._opener.open_part(offer, span, part)
+        self._blame.gave(offer, from_start=False)
+        return body
+
+    def failed(self, offer: Offer) -> None:
+        """Its member broke off."""
+        self._locator.avoid(offer)
+
+    def _compared(self, offer: Offer, body: Body) -> Body:
+        """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
+        has_other = partial(somebody_else_offers, self._locator, offer)
+        return ComparedBody(body, source=offer.member.address, rates=self._rates, has_other=has_other)
+
+    async def _others(self, offer: Offer) -> AsyncGenerator[_PeerSupplier, None]:
+        try:
+            async with aclosing(self._locator.several(offer.content.digest, _ASKED)) as offers:
+                async for other in offers:
+                    if is_as_good(other, offer):
+                        yield _PeerSupplier(self, other, Part.EXTRA)
+        except ContentUnavailable:
+            pass
+
+
+class _PeerSupplier:
+    """A member that gives parts of what it offered."""
+
+    def __init__(self, assembler: Assembler, offer: Offer, part: Part) -> None:
+        self._assembler = assembler
+        self._offer = offer
+        self._part = part
+
+    @property
+    def source(self) -> Address:
+        return self._offer.member.address
+
+    async def open(self, span: Span) -> Body:
+        try:
+            return await self._open(span)
+        except PeerDeclined as reason:
+            _require_not_busy(reason)
+        except ContentUnavailable as reason:
+            raise SourceBroken(str(reason)) from reason
+        try:  # its ticket may have expired
+            await self._find_again()
+            return await self._open(span)
+        except ContentUnavailable as reason:
+            _require_not_busy(reason)
+            raise SourceBroken(str(reason)) from reason
+
+    def failed(self) -> None:
+        self._assembler.failed(self._offer)
+
+    async def _open(self, span: Span) -> Body:
+        return await self._assembler.open_part(self._offer, span, self._part)
+
+    async def _find_again(self) -> None:
+        """Raises ContentUnavailable."""
+        member, content = self._offer.member, self._offer.content
+        found = offer_of(member, await member.find(content.digest))
+        if isinstance(found.content, GrowingContent) or found.content.size != content.size:
+            raise PeerDeclined(f"{member.address} has something else now")
+        self._offer = found
+
+
+def _require_not_busy(reason: ContentUnavailable) -> None:
+    if isinstance(reason.__cause__, SourceBusy):
+        raise reason.__cause__
