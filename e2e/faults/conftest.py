@@ -23,7 +23,8 @@ _PROPERTY = "what became of the pulls"
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def field(representatives: tuple[Release, ...]) -> AsyncIterator[Field]:
-    async with open_field(representatives, "lonely", "accompanied", "shared") as field:
+    kinds = ("lonely", "accompanied", "shared", "one-of-several", "all-of-several")
+    async with open_field(representatives, *kinds) as field:
         yield field
         await require_nothing_left(field)
 

@@ -17,7 +17,7 @@ from registryd.lab.layers import LayerRecipe
 from registryd.lab.leftovers import workspace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from pathlib import Path
 
     from registryd.lab.cluster import Cluster
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 
 # A layer that streams and has a middle to break in, and one that is read whole.
 _LAYERS: Final = (LayerRecipe(6 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))
+# So large that it is got from several peers at once.
+_LARGE_LAYERS: Final = (LayerRecipe(24 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))
 # Fast enough not to be the point, slow enough that two processors are not the limit.
 _MEGABITS: Final = 200
 # 512 and more switch it on; chunks of a megabyte make six of the large layer.
 _PARALLEL: Final = Options(concurrent_layer_fetch_buffer=MIB)
 # Characters that take their process or their host down with them: each node gets a host of its own for them.
 MORTAL: Final = ("dies", "vanishes")
+# Of which there are several with the same large content, and honest ones beside them.
+OF_SEVERAL: Final = ("good", "stalls", "resets", "ends-early", "corrupts-large", "trickles", "sluggish", "wrong-length")
+SEVERAL: Final = 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,14 @@ class Field:
         if character in MORTAL:
             return puller.mortal.address(MORTAL.index(character))
         return self.faulty.address(2 * list(CHARACTERS).index(character) + accompanied)
+
+    def several(self, character: str, puller: Puller) -> list[str]:
+        """Where several peers of this character are asked that only cases with several have."""
+        if character in MORTAL:
+            first = len(MORTAL) + SEVERAL * MORTAL.index(character)
+            return [puller.mortal.address(first + number) for number in range(SEVERAL)]
+        first = 2 * len(CHARACTERS) + SEVERAL * OF_SEVERAL.index(character)
+        return [self.faulty.address(first + number) for number in range(SEVERAL)]
 
 
 @asynccontextmanager
@@ -74,8 +87,9 @@ async def open_field(releases: Sequence[Release], *kinds: str) -> AsyncIterator[
             await faulty.start()
             return faulty
 
-        mortals = [await start(f"mortal{number}", list(MORTAL)) for number in range(len(names))]
-        faulty = await start("faulty", [name for name in CHARACTERS for _ in range(2)])
+        mortal = [*MORTAL, *_each(MORTAL, SEVERAL)]
+        mortals = [await start(f"mortal{number}", mortal) for number in range(len(names))]
+        faulty = await start("faulty", [*_each(CHARACTERS, 2), *_each(OF_SEVERAL, SEVERAL)])
         pullers = [
             Puller(name, node, _peers_file(folder, number), mortal)
             for number, (name, node, mortal) in enumerate(zip(names, cluster.nodes, mortals, strict=True))
@@ -106,10 +120,15 @@ def _plans(releases: Sequence[Release], folder: Path) -> tuple[list[NodePlan], l
     return plans, [name.removeprefix("containerd ") for name in names]
 
 
+def _each(characters: Iterable[str], times: int) -> list[str]:
+    return [name for name in characters for _ in range(times)]
+
+
 def _peers_file(folder: Path, number: int) -> Path:
     return folder / f"peers{number}" / "list"
 
 
 def _image(folder: Path, kind: str) -> Image:
-    recipe = ImageRecipe(_LAYERS, (local_architecture(),), tag=kind, seed=kind)
+    layers = _LARGE_LAYERS if kind.endswith("several") else _LAYERS
+    recipe = ImageRecipe(layers, (local_architecture(),), tag=kind, seed=kind)
     return make_image(folder / kind, recipe)

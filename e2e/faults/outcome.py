@@ -77,11 +77,13 @@ Written by `./dev faults` on {date}; real {versions} pull by CRI through their a
 
 Each line is a fault that a peer, the network or registryd itself has while an image of a 6 MiB and a 200 KiB layer
 is pulled over links of 200 Mbit/s, on a machine with two processors. Every pull succeeds. Each time includes resolving
-at the origin and unpacking; the limit is the one that the pull was given. "2 tries" is a pull that failed and was made
-again, as a kubelet does: only content that is wrong and too large to be verified before it is passed on can do that,
-and only once. "Origin" is one that went there although a peer had everything, because the machine was too busy to keep
-our bounds. "Parallel" fetches layers in parallel: `concurrent_layer_fetch_buffer` is 1 MiB. Of these containerds 2.3
-and 2.4 are alive; [scope.md](scope.md#in) says until when.
+at the origin and unpacking; the limit is the one that the pull was given. Where a line says "24 MiB", that is the
+larger layer, which comes from several peers at once. "2 tries" is a pull that failed and was made again, as a kubelet
+does: only content that is wrong and too large to be verified before it is passed on can do that, and each peer that
+gives it only once. "Origin" is one that went there although a peer had everything, because the machine was too busy to
+keep our bounds, or because wrong bytes had come from one of several peers. "Parallel" fetches layers in parallel:
+`concurrent_layer_fetch_buffer` is 1 MiB. Of these containerds 2.3 and 2.4 are alive; [scope.md](scope.md#in) says until
+when.
 
 What peers with a character do is in `registryd/lab/faults/characters.py`, what is asserted in `e2e/faults/`.
 """
