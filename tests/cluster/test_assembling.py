@@ -87,7 +87,7 @@ async def test_one_peer_that_has_it_gives_all_of_it(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, 1])
-@pytest.mark.parametrize("character", [{"stops_after": 300_000}, {"stops_after": 300_000, "resets": True}])
+@pytest.mark.parametrize("character", [{"stops_after": 100_000}, {"stops_after": 100_000, "resets": True}])
 async def test_one_that_breaks_off_costs_its_part(lab: Lab, bad: int, character: dict[str, float | bool]) -> None:
     doors = [door(), door(), door()]
     doors[bad] = door(**character)
@@ -101,7 +101,7 @@ async def test_one_that_is_busy_is_not_needed(lab: Lab) -> None:
 
 
 async def test_when_all_break_off_the_body_breaks(lab: Lab) -> None:
-    node = await node_with(lab, door(stops_after=300_000), door(stops_after=300_000))
+    node = await node_with(lab, door(stops_after=100_000), door(stops_after=100_000))
     with pytest.raises(SourceBroken):
         await pull(node, LARGE)
     with pytest.raises(ContentUnavailable):

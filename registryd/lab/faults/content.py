@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from registryd.cluster.opening import SMALL_BYTES
@@ -37,8 +38,14 @@ class Layouts:
         for folder in self.folders:
             path = folder / "blobs" / digest.algorithm / digest.encoded
             if path.is_file():
-                return path.read_bytes()
+                return _read(path)
         raise ContentNotFound(f"{digest} is in none of the layouts")
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path) -> bytes:
+    """Once: large content is asked for in many parts."""
+    return path.read_bytes()
 
 
 class CharacterStore:
