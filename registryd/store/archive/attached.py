@@ -14,6 +14,7 @@ from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.oci.reference import FullName, Repository, TaggedName
 from registryd.oci.referrers import is_attached_tag, parse_referrers, referrer_entry, referrers_tag, render_referrers
 from registryd.store.archive.errors import ArchiveInvalid
+from registryd.store.archive.limits import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 # Images and their parts, each for every repository it is in; an archive of a thousand images has some ten thousand.
 _MOST_STEPS: Final = 1_000_000
+# A list repeats the annotations of what it lists, and registries need not take more than 4 MiB of a manifest. What is
+# attached has a kilobyte or two, and is read again for every list that it is in.
+_MOST_LIST_BYTES: Final = 4 * 1024 * 1024
+_MOST_LISTED_BYTES: Final = 64 * 1024 * 1024
 
 
 class Target(ContentSource, NameSource, ContentWriter, Protocol):
@@ -34,25 +39,35 @@ def without_attached(images: Mapping[FullName, Descriptor]) -> Mapping[FullName,
     return {name: target for name, target in images.items() if not _is_attached(name)}
 
 
-async def list_attached(
-    store: Target,
-    images: Mapping[FullName, Descriptor],
-    manifests: Mapping[Digest, Manifest],
-    there: Mapping[Digest, Descriptor],
-) -> dict[FullName, Descriptor]:
-    """Lists, which are put into the store, of what names one of the images or a part of it as its subject.
+def attached_lists(
+    images: Mapping[FullName, Descriptor], manifests: Mapping[Digest, Manifest], there: Mapping[Digest, Descriptor]
+) -> dict[TaggedName, Sequence[Descriptor]]:
+    """What is to be listed, by the name of its list: what names one of the images or a part of it as its subject.
 
-    `manifests` are those of the archive, `there` all of its content that the store has by now. What the store knew is
-    kept; of subjects whose list is in the archive there is nothing to do. Raises as the store does.
+    `manifests` are those of the archive, `there` all of its content that the store will have. Of subjects whose list is
+    in the archive there is nothing to do. Raises ArchiveInvalid.
     """
-    lists: dict[FullName, Descriptor] = {}
+    lists: dict[TaggedName, Sequence[Descriptor]] = {}
     attached = _by_subject(manifests, there)
+    listed = Allowance(_MOST_LISTED_BYTES, "bytes of manifests to list as attached (--no-referrers)")
     for repository, subject in _subjects(images, manifests, attached):
         name = TaggedName(repository, referrers_tag(subject))
         if name not in images:
-            entries = [*await _known(store, name), *[await _entry(store, each) for each in attached[subject]]]
-            lists[name] = await _put(store, render_referrers(entries))
+            lists[name] = attached[subject]
+            size = sum(each.size for each in attached[subject])
+            listed.spend(size)
+            if size > _MOST_LIST_BYTES:
+                raise ArchiveInvalid(f"more is attached to {subject} than a list can have (--no-referrers)")
     return lists
+
+
+async def put_lists(store: Target, lists: Mapping[TaggedName, Sequence[Descriptor]]) -> dict[FullName, Descriptor]:
+    """Put the lists into the store, which has what they list; what it knew besides is kept. Raises as it does."""
+    named: dict[FullName, Descriptor] = {}
+    for name, attached in lists.items():
+        entries = [*await _known(store, name), *[await _entry(store, each) for each in attached]]
+        named[name] = await _put(store, render_referrers(entries))
+    return named
 
 
 def _is_attached(name: FullName) -> bool:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from registryd.content.source import ContentNotFound, ContentSource, NameSource
 from registryd.content.writer import ContentMismatch, ContentWriter
-from registryd.store.archive.attached import list_attached, without_attached
+from registryd.store.archive.attached import attached_lists, put_lists, without_attached
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.errors import ArchiveInvalid
+from registryd.store.archive.limits import DEFAULT_LIMITS, ArchiveLimits
 from registryd.store.archive.staging import Staging
 from registryd.store.archive.stream import ArchiveStream
 from registryd.store.archive.tar import TarReader
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from registryd.oci.descriptor import Descriptor
-    from registryd.oci.image_layout import LayoutIndex
     from registryd.oci.reference import FullName
     from registryd.store.archive.contents import Contents, Missing
     from registryd.store.archive.titles import Given
@@ -38,34 +38,36 @@ class Imported:
     unnamed: tuple[Descriptor, ...] = ()
 
 
-async def read_archive(fd: int, store: ImportTarget, *, name: Given = None, referrers: bool = True) -> Imported:
+async def read_archive(
+    fd: int,
+    store: ImportTarget,
+    *,
+    name: Given = None,
+    referrers: bool = True,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
+) -> Imported:
     """Import from a descriptor, which stays the caller's; `name` says what the archive's images are called.
 
     `referrers`: what is attached to them is named as well, so that it is found.
 
     Raises ArchiveInvalid, OSError when the archive cannot be read, and StoreFull or StoreUnavailable.
     """
-    async with Staging(store) as staging:
+    async with Staging(store, limits) as staging:
         try:
-            index = await staging.take_all(TarReader(await ArchiveStream.open(fd)))
+            index = await staging.take_all(TarReader(await ArchiveStream.open(fd, limits), limits))
         except ContentMismatch as error:
             raise ArchiveInvalid(f"the archive is damaged: {error}") from error
         titles = titles_of(index, staging.manifests, name)
-        contents = contents_of(_roots(index), sizes=staging.sizes, manifests=staging.manifests)
+        contents = contents_of([entry.target for entry in index], sizes=staging.sizes, manifests=staging.manifests)
         await _require_complete(contents.missing, store)
+        images = titles.images if referrers else without_attached(titles.images)
+        # Before anything is in the store: what is wrong with the archive leaves nothing behind.
+        lists = attached_lists(images, staging.manifests, contents.there) if referrers else {}
         for digest in contents.there:
             await staging.ingests[digest].commit()
-        images = titles.images
-        if referrers:
-            images = {**images, **await list_attached(store, images, staging.manifests, contents.there)}
-        else:
-            images = without_attached(images)
+        images = {**images, **await put_lists(store, lists)}
         await store.name(images)
     return Imported(images, contents, titles.unnamed)
-
-
-def _roots(index: LayoutIndex) -> list[Descriptor]:
-    return [entry.target for entry in index.entries]
 
 
 async def _require_complete(missing: Iterable[Missing], store: ContentSource) -> None:

@@ -9,24 +9,24 @@ from registryd.oci.errors import DigestInvalid, ManifestInvalid
 from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT_FILE, is_layout_file, parse_index
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registryd.store.archive.errors import ArchiveInvalid
+from registryd.store.archive.limits import DEFAULT_LIMITS, Allowance, ArchiveLimits
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
     from registryd.content.writer import ContentWriter, Ingest
-    from registryd.oci.image_layout import LayoutIndex
+    from registryd.oci.image_layout import Entry
     from registryd.oci.manifest import Manifest
     from registryd.store.archive.tar import Member, TarReader
 
 # Some 20,000 images; an index.json is kept in memory.
 _MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
 _MAX_LAYOUT_BYTES: Final = 4096
-# What the manifests refer to and the blobs themselves are kept in mind, some 500 bytes each: 100 MB. An archive of a
-# thousand images has a twentieth of this.
-_MAX_DESCRIPTORS: Final = 200_000
 # What docker save wrote before it wrote OCI layouts, and still writes besides.
 _DOCKER_FILE: Final = "manifest.json"
+_CONVERT: Final = "skopeo can convert what docker save wrote before Docker 25"
+_NO_CONTENT: Final = f"bytes that are no part of an OCI image; {_CONVERT}"
 # White space that a manifest may begin with.
 _PEEK_BYTES: Final = 64
 
@@ -34,11 +34,13 @@ _PEEK_BYTES: Final = 64
 class Staging:
     """A context: what was not committed when it ends is aborted."""
 
-    def __init__(self, writer: ContentWriter) -> None:
+    def __init__(self, writer: ContentWriter, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
         self._writer = writer
         self._has_layout = self._has_docker = False
-        self._index: LayoutIndex | None = None
-        self._descriptors = 0
+        self._index: tuple[Entry, ...] | None = None
+        self._blobs = Allowance(limits.blobs, "blobs")
+        self._references = Allowance(limits.references, "references to content")
+        self._others = Allowance(limits.other_bytes, _NO_CONTENT)
         self.ingests: dict[Digest, Ingest] = {}
         self.sizes: dict[Digest, int] = {}
         self.manifests: dict[Digest, Manifest] = {}
@@ -52,16 +54,12 @@ class Staging:
         for ingest in self.ingests.values():
             await ingest.aclose()
 
-    async def take_all(self, tar: TarReader) -> LayoutIndex:
+    async def take_all(self, tar: TarReader) -> tuple[Entry, ...]:
         """Take every file of the archive; what its index.json says. Raises ArchiveInvalid and whatever ingests do."""
         async for member in tar.members():
             await self._take(member, tar)
         if self._index is None or not self._has_layout:
-            hint = (
-                "; it is a Docker archive (docker save before Docker 25), which skopeo can convert"
-                if self._has_docker
-                else ""
-            )
+            hint = f"; {_CONVERT}" if self._has_docker else ""
             raise ArchiveInvalid(f"not an OCI archive: it lacks {INDEX_FILE} or {LAYOUT_FILE}{hint}")
         return self._index
 
@@ -72,8 +70,9 @@ class Staging:
             self._has_layout = is_layout_file(await tar.contents(limit=_MAX_LAYOUT_BYTES))
         elif member.path.startswith(f"{BLOBS_FOLDER}/"):
             await self._take_blob(_digest_of(member), member.size, tar)
-        elif member.path == _DOCKER_FILE:
-            self._has_docker = True
+        else:
+            self._has_docker |= member.path == _DOCKER_FILE
+            self._others.spend(member.size)
 
     def _take_index(self, data: bytes) -> None:
         if self._index is not None:
@@ -81,14 +80,12 @@ class Staging:
         try:
             self._index = parse_index(data)
         except ManifestInvalid as error:
-            raise ArchiveInvalid(f"not an OCI archive: {error}") from error
-        if self._index.wrong:
-            raise ArchiveInvalid(f"{INDEX_FILE} of the archive is wrong: {self._index.wrong[0]}")
+            raise ArchiveInvalid(f"{INDEX_FILE} of the archive is wrong: {error}") from error
 
     async def _take_blob(self, digest: Digest, size: int, tar: TarReader) -> None:
         if digest in self.sizes:
             raise ArchiveInvalid(f"the archive has {digest} twice")
-        self._count(1)
+        self._blobs.spend(1)
         self.sizes[digest] = size
         ingest = self.ingests[digest] = await self._writer.begin(digest, size=size)
         candidate = _Candidate(size)
@@ -97,13 +94,8 @@ class Staging:
             await ingest.write(chunk)
         await ingest.seal()
         if manifest := candidate.manifest():
-            self._count(len(manifest.children))
+            self._references.spend(len(manifest.children))
             self.manifests[digest] = manifest
-
-    def _count(self, descriptors: int) -> None:
-        self._descriptors += descriptors
-        if self._descriptors > _MAX_DESCRIPTORS:
-            raise ArchiveInvalid(f"the archive has more than {_MAX_DESCRIPTORS} pieces of content")
 
 
 class _Candidate:

@@ -11,23 +11,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from registryd.store.archive.errors import ArchiveInvalid
+from registryd.store.archive.limits import DEFAULT_LIMITS, Allowance, ArchiveLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from registryd.store.archive.stream import ArchiveStream
 
 _BLOCK: Final = tarfile.BLOCKSIZE
 # Go's archive/tar, which most of these archives are written by, allows extended headers as much.
 _MAX_HEADER_BYTES: Final = 1024 * 1024
-# All that is no file of the image: headers, folders, and files that nobody reads, of which Docker's archives have some
-# kilobytes.
-_MAX_BESIDES: Final = 64 * 1024 * 1024
-# `length `, of a record of at most _MAX_HEADER_BYTES and with room for zeros.
-_MAX_LENGTH_DIGITS: Final = 20
+# Digits of 2**63, the largest number that a record may hold; its length has no more.
+_DIGITS: Final = 19
 _FILES: Final = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE})
 _PAX: Final = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE})
-_SPARSE_PREFIX: Final = "GNU.sparse."
+_SPARSE_PREFIX: Final = b"GNU.sparse."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +47,24 @@ class _Extended:
 class TarReader:
     """Members in order; the bytes of each are taken before the next is asked for, or skipped."""
 
-    def __init__(self, stream: ArchiveStream) -> None:
+    def __init__(self, stream: ArchiveStream, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
         self._stream = stream
         self._unread = 0
         self._padding = 0
-        self._besides = 0
+        self._headers = Allowance(limits.headers, "headers")
+        self._extended_bytes = Allowance(limits.extended_bytes, "bytes of extended headers")
+        self._records = Allowance(limits.records, "records in extended headers")
 
     async def members(self) -> AsyncIterator[Member]:
         """The regular files. Raises ArchiveInvalid for whatever has no business in an image archive."""
         extended = _Extended()
         while (header := await self._header()) is not None:
             if header.type in _PAX:
-                extended = _from_pax(await self._extension(header), extended)
+                extended = self._from_pax(await self._extension(header), extended)
             elif header.type == tarfile.GNUTYPE_LONGNAME:
                 extended = replace(extended, path=_text((await self._extension(header)).rstrip(b"\0")))
             elif header.type == tarfile.XGLTYPE:
-                _refuse_global(_from_pax(await self._extension(header), _Extended()))
+                _refuse_global(self._from_pax(await self._extension(header), _Extended()))
             else:
                 if member := _member(header, extended):
                     self._expect(member.size)
@@ -87,10 +87,10 @@ class TarReader:
         self._unread, self._padding = size, -size % _BLOCK
 
     async def _header(self) -> tarfile.TarInfo | None:
-        self._count_besides(_BLOCK + self._unread)
         async for _ in self._stream.chunks(self._unread + self._padding):
             pass
         self._expect(0)
+        self._headers.spend(1)
         block = await self._stream.take(_BLOCK)
         if not any(block):
             return None
@@ -99,21 +99,24 @@ class TarReader:
         except (tarfile.HeaderError, ValueError) as error:
             raise ArchiveInvalid("not a tar archive, or a broken one") from error
 
-    def _count_besides(self, count: int) -> None:
-        """Bytes that come to nothing: an archive is not read for ever for their sake."""
-        self._besides += count
-        if self._besides > _MAX_BESIDES:
-            raise ArchiveInvalid(
-                f"the archive has more than {_MAX_BESIDES >> 20} MiB that are no part of an OCI image; "
-                "if docker save made it, before Docker 25, skopeo can convert it"
-            )
-
     async def _extension(self, header: tarfile.TarInfo) -> bytes:
         if not 0 <= header.size <= _MAX_HEADER_BYTES:
             raise ArchiveInvalid(f"the archive has an extended header of {header.size} bytes")
-        self._count_besides(header.size)
+        self._extended_bytes.spend(header.size)
         self._expect(header.size)
         return await self.contents(limit=_MAX_HEADER_BYTES)
+
+    def _from_pax(self, data: bytes, extended: _Extended) -> _Extended:
+        path, size = extended.path, extended.size
+        for key, value in _pax_records(data):
+            self._records.spend(1)
+            if key == b"path":
+                path = _text(value)
+            elif key == b"size":
+                size = _number(value)
+            elif key.startswith(_SPARSE_PREFIX):
+                raise ArchiveInvalid("the archive has sparse files")
+        return _Extended(path, size)
 
 
 def _member(header: tarfile.TarInfo, extended: _Extended) -> Member | None:
@@ -122,9 +125,9 @@ def _member(header: tarfile.TarInfo, extended: _Extended) -> Member | None:
     if header.type == tarfile.DIRTYPE:
         return None
     if header.type not in _FILES:
-        raise ArchiveInvalid(f"{path!r} in the archive is neither a file nor a folder")
+        raise ArchiveInvalid(f"{path[:100]!r} in the archive is neither a file nor a folder")
     if size < 0:
-        raise ArchiveInvalid(f"{path!r} in the archive has a negative size")
+        raise ArchiveInvalid(f"{path[:100]!r} in the archive has a negative size")
     return Member(path, size)
 
 
@@ -136,31 +139,17 @@ def _plain_path(name: str) -> str:
     return path
 
 
-def _from_pax(data: bytes, extended: _Extended) -> _Extended:
-    for key, value in _pax_records(data):
-        if key == "path":
-            extended = replace(extended, path=value)
-        elif key == "size":
-            extended = replace(extended, size=_number(value))
-        elif key.startswith(_SPARSE_PREFIX):
-            raise ArchiveInvalid("the archive has sparse files")
-    return extended
-
-
-def _pax_records(data: bytes) -> list[tuple[str, str]]:
-    """`length key=value` lines, the length counting itself (POSIX pax, "Extended Header")."""
-    records = []
+def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """`length key=value` lines, the length counting itself (POSIX pax, "Extended Header"), one after the other."""
     start = 0
     while start < len(data):
-        # Nothing is copied but the record itself: there may be a hundred thousand.
-        space = data.find(b" ", start, start + _MAX_LENGTH_DIGITS)
-        length = _number(_text(data[start:space])) if space > start else 0
-        key, equals, value = data[space + 1 : start + length].partition(b"=")
-        if not length or not equals or not value.endswith(b"\n") or start + length > len(data):
+        space = data.find(b" ", start, start + _DIGITS + 1)
+        end = start + _number(data[start : max(space, start)])
+        key, equals, value = data[space + 1 : end].partition(b"=")
+        if not equals or not value.endswith(b"\n") or end > len(data):
             raise ArchiveInvalid("the archive has a broken extended header")
-        records.append((_text(key), _text(value[:-1])))
-        start += length
-    return records
+        yield key, value[:-1]
+        start = end
 
 
 def _refuse_global(extended: _Extended) -> None:
@@ -172,7 +161,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):  # noqa: PLR2004 - digits of 2**63
+def _number(text: bytes) -> int:
+    if not (text.isdigit() and len(text) <= _DIGITS):
         raise ArchiveInvalid("the archive has a broken extended header")
     return int(text)

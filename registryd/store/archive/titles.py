@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.image_layout import Entry, LayoutIndex
+    from registryd.oci.image_layout import Entry
     from registryd.oci.manifest import Manifest
 
 Given = FullName | Repository | None
@@ -31,7 +31,7 @@ class Titles:
     unnamed: tuple[Descriptor, ...] = ()
 
 
-def titles_of(index: LayoutIndex, manifests: Mapping[Digest, Manifest], given: Given) -> Titles:
+def titles_of(index: Sequence[Entry], manifests: Mapping[Digest, Manifest], given: Given) -> Titles:
     """What the archive's images will be called. Raises ArchiveInvalid."""
     images = list(_images(index, manifests))
     if isinstance(given, TaggedName | DigestedName):
@@ -51,13 +51,14 @@ def titles_of(index: LayoutIndex, manifests: Mapping[Digest, Manifest], given: G
             "the archive does not say the full name of any image: give it as registry/repository:tag, "
             "or registry/repository for all of them"
         )
-    return Titles(named, tuple(target for target in unnamed if target not in named.values()))
+    called = set(named.values())
+    return Titles(named, tuple(target for target in unnamed if target not in called))
 
 
-def _images(index: LayoutIndex, manifests: Mapping[Digest, Manifest]) -> Iterator[Entry]:
+def _images(index: Sequence[Entry], manifests: Mapping[Digest, Manifest]) -> Iterator[Entry]:
     """Entries but those that are listed only because an index leads to them, or that are about another one."""
     led_to = {child.digest for manifest in manifests.values() for child in manifest.children}
-    for entry in index.entries:
+    for entry in index:
         manifest = manifests.get(entry.target.digest)
         is_about_another = manifest is not None and manifest.subject is not None
         if entry.name or entry.tag or not (entry.target.digest in led_to or is_about_another):

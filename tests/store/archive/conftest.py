@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.store.archive.limits import DEFAULT_LIMITS, ArchiveLimits
 from registryd.store.archive.reading import Imported, read_archive
 from registryd.store.directory.store import DirectoryStore, open_directory_store
 
@@ -24,9 +25,9 @@ class Importer:
         self.root = root
         self.store = store
 
-    async def read(self, archive: bytes, *, name: Given = None) -> Imported:
+    async def read(self, archive: bytes, *, name: Given = None, limits: ArchiveLimits = DEFAULT_LIMITS) -> Imported:
         with self.open(archive) as fd:
-            return await read_archive(fd, self.store, name=name)
+            return await read_archive(fd, self.store, name=name, limits=limits)
 
     @contextmanager
     def open(self, archive: bytes) -> Iterator[int]:

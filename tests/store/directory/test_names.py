@@ -56,7 +56,7 @@ def journal_bytes(root: Path) -> int:
 
 
 def named_in_index(root: Path) -> set[FullName]:
-    return {entry.name for entry in parse_index((root / "index.json").read_bytes()).entries if entry.name}
+    return {entry.name for entry in parse_index((root / "index.json").read_bytes()) if entry.name}
 
 
 async def until_written(root: Path) -> None:
