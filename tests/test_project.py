@@ -62,13 +62,51 @@ def test_the_chart_is_of_this_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "files"), [("vendor.github-workflows", WORKFLOWS), ("vendor.github-issue-forms", FORMS)]
+    ("schema", "files"),
+    [
+        ("vendor.github-workflows", WORKFLOWS),
+        ("vendor.github-issue-forms", FORMS),
+        ("vendor.dependabot", [ROOT / ".github/dependabot.yml"]),
+    ],
 )
 def test_the_forge_can_read_it(schema: str, files: list[Path]) -> None:
     assert files
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, files)]
     done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_image_is_published_under_the_tag_that_the_chart_asks_for() -> None:
+    """A release of v1.2.3 is an appVersion of 1.2.3."""
+    workflow = (ROOT / ".github/workflows/release.yml").read_text()
+    assert 'docker://$IMAGE:${GITHUB_REF_NAME#v}"' in workflow
+    assert "default $.Chart.AppVersion .tag" in (ROOT / "charts/registryd/templates/_helpers.tpl").read_text()
+
+
+def test_actions_are_named_by_commits() -> None:
+    """A tag can be moved by whoever takes an action's repository over, and a release is built by what it names then."""
+    used = [each for file in WORKFLOWS for each in re.findall(r"uses: (\S+)", file.read_text())]
+    assert len(used) > 5
+    assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each)] == []
+
+
+def test_pythons_that_are_tested_are_those_that_are_named() -> None:
+    prefix = "Programming Language :: Python :: 3."
+    named = {each.removeprefix(prefix) for each in PROJECT["project"]["classifiers"] if each.startswith(prefix)}
+    units = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["units"]
+    assert {f"3.{minor}" for minor in named} == set(units["strategy"]["matrix"]["python"])
+    assert PROJECT["project"]["requires-python"] == f">=3.{min(map(int, named))}"
+
+
+PAGES = [path for folder in (ROOT, ROOT / "charts/registryd", ROOT / ".github") for path in sorted(folder.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_pages_outside_the_site_lead_somewhere(page: Path) -> None:
+    """Those within docs/ are checked by `./dev docs`."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert broken == []
 
 
 def test_workflows_use_verbs_that_there_are() -> None:
