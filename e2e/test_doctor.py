@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
+    from registryd.lab.agent import Agent, Metrics
     from registryd.lab.cluster import Cluster, Node
     from registryd.lab.images import Image
     from registryd.lab.toml_text import Table
@@ -99,6 +99,20 @@ async def well_cluster(release: Release, tmp_path: Path) -> AsyncIterator[Cluste
         yield cluster
 
 
+def bytes_of(read: Metrics) -> dict[str, float]:
+    """All bytes and requests that an agent has counted."""
+    names = {name for name, _, _ in read.samples if name.endswith("_bytes_total") or name == "registryd_requests_total"}
+    return {name: read.total(name) for name in names}
+
+
+async def until_counted(node: Node, size: int) -> None:
+    """Wait until its agent has noticed what containerd got elsewhere."""
+    assert node.agent
+    async with asyncio.timeout(30):
+        while (await node.agent.metrics()).total("registryd_elsewhere_bytes_total") < size:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 def write_hosts(cluster: Cluster, node: Node, **changes: str) -> None:
     mirror = Mirror(US, dial_timeout="1s", header={"Registryd-Token": TOKEN, **changes})
     node.containerd.write_hosts(ORIGIN, mirror, server=cluster.origin.url)
@@ -114,17 +128,23 @@ async def test_all_is_well_and_a_trial_image_comes_from_the_peer(
         blobs = set((first.containerd.places.root / "io.containerd.content.v1.content/blobs/sha256").iterdir())
         names = await first.containerd.images.tags()
 
+        local = image.local
+        size = sum(blob.size for blob in (image.root, local.blob, local.config, *local.layers))
+        await until_counted(first, size)
+        before = [bytes_of(await node.agent.metrics()) for node in cluster.nodes if node.agent]
         found = await doctor(first)
         print(f"{release}:", *(f"{name}: {severity}: {text}" for name, (severity, text) in found.findings.items()))
         assert not found.problems
         assert found.code == 0
-        assert ("pull", "ok", f"bytes from peer {second.host.ipv4}:3173") in found
+        assert ("pull", "ok", f"from peer {second.host.ipv4}:3173") in found
         assert ("containerd", "ok", ".".join(map(str, release.version[:2]))) in found
         for name in ("agent", "port", "token", "config_path", "hosts", "namespaces", "layers", "content", "clock"):
             assert found.findings[name][0] == "ok", found.findings[name]
         for name in ("secret", "peers", "upstream"):
             assert found.findings[name][0] == "ok", found.findings[name]
 
+        # What nobody wanted is in no sum.
+        assert [bytes_of(await node.agent.metrics()) for node in cluster.nodes if node.agent] == before
         assert await first.containerd.images.tags() == names
         new = set((first.containerd.places.root / "io.containerd.content.v1.content/blobs/sha256").iterdir()) - blobs
         await first.containerd.wait_blobs_gone(*(f"sha256:{path.name}" for path in new))
@@ -282,7 +302,7 @@ async def test_an_admin_port_on_the_nodes_address_tells_the_node_everything(rele
             found = await doctor(node)
             assert not found.problems
             assert ("peers", "ok", "1 reached") in found
-            assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+            assert ("pull", "ok", f"from peer {other.host.ipv4}:3173") in found
             assert (await fetch(f"http://{admin}/checkup", namespace=other.host.namespace)).status == 403
 
 
@@ -293,7 +313,7 @@ async def test_in_a_pod_all_but_the_nodes_files_is_looked_at(release: Release, t
         node, other = cluster.nodes
         found = await doctor(node, environment=in_pod)
         assert found.code == 0
-        assert ("pull", "ok", f"bytes from peer {other.host.ipv4}:3173") in found
+        assert ("pull", "ok", f"from peer {other.host.ipv4}:3173") in found
         if release.version >= (2, 4):
             assert ("config_path", "ok", "by containerd itself") in found
             assert ("layers", "ok", "keeps layers") in found
@@ -375,7 +395,10 @@ async def test_faults_between_nodes_are_found(newest: Release, tmp_path: Path) -
             assert ("secret", "problem", "is no member of this cluster") in await doctor(node)
 
         await agent_of(other).stop()
-        assert (peer, "warning", "Connection refused") in await doctor(node)
+        found = await doctor(node)
+        assert (peer, "warning", "Connection refused") in found
+        assert ("peers", "problem", "the only other node cannot be reached") in found
+        assert found.code == 1
         await other.host.unplug()
         assert (peer, "warning", "cannot be reached") in await doctor(node)
 

@@ -154,6 +154,19 @@ class AuthorizationSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesSettings:
+    """What single images are to be treated like."""
+
+    block: tuple[str, ...] = ()
+    """What must not spread: digests, and patterns of registry/repository:tag as in authorization.exclude. This agent
+    gives it to nobody, peers included, and takes it from no peer; containerd goes to the origin for it."""
+
+    block_file: Path | None = None
+    """The same, one to a line, in a file that is watched: a change takes effect within seconds. A file that is missing
+    or wrong changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSettings:
     """This node's content."""
 
@@ -378,6 +391,7 @@ class Settings:
 
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     authorization: AuthorizationSettings = field(default_factory=AuthorizationSettings)
+    images: ImagesSettings = field(default_factory=ImagesSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     peers: PeersSettings = field(default_factory=PeersSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)

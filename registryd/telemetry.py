@@ -1,7 +1,7 @@
 """What an agent counts and measures, for `/metrics`.
 
-Every label has a fixed set of values: no repository, digest, peer or client ever becomes a label, so an agent's
-series are as many after a year as on its first day.
+Every label has a fixed set of values, or a bounded one (registries): no repository, digest, peer or client ever becomes
+a label, so an agent's series are about as many after a year as on its first day.
 """
 
 import asyncio
@@ -64,6 +64,19 @@ class Nearness(StrEnum):
     UNKNOWN = "unknown"
 
 
+class PulledFrom(StrEnum):
+    """Where content came from that this node's containerd got, by this agent or without it."""
+
+    LOCAL = "local"
+    PEER = "peer"
+    UPSTREAM = "upstream"
+    ELSEWHERE = "elsewhere"
+
+
+# A node's images are from a few registries; a process of the node can make up as many names as it likes.
+MOST_REGISTRIES = 20
+
+
 class FindOutcome(StrEnum):
     """How a search among the peers ended; `timeout` is a miss for which some peer had not answered in time.
 
@@ -84,19 +97,44 @@ class PeerState(StrEnum):
     SET_ASIDE = "set_aside"
 
 
+class Trouble(StrEnum):
+    """What is wrong with a peer, in the words that people read everywhere: page, `status`, metrics, log."""
+
+    REFUSED = "refused"
+    """The host is there, and nobody listens."""
+    NO_ANSWER = "no answer"
+    """Silence: the host is gone, the process hangs, or a firewall drops."""
+    NO_ROUTE = "no route"
+    NO_ADDRESS = "its name is not found"
+    HUNG_UP = "hung up"
+    """The connection was closed or reset; a member does so when it does not take our certificate."""
+    OTHER_SECRET = "another secret"  # noqa: S105 - that it is another one is no secret
+    CLOCK = "clock"
+    """Certificates live for hours: one of the two clocks is wrong by that much."""
+    NO_TLS = "no TLS"
+    GARBLED = "nonsense"
+    """What it says is no valid answer."""
+
+
 class Metrics:
     """The metrics of one agent, on a page of their own; all methods are cheap and none can fail."""
 
     __slots__ = (
+        "_elsewhere",
         "_find_seconds",
         "_first_byte_seconds",
         "_page",
         "_peers",
         "_peers_insecure",
+        "_pulled",
+        "_pulled_family",
+        "_received_from_peers",
+        "_registries",
         "_requests",
         "_sent_bytes",
         "_sent_to_peers",
         "_store_up",
+        "_troubles",
     )
 
     def __init__(self) -> None:
@@ -107,9 +145,20 @@ class Metrics:
         self._requests = self._request_counters()
         self._sent_bytes = self._sent_byte_counters()
         self._sent_to_peers = self._sent_to_peer_counters()
+        text = "Bytes of content received from peers."
+        self._received_from_peers = self._page.counter("registryd_peer_received_bytes_total", text)
+        text = "Bytes of content that containerd got without this agent."
+        self._elsewhere = self._page.counter("registryd_elsewhere_bytes_total", text)
+        text = "Bytes of content that containerd got, by where they came from and whose they are."
+        self._pulled_family = self._page.counters("registryd_pulled_bytes_total", text, "source", "registry")
+        self._pulled: dict[tuple[PulledFrom, str], Counter] = {}
+        self._registries: set[str] = set()
+        for source in PulledFrom:
+            self.pulled(0, source=source, registry="")
         self._first_byte_seconds = self._first_byte_histograms()
         self._find_seconds = self._find_histograms()
         self._peers = self._peer_gauges()
+        self._troubles = self._trouble_gauges()
         self._store_up = self._page.gauge("registryd_store_up", "Whether the store answers (1) or not (0).")
         text = "Whether anyone who reaches the peers' ports may fetch (1): peers.insecure."
         self._peers_insecure = self._page.gauge("registryd_peers_insecure", text)
@@ -133,6 +182,26 @@ class Metrics:
         """So many bytes of content went to containerd."""
         self._sent_bytes[source].inc(count)
 
+    def elsewhere(self, count: int) -> None:
+        """Containerd got so many bytes of content without this agent."""
+        self._elsewhere.inc(count)
+
+    def pulled(self, count: int, *, source: PulledFrom, registry: str) -> None:
+        """So many bytes of content of a registry came to containerd; empty: it is not known whose they are."""
+        label = registry or "unknown"
+        if registry and label not in self._registries:
+            if len(self._registries) >= MOST_REGISTRIES:
+                label = "other"
+            self._registries.add(label)
+        key = (source, label)
+        if key not in self._pulled:
+            self._pulled[key] = self._pulled_family.labels(source, label)
+        self._pulled[key].inc(count)
+
+    def received_from_peer(self, count: int) -> None:
+        """So many bytes of content came from a peer."""
+        self._received_from_peers.inc(count)
+
     def sent_to_peer(self, count: int, *, nearness: Nearness = Nearness.UNKNOWN) -> None:
         """So many bytes of content went to a peer."""
         self._sent_to_peers[nearness].inc(count)
@@ -141,10 +210,12 @@ class Metrics:
         """A search among the peers ended, so long after it began."""
         self._find_seconds[outcome].observe(seconds)
 
-    def peers(self, counts: Mapping[PeerState, int]) -> None:
-        """There are now so many peers in each state; states not named have none."""
+    def peers(self, counts: Mapping[PeerState, int], troubles: Mapping[Trouble, int] | None = None) -> None:
+        """There are now so many peers in each state, and so many set aside for each trouble; the others have none."""
         for state, gauge in self._peers.items():
             gauge.set(counts.get(state, 0))
+        for trouble, gauge in self._troubles.items():
+            gauge.set((troubles or {}).get(trouble, 0))
 
     def store_up(self, *, up: bool) -> None:
         """The store answers now, or does not."""
@@ -198,6 +269,10 @@ class Metrics:
         text = "Time that a search among the peers took."
         family = self._page.histograms("registryd_find_seconds", text, "outcome", bounds=_FIND_BUCKETS)
         return {outcome: family.labels(outcome) for outcome in FindOutcome}
+
+    def _trouble_gauges(self) -> Mapping[Trouble, Gauge]:
+        family = self._page.gauges("registryd_peers_set_aside", "Peers that are set aside, by what is wrong.", "reason")
+        return {trouble: family.labels(trouble) for trouble in Trouble}
 
     def _peer_gauges(self) -> Mapping[PeerState, Gauge]:
         family = self._page.gauges("registryd_peers", "Peers that discovery knows.", "state")

@@ -18,6 +18,8 @@ from registryd.agent.node_setup import prepare_token, set_up_node
 from registryd.agent.node_store import choosing_of
 from registryd.aio.scope import open_scope
 from registryd.content.blame import Aftermath
+from registryd.content.blocked import Unblocked, UnblockedOnly
+from registryd.content.elsewhere import Elsewhere
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
 from registryd.oci.platform import Platform, local_architecture
@@ -126,6 +128,8 @@ class _Assembly:
         if settings.agent.configure_containerd:
             # Last: containerd is sent to a door that is open.
             await set_up_node(settings, registry.address, scope)
+        if store.newcomers is not None:
+            scope.serve(Elsewhere(store.newcomers, membership.ledger).run, name="account")
         self._admin.show(joined.overview)
         self._readiness.watch(store)
         _log_start(settings, registry.address, choice)
@@ -150,10 +154,12 @@ class _Assembly:
         *,
         sure: SureBytes,
     ) -> Door:
-        settings, store, diagnosing = self._settings.registry, membership.offered, membership.diagnosing
-        lookup = Lookup({Origin.LOCAL: store, Origin.PEER: cluster})
+        settings, diagnosing = self._settings.registry, membership.diagnosing
+        blocklist = membership.blocklist
+        store = Unblocked(membership.offered, blocklist)
+        lookup = Lookup({Origin.LOCAL: store, Origin.PEER: Unblocked(cluster, blocklist)})
         names = NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout)
-        policy = diagnosing.policy(ModePolicy(self._settings.authorization, public))
+        policy = UnblockedOnly(diagnosing.policy(ModePolicy(self._settings.authorization, public)), blocklist)
         seek = partial(
             Locator,
             names=names,
@@ -171,6 +177,7 @@ class _Assembly:
                 lookup=lookup, names=names, policy=policy, first_byte_timeout_seconds=settings.first_byte_timeout
             ),
             metrics=self._metrics,
+            ledger=membership.ledger,
             admission=token,
             aftermath=aftermath,
             transfers=diagnosing.transfers,

@@ -8,6 +8,7 @@ from registryd.agent.overview import AgentOverview, VitalSigns
 from registryd.agent.trial import TrialDesk, TrialsToo
 from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.service import DiagnosisService
+from registryd.content.pull_log import PullLog
 from registryd.content.trial import Trials, WithTrials
 from registryd.serving.transfers import Transfers
 
@@ -40,6 +41,7 @@ class Diagnosing:
         folders: HostsFolders | None = None,
     ) -> None:
         self.transfers = Transfers()
+        self.pulls = PullLog(sees_elsewhere=store.newcomers is not None)
         self._trials = Trials()
         self._desk = TrialDesk(self._trials)
         self._signs = VitalSigns(
@@ -49,6 +51,7 @@ class Diagnosing:
             readiness=readiness,
             transfers=self.transfers,
             zones=zones,
+            pulls=self.pulls,
             folders=folders,
         )
 
@@ -57,6 +60,10 @@ class Diagnosing:
 
     def policy(self, policy: ResolvePolicy) -> TrialsToo:
         return TrialsToo(policy, self._desk)
+
+    def is_of_any_trial(self, digest: Digest) -> bool:
+        """Whether the content is of a trial that was begun here lately, or that this node holds for another one."""
+        return self._desk.is_content(digest) or self._trials.get(digest) is not None
 
     def is_trial(self, digest: Digest) -> bool:
         """Whether the content is of a trial that was begun here lately."""

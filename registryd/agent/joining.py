@@ -16,6 +16,7 @@ from registryd.cluster.companions import Companions
 from registryd.cluster.discovery.choice import choose_discovery
 from registryd.cluster.discovery.contract import KnowsZones
 from registryd.cluster.fetching import Fetcher
+from registryd.cluster.heartbeat import Heartbeat
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from registryd.cluster.pulls import Pulls
     from registryd.cluster.service import ClusterService
     from registryd.cluster.zones import Zones
+    from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
@@ -65,8 +67,15 @@ _DRAIN_SECONDS: Final = 1.0
 class Joining:
     """The parts of being a member, made one after the other as each needs what the one before has found out."""
 
-    def __init__(
-        self, settings: Settings, *, node: Node, credentials: Credentials, metrics: Metrics, zones: Zones
+    def __init__(  # noqa: PLR0913 - what all parts are made of, by name
+        self,
+        settings: Settings,
+        *,
+        node: Node,
+        credentials: Credentials,
+        metrics: Metrics,
+        ledger: Ledger,
+        zones: Zones,
     ) -> None:
         """`zones` learns from discovery who is near."""
         peers = self._peers = settings.peers
@@ -75,9 +84,15 @@ class Joining:
         self._node = node
         self._credentials = credentials
         self._metrics = metrics
+        self._ledger = ledger
         self.members = Members(
             node.id,
-            lambda address: GrpcPeer(address, timeout=peers.find_timeout, credentials=credentials),
+            lambda address: GrpcPeer(
+                address,
+                timeout=peers.find_timeout,
+                credentials=credentials,
+                on_received=ledger.received_from_peer,
+            ),
             backoff=Backoff(peers.backoff_min, peers.backoff_max),
             greet_limit=peers.fanout_limit,
             report=metrics.peers,
@@ -133,12 +148,13 @@ class Joining:
         store: NodeStore,
         pulls: Pulls,
         is_vital: Callable[[Digest], bool],
+        is_blocked: Callable[[Digest], bool],
     ) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
 
         Connections for bytes are kept until the stack is unwound. `shared` is what peers see of the node's `store`:
         asked before each pull, it knows from then on that the content is on its way. `pulls` is what this node's
-        containerd is pulling. Everyone who may be asked is asked for what `is_vital`.
+        containerd is pulling. Everyone who may be asked is asked for what `is_vital`; nobody for what `is_blocked`.
 
         Raises SettingsError.
         """
@@ -156,6 +172,7 @@ class Joining:
             zones=told,
         )
         self._zones.follow(told, lambda: place().zone)
+        scope.serve(Heartbeat(members, lambda: place().address).run, name="heartbeat")
         limit = peers.fanout_limit
         content = Announcer(store, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
         scope.serve(content.run, name="announce")
@@ -177,7 +194,14 @@ class Joining:
             companions.learn(digest, manifest)
             pulls.learn(digest, manifest, is_first=companions.is_first(digest))
 
-        opener = Opener(self._credentials, own=own, learn=learn, kept=stack.enter_context(KeptWires()))
+        opener = Opener(
+            self._credentials,
+            own=own,
+            learn=learn,
+            kept=stack.enter_context(KeptWires()),
+            on_received=self._ledger.received_from_peer,
+            is_blocked=is_blocked,
+        )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)
         fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=inflows.contents, memory=memory)

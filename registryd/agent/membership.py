@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from registryd.agent.blocking import BlocklistKeeper
 from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.joining import Joining
@@ -12,7 +13,9 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.cluster.zones import Zones
+from registryd.content.blocked import Unblocked
 from registryd.content.doubt import SecondLook
+from registryd.content.ledger import Ledger
 from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.sound import SoundStore
 from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
@@ -59,8 +62,11 @@ class Membership:
         self.diagnosing = Diagnosing(
             settings, store, metrics=metrics, readiness=readiness, zones=self._zones, folders=folders
         )
+        self.ledger = Ledger(metrics, is_trial=self.diagnosing.is_of_any_trial, pulls=self.diagnosing.pulls)
         self.offered = self.diagnosing.with_trials(self._sound)
         self._shared = SharedStore(self.offered, store)
+        self._blocking = BlocklistKeeper(settings.images, store)
+        self.blocklist = self._blocking.blocklist
         store.inflows.memory.most = settings.peers.receive_buffer
 
     async def join(self, scope: Scope, doors: Doors, public: PublicRepositories) -> Joined:
@@ -69,10 +75,14 @@ class Membership:
         credentials, tickets = await make_credentials(settings, scope, self._metrics), make_tickets(peers)
         look = SecondLook(self._store, withdraw=self._sound.withdraw)
         scope.serve(look.run, name="second look")
+        if self._blocking.is_needed:
+            scope.serve(self._blocking.run, name="blocklist")
+        scope.serve(self.diagnosing.pulls.run, name="pull log")
+        given = Unblocked(self._shared, self.blocklist)
         uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
         bytes_door = PeerBytesDoor(
-            store=self._shared,
-            metrics=self._metrics,
+            store=given,
+            ledger=self.ledger,
             uploads=uploads,
             tickets=tickets,
             transfers=self.diagnosing.transfers,
@@ -88,15 +98,25 @@ class Membership:
         )
         node = Node(NodeId.random(), opened.address.port)
         pulls = Pulls(Receiving(self._shared), self._store.arrivals.tell)
-        joining = Joining(settings, node=node, credentials=credentials, metrics=self._metrics, zones=self._zones)
+        joining = Joining(
+            settings,
+            node=node,
+            credentials=credentials,
+            metrics=self._metrics,
+            ledger=self.ledger,
+            zones=self._zones,
+        )
         answering = partial(ClusterService, issue_ticket=tickets.issue) if tickets else ClusterService
         service = answering(
             node,
-            self._shared,
+            given,
             remembers_public=public.remembers_public,
             hear_doubt=look.doubt,
             growing=self._store,
             uploads=uploads,
+            on_sent=lambda digest, count, requester: self.ledger.sent_to_peer(
+                digest, count, nearness=self._zones.nearness_of(requester.address)
+            ),
             told_of=joining.names.answer,
             expected=pulls,
         )
@@ -108,6 +128,7 @@ class Membership:
             store=self._store,
             pulls=pulls,
             is_vital=self._is_vital,
+            is_blocked=self.blocklist.has,
         )
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registryd.cluster.node import Node
     from registryd.cluster.zones import Zones
     from registryd.content.description import StoreDescription
+    from registryd.content.pull_log import PullLog
     from registryd.serving.readiness import Readiness
     from registryd.serving.transfers import Transfer, Transfers
     from registryd.settings import Settings
@@ -45,12 +46,14 @@ class VitalSigns:
         readiness: Readiness,
         transfers: Transfers,
         zones: Zones,
+        pulls: PullLog,
         folders: HostsFolders | None = None,
     ) -> None:
         self.settings = settings
         self._folders = folders
         self._zones = zones
         self.transfers = transfers
+        self.pulls = pulls
         self.began = time.time()
         self._store = store
         self._metrics = metrics
@@ -69,6 +72,8 @@ class VitalSigns:
             sent_bytes=traffic.sent_bytes,
             requests=traffic.requests,
             hits=traffic.hits,
+            spared_bytes=traffic.spared_bytes,
+            elsewhere_bytes=traffic.elsewhere_bytes,
             problem=await self._readiness.missing() or "",
             zone=self._zones.own(),
         )
@@ -107,9 +112,18 @@ class AgentOverview:
             "hosts_dirs": await self._signs.hosts_dirs() if with_names else [],
             "store": _store(await self._signs.store(), with_names=with_names),
             "members": [
-                {"address": str(member.address), "state": member.state.value, "last_failure": member.last_failure}
+                {
+                    "address": str(member.address),
+                    "state": member.state.value,
+                    "since": member.since,
+                    "reason": member.trouble or "",
+                }
                 for member in self._members.everyone()
             ],
+            "pulls": {
+                "running": [_pull(each, with_names=with_names) for each in self._signs.pulls.under_way()],
+                "recent": [_pull(each, with_names=with_names) for each in self._signs.pulls.recent()],
+            },
             "transfers": {
                 "running": [_transfer(each, with_names=with_names) for each in self._signs.transfers.running()],
                 "recent": [_transfer(each, with_names=with_names) for each in self._signs.transfers.recent()],
@@ -169,6 +183,10 @@ def _store(store: StoreDescription | None, *, with_names: bool) -> dict[str, Any
     }
 
 
+def _pull(told: Mapping[str, Any], *, with_names: bool) -> dict[str, Any]:
+    return {**told, "image": told["image"] if with_names else ""}
+
+
 def _transfer(transfer: Transfer, *, with_names: bool) -> dict[str, Any]:
     return {
         "name": transfer.name if with_names else "",
@@ -184,7 +202,7 @@ def _transfer(transfer: Transfer, *, with_names: bool) -> dict[str, Any]:
 
 
 def _examined(found: Examination) -> dict[str, Any]:
-    plain = ("state", "last_failure", "problem", "peers_problem", "content_problem", "is_stranger", "skew")
+    plain = ("state", "since", "reason", "problem", "peers_problem", "content_problem", "is_stranger", "skew")
     back = found.back
     return {
         "address": str(found.address),

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Final
 from registryd.telemetry import Outcome, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.exposition import Sample
     from registryd.telemetry import Metrics
 
 _HITS: Final = frozenset({Outcome.LOCAL, Outcome.PEER, Outcome.UPSTREAM})
@@ -15,12 +18,18 @@ _HITS: Final = frozenset({Outcome.LOCAL, Outcome.PEER, Outcome.UPSTREAM})
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests of containerd and those that were answered with content; bytes from peers and to peers."""
+    """Requests of containerd and those that were answered with content; bytes from peers and to peers.
+
+    Of the bytes that containerd got, `spared` are those that came from no origin, `elsewhere` those that it got without
+    the agent.
+    """
 
     requests: int
     hits: int
     received_bytes: int
     sent_bytes: int
+    spared_bytes: int
+    elsewhere_bytes: int
 
 
 def traffic_of(metrics: Metrics) -> Traffic:
@@ -31,6 +40,12 @@ def traffic_of(metrics: Metrics) -> Traffic:
     return Traffic(
         requests=int(sum(sample.value for sample in asked)),
         hits=int(sum(sample.value for sample in asked if sample.labels["outcome"] in _HITS)),
-        received_bytes=int(sum(sample.value for sample in sent if sample.labels["source"] == Source.PEER)),
-        sent_bytes=int(sum(sample.value for sample in samples if sample.name == "registryd_peer_sent_bytes_total")),
+        received_bytes=_total(samples, "registryd_peer_received_bytes_total"),
+        sent_bytes=_total(samples, "registryd_peer_sent_bytes_total"),
+        spared_bytes=int(sum(sample.value for sample in sent if sample.labels["source"] != Source.UPSTREAM)),
+        elsewhere_bytes=_total(samples, "registryd_elsewhere_bytes_total"),
     )
+
+
+def _total(samples: Sequence[Sample], name: str) -> int:
+    return int(sum(sample.value for sample in samples if sample.name == name))

@@ -5,11 +5,20 @@ All of them mean "try the next"; only PeerFailed says something about the peer i
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from registryd.content.source import ContentUnavailable
+from registryd.telemetry import Trouble
 
 
 class PeerFailed(ContentUnavailable):
     """The peer is not to be asked for a while: it does not answer, or not in a way that makes sense."""
+
+    usual: ClassVar = Trouble.HUNG_UP
+
+    def __init__(self, text: str = "", trouble: Trouble | None = None) -> None:
+        super().__init__(text)
+        self.trouble: Trouble = trouble or self.usual
 
 
 class PeerUnreachable(PeerFailed):
@@ -19,9 +28,13 @@ class PeerUnreachable(PeerFailed):
 class PeerSilent(PeerFailed):
     """No answer in time."""
 
+    usual = Trouble.NO_ANSWER
+
 
 class PeerGarbled(PeerFailed):
     """An answer that is not valid."""
+
+    usual = Trouble.GARBLED
 
 
 class PeerDeclined(ContentUnavailable):

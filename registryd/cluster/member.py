@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
-from registryd.cluster.errors import PeerFailed
+from registryd.cluster.errors import PeerFailed, PeerSilent
 from registryd.cluster.index.naming import NameAnswer
-from registryd.content.source import ContentNotFound
+from registryd.content.source import ContentNotFound, ContentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
+    from registryd.telemetry import Trouble
 
 T = TypeVar("T")
 
@@ -37,16 +40,32 @@ class MemberState(Enum):
 class Member:
     """Asks its peer and takes note of how that went; `on_change` is called after each change of `state`.
 
-    Raises as Peer does. An answer that comes from this very node is a "no".
+    Each answer to any question is a sign of life, a "no" as well. Raises as Peer does. An answer that comes from this
+    very node is a "no".
     """
 
-    def __init__(self, address: Address, peer: Peer, *, own_id: NodeId, on_change: Callable[[Member], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        peer: Peer,
+        *,
+        own_id: NodeId,
+        on_change: Callable[[Member], None],
+        on_doubt: Callable[[Member], None] = lambda _: None,
+    ) -> None:
+        """`on_doubt` is called when it had better be asked soon whether it is still there."""
         self.address = address
         self.state = MemberState.UNKNOWN
         self.failures = 0
         """How often in a row it failed, probes included; it starts anew with the first real answer."""
-        self.last_failure = ""
+        self.since = time.time()
+        """When it came to be in this state: seconds since the epoch."""
+        self.trouble: Trouble | None = None
+        """Why it is set aside."""
+        self.heard_at = float("-inf")
+        """When it last answered anything, by the event loop's clock."""
         self._peer = peer
+        self._on_doubt = on_doubt
         self._own_id = own_id
         self._on_change = on_change
 
@@ -55,15 +74,40 @@ class Member:
         """Whether it may be asked."""
         return self.state is MemberState.UP or self.state is MemberState.UNKNOWN
 
-    async def probe(self) -> bool:
-        """Ask who is there; whether there was an answer."""
+    async def probe(self, *, again: bool = False) -> bool:
+        """Ask who is there; whether there was an answer. With `again`, silence is only believed the second time."""
         try:
-            node = await self._peer.hello()
+            try:
+                node = await self._peer.hello()
+            except PeerSilent:
+                if not again:
+                    raise
+                node = await self._peer.hello()
         except PeerFailed as error:
             self._fail(error)
             return False
-        self._heard_from(node)
+        self.heard_from(node)
         return True
+
+    def failed(self, error: PeerFailed, *, asked_at: float) -> None:
+        """A question that was asked elsewhere at that time failed; an answer that came meanwhile says otherwise."""
+        if self.heard_at >= asked_at:
+            return
+        if self.state is MemberState.SET_ASIDE:
+            self._explain(error)
+        elif self.state is not MemberState.SELF:
+            self._fail(error)
+
+    def doubted(self) -> None:
+        """What belongs to it, such as its other port, does not answer."""
+        if self.state is MemberState.UP:
+            self._on_doubt(self)
+
+    def answered(self) -> None:
+        """It said something, whatever that was."""
+        self.heard_at = asyncio.get_running_loop().time()
+        if self.state is not MemberState.SELF:
+            self._become(MemberState.UP)
 
     async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
         finding = await self._judged(self._peer.find(digest, wait))
@@ -108,23 +152,37 @@ class Member:
             if self.is_available:  # of several questions under way at once, only the first to fail counts
                 self._fail(error)
             raise
-        self.failures = 0
+        except ContentUnavailable:
+            self._forgive()
+            raise
+        self._forgive()
         return given
+
+    def _forgive(self) -> None:
+        self.failures = 0
+        self.answered()
 
     def _fail(self, error: PeerFailed) -> None:
         self.failures += 1
-        self.last_failure = str(error)
+        self._explain(error)
         self._become(MemberState.SET_ASIDE)
 
-    def _heard_from(self, node: Node) -> None:
+    def _explain(self, error: PeerFailed) -> None:
+        self.trouble = error.trouble
+
+    def heard_from(self, node: Node) -> None:
+        """It says who it is."""
+        self.heard_at = asyncio.get_running_loop().time()
         self._become(MemberState.SELF if node.id == self._own_id else MemberState.UP)
 
     def _refuse_self(self, node: Node) -> None:
-        self._heard_from(node)
+        self.heard_from(node)
         if self.state is MemberState.SELF:
             raise ContentNotFound(f"{self.address} is this node")
 
     def _become(self, state: MemberState) -> None:
         if state is not self.state:
-            self.state = state
+            self.state, self.since = state, time.time()
+            if state is not MemberState.SET_ASIDE:
+                self.trouble = None
             self._on_change(self)

@@ -15,7 +15,7 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.aio.scope import Scope, open_scope
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.member import Member, MemberState
-from registryd.telemetry import PeerState
+from registryd.telemetry import PeerState, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
     Connect = Callable[[Address], Peer]
-    Report = Callable[[Mapping[PeerState, int]], None]
+    Report = Callable[[Mapping[PeerState, int], Mapping[Trouble, int]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +45,17 @@ class Members:
     """
 
     def __init__(
-        self, own_id: NodeId, connect: Connect, *, backoff: Backoff, greet_limit: int, report: Report = lambda _: None
+        self,
+        own_id: NodeId,
+        connect: Connect,
+        *,
+        backoff: Backoff,
+        greet_limit: int,
+        report: Report = lambda _states, _troubles: None,
     ) -> None:
-        """Peers are made by `connect`; `report` is told the number of peers by state after each change.
+        """Peers are made by `connect`; `report` is told after each change how many there are.
+
+        It is told them by state, and those that are set aside by what is wrong with them.
 
         Newly discovered peers are greeted, which connects them and finds out which one is this node, unless there are
         more than `greet_limit`: then each is connected with the first question.
@@ -140,7 +148,13 @@ class Members:
         await run_to_end(_close_all(gone), name="close peers")
 
     def _add(self, address: Address) -> Member:
-        member = Member(address, self._connect(address), own_id=self._own_id, on_change=self._changed)
+        member = Member(
+            address,
+            self._connect(address),
+            own_id=self._own_id,
+            on_change=self._changed,
+            on_doubt=self._see,
+        )
         self._members[address] = member
         return member
 
@@ -158,7 +172,7 @@ class Members:
             self._own = None
         if member.state is MemberState.SET_ASIDE:
             self._set_aside.add(member.address)
-            _log.info("peer %s is set aside: %s", member.address, member.last_failure)
+            _log.info("peer %s is set aside: %s", member.address, member.trouble)
             self._look_after(member)
         elif member.failures:
             _log.info("peer %s answers again", member.address)
@@ -187,6 +201,11 @@ class Members:
                 note_unexpected(f"probing {member.address}", error)
             failures += 1
 
+    def _see(self, member: Member) -> None:
+        """See soon whether a member is still there that was well until now."""
+        if self._scope is not None and member.address not in self._care and self._may_wake(member.address):
+            self._scope.run(member.probe, name=f"see {member.address}")
+
     def _may_wake(self, address: Address) -> bool:
         is_due = address not in self._woken
         if is_due:
@@ -204,11 +223,13 @@ class Members:
 
     def _report_states(self) -> None:
         states = Counter(member.state for member in self._members.values())
+        troubles = Counter(self._members[address].trouble for address in self._set_aside)
         self._report(
             {
                 PeerState.AVAILABLE: states[MemberState.UNKNOWN] + states[MemberState.UP],
                 PeerState.SET_ASIDE: states[MemberState.SET_ASIDE],
-            }
+            },
+            {trouble: count for trouble, count in troubles.items() if trouble is not None},
         )
 
 

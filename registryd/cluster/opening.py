@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.promised import PromisedSizes
+from registryd.content.blocked import require_unblocked
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
@@ -17,6 +18,7 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody, ChunksBody
+from registryd.transfer.counting import CountedBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
 from registryd.transfer.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT
@@ -61,19 +63,22 @@ class DoorTimeouts:
 class Opener:
     """Opens what peers offer. Raises ContentUnavailable or SourceBroken: the next offer may be better."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs, and who is told, all named
         self,
         credentials: ClientCredentials,
         *,
         own: Receiving | None = None,
         kept: KeptWires | None = None,
         learn: Callable[[Digest, Manifest], None] = lambda _digest, _manifest: None,
+        on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
+        is_blocked: Callable[[Digest], bool] = lambda _digest: False,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is what this node is receiving itself: whoever asks for content knows its size.
 
         `kept` has the connections to doors between bodies; without it, each body has one of its own. `learn` is
-        told of manifests that were read.
+        told of manifests that were read, `on_received` of the bytes that came through doors. What `is_blocked` is never
+        opened.
         """
         self._credentials = credentials
         self._kept = kept
@@ -83,6 +88,8 @@ class Opener:
         )
         self._promised = PromisedSizes(own)
         self._learn = learn
+        self._on_received = on_received
+        self._is_blocked = is_blocked
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -90,6 +97,7 @@ class Opener:
         Only of content that the member has up to there. So whoever follows a growing source is behind it, and stays
         behind: nodes whose sources die never end up waiting for each other in a circle.
         """
+        require_unblocked(self._is_blocked, offer.content.digest)
         if span.length and offer.available <= span.start:
             raise PeerDeclined(f"{offer.member.address} has only {offer.available} bytes yet")
         await self._promised.require(offer.content)
@@ -105,6 +113,7 @@ class Opener:
     async def confirm(self, offer: Offer) -> Content:
         """The offered content; a manifest is read, so that its size is certain and its media type its own."""
         content = offer.content
+        require_unblocked(self._is_blocked, content.digest)
         await self._promised.require(content)
         if not (is_manifest_type(content.media_type) and is_small(content)):
             return content
@@ -133,13 +142,17 @@ class Opener:
         if door is None or door in self._closed_doors:
             return await _read_started(offer, span)
         try:
-            return await self._fetch(door, offer, span, part)
+            body = await self._fetch(door, offer, span, part)
         except SourceRefused as error:
             # It was reached, and the answer was no: asking by another way would only be rude.
+            offer.member.answered()
             raise PeerDeclined(f"{door}: {error}") from error
         except SourceBroken:
             self._closed_doors.add(door)
+            offer.member.doubted()
             return await _read_started(offer, span)
+        offer.member.answered()
+        return body
 
     async def _fetch(self, door: Address, offer: Offer, span: Span, part: Part) -> Body:
         is_growing = isinstance(offer.content, GrowingContent)
@@ -157,7 +170,9 @@ class Opener:
             stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,
             kept=self._kept,
         )
-        return body if is_growing else PacedBody(body)
+        digest, source = offer.content.digest, offer.member.address
+        counted = CountedBody(body, lambda count: self._on_received(digest, count, source))
+        return counted if is_growing else PacedBody(counted)
 
 
 def blob_path(digest: Digest) -> str:

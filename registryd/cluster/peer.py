@@ -11,7 +11,8 @@ import grpc
 
 from registryd.cluster import limits
 from registryd.cluster.channel import Connection, open_connection
-from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerOutdated, PeerSilent, PeerUnreachable
+from registryd.cluster.errors import PeerGarbled, PeerSilent, PeerUnreachable
+from registryd.cluster.failures import reason_of
 from registryd.cluster.index.messages import (
     announcement_message,
     claim_message,
@@ -20,17 +21,17 @@ from registryd.cluster.index.messages import (
 )
 from registryd.cluster.index.name_messages import name_announcement_message
 from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution
-from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from google.protobuf.message import Message
 
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node
+    from registryd.content.source import ContentUnavailable
     from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -84,32 +85,24 @@ class Peer(IndexNode, Protocol):
         """Close the connection; calls that are under way fail."""
 
 
-# Statuses by which a peer says that it is well and this is a "no". All others mean that it is not well.
-_DECLINED: Final = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-_FAILED: Final = {
-    grpc.StatusCode.DEADLINE_EXCEEDED: PeerSilent,
-    grpc.StatusCode.UNAVAILABLE: PeerUnreachable,
-    grpc.StatusCode.CANCELLED: PeerUnreachable,
-}
 # How gRPC says that a call has failed.
 _BROKEN: Final = (grpc.aio.AioRpcError, TimeoutError, asyncio.CancelledError)
-# Of what a peer sends as the reason; it ends up in our log.
-_MAX_REASON: Final = 200
 
 
 class GrpcPeer:
     """A peer at an address; connects with the first question."""
 
-    def __init__(self, address: Address, *, timeout: float, credentials: ClientCredentials) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout: float,
+        credentials: ClientCredentials,
+        on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
+    ) -> None:
+        """`on_received` is told the bytes of content that it gives."""
         self._address = address
+        self._on_received = on_received
         self._timeout = timeout
         self._credentials = credentials
         self._connection: Connection | None = None
@@ -157,6 +150,7 @@ class GrpcPeer:
                 if len(chunk) > left:
                     raise PeerGarbled(f"{self._address} sent more than it was asked for")
                 left -= len(chunk)
+                self._on_received(digest, len(chunk), self._address)
                 yield chunk
             if left:
                 raise PeerGarbled(f"{self._address} ended {left} bytes early")
@@ -211,7 +205,7 @@ class GrpcPeer:
     def _reason(self, error: BaseException) -> ContentUnavailable:
         """Our own words for what went wrong with a call."""
         if isinstance(error, grpc.aio.AioRpcError):
-            return _reason_of(error, self._address)
+            return reason_of(error, self._address)
         if isinstance(error, TimeoutError):
             return PeerSilent(f"{self._address} stopped sending")
         return PeerUnreachable(f"the connection to {self._address} was closed")
@@ -230,16 +224,3 @@ def _find_request(digest: Digest, wait: Wait | None) -> bytes:
     if wait is not None:
         request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
     return request.SerializeToString()
-
-
-def _reason_of(error: grpc.aio.AioRpcError, address: Address) -> ContentUnavailable:
-    status = error.code()
-    text = f"{address}: {status.name} {(error.details() or '')[:_MAX_REASON]!r}"
-    if status is grpc.StatusCode.NOT_FOUND:
-        return ContentNotFound(text)
-    if status is grpc.StatusCode.UNIMPLEMENTED:
-        return PeerOutdated(text)
-    if status in _DECLINED:
-        return PeerDeclined(text)
-    failed: type[PeerFailed] = _FAILED.get(status, PeerGarbled)
-    return failed(text)

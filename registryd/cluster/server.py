@@ -187,7 +187,8 @@ def _serialize(reply: Message) -> bytes:
 async def _answer_read(service: ClusterService, callers: Callers, raw: bytes, context: Context) -> None:
     try:
         callers.has_called(context.peer())
-        await service.read(parse_request(pb.ReadRequest, raw), context.write)
+        requester = _requester(context.peer())
+        await service.read(parse_request(pb.ReadRequest, raw), requester, context.write)
     except Exception as error:  # noqa: BLE001 - each has its status
         await _abort(context, error)
 

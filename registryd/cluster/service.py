@@ -15,6 +15,7 @@ from registryd.cluster.limits import (
 )
 from registryd.cluster.locality import AnsweringPeer
 from registryd.cluster.wire import find_reply, node_message, resolve_reply
+from registryd.content.blocked import ContentBlocked
 from registryd.content.growing import GrowingContent
 from registryd.content.names import newest_first
 from registryd.content.source import ContentNotFound, ContentSource, ContentUnavailable, NameSource, StoreUnavailable
@@ -71,6 +72,7 @@ class ClusterService:
         store: LocalStore,
         *,
         uploads: Uploads | None = None,
+        on_sent: Callable[[Digest, int, Requester], None] = lambda _digest, _count, _requester: None,
         issue_ticket: IssueTicket = lambda _digest, _requester: "",
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
@@ -79,6 +81,8 @@ class ClusterService:
         expected: Expected | None = None,
     ) -> None:
         """`uploads` limits how much large content is sent at once, and so says when this node is busy.
+
+        `on_sent` is told the bytes that were given to whom.
 
         `issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
         `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
@@ -89,6 +93,7 @@ class ClusterService:
         self._node = node
         self._store = store
         self._uploads = uploads or Uploads()
+        self._on_sent = on_sent
         self._issue_ticket = issue_ticket
         self._remembers_public = remembers_public
         self._hear_doubt = hear_doubt
@@ -128,9 +133,10 @@ class ClusterService:
             own = ()
         return resolve_reply(self._node, newest_first([*own, *told.known]), is_settled=told.is_settled)
 
-    async def read(self, request: pb.ReadRequest, write: Write) -> None:
+    async def read(self, request: pb.ReadRequest, requester: Requester, write: Write) -> None:
         digest = Digest.parse(request.digest)
         opened = await self._open(digest, offset=request.offset, length=request.length)
+        write = self._counting(digest, requester, write)
         try:
             if request.length <= READ_CHUNK_BYTES:  # manifests and configs: a busy node gives them too
                 await opened.body.send_to(_ReplySink(write))
@@ -138,6 +144,13 @@ class ClusterService:
                 await self._upload(opened.body, write)
         finally:
             await opened.body.aclose()
+
+    def _counting(self, digest: Digest, requester: Requester, write: Write) -> Write:
+        async def write_and_count(reply: pb.ReadReply) -> None:
+            await write(reply)
+            self._on_sent(digest, len(reply.data), requester)
+
+        return write_and_count
 
     async def _upload(self, body: Body, write: Write) -> None:
         async def write_at_pace(reply: pb.ReadReply) -> None:
@@ -177,6 +190,8 @@ class ClusterService:
     async def _content(self, digest: Digest) -> Content | None:
         try:
             return await _of_store(self._store.find(digest))
+        except ContentBlocked:
+            return None
         except ContentNotFound:
             return None if self._expected is None else await self._expected.expects(digest)
 

@@ -47,6 +47,7 @@ async def doctor(
     settings: Settings,
     where: Annotated[Where, Parameter(name="*")] = Where(),
     *,
+    verbose: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """Look at this node, its containerd, its agent and its peers; say what is wrong, and what to do about it.
@@ -57,7 +58,8 @@ async def doctor(
     Args:
         settings: Those of the agent.
         where: Where the node is.
-        json: Print the findings as JSON.
+        verbose: Tell the details of what is well, too.
+        json: Print the findings as JSON, with all details.
     """
     root = root_from(where.root)
     place = Place(
@@ -70,5 +72,5 @@ async def doctor(
         socket=node_socket(settings.store.containerd_socket, root),
     )
     findings = await examine(settings, place)
-    print_findings_as_json(findings) if json else print_findings(findings)
+    print_findings_as_json(findings) if json else print_findings(findings, verbose=verbose)
     return _PROBLEM if any(finding.severity is Severity.PROBLEM for finding in findings) else 0

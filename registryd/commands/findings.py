@@ -21,12 +21,14 @@ def print_findings_as_json(findings: Sequence[Finding]) -> None:
     sys.stdout.write(f"{json.dumps(document, indent=1)}\n")
 
 
-def print_findings(findings: Sequence[Finding], *, with_summary: bool = True) -> None:
-    """A line for each, its remedy below it, and in the end how many there are."""
+def print_findings(findings: Sequence[Finding], *, verbose: bool = False, with_summary: bool = True) -> None:
+    """A line for each, its remedy below it, and in the end how many there are; `verbose`: with details."""
     console = Console(highlight=False)
     for finding in findings:
         sign, colour = _SIGNS[finding.severity]
         console.print(Text.assemble((sign, colour), f" {finding.name:14} {finding.found}"), soft_wrap=True)
+        if verbose and finding.details:
+            console.print(Text(f"  {'':14} {finding.details}", style="dim"), soft_wrap=True)
         if finding.remedy:
             console.print(Text(f"  {'':14} → {finding.remedy}", style="bold"), soft_wrap=True)
     if with_summary:

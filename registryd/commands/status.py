@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import sys
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -87,7 +88,8 @@ def _shown(answer: Mapping[str, Any]) -> Group:
 def _members(answer: Mapping[str, Any]) -> Table:
     table = Table(title="Members", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("node", "address", "state"):
-        table.add_column(name, overflow="fold", no_wrap=name == "address")
+        # A reason is read at a glance: only between its words it may be broken.
+        table.add_column(name, overflow="fold", no_wrap=name == "address", min_width=8 if name == "state" else None)
     node = answer["node"]
     # Where nobody knows zones the column would be empty.
     has_zones = any(each.get("zone") for each in (node, *(member["vitals"] or {} for member in answer["cluster"])))
@@ -100,10 +102,24 @@ def _members(answer: Mapping[str, Any]) -> Table:
     for member in answer["cluster"]:
         vitals = member["vitals"]
         name = vitals["name"] if vitals else ""
-        state = f"{member['state']}: {member['problem'][:60]}" if member["problem"] else member["state"]
+        state = _state(member)
         told = _told(vitals, has_zones=has_zones) if vitals else []
         table.add_row(name, member["address"], (vitals and vitals["problem"]) or state, *told)
     return table
+
+
+def _state(member: Mapping[str, Any]) -> str:
+    """What this node takes the member for, why and since when."""
+    if member["state"] == "set aside":
+        return f"{member['reason']}, since {_clock(member['since'])}"
+    return f"{member['state']}: {member['problem'][:60]}" if member["problem"] else str(member["state"])
+
+
+def _clock(moment: float) -> str:
+    """With its date when that is not today's."""
+    at = time.localtime(moment)
+    is_today = at[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if is_today else "%d %b %H:%M", at)
 
 
 def _told(vitals: Mapping[str, Any], *, has_zones: bool) -> list[str]:

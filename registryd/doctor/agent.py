@@ -34,7 +34,7 @@ async def check_agent(patient: Patient) -> list[Finding]:
     if node["version"] != VERSION:
         differing = f"the agent is {node['version']}, this doctor is {VERSION}"
         return [warning("agent", differing, "use the same, or restart the agent after an upgrade")]
-    return [ok("agent", f"{node['name']} runs {node['version']}, since {node['up_seconds']} s")]
+    return [ok("agent", f"{node['name']} runs {node['version']}", f"for {node['up_seconds']} s")]
 
 
 async def check_port(patient: Patient) -> list[Finding]:
@@ -93,7 +93,7 @@ async def _tried(patient: Patient, token: str) -> Finding:
     if without.status == HTTPStatus.OK:
         found = "the agent answers without a token"
         return warning("token", found, "start the agent with registry.token_file set, too")
-    return ok("token", "the agent answers those who show the node's token, and nobody else")
+    return ok("token", "the agent answers who shows it, and nobody else")
 
 
 def _exposed(patient: Patient) -> Iterator[Finding]:

@@ -59,7 +59,7 @@ def _by_path(patient: Patient, by: str) -> Finding:
     if len(roots_of(patient.config_path)) > 1 and patient.ignores_path_lists:
         found = f"config_path is a list, {patient.config_path}, which this containerd ignores in silence, by {by}"
         return problem("config_path", found, "run `registryd install`, which sets one path, and restart containerd")
-    return ok("config_path", f"{patient.config_path}, by {by}")
+    return ok("config_path", str(patient.config_path), f"by {by}")
 
 
 def _by(facts: NodeFacts, config: ContainerdConfig, judgement: Judgement) -> str:

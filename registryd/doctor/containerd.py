@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.filesize import decimal
+
 from registryd.doctor.finding import Finding, ok, problem, warning
 from registryd.node.release import Release
 
@@ -37,12 +39,8 @@ async def check_containerd(patient: Patient) -> list[Finding]:
         return [warning("containerd", found, remedy)]
     traps = [text for since, until, text in _TRAPS if since <= version < until]
     known = f"; known of it: {'; '.join(traps)}" if traps else ""
-    return [
-        ok(
-            "containerd",
-            f"containerd {patient.containerd.version} answers at {patient.socket}{_started(patient)}{known}",
-        )
-    ]
+    found = f"containerd {patient.containerd.version} answers"
+    return [ok("containerd", found, f"at {patient.socket}{_started(patient)}{known}")]
 
 
 def _started(patient: Patient) -> str:
@@ -107,7 +105,7 @@ def _discards(patient: Patient) -> bool | None:
 
 
 def _kept(store: dict[str, Any] | None) -> str:
-    return f": {store['kept_layers']} of them, {store['kept_bytes']} bytes" if store else ""
+    return f": {store['kept_layers']} of them, {decimal(store['kept_bytes'])}" if store else ""
 
 
 async def check_content(patient: Patient) -> list[Finding]:
@@ -116,6 +114,7 @@ async def check_content(patient: Patient) -> list[Finding]:
     if store is None:
         return []
     if store["is_direct"] or not store["images"]:
-        return [ok("content", f"{store['images']} image names, read {store['reading'] or 'nowhere yet'}")]
+        way = "read from files" if store["is_direct"] else "read nowhere yet"
+        return [ok("content", f"{store['images']} image names, {way}", store["reading"])]
     remedy = "run the agent as root (or with CAP_DAC_READ_SEARCH), with containerd's root mounted at the same path"
     return [warning("content", f"content is read {store['reading']}, which is slow", remedy)]

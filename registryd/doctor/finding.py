@@ -16,16 +16,20 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`name` is what was looked at, `found` what was seen there; `remedy` what to do, empty when all is well."""
+    """`name` is what was looked at, `found` what was seen there; `remedy` what to do, empty when all is well.
+
+    `details` is what only those want to read who look for something.
+    """
 
     name: str
     severity: Severity
     found: str
     remedy: str = ""
+    details: str = ""
 
 
-def ok(name: str, found: str) -> Finding:
-    return Finding(name, Severity.OK, found)
+def ok(name: str, found: str, details: str = "") -> Finding:
+    return Finding(name, Severity.OK, found, details=details)
 
 
 def warning(name: str, found: str, remedy: str) -> Finding:

@@ -30,10 +30,21 @@ async def check_peers(patient: Patient) -> list[Finding]:
         found = f"discovery ({kind}) knows no other node, so everything comes from the upstream"
         return [warning("peers", found, "if there are others: check [discovery], and the agent's log")]
     faults = [finding for member in patient.members for finding in _faults(member)]
+    if not faults and all(member["is_stranger"] for member in patient.members):
+        return []  # what to say of them is said by the check of the secret
+    if not any(map(_is_reached, patient.members)):
+        count = len(patient.members)
+        found = "the only other node cannot be reached" if count == 1 else f"none of {count} other nodes can be reached"
+        return [problem("peers", found, "everything comes from the upstream meanwhile; see below why"), *faults]
     if faults:
         return faults
     own = patient.checkup["own_address"]
     return [ok("peers", f"{len(patient.members)} reached, and they reach {own}")]
+
+
+def _is_reached(member: Mapping[str, Any]) -> bool:
+    """Whether it answers as a member, of whatever version."""
+    return not member["peers_problem"] and (member["vitals"] is not None or member["state"] != "set aside")
 
 
 def _faults(member: Mapping[str, Any]) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.filesize import decimal
+
 from registryd.content.trial import TRIAL_REGISTRY
 from registryd.doctor.asking import Unanswered, ask_json
 from registryd.doctor.finding import Finding, Severity, ok, problem, warning
@@ -60,11 +62,11 @@ def _judge(trial: Mapping[str, Any], given: list[Mapping[str, Any]], *, failure:
         return problem("pull", "containerd pulled the image, and not from this agent", _ERROR_REMEDY)
     count = sum(each["sent"] for each in given)
     sources = {each["source"] for each in given}
+    details = f"{decimal(count)} as {trial['reference']}"
     if trial["holder"] is None:
-        return ok("pull", f"containerd pulled a trial image in {seconds:.1f} s: {count} bytes from the agent itself")
+        return ok("pull", f"a trial image came in {seconds:.1f} s from the agent itself", details)
     if sources == {"peer"}:
-        found = f"containerd pulled a trial image in {seconds:.1f} s: {count} bytes from peer {trial['holder']}"
-        return ok("pull", found)
+        return ok("pull", f"a trial image came in {seconds:.1f} s from peer {trial['holder']}", details)
     return warning("pull", f"the trial image came from {', '.join(sorted(sources))}", "see the findings of peers")
 
 

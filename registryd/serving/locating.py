@@ -30,10 +30,12 @@ T = TypeVar("T")
 class Unlocated(Exception):
     """The content is not given: `error` is the answer; `is_miss` tells a plain no from a failed or timed-out search."""
 
-    def __init__(self, error: OciError, *, is_miss: bool) -> None:
+    def __init__(self, error: OciError, *, is_miss: bool, why: str = "") -> None:
         super().__init__(str(error))
         self.error = error
         self.is_miss = is_miss
+        self.why = why or ("nobody had it" if is_miss else "the search failed")
+        """For people, in a few words."""
 
 
 class Locator:
@@ -75,7 +77,7 @@ class Locator:
                 return await search
         except TimeoutError as error:
             reason = f"no first byte within {self._timeout_seconds:g} s"
-            raise Unlocated(_unknown(path, reason), is_miss=False) from error
+            raise Unlocated(_unknown(path, reason), is_miss=False, why=reason) from error
 
     async def _find(self, path: ContentPath) -> Hit[Content]:
         # Also for a blob: containerd asks HEAD blobs/<digest> when the manifest of that digest was refused.
@@ -113,7 +115,8 @@ class Locator:
 
     async def _require_policy(self, path: ContentPath, *, resolves: bool) -> None:
         if not self._policy.may_serve(path.repository, path.reference):
-            raise Unlocated(_unknown(path, f"{path.repository} is excluded here"), is_miss=True)
+            excluded = _unknown(path, f"{path.repository} is excluded here")
+            raise Unlocated(excluded, is_miss=True, why="it is excluded here")
         if resolves and not await self._policy.may_resolve(path.repository, path.reference):
             raise Unlocated(_unknown(path, f"{path.repository.registry} itself says who may pull this"), is_miss=True)
 

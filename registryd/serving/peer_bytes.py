@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from ssl import SSLObject
 
+    from registryd.content.ledger import Ledger
     from registryd.content.source import ContentSource, OpenContent
     from registryd.identity.ticket import Tickets
     from registryd.serving.sending import Delivery
-    from registryd.telemetry import Metrics
     from registryd.transfer.uploads import Socket
 
 # Seconds. Whoever hears it has others to ask; a body takes some seconds.
@@ -46,7 +46,7 @@ class PeerBytesDoor:
         self,
         *,
         store: ContentSource,
-        metrics: Metrics,
+        ledger: Ledger,
         uploads: Uploads | None = None,
         tickets: Tickets | None = None,
         transfers: Transfers | None = None,
@@ -61,7 +61,7 @@ class PeerBytesDoor:
         `tickets`, where members cannot prove themselves by TLS: then only who carries one is answered.
         """
         self._store = store
-        self._metrics = metrics
+        self._ledger = ledger
         self._uploads = uploads or Uploads()
         self._tickets = tickets
         self._transfers = Transfers() if transfers is None else transfers
@@ -110,7 +110,8 @@ class PeerBytesDoor:
     async def _send(self, request: web.BaseRequest, opened: OpenContent, wanted: Wanted) -> Delivery:
         receiver = request.remote or "a peer"
         with self._transfers.transfer(opened, name="", source="local", receiver=receiver) as transfer:
-            count = partial(self._metrics.sent_to_peer, nearness=self._nearness_of(request.remote or ""))
+            nearness = self._nearness_of(request.remote or "")
+            count = partial(self._ledger.sent_to_peer, opened.content.digest, nearness=nearness)
             delivery = await send_content(
                 request, opened, wanted.head_of(opened), on_sent=count, follow=transfer.follow
             )

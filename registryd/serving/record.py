@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from registryd.content.lookup import Origin
+from registryd.content.trial import TRIAL_PATH
+from registryd.oci.digest import Digest
 from registryd.serving.paths import BlobPath, ManifestPath
 from registryd.telemetry import Kind, Method, Outcome, Source
 from registryd.transfer.errors import SinkClosed, SourceBroken
@@ -14,6 +16,8 @@ from registryd.transfer.errors import SinkClosed, SourceBroken
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from registryd.content.ledger import Ledger
+    from registryd.content.pull_log import Pull
     from registryd.serving.locating import Unlocated
     from registryd.serving.paths import ContentPath, ListPath
     from registryd.telemetry import Metrics
@@ -30,24 +34,33 @@ class Record:
     A request whose body breaks counts as an error, not as the hit that it began as.
     """
 
-    def __init__(self, metrics: Metrics, request: web.BaseRequest, path: ContentPath | ListPath) -> None:
+    def __init__(
+        self, metrics: Metrics, ledger: Ledger, request: web.BaseRequest, path: ContentPath | ListPath
+    ) -> None:
         self._metrics = metrics
+        self._ledger = ledger
         self._path = path
         self._method = Method(request.method)
         self._began = asyncio.get_running_loop().time()
         self._origin: Origin | None = None
         self._outcome = Outcome.ERROR
         self._sent = 0
+        self._digest: Digest | None = None
+        self._waited = 0.0
+        self._reason = ""
+        self._pull = self._pull_of(path)
 
     def located(self, origin: Origin) -> None:
         """A source showed the first byte."""
         self._origin = origin
         self._outcome = _OUTCOMES[origin]
+        self._waited = self._elapsed()
         self._metrics.first_byte(self._elapsed(), outcome=self._outcome)
 
     def unlocated(self, no: Unlocated) -> None:
         """Nobody did; containerd is sent on."""
         self._outcome = Outcome.MISS if no.is_miss else Outcome.ERROR
+        self._waited, self._reason = self._elapsed(), no.why
         self._metrics.first_byte(self._elapsed(), outcome=self._outcome)
         if not no.is_miss:
             _log.warning("not served", extra={"content": str(no)})
@@ -55,6 +68,10 @@ class Record:
     def put_off(self) -> None:
         """Note that containerd is to ask again, when it has begun to fetch something else."""
         self._outcome = Outcome.PUT_OFF
+
+    def opened(self, digest: Digest) -> None:
+        """This is what will be handed over."""
+        self._digest = digest
 
     def sent(self, count: int) -> None:
         """So many bytes of a body were handed over."""
@@ -70,9 +87,13 @@ class Record:
 
     def close(self) -> None:
         """The request is over."""
-        self._metrics.request(self._outcome, kind=_kind_of(self._path), method=self._method)
-        if self._origin and self._sent:
-            self._metrics.sent(self._sent, source=_SOURCES[self._origin])
+        if not self._is_of_trial():
+            self._metrics.request(self._outcome, kind=_kind_of(self._path), method=self._method)
+        if self._origin and self._digest:
+            registry = str(self._path.repository.registry)
+            self._ledger.handed_over(self._digest, self._sent, registry=registry, source=_SOURCES[self._origin])
+        if self._pull is not None:
+            self._tell_pull(self._pull)
         _log.debug(
             "request",
             extra={
@@ -83,6 +104,25 @@ class Record:
                 "seconds": round(self._elapsed(), 4),
             },
         )
+
+    def _pull_of(self, path: ContentPath | ListPath) -> Pull | None:
+        if not isinstance(path, ManifestPath | BlobPath) or path.repository.path == TRIAL_PATH:
+            return None
+        return self._ledger.pulls.begins(path.repository, path.reference)
+
+    def _tell_pull(self, pull: Pull) -> None:
+        pulls, asked = self._ledger.pulls, getattr(self._path, "reference", None)
+        if self._origin and self._digest:
+            is_broken = self._outcome is Outcome.ERROR
+            is_local = self._origin is Origin.LOCAL
+            pulls.given(pull, self._digest, self._sent, is_local=is_local, is_broken=is_broken)
+        elif self._reason and self._method is Method.GET and isinstance(asked, Digest):
+            pulls.missed(pull, asked, self._reason)
+        pulls.ends(pull, waited=self._waited)
+
+    def _is_of_trial(self) -> bool:
+        asked = getattr(self._path, "reference", None)
+        return isinstance(asked, Digest) and self._ledger.is_trial(asked)
 
     def _elapsed(self) -> float:
         return asyncio.get_running_loop().time() - self._began

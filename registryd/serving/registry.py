@@ -8,6 +8,7 @@ from aiohttp import web
 
 from registryd.aio.unexpected import note_unexpected
 from registryd.content.asker import AskAgain, Askers, asked_by
+from registryd.content.ledger import Ledger
 from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.oci.digest import Digest
@@ -64,6 +65,7 @@ class RegistryDoor:
         *,
         locator: Locating,
         metrics: Metrics,
+        ledger: Ledger | None = None,
         admission: Admission | None = None,
         stored: Locating | None = None,
         local: Locating | None = None,
@@ -97,6 +99,7 @@ class RegistryDoor:
         self._lists = lists
         self._wholes = wholes
         self._metrics = metrics
+        self._ledger = ledger or Ledger(metrics)
         self._admission = admission
         self._aftermath = aftermath
         self._transfers = Transfers() if transfers is None else transfers
@@ -128,7 +131,7 @@ class RegistryDoor:
         return await self._answer(request, path)
 
     async def _answer(self, request: web.BaseRequest, path: ContentPath | ListPath) -> web.StreamResponse:
-        record = Record(self._metrics, request, path)
+        record = Record(self._metrics, self._ledger, request, path)
         try:
             if isinstance(path, ReferrersPath | TagsPath):
                 return await answer_list(self._lists, request, path, record)
@@ -208,6 +211,7 @@ class RegistryDoor:
             transfer.follow(sink)
             given.follow(sink)
 
+        record.opened(hit.value.content.digest)
         opened, source = hit.value, hit.origin.value
         with (
             self._transfers.transfer(opened, name=name, source=source, receiver="containerd") as transfer,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from registryd.aio.file_events import Changes
     from registryd.content.description import StoreDescription
+    from registryd.content.elsewhere import Newcomers
     from registryd.oci.digest import Digest
     from registryd.settings import StoreSettings
     from registryd.transfer.inflow import Inflows
@@ -47,6 +48,10 @@ class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, NameInvento
 
         Raises StoreUnavailable.
         """
+
+    @property
+    def newcomers(self) -> Newcomers | None:
+        """What others write into it, where others do."""
 
     async def describe(self) -> StoreDescription:
         """What it is and has, from memory. Raises StoreUnavailable."""

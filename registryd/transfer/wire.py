@@ -6,8 +6,11 @@ import asyncio
 import select
 import socket
 from contextlib import contextmanager
+from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.aio.racing import AllFailed, first_success
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.readiness import wait_readable
 from registryd.transfer.tls_stream import TlsStream, until_done
@@ -16,10 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from ssl import SSLContext
 
+    _Found = tuple[int, int, int, str, tuple[Any, ...]]
+
 
 # Seconds of silence, then between questions, and how many stay unanswered: a host that is gone is told from a source
 # that has nothing to give for the moment after 5 s, as long as a stalled one is given (fetch.STALL_TIMEOUT).
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
+
+
+# Seconds until the next of a host's addresses is tried beside one that says nothing (RFC 8305, 5).
+FAMILY_PAUSE: Final = 0.25
 
 
 class Wire:
@@ -122,23 +131,39 @@ async def connect(address: tuple[str, int], *, ssl: SSLContext | None, timeout: 
 
 
 async def _connect(address: tuple[str, int]) -> socket.socket:
-    """Connect to the first of the host's addresses that accepts."""
-    refused: OSError | None = None
-    for family, kind, protocol, _, endpoint in await _resolve(*address):
-        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+    """Connect to the first of the host's addresses that accepts; the next is tried while one says nothing."""
+    found = await _resolve(*address)
+    if len(found) == 1:
+        return await _connect_to(found[0])
+    attempts = ((partial(_connect_to, each),) for each in _by_turns(found))
+    try:
+        return await first_success(attempts, expected=OSError, patience=FAMILY_PAUSE, discard=_close)
+    except AllFailed as error:
+        raise error.reasons[-1] if error.reasons else OSError("the name has no address") from None
+
+
+async def _connect_to(found: _Found) -> socket.socket:
+    family, kind, protocol, _, endpoint = found
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+    try:
         _send_at_once(sock)
         _find_out_vanished(sock)
-        try:
-            await asyncio.get_running_loop().sock_connect(sock, endpoint)
-        except OSError as error:
-            sock.close()
-            refused = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise refused or OSError("the name has no address")
+        await asyncio.get_running_loop().sock_connect(sock, endpoint)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _by_turns(found: Sequence[_Found]) -> list[_Found]:
+    """The system's order, with the two families by turns (RFC 8305, 4)."""
+    first = [each for each in found if each[0] == found[0][0]]
+    others = [each for each in found if each[0] != found[0][0]]
+    return [each for pair in zip_longest(first, others) for each in pair if each is not None]
+
+
+async def _close(sock: socket.socket) -> None:
+    sock.close()
 
 
 def _send_at_once(sock: socket.socket) -> None:
@@ -156,7 +181,7 @@ def _find_out_vanished(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def _resolve(host: str, port: int) -> Sequence[tuple[int, int, int, str, tuple[Any, ...]]]:
+async def _resolve(host: str, port: int) -> Sequence[_Found]:
     try:  # an address needs no look-up and no thread
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:

@@ -13,6 +13,7 @@ from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.wire import find_reply, finding
 from registryd.content.growing import GrowingContent
+from registryd.content.ledger import Ledger
 from registryd.content.sharing import SharedStore
 from registryd.content.source import Content, ContentNotFound
 from registryd.oci.digest import Digest
@@ -65,7 +66,7 @@ async def growing_peer(folder: Path, *, pieces: int, has_door: bool = True) -> A
         shared = SharedStore(store, store)
         port = 0
         if has_door:
-            handle = PeerBytesDoor(store=shared, metrics=Metrics()).handle
+            handle = PeerBytesDoor(store=shared, ledger=Ledger(Metrics())).handle
             port = (await stack.enter_async_context(open_door(handle, LOOPBACK))).address.port
         growing = GrowingPeer(await stack.enter_async_context(good(shared, content_port=port)), store, ingest)
         await growing.receive(*range(pieces))

@@ -9,7 +9,7 @@ import pytest
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
-from registryd.cluster.errors import PeerFailed, PeerSilent
+from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
 from registryd.cluster.member import MemberState
 from registryd.cluster.members import Members
 from registryd.cluster.node import Node, NodeId
@@ -17,7 +17,7 @@ from registryd.cluster.wire import Finding, Resolution
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address
 from registryd.oci.digest import Digest
-from registryd.telemetry import PeerState
+from registryd.telemetry import PeerState, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -113,7 +113,7 @@ class Ground:
             self._connect,
             backoff=Backoff(first=1.0, longest=4.0, jitter=0.0),
             greet_limit=greet_limit,
-            report=self.reports.append,
+            report=lambda states, _troubles: self.reports.append(states),
         )
 
     def _connect(self, address: Address) -> ScriptedPeer:
@@ -350,3 +350,41 @@ async def test_discovery_that_fails_is_a_bug_that_shows() -> None:
     with pytest.raises(ExceptionGroup):
         await made.members.run(Broken(A))
     assert made.peers[A].is_closed
+
+
+async def test_an_answer_to_anything_is_a_sign_of_life() -> None:
+    async with ground(A) as made:
+        [member] = made.members.available()
+        made.peers[A].is_well = False
+        await made.find()
+        since, trouble = member.since, member.trouble
+        assert trouble is Trouble.NO_ANSWER
+        member.answered()
+        assert made.states() == {A: MemberState.UP}
+        assert member.trouble is None
+        assert member.since >= since
+
+
+async def test_a_failure_elsewhere_counts_unless_there_was_an_answer_meanwhile() -> None:
+    async with ground(A) as made:
+        [member] = made.members.available()
+        now = asyncio.get_running_loop().time()
+        await made.find()
+        member.failed(PeerUnreachable("refused", Trouble.REFUSED), asked_at=now - 1)
+        assert made.states() == {A: MemberState.UP}
+        await asyncio.sleep(1)
+        member.failed(PeerUnreachable("refused", Trouble.REFUSED), asked_at=now + 0.5)
+        assert made.states() == {A: MemberState.SET_ASIDE}
+        assert member.trouble is Trouble.REFUSED
+
+
+async def test_a_member_of_which_something_does_not_answer_is_looked_at() -> None:
+    async with ground(A) as made:
+        await made.find()
+        [member] = made.members.available()
+        made.peers[A].is_well = False
+        for _ in range(3):
+            member.doubted()
+        await asyncio.sleep(0.1)
+        assert made.states() == {A: MemberState.SET_ASIDE}
+        assert [question for _, question in made.peers[A].asked] == ["find", "hello"]

@@ -47,7 +47,14 @@ TRANSFER = {
 STATUS = {"node": VITALS, "transfers": {"running": [TRANSFER], "recent": []}}
 MEMBERS: list[dict[str, Any]] = [
     {"address": "10.0.0.2:3173", "state": "up", "problem": "", "vitals": VITALS | {"name": "node-2"}},
-    {"address": "10.0.0.3:3173", "state": "set aside", "problem": "Connection refused", "vitals": None},
+    {
+        "address": "10.0.0.3:3173",
+        "state": "set aside",
+        "reason": "refused",
+        "since": 1_790_000_000.0,
+        "problem": "refused",
+        "vitals": None,
+    },
 ]
 
 
@@ -71,7 +78,7 @@ async def shown(width: int) -> str:
 
 async def test_members_and_transfers_are_shown() -> None:
     text = await shown(160)
-    for word in ("node-1", "node-2", "1.2.3", "75 %", "5.0 MB", "2 h", "set aside", "Connection refused", "alpine"):
+    for word in ("node-1", "node-2", "1.2.3", "75 %", "5.0 MB", "2 h", "refused, since", "alpine"):
         assert word in text
 
 
@@ -96,7 +103,7 @@ async def test_a_pipe_gets_lines_that_are_not_cut(capsys: pytest.CaptureFixture[
 async def test_nothing_is_cut_off_on_a_narrow_terminal() -> None:
     text = await shown(80)
     assert "…" not in text
-    for word in ("node-1", "1.2.3", "ready", "75 %", "2 h", "aside", "10.0.0.2:3173", "10.0.0.3:3173"):
+    for word in ("node-1", "1.2.3", "ready", "75 %", "2 h", "refused,", "10.0.0.2:3173", "10.0.0.3:3173"):
         assert word in text
 
 

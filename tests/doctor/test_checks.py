@@ -87,7 +87,7 @@ async def test_no_token_is_a_warning(tmp_path: Path) -> None:
 async def test_versions_of_containerd(tmp_path: Path, version: str, severity: Severity, words: str) -> None:
     survey = Survey(version, {}, Counter(), has_cri=True)
     found = await only(check_containerd, patient(tmp_path, containerd=survey))
-    assert (found.severity, words in found.found) == (severity, True)
+    assert (found.severity, words in f"{found.found}, {found.details}") == (severity, True)
 
 
 async def test_a_containerd_whose_cri_is_disabled(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_in_a_pod_containerd_itself_says_where_it_looks_and_what_it_keeps(
     told = Introspection("2.4.2", has_cri=True, config_path="/etc/containerd/certs.d", discards_layers=True)
     node = in_a_pod(tmp_path, told)
     found = await only(check_config_path, node)
-    assert (found.severity, found.found) == (OK, "/etc/containerd/certs.d, by containerd itself")
+    assert (found.severity, found.found, found.details) == (OK, "/etc/containerd/certs.d", "by containerd itself")
     assert "the agent keeps them" in (await only(check_layers, node)).found
     assert await check_hosts(node) == []
     (tmp_path / "etc/containerd/certs.d").mkdir()  # mounted
@@ -152,7 +152,7 @@ async def test_by_whose_word_it_looks_where(
     tmp_path: Path, judgement: Judgement | str, severity: Severity, words: str
 ) -> None:
     found = await only(check_config_path, patient(tmp_path, judgement=judgement))
-    assert (found.severity, words in found.found) == (severity, True), found
+    assert (found.severity, words in f"{found.found}, {found.details}") == (severity, True), found
 
 
 async def test_two_containerds_are_a_problem(tmp_path: Path) -> None:
@@ -311,6 +311,22 @@ async def test_zones(tmp_path: Path) -> None:
     assert (found.severity, "2 in a; 1 in none" in found.found) == (WARNING, True)
     found = await only(check_zones, node("", "a"))
     assert (found.severity, "1 in a; 1 in none" in found.found) == (WARNING, True)
+
+
+async def test_no_peer_that_can_be_reached_is_a_problem(tmp_path: Path) -> None:
+    gone: dict[str, Any] = {
+        "peers_problem": "refused",
+        "problem": "refused",
+        "vitals": None,
+        "back": None,
+        "state": "set aside",
+    }
+    one = await check_peers(with_members(tmp_path, member(**gone)))
+    assert [finding.severity for finding in one] == [PROBLEM, WARNING]
+    both = await check_peers(with_members(tmp_path, member(**gone), member("10.0.0.3:3173", **gone)))
+    assert (both[0].severity, "none of 2" in both[0].found) == (PROBLEM, True)
+    some = await check_peers(with_members(tmp_path, member(**gone), member("10.0.0.3:3173")))
+    assert [finding.severity for finding in some] == [WARNING]
 
 
 async def test_nobody_to_reach(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from registryd.content.ledger import Ledger
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
 from registryd.store.directory.store import open_directory_store
@@ -120,7 +121,7 @@ class OpenDoor:
         if self._door == "registry":
             client = await self._stack.enter_async_context(Registry(local=store, names=[store]).serving())
             return client.address
-        handle = PeerBytesDoor(store=store, metrics=Metrics()).handle
+        handle = PeerBytesDoor(store=store, ledger=Ledger(Metrics())).handle
         return (await self._stack.enter_async_context(open_door(handle, LOOPBACK))).address
 
     async def aclose(self) -> None:

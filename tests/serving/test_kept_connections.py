@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.cluster.opening import blob_path
+from registryd.content.ledger import Ledger
 from registryd.identity.credentials import NoCredentials
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
@@ -53,7 +54,7 @@ async def giving(folder: Path, credentials: MemberCredentials | NoCredentials) -
         await ingest.write(BLOB)
         await ingest.commit()
         await ingest.aclose()
-        door = PeerBytesDoor(store=store, metrics=Metrics(), still_accepts=credentials.still_accepts)
+        door = PeerBytesDoor(store=store, ledger=Ledger(Metrics()), still_accepts=credentials.still_accepts)
         peer = Peer(LOOPBACK)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:

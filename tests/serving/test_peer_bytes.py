@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.content.ledger import Ledger
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER, Tickets
 from registryd.oci.digest import Digest
@@ -34,7 +35,7 @@ async def serving(
     uploads: Uploads | None = None,
     tickets: Tickets | None = None,
 ) -> AsyncIterator[Client]:
-    door = PeerBytesDoor(store=store, metrics=metrics or Metrics(), uploads=uploads, tickets=tickets)
+    door = PeerBytesDoor(store=store, ledger=Ledger(metrics or Metrics()), uploads=uploads, tickets=tickets)
     async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
         yield client
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.cluster.diagnosis.client import asking
 from registryd.cluster.diagnosis.contact import Contact, contact
 from registryd.cluster.diagnosis.values import Examination
-from registryd.cluster.errors import PeerFailed
+from registryd.cluster.errors import PeerFailed, PeerOutdated
 from registryd.cluster.member import MemberState
+from registryd.content.source import ContentUnavailable
 from registryd.notation import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from registryd.cluster.diagnosis.values import Report
+    from registryd.cluster.diagnosis.values import Reached, Report
     from registryd.cluster.member import Member
     from registryd.cluster.members import Members
     from registryd.content.trial import TrialWords
@@ -68,7 +70,7 @@ class Checkup:
             try:
                 async with asking(member.address, self._credentials) as patient:
                     await patient.rehearse(words)
-            except PeerFailed:
+            except ContentUnavailable:
                 continue
             return member.address
         return None
@@ -88,33 +90,60 @@ class Checkup:
             return _of(member, problem="no answer in time")
 
     async def _ask(self, member: Member) -> Examination:
-        try:
+        report: Report | None = None
+        skew: float | None = None
+        with _evidence(member) as evidence:
             async with asking(member.address, self._credentials) as patient:
                 report, skew = await _timed_report(patient.report)
-        except PeerFailed as error:
-            return _of(member, problem=str(error))
-        return _of(member, report=report, skew=skew)
+                member.heard_from(report.node)
+        return _of(member, report=report, skew=skew, problem=evidence.problem)
 
     async def _examine(self, member: Member) -> Examination:
         context = self._credentials.client_context()
         peers = await contact(member.address, context)
         if peers.problem:
             return _of(member, peers_problem=peers.problem, is_stranger=peers.is_stranger, problem=peers.problem)
-        report, back, skew = None, None, None
-        problem = ""
-        try:
+        report: Report | None = None
+        skew: float | None = None
+        back: Reached | None = None
+        with _evidence(member) as evidence:
             async with asking(member.address, self._credentials) as patient:
                 report, skew = await _timed_report(patient.report)
+                member.heard_from(report.node)
                 back = await patient.reach(self.own_address(), self._content_port)
-        except PeerFailed as error:
-            problem = str(error)
         door = await self._contact_door(member, report)
-        return _of(member, report=report, back=back, skew=skew, problem=problem, content_problem=door.problem)
+        return _of(member, report=report, back=back, skew=skew, problem=evidence.problem, content_problem=door.problem)
 
     async def _contact_door(self, member: Member, report: Report | None) -> Contact:
         if report is None or not report.node.content_port:
             return Contact()
         return await contact(Address(member.address.host, report.node.content_port), None)
+
+
+class _Evidence:
+    """What came of asking a member, which is told to it as well; `problem` is for people, empty when there is none."""
+
+    def __init__(self, member: Member) -> None:
+        self.problem = ""
+        self._member = member
+        self._began = asyncio.get_running_loop().time()
+
+    def failed(self, error: ContentUnavailable) -> None:
+        if isinstance(error, PeerFailed):
+            self.problem = error.trouble
+            self._member.failed(error, asked_at=self._began)
+            return
+        self.problem = "runs a registryd that is too old to say" if isinstance(error, PeerOutdated) else str(error)
+        self._member.answered()
+
+
+@contextmanager
+def _evidence(member: Member) -> Iterator[_Evidence]:
+    evidence = _Evidence(member)
+    try:
+        yield evidence
+    except ContentUnavailable as error:
+        evidence.failed(error)
 
 
 async def _side_by_side(
@@ -140,4 +169,5 @@ async def _timed_report(ask: Callable[[], Coroutine[Any, Any, Report]]) -> tuple
 
 
 def _of(member: Member, **found: Any) -> Examination:
-    return Examination(address=member.address, state=member.state.value, last_failure=member.last_failure, **found)
+    reason = member.trouble or ""
+    return Examination(address=member.address, state=member.state.value, since=member.since, reason=reason, **found)

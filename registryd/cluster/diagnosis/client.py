@@ -9,7 +9,7 @@ import grpc
 
 from registryd.cluster import limits
 from registryd.cluster.diagnosis.messages import reached_value, report_value
-from registryd.cluster.errors import PeerFailed
+from registryd.cluster.failures import reason_of
 from registryd.cluster.wire import parse_reply
 from registryd.pb.registryd.v1 import cluster_pb2
 from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
@@ -36,11 +36,10 @@ _OPTIONS: Final = (
 # It looks at two ports of ours, two seconds each at most, side by side (diagnosis.contact).
 _REACH_TIMEOUT: Final = 4.0
 _TIMEOUT: Final = 2.0
-_MAX_DETAILS: Final = 200
 
 
 class Patient:
-    """One node, asked; made by `asking`. Raises PeerFailed with the reason."""
+    """One node, asked; made by `asking`. Raises PeerFailed, ContentUnavailable for a "no", PeerOutdated."""
 
     def __init__(self, channel: grpc.aio.Channel, address: Address) -> None:
         self._channel = channel
@@ -64,7 +63,7 @@ class Patient:
         try:
             reply: bytes = await ask(request.SerializeToString(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            raise PeerFailed(f"{self._address}: {_reason(error)}") from error
+            raise reason_of(error, self._address) from error
         return parse_reply(kind, reply)
 
 
@@ -75,9 +74,3 @@ async def asking(address: Address, credentials: ClientCredentials) -> AsyncItera
         yield Patient(channel, address)
     finally:
         await channel.close()
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return "runs a registryd that is too old to say"
-    return f"{error.code().name} {(error.details() or '')[:_MAX_DETAILS]}"

@@ -9,11 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from registryd.transfer.wire import FAMILY_PAUSE
+
 if TYPE_CHECKING:
     from registryd.notation import Address
 
 # A neighbour answers within a millisecond; a packet that is lost once is sent again after one second.
 _TIMEOUT: Final = 2.0
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
+_OUT_OF_TIME: Final = frozenset({9, 10})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,11 @@ async def contact(address: Address, context: ssl.SSLContext | None) -> Contact:
     """Connect, shake hands if members do so, and hang up."""
     try:
         async with asyncio.timeout(_TIMEOUT):
-            _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+            _, writer = await asyncio.open_connection(
+                address.host, address.port, ssl=context, happy_eyeballs_delay=FAMILY_PAUSE
+            )
     except ssl.SSLCertVerificationError as error:
-        return Contact(f"{address} is no member of this cluster: {error.verify_message}", is_stranger=True)
+        return _refused_certificate(address, error)
     except ssl.SSLError as error:
         reason = error.reason or str(error)
         return Contact(f"{address} does not speak TLS as members do: {reason}", is_stranger=True)
@@ -45,3 +51,9 @@ async def contact(address: Address, context: ssl.SSLContext | None) -> Contact:
         async with asyncio.timeout(_TIMEOUT):
             await writer.wait_closed()
     return Contact()
+
+
+def _refused_certificate(address: Address, error: ssl.SSLCertVerificationError) -> Contact:
+    if error.verify_code in _OUT_OF_TIME:
+        return Contact(f"{address} has another time, by hours: {error.verify_message}")
+    return Contact(f"{address} is no member of this cluster: {error.verify_message}", is_stranger=True)

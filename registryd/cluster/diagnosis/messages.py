@@ -42,6 +42,8 @@ def report_message(node: Node, vitals: Vitals) -> pb.ReportReply:
         sent_bytes=vitals.sent_bytes,
         requests=vitals.requests,
         hits=vitals.hits,
+        spared_bytes=vitals.spared_bytes,
+        elsewhere_bytes=vitals.elsewhere_bytes,
         problem=vitals.problem[:_MAX_PROBLEM],
         zone=vitals.zone,
     )
@@ -53,7 +55,10 @@ def report_value(message: pb.ReportReply) -> Report:
         raise PeerGarbled("its name or version is none")
     if not _ZONE.fullmatch(message.zone):
         raise PeerGarbled("its zone is none")
-    if max(*counts, message.hits) > _MAX_COUNT or message.time_milliseconds > _END_OF_TIME:
+    if (
+        max(*counts, message.hits, message.spared_bytes, message.elsewhere_bytes) > _MAX_COUNT
+        or message.time_milliseconds > _END_OF_TIME
+    ):
         raise PeerGarbled("it counts beyond all measure")
     vitals = Vitals(
         name=message.name,
@@ -66,6 +71,8 @@ def report_value(message: pb.ReportReply) -> Report:
         sent_bytes=message.sent_bytes,
         requests=message.requests,
         hits=message.hits,
+        spared_bytes=message.spared_bytes,
+        elsewhere_bytes=message.elsewhere_bytes,
         problem=_line(message.problem),
         zone=message.zone,
     )

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 class Vitals:
     """How an agent is: counts since it started, sizes in bytes, times in seconds.
 
-    `time` is its own clock, since the epoch; `problem` why it cannot serve now, empty when it can; `zone` where it is,
-    empty when it does not know.
+    `received_bytes` and `sent_bytes` are what peers gave and got; `spared_bytes` what its containerd got without going
+    outside, `elsewhere_bytes` what it got without the agent. `time` is its own clock, since the epoch; `problem` why it
+    cannot serve now, empty when it can; `zone` where it is, empty when it does
+    not know.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Vitals:
     sent_bytes: int = 0
     requests: int = 0
     hits: int = 0
+    spared_bytes: int = 0
+    elsewhere_bytes: int = 0
     problem: str = ""
     zone: str = ""
 
@@ -53,6 +57,7 @@ class Reached:
 class Examination:
     """What came of looking at one member.
 
+    `state` is what this node takes it for, `since` when (seconds since the epoch), `reason` why it is set aside.
     `problem` is why it gave no report. `peers_problem` and `content_problem` are why this node cannot connect to its
     ports; `is_stranger`: it answers, and does not prove to be a member. `back` is how it fares the other way, None
     when it cannot be asked. `skew` is how far its clock is ahead of ours, in seconds.
@@ -60,7 +65,8 @@ class Examination:
 
     address: Address
     state: str
-    last_failure: str = ""
+    since: float = 0.0
+    reason: str = ""
     report: Report | None = None
     problem: str = ""
     peers_problem: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.aio.scope import open_scope
@@ -15,6 +16,7 @@ from registryd.store.containerd.ingests import IngestEvents, Ingests
 from registryd.store.containerd.keeping import Keeper
 from registryd.store.containerd.layers import UnkeptLayers
 from registryd.store.containerd.leases import Leases
+from registryd.store.containerd.newcomers import ContainerdNewcomers
 from registryd.store.containerd.presence import Presence
 from registryd.store.containerd.reading import DocumentReader
 from registryd.store.containerd.route import Route
@@ -43,16 +45,18 @@ async def connect_containerd_store(
     connection = Connection(socket_of(settings), timing or Timing())
     try:
         async with open_scope() as scope:
-            store, follower, keeper, stocktaking = _assemble(connection, settings)
+            store, follower, keeper, looks = _assemble(connection, settings)
             scope.serve(follower.run, name="follow containerd")
             scope.serve(keeper.run, name="keep layers")
-            with closing(stocktaking), closing(store.arrivals):
+            with closing(looks[0]), closing(looks[1]), closing(store.arrivals):
                 yield store
     finally:
         await connection.aclose()
 
 
-def _assemble(connection: Connection, settings: StoreSettings) -> tuple[ContainerdStore, Follower, Keeper, Stocktaking]:
+def _assemble(
+    connection: Connection, settings: StoreSettings
+) -> tuple[ContainerdStore, Follower, Keeper, tuple[Stocktaking, Stocktaking]]:
     namespaces = settings.namespaces
     route = Route(connection, namespaces=namespaces, configured_root=settings.containerd_root)
     reader = DocumentReader(Documents(), route)
@@ -66,18 +70,23 @@ def _assemble(connection: Connection, settings: StoreSettings) -> tuple[Containe
     ingests = Ingests(route, namespaces)
     growing = GrowingFiles(ingests.open, reader.known_media_type)
     growing.inflows.sure.may_come_in_chunks = True  # unless its version says otherwise
-    stocktaking = Stocktaking(growing.events)
+    looks = Stocktaking(growing.events), Stocktaking(growing.events)
+
+    def tell() -> None:
+        for look in looks:
+            look.tell()
+
     follower = Follower(
         connection,
         route=route,
         images=images,
         reader=reader,
         audience=keeper,
-        tell=stocktaking.tell,
+        tell=tell,
         tell_version=growing.inflows.sure.learn_version,
     )
     presence = Presence(connection, namespaces)
-    holdings = Holdings(route, images=images, reader=reader, ingests=ingests, stocktaking=stocktaking)
+    take = partial(Holdings, route, images=images, reader=reader, ingests=ingests)
     store = ContainerdStore(
         presence=presence,
         route=route,
@@ -86,7 +95,8 @@ def _assemble(connection: Connection, settings: StoreSettings) -> tuple[Containe
         growing=growing,
         follower=follower,
         keeper=keeper,
-        holdings=holdings,
+        holdings=take(stocktaking=looks[0]),
         arrivals=IngestEvents(route, growing.events),
+        newcomers=ContainerdNewcomers(take(stocktaking=looks[1]), presence),
     )
-    return store, follower, keeper, stocktaking
+    return store, follower, keeper, looks

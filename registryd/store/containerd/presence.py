@@ -6,16 +6,21 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from registryd.content.elsewhere import Whence
 from registryd.content.source import ContentNotFound, StoreUnavailable
+from registryd.notation import is_registry
 from registryd.pb.containerd.content_pb2 import InfoRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from registryd.oci.digest import Digest
+    from registryd.pb.containerd.content_pb2 import Info
     from registryd.store.containerd.connection import Connection
 
 _REMEMBER_AT_MOST: Final = 1024
+# The label of content that was pulled: `containerd.io/distribution.source.<registry> = <repository>,...`.
+_PULLED_FROM: Final = "containerd.io/distribution.source."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,16 @@ class Presence:
         self._recent[digest] = (now + self._connection.timing.presence, located)
         return located
 
+    async def whence(self, digest: Digest) -> Whence:
+        """Content's size and the registry that containerd says it pulled it from. Raises as `locate` does."""
+        for namespace in self._namespaces:
+            try:
+                info = await self._info_in(namespace, digest)
+            except ContentNotFound:
+                continue
+            return Whence(info.size, info.created_at.ToNanoseconds() / 1e9, _registry_of(info.labels))
+        raise ContentNotFound(f"not in containerd's namespaces {', '.join(self._namespaces)}")
+
     async def _ask(self, digest: Digest) -> Located:
         for namespace in self._namespaces:
             try:
@@ -63,8 +78,17 @@ class Presence:
         raise ContentNotFound(f"not in containerd's namespaces {', '.join(self._namespaces)}")
 
     async def _size_in(self, namespace: str, digest: Digest) -> int:
+        return (await self._info_in(namespace, digest)).size
+
+    async def _info_in(self, namespace: str, digest: Digest) -> Info:
         request = InfoRequest(digest=str(digest))
         answer = await self._connection.ask(self._connection.content.Info, request, namespace=namespace)
         if answer.info.digest != str(digest) or answer.info.size < 0:
             raise StoreUnavailable(f"containerd's answer about {digest} is about something else")
-        return answer.info.size
+        return answer.info
+
+
+def _registry_of(labels: Mapping[str, str]) -> str:
+    """By the first of the labels that name the repositories of a registry; empty for what was not pulled."""
+    named = sorted(label.removeprefix(_PULLED_FROM) for label in labels if label.startswith(_PULLED_FROM))
+    return next((registry for registry in named if is_registry(registry)), "")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.ingests import IngestEvents
     from registryd.store.containerd.keeping import Keeper
+    from registryd.store.containerd.newcomers import ContainerdNewcomers
     from registryd.store.containerd.presence import Located, Presence
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
@@ -47,6 +48,7 @@ class ContainerdStore:
         keeper: Keeper,
         holdings: Holdings,
         arrivals: IngestEvents,
+        newcomers: ContainerdNewcomers,
     ) -> None:
         self._presence = presence
         self._route = route
@@ -57,6 +59,7 @@ class ContainerdStore:
         self._keeper = keeper
         self._holdings = holdings
         self.arrivals = arrivals
+        self.newcomers = newcomers
 
     async def find(self, digest: Digest) -> Content:
         return await self._describe(await self._locate(digest))

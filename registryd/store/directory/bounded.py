@@ -98,6 +98,10 @@ class BoundedStore:
     async def withdraw(self, digest: Digest) -> None:
         await self._store.withdraw(digest)
 
+    @property
+    def newcomers(self) -> None:
+        """Nobody else writes here."""
+
     async def describe(self) -> StoreDescription:
         return await self._store.describe()
 

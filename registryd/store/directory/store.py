@@ -121,6 +121,10 @@ class DirectoryStore:
         found = ((digest, self.media_types.look_at(digest)) for digest in digests)
         return {digest: manifest for digest, manifest in found if manifest}
 
+    @property
+    def newcomers(self) -> None:
+        """Nobody else writes here."""
+
     async def check(self) -> None:
         """Whether the store can answer: raises StoreUnavailable when the directory is gone or cannot be read."""
         self._layout.require()

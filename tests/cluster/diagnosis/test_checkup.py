@@ -17,7 +17,7 @@ from registryd.cluster.diagnosis.contact import contact
 from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Vitals
 from registryd.cluster.discovery.static import StaticDiscovery
-from registryd.cluster.errors import PeerFailed
+from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.member import MemberState
 from registryd.cluster.members import Members
 from registryd.cluster.node import Node, NodeId
@@ -159,7 +159,7 @@ async def test_members_do_not_hold_as_many_as_anyone_likes() -> None:
     async with running(Patient()) as patient, asking(patient.address, NoCredentials()) as asked:
         for number in range(4):
             await asked.rehearse(TrialWords(f"word-{number}", "amd64"))
-        with pytest.raises(PeerFailed, match="trials are going on"):
+        with pytest.raises(PeerDeclined, match="trials are going on"):
             await asked.rehearse(TrialWords("word-5", "amd64"))
 
 

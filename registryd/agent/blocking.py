@@ -1,0 +1,122 @@
+"""Keeping the blocklist: the settings, the file that is watched, and what blocked images consist of here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from registryd.content.blocked import Blocklist, BlockRules
+from registryd.content.reading import read_content
+from registryd.content.source import ContentUnavailable
+from registryd.identity.watch import looks_at
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
+from registryd.settings import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registryd.oci.digest import Digest
+    from registryd.settings import ImagesSettings
+    from registryd.store.choice import NodeStore
+
+_log = logging.getLogger(__name__)
+
+# Seconds, for file systems that tell nothing of changes, and for images that come under a blocked name: another agent
+# may not ask for them before that.
+_LOOK_SECONDS: Final = 3.0
+# Of the file. A rule has some hundred bytes.
+_MAX_BYTES: Final = 1 << 20
+# An index leads to manifests, and they to blobs.
+_DEPTH: Final = 3
+
+
+class BlocklistKeeper:
+    """Holds a blocklist up to date; it stands from the beginning. Raises SettingsError for rules that are none."""
+
+    def __init__(self, settings: ImagesSettings, store: NodeStore) -> None:
+        self._file = settings.block_file
+        self._store = store
+        self._complaint = ""
+        self._seen: dict[Digest, frozenset[Digest]] = {}
+        try:
+            self._fixed = BlockRules.parse(settings.block)
+        except ValueError as error:
+            raise SettingsError("images.block", str(error)) from error
+        self.blocklist = Blocklist(self._fixed)
+        self._read()
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything is or may come to be blocked."""
+        return bool(self._file or self._fixed.patterns)
+
+    async def run(self) -> NoReturn:
+        """Follow the file and the images until cancelled."""
+        paths = [self._file] if self._file else []
+        async with aclosing(looks_at(paths, every=_LOOK_SECONDS)) as looks:
+            async for _ in looks:
+                await asyncio.to_thread(self._read)
+                await self._find_images()
+        raise AssertionError("it looks until it is cancelled")
+
+    def _read(self) -> None:
+        if self._file is None:
+            return
+        try:
+            rules = self._fixed | BlockRules.parse(_lines_of(self._file))
+        except (OSError, ValueError) as error:
+            self._complain(str(error))
+            return
+        self._complaint = ""
+        if rules != self.blocklist.rules:
+            self.blocklist.rules = rules
+            _log.info("blocked: %d digests, %d patterns of names", len(rules.digests), len(rules.patterns))
+
+    def _complain(self, complaint: str) -> None:
+        """Once. A list that went away unblocks nothing: what was read before stays."""
+        if complaint != self._complaint:
+            self._complaint = complaint
+            _log.warning("images.block_file cannot be read, and what was blocked stays so: %s", complaint)
+
+    async def _find_images(self) -> None:
+        rules = self.blocklist.rules
+        try:
+            namings = await self._store.namings() if rules.patterns else ()
+        except ContentUnavailable:
+            return  # and what was found before stays blocked
+        roots = {
+            naming.meaning.target.digest
+            for naming in namings
+            if rules.matches(str(naming.name)) or rules.matches(str(naming.name.repository))
+        }
+        seen = {root: self._seen.get(root) or await self._content_of(root) for root in roots}
+        self._seen = seen
+        self.blocklist.of_images = frozenset().union(*seen.values())
+
+    async def _content_of(self, root: Digest) -> frozenset[Digest]:
+        """All that an image consists of, as far as its documents are here."""
+        found, level = {root}, {root}
+        for _ in range(_DEPTH):
+            children = [child for digest in level for child in await self._children_of(digest)]
+            level = {child for child, is_document in children if is_document} - found
+            found |= {child for child, _ in children}
+        return frozenset(found)
+
+    async def _children_of(self, digest: Digest) -> list[tuple[Digest, bool]]:
+        try:
+            manifest = parse_manifest(await read_content(self._store, digest, limit=MAX_MANIFEST_SIZE))
+        except (ContentUnavailable, ManifestInvalid):
+            return []  # a platform that was not pulled
+        return [(child.digest, is_manifest_type(child.media_type)) for child in manifest.children]
+
+
+def _lines_of(path: Path) -> list[str]:
+    """Raises OSError, ValueError."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_MAX_BYTES + 1)
+    if len(text) > _MAX_BYTES:
+        raise ValueError(f"{path} is larger than {_MAX_BYTES} bytes")
+    return text.splitlines()

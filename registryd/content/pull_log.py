@@ -1,0 +1,227 @@
+"""Each pull of this node's containerd as one thing: what it was, how long it took, who gave it, what held it up.
+
+containerd tells nobody which requests belong together. Those for one repository do that follow each other closely; a
+pull is over when all that was asked for is here, whoever gave it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from registryd.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from registryd.oci.reference import Reference, Repository
+
+_log = logging.getLogger(__name__)
+
+ELSEWHERE: Final = "elsewhere"
+HERE: Final = "this node"
+_PEERS: Final = "peers"
+# Seconds. After the last request of a pull: containerd asks for layers at once, and for the next when one has come.
+_QUIET: Final = 2.0
+# Until what containerd fetches elsewhere is here: a layer of 10 GB at 16 MB a second. Then it is told as it stands.
+_PATIENCE: Final = 600.0
+_LOOK: Final = 0.5
+_REMEMBERED: Final = 50
+_MOST_UNDER_WAY: Final = 200
+_SOURCES_REMEMBERED: Final = 4_000
+# A wait is worth telling from here on: a search takes milliseconds.
+_LONG_WAIT: Final = 1.0
+
+
+@dataclass(slots=True)
+class Pull:
+    """One pull. Times are seconds since the epoch, `waited` is the longest time until the first byte of an answer."""
+
+    repository: str
+    began: float
+    tag: str = ""
+    digest: str = ""
+    ended: float | None = None
+    given: dict[Digest, int] = field(default_factory=dict)
+    """Bytes that containerd was given by this agent."""
+    from_here: set[Digest] = field(default_factory=set)
+    missed: dict[Digest, str] = field(default_factory=dict)
+    """What it was not given, and why."""
+    elsewhere: dict[Digest, int] = field(default_factory=dict)
+    waited: float = 0.0
+    broken: int = 0
+    running: int = 0
+    last: float = 0.0
+
+    @property
+    def image(self) -> str:
+        suffix = f":{self.tag}" if self.tag else f"@{self.digest}" if self.digest else ""
+        return f"{self.repository}{suffix}"
+
+    @property
+    def size(self) -> int:
+        return sum(self.given.values()) + sum(self.elsewhere.values())
+
+    @property
+    def unsettled(self) -> set[Digest]:
+        """What containerd is getting elsewhere, and does not have yet."""
+        return self.missed.keys() - self.elsewhere.keys() - self.given.keys()
+
+
+class PullLog:
+    """The pulls that are under way, and those of lately."""
+
+    def __init__(self, *, sees_elsewhere: bool = True, clock: Callable[[], float] = time.time) -> None:
+        """`sees_elsewhere`: what containerd gets elsewhere is told of, and can be waited for."""
+        self._clock = clock
+        self._patience = _PATIENCE if sees_elsewhere else _QUIET
+        self._under_way: list[Pull] = []
+        self._recent: deque[Pull] = deque(maxlen=_REMEMBERED)
+        self._sources: OrderedDict[Digest, Counter[str]] = OrderedDict()
+
+    # What happens
+
+    def begins(self, repository: Repository, reference: Reference) -> Pull:
+        """A request begins; who answers it says in the end how that was."""
+        pull = self._pull_of(repository, reference)
+        pull.running += 1
+        return pull
+
+    def ends(self, pull: Pull, *, waited: float) -> None:
+        """A request is over."""
+        pull.running -= 1
+        pull.last = self._clock()
+        pull.waited = max(pull.waited, waited)
+
+    def given(self, pull: Pull, digest: Digest, count: int, *, is_local: bool, is_broken: bool) -> None:
+        """So many bytes went to containerd."""
+        pull.given[digest] = pull.given.get(digest, 0) + count
+        pull.broken += is_broken
+        if is_local:
+            pull.from_here.add(digest)
+
+    def missed(self, pull: Pull, digest: Digest, reason: str) -> None:
+        """Note that containerd goes elsewhere for it."""
+        pull.missed.setdefault(digest, reason)
+
+    def received(self, digest: Digest, count: int, source: str) -> None:
+        """So many bytes of it came from a peer, perhaps before containerd asked."""
+        counted = self._sources.setdefault(digest, Counter())
+        counted[source] += count
+        self._sources.move_to_end(digest)
+        if len(self._sources) > _SOURCES_REMEMBERED:
+            self._sources.popitem(last=False)
+
+    def appeared(self, digest: Digest, count: int) -> None:
+        """Containerd has it now, and got so much of it elsewhere."""
+        for pull in self._under_way:
+            if digest in pull.missed or digest in pull.given:
+                pull.elsewhere[digest] = count
+                pull.last = self._clock()
+                return
+
+    async def run(self) -> NoReturn:
+        """Tell of each pull when it is over, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            self.settle()
+
+    def settle(self) -> None:
+        """Close those that are over."""
+        over = [pull for pull in self._under_way if self._is_over(pull)]
+        self._under_way = [pull for pull in self._under_way if pull not in over]
+        for pull in over:
+            pull.ended = pull.last
+            if pull.size or pull.missed:
+                self._recent.append(pull)
+                _tell(pull, self.told(pull))
+
+    # What people see
+
+    def under_way(self) -> list[Mapping[str, Any]]:
+        return [self.told(pull) for pull in self._under_way if pull.size or pull.missed]
+
+    def recent(self) -> list[Mapping[str, Any]]:
+        """Those that are over, the latest first."""
+        return [self.told(pull) for pull in reversed(self._recent)]
+
+    def told(self, pull: Pull) -> Mapping[str, Any]:
+        """As JSON: shares are of all bytes, `sources` of each source by name, the largest first."""
+        by_source = self._by_source(pull)
+        size = pull.size
+        shares = {source: count / size for source, count in by_source.most_common() if size}
+        return {
+            "image": pull.image,
+            "began": pull.began,
+            "ended": pull.ended,
+            "size": size,
+            "share": 1 - sum(pull.elsewhere.values()) / size if size else 0.0,
+            "sources": shares,
+            "slowed": _slowed(pull),
+        }
+
+    def _is_over(self, pull: Pull) -> bool:
+        quiet = self._clock() - pull.last
+        return not pull.running and quiet >= (self._patience if pull.unsettled else _QUIET)
+
+    def _by_source(self, pull: Pull) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for digest, count in pull.given.items():
+            if digest in pull.from_here:
+                found[HERE] += count
+                continue
+            told = self._sources.get(digest) or Counter({_PEERS: 1})
+            whole = sum(told.values())
+            for source, part in told.items():
+                found[source] += round(count * part / whole)
+        for count in pull.elsewhere.values():
+            if count:
+                found[ELSEWHERE] += count
+        return found
+
+    def _pull_of(self, repository: Repository, reference: Reference) -> Pull:
+        name, tag = str(repository), "" if isinstance(reference, Digest) else str(reference)
+        for pull in reversed(self._under_way):
+            if pull.repository == name and not (tag and pull.tag and pull.tag != tag):
+                break
+        else:
+            pull = Pull(name, self._clock())
+            self._under_way = [*self._under_way, pull][-_MOST_UNDER_WAY:]
+        pull.tag = pull.tag or tag
+        pull.digest = pull.digest or ("" if tag else str(reference))
+        pull.last = self._clock()
+        return pull
+
+
+def _slowed(pull: Pull) -> list[str]:
+    """What held it up, in words; empty when nothing did."""
+    found = []
+    if pull.missed:
+        reasons = Counter(pull.missed.values()).most_common(2)
+        told = "; ".join(reason for reason, _ in reasons)
+        found.append(f"went elsewhere for {len(pull.missed)} of {len(pull.missed.keys() | pull.given.keys())}: {told}")
+    if pull.waited >= _LONG_WAIT:
+        found.append(f"waited {pull.waited:.1f} s for a first byte")
+    if pull.broken:
+        found.append(f"{pull.broken} bodies broke off")
+    if pull.ended is not None and pull.unsettled:
+        found.append("did not end while it was looked at")
+    return found
+
+
+def _tell(pull: Pull, told: Mapping[str, Any]) -> None:
+    _log.info(
+        "pull",
+        extra={
+            "image": pull.image,
+            "size": pull.size,
+            "seconds": round((pull.ended or pull.began) - pull.began, 2),
+            "share": round(told["share"], 3),
+            "sources": ", ".join(f"{source} {100 * share:.0f} %" for source, share in told["sources"].items()),
+            "slowed": "; ".join(told["slowed"]),
+        },
+    )
