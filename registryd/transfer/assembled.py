@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -32,6 +33,8 @@ _ALONE_SECONDS: Final = 2.0
 _SOON_BYTES: Final = 8 << 20
 # A source that gives so much (bytes a second) is spliced, without a copy; several would not be quicker in one process.
 _ENOUGH: Final = 1_000_000_000
+# Nor when this process has worked for so much of the time: its processor is what is slow, and several cost it more.
+_BUSY: Final = 0.6
 # Between two searches for others, while there are too few.
 _SEARCH_SECONDS: Final = 5.0
 _FEW: Final = 2
@@ -63,8 +66,12 @@ class AssembledBody:
         memory: SlotMemory,
         rates: RecentRates,
         compared: Callable[[Body], Body] = lambda body: body,
+        worked: Callable[[], float] = time.thread_time,
     ) -> None:
-        """`rates` has what sources gave lately; `compared` watches a body of the first source while it is alone."""
+        """`rates` has what sources gave lately; `compared` watches a body of the first source while it is alone.
+
+        `worked`: for how many seconds of the processor this process has worked.
+        """
         self._first: Supplier | None = first
         self._beginning: Body | None = beginning
         self._span = span
@@ -72,6 +79,7 @@ class AssembledBody:
         self._memory = memory
         self._rates = rates
         self._compared = compared
+        self._worked = worked
         self._found: list[Supplier] = []
         self._is_searching = True
         self._is_slow = False
@@ -127,7 +135,7 @@ class AssembledBody:
         together.join(supplier, self._rates.of(supplier.source))
 
     async def _send_alone(self, rest: Span, sink: MeteredSink) -> None:
-        before = sink.read_meter()
+        before, worked = sink.read_meter(), self._worked()
         try:
             body = self._compared(await self._open(rest))
             try:
@@ -140,8 +148,10 @@ class AssembledBody:
             self._drop_first(reason)
         finally:
             now = sink.read_meter()
-            self._rate = (now.sent - before.sent) / max(now.at - before.at, 1e-6)
-            self._is_slow = now.is_starved(before) and self._rate < _ENOUGH
+            seconds = max(now.at - before.at, 1e-6)
+            self._rate = (now.sent - before.sent) / seconds
+            is_busy = self._worked() - worked > seconds * _BUSY
+            self._is_slow = now.is_starved(before) and self._rate < _ENOUGH and not is_busy
 
     async def _open(self, rest: Span) -> Body:
         body, self._beginning = self._beginning, None

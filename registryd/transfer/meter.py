@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registryd.transfer.sink import RoomySink
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -60,6 +62,14 @@ class MeteredSink:
     @sent.setter
     def sent(self, count: int) -> None:
         self._sink.sent = count
+
+    @property
+    def room(self) -> memoryview | None:
+        return self._sink.room if isinstance(self._sink, RoomySink) else None
+
+    def filled(self, count: int) -> None:
+        if isinstance(self._sink, RoomySink):
+            self._sink.filled(count)
 
     async def write(self, data: bytes | memoryview) -> None:
         with self._making_wait():

@@ -16,22 +16,27 @@ if TYPE_CHECKING:
 class Piece:
     """Some bytes of a content, and room for them. What has come stays right whoever gives the rest."""
 
-    def __init__(self, span: Span, room: memoryview) -> None:
+    def __init__(self, span: Span, slot: memoryview) -> None:
         self.span = span
         self.filled = 0
-        self.room = room
+        self.slot = slot
 
     @property
     def rest(self) -> Span:
         """What has not come yet."""
         return self.span.after(self.filled)
 
+    @property
+    def room(self) -> memoryview:
+        """Where the rest of it belongs."""
+        return self.slot[self.filled : self.span.length]
+
     def fill(self, data: bytes | memoryview) -> None:
         """Take the next bytes; raises SourceBroken when these are more than belong to it."""
         stop = self.filled + len(data)
         if stop > self.span.length:
             raise SourceBroken("the source gives more than was asked for")
-        self.room[self.filled : stop] = data
+        self.slot[self.filled : stop] = data
         self.filled = stop
 
 
@@ -65,10 +70,10 @@ class Pieces:
             first = min(self._returned, key=lambda piece: piece.span.start)
             self._returned.remove(first)
             return first
-        if not self.span.length or (room := self._slots.take()) is None:
+        if not self.span.length or (slot := self._slots.take()) is None:
             return None
         count = min(size, SLOT_BYTES, self.span.length)
-        piece = Piece(Span(self.span.start, self.span.start + count), room)
+        piece = Piece(Span(self.span.start, self.span.start + count), slot)
         self.span = self.span.after(count)
         self._in_order.append(piece)
         return piece
@@ -80,4 +85,4 @@ class Pieces:
     def sent(self) -> None:
         """The head has been sent on to its last byte."""
         piece = self._in_order.popleft()
-        self._slots.give_back(piece.room)
+        self._slots.give_back(piece.slot)

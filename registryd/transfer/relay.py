@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.pipe import open_pipe
+from registryd.transfer.sink import RoomySink
 from registryd.transfer.turns import taking_turns
 from registryd.transfer.wire import source_errors
 
@@ -59,7 +60,9 @@ class RelayBody:
             await sink.write(self._early)
         if self._left == 0:
             return
-        if (source := self._wire.splice_fd) is None or sink.fd is None:
+        if isinstance(sink, RoomySink) and sink.room is not None:
+            await self._receive_into(self._wire, sink)
+        elif (source := self._wire.splice_fd) is None or sink.fd is None:
             await self._copy(self._wire, sink)
         else:
             await self._splice(self._wire, source, sink, sink.fd)
@@ -85,6 +88,20 @@ class RelayBody:
                     continue
                 await _empty(pipe, sink, out, filled)
                 self._left -= filled
+
+    async def _receive_into(self, wire: Wire, sink: RoomySink) -> None:
+        with taking_turns() as turn:
+            while self._left:
+                await turn()
+                if (room := sink.room) is None:
+                    raise ValueError("the receiver's room is less than the body")
+                try:
+                    count = _count_or_broken(wire.receive_now(room[: min(self._left, _TURN_BYTES)]), self._left)
+                except BlockingIOError:
+                    await wire.wait_readable(stall_timeout=self._stall_timeout)
+                else:
+                    sink.filled(count)
+                    self._left -= count
 
     async def _copy(self, wire: Wire, sink: Sink) -> None:
         buffer = memoryview(bytearray(min(_COPY_BYTES, self._left)))

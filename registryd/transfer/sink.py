@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from registryd.transfer.errors import SinkClosed
 from registryd.transfer.readiness import wait_writable
@@ -37,6 +37,18 @@ class Sink(Protocol):
 
     async def wait_writable(self) -> None:
         """Wait until the descriptor takes bytes again, or has an error to report."""
+
+
+@runtime_checkable
+class RoomySink(Protocol):
+    """A sink in memory, into which bytes can be received without a copy in between."""
+
+    @property
+    def room(self) -> memoryview | None:
+        """Where the next bytes belong; None when they have to be written after all."""
+
+    def filled(self, count: int) -> None:
+        """So many bytes have been put into the room's beginning."""
 
 
 class ConnectionSink:

@@ -165,7 +165,18 @@ class _PieceSink:
 
     async def write(self, data: bytes | memoryview) -> None:
         self._piece.fill(data)
-        self.sent += len(data)
+        self._took(len(data))
+
+    @property
+    def room(self) -> memoryview:
+        return self._piece.room
+
+    def filled(self, count: int) -> None:
+        self._piece.filled += count
+        self._took(count)
+
+    def _took(self, count: int) -> None:
+        self.sent += count
         self._supply.heard()
         self._tell()
 

@@ -100,7 +100,7 @@ class Together:
                 head = self._pieces.head
                 continue
             stop = min(head.filled, at + _SEND_BYTES)
-            await sink.write(head.room[at:stop])
+            await sink.write(head.slot[at:stop])
             at = stop
         self._pieces.sent()
         self._wake()

@@ -35,6 +35,7 @@ class Cluster:
         self.memory = SlotMemory(128 * MIB)
         self.rates = RecentRates()
         self.tasks = 1
+        self.work = 0.0  # of its time
 
     async def others(self) -> AsyncGenerator[FakeSupplier, None]:
         await asyncio.sleep(self.seconds)
@@ -59,6 +60,7 @@ class Cluster:
             others=self.others,
             memory=self.memory,
             rates=self.rates,
+            worked=lambda: now() * self.work,
         )
         try:
             yield body
@@ -81,6 +83,13 @@ async def test_others_take_part() -> None:
 
 async def test_a_source_that_is_quick_enough_stays_alone() -> None:
     cluster = Cluster(2000, 2000)
+    assert (await cluster.send()).data == DATA[1:]
+    assert not cluster.suppliers[1].asked
+
+
+async def test_several_are_no_help_for_a_processor_that_is_slow() -> None:
+    cluster = Cluster(10, 10)
+    cluster.work = 0.9
     assert (await cluster.send()).data == DATA[1:]
     assert not cluster.suppliers[1].asked
 
@@ -184,6 +193,7 @@ async def test_others_are_looked_for_again_when_few_are_left() -> None:
         others=cluster.others,
         memory=cluster.memory,
         rates=cluster.rates,
+        worked=lambda: 0.0,
     )
     await body.send_to(sink)
     await body.aclose()
