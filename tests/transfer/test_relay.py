@@ -13,6 +13,7 @@ import pytest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.fetch import fetch
+from registryd.transfer.meter import MeteredSink
 from tests.fakes.certificates import server_tls
 from tests.fakes.sinks import FakeSink
 from tests.transfer.receiver import receiver
@@ -190,3 +191,59 @@ async def test_cancelling_leaves_what_was_sent() -> None:
             rest = await got.read_rest()
     assert got.sink.sent == 1_000_000 + len(rest)
     assert rest == DATA[1_000_000 : got.sink.sent]
+
+
+# ---------------------------------------------------------------- into memory
+
+
+class Slot:
+    """Keeps what comes in its room, without a copy in between."""
+
+    def __init__(self, size: int) -> None:
+        self.sent = 0
+        self.data = bytearray(size)
+        self.written = 0
+
+    @property
+    def fd(self) -> int | None:
+        return None
+
+    @property
+    def room(self) -> memoryview:
+        return memoryview(self.data)[self.sent :]
+
+    def filled(self, count: int) -> None:
+        self.sent += count
+
+    async def write(self, data: bytes | memoryview) -> None:
+        self.data[self.sent : self.sent + len(data)] = data
+        self.sent += len(data)
+        self.written += len(data)
+
+    async def wait_writable(self) -> None:
+        """There is always room."""
+
+
+@TLS
+@pytest.mark.parametrize("is_metered", [False, True])
+async def test_into_memory_without_a_copy(
+    *, encrypted: bool, is_metered: bool, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    async with scripted_source(send_all, ssl=server_context if encrypted else None) as source:
+        body = await fetch_from(source.address, context=client_context if encrypted else None)
+        async with aclosing(body):
+            slot = Slot(len(DATA))
+            await body.send_to(MeteredSink(slot) if is_metered else slot)
+            assert slot.data == DATA
+            assert slot.written < 64 * 1024  # what came along with the head
+
+
+async def test_a_source_that_ends_early_has_given_what_it_gave() -> None:
+    async def send_some(exchange: Exchange) -> None:
+        await exchange.send(partial(DATA), DATA[:1_000_000])
+
+    async with scripted_source(send_some) as source, aclosing(await fetch_from(source.address)) as body:
+        slot = Slot(len(DATA))
+        with pytest.raises(SourceBroken):
+            await body.send_to(slot)
+        assert slot.data[: slot.sent] == DATA[: slot.sent]
