@@ -35,6 +35,12 @@ _SOON_BYTES: Final = 8 << 20
 _ENOUGH: Final = 1_000_000_000
 # Nor when this process has worked for so much of the time: its processor is what is slow, and several cost it more.
 _BUSY: Final = 0.6
+# One that gives so much (bytes a second) may fill the link of this node, or its processor. Then it is measured, for a
+# moment alone and for longer with others, whether these add as much as they cost: half as much more of the processor.
+_QUICK: Final = 100_000_000
+_TELLING_BYTES: Final = 16 << 20
+_TRIAL_BYTES: Final = 256 << 20
+_GAIN: Final = 1.2
 # Between two searches for others, while there are too few.
 _SEARCH_SECONDS: Final = 5.0
 _FEW: Final = 2
@@ -84,6 +90,9 @@ class AssembledBody:
         self._is_searching = True
         self._is_slow = False
         self._rate = 0.0
+        self._measured = 0
+        self._is_on_trial = True
+        self._is_of_use = True
         self._together: Together | None = None
 
     @property
@@ -95,7 +104,7 @@ class AssembledBody:
         metered = MeteredSink(sink)
         async with self._searching():
             while (rest := self._span.after(sink.sent - begun)).length:
-                if not (self._may_share and await self._send_together(rest, sink)):
+                if not (self._may_share and await self._send_together(self._share_of(rest), metered)):
                     await self._send_alone(rest, metered)
 
     async def aclose(self) -> None:
@@ -105,14 +114,23 @@ class AssembledBody:
 
     @property
     def _may_share(self) -> bool:
-        return bool(self._found) and (self._is_slow or self._first is None)
+        if self._first is None:
+            return bool(self._found)
+        is_known = self._rate < _QUICK or self._measured >= _TELLING_BYTES
+        return bool(self._found) and self._is_slow and is_known and self._is_of_use
 
-    async def _send_together(self, rest: Span, sink: Sink) -> bool:
+    def _share_of(self, rest: Span) -> Span:
+        """What to get from several next: of a quick source, so much as tells whether others are of use."""
+        self._is_on_trial &= self._first is not None and self._rate >= _QUICK
+        return rest.first(_TRIAL_BYTES) if self._is_on_trial else rest
+
+    async def _send_together(self, rest: Span, sink: MeteredSink) -> bool:
         """Whether there was room for that."""
         with self._memory.reserved() as slots:
             if slots is None:
                 return False
             together = self._together = Together(rest, slots)
+            before = sink.read_meter()
             try:
                 if self._first is not None:
                     together.join(self._first, self._rate)
@@ -125,7 +143,14 @@ class AssembledBody:
                 for supplier, given, rate in together.rates():
                     if given >= BEGINNING_BYTES and rate:
                         self._rates.note(supplier.source, rate=rate)
+        self._judge(rest.length / max(sink.read_meter().at - before.at, 1e-6))
         return True
+
+    def _judge(self, rate: float) -> None:
+        """Several have given so many bytes a second."""
+        if self._is_on_trial:
+            self._is_on_trial = False
+            self._is_of_use = rate > self._rate * _GAIN
 
     def _best(self) -> list[Supplier]:
         """Those that were found, the slow ones last."""
@@ -149,7 +174,8 @@ class AssembledBody:
         finally:
             now = sink.read_meter()
             seconds = max(now.at - before.at, 1e-6)
-            self._rate = (now.sent - before.sent) / seconds
+            self._measured = now.sent - before.sent
+            self._rate = self._measured / seconds
             is_busy = self._worked() - worked > seconds * _BUSY
             self._is_slow = now.is_starved(before) and self._rate < _ENOUGH and not is_busy
 
@@ -170,6 +196,8 @@ class AssembledBody:
         return await self._first.open(part)
 
     def _size_alone(self) -> int:
+        if self._measured < _TELLING_BYTES and self._rate >= _QUICK:
+            return _TELLING_BYTES
         if self._is_searching:
             return _SOON_BYTES
         return max(_ALONE_BYTES, int(self._rate * _ALONE_SECONDS))

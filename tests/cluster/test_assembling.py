@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from tests.cluster.conftest import Lab, Node
 
 LARGE = sample_bytes(LEAST_BYTES + 12345)
-# So that no door alone is as quick as several: what each gives comes this much later.
-LATE = 0.05
+# So that no door alone is as quick as several: what each needs for a MiB.
+SECONDS = 0.05
 
 
 def door(**character: float | bool | None) -> Door:
-    return Door({Digest.of(LARGE): LARGE}, **({"seconds": LATE} | character))  # type: ignore[arg-type]
+    return Door({Digest.of(LARGE): LARGE}, **({"seconds": SECONDS} | character))  # type: ignore[arg-type]
 
 
 async def node_with(lab: Lab, *doors: Door, memory: SlotMemory | None = None) -> Node:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
 
 
+_STEP = 64 * 1024
+
+
 class Door:
     """Serves `contents` over HTTP/1.1. `requests` keeps the spans that were asked for, `connections` counts.
 
     `stops_after`: so many bytes of each body are sent, then the connection ends, with RST if `resets`; `status`
-    refuses everything; `is_silent` never answers. Each body begins after so many `seconds`.
+    refuses everything; `is_silent` never answers. Each MiB takes so many `seconds`.
     """
 
     def __init__(  # noqa: PLR0913 - its character, all named
@@ -83,13 +86,14 @@ class Door:
             return
         status = f"206 Partial\r\nContent-Range: {span.content_range(len(data))}" if asked else "200 OK"
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {span.length}\r\n\r\n".encode())
-        await asyncio.sleep(self._seconds)
         await self._send(writer, data[span.start : span.stop])
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         if self._stops_after is None or self._stops_after >= len(data):
-            writer.write(data)
-            await writer.drain()
+            for start in range(0, len(data), _STEP):
+                await asyncio.sleep(self._seconds * _STEP / (1 << 20))
+                writer.write(data[start : start + _STEP])
+                await writer.drain()
             return
         writer.write(data[: self._stops_after])
         await writer.drain()

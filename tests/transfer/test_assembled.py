@@ -87,6 +87,32 @@ async def test_a_source_that_is_quick_enough_stays_alone() -> None:
     assert not cluster.suppliers[1].asked
 
 
+class SlowSink(FakeSink):
+    """Takes so many bytes a second."""
+
+    async def write(self, data: bytes | memoryview) -> None:
+        await asyncio.sleep(len(data) / (150 * MIB))
+        await super().write(data)
+
+
+async def test_others_that_add_nothing_are_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registryd.transfer.assembled._TRIAL_BYTES", 8 * MIB)
+    monkeypatch.setattr("registryd.transfer.assembled._SOON_BYTES", MIB)
+    cluster = Cluster(220, 220, seconds=0.0)
+    sink = SlowSink()
+    async with cluster.opened() as body:
+        await body.send_to(sink)
+    assert sink.data == DATA[1:]
+    assert sum(one.given for one in cluster.suppliers[1:]) <= 8 * MIB
+
+
+async def test_others_that_add_much_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registryd.transfer.assembled._TRIAL_BYTES", 8 * MIB)
+    cluster = Cluster(200, 200, 200, seconds=0.0)
+    assert (await cluster.send()).data == DATA[1:]
+    assert sum(one.given for one in cluster.suppliers[1:]) > 12 * MIB
+
+
 async def test_several_are_no_help_for_a_processor_that_is_slow() -> None:
     cluster = Cluster(10, 10)
     cluster.work = 0.9
