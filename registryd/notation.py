@@ -29,8 +29,11 @@ _HIGHEST_PORT = 65535
 # distribution/reference, in lower case: labels of DNS or an IPv6 address in brackets, and perhaps a port.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _REGISTRY = re.compile(
-    rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII
+    rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)\.?|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII
 )
+# Of HTTPS, which is what containerd speaks to a registry that nothing else is configured for. Port 80 is none: to a
+# registry called `host:80` it speaks TLS at port 80, unless it is told otherwise or the host is this machine.
+_REGISTRY_PORT = 443
 # A repository's name, its registry included, has at most so many characters (distribution/reference).
 LONGEST_NAME = 255
 
@@ -80,12 +83,28 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
+def canonical_registry(text: str) -> str:
+    """The one name of a registry, `docker.io`, `registry.example:5000`, `[2001:db8::1]`, however it is written.
+
+    In lower case, without the port that is meant anyway, zeros before a port or a dot at the end, an IPv6 address in
+    its shortest form. Raises ValueError when it is not a host with an optional port.
+    """
+    # Not lower() alone: it turns a Kelvin sign into a k.
+    match = _REGISTRY.fullmatch(text.lower()) if text.isascii() and len(text) <= LONGEST_NAME else None
+    port = int(match["port"] or _REGISTRY_PORT) if match else 0
+    if match is None or not 0 < port <= _HIGHEST_PORT:
+        raise ValueError(f"{text[:100]!r} is not a registry")
+    host = match["name"] or f"[{ipaddress.IPv6Address(match['ipv6']).compressed}]"
+    return host if port == _REGISTRY_PORT else f"{host}:{port}"
+
+
 def is_registry(text: str) -> bool:
-    """Whether it is a registry as image names have it, in lower case: `docker.io`, `registry.example:5000`."""
-    match = _REGISTRY.fullmatch(text) if len(text) <= LONGEST_NAME else None
-    if match is None or not 0 < int(match["port"] or _HIGHEST_PORT) <= _HIGHEST_PORT:
+    """Whether it is a registry as image names have it: `docker.io`, `registry.example:5000`."""
+    try:
+        canonical_registry(text)
+    except ValueError:
         return False
-    return match["ipv6"] is None or _is_ipv6(match["ipv6"])
+    return True
 
 
 def is_endpoint(text: str) -> bool:

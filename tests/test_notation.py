@@ -119,14 +119,16 @@ def test_only_what_this_machine_alone_reaches_is_loopback(host: str, *, is_loopb
     assert Address(host, 0).is_loopback is is_loopback
 
 
-@pytest.mark.parametrize("text", ["docker.io", "registry.example:5000", "localhost", "[::1]:5000", "10.0.0.1:65535"])
+@pytest.mark.parametrize(
+    "text", ["docker.io", "registry.example:5000", "localhost", "[::1]:5000", "10.0.0.1:65535", "Docker.io"]
+)
 def test_what_is_a_registry(text: str) -> None:
     assert is_registry(text)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Docker.io", "a..b", "https://docker.io", "docker.io/library", "a:0", "a:65536", "[zz]", f"{'a.' * 128}b"],
+    ["", "a..b", "https://docker.io", "docker.io/library", "a:0", "a:65536", "[zz]", f"{'a.' * 128}b"],
 )
 def test_what_is_no_registry(text: str) -> None:
     assert not is_registry(text)

@@ -22,6 +22,7 @@ from registryd.content.blocked import Unblocked, UnblockedOnly
 from registryd.content.elsewhere import Elsewhere
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
+from registryd.content.naming_rules import NamingRules
 from registryd.oci.platform import Platform, local_architecture
 from registryd.serving.admin import AdminDoor
 from registryd.serving.locating import Locator
@@ -159,7 +160,7 @@ class _Assembly:
         store = Unblocked(membership.offered, blocklist)
         lookup = Lookup({Origin.LOCAL: store, Origin.PEER: Unblocked(cluster, blocklist)})
         names = NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout)
-        policy = UnblockedOnly(diagnosing.policy(ModePolicy(self._settings.authorization, public)), blocklist)
+        policy = UnblockedOnly(diagnosing.policy(ModePolicy(NamingRules(self._settings.authorization), public)), blocklist)
         seek = partial(
             Locator,
             names=names,

@@ -32,6 +32,7 @@ from registryd.caching.tag_lists import TagLists
 from registryd.caching.tags import Tags
 from registryd.caching.upstreams import Upstreams
 from registryd.caching.whole import Wholes
+from registryd.content.naming_rules import NamingRules
 from registryd.failures import CommandFailed
 from registryd.notation import format_size
 from registryd.serving.admin import AdminDoor
@@ -126,7 +127,7 @@ class _Assembly:
         registries = self._registries()
         public = await self._ask_upstreams(client, registries)
         await self._remember(scope, public, registries)
-        policy = CachePolicy(settings.authorization, registries, _Public(public))
+        policy = CachePolicy(NamingRules(settings.authorization), registries, _Public(public))
         upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
         naming = Naming(store)
         bounds = Bounds(policy, seconds=settings.cache.first_byte_timeout)

@@ -44,4 +44,4 @@ class Doors:
 
 def default_registry(settings: RegistrySettings) -> Registry | None:
     """Which registry clients mean that name none."""
-    return Registry.parse(settings.default) if settings.default else None
+    return Registry(settings.default) if settings.default else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from registryd.content.naming_rules import NamingRules
+from registryd.oci.reference import Registry
 from registryd.settings import AuthorizationMode, SettingsError, check_member
 
 if TYPE_CHECKING:
@@ -16,12 +18,14 @@ def check_exposure(settings: Settings) -> None:
     if settings.cache.member:
         check_member(settings)
     cache, upstreams, authorization = settings.cache, settings.upstreams, settings.authorization
+    rules = NamingRules(authorization)
     if cache.insecure or cache.token_file or cache.listen.is_loopback:
         return
     with_login = [name for name, table in upstreams.registries.items() if table.username or table.client_cert]
     # What stands in Docker's file may change, so any registry may have a login there.
     for name in with_login if upstreams.docker_config is None else [*upstreams.registries, *upstreams.allow]:
-        if authorization.registries.get(name, authorization.mode) is not AuthorizationMode.PUBLIC:
+        mode = authorization.mode if name == "*" else rules.mode(Registry(name))
+        if mode is not AuthorizationMode.PUBLIC:
             raise SettingsError(
                 "cache.listen",
                 f"{cache.listen} is open to the network, where anyone could pull from {name} by this cache's login; "

@@ -38,7 +38,7 @@ class TrialDesk:
         words = TrialWords(secrets.token_hex(8), local_architecture())
         image = TrialImage.of(words)
         try:
-            host = Registry.parse(registry)
+            host = Registry(registry)
         except OciError as error:
             raise ValueError(str(error)) from error
         holder = await checkup.rehearse(words)

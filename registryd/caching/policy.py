@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from fnmatch import translate
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from registryd.oci.digest import Digest
 from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
     from registryd.caching.registries import Registries
+    from registryd.content.naming_rules import NamingRules
     from registryd.oci.reference import Reference, Repository
-    from registryd.settings import AuthorizationSettings
 
 
 class AnonymousRights(Protocol):
@@ -29,10 +26,8 @@ class CachePolicy:
     says nothing of what a reference is, and gives bytes to who was told their digest. `open` gives all.
     """
 
-    def __init__(self, settings: AuthorizationSettings, registries: Registries, rights: AnonymousRights) -> None:
-        self._default = settings.mode
-        self._modes = dict(settings.registries)
-        self._excluded = [re.compile(translate(pattern)) for pattern in settings.exclude]
+    def __init__(self, rules: NamingRules, registries: Registries, rights: AnonymousRights) -> None:
+        self._rules = rules
         self._registries = registries
         self._rights = rights
 
@@ -41,10 +36,9 @@ class CachePolicy:
         registry = repository.registry
         if not self._registries.allows(registry):
             return f"{registry} is not among the registries of this cache (upstreams.allow)"
-        names = [str(repository), *([] if isinstance(reference, Digest) else [f"{repository}:{reference}"])]
-        if any(pattern.match(name) for pattern in self._excluded for name in names):
+        if self._rules.excludes(repository, reference):
             return f"{repository} is excluded here"
-        mode = self._modes.get(registry.host, self._default)
+        mode = self._rules.mode(registry)
         match mode:
             case AuthorizationMode.OPEN:
                 return None

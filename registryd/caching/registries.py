@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from registryd.cache_settings import RegistryUpstream, TagMode
 from registryd.failures import SettingsError
+from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry
 from registryd.upstream.credentials import Credentials
 from registryd.upstream.endpoint import Endpoint, default_endpoints
@@ -14,7 +15,7 @@ from registryd.upstream.errors import UpstreamDenied
 from registryd.upstream.trust import TlsTrust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from registryd.cache_settings import CacheSettings, UpstreamsSettings
     from registryd.oci.reference import Repository
@@ -36,9 +37,10 @@ class Registries:
     """The allow-list, and how each registry on it is reached."""
 
     def __init__(self, upstreams: UpstreamsSettings, cache: CacheSettings, docker: DockerConfig | None = None) -> None:
-        """Raises SettingsError for a URL that is none."""
-        self._tables = {Registry.parse(name): table for name, table in upstreams.registries.items()}
-        self._allowed = {Registry.parse(name) for name in upstreams.allow if name != "*"} | set(self._tables)
+        """Raises SettingsError for a URL that is none, or a registry that is named twice."""
+        self._tables = _by_registry(upstreams.registries)
+        named = (_registry(name, "allow") for name in upstreams.allow if name != "*")
+        self._allowed = {*named, *self._tables}
         self._allows_any = "*" in upstreams.allow
         self._rule = TagRule(cache.tags, cache.trust_for)
         self._docker = docker
@@ -95,6 +97,22 @@ class Registries:
             except (OSError, ValueError) as error:
                 raise UpstreamDenied(f"{table.password_file} cannot be read ({type(error).__name__})") from None
         return await self._docker.login(repository) if self._docker else None
+
+
+def _by_registry(tables: Mapping[str, RegistryUpstream]) -> Mapping[Registry, RegistryUpstream]:
+    found: dict[Registry, RegistryUpstream] = {}
+    for name, table in tables.items():
+        registry = _registry(name, "registries")
+        if found.setdefault(registry, table) is not table:
+            raise SettingsError("upstreams.registries", f"{registry} is there twice, as {name} and otherwise")
+    return found
+
+
+def _registry(name: str, key: str) -> Registry:
+    try:
+        return Registry(name)
+    except NameInvalid as error:
+        raise SettingsError(f"upstreams.{key}", str(error)) from error
 
 
 def _places(registry: Registry, table: RegistryUpstream) -> Sequence[Endpoint]:

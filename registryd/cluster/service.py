@@ -22,7 +22,7 @@ from registryd.content.source import ContentNotFound, ContentSource, ContentUnav
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
-from registryd.oci.reference import Registry, Repository, TaggedName
+from registryd.oci.reference import Repository, TaggedName
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from registryd.transfer.errors import SinkClosed
 from registryd.transfer.uploads import UploadRefused, Uploads
@@ -115,8 +115,7 @@ class ClusterService:
         return find_reply(self._node, content, busy=self._uploads.is_busy, ticket=ticket)
 
     async def vouch(self, request: pb.VouchRequest, _requester: Requester) -> pb.VouchReply:
-        registry, _, path = request.repository.partition("/")
-        return pb.VouchReply(public=self._remembers_public(Repository(Registry(registry), path)))
+        return pb.VouchReply(public=self._remembers_public(Repository.parse(request.repository)))
 
     async def doubt(self, request: pb.DoubtRequest, _requester: Requester) -> pb.DoubtReply:
         self._hear_doubt(Digest.parse(request.digest))

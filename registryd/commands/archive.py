@@ -137,7 +137,7 @@ def _given(text: str) -> Given:
     if not slash or ":" in path or "@" in path or not looks_like_host(host):
         return _full_name(text)
     try:
-        return Repository(Registry.parse(host), path)
+        return Repository(Registry(host), path)
     except OciError as error:
         raise CommandFailed(str(error)) from error
 

@@ -21,7 +21,7 @@ _HTTP_PORT = 80
 def registries_of(texts: Iterable[str]) -> tuple[Registry, ...]:
     """Names, one by one or with commas between them. Raises SettingsError."""
     try:
-        return tuple(Registry.parse(name) for text in texts for name in text.split(",") if name)
+        return tuple(Registry(name) for text in texts for name in text.split(",") if name)
     except OciError as error:
         raise SettingsError("--registries", str(error)) from error
 

@@ -51,7 +51,7 @@ def _registries(patient: Patient) -> list[Registry]:
     found = []
     for name in dict.fromkeys([*names] or [DOCKER_HUB]):
         try:
-            found.append(Registry.parse(name))
+            found.append(Registry(name))
         except OciError:
             continue
     return found[:_MOST]

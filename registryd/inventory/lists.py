@@ -93,7 +93,7 @@ class ImageName:
 
     def __str__(self) -> str:
         tag, digest = f":{self.tag}" if self.tag else "", f"@{self.digest}" if self.digest else ""
-        return f"{self.repository}{tag}{digest}"
+        return f"{self.repository.written}{tag}{digest}"
 
 
 def decode_list(data: bytes) -> str:
@@ -124,7 +124,7 @@ def _repository(name: str) -> Repository:
     host, slash, path = name.partition("/")
     registry = Registry(DOCKER_HUB)
     if slash and looks_like_host(host):
-        registry = Registry.parse(host)
+        registry = Registry(host)
     else:
         path = name
     is_official = registry.host == DOCKER_HUB and "/" not in path

@@ -74,7 +74,7 @@ def _of_all(tree: Tree, roots: tuple[Path, ...], release: Release) -> Iterator[_
 
 def _of_some(tree: Tree, roots: tuple[Path, ...], intent: Intent, release: Release) -> Iterator[_Found]:
     first = roots[0]
-    for host in (registry.host for registry in intent.registries):
+    for host in (registry.written for registry in intent.registries):
         own = [folder for folder in read_folders(tree, first, release) if folder.registry == host]
         for folder in own:
             yield folder, folder.path, host

@@ -113,7 +113,7 @@ def _full_name(annotations: dict[str, str]) -> FullName | None:
 
 
 def _raw_entry(name: FullName | None, target: Descriptor, seen_at: float | None) -> dict[str, Any]:
-    annotations = {} if name is None else {NAME: str(name)}
+    annotations = {} if name is None else {NAME: name.written}
     if isinstance(name, TaggedName):
         annotations[REF_NAME] = str(name.tag)
     if seen_at is not None:

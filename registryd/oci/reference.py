@@ -7,10 +7,11 @@ component is one, is containerd's and Docker's (`distribution/reference`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Self
 
-from registryd.notation import LONGEST_NAME, is_registry
+from registryd.notation import LONGEST_NAME, canonical_registry
 from registryd.oci.digest import Digest
 from registryd.oci.errors import NameInvalid, TagInvalid
 
@@ -25,26 +26,40 @@ _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Registry:
-    """The host of an upstream registry, `docker.io` or `registry.example:5000`, in lower case.
+    """A registry, `docker.io` or `registry.example:5000`: one name, however it is written.
+
+    `host` is in lower case, without the port that is meant anyway, zeros before a port, or a dot at the end; an IPv6
+    address is in its shortest form, and Docker Hub has one of its names. `written` is how it was written, after which
+    containerd's folders and the `ns` of its requests are called; it makes no difference between two of them.
 
     Raises NameInvalid when it is not a host with an optional port.
     """
 
     host: str
+    written: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if not is_registry(self.host):
-            raise NameInvalid(f"{self.host[:100]!r} is not a registry: expected host or host:port")
+        try:
+            host = _canonical(self.host)
+        except ValueError as error:
+            raise NameInvalid(f"{self.host[:100]!r} is not a registry: expected host or host:port") from error
+        object.__setattr__(self, "written", DOCKER_HUB if host == DOCKER_HUB else self.written or self.host)
+        object.__setattr__(self, "host", host)
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a host; Docker Hub's other names become `docker.io`."""
-        # Not lower() alone: it turns a Kelvin sign into a k.
-        host = text.lower() if text.isascii() else text
-        return cls(DOCKER_HUB if host in _HUB_ALIASES else host)
+    @property
+    def has_port(self) -> bool:
+        """Whether it has a port of its own, which is not that of HTTPS."""
+        return ":" in self.host.rpartition("]")[2]
 
     def __str__(self) -> str:
         return self.host
+
+
+# A node has some tens, in every request and in the labels of all content.
+@lru_cache(maxsize=1024)
+def _canonical(text: str) -> str:
+    host = canonical_registry(text)
+    return DOCKER_HUB if host in _HUB_ALIASES else host
 
 
 def looks_like_host(component: str) -> bool:
@@ -68,6 +83,17 @@ class Repository:
     def __post_init__(self) -> None:
         if len(self.registry.host) + 1 + len(self.path) > LONGEST_NAME or not _REPOSITORY.fullmatch(self.path):
             raise NameInvalid(f"{self.path[:100]!r} is not a repository name: lower-case components joined by '/'")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `registry/repository`; raises NameInvalid."""
+        host, _, path = text.partition("/")
+        return cls(Registry(host), path)
+
+    @property
+    def written(self) -> str:
+        """As containerd calls it: with the registry as it was written."""
+        return f"{self.registry.written}/{self.path}"
 
     def __str__(self) -> str:
         return f"{self.registry}/{self.path}"
@@ -94,6 +120,11 @@ class TaggedName:
     repository: Repository
     tag: Tag
 
+    @property
+    def written(self) -> str:
+        """As containerd calls it: with the registry as it was written."""
+        return f"{self.repository.written}:{self.tag}"
+
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}"
 
@@ -107,7 +138,7 @@ class TaggedName:
         path, colon, tag = rest.partition(":")
         if not slash or not colon or not looks_like_host(host):
             raise NameInvalid(f"{text[:100]!r} is not a full image name: expected registry/repository:tag")
-        return cls(Repository(Registry.parse(host), path), Tag(tag))
+        return cls(Repository(Registry(host), path), Tag(tag))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -116,6 +147,11 @@ class DigestedName:
 
     repository: Repository
     digest: Digest
+
+    @property
+    def written(self) -> str:
+        """As containerd calls it: with the registry as it was written."""
+        return f"{self.repository.written}@{self.digest}"
 
     def __str__(self) -> str:
         return f"{self.repository}@{self.digest}"
@@ -127,7 +163,7 @@ class DigestedName:
         host, slash, path = name.partition("/")
         if not at or not slash or ":" in path or not looks_like_host(host):
             raise NameInvalid(f"{text[:100]!r} is not a full image name: expected registry/repository@digest")
-        return cls(Repository(Registry.parse(host), path), Digest.parse(digest))
+        return cls(Repository(Registry(host), path), Digest.parse(digest))
 
 
 FullName = TaggedName | DigestedName

@@ -101,7 +101,7 @@ def parse_path(path: str, *, namespace: str | None, default: Registry | None = N
 
 def _spaced(name: str, namespace: str) -> Repository:
     """The registry is said apart from the name, and perhaps in it besides: by clients whose mirrors have a path."""
-    registry = Registry.parse(namespace)
+    registry = Registry(namespace)
     host, slash, path = name.partition("/")
     if slash and looks_like_host(host) and _is_called(registry, host):
         return Repository(registry, path)
@@ -110,7 +110,7 @@ def _spaced(name: str, namespace: str) -> Repository:
 
 def _is_called(registry: Registry, host: str) -> bool:
     try:
-        return Registry.parse(host) == registry
+        return Registry(host) == registry
     except NameInvalid:
         return False
 
@@ -118,7 +118,7 @@ def _is_called(registry: Registry, host: str) -> bool:
 def _named(name: str, default: Registry | None) -> Repository:
     host, slash, path = name.partition("/")
     if slash and looks_like_host(host):
-        return Repository(Registry.parse(host), path)
+        return Repository(Registry(host), path)
     if default is None:
         raise NameUnknown(
             "which registry? Name it by ?ns=docker.io or as the first component, /v2/docker.io/…; "

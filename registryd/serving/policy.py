@@ -7,17 +7,15 @@ given out afterwards; whoever knows the digest of a private image was told it by
 
 from __future__ import annotations
 
-import re
-from fnmatch import translate
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from registryd.oci.reference import Tag
 from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
+    from registryd.content.naming_rules import NamingRules
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Registry, Repository
-    from registryd.settings import AuthorizationSettings
 
 
 class ResolvePolicy(Protocol):
@@ -53,10 +51,8 @@ class ModePolicy:
     upstream cannot be reached, because a tag moves and the upstream knows where to.
     """
 
-    def __init__(self, settings: AuthorizationSettings, public: PublicWord) -> None:
-        self._default = settings.mode
-        self._registries = dict(settings.registries)
-        self._excluded = [re.compile(translate(pattern)) for pattern in settings.exclude]
+    def __init__(self, rules: NamingRules, public: PublicWord) -> None:
+        self._rules = rules
         self._public = public
 
     async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
@@ -66,11 +62,10 @@ class ModePolicy:
         return await self._may_say(repository, subject, moves=True)
 
     def may_serve(self, repository: Repository, reference: Reference) -> bool:
-        names = [str(repository), *([f"{repository}:{reference}"] if isinstance(reference, Tag) else [])]
-        return not any(pattern.match(name) for pattern in self._excluded for name in names)
+        return not self._rules.excludes(repository, reference)
 
     async def _may_say(self, repository: Repository, reference: Reference, *, moves: bool) -> bool:
-        mode = self._registries.get(repository.registry.host, self._default)
+        mode = self._rules.mode(repository.registry)
         match mode:
             case AuthorizationMode.OPEN:
                 return True

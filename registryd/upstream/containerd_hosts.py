@@ -65,8 +65,9 @@ class ContainerdHosts:
 
 def _folder_names(registry: Registry) -> tuple[str, ...]:
     """In the order in which containerd looks; the first that exists counts (its hostconfig `hostDirectory`)."""
-    host, colon, port = registry.host.rpartition(":")
-    return (*([f"{host}_{port}_"] if colon else []), registry.host, "_default")
+    name = registry.written
+    host, _, port = name.rpartition(":")
+    return (*([f"{host}_{port}_"] if host and port.isdigit() else []), name, "_default")
 
 
 def _endpoint(url: str, host: dict[str, Any], folder: Path) -> Endpoint:

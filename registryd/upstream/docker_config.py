@@ -14,6 +14,7 @@ import re
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import DOCKER_HUB, Registry, Repository
 from registryd.upstream.credentials import Credentials, IdentityToken, Login
 from registryd.upstream.errors import UpstreamDenied
@@ -84,9 +85,16 @@ def _entry(table: object, repository: Repository) -> Any:
     for key, value in table.items() if isinstance(table, dict) else ():
         host, path = _place_of(str(key))
         is_ours = not path or f"{repository.path}/".startswith(f"{path}/")
-        if is_ours and host in _names(repository.registry) and len(path) > deepest:
+        if is_ours and len(path) > deepest and _is_called(repository.registry, host):
             found, deepest = value, len(path)
     return found
+
+
+def _is_called(registry: Registry, host: str) -> bool:
+    try:
+        return Registry(host) == registry
+    except NameInvalid:
+        return False
 
 
 def _place_of(key: str) -> tuple[str, str]:
@@ -94,12 +102,7 @@ def _place_of(key: str) -> tuple[str, str]:
     _, is_address, rest = key.partition("://")
     host, _, path = (rest if is_address else key).partition("/")
     path = path.strip("/")
-    return host.lower(), "" if is_address or path in _API_PATHS else path
-
-
-def _names(registry: Registry) -> frozenset[str]:
-    own = {registry.host}
-    return frozenset(own | {"index.docker.io", "registry-1.docker.io"} if registry.host == DOCKER_HUB else own)
+    return host, "" if is_address or path in _API_PATHS else path
 
 
 def _login_of(auth: Any, registry: Registry) -> Login | None:
@@ -118,7 +121,7 @@ def _login_of(auth: Any, registry: Registry) -> Login | None:
 async def _ask_helper(name: str, registry: Registry) -> Login | None:
     if not _HELPER.fullmatch(name):
         raise UpstreamDenied(f"{name[:80]!r} is not the name of a credential helper")
-    server = _HUB if registry.host == DOCKER_HUB else registry.host
+    server = _HUB if registry.host == DOCKER_HUB else registry.written
     try:
         async with asyncio.timeout(_HELPER_SECONDS):
             status, said = await _run(f"docker-credential-{name}", server.encode())

@@ -130,15 +130,21 @@ class Endpoint:
 
     def _below(self, repository: Repository, kind: str, reference: Reference | str) -> URL:
         # Nothing in a repository's path or a reference needs to be quoted.
-        query = "" if _is_home(self.root, repository.registry) else f"?ns={quote(repository.registry.host, safe=':')}"
+        query = (
+            "" if _is_home(self.root, repository.registry) else f"?ns={quote(repository.registry.written, safe=':')}"
+        )
         return URL(f"{_text(self.root)}/{repository.path}/{kind}/{reference}{query}", encoded=True)
 
 
 def default_endpoints(registry: Registry) -> Sequence[Endpoint]:
-    """Where a registry is that nothing was configured for, as containerd finds it; plain HTTP on loopback only."""
-    scheme = "http" if _is_loopback(registry) else "https"
-    endpoint = Endpoint.parse(f"{scheme}://{_api_host(registry)}")
-    return (replace(endpoint, is_configured=False),)
+    """Where a registry is that nothing was configured for, as containerd finds it.
+
+    On loopback plain HTTP, unless the port is that of HTTPS: then whatever certificate it shows is good enough.
+    """
+    if not _is_loopback(registry):
+        return (replace(Endpoint.parse(f"https://{_api_host(registry)}"), is_configured=False),)
+    scheme = "http" if registry.has_port else "https"
+    return (replace(Endpoint.parse(f"{scheme}://{registry}"), is_configured=False, trust=TlsTrust(verify=False)),)
 
 
 # The same few endpoints and registries in every request.

@@ -32,12 +32,12 @@ DIGEST = "sha256:" + "a" * 64
     ],
 )
 def test_registry_is_a_host_with_an_optional_port(text: str) -> None:
-    assert str(Registry.parse(text)) == text
+    assert str(Registry(text)) == text
 
 
 @pytest.mark.parametrize("text", ["index.docker.io", "registry-1.docker.io", "DOCKER.io", "docker.io"])
 def test_docker_hub_has_one_name(text: str) -> None:
-    assert Registry.parse(text) == HUB
+    assert Registry(text) == HUB
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_docker_hub_has_one_name(text: str) -> None:
 )
 def test_what_is_no_host_is_refused(text: str) -> None:
     with pytest.raises(NameInvalid):
-        Registry.parse(text)
+        Registry(text)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,46 @@ def test_first_component_names_a_registry(component: str, *, expected: bool) -> 
     assert looks_like_host(component) is expected
 
 
-def test_registry_is_kept_in_lower_case() -> None:
-    with pytest.raises(NameInvalid):
-        Registry("Docker.io")
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("Registry.Example", "registry.example"),
+        ("registry.example.", "registry.example"),
+        ("registry.example:443", "registry.example"),
+        ("REGISTRY.example.:00443", "registry.example"),
+        ("registry.example:05000", "registry.example:5000"),
+        ("registry.example:80", "registry.example:80"),  # where containerd speaks TLS
+        ("docker.io:443", "docker.io"),
+        ("Index.Docker.io:443", "docker.io"),
+        ("docker.io:5000", "docker.io:5000"),
+        ("[2001:DB8:0:0::01]", "[2001:db8::1]"),
+        ("[2001:db8::1]:0443", "[2001:db8::1]"),
+        ("[0::1]:5000", "[::1]:5000"),
+        ("10.0.0.1:443", "10.0.0.1"),
+    ],
+)
+def test_a_registry_is_one_however_it_is_written(text: str, host: str) -> None:
+    registry = Registry(text)
+    assert registry.host == str(registry) == host
+    assert (registry, hash(registry)) == (Registry(host), hash(Registry(host)))
+    assert not registry < Registry(host)
+    assert registry.written == ("docker.io" if host == "docker.io" else text)
+
+
+@pytest.mark.parametrize(
+    ("text", "has_port"),
+    [("a.example:5000", True), ("[::1]:5000", True), ("[::1]", False), ("docker.io", False), ("a.example:443", False)],
+)
+def test_whether_a_registry_has_a_port_of_its_own(text: str, *, has_port: bool) -> None:
+    assert Registry(text).has_port is has_port
+
+
+def test_what_containerd_calls_a_name_is_kept() -> None:
+    name = TaggedName.parse("Registry.Example:0443/demo/app:v1")
+    assert str(name) == "registry.example/demo/app:v1"
+    assert name.written == "Registry.Example:0443/demo/app:v1"
+    assert name == TaggedName.parse("registry.example/demo/app:v1")
+    assert Repository.parse(name.repository.written) == name.repository
 
 
 # ---- repositories and tags
@@ -208,7 +245,7 @@ _HOSTILE = st.text(st.characters() | st.sampled_from("/:.@-_[]%\0\n"), max_size=
 
 @given(_HOSTILE)
 def test_anything_is_read_or_refused(text: str) -> None:
-    for parse in (Registry.parse, Tag, TaggedName.parse, parse_reference, lambda path: Repository(HUB, path)):
+    for parse in (Registry, Tag, TaggedName.parse, parse_reference, lambda path: Repository(HUB, path)):
         try:
             parsed = parse(text)
         except OciError:

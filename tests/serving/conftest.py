@@ -12,6 +12,7 @@ import pytest
 
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
+from registryd.content.naming_rules import NamingRules
 from registryd.notation import Address
 from registryd.serving.listener import open_door
 from registryd.serving.locating import Locator
@@ -113,7 +114,7 @@ class Registry:
     async def serving(self) -> AsyncIterator[Client]:
         lookup = Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster})
         names = NameLookup(self.names, timeout_seconds=1)
-        policy = ModePolicy(self.authorization, self.public)
+        policy = ModePolicy(NamingRules(self.authorization), self.public)
         bound = self.first_byte_timeout_seconds
         seek = partial(Locator, names=names, policy=policy, first_byte_timeout_seconds=bound, platforms=self.platforms)
         door = RegistryDoor(

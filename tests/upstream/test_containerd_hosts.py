@@ -79,6 +79,13 @@ def test_the_first_folder_that_exists_counts(tmp_path: Path, names: list[str], u
     assert roots(tmp_path) == [f"https://{expected}.test/v2"]
 
 
+def test_a_folder_is_called_as_the_registry_was_written(tmp_path: Path) -> None:
+    for name in ("registry.example", "registry.example:443"):
+        write(tmp_path, name, f'server = "https://{name.replace(":", "-")}.test"\n')
+    for name in ("registry.example", "registry.example:443"):
+        assert roots(tmp_path, Registry(name)) == [f"https://{name.replace(':', '-')}.test/v2"]
+
+
 def test_an_empty_folder_hides_the_default(tmp_path: Path) -> None:
     (tmp_path / "registry.example:5000").mkdir()
     write(tmp_path, "_default", 'server = "https://default.test"\n')

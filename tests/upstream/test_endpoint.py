@@ -47,6 +47,11 @@ def test_blobs() -> None:
         ("localhost:5000", "http://localhost:5000/v2"),
         ("127.0.0.1:5000", "http://127.0.0.1:5000/v2"),
         ("[::1]:5000", "http://[::1]:5000/v2"),
+        ("registry.example:443", "https://registry.example/v2"),
+        ("registry.example:80", "https://registry.example:80/v2"),
+        ("localhost", "https://localhost/v2"),
+        ("localhost:443", "https://localhost/v2"),
+        ("[::1]", "https://[::1]/v2"),
     ],
 )
 def test_where_a_registry_is_by_default(registry: str, root: str) -> None:
@@ -55,6 +60,12 @@ def test_where_a_registry_is_by_default(registry: str, root: str) -> None:
     assert not endpoint.vouches_for(endpoint.root), "its name came from an image reference"
     repository = Repository(Registry(registry), "demo/app")
     assert not endpoint.manifest_url(repository, Tag("v1")).query_string
+
+
+def test_a_mirror_is_told_the_registry_as_it_was_written() -> None:
+    repository = Repository(Registry("Registry.example:443"), "demo/app")
+    url = Endpoint.parse("https://mirror.example").manifest_url(repository, Tag("v1"))
+    assert url.query["ns"] == "Registry.example:443"
 
 
 def test_a_configured_endpoint_vouches_for_its_own_site_and_named_ones_only() -> None:

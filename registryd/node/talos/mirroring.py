@@ -20,7 +20,7 @@ def mirrors_with_us(
     """Every mirror as it shall be, in full: the agent, then caches. `registries` limits them, none means all."""
     caches = {urlsplit(url).netloc for url in urls}
     configured = (name for name in config.configured if name not in caches)
-    names = [registry.host for registry in registries] or [*config.mirrors, *configured, EVERY]
+    names = [registry.written for registry in registries] or [*config.mirrors, *configured, EVERY]
     return tuple(_with_us(_today(config, name), urls) for name in dict.fromkeys(names))
 
 

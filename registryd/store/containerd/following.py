@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import product
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from google.protobuf.empty_pb2 import Empty
@@ -91,8 +92,9 @@ class Follower:
 
     async def look_up(self, name: TaggedName) -> list[NamedContent]:
         """Ask containerd what a name means that no event has told of yet. Raises StoreUnavailable."""
-        for namespace in self._images.namespaces:
-            image = await get_image(self._connection, namespace, str(name), timeout=self._timing.answer)
+        spellings = dict.fromkeys((name.written, str(name)))
+        for namespace, text in product(self._images.namespaces, spellings):
+            image = await get_image(self._connection, namespace, text, timeout=self._timing.answer)
             if image is not None:
                 self._images.put(image)
                 await self._reader.walk(image.target.digest, namespace)

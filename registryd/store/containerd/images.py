@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class Images:
         self.are_listed = False
         """Whether all that there was has been taken in once."""
         self._images: dict[tuple[str, str], Image] = {}
+        self._named: dict[TaggedName, list[Image]] | None = None
         self._have_changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -57,32 +59,40 @@ class Images:
 
     def put(self, image: Image) -> None:
         self._images[image.namespace, image.name] = image
-        self._have_changed.set()
+        self._change()
 
     def drop(self, namespace: str, name: str) -> None:
         """Absent already is fine."""
         self._images.pop((namespace, name), None)
-        self._have_changed.set()
+        self._change()
 
     def replace(self, namespace: str, images: Iterable[Image]) -> None:
         """These are all images of the namespace now."""
         others = (image for image in self._images.values() if image.namespace != namespace)
         self._images = {(image.namespace, image.name): image for image in (*others, *images)}
-        self._have_changed.set()
+        self._change()
 
     def targets(self) -> Iterator[Digest]:
         """What the images stand for, repeatedly when several are called the same."""
         return (image.target.digest for image in self._images.values())
 
     def named(self, name: TaggedName) -> list[NamedContent]:
-        """What the name means in each of the namespaces that has it."""
-        found = (self._images.get((namespace, str(name))) for namespace in self.namespaces)
-        return [NamedContent(image.target, image.updated_at) for image in found if image]
+        """What the name means in each of the namespaces that has it, however it is written there."""
+        if self._named is None:
+            self._named = defaultdict(list)
+            for image in self._images.values():
+                if tagged := _tagged_name(image.name):
+                    self._named[tagged].append(image)
+        return [NamedContent(image.target, image.updated_at) for image in self._named.get(name, ())]
 
     def namings(self) -> list[Naming]:
         """All that `named` would give for any name."""
         named = ((_tagged_name(image.name), image) for image in self._images.values())
         return [Naming(name, NamedContent(image.target, image.updated_at)) for name, image in named if name]
+
+    def _change(self) -> None:
+        self._named = None
+        self._have_changed.set()
 
     async def wait_changed(self) -> None:
         """Return when an image may have come, gone or changed since the last call. For one who waits."""

@@ -105,7 +105,7 @@ async def _end_lease(connection: Connection, lease: str, namespace: str) -> None
 
 
 def _image(name: FullName, target: Descriptor) -> images_pb2.Image:
-    image = images_pb2.Image(name=str(name))
+    image = images_pb2.Image(name=name.written)
     image.target.media_type = target.media_type
     image.target.digest = str(target.digest)
     image.target.size = target.size

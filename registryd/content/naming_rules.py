@@ -1,0 +1,64 @@
+"""What the settings say of names: how the images of a registry are authorised, and which are left alone."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING, Final
+
+from registryd.failures import SettingsError
+from registryd.oci.errors import NameInvalid
+from registryd.oci.reference import Registry, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from registryd.oci.reference import Reference, Repository
+    from registryd.settings import AuthorizationMode, AuthorizationSettings
+
+# What a registry is called when its name is written in full: here for patterns, of which the host may be one.
+_DEFAULT_PORT: Final = re.compile(r":0*443$")
+_ZEROS: Final = re.compile(r":0+(?=[0-9])")
+
+
+class NamingRules:
+    """Registries and patterns are one however they are written (`registryd.oci.reference.Registry`)."""
+
+    def __init__(self, settings: AuthorizationSettings) -> None:
+        """Raises SettingsError for a registry that is none, or that is named twice with different modes."""
+        self._default = settings.mode
+        self._modes = _modes(settings.registries)
+        self._excluded = [re.compile(translate(_in_full(pattern))) for pattern in settings.exclude]
+
+    def mode(self, registry: Registry) -> AuthorizationMode:
+        return self._modes.get(registry, self._default)
+
+    def excludes(self, repository: Repository, reference: Reference | None = None) -> bool:
+        """Whether the repository is left to the upstream, or its tag is."""
+        names = [str(repository), *([f"{repository}:{reference}"] if isinstance(reference, Tag) else [])]
+        return any(pattern.match(name) for pattern in self._excluded for name in names)
+
+
+def _modes(named: Mapping[str, AuthorizationMode]) -> Mapping[Registry, AuthorizationMode]:
+    modes: dict[Registry, AuthorizationMode] = {}
+    for name, mode in named.items():
+        try:
+            registry = Registry(name)
+        except NameInvalid as error:
+            raise SettingsError("authorization.registries", str(error)) from error
+        if modes.setdefault(registry, mode) is not mode:
+            raise SettingsError("authorization.registries", f"{registry} is there twice, as {name} and otherwise")
+    return modes
+
+
+def _in_full(pattern: str) -> str:
+    """The pattern with its registry written as names have it."""
+    host, slash, rest = pattern.partition("/")
+    if not slash:
+        return pattern
+    try:
+        # The brackets of an IPv6 address would be a set of characters.
+        host = Registry(host).host.replace("[", "[[]")
+    except NameInvalid:
+        host = _ZEROS.sub(":", _DEFAULT_PORT.sub("", host.lower()))
+    return f"{host}/{rest}"
