@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.downloads import Url
+from benchmarks.naming import name_blobs
 from benchmarks.processes import Server, running
 from registryd.lab.agent import Metrics, parse_metrics
 from registryd.lab.toml_text import Table, merged, to_toml
@@ -61,6 +62,7 @@ class RunningAgent:
         """Let it have these files, whose names are their digests; returns when others can find them."""
         for blob in blobs:
             (self.store / "blobs/sha256" / blob.name).hardlink_to(blob)
+        name_blobs(self.store)
         time.sleep(_FOUND_SECONDS)
 
     def metrics(self) -> Metrics:

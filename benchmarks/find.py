@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.agents import make_secret
 from benchmarks.contestants import write_blob
+from benchmarks.naming import REPOSITORY, name_blobs
 from benchmarks.peers import ECHO, member_credentials, peer_processes, silent_sockets
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
@@ -41,6 +42,7 @@ from registryd.cluster.node import NodeId
 from registryd.cluster.opening import Opener
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.source import ClusterSource
+from registryd.content.sought import Sought
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.notation import Address
 from registryd.oci.digest import Digest
@@ -100,6 +102,7 @@ def show(folder: Path, live: int, silent: int, *, rounds: int) -> None:
     blobs = stores[0] / "blobs/sha256"
     blobs.mkdir(parents=True)
     digest = Digest("sha256", write_blob(blobs, _SMALL))
+    name_blobs(stores[0])
     secret = make_secret(folder)
     with peer_processes(stores, secret) as peers, silent_sockets(silent) as unheard:
         costs = asyncio.run(measure(peers, unheard, digest, member_credentials(secret), rounds=rounds))
@@ -121,8 +124,8 @@ async def measure(
     async with bare_calls(peers, credentials) as bare, cluster_source(addresses, credentials) as source:
         asks: dict[str, Ask] = {
             "gRPC alone": bare,
-            "miss": lambda: source.open(Digest.of(os.urandom(16)), Span.whole),
-            "10 KB of one": lambda: source.open(digest, Span.whole),
+            "miss": lambda: source.open(Sought(Digest.of(os.urandom(16)), REPOSITORY), Span.whole),
+            "10 KB of one": lambda: source.open(Sought(digest, REPOSITORY), Span.whole),
         }
         for ask in asks.values():
             await ask_repeatedly(ask, Cost(), _WARM_UP, peers)

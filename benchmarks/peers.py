@@ -19,10 +19,14 @@ from registryd.cluster.index.service import IndexService
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
+from registryd.content.entitled import EntitledStore
+from registryd.content.entitlement import Entitlement
+from registryd.content.naming_rules import NamingRules
 from registryd.content.sharing import SharedStore
 from registryd.identity.membership import MemberCredentials
 from registryd.identity.minted import MintedMaterial
 from registryd.notation import Address
+from registryd.settings import AuthorizationSettings
 from registryd.store.directory.store import open_directory_store
 
 if TYPE_CHECKING:
@@ -94,7 +98,8 @@ async def _serve(control: Connection, credentials: MemberCredentials, folder: Pa
     clock = asyncio.get_running_loop().time
     index = IndexService(IndexDesk(node.id, clock), NameDesk(node.id, clock))
     async with open_directory_store(folder) as store:
-        service = ClusterService(node, SharedStore(store, store), growing=store)
+        entitlement = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
+        service = ClusterService(node, EntitledStore(SharedStore(store, store), entitlement), growing=store)
         door = serve_peers(Address(_HOST, 0), service, credentials=credentials, index=index)
         async with door as port, _bare_door(credentials) as bare_port:
             control.send((port, bare_port))

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 from registryd.aio.bound import bounded
 from registryd.cluster.intakes import TookTooLong
 from registryd.content.asker import AskAgain, Asker, asked_by
+from registryd.content.sought import Sought
 from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 
-from .store import GrowingSink
+from .store import REPOSITORY, GrowingSink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +130,7 @@ class SimulatedContainerd:
         try:
             with asked_by(Asker(self._behaviour.lines_up, waits=True)):
                 async with bounded(FIRST_BYTE_TIMEOUT):
-                    opened = await node.source.open(blob.digest, lambda size: Span(start, size))
+                    opened = await node.source.open(Sought(blob.digest, REPOSITORY), lambda size: Span(start, size))
                 self._note_wait(begun)
                 with suppress(SourceBroken):
                     await opened.body.send_to(cast("Any", GrowingSink(node.store, blob.digest)))

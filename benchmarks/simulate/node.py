@@ -26,14 +26,19 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.cluster.source import ClusterSource
+from registryd.content.entitled import EntitledStore
+from registryd.content.entitlement import Entitlement
+from registryd.content.naming_rules import NamingRules
 from registryd.content.sharing import Receiving, SharedStore
+from registryd.content.sought import Sought
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.manifest import Manifest
+from registryd.settings import AuthorizationSettings
 
 from .containerd import Behaviour, SimulatedContainerd
 from .network import Link, SimulatedNetwork
 from .peers import Roster, shared_ring
-from .store import SimulatedStore
+from .store import REPOSITORY, SimulatedStore
 from .transport import STEP, SimulatedOpener
 
 if TYPE_CHECKING:
@@ -42,13 +47,13 @@ if TYPE_CHECKING:
     from registryd.cluster.search import Offer
     from registryd.content.source import Content
     from registryd.notation import Address
-    from registryd.oci.digest import Digest
 
     from .store import Blob
 
 FETCH_WAIT = 15.0
 FANOUT_LIMIT = 32
 BUFFER_BYTES = 64 << 20  # peers.receive_buffer
+_ENTITLEMENT = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
 
 
 @dataclass
@@ -96,7 +101,9 @@ class SimulatedNode:
         desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
         own = Receiving(shared)
         self.pulls = Pulls(own, self.store.arrivals.tell)
-        self.service = ClusterService(node, shared, growing=self.store, expected=self.pulls)
+        self.service = ClusterService(
+            node, EntitledStore(shared, _ENTITLEMENT), growing=self.store, expected=self.pulls
+        )
         self.index = IndexService(desk, NameDesk(node.id, clock))
         index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
         self.companions = Companions()
@@ -105,7 +112,7 @@ class SimulatedNode:
         inflows = self.store.inflows
         inflows.memory.most = BUFFER_BYTES
         opener, blame = cast("Any", SimulatedOpener(self)), cast("Any", _NoBlame())
-        fetcher = Fetcher(locator, opener, blame=blame, receiving=inflows.contents)
+        fetcher = Fetcher(locator, opener, blame=blame, receiving=lambda: self.intakes.flowing())  # noqa: PLW0108 - which is made below
         self.intakes = Intakes(fetcher, self.pulls, own, inflows, fetch_wait=FETCH_WAIT, run=self._run_apart)
         coalescing.mind(self.intakes.places)
         self.source = ClusterSource(locator, fetcher, self.intakes)
@@ -136,16 +143,16 @@ class SimulatedNode:
         manifest, *others = documents
         await self.containerd.fetch(manifest)
         children = [Descriptor(OCTET_STREAM, blob.digest, blob.size) for blob in (*others, *layers)]
-        self._learn(manifest.digest, Manifest(OCI_MANIFEST, tuple(children)))
+        self._learn(Sought(manifest.digest, REPOSITORY), Manifest(OCI_MANIFEST, tuple(children)))
         for blob in others:
             await self.containerd.fetch(blob)
         await self.containerd.pull(layers)
         self.done_at = asyncio.get_running_loop().time()
         self.store.pulled()
 
-    def _learn(self, digest: Digest, manifest: Manifest) -> None:
-        self.companions.learn(digest, manifest)
-        self.pulls.learn(digest, manifest, is_first=self.companions.is_first(digest))
+    def _learn(self, sought: Sought, manifest: Manifest) -> None:
+        self.companions.learn(sought.digest, manifest)
+        self.pulls.learn(sought, manifest, is_first=self.companions.is_first(sought.digest))
 
     async def fetch_from_origin(self, blob: Blob) -> None:
         start = self.store.available[blob.digest]

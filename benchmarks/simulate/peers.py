@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from registryd.cluster.node import NodeId
     from registryd.cluster.peer import Wait
     from registryd.cluster.wire import Finding
+    from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
@@ -61,8 +62,8 @@ class SimulatedPeer:
         self._requester = Requester(asker.address.host)
         self._address = address
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
-        request = pb.FindRequest(digest=str(digest))
+    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+        request = pb.FindRequest(digest=str(sought.digest), repository=str(sought.repository))
         if wait is not None:
             request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
         reply = await self._network.call(
@@ -72,11 +73,11 @@ class SimulatedPeer:
             timeout=FIND_TIMEOUT + (wait.seconds if wait else 0),
             ask=lambda node: node.service.find(request, self._requester),
         )
-        return finding(reply, digest)
+        return finding(reply, sought.digest)
 
-    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         node = self._network.nodes.get(self._address)
-        if node is None or node.store.available.get(digest, 0) < span.stop:
+        if node is None or node.store.available.get(sought.digest, 0) < span.stop:
             raise PeerDeclined("not here, or not so far yet")
         for start in range(span.start, span.stop, READ_BYTES):
             count = min(READ_BYTES, span.stop - start)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from registryd.aio.file_events import Told
 from registryd.content.growing import GrowingContent
 from registryd.content.inventory import Stock
+from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, OpenContent
+from registryd.oci.reference import Repository
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.inflow import Inflows
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
+
+
+REPOSITORY: Final = Repository.parse("registry.example/app")
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,12 @@ class SimulatedStore:
 
     async def resolve(self, name: object) -> Sequence[Any]:
         return ()
+
+    async def provenance(self, content: Content) -> Provenance:
+        return Provenance(is_nobodys=True)
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        return frozenset()
 
     async def stock(self) -> Stock:
         held = frozenset(digest for digest, size in self.sizes.items() if self.available[digest] == size)

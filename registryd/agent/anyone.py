@@ -35,8 +35,8 @@ class AnyonesUpstreams:
         self._hosts: ContainerdHosts | None = None
         self._opening = asyncio.Lock()
 
-    async def head(self, repository: Repository, reference: Reference) -> None:
-        await (await self._opened()).head(repository, reference)
+    async def head(self, repository: Repository, reference: Reference) -> bool:
+        return await (await self._opened()).head(repository, reference)
 
     async def ping(self, registry: Registry) -> None:
         await (await self._opened()).ping(registry)

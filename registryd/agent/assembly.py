@@ -18,8 +18,10 @@ from registryd.agent.node_setup import prepare_token, set_up_node
 from registryd.agent.node_store import choosing_of
 from registryd.aio.scope import open_scope
 from registryd.content.blame import Aftermath
-from registryd.content.blocked import Unblocked, UnblockedOnly
+from registryd.content.blocked import Unblocked
 from registryd.content.elsewhere import Elsewhere
+from registryd.content.entitled import EntitledStore
+from registryd.content.entitlement import Entitlement
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
 from registryd.content.naming_rules import NamingRules
@@ -30,6 +32,7 @@ from registryd.serving.policy import ModePolicy
 from registryd.serving.readiness import Readiness
 from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
+from registryd.serving.unblocked import UnblockedOnly
 from registryd.store.choice import open_store
 from registryd.telemetry import Metrics
 from registryd.upstream.public import open_public_repositories
@@ -43,10 +46,8 @@ if TYPE_CHECKING:
     from registryd.cluster.source import ClusterSource
     from registryd.notation import Address
     from registryd.serving.listener import Door
-    from registryd.serving.policy import PublicWord
     from registryd.settings import Settings
-    from registryd.store.choice import Choice
-    from registryd.transfer.sure import SureBytes
+    from registryd.store.choice import Choice, NodeStore
     from registryd.upstream.public import PublicRepositories
 
 _log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class _Assembly:
 
     def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
         self._settings = settings
+        self._rules = NamingRules(settings.authorization)
         self._stack = stack
         self._doors = Doors(stack)
         self._metrics = Metrics()
@@ -112,20 +114,15 @@ class _Assembly:
         choosing = choosing_of(settings)
         choice = choosing.now()
         store = await self._stack.enter_async_context(open_store(settings.store, choice))
-        membership = Membership(
-            settings, store, metrics=self._metrics, readiness=self._readiness, folders=self._folders
-        )
         public = await self._ask_upstreams()
+        entitlement = Entitlement(self._rules, public.vouches_for)
+        membership = Membership(
+            settings, store, entitlement, metrics=self._metrics, readiness=self._readiness, folders=self._folders
+        )
         joined = await membership.join(scope, self._doors, public)
         if settings.agent.configure_containerd:
             prepare_token(settings.registry)
-        registry = await self._open_registry(
-            scope,
-            membership,
-            joined.cluster,
-            PublicByUpstreamOrPeers(public, joined.cluster),
-            sure=store.inflows.sure,
-        )
+        registry = await self._open_registry(scope, store, membership, joined.cluster, public)
         if settings.agent.configure_containerd:
             # Last: containerd is sent to a door that is open.
             await set_up_node(settings, registry.address, scope)
@@ -149,18 +146,18 @@ class _Assembly:
     async def _open_registry(
         self,
         scope: Scope,
+        store: NodeStore,
         membership: Membership,
         cluster: ClusterSource,
-        public: PublicWord,
-        *,
-        sure: SureBytes,
+        public: PublicRepositories,
     ) -> Door:
-        settings, diagnosing = self._settings.registry, membership.diagnosing
-        blocklist = membership.blocklist
-        store = Unblocked(membership.offered, blocklist)
-        lookup = Lookup({Origin.LOCAL: store, Origin.PEER: Unblocked(cluster, blocklist)})
-        names = NameLookup([store, cluster], timeout_seconds=settings.first_byte_timeout)
-        policy = UnblockedOnly(diagnosing.policy(ModePolicy(NamingRules(self._settings.authorization), public)), blocklist)
+        settings, diagnosing, blocklist = self._settings.registry, membership.diagnosing, membership.blocklist
+        own = EntitledStore(membership.offered, Entitlement(self._rules, public.remembers_public), missed=store.asked)
+        given = Unblocked(own, blocklist)
+        lookup = Lookup({Origin.LOCAL: given, Origin.PEER: Unblocked(cluster, blocklist)})
+        names = NameLookup([given, cluster], timeout_seconds=settings.first_byte_timeout)
+        by_mode = ModePolicy(self._rules, PublicByUpstreamOrPeers(public, cluster))
+        policy = UnblockedOnly(diagnosing.policy(by_mode), blocklist)
         seek = partial(
             Locator,
             names=names,
@@ -169,10 +166,10 @@ class _Assembly:
             platforms=(Platform("linux", local_architecture()),),
         )
         token = make_token("registry.token_file", settings.token_file, scope)
-        aftermath = Aftermath(store, cluster.blame, scope)
+        aftermath = Aftermath(membership.offered, cluster.blame, scope)
         door = RegistryDoor(
             locator=seek(lookup=lookup),
-            local=seek(lookup=Lookup({Origin.LOCAL: store})),
+            local=seek(lookup=Lookup({Origin.LOCAL: given})),
             default=default_registry(settings),
             lists=KnownReferrers(
                 lookup=lookup, names=names, policy=policy, first_byte_timeout_seconds=settings.first_byte_timeout
@@ -182,7 +179,7 @@ class _Assembly:
             admission=token,
             aftermath=aftermath,
             transfers=diagnosing.transfers,
-            sure=sure,
+            sure=store.inflows.sure,
         )
         return await self._doors.open("registry.listen", settings.listen, door.handle)
 

@@ -17,6 +17,7 @@ from registryd.aio.scope import open_scope
 from registryd.caching.blobs import Blobs
 from registryd.caching.bounds import Bounds
 from registryd.caching.downloads import Downloads
+from registryd.caching.filing import Claims, Filing
 from registryd.caching.lists import CacheLists
 from registryd.caching.locating import CacheLocator
 from registryd.caching.manifests import Manifests
@@ -32,6 +33,7 @@ from registryd.caching.tag_lists import TagLists
 from registryd.caching.tags import Tags
 from registryd.caching.upstreams import Upstreams
 from registryd.caching.whole import Wholes
+from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
 from registryd.failures import CommandFailed
 from registryd.notation import format_size
@@ -51,7 +53,7 @@ from registryd.upstream.public import Verdict, open_public_repositories
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from registryd.agent.membership import Joined
     from registryd.aio.scope import Scope
@@ -106,6 +108,7 @@ class _Assembly:
 
     def __init__(self, settings: Settings, stack: AsyncExitStack, patience: CachePatience) -> None:
         self._settings = settings
+        self._rules = NamingRules(settings.authorization)
         self._patience = patience
         self._stack = stack
         self._doors = Doors(stack)
@@ -127,12 +130,13 @@ class _Assembly:
         registries = self._registries()
         public = await self._ask_upstreams(client, registries)
         await self._remember(scope, public, registries)
-        policy = CachePolicy(NamingRules(settings.authorization), registries, _Public(public))
+        policy = CachePolicy(self._rules, registries, _Public(public))
         upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
-        naming = Naming(store)
+        filing = Filing(store, Entitlement(self._rules, _anyones(registries, public.remembers_public)))
+        naming = Naming(store, filing)
         bounds = Bounds(policy, seconds=settings.cache.first_byte_timeout)
-        locator, wholes, lists = self._pull_through(scope, store, bounds, registries, upstreams, naming)
-        stored = self._stored(store, bounds, naming)
+        locator, wholes, lists = self._pull_through(scope, store, bounds, registries, upstreams, naming, filing)
+        stored = self._stored(filing, bounds, naming)
         door = RegistryDoor(
             locator=locator,
             stored=stored,
@@ -144,18 +148,21 @@ class _Assembly:
             admission=make_token("cache.token_file", settings.cache.token_file, scope),
         )
         opened = await self._doors.open("cache.listen", settings.cache.listen, door.handle, context=self._tls())
-        joined = await self._join(scope, store, public) if settings.cache.member else None
+        joined = await self._join(scope, store, registries, public) if settings.cache.member else None
         self._readiness.watch(store)
         _log_start(settings, opened.address)
         return Cache(self._readiness, opened, joined)
 
-    async def _join(self, scope: Scope, store: BoundedStore, public: PublicRepositories) -> Joined:
+    async def _join(
+        self, scope: Scope, store: BoundedStore, registries: Registries, public: PublicRepositories
+    ) -> Joined:
         """Give peers what is stored, as an agent does; nothing is fetched for them."""
         # Here, because a cache that is no member needs no gRPC.
         from registryd.agent.membership import Membership  # noqa: PLC0415
 
         settings = as_member(self._settings)
-        membership = Membership(settings, store, metrics=self._metrics, readiness=self._readiness)
+        entitlement = Entitlement(self._rules, _anyones(registries, public.vouches_for))
+        membership = Membership(settings, store, entitlement, metrics=self._metrics, readiness=self._readiness)
         joined = await membership.join(scope, self._doors, public)
         self._admin.show(joined.overview)
         return joined
@@ -200,25 +207,29 @@ class _Assembly:
         registries: Registries,
         upstreams: Upstreams,
         naming: Naming,
+        filing: Filing,
     ) -> tuple[CacheLocator, Wholes, CacheLists]:
         counted, clock, patience = self._counted, self._clock, self._patience
-        manifests = Manifests(store, upstreams, naming, scope=scope, metrics=counted, clock=clock)
+        claims = Claims(store, upstreams)
+        manifests = Manifests(
+            store, upstreams, naming, filing=filing, claims=claims, scope=scope, metrics=counted, clock=clock
+        )
         tags = Tags(
             registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock, patience=patience
         )
         downloads = Downloads(upstreams, store, scope=scope, metrics=counted, clock=clock, patience=patience)
-        blobs = Blobs(store, downloads, upstreams, metrics=counted, patience=patience)
-        locator = CacheLocator(store=store, bounds=bounds, tags=tags, manifests=manifests, blobs=blobs)
+        blobs = Blobs(store, filing, claims, downloads, upstreams, metrics=counted, patience=patience)
+        locator = CacheLocator(filing=filing, bounds=bounds, tags=tags, manifests=manifests, blobs=blobs)
         referrers = Referrers(
-            store, registries, upstreams, manifests, tags, naming, scope=scope, clock=clock, patience=patience
+            filing, registries, upstreams, manifests, tags, naming, scope=scope, clock=clock, patience=patience
         )
         lists = CacheLists(bounds, referrers, TagLists(store, registries, upstreams))
-        return locator, Wholes(store, manifests, blobs), lists
+        return locator, Wholes(filing, manifests, blobs), lists
 
     @staticmethod
-    def _stored(store: BoundedStore, bounds: Bounds, naming: Naming) -> CacheLocator:
-        content = StoredContent(store)
-        return CacheLocator(store=store, bounds=bounds, tags=StoredTags(naming), manifests=content, blobs=content)
+    def _stored(filing: Filing, bounds: Bounds, naming: Naming) -> CacheLocator:
+        content = StoredContent(filing)
+        return CacheLocator(filing=filing, bounds=bounds, tags=StoredTags(naming), manifests=content, blobs=content)
 
     def _tls(self) -> ssl.SSLContext | None:
         cache = self._settings.cache
@@ -242,6 +253,11 @@ def _require_room(settings: Settings) -> None:
             f"{format_size(settings.cache.keep_free)} is more than half of the file system of "
             f"{settings.store.directory}, which has {capacity // _MIB} MiB; choose less",
         )
+
+
+def _anyones(registries: Registries, is_public: Callable[[Repository], bool]) -> Callable[[Repository], bool]:
+    """Whether a repository's content is for anyone: it came without a login, or its upstream said so."""
+    return lambda repository: registries.is_anyones(repository.registry) or is_public(repository)
 
 
 class _Public:

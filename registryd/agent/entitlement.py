@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.upstream.public import Verdict
 
 if TYPE_CHECKING:
+    from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Registry, Repository
     from registryd.upstream.public import PublicRepositories
+
+_GIVEN: Final = {Verdict.PUBLIC: True, Verdict.NOT_PUBLIC: False, Verdict.UNKNOWN: None}
 
 
 class Vouchers(Protocol):
@@ -35,8 +38,11 @@ class PublicByUpstreamOrPeers:
     async def learn(self, repository: Repository, reference: Reference) -> None:
         await self._upstream.learn(repository, reference)
 
-    async def is_public(self, repository: Repository, reference: Reference) -> bool:
-        verdict = await self._upstream.check(repository, reference)
-        if verdict is Verdict.UNKNOWN:
-            return await self._peers.vouch(repository)
-        return verdict is Verdict.PUBLIC
+    async def gives(self, repository: Repository, digest: Digest) -> bool | None:
+        return _GIVEN[await self._upstream.gives(repository, digest)]
+
+    async def is_public(self, repository: Repository) -> bool:
+        return self._upstream.remembers_public(repository) or await self._peers.vouch(repository)
+
+    def remembers_public(self, repository: Repository) -> bool:
+        return self._upstream.remembers_public(repository)

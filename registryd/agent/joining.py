@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from registryd.cluster.zones import Zones
     from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore
+    from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.settings import Settings
@@ -190,9 +191,9 @@ class Joining:
             observer=self._metrics,
         )
 
-        def learn(digest: Digest, manifest: Manifest) -> None:
-            companions.learn(digest, manifest)
-            pulls.learn(digest, manifest, is_first=companions.is_first(digest))
+        def learn(sought: Sought, manifest: Manifest) -> None:
+            companions.learn(sought.digest, manifest)
+            pulls.learn(sought, manifest, is_first=companions.is_first(sought.digest))
 
         opener = Opener(
             self._credentials,
@@ -204,7 +205,9 @@ class Joining:
         )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)
-        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=inflows.contents, memory=memory)
+        blame = Blame(locator, scope)
+        # Of the intakes, which are made below.
+        fetcher = Fetcher(locator, opener, blame=blame, receiving=lambda: intakes.flowing(), memory=memory)  # noqa: PLW0108
         intakes = Intakes(
             fetcher,
             pulls,
@@ -213,6 +216,7 @@ class Joining:
             fetch_wait=peers.fetch_wait,
             run=_apart(scope, "take in"),
             await_manifest=OwnManifests(shared, store, learn).await_arrival,
+            asked=store.asked,
         )
         coalescing.mind(intakes.places)
         scope.serve(partial(intakes.run, store.arrivals), name="take in")

@@ -13,8 +13,9 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.cluster.zones import Zones
-from registryd.content.blocked import Unblocked
+from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import SecondLook
+from registryd.content.entitled import EntitledStore
 from registryd.content.ledger import Ledger
 from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.sound import SoundStore
@@ -23,12 +24,17 @@ from registryd.transfer.uploads import Uploads
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from registryd.agent.doors import Doors
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.overview import AgentOverview
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
+    from registryd.content.entitlement import Entitlement
+    from registryd.content.sought import Sought
+    from registryd.identity.requester import Requester
+    from registryd.identity.ticket import Tickets
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.serving.listener import Door
@@ -40,21 +46,23 @@ if TYPE_CHECKING:
 
 
 class Membership:
-    """One node's. The doors of peers are given its store and nothing that could ask on.
+    """One node's. The doors of peers are given its store, by names, and nothing that could ask on.
 
     Only they are given what is still arriving in it, which this node is receiving itself.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         settings: Settings,
         store: NodeStore,
+        entitlement: Entitlement,
         *,
         metrics: Metrics,
         readiness: Readiness,
         folders: HostsFolders | None = None,
     ) -> None:
         self._settings = settings
+        self._entitlement = entitlement
         self._metrics = metrics
         self._store = store
         self._sound = SoundStore(store, set_aside=store.withdraw)
@@ -78,7 +86,7 @@ class Membership:
         if self._blocking.is_needed:
             scope.serve(self._blocking.run, name="blocklist")
         scope.serve(self.diagnosing.pulls.run, name="pull log")
-        given = Unblocked(self._shared, self.blocklist)
+        given = UnblockedStore(EntitledStore(self._shared, self._entitlement), self.blocklist)
         uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
         bytes_door = PeerBytesDoor(
             store=given,
@@ -106,11 +114,11 @@ class Membership:
             ledger=self.ledger,
             zones=self._zones,
         )
-        answering = partial(ClusterService, issue_ticket=tickets.issue) if tickets else ClusterService
+        answering = partial(ClusterService, issue_ticket=_issuing(tickets)) if tickets else ClusterService
         service = answering(
             node,
             given,
-            remembers_public=public.remembers_public,
+            remembers_public=public.vouches_for,
             hear_doubt=look.doubt,
             growing=self._store,
             uploads=uploads,
@@ -135,6 +143,10 @@ class Membership:
     def _is_vital(self, digest: Digest) -> bool:
         """Whether a pull may end where the cluster does not give it: without an origin, or in a trial."""
         return self._settings.authorization.may_lack_origin or self.diagnosing.is_trial(digest)
+
+
+def _issuing(tickets: Tickets) -> Callable[[Sought, Requester], str]:
+    return lambda sought, requester: tickets.issue(str(sought), requester)
 
 
 class Joined:

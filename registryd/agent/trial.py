@@ -10,6 +10,7 @@ from registryd.content.trial import TRIAL_PATH, TrialImage, TrialWords
 from registryd.oci.errors import OciError
 from registryd.oci.platform import local_architecture
 from registryd.oci.reference import Registry
+from registryd.serving.policy import Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,11 +70,19 @@ class TrialsToo:
         self._policy = policy
         self._desk = desk
 
-    async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
-        return self._desk.knows(reference) or await self._policy.may_resolve(repository, reference)
+    async def may_resolve(self, repository: Repository, reference: Reference) -> Ruling:
+        if self._desk.knows(reference):
+            return Ruling.ANYTHING
+        return await self._policy.may_resolve(repository, reference)
+
+    def may_describe(self, repository: Repository) -> bool:
+        return self._policy.may_describe(repository)
 
     async def may_list(self, repository: Repository, subject: Digest) -> bool:
         return await self._policy.may_list(repository, subject)
 
     def may_serve(self, repository: Repository, reference: Reference) -> bool:
         return self._policy.may_serve(repository, reference)
+
+    def is_open(self, registry: Registry) -> bool:
+        return self._policy.is_open(registry)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.caching.fetching import BlobFetch
 from registryd.caching.following import FollowingBody, PassingBody
 from registryd.content.lookup import Hit, Origin
-from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
+from registryd.content.source import Content, ContentNotFound, NotForName, OpenContent, StoreUnavailable
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.errors import SourcesExhausted
 from registryd.transfer.resume import ResumingBody
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from registryd.caching.download import Download
     from registryd.caching.downloads import Downloads
+    from registryd.caching.filing import Claims, Filing
     from registryd.caching.keeping import Keeper
     from registryd.caching.metrics import CacheMetrics
     from registryd.caching.patience import CachePatience
@@ -39,9 +40,11 @@ _ANY_SIZE: Final = 1 << 62
 class Blobs:
     """Opens blobs, whoever has them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         store: Keeper,
+        filing: Filing,
+        claims: Claims,
         downloads: Downloads,
         upstreams: Upstreams,
         *,
@@ -49,6 +52,8 @@ class Blobs:
         patience: CachePatience,
     ) -> None:
         self._store = store
+        self._filing = filing
+        self._claims = claims
         self._downloads = downloads
         self._upstreams = upstreams
         self._metrics = metrics
@@ -57,14 +62,17 @@ class Blobs:
     async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
         """What a HEAD is told; nothing is fetched. Raises ContentUnavailable."""
         try:
-            return Hit(Origin.LOCAL, await self._store.find(digest))
+            return Hit(Origin.LOCAL, await self._filing.find(repository, digest))
         except ContentNotFound:
             return Hit(Origin.UPSTREAM, await self._find_upstream(repository, digest))
 
     async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
         """The bytes, at the latest when the first of them is here. Raises ContentUnavailable, or RangeInvalid."""
         try:
-            return Hit(Origin.LOCAL, await self._store.open(digest, wanted))
+            return Hit(Origin.LOCAL, await self._filing.open(repository, digest, wanted))
+        except NotForName:
+            if await self._claims.claim_blob(repository, digest):
+                return Hit(Origin.LOCAL, await self._filing.open(repository, digest, wanted))
         except ContentNotFound:
             pass
         except StoreUnavailable as error:

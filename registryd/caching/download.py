@@ -106,7 +106,7 @@ class Download:
         self._close_if_unread()
 
     async def _open(self, fetch: BlobFetch, store: Keeper | None) -> None:
-        await fetch.go_to(store.kept(self.digest) if store else 0)
+        await fetch.go_to(store.kept(self.digest, fetch.repository) if store else 0)
         try:
             await fetch.open()
         except UpstreamBroken:
@@ -128,16 +128,16 @@ class Download:
         if not self.digest.verifies(data):
             raise ContentMismatch(f"the bytes that came are not those of {self.digest}")
         # Verified as it is, it may be shown though it was wrong before.
-        if store is not None and await self._put(data, store):
+        if store is not None and await self._put(data, fetch, store):
             self._beginning = data
         else:
             window = self._window = self._open_window(0)
             await window.put(data)
         self._end(fetch.size)
 
-    async def _put(self, data: bytes, store: Keeper) -> bool:
+    async def _put(self, data: bytes, fetch: BlobFetch, store: Keeper) -> bool:
         try:
-            await store.put(self.digest, data)
+            await store.put(self.digest, data, repository=fetch.repository)
         except (StoreUnavailable, IngestInProgress) as error:
             self._common.not_stored(error)
             return False
@@ -153,7 +153,7 @@ class Download:
         return True
 
     async def _receive(self, fetch: BlobFetch, store: Keeper) -> None:
-        ingest = await store.begin(self.digest, size=fetch.size)
+        ingest = await store.begin(self.digest, size=fetch.size, repository=fetch.repository)
         try:
             self._fd = ingest.open_written(self._show_written)
             self.is_resumed = ingest.received > 0

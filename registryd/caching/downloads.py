@@ -1,4 +1,4 @@
-"""At most one download of a digest, for all who want it; given up when nobody does any more."""
+"""At most one download of a digest from a registry, for all who want it; given up when nobody does any more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from registryd.caching.patience import CachePatience
     from registryd.caching.upstreams import Upstreams
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import Repository
+    from registryd.oci.reference import Registry, Repository
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _FULL_SECONDS: Final = 5.0
 
 
 class Downloads:
-    """Those that are running, by digest; the scope owns them."""
+    """Those that are running, by digest and registry; the scope owns them."""
 
     def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
@@ -60,21 +60,22 @@ class Downloads:
         self.memory = WindowMemory(_WINDOW_BYTES)
         self.behind_seconds = patience.behind
         self._full_until = float("-inf")
-        self._running: dict[Digest, Download] = {}
+        self._running: dict[tuple[Digest, Registry], Download] = {}
         self._suspects: Recent[Digest, float] = Recent(_MOST_SUSPECTS)
 
     def join(self, repository: Repository, digest: Digest, *, from_start: bool) -> Download | None:
-        """The download of this digest, begun now if there is none that has its start, or what of it is wanted.
+        """The download of this digest from that registry, begun now if there is none that has what of it is wanted.
 
         None when it would go past the store and only some of it is wanted. Enter it before waiting for anything.
         """
-        download = self._running.get(digest)
+        key = digest, repository.registry
+        download = self._running.get(key)
         is_gone = download is None or (download.is_over and not download.is_in_memory)
         if download is None or is_gone or (from_start and not download.has(0)):
             if self._is_full and not from_start:
                 return None
             download = Download(digest, self, is_suspect=self._is_suspect(digest))
-            self._running[digest] = download
+            self._running[key] = download
             self._scope.run(partial(self._run, download, repository), name=f"download {digest}")
         return download
 
@@ -114,8 +115,9 @@ class Downloads:
         except ContentMismatch as error:
             self._suspect(download, fetch, error)
         finally:
-            if self._running.get(download.digest) is download:
-                self._running.pop(download.digest)
+            key = download.digest, repository.registry
+            if self._running.get(key) is download:
+                self._running.pop(key)
             download.drop()
 
     async def _linger(self) -> None:

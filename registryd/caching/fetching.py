@@ -46,7 +46,7 @@ class BlobFetch:
     ) -> None:
         """`expected`: its size as a manifest has it, for upstreams that do not say it, or send something else."""
         self._upstreams = upstreams
-        self._repository = repository
+        self.repository = repository
         self._digest = digest
         self._observer = observer
         self.position = start
@@ -68,7 +68,7 @@ class BlobFetch:
             self._stream = await self._ask()
         size = self._expected if self._stream.size is None else self._stream.size
         if size is None:
-            raise UpstreamBroken(f"{self._repository.registry}: does not say how large {self._digest} is")
+            raise UpstreamBroken(f"{self.repository.registry}: does not say how large {self._digest} is")
         self.size = self._expected = size
         if not self.position:
             with suppress(UpstreamFailed):  # then the chunks begin with another attempt
@@ -114,10 +114,10 @@ class BlobFetch:
                 self._observer.received(len(wanted))
                 yield wanted
         if self.position < self.size:
-            raise UpstreamUnreachable(f"{self._repository.registry}: ended {self.size - self.position} bytes early")
+            raise UpstreamUnreachable(f"{self.repository.registry}: ended {self.size - self.position} bytes early")
 
     async def _ask(self) -> BlobStream:
-        return await self._upstreams.ask(self._repository, self._open_at, digest=self._digest)
+        return await self._upstreams.ask(self.repository, self._open_at, digest=self._digest)
 
     async def _open_at(self, endpoint: Endpoint) -> BlobStream:
         # From one byte before: a range must begin within the content, of which everything may have come already.
@@ -134,7 +134,7 @@ class BlobFetch:
 
     async def _open_from(self, endpoint: Endpoint, start: int) -> BlobStream:
         await self._held.aclose()
-        opening = self._upstreams.blob_at(endpoint, self._repository, self._digest, start, size=self._expected)
+        opening = self._upstreams.blob_at(endpoint, self.repository, self._digest, start, size=self._expected)
         return await self._held.enter_async_context(opening)
 
 

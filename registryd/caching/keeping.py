@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.content.source import ContentSource, NameSource
+from registryd.content.provenance import NamedStore
 from registryd.content.writer import Ingest
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-    from registryd.oci.reference import FullName
+    from registryd.oci.reference import FullName, Repository
 
 
 class ReadableIngest(Ingest, Protocol):
@@ -31,20 +31,25 @@ class ReadableIngest(Ingest, Protocol):
         """
 
 
-class Keeper(ContentSource, NameSource, Protocol):
+class Keeper(NamedStore, Protocol):
     """A writable store. What it may hold is limited, so every call that brings content in may raise StoreFull."""
 
-    def kept(self, digest: Digest) -> int:
-        """How many bytes of it came when it was begun before; `begin` goes on after them, if they are still there."""
+    def kept(self, digest: Digest, repository: Repository) -> int:
+        """How many bytes of it came from that registry before; `begin` goes on after them, if they are still there."""
 
-    async def begin(self, digest: Digest, *, size: int) -> ReadableIngest:
-        """As `ContentWriter` has it, for content whose size is known."""
+    async def begin(self, digest: Digest, *, size: int, repository: Repository) -> ReadableIngest:
+        """As `ContentWriter` has it, for content whose size is known, from that repository."""
 
-    async def put(self, digest: Digest, data: bytes) -> None:
-        """Take small content whole. Raises ContentMismatch, IngestInProgress, StoreFull or StoreUnavailable."""
+    async def put(self, digest: Digest, data: bytes, *, repository: Repository) -> None:
+        """Take small content of that repository whole.
 
-    async def put_manifest(self, digest: Digest, data: bytes, manifest: Manifest, names: Collection[FullName]) -> None:
-        """Take a manifest whole, and under these names if any. Raises as `put` does."""
+        Raises ContentMismatch, IngestInProgress, StoreFull or StoreUnavailable.
+        """
+
+    async def put_manifest(
+        self, digest: Digest, data: bytes, manifest: Manifest, names: Collection[FullName], *, repository: Repository
+    ) -> None:
+        """Take a manifest of that repository whole, and under these names if any. Raises as `put` does."""
 
     async def resolve(self, name: FullName) -> Sequence[NamedContent]:
         """As `NameSource` has it, and for names by digest."""
@@ -60,3 +65,6 @@ class Keeper(ContentSource, NameSource, Protocol):
 
     async def name(self, targets: Mapping[FullName, Descriptor]) -> None:
         """As `ContentWriter` has it."""
+
+    async def note_source(self, digest: Digest, repository: Repository) -> None:
+        """This repository's upstream gives the content that is here."""

@@ -15,8 +15,9 @@ from registryd.serving.paths import BlobPath
 
 if TYPE_CHECKING:
     from registryd.caching.bounds import Bounds
+    from registryd.caching.filing import Filing
     from registryd.caching.tags import Meaning
-    from registryd.content.source import ContentSource, OpenContent, RangeOf
+    from registryd.content.source import OpenContent, RangeOf
     from registryd.oci.reference import Repository
     from registryd.serving.paths import ContentPath, ManifestPath
 
@@ -44,14 +45,14 @@ class CacheLocator:
     def __init__(
         self,
         *,
-        store: ContentSource,
+        filing: Filing,
         bounds: Bounds,
         tags: TagsOfRepositories,
         manifests: ContentOfRepositories,
         blobs: ContentOfRepositories,
     ) -> None:
         """`bounds` hold up to the first byte."""
-        self._store = store
+        self._filing = filing
         self._bounds = bounds
         self._tags = tags
         self._manifests = manifests
@@ -106,7 +107,7 @@ class CacheLocator:
         if not path.stays:
             return
         try:
-            await require_all(digest, self._store, platforms=())
+            await require_all(digest, self._filing.of(path.repository), platforms=())
         except Incomplete as lack:
             lacking = lack.piece
             source = self._manifests if is_manifest_type(lacking.media_type) else self._blobs

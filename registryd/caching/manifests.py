@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.shared import Shared
 from registryd.aio.turns import Turns
 from registryd.content.lookup import Hit, Origin
-from registryd.content.reading import read_content
-from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
+from registryd.content.reading import read_opened
+from registryd.content.source import Content, ContentNotFound, NotForName, OpenContent, StoreUnavailable
 from registryd.content.writer import ContentMismatch, IngestInProgress
 from registryd.oci.descriptor import INDEX_TYPES, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
+from registryd.oci.ranges import Span
 from registryd.oci.reference import DigestedName, TaggedName
 from registryd.transfer.body import BytesBody
 from registryd.upstream.errors import HeadRefused, UpstreamBroken, UpstreamFailed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from registryd.aio.scope import Scope
+    from registryd.caching.filing import Claims, Filing
     from registryd.caching.keeping import Keeper
     from registryd.caching.metrics import CacheMetrics
     from registryd.caching.naming import Naming
@@ -74,11 +76,15 @@ class Manifests:
         upstreams: Upstreams,
         naming: Naming,
         *,
+        filing: Filing,
+        claims: Claims,
         scope: Scope,
         metrics: CacheMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
+        self._filing = filing
+        self._claims = claims
         self._upstreams = upstreams
         self._naming = naming
         self._metrics = metrics
@@ -91,7 +97,7 @@ class Manifests:
     async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
         """What a HEAD is told; nothing is fetched. Raises ContentUnavailable."""
         try:
-            return Hit(Origin.LOCAL, await self._store.find(digest))
+            return Hit(Origin.LOCAL, await self._filing.find(repository, digest))
         except ContentNotFound:
             pass
         with suppress(HeadRefused):
@@ -104,7 +110,7 @@ class Manifests:
     async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
         """The bytes. Raises ContentUnavailable, or RangeInvalid."""
         try:
-            opened = await self._store.open(digest, wanted)
+            opened = await self._open_stored(repository, digest, wanted)
         except (ContentNotFound, StoreUnavailable):
             return (await self._fetched(repository, digest)).opened(wanted)
         self._lead_on(repository, self._store.manifest(digest))
@@ -114,7 +120,7 @@ class Manifests:
     async def read(self, repository: Repository, digest: Digest, *, fetches: bool) -> bytes:
         """All of one that is in the store, or is stored now if it may be fetched. Raises ContentUnavailable."""
         try:
-            data = await self.read_stored(digest)
+            data = await self.read_stored(repository, digest)
         except ContentNotFound:
             if not fetches:
                 raise
@@ -125,9 +131,18 @@ class Manifests:
         self._lead_on(repository, self._store.manifest(digest))
         return data
 
-    async def read_stored(self, digest: Digest) -> bytes:
-        """All of one that is in the store. Raises ContentUnavailable."""
-        return await read_content(self._store, digest, limit=MAX_MANIFEST_SIZE)
+    async def read_stored(self, repository: Repository, digest: Digest) -> bytes:
+        """All of one of that repository that is in the store. Raises ContentUnavailable."""
+        return await read_opened(await self._open_stored(repository, digest, Span.whole), limit=MAX_MANIFEST_SIZE)
+
+    async def _open_stored(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:
+        """What is here of that repository, or is its own by its upstream's word."""
+        try:
+            return await self._filing.open(repository, digest, wanted)
+        except NotForName:
+            if not await self._claims.claim_manifest(repository, digest):
+                raise
+        return await self._filing.open(repository, digest, wanted)
 
     async def fetch_tag(self, repository: Repository, tag: Tag) -> Fetched:
         """Fetch, keep and name what a tag means, where that is not known, or HEAD does not say it.
@@ -160,7 +175,7 @@ class Manifests:
         try:
             # The same manifest of several images, or a list of nothing, may come at once: each leaves its own names.
             async with self._keeping.turn(digest):
-                await self._store.put_manifest(digest, data, manifest, names)
+                await self._store.put_manifest(digest, data, manifest, names, repository=repository)
         except (StoreUnavailable, IngestInProgress, ContentMismatch) as error:
             _log.warning("a manifest is not stored: %s", error)
             self._metrics.unstored()

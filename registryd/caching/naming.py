@@ -16,6 +16,7 @@ from registryd.upstream.recent import Recent
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from registryd.caching.filing import Filing
     from registryd.caching.keeping import Keeper
     from registryd.content.source import NamedContent
     from registryd.oci.descriptor import Descriptor
@@ -33,8 +34,9 @@ _MOST_LED_TO: Final = 16384
 class Naming:
     """Remembers which tags lead to manifests that are about to come, and which manifests something leads to."""
 
-    def __init__(self, store: Keeper) -> None:
+    def __init__(self, store: Keeper, filing: Filing) -> None:
         self._store = store
+        self._filing = filing
         self._awaited: Recent[Digest, set[TaggedName]] = Recent(_MOST_AWAITED)
         self._led_to: Recent[DigestedName, bool] = Recent(_MOST_LED_TO)
 
@@ -52,7 +54,7 @@ class Naming:
         if latest is not None and latest.target.digest == target.digest:
             return
         try:
-            await self._store.find(target.digest)
+            await self._filing.find(name.repository, target.digest)
         except ContentUnavailable:
             self._awaited.get_or_put(target.digest, set).add(name)
         else:
@@ -60,8 +62,12 @@ class Naming:
 
     def take_names(self, repository: Repository, digest: Digest) -> set[FullName]:
         """What a manifest is called that has come from its registry's repository, and is about to be stored."""
-        names: set[FullName] = {*(self._awaited.get(digest) or ())}
-        self._awaited.drop(digest)
+        awaited = self._awaited.get(digest) or set()
+        own = {name for name in awaited if name.repository == repository}
+        awaited -= own
+        if not awaited:
+            self._awaited.drop(digest)
+        names: set[FullName] = {*own}
         if not self.is_led_to(repository, digest):
             names.add(DigestedName(repository, digest))
         return names

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.aio.scope import Scope
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.filing import Filing
     from registryd.caching.manifests import Manifests
     from registryd.caching.naming import Naming
     from registryd.caching.patience import CachePatience
@@ -49,7 +49,7 @@ class Referrers:
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts that meet here
         self,
-        store: Keeper,
+        filing: Filing,
         registries: Registries,
         upstreams: Upstreams,
         manifests: Manifests,
@@ -60,7 +60,7 @@ class Referrers:
         clock: Callable[[], float],
         patience: CachePatience,
     ) -> None:
-        self._store = store
+        self._filing = filing
         self._registries = registries
         self._upstreams = upstreams
         self._manifests = manifests
@@ -82,16 +82,16 @@ class Referrers:
             return await self._asked.get(name, partial(self._ask, name, subject, None), name=f"ask for {name}")
         asked_at = self._trusted.get(name) if rule.mode is TagMode.TRUST else None
         if asked_at is not None and self._clock() - asked_at < rule.trust_seconds:
-            return await self._known(latest, None)
+            return await self._known(repository, latest, None)
         if self._upstreams.must_wait(repository.registry):
-            return await self._known(latest, "the upstream is left alone for a while")
+            return await self._known(repository, latest, "the upstream is left alone for a while")
         try:
             async with asyncio.timeout(self._patience.tags):
                 return await self._asked.get(name, partial(self._ask, name, subject, latest), name=f"ask for {name}")
         except (UpstreamMissing, UpstreamDenied):
             raise  # the upstream's own word
         except (ContentUnavailable, TimeoutError) as error:
-            return await self._known(latest, str(error) or f"no answer within {self._patience.tags:g} s")
+            return await self._known(repository, latest, str(error) or f"no answer within {self._patience.tags:g} s")
 
     async def stored(self, repository: Repository, subject: Digest) -> Hit[bytes]:
         """The list as it was last. Raises ContentUnavailable."""
@@ -99,10 +99,10 @@ class Referrers:
         latest = await self._naming.latest(name)
         if latest is None:
             raise ContentUnavailable("what is attached to it is not known here")
-        return await self._known(latest, None)
+        return await self._known(repository, latest, None)
 
-    async def _known(self, latest: NamedContent, stale: str | None) -> Hit[bytes]:
-        data = await self._manifests.read_stored(latest.target.digest)
+    async def _known(self, repository: Repository, latest: NamedContent, stale: str | None) -> Hit[bytes]:
+        data = await self._manifests.read_stored(repository, latest.target.digest)
         try:
             parse_referrers(data)
         except ManifestInvalid as error:
@@ -146,7 +146,7 @@ class Referrers:
 
     async def _is_there(self, repository: Repository, subject: Digest) -> bool:
         try:
-            await self._store.find(subject)
+            await self._filing.find(repository, subject)
             await self._upstreams.head_manifest(repository, subject)
         except ContentUnavailable:
             return False

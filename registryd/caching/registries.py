@@ -79,8 +79,13 @@ class Registries:
         *mirrors, own = self.places(repository.registry)
         return [*mirrors, replace(own, credentials=await self._login(repository))]
 
+    def is_anyones(self, registry: Registry) -> bool:
+        """Whether it is certain that it is shown nothing of ours: what it gives us it gives to anyone."""
+        table = self._tables.get(registry, _NOTHING_SAID)
+        return not (table.client_cert or table.password_file or self._docker)
+
     async def has_login(self, repository: Repository) -> bool:
-        """Whether it is asked for with anything that not everybody has. A login that cannot be read is one."""
+        """Whether it is shown anything that not everybody has. A login that cannot be read is one."""
         if self._tables.get(repository.registry, _NOTHING_SAID).client_cert:
             return True
         try:

@@ -9,7 +9,7 @@ from registryd.content.lookup import Hit, Origin
 from registryd.content.source import ContentNotFound
 
 if TYPE_CHECKING:
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.filing import Filing
     from registryd.caching.naming import Naming
     from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.oci.digest import Digest
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class StoredContent:
-    """Content by digest, whatever the repository."""
+    """Content of repositories that is here."""
 
-    def __init__(self, store: Keeper) -> None:
-        self._store = store
+    def __init__(self, filing: Filing) -> None:
+        self._filing = filing
 
-    async def find(self, _repository: Repository, digest: Digest) -> Hit[Content]:
+    async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
         """What it is. Raises ContentUnavailable."""
-        return Hit(Origin.LOCAL, await self._store.find(digest))
+        return Hit(Origin.LOCAL, await self._filing.find(repository, digest))
 
-    async def open(self, _repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
+    async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
         """Its bytes. Raises ContentUnavailable, or RangeInvalid."""
-        return Hit(Origin.LOCAL, await self._store.open(digest, wanted))
+        return Hit(Origin.LOCAL, await self._filing.open(repository, digest, wanted))
 
 
 class StoredTags:

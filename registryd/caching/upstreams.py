@@ -45,6 +45,10 @@ class Upstreams:
         self._contacts: Recent[Site, Contact] = Recent(_MOST_ENDPOINTS)
         self._lies: Recent[tuple[Site, Digest], float] = Recent(_MOST_LIES)
 
+    def is_named(self, registry: Registry) -> bool:
+        """Whether the operator named the registry."""
+        return self._registries.is_named(registry)
+
     async def head_manifest(
         self, repository: Repository, reference: Reference, *, known: Digest | None = None
     ) -> ManifestHead:

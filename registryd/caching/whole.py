@@ -20,7 +20,7 @@ from registryd.serving.preferring import Whole
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.filing import Filing
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.platform import Platform
@@ -83,8 +83,8 @@ class _Parts:
 class Wholes:
     """Sees to it that all of an image is in the store."""
 
-    def __init__(self, store: Keeper, manifests: StoredManifests, blobs: StoredBlobs) -> None:
-        self._store = store
+    def __init__(self, filing: Filing, manifests: StoredManifests, blobs: StoredBlobs) -> None:
+        self._filing = filing
         self._manifests = manifests
         self._blobs = blobs
 
@@ -95,7 +95,7 @@ class Wholes:
         try:
             async with asyncio.timeout(_LONGEST_SECONDS):
                 await self._walk(parts, repository, root, platforms, fetches=fetches)
-                await self._bring_blobs(repository, await self._lacking(parts), fetches=fetches)
+                await self._bring_blobs(repository, await self._lacking(repository, parts), fetches=fetches)
         except (ContentUnavailable, TimeoutError):
             return None
         return parts.whole()
@@ -109,11 +109,11 @@ class Wholes:
                 data = await self._manifests.read(repository, digest, fetches=fetches)
                 waiting += parts.take(digest, data, platforms)
 
-    async def _lacking(self, parts: _Parts) -> list[Descriptor]:
+    async def _lacking(self, repository: Repository, parts: _Parts) -> list[Descriptor]:
         lacking = []
         for blob in parts.blobs.values():
             try:
-                content = await self._store.find(blob.digest)
+                content = await self._filing.find(repository, blob.digest)
             except ContentNotFound:
                 lacking.append(blob)
             else:

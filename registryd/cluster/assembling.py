@@ -86,7 +86,7 @@ class Assembler:
 
     async def _others(self, offer: Offer) -> AsyncGenerator[_PeerSupplier, None]:
         try:
-            async with aclosing(self._locator.several(offer.content.digest, _ASKED)) as offers:
+            async with aclosing(self._locator.several(offer.sought, _ASKED)) as offers:
                 async for other in offers:
                     if is_as_good(other, offer):
                         yield _PeerSupplier(self, other, Part.EXTRA)
@@ -129,7 +129,8 @@ class _PeerSupplier:
     async def _find_again(self) -> None:
         """Raises ContentUnavailable."""
         member, content = self._offer.member, self._offer.content
-        found = offer_of(member, await member.find(content.digest))
+        sought = self._offer.sought
+        found = offer_of(member, sought, await member.find(sought))
         if isinstance(found.content, GrowingContent) or found.content.size != content.size:
             raise PeerDeclined(f"{member.address} has something else now")
         self._offer = found

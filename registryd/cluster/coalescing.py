@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from contextlib import aclosing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
@@ -22,7 +22,7 @@ from registryd.cluster.places import Pressed
 from registryd.cluster.search import offer_of
 from registryd.cluster.totals import available
 from registryd.content.growing import NotArrived
-from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
 
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from registryd.cluster.places import Places
     from registryd.cluster.remaining import Remaining
     from registryd.cluster.search import Offer
+    from registryd.content.sought import Sought
     from registryd.content.source import Content, RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
+    from registryd.oci.reference import Repository
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ _MOST_CLAIMS: Final = 8
 _REMEMBERED: Final = 1000
 # Another image, later, may find a link that was full then.
 _DISTRUST_SECONDS: Final = 60.0
+# By then a node may have been told that anyone may have it, or have been given it under that name.
+_UNFIT_SECONDS: Final = 10.0
 # Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
 _ANY_SIZE: Final = 2**62
 
@@ -96,6 +100,9 @@ class Coalescing:
         self._places: Places | None = None
         self._failed = _Reports()
         self._slow = _Reports()
+        self._unfit: ExpiringSet[tuple[Digest, Repository | None, Address]] = ExpiringSet(
+            lifetime=_UNFIT_SECONDS, capacity=_REMEMBERED
+        )
         self._distrusted: ExpiringSet[Address] = ExpiringSet(lifetime=_DISTRUST_SECONDS, capacity=_REMEMBERED)
         self._being_opened: dict[tuple[Digest, Address], asyncio.Event] = {}
 
@@ -108,6 +115,16 @@ class Coalescing:
     def slow(self, digest: Digest, address: Address) -> None:
         """This source holds this node up: it is reported with the next claim, and followed if there is no other."""
         self._slow.add(digest, address)
+
+    def not_for_name(self, sought: Sought, address: Address) -> None:
+        """It does not give this for that name: it is not to be named for it, and nothing is wrong with it."""
+        self._unfit.add((sought.digest, sought.repository, address))
+        if opening := self._being_opened.get((sought.digest, address)):
+            opening.set()
+
+    def _unfit_for(self, sought: Sought) -> tuple[Address, ...]:
+        wanted = sought.digest, sought.repository
+        return tuple(address for digest, repository, address in self._unfit if (digest, repository) == wanted)
 
     def distrust(self, address: Address) -> None:
         """It fetches much more slowly than others could: it is to be nobody's source of what it has not begun with."""
@@ -130,17 +147,22 @@ class Coalescing:
     def count_members(self) -> int:
         return len(self._roster.addresses())
 
-    async def holders(self, digest: Digest) -> list[Member]:
+    async def holders(self, sought: Sought) -> list[Member]:
         """Who has the content or gets it, as far as its index nodes know; this node has no part in it."""
-        return await self._named(Claim(digest, self._index.own_place(), is_question=True))
+        return await self._named(
+            Claim(sought.digest, self._index.own_place(), is_question=True, unfit=self._unfit_for(sought))
+        )
 
-    async def several(self, digest: Digest, count: int) -> list[Member]:
+    async def several(self, sought: Sought, count: int) -> list[Member]:
         """Who could give the content beside others, near ones only if there are any."""
-        return await self._named(Claim(digest, self._index.own_place(), places=count, is_question=True))
+        unfit = self._unfit_for(sought)
+        return await self._named(
+            Claim(sought.digest, self._index.own_place(), places=count, is_question=True, unfit=unfit)
+        )
 
-    async def beside(self, digest: Digest, address: Address) -> list[Member]:
+    async def beside(self, sought: Sought, address: Address) -> list[Member]:
         """Who ought to get the content as quickly as that node does, as far as the index nodes know."""
-        return await self._named(Claim(digest, self._index.own_place(), is_question=True, beside=address))
+        return await self._named(Claim(sought.digest, self._index.own_place(), is_question=True, beside=address))
 
     async def _named(self, question: Claim) -> list[Member]:
         verdict = await self._index.claim(question)
@@ -151,35 +173,35 @@ class Coalescing:
         """Requests of containerd wait only as these allow."""
         self._places = places
 
-    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
         """Who this node is to get it from; None when no index node answers."""
-        want = _Want(digest, Span.whole, size)
+        want = _Want(sought, Span.whole, size)
         verdict = await self._claim(want, urgency)
         if verdict is None or verdict.is_whole or not verdict.sources or verdict.sources[0] not in self._distrusted:
             return verdict
-        if await self._has_begun(verdict.sources[0], digest):
+        if await self._has_begun(verdict.sources[0], sought):
             return verdict
-        self.failed(digest, verdict.sources[0])
+        self.failed(sought.digest, verdict.sources[0])
         return await self._claim(want, urgency)
 
-    async def _has_begun(self, address: Address, digest: Digest) -> bool:
+    async def _has_begun(self, address: Address, sought: Sought) -> bool:
         member = self._roster.get(address)
-        return member is not None and await available(member, digest) > 0
+        return member is not None and await available(member, sought) > 0
 
     async def offers(
-        self, digest: Digest, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None = None
+        self, sought: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None = None
     ) -> AsyncGenerator[Offer, None]:
         """Yield the sources that this node is to get it from, each when it has the first byte that is wanted.
 
         Ends when this node is the one to look elsewhere: among the `remaining`, at the origin in the end. A `verdict`
         that is known already is followed first.
         """
-        want = _Want(digest, wanted, await self._size(digest))
+        want = _Want(sought, wanted, await self._size(sought.digest))
         patience = _Patience(self._fetch_wait)
         for _ in range(_MOST_CLAIMS):
             verdict = verdict or await self._claim(want, Urgency.ASKED)
             remaining.learn(verdict)
-            _log.debug("%s is to come from %s", digest, _told(verdict))
+            _log.debug("%s is to come from %s", sought.digest, _told(verdict))
             if verdict is None or not verdict.sources:
                 return
             try:
@@ -193,17 +215,17 @@ class Coalescing:
                 return
             verdict = None
 
-    async def follow(self, digest: Digest, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
+    async def follow(self, sought: Sought, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
         """Yield the sources that the verdict names, each when it has the first byte that is wanted.
 
         Raises NotArrived when they are at work, and have not got so far after a while.
         """
-        want = _Want(digest, wanted, await self._size(digest))
+        want = _Want(sought, wanted, await self._size(sought.digest))
         async with aclosing(self._follow_all(verdict, want, _Patience(self._fetch_wait))) as offers:
             async for offer in offers:
                 yield offer
         if want.is_awaited:
-            raise NotArrived(f"{digest} is to come from {_told(verdict)}", received=want.received)
+            raise NotArrived(f"{sought.digest} is to come from {_told(verdict)}", received=want.received)
 
     async def _follow_all(self, verdict: Verdict, want: _Want, patience: _Patience) -> AsyncGenerator[Offer, None]:
         *_, last = verdict.sources
@@ -213,6 +235,10 @@ class Coalescing:
                 offer = await self._follow(address, want, patience, waits)
             except Pressed:
                 raise
+            except NotForName as reason:
+                _log.debug("%s does not come from %s: %s", want.digest, address, reason)
+                self.not_for_name(want.sought, address)
+                continue
             except ContentUnavailable as reason:
                 _log.debug("%s does not come from %s: %s", want.digest, address, reason)
             else:
@@ -226,7 +252,7 @@ class Coalescing:
 
     async def _claim(self, want: _Want, urgency: Urgency) -> Verdict | None:
         own = self._index.own_place()
-        failed, slow = self._failed.take(want.digest), self._slow.take(want.digest)
+        failed, slow, unfit = self._failed.take(want.digest), self._slow.take(want.digest), self._unfit_for(want.sought)
         is_large = want.size is not None and want.size > LARGE_BYTES
         side = (
             self._companions.side(want.digest, own=own.address)
@@ -244,8 +270,12 @@ class Coalescing:
             is_ahead=urgency is Urgency.AHEAD,
             is_pressed=urgency is Urgency.PRESSED,
             rank=side.rank,
+            unfit=unfit,
         )
         verdict = await self._index.claim(claim)
+        if verdict is not None and unfit:
+            # An index node of an older version names them all the same.
+            verdict = replace(verdict, sources=tuple(each for each in verdict.sources if each not in unfit))
         if verdict is not None and verdict.is_below_missing:
             self._companions.lose(side.below)
         elif verdict is not None and not is_large:
@@ -282,7 +312,7 @@ class Coalescing:
     ) -> Offer | None:
         for seconds in waits:
             wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
-            offer = offer_of(member, await member.find(want.digest, wait))
+            offer = offer_of(member, want.sought, await member.find(want.sought, wait))
             want.size = offer.content.size
             want.received = offer.received
             if offer.available > want.start or not want.size:
@@ -325,13 +355,17 @@ def _told(verdict: Verdict | None) -> str:
 class _Want:
     """What is asked for, as far as it is known."""
 
-    digest: Digest
+    sought: Sought
     wanted: RangeOf
     size: int | None
     is_awaited: bool = False
     """Whether the latest source was at work, and had not got so far."""
     received: int = 0
     """Bytes that it had got, whether or not it may give them."""
+
+    @property
+    def digest(self) -> Digest:
+        return self.sought.digest
 
     @property
     def start(self) -> int:

@@ -18,7 +18,7 @@ from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
 from registryd.cluster.totals import Totals
 from registryd.content.growing import GrowingContent
-from registryd.content.source import ContentUnavailable, OpenContent
+from registryd.content.source import ContentUnavailable, NotForName, OpenContent
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.doubting import DoubtedBody
 from registryd.transfer.errors import SourceBroken
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from registryd.cluster.locator import Locator
     from registryd.cluster.opening import Opener
     from registryd.cluster.search import Offer
+    from registryd.content.sought import Sought
     from registryd.content.source import Content, RangeOf
-    from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
     from registryd.transfer.slots import SlotMemory
@@ -62,7 +62,7 @@ class Fetcher:
         opener: Opener,
         *,
         blame: Blame,
-        receiving: Callable[[], Collection[Digest]],
+        receiving: Callable[[], Collection[Sought]],
         memory: SlotMemory | None = None,
     ) -> None:
         """`blame` is told who gives large content; `receiving`: what flows into this node.
@@ -75,27 +75,27 @@ class Fetcher:
         self._totals = Totals(receiving)
         self._assembler = Assembler(locator, opener, blame=blame, memory=memory)
 
-    async def find(self, digest: Digest) -> Content:
+    async def find(self, sought: Sought) -> Content:
         """What the first member that has it says. Raises ContentUnavailable."""
-        return await self._first(self._locator.offers(digest), self._opener.confirm)
+        return await self._first(self._locator.offers(sought), self._opener.confirm)
 
-    async def open(self, digest: Digest, wanted: RangeOf, *, verdict: Verdict | None = None) -> OpenContent:
+    async def open(self, sought: Sought, wanted: RangeOf, *, verdict: Verdict | None = None) -> OpenContent:
         """The first offer that opens, and others after it when it breaks off. Raises ContentUnavailable, RangeInvalid.
 
         With the `verdict` of the digest's index nodes, if that is known.
         """
-        return self._going_on(*await self._open_first(digest, wanted, verdict=verdict))
+        return self._going_on(*await self._open_first(sought, wanted, verdict=verdict))
 
     # As a finder of layers (`registryd.cluster.intake`)
 
-    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
-        return await self._locator.claim(digest, size, urgency)
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
+        return await self._locator.claim(sought, size, urgency)
 
-    async def follow(self, digest: Digest, span: Span, verdict: Verdict) -> Body:
+    async def follow(self, sought: Sought, span: Span, verdict: Verdict) -> Body:
         def wanted(_: int) -> Span:
             return span
 
-        offers = self._locator.named_offers(digest, wanted, verdict)
+        offers = self._locator.named_offers(sought, wanted, verdict)
         use = partial(self._open_offer, wanted=wanted, size=span.stop)
         offer, opened = self._noted(*await self._first(offers, use, discard=_close))
         return self._going_on(offer, opened).body
@@ -115,7 +115,7 @@ class Fetcher:
             return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow)
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
-            other, given = await self._open_first(opened.content.digest, lambda _: rest, size=opened.content.size)
+            other, given = await self._open_first(offer.sought, lambda _: rest, size=opened.content.size)
             return other, replace(given, body=doubted(other, given))
 
         way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid, leave=self._locator.leave)
@@ -124,9 +124,9 @@ class Fetcher:
         return replace(opened, body=ResumingBody(first, opened.span, way_on.reopen))
 
     async def _open_first(
-        self, digest: Digest, wanted: RangeOf, *, size: int | None = None, verdict: Verdict | None = None
+        self, sought: Sought, wanted: RangeOf, *, size: int | None = None, verdict: Verdict | None = None
     ) -> tuple[Offer, OpenContent]:
-        offers = self._locator.offers(digest, wanted, verdict=verdict)
+        offers = self._locator.offers(sought, wanted, verdict=verdict)
         use = partial(self._open_offer, wanted=wanted, size=size)
         return self._noted(*await self._first(offers, use, discard=_close))
 
@@ -169,6 +169,9 @@ class Fetcher:
             return await use(offer)
         except (SourceBroken, ContentCorrupt, PeerFailed):
             self._locator.avoid(offer)
+            raise
+        except NotForName:
+            self._locator.not_for_name(offer)
             raise
         except (ContentUnavailable, RangeInvalid):
             self._locator.pass_by(offer)

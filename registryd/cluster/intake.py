@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from registryd.cluster.index.values import Verdict
+    from registryd.content.sought import Sought
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.transfer.body import Body
@@ -71,10 +72,10 @@ class Receiving(Protocol):
 class Finder(Protocol):
     """Where layers come from."""
 
-    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
         """The nodes that are to give it to this one; None when no index node answers."""
 
-    async def follow(self, digest: Digest, span: Span, verdict: Verdict) -> Body:
+    async def follow(self, sought: Sought, span: Span, verdict: Verdict) -> Body:
         """A body from one of these nodes, when its first byte is here. Raises ContentUnavailable, SourceBroken."""
 
 
@@ -83,7 +84,7 @@ class Intake:
 
     def __init__(  # noqa: PLR0913 - what it is and what it works with, all named
         self,
-        digest: Digest,
+        sought: Sought,
         size: int,
         *,
         finder: Finder,
@@ -96,7 +97,9 @@ class Intake:
 
         `tell` is called after each change of the state.
         """
-        self.digest = digest
+        self.sought = sought
+        """The layer, and the name that it is taken in for."""
+        self.digest = sought.digest
         self.size = size
         self.state = State.SEEKING
         self.since = asyncio.get_running_loop().time()
@@ -200,7 +203,7 @@ class Intake:
         limit = self._following = asyncio.timeout(None)
         try:
             async with limit:
-                body = await self._finder.follow(self.digest, span, verdict)
+                body = await self._finder.follow(self.sought, span, verdict)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -229,7 +232,7 @@ class Intake:
         while await self._available() is not None:
             self._asked.clear()
             urgency = self._urgency
-            verdict = self.verdict = await self._finder.claim(self.digest, self.size, urgency)
+            verdict = self.verdict = await self._finder.claim(self.sought, self.size, urgency)
             if self._urgency is Urgency.PRESSED and urgency is not Urgency.PRESSED:
                 continue  # index nodes are to know
             if urgency is not Urgency.PRESSED and verdict is not None and verdict.sources:

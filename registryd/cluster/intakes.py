@@ -17,6 +17,7 @@ from registryd.cluster.opening import SMALL_BYTES
 from registryd.cluster.places import Places, Pressed
 from registryd.content.asker import AskAgain, current_asker
 from registryd.content.growing import GrowingContent
+from registryd.content.sought import Sought
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.transfer.errors import SourceBroken
 
@@ -70,13 +71,15 @@ class Intakes:
         *,
         fetch_wait: float,
         run: Run,
-        await_manifest: Callable[[Digest], Coroutine[Any, Any, None]] | None = None,
+        await_manifest: Callable[[Sought], Coroutine[Any, Any, None]] | None = None,
+        asked: Callable[[Sought], bool] = lambda _: True,
     ) -> None:
         """`fetch_wait`: how long, in seconds, a request may wait while nothing else flows in.
 
         `run` runs a task as long as the agent lives. `await_manifest` looks into small content that containerd fetches
-        from the origin.
+        from the origin. `asked` notes for which name something is arriving; whether it is of that registry.
         """
+        self._asked = asked
         self._finder = finder
         self._pulls = pulls
         self._own = own
@@ -104,12 +107,12 @@ class Intakes:
 
     # containerd's requests
 
-    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent | Verdict | None:
+    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | Verdict | None:
         """The layer as it is taken in; or who has it, perhaps nobody; None when that has to be found out.
 
         Raises AskAgain, ContentNotFound for what took too long, RangeInvalid.
         """
-        asker = current_asker()
+        asker, digest = current_asker(), sought.digest
         self._intended.pop(digest, None)
         self._pulls.asked(digest, lines_up=asker is not None and asker.lines_up)
         content = await self._arriving(digest)
@@ -117,8 +120,13 @@ class Intakes:
             return None
         span = wanted(content.size)
         intake = self._intakes.get(digest)
+        if intake is not None and not _is_of_same_registry(intake.sought, sought):
+            self._drop(digest)  # what was taken in for another name is nothing to give for this one
+            intake = None
+        if not self._asked(sought):
+            return None
         if intake is None or intake.state in _ENDED:
-            intake = self._begin(digest, content.size)
+            intake = self._begin(sought, content.size)
         intake.ask(Urgency.ASKED)
         request = _Request(intake, content, span, self)
         try:
@@ -131,20 +139,24 @@ class Intakes:
             intake.ask(Urgency.PRESSED)
             raise
 
-    async def adopt(self, opened: OpenContent) -> OpenContent:
+    def flowing(self) -> list[Sought]:
+        """What flows into this node now."""
+        return [intake.sought for intake in self._intakes.values() if intake.state is State.FLOWING]
+
+    async def adopt(self, sought: Sought, opened: OpenContent) -> OpenContent:
         """Take in content that is being received elsewhere, and that containerd has asked for, for others.
 
         Unless nobody could follow it from here, or another request is being given the same.
         """
-        digest = opened.content.digest
+        digest = sought.digest
         try:
             is_followed = await self._arriving(digest) is not None
         except BaseException:
             await opened.body.aclose()
             raise
-        if not is_followed or self._is_in_use(digest):
+        if not is_followed or self._is_in_use(digest) or not self._asked(sought):
             return opened
-        intake = self._make(digest, opened.content.size)
+        intake = self._make(sought, opened.content.size)
         intake.give(opened.body)
         self._keep(intake, intake.take(opened.span))
         return _Request(intake, opened.content, opened.span, self).opened(None)
@@ -161,12 +173,12 @@ class Intakes:
         """While containerd's request is being answered."""
         return self.places.present()
 
-    def sent_away(self, digest: Digest, reason: ContentUnavailable) -> None:
+    def sent_away(self, sought: Sought, reason: ContentUnavailable) -> None:
         """Note that containerd goes to the origin for it, for that reason."""
         if not isinstance(reason, Pressed | TookTooLong):  # nobody waits for what is fetched besides
-            self.places.promise(digest)
-        if self._await_manifest is not None and not self._pulls.knows(digest):
-            self._run(_guarded(self._await_manifest(digest)))
+            self.places.promise(sought.digest)
+        if self._await_manifest is not None and not self._pulls.knows(sought.digest):
+            self._run(_guarded(self._await_manifest(sought)))
 
     # Ahead of them
 
@@ -188,21 +200,22 @@ class Intakes:
 
     async def _begin_ahead(self, pull: Pull, blob: Blob) -> None:
         content = await self._arriving(blob.digest)
+        sought = Sought(blob.digest, pull.repository)
         if content is not None and content.size > SMALL_BYTES:
-            if blob.digest not in self._intakes and content.received < content.size:
-                self._begin(blob.digest, content.size)
+            if blob.digest not in self._intakes and content.received < content.size and self._asked(sought):
+                self._begin(sought, content.size)
         elif pull.is_first and blob.digest not in pull.intended:
             # Others are to get it from here, though it is small, or comes later.
             is_to_come = not pull.lines_up and pull.asked_at is not None and await self._pulls.expects(blob.digest)
             if is_to_come or (content is not None and not content.received):
                 pull.intended.add(blob.digest)
                 self._intended[blob.digest] = asyncio.get_running_loop().time()
-                self._run(_guarded(self._intend(blob)))
+                self._run(_guarded(self._intend(sought, blob.size)))
 
-    async def _intend(self, blob: Blob) -> None:
-        verdict = await self._finder.claim(blob.digest, blob.size, Urgency.AHEAD)
+    async def _intend(self, sought: Sought, size: int) -> None:
+        verdict = await self._finder.claim(sought, size, Urgency.AHEAD)
         if verdict is None or verdict.sources:
-            self._intended.pop(blob.digest, None)
+            self._intended.pop(sought.digest, None)
 
     async def _drop_unwanted(self) -> None:
         """What containerd has, or has given up."""
@@ -212,9 +225,12 @@ class Intakes:
                 continue
             self._intended.pop(digest, None)
             if intake is not None and self._intakes.get(digest) is intake:
-                del self._intakes[digest]
-                if (task := self._tasks.pop(digest, None)) is not None:
-                    task.cancel()
+                self._drop(digest)
+
+    def _drop(self, digest: Digest) -> None:
+        self._intakes.pop(digest, None)
+        if (task := self._tasks.pop(digest, None)) is not None:
+            task.cancel()
 
     async def _is_wanted(self, digest: Digest) -> bool:
         """Whether containerd is at it, or at other layers of its image."""
@@ -229,14 +245,14 @@ class Intakes:
             return None
         return content if isinstance(content, GrowingContent) else None
 
-    def _begin(self, digest: Digest, size: int) -> Intake:
-        intake = self._make(digest, size)
+    def _begin(self, sought: Sought, size: int) -> Intake:
+        intake = self._make(sought, size)
         self._keep(intake, intake.run())
         return intake
 
-    def _make(self, digest: Digest, size: int) -> Intake:
+    def _make(self, sought: Sought, size: int) -> Intake:
         return Intake(
-            digest,
+            sought,
             size,
             finder=self._finder,
             inflows=self._inflows,
@@ -266,6 +282,11 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception as error:  # noqa: BLE001 - it is an optimisation, whatever happens in it
         note_unexpected("taking in a layer ahead", error)
+
+
+def _is_of_same_registry(one: Sought, other: Sought) -> bool:
+    registries = {sought.repository and sought.repository.registry for sought in (one, other)}
+    return len(registries) == 1
 
 
 class TookTooLong(ContentNotFound):

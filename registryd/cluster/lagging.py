@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
     from registryd.cluster.totals import Total, Totals
+    from registryd.content.sought import Sought
     from registryd.notation import Address
-    from registryd.oci.digest import Digest
 
-    Beside = Callable[[Digest, Address], Awaitable[Sequence[Member]]]
+    Beside = Callable[[Sought, Address], Awaitable[Sequence[Member]]]
 
 # Nobody who gets it by a way as long is so far ahead: what containerd writes at a time, and what is in the sockets.
 _FAR_BYTES: Final = 4 << 20
@@ -101,14 +101,14 @@ class Lag:
                 await self._look_at_all(other)
 
     async def _ask_who_is_beside(self) -> None:
-        self._others = await self._beside(self._source.content.digest, self._source.member.address)
+        self._others = await self._beside(self._source.sought, self._source.member.address)
         for other in self._others:
             if not self._totals.are_of_one and other.address not in self._latest_totals:
                 await self._look_at_all(other)
 
     async def _lead(self, other: Member, arrived: int, rate: float) -> int:
         """By how much that node is ahead of us, if it is far ahead and was much quicker; else 0."""
-        there = await available(other, self._source.content.digest)
+        there = await available(other, self._source.sought)
         pace = self._paces.setdefault(other.address, Pace())
         pace.note(_now(), there, is_whole=there == self._source.content.size)
         is_much_quicker = pace.rate > rate * _MUCH_QUICKER
@@ -116,7 +116,7 @@ class Lag:
 
     async def _is_nearer_to_us(self, arrived: int, lead: int) -> bool:
         """Whether the source has hardly more than we do: else it is our link that is slow, or the one between."""
-        return await available(self._source.member, self._source.content.digest) - arrived < lead / 2
+        return await available(self._source.member, self._source.sought) - arrived < lead / 2
 
     async def _gets_less_than(self, other: Member) -> bool:
         """Whether the source also got much less of all that is coming here, since the last look.

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from registryd.cluster.member import Member
     from registryd.cluster.search import Offer
     from registryd.cluster.totals import Total, Totals
+    from registryd.content.sought import Sought
     from registryd.notation import Address
-    from registryd.oci.digest import Digest
 
-    Holders = Callable[[Digest], Awaitable[Sequence[Member]]]
+    Holders = Callable[[Sought], Awaitable[Sequence[Member]]]
 
 # More than a shaper lets pass at once, and 20 ms of a link of 200 Mbit/s.
 SAMPLE_BYTES: Final = 512 << 10
@@ -84,7 +84,7 @@ class TopLink:
         self._total = total
 
     async def _somebody_gives(self, rate: float) -> bool:
-        for other in await self._holders(self._source.content.digest):
+        for other in await self._holders(self._source.sought):
             if other is not self._source.member and await self._sample(other) >= rate:
                 return True
         return False
@@ -101,7 +101,7 @@ class TopLink:
         return SAMPLE_BYTES / (_now() - begun)
 
     async def _read(self, member: Member, span: Span) -> None:
-        async with aclosing(member.read(self._source.content.digest, span)) as chunks:
+        async with aclosing(member.read(self._source.sought, span)) as chunks:
             async for _ in chunks:
                 pass
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registryd.cluster.member import Member
     from registryd.cluster.outcome import FindObserver
     from registryd.cluster.search import Offer
+    from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -88,42 +89,47 @@ class Locator:
         if self._coalescing is not None:
             self._coalescing.distrust(address)
 
-    async def holders(self, digest: Digest) -> list[Member]:
-        """Some who have the content or are getting it."""
-        return [] if self._coalescing is None else await self._coalescing.holders(digest)
+    def not_for_name(self, offer: Offer) -> None:
+        """Nothing is wrong with this member: it does not give this for that name."""
+        if self._coalescing is not None:
+            self._coalescing.not_for_name(offer.sought, offer.member.address)
 
-    async def several(self, digest: Digest, count: int) -> AsyncGenerator[Offer, None]:
+    async def holders(self, sought: Sought) -> list[Member]:
+        """Some who have the content or are getting it."""
+        return [] if self._coalescing is None else await self._coalescing.holders(sought)
+
+    async def several(self, sought: Sought, count: int) -> AsyncGenerator[Offer, None]:
         """Yield who could give the content at the same time as others, in no order; so many are asked at most.
 
         Those that the index nodes name: they know who is near, and who has little to do. If they name nobody, or only
         one, all members of a small cluster, whoever is near.
         """
-        named = [] if self._coalescing is None else await self._coalescing.several(digest, 2 * count)
+        named = [] if self._coalescing is None else await self._coalescing.several(sought, 2 * count)
         if len(named) < _SEVERAL and (self._coalescing is None or self._coalescing.is_anyone_near):
-            named = await self._candidates(digest, Remaining(), is_claimed=False)
+            named = await self._candidates(sought, Remaining(), is_claimed=False)
         else:
             named = random.sample(named, min(count, len(named)))
         try:
-            async with aclosing(self._found(digest, named)) as found:
+            async with aclosing(self._found(sought, named)) as found:
                 async for offer in found:
                     yield offer
         except AllFailed:
             pass
 
-    async def beside(self, digest: Digest, address: Address) -> list[Member]:
+    async def beside(self, sought: Sought, address: Address) -> list[Member]:
         """Who ought to get the content as quickly as that member does."""
-        return [] if self._coalescing is None else await self._coalescing.beside(digest, address)
+        return [] if self._coalescing is None else await self._coalescing.beside(sought, address)
 
     def blame(self, offer: Offer, *, is_certain: bool = True) -> None:
         """Do not ask this member for this digest for a long while: what it gave was wrong, if that is certain."""
         self._avoided.blame(offer.content.digest, offer.member.address, is_certain=is_certain)
 
-    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
         """Who is to give this content to this node, as its index nodes say; None when none of them does."""
-        return None if self._coalescing is None else await self._coalescing.claim(digest, size, urgency)
+        return None if self._coalescing is None else await self._coalescing.claim(sought, size, urgency)
 
     async def offers(
-        self, digest: Digest, wanted: RangeOf | None = None, *, verdict: Verdict | None = None
+        self, sought: Sought, wanted: RangeOf | None = None, *, verdict: Verdict | None = None
     ) -> AsyncGenerator[Offer, None]:
         """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed.
 
@@ -132,19 +138,19 @@ class Locator:
         """
         remaining = Remaining()
         if wanted is not None and self._coalescing is not None:
-            shared = self._coalescing.offers(digest, wanted, remaining, verdict=verdict)
+            shared = self._coalescing.offers(sought, wanted, remaining, verdict=verdict)
             async with aclosing(self._unavoided(shared)) as found:
                 async for offer in found:
                     yield offer
-        candidates = await self._candidates(digest, remaining, is_claimed=wanted is not None)
-        async with aclosing(self._found(digest, candidates)) as found:
+        candidates = await self._candidates(sought, remaining, is_claimed=wanted is not None)
+        async with aclosing(self._found(sought, candidates)) as found:
             async for offer in found:
                 yield offer
 
-    async def named_offers(self, digest: Digest, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
+    async def named_offers(self, sought: Sought, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
         """Yield those of the nodes that the verdict names that have the first byte that is wanted, and nobody else."""
         if self._coalescing is not None:
-            async with aclosing(self._unavoided(self._coalescing.follow(digest, wanted, verdict))) as found:
+            async with aclosing(self._unavoided(self._coalescing.follow(sought, wanted, verdict))) as found:
                 async for offer in found:
                     yield offer
 
@@ -157,12 +163,12 @@ class Locator:
                 else:
                     yield offer
 
-    async def _found(self, digest: Digest, candidates: list[Member]) -> AsyncGenerator[Offer, None]:
-        members = [member for member in candidates if not self._is_avoided(digest, member.address)]
+    async def _found(self, sought: Sought, candidates: list[Member]) -> AsyncGenerator[Offer, None]:
+        members = [member for member in candidates if not self._is_avoided(sought.digest, member.address)]
         begun = _now()
         is_found = False
         try:
-            async with aclosing(offers(members, digest, self._waves)) as found:
+            async with aclosing(offers(members, sought, self._waves)) as found:
                 async for offer in found:
                     if not is_found:
                         is_found = True
@@ -172,11 +178,11 @@ class Locator:
             self._observe(begun, find_outcome(error.reasons))
             raise
 
-    async def _candidates(self, digest: Digest, remaining: Remaining, *, is_claimed: bool) -> list[Member]:
+    async def _candidates(self, sought: Sought, remaining: Remaining, *, is_claimed: bool) -> list[Member]:
         """Everyone who is left, or in a larger cluster whom the digest's index nodes name, unless they just have."""
         if self._coalescing is None or self._coalescing.count_members() <= self._fanout_limit:
-            return self._doubts.narrow(self.members(), digest, remaining)
-        return [] if is_claimed else await self._coalescing.holders(digest)
+            return self._doubts.narrow(self.members(), sought.digest, remaining)
+        return [] if is_claimed else await self._coalescing.holders(sought)
 
     def _is_avoided(self, digest: Digest, address: Address) -> bool:
         return self._avoided.has(digest, address)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from registryd.cluster.node import Node, NodeId
     from registryd.cluster.peer import Peer, Wait
     from registryd.cluster.wire import Finding
+    from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
@@ -109,8 +110,8 @@ class Member:
         if self.state is not MemberState.SELF:
             self._become(MemberState.UP)
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
-        finding = await self._judged(self._peer.find(digest, wait))
+    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+        finding = await self._judged(self._peer.find(sought, wait))
         self._refuse_self(finding.node)
         return finding
 
@@ -134,8 +135,8 @@ class Member:
     async def doubt(self, digest: Digest) -> None:
         await self._judged(self._peer.doubt(digest))
 
-    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
-        chunks = self._peer.read(digest, span)
+    async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+        chunks = self._peer.read(sought, span)
         try:
             while chunk := await self._judged(anext(chunks, b"")):
                 yield chunk

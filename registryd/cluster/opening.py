@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.promised import PromisedSizes
+from registryd.cluster.wire import sought_message
 from registryd.content.blocked import require_unblocked
 from registryd.content.growing import GrowingContent
+from registryd.content.sought import REPOSITORY_HEADER
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.errors import ManifestInvalid
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.coalescing import Receiving
     from registryd.cluster.search import Offer
+    from registryd.content.sought import Sought
     from registryd.content.source import Content
     from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
@@ -69,7 +72,7 @@ class Opener:
         *,
         own: Receiving | None = None,
         kept: KeptWires | None = None,
-        learn: Callable[[Digest, Manifest], None] = lambda _digest, _manifest: None,
+        learn: Callable[[Sought, Manifest], None] = lambda _sought, _manifest: None,
         on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
         is_blocked: Callable[[Digest], bool] = lambda _digest: False,
         timeouts: DoorTimeouts | None = None,
@@ -134,7 +137,7 @@ class Opener:
                 return offer.content, data
             raise ContentCorrupt(f"{offer.content.digest} was offered as a manifest: {error}") from error
         self._promised.learn(manifest)
-        self._learn(offer.content.digest, manifest)
+        self._learn(offer.sought, manifest)
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
@@ -156,7 +159,6 @@ class Opener:
 
     async def _fetch(self, door: Address, offer: Offer, span: Span, part: Part) -> Body:
         is_growing = isinstance(offer.content, GrowingContent)
-        ticket = ((TICKET_HEADER, offer.ticket),) if offer.ticket else ()
         body = await fetch(
             (door.host, door.port),
             blob_path(offer.content.digest),
@@ -164,7 +166,7 @@ class Opener:
             size=offer.content.size,
             # Who hands out a ticket has a door without TLS.
             ssl=None if offer.ticket else self._credentials.client_context(),
-            headers=ticket if part is Part.FIRST else (*ticket, (PART_HEADER, part.value)),
+            headers=_headers(offer, part),
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
             stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,
@@ -173,6 +175,13 @@ class Opener:
         digest, source = offer.content.digest, offer.member.address
         counted = CountedBody(body, lambda count: self._on_received(digest, count, source))
         return counted if is_growing else PacedBody(counted)
+
+
+def _headers(offer: Offer, part: Part) -> tuple[tuple[str, str], ...]:
+    headers = {REPOSITORY_HEADER: sought_message(offer.sought), TICKET_HEADER: offer.ticket}
+    if part is not Part.FIRST:
+        headers[PART_HEADER] = part.value
+    return tuple((name, value) for name, value in headers.items() if value)
 
 
 def blob_path(digest: Digest) -> str:
@@ -210,7 +219,7 @@ async def _read_started(offer: Offer, span: Span) -> Body:
 async def _read(offer: Offer, span: Span) -> AsyncGenerator[bytes, None]:
     """The chunks of a Read, after an empty one: when that is given, the first byte is here."""
     try:
-        async with aclosing(offer.member.read(offer.content.digest, span)) as chunks:
+        async with aclosing(offer.member.read(offer.sought, span)) as chunks:
             first = await anext(chunks, b"")
             yield b""
             yield first

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.content.growing import GrowingSource
+    from registryd.content.sought import Sought
     from registryd.content.source import ContentSource
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
@@ -35,14 +36,15 @@ _ARRIVES_SECONDS: Final = 30.0
 class OwnManifests:
     """Reads a manifest when it has arrived in this node's store, and tells what is in it."""
 
-    def __init__(self, store: ContentSource, growing: GrowingSource, learn: Callable[[Digest, Manifest], None]) -> None:
+    def __init__(self, store: ContentSource, growing: GrowingSource, learn: Callable[[Sought, Manifest], None]) -> None:
         """`store` has what is whole and what is arriving."""
         self._store = store
         self._growing = growing
         self._learn = learn
 
-    async def await_arrival(self, digest: Digest) -> None:
+    async def await_arrival(self, sought: Sought) -> None:
         """Return when the content has been read, is no manifest, or does not come; never raises for what it is."""
+        digest = sought.digest
         try:
             async with asyncio.timeout(_ARRIVES_SECONDS):
                 content = await self._store.find(digest)
@@ -52,7 +54,7 @@ class OwnManifests:
                     await self._growing.wait_grown(digest, beyond=content.size - 1)
                 data = await self._read(digest)
             if digest.verifies(data):
-                self._learn(digest, parse_manifest(data))
+                self._learn(sought, parse_manifest(data))
         except (ContentUnavailable, SourceBroken, ManifestInvalid, TimeoutError) as reason:
             _log.debug("what is in %s is not known: %s", digest, reason)
 

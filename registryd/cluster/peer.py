@@ -20,7 +20,7 @@ from registryd.cluster.index.messages import (
     verdict_value,
 )
 from registryd.cluster.index.name_messages import name_announcement_message
-from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution
+from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution, sought_message
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.node import Node
+    from registryd.content.sought import Sought
     from registryd.content.source import ContentUnavailable
     from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
@@ -66,8 +67,8 @@ class Peer(IndexNode, Protocol):
     async def hello(self) -> Node:
         """Who is there."""
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
-        """Whether it has the content; when it is only arriving there, the answer may wait."""
+    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+        """Whether it has the content for that name; when it is only arriving there, the answer may wait."""
 
     async def resolve(self, name: TaggedName) -> Resolution:
         """What it knows of a tag."""
@@ -78,7 +79,7 @@ class Peer(IndexNode, Protocol):
     async def doubt(self, digest: Digest) -> None:
         """Tell it that what it gave of this content was wrong."""
 
-    def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+    def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         """The bytes of a span in chunks, never more than the span has; closing it ends the call."""
 
     async def aclose(self) -> None:
@@ -113,9 +114,9 @@ class GrpcPeer:
         reply = await self._ask("Hello", pb.HelloRequest())
         return node_value(parse_reply(pb.HelloReply, reply).node)
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
-        reply = await self._ask("Find", _find_request(digest, wait), longer=wait.seconds if wait else 0)
-        return finding(parse_reply(pb.FindReply, reply), digest)
+    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+        reply = await self._ask("Find", _find_request(sought, wait), longer=wait.seconds if wait else 0)
+        return finding(parse_reply(pb.FindReply, reply), sought.digest)
 
     async def claim(self, claim: Claim) -> Verdict:
         return verdict_value(parse_reply(pb.ClaimReply, await self._ask("Claim", claim_message(claim))))
@@ -139,8 +140,10 @@ class GrpcPeer:
     async def doubt(self, digest: Digest) -> None:
         await self._ask("Doubt", pb.DoubtRequest(digest=str(digest)))
 
-    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
-        request = pb.ReadRequest(digest=str(digest), offset=span.start, length=span.length)
+    async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+        request = pb.ReadRequest(
+            digest=str(sought.digest), offset=span.start, length=span.length, repository=sought_message(sought)
+        )
         call = (await self._connected()).read(request.SerializeToString())
         left = span.length
         try:
@@ -150,7 +153,7 @@ class GrpcPeer:
                 if len(chunk) > left:
                     raise PeerGarbled(f"{self._address} sent more than it was asked for")
                 left -= len(chunk)
-                self._on_received(digest, len(chunk), self._address)
+                self._on_received(sought.digest, len(chunk), self._address)
                 yield chunk
             if left:
                 raise PeerGarbled(f"{self._address} ended {left} bytes early")
@@ -218,9 +221,9 @@ def _is_own_cancellation(error: BaseException) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _find_request(digest: Digest, wait: Wait | None) -> bytes:
+def _find_request(sought: Sought, wait: Wait | None) -> bytes:
     """The same for everyone who is asked."""
-    request = pb.FindRequest(digest=str(digest))
+    request = pb.FindRequest(digest=str(sought.digest), repository=sought_message(sought))
     if wait is not None:
         request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
     return request.SerializeToString()

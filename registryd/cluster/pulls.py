@@ -14,15 +14,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.content.growing import GrowingContent
+from registryd.content.provenance import Provenance
 from registryd.content.source import ContentUnavailable
 from registryd.oci.manifest import is_manifest_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from registryd.content.sought import Sought
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
+    from registryd.oci.reference import Repository
 
 # containerd begins with all layers within 0.25 s of each other; on a busy machine that takes longer.
 _BEGINNING_SECONDS: Final = 1.5
@@ -56,9 +59,13 @@ class Blob:
 
 @dataclass(slots=True)
 class Pull:
-    """One image. `blobs` in the manifest's order; `seen_at`: when the manifest came by, or a blob was asked for."""
+    """One image. `blobs` in the manifest's order; `seen_at`: when the manifest came by, or a blob was asked for.
+
+    `repository` is that of the manifest, for which its blobs will be wanted.
+    """
 
     blobs: Sequence[Blob]
+    repository: Repository | None
     seen_at: float
     is_first: bool = False
     """Whether nobody had claimed the manifest before this node."""
@@ -89,18 +96,19 @@ class Pulls:
         """Whether it is a blob of an image that came by."""
         return digest in self._of
 
-    def learn(self, digest: Digest, manifest: Manifest, *, is_first: bool = False) -> None:
-        """This manifest has come by; `is_first`: nobody had claimed it before this node."""
+    def learn(self, sought: Sought, manifest: Manifest, *, is_first: bool = False) -> None:
+        """This manifest has come by for that name; `is_first`: nobody had claimed it before this node."""
         children = [child for child in manifest.children if not is_manifest_type(child.media_type)]
         blobs = [Blob(child.digest, child.size) for child in children[:_MOST_BLOBS]]
         if not blobs:
             return
-        pull = self._lately(digest)
-        if pull is None:
-            pull = Pull(blobs, _now(), by_digest={blob.digest: place for place, blob in enumerate(blobs)})
+        pull = self._lately(sought.digest)
+        if pull is None or pull.repository != sought.repository:
+            by_digest = {blob.digest: place for place, blob in enumerate(blobs)}
+            pull = Pull(blobs, sought.repository, _now(), by_digest=by_digest)
         pull.seen_at, pull.is_first = _now(), pull.is_first or is_first
-        self._forget(digest)
-        self._remember(digest, pull)
+        self._forget(sought.digest)
+        self._remember(sought.digest, pull)
         if len(self._pulls) > _REMEMBERED:
             self._forget(next(iter(self._pulls)))
         self._tell()
@@ -135,6 +143,10 @@ class Pulls:
             await waiter
         finally:
             self._waiting.discard(waiter)
+
+    def provenance(self, digest: Digest) -> Provenance:
+        """The repositories whose manifests name this blob; for what is expected, and has not come."""
+        return Provenance(frozenset(pull.repository for pull in self._candidates(digest) if pull.repository))
 
     async def expects(self, digest: Digest) -> GrowingContent | None:
         """Content of which nothing has come, and that containerd is going to fetch; None when it is not."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def somebody_else_offers(locator: Locator, offer: Offer) -> bool:
     """Whether another member has the same content whole and is not busy; takes as long as a search does."""
     try:
-        async with aclosing(locator.offers(offer.content.digest)) as offers:
+        async with aclosing(locator.offers(offer.sought)) as offers:
             async for other in offers:
                 if is_as_good(other, offer):
                     return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from registryd.aio.racing import arrivals
 from registryd.content.growing import GrowingContent, NotArrived
-from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.notation import Address
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from registryd.cluster.member import Member
     from registryd.cluster.wire import Finding
+    from registryd.content.sought import Sought
     from registryd.content.source import Content
-    from registryd.oci.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,12 @@ class Waves:
 class Offer:
     """A member that says it has the content, or the beginning of it. Nothing of this is proven.
 
-    `door` is where it gives bytes, None when only Read does; `ticket` is what opens it without TLS; `busy`: the member
-    asks to be spared.
+    `sought` is what was asked for. `door` is where it gives bytes, None when only Read does; `ticket` is what opens it
+    without TLS; `busy`: the member asks to be spared.
     """
 
     member: Member
+    sought: Sought
     content: Content
     door: Address | None
     busy: bool
@@ -65,13 +66,13 @@ class Offer:
         return not (self.busy or isinstance(self.content, GrowingContent))
 
 
-async def offers(members: Sequence[Member], digest: Digest, waves: Waves) -> AsyncGenerator[Offer, None]:
+async def offers(members: Sequence[Member], sought: Sought, waves: Waves) -> AsyncGenerator[Offer, None]:
     """Yield offers as they arrive; then those of members that are still receiving, the furthest first; busy ones last.
 
     Raises AllFailed when there is none; close it when done.
     """
     others: list[Offer] = []
-    attempts = [partial(_ask, member, digest) for member in members]
+    attempts = [partial(_ask, member, sought) for member in members]
     first = waves.size_of_first(len(attempts))
     asking = arrivals((attempts[:first], attempts[first:]), expected=ContentUnavailable, patience=waves.patience)
     async with aclosing(asking) as answers:
@@ -84,17 +85,25 @@ async def offers(members: Sequence[Member], digest: Digest, waves: Waves) -> Asy
         yield offer
 
 
-async def _ask(member: Member, digest: Digest) -> Offer:
-    finding = await member.find(digest)
+async def _ask(member: Member, sought: Sought) -> Offer:
+    finding = await member.find(sought)
     if isinstance(finding.content, GrowingContent) and not finding.content.available:
         raise NotArrived(f"{member.address} waits for its first byte")
-    return offer_of(member, finding)
+    return offer_of(member, sought, finding)
 
 
-def offer_of(member: Member, finding: Finding) -> Offer:
-    """What a member's answer comes to. Raises ContentNotFound when it is a no."""
+def offer_of(member: Member, sought: Sought, finding: Finding) -> Offer:
+    """What a member's answer comes to. Raises ContentNotFound when it is a no, NotForName when it is for that name."""
+    if finding.is_not_for_name:
+        raise NotForName(f"{member.address} does not know it as {sought.repository}'s")
     if finding.content is None:
         raise ContentNotFound(f"{member.address} does not have it")
+    if not sought.accepts(finding.content.standing):
+        standing = finding.content.standing
+        said = (
+            f"says that it is {standing.value}" if standing else "does not say whose it is, being of an older version"
+        )
+        raise NotForName(f"{member.address} {said}")
     port = finding.node.content_port
     door = Address(member.address.host, port) if port else None
-    return Offer(member, finding.content, door, finding.busy, finding.ticket)
+    return Offer(member, sought, finding.content, door, finding.busy, finding.ticket)

@@ -14,11 +14,18 @@ from registryd.cluster.limits import (
     WRITE_STALL_TIMEOUT,
 )
 from registryd.cluster.locality import AnsweringPeer
-from registryd.cluster.wire import find_reply, node_message, resolve_reply
+from registryd.cluster.wire import find_reply, node_message, resolve_reply, sought_value
 from registryd.content.blocked import ContentBlocked
 from registryd.content.growing import GrowingContent
 from registryd.content.names import newest_first
-from registryd.content.source import ContentNotFound, ContentSource, ContentUnavailable, NameSource, StoreUnavailable
+from registryd.content.source import (
+    ContentNotFound,
+    ContentUnavailable,
+    EntitledSource,
+    NameSource,
+    NotForName,
+    StoreUnavailable,
+)
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
@@ -32,18 +39,26 @@ if TYPE_CHECKING:
 
     from registryd.cluster.node import Node
     from registryd.content.growing import GrowingSource
+    from registryd.content.provenance import Provenance
+    from registryd.content.sought import Sought
     from registryd.content.source import Content, OpenContent
     from registryd.identity.requester import Requester
     from registryd.transfer.body import Body
 
     Write = Callable[[pb.ReadReply], Awaitable[None]]
-    IssueTicket = Callable[[Digest, Requester], str]
+    IssueTicket = Callable[[Sought, Requester], str]
 
 T = TypeVar("T")
 
 
-class LocalStore(ContentSource, NameSource, Protocol):
-    """This node's own store. One that asks other nodes fails (see `registryd.cluster.locality`)."""
+class LocalStore(EntitledSource, NameSource, Protocol):
+    """This node's own store (`registryd.content.entitled.EntitledStore`).
+
+    One that asks other nodes fails (see `registryd.cluster.locality`).
+    """
+
+    async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:
+        """Content that is here, with its standing; of `provenance` if that is known besides. Raises NotForName."""
 
 
 class Expected(Protocol):
@@ -52,6 +67,9 @@ class Expected(Protocol):
     @property
     def arrivals(self) -> int:
         """How often something has begun or ended to arrive."""
+
+    def provenance(self, digest: Digest) -> Provenance:
+        """For which names."""
 
     async def expects(self, digest: Digest) -> Content | None:
         """The content if nothing of it has come, and it will be fetched."""
@@ -73,7 +91,7 @@ class ClusterService:
         *,
         uploads: Uploads | None = None,
         on_sent: Callable[[Digest, int, Requester], None] = lambda _digest, _count, _requester: None,
-        issue_ticket: IssueTicket = lambda _digest, _requester: "",
+        issue_ticket: IssueTicket = lambda _sought, _requester: "",
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
         growing: GrowingSource | None = None,
@@ -106,13 +124,20 @@ class ClusterService:
         return pb.HelloReply(node=node_message(self._node))
 
     async def find(self, request: pb.FindRequest, requester: Requester) -> pb.FindReply:
-        digest = Digest.parse(request.digest)
-        content = await self._content(digest)
+        sought = sought_value(request.digest, request.repository)
+        try:
+            content = await self._found(sought, request)
+        except NotForName:
+            return find_reply(self._node, None, busy=self._uploads.is_busy, is_not_for_name=True)
+        ticket = "" if content is None else self._issue_ticket(sought, requester)
+        return find_reply(self._node, content, busy=self._uploads.is_busy, ticket=ticket)
+
+    async def _found(self, sought: Sought, request: pb.FindRequest) -> Content | None:
+        content = await self._content(sought)
         if request.wait_milliseconds and isinstance(content, GrowingContent) and content.available <= request.beyond:
             seconds = min(MAX_WAIT_SECONDS, request.wait_milliseconds / 1000)
-            content = await self._wait_grown(digest, request.beyond, seconds)
-        ticket = "" if content is None else self._issue_ticket(digest, requester)
-        return find_reply(self._node, content, busy=self._uploads.is_busy, ticket=ticket)
+            return await self._wait_grown(sought, request.beyond, seconds)
+        return content
 
     async def vouch(self, request: pb.VouchRequest, _requester: Requester) -> pb.VouchReply:
         return pb.VouchReply(public=self._remembers_public(Repository.parse(request.repository)))
@@ -133,9 +158,9 @@ class ClusterService:
         return resolve_reply(self._node, newest_first([*own, *told.known]), is_settled=told.is_settled)
 
     async def read(self, request: pb.ReadRequest, requester: Requester, write: Write) -> None:
-        digest = Digest.parse(request.digest)
-        opened = await self._open(digest, offset=request.offset, length=request.length)
-        write = self._counting(digest, requester, write)
+        sought = sought_value(request.digest, request.repository)
+        opened = await self._open(sought, offset=request.offset, length=request.length)
+        write = self._counting(sought.digest, requester, write)
         try:
             if request.length <= READ_CHUNK_BYTES:  # manifests and configs: a busy node gives them too
                 await opened.body.send_to(_ReplySink(write))
@@ -162,18 +187,20 @@ class ClusterService:
         except UploadRefused as error:
             raise ContentUnavailable(f"busy: {error}") from error
 
-    async def _wait_grown(self, digest: Digest, beyond: int, seconds: float) -> Content | None:
+    async def _wait_grown(self, sought: Sought, beyond: int, seconds: float) -> Content | None:
         """The content when it has grown, or as it is after so many seconds."""
         if self._growing is not None and self._waits < MAX_WAITS:
             self._waits += 1
             try:
                 async with asyncio.timeout(seconds):
-                    return await self._grown(self._growing, digest, beyond)
+                    grown = await self._grown(self._growing, sought.digest, beyond)
+                    # It may be arriving for another name by now.
+                    return await self._store.entitled(sought, grown)
             except (TimeoutError, ContentNotFound):
                 pass  # it may be whole by now
             finally:
                 self._waits -= 1
-        return await self._content(digest)
+        return await self._content(sought)
 
     async def _grown(self, growing: GrowingSource, digest: Digest, beyond: int) -> Content:
         """The content when it has grown; waits until it begins to arrive, if that is expected."""
@@ -186,21 +213,27 @@ class ClusterService:
                     raise
             await self._expected.wait_arrivals(seen)
 
-    async def _content(self, digest: Digest) -> Content | None:
+    async def _content(self, sought: Sought) -> Content | None:
+        """Raises NotForName."""
         try:
-            return await _of_store(self._store.find(digest))
+            return await _of_store(self._store.find(sought))
         except ContentBlocked:
             return None
-        except ContentNotFound:
-            return None if self._expected is None else await self._expected.expects(digest)
+        except ContentNotFound as reason:
+            content = None if self._expected is None else await self._expected.expects(sought.digest)
+            if content is not None and self._expected is not None:
+                return await self._store.entitled(sought, content, self._expected.provenance(sought.digest))
+            if isinstance(reason, NotForName):
+                raise
+            return None
 
-    async def _open(self, digest: Digest, *, offset: int, length: int) -> OpenContent:
+    async def _open(self, sought: Sought, *, offset: int, length: int) -> OpenContent:
         def exactly(size: int) -> Span:
             if offset + length > size:
                 raise RangeInvalid(f"the content has {size} bytes", size=size)
             return Span(offset, offset + length)
 
-        return await _of_store(self._store.open(digest, exactly))
+        return await _of_store(self._store.open(sought, exactly))
 
 
 class _ReplySink:

@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from registryd.cluster.index.values import Verdict
     from registryd.cluster.locator import Locator
     from registryd.cluster.name_search import NameIndex
+    from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, RangeOf
-    from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository, TaggedName
 
 
 class TakingIn(Protocol):
     """What this node is taking in from others (`registryd.cluster.intakes.Intakes`)."""
 
-    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent | Verdict | None:
+    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | Verdict | None:
         """The content as it is taken in, or who has it, or None when that is not known."""
 
-    async def adopt(self, opened: OpenContent) -> OpenContent:
+    async def adopt(self, sought: Sought, opened: OpenContent) -> OpenContent:
         """Take it in, for others that follow this node; closes it when cancelled."""
 
     def present(self) -> AbstractContextManager[None]:
         """While containerd's request is being answered."""
 
-    def sent_away(self, digest: Digest, reason: ContentUnavailable) -> None:
+    def sent_away(self, sought: Sought, reason: ContentUnavailable) -> None:
         """Note that containerd goes to the origin for it, for that reason."""
 
 
 class ClusterSource:
-    """Asks the members and opens what the first of them offers. Cancelling leaves nothing open."""
+    """An EntitledSource. Asks the members and opens what the first of them offers. Cancelling leaves nothing open."""
 
     def __init__(
         self, locator: Locator, fetcher: Fetcher, intakes: TakingIn | None = None, *, names: NameIndex | None = None
@@ -63,28 +63,28 @@ class ClusterSource:
         """Finds out who gave wrong bytes."""
         return self._fetcher.blame
 
-    async def find(self, digest: Digest) -> Content:
-        return await self._fetcher.find(digest)
+    async def find(self, sought: Sought) -> Content:
+        return await self._fetcher.find(sought)
 
-    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent:
         refuse_to_forward()
         if self._intakes is None:
-            return await self._fetcher.open(digest, wanted)
-        return await self._open_taking_in(self._intakes, digest, wanted)
+            return await self._fetcher.open(sought, wanted)
+        return await self._open_taking_in(self._intakes, sought, wanted)
 
-    async def _open_taking_in(self, intakes: TakingIn, digest: Digest, wanted: RangeOf) -> OpenContent:
+    async def _open_taking_in(self, intakes: TakingIn, sought: Sought, wanted: RangeOf) -> OpenContent:
         try:
             with intakes.present():
-                found = await intakes.open(digest, wanted)
+                found = await intakes.open(sought, wanted)
                 if isinstance(found, OpenContent):
                     return found
-                opened = await self._fetcher.open(digest, wanted, verdict=found)
+                opened = await self._fetcher.open(sought, wanted, verdict=found)
         except ContentUnavailable as reason:
-            intakes.sent_away(digest, reason)
+            intakes.sent_away(sought, reason)
             raise
         # In a wave this node has followers, too.
         is_followed = isinstance(opened.content, GrowingContent) and not is_small(opened.content)
-        return await intakes.adopt(opened) if is_followed else opened
+        return await intakes.adopt(sought, opened) if is_followed else opened
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         """What all members know of the name: a tag moves, so the first answer is not enough.

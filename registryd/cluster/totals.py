@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from registryd.cluster.member import Member
+    from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
 
 
@@ -40,7 +41,7 @@ class Total:
 class Totals:
     """Asks nodes for what they have of the contents that `receiving` names."""
 
-    def __init__(self, receiving: Callable[[], Collection[Digest]]) -> None:
+    def __init__(self, receiving: Callable[[], Collection[Sought]]) -> None:
         self._receiving = receiving
 
     @property
@@ -49,14 +50,15 @@ class Totals:
         return len(self._receiving()) <= 1
 
     async def of(self, member: Member) -> Total:
-        digests = tuple(self._receiving())
-        found = await asyncio.gather(*(available(member, digest) for digest in digests))
+        contents = tuple(self._receiving())
+        found = await asyncio.gather(*(available(member, sought) for sought in contents))
+        digests = (sought.digest for sought in contents)
         return Total(asyncio.get_running_loop().time(), dict(zip(digests, found, strict=True)))
 
 
-async def available(member: Member, digest: Digest) -> int:
+async def available(member: Member, sought: Sought) -> int:
     """How many bytes of it from the beginning the member has; 0 when it has none, or says nothing."""
     try:
-        return offer_of(member, await member.find(digest)).available
+        return offer_of(member, sought, await member.find(sought)).available
     except ContentUnavailable:
         return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,10 +18,12 @@ from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.limits import MAX_NAMED_TARGETS
 from registryd.cluster.node import Node, NodeId
 from registryd.content.growing import GrowingContent
+from registryd.content.sought import Sought, Standing
 from registryd.content.source import Content, NamedContent
 from registryd.oci.descriptor import Descriptor, is_media_type
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
+from registryd.oci.reference import Repository
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
@@ -33,6 +35,13 @@ M = TypeVar("M", bound=Message)
 
 # Sizes are signed 64 bits wherever else they occur: in descriptors, in containerd, in file systems.
 _MAX_SIZE: Final = 2**63 - 1
+_STANDINGS: Final = {
+    Standing.REPOSITORY: pb.REPOSITORY,
+    Standing.REGISTRY: pb.REGISTRY,
+    Standing.ANYONES: pb.ANYONES,
+}
+# Without what an older version says, which is nothing, and what a newer one may say.
+_OF_MESSAGES: Final = {message: standing for standing, message in _STANDINGS.items()}
 _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{0,64}", re.ASCII)
 
 
@@ -42,12 +51,16 @@ class RequestInvalid(OciError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A peer's answer to "do you have this?"; no content means no, GrowingContent that it is arriving there."""
+    """A peer's answer to "do you have this?"; no content means no, GrowingContent that it is arriving there.
+
+    `is_not_for_name`: it is there, but not for the name that it is wanted for.
+    """
 
     node: Node
     content: Content | None
     busy: bool
     ticket: str = ""
+    is_not_for_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +105,37 @@ def _node(text: str, content_port: int) -> Node:
     return Node(NodeId(text), content_port)
 
 
-def find_reply(node: Node, content: Content | None, *, busy: bool, ticket: str = "") -> pb.FindReply:
-    reply = pb.FindReply(node=node_message(node), busy=busy, ticket=ticket)
+def sought_message(sought: Sought) -> str:
+    """The name that it is wanted for."""
+    return str(sought.repository or "")
+
+
+def sought_value(digest: str, repository: str) -> Sought:
+    return Sought(Digest.parse(digest), _repository(repository) if repository else None)
+
+
+# A node pulls some images at a time.
+_repository: Final = lru_cache(maxsize=1024)(Repository.parse)
+
+
+def find_reply(
+    node: Node, content: Content | None, *, busy: bool, ticket: str = "", is_not_for_name: bool = False
+) -> pb.FindReply:
+    reply = pb.FindReply(node=node_message(node), busy=busy, ticket=ticket, is_not_for_name=is_not_for_name)
     if content is not None:
         reply.content.CopyFrom(_content_message(content))
+        reply.standing = _STANDINGS[content.standing] if content.standing else pb.UNSAID
     return reply
 
 
 def finding(reply: pb.FindReply, digest: Digest) -> Finding:
     content = _content(reply.content, digest) if reply.HasField("content") else None
+    if content is not None:
+        content = replace(content, standing=_OF_MESSAGES.get(reply.standing))
     # It becomes the value of a header.
     if not _TICKET.fullmatch(reply.ticket):
         raise PeerGarbled("what it sent is no ticket")
-    return Finding(node_value(reply.node), content, reply.busy, reply.ticket)
+    return Finding(node_value(reply.node), content, reply.busy, reply.ticket, reply.is_not_for_name)
 
 
 def resolve_reply(node: Node, known: Sequence[NamedContent], *, is_settled: bool = False) -> pb.ResolveReply:

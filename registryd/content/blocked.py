@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import TYPE_CHECKING, Protocol, Self
 
-from registryd.content.source import ContentNotFound, ContentSource, ContentUnavailable, NameSource
+from registryd.content.source import ContentNotFound, ContentUnavailable, EntitledSource, NameSource
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Tag
@@ -15,6 +15,9 @@ from registryd.oci.reference import Tag
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from registryd.content.entitled import EntitledStore
+    from registryd.content.provenance import Provenance
+    from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
     from registryd.oci.reference import Reference, Repository, TaggedName
 
@@ -68,60 +71,45 @@ class Blocklist:
         return self.has(reference) or self.rules.matches(str(repository))
 
 
-class NamedStore(ContentSource, NameSource, Protocol):
-    """A source of content and of names."""
+class NamedSource(EntitledSource, NameSource, Protocol):
+    """A source of content for names, and of names."""
 
 
 class Unblocked:
     """A source without what is blocked."""
 
-    def __init__(self, source: NamedStore, blocklist: Blocklist) -> None:
+    def __init__(self, source: NamedSource, blocklist: Blocklist) -> None:
         self._source = source
         self._blocklist = blocklist
 
-    async def find(self, digest: Digest) -> Content:
-        self._require_unblocked(digest)
-        return await self._source.find(digest)
+    async def find(self, sought: Sought) -> Content:
+        self.require_unblocked(sought.digest)
+        return await self._source.find(sought)
 
-    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        self._require_unblocked(digest)
-        return await self._source.open(digest, wanted)
+    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent:
+        self.require_unblocked(sought.digest)
+        return await self._source.open(sought, wanted)
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         if self._blocklist.has_named(name.repository, name.tag):
             return ()
         return [known for known in await self._source.resolve(name) if not self._blocklist.has(known.target.digest)]
 
-    def _require_unblocked(self, digest: Digest) -> None:
+    def require_unblocked(self, digest: Digest) -> None:
         if self._blocklist.has(digest):
             raise ContentBlocked(f"{digest} is blocked (images.block)")
 
 
-class Blocking(Protocol):
-    """A policy (`registryd.serving.policy.ResolvePolicy`)."""
+class UnblockedStore(Unblocked):
+    """The same of this node's own store."""
 
-    async def may_resolve(self, repository: Repository, reference: Reference) -> bool: ...
+    def __init__(self, store: EntitledStore, blocklist: Blocklist) -> None:
+        super().__init__(store, blocklist)
+        self._store = store
 
-    async def may_list(self, repository: Repository, subject: Digest) -> bool: ...
-
-    def may_serve(self, repository: Repository, reference: Reference) -> bool: ...
-
-
-class UnblockedOnly:
-    """A policy by which nothing is served that is blocked."""
-
-    def __init__(self, policy: Blocking, blocklist: Blocklist) -> None:
-        self._policy = policy
-        self._blocklist = blocklist
-
-    async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
-        return await self._policy.may_resolve(repository, reference)
-
-    async def may_list(self, repository: Repository, subject: Digest) -> bool:
-        return await self._policy.may_list(repository, subject)
-
-    def may_serve(self, repository: Repository, reference: Reference) -> bool:
-        return not self._blocklist.has_named(repository, reference) and self._policy.may_serve(repository, reference)
+    async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:
+        self.require_unblocked(sought.digest)
+        return await self._store.entitled(sought, content, provenance)
 
 
 def require_unblocked(is_blocked: Callable[[Digest], bool], digest: Digest) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -14,7 +14,8 @@ from registryd.oci.errors import OciError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from registryd.content.source import Content, ContentSource, OpenContent, RangeOf
+    from registryd.content.sought import Sought
+    from registryd.content.source import Content, ContentSource, EntitledSource, OpenContent, RangeOf
     from registryd.oci.digest import Digest
 
 T = TypeVar("T")
@@ -59,22 +60,22 @@ class NoSource(ContentUnavailable):
 class Lookup:
     """Asks its sources one after the other; the bound on the whole search is the caller's."""
 
-    def __init__(self, sources: Mapping[Origin, ContentSource]) -> None:
+    def __init__(self, sources: Mapping[Origin, EntitledSource]) -> None:
         self._sources = dict(sources)
 
-    async def find(self, digest: Digest) -> Hit[Content]:
-        """Who has the content, and what it is. Raises NoSource."""
-        return await self._first(lambda source: source.find(digest))
+    async def find(self, sought: Sought) -> Hit[Content]:
+        """Who has the content for that name, and what it is. Raises NoSource."""
+        return await self._first(lambda source: source.find(sought))
 
-    async def open(self, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
-        """The content's bytes, from the first source that has them. Raises NoSource, or RangeInvalid."""
-        return await self._first(lambda source: source.open(digest, wanted))
+    async def open(self, sought: Sought, wanted: RangeOf) -> Hit[OpenContent]:
+        """The content's bytes, from the first source that gives them. Raises NoSource, or RangeInvalid."""
+        return await self._first(lambda source: source.open(sought, wanted))
 
-    def as_source(self) -> ContentSource:
-        """All of them as one, for those to whom it does not matter which."""
-        return _AsOne(self)
+    def as_source(self, sought: Sought) -> ContentSource:
+        """All of them as one, for content that is wanted as this is."""
+        return _ForName(self, sought)
 
-    async def _first(self, ask: Callable[[ContentSource], Awaitable[T]]) -> Hit[T]:
+    async def _first(self, ask: Callable[[EntitledSource], Awaitable[T]]) -> Hit[T]:
         reasons: dict[Origin, ContentUnavailable] = {}
         for origin, source in self._sources.items():
             try:
@@ -89,12 +90,13 @@ class Lookup:
         raise NoSource(reasons)
 
 
-class _AsOne:
-    def __init__(self, lookup: Lookup) -> None:
+class _ForName:
+    def __init__(self, lookup: Lookup, sought: Sought) -> None:
         self._lookup = lookup
+        self._sought = sought
 
     async def find(self, digest: Digest) -> Content:
-        return (await self._lookup.find(digest)).value
+        return (await self._lookup.find(replace(self._sought, digest=digest))).value
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        return (await self._lookup.open(digest, wanted)).value
+        return (await self._lookup.open(replace(self._sought, digest=digest), wanted)).value

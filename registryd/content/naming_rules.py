@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 from registryd.failures import SettingsError
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry, Tag
+from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from registryd.oci.reference import Reference, Repository
-    from registryd.settings import AuthorizationMode, AuthorizationSettings
+    from registryd.settings import AuthorizationSettings
 
 # What a registry is called when its name is written in full: here for patterns, of which the host may be one.
 _DEFAULT_PORT: Final = re.compile(r":0*443$")
@@ -32,6 +33,11 @@ class NamingRules:
 
     def mode(self, registry: Registry) -> AuthorizationMode:
         return self._modes.get(registry, self._default)
+
+    @property
+    def has_open(self) -> bool:
+        """Whether there are registries of mode open."""
+        return AuthorizationMode.OPEN in {self._default, *self._modes.values()}
 
     def excludes(self, repository: Repository, reference: Reference | None = None) -> bool:
         """Whether the repository is left to the upstream, or its tag is."""

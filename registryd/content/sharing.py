@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from registryd.aio.expiring import ExpiringSet
-from registryd.content.growing import GrowingContent, GrowingSource, NotArrived
-from registryd.content.source import ContentNotFound, ContentSource, NameSource
+from registryd.content.growing import GrowingContent, NotArrived
+from registryd.content.source import ContentNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from registryd.content.growing import GrowingSource
+    from registryd.content.provenance import NamedStore, Provenance
     from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 T = TypeVar("T")
 
@@ -23,10 +25,6 @@ _SETTLING_SECONDS: Final = (0.01, 0.03, 0.1)
 # How long after content was last seen growing its absence is doubted: no look at it is further apart.
 _SEEN_SECONDS: Final = 60.0
 _SEEN_REMEMBERED: Final = 1000
-
-
-class NamedStore(ContentSource, NameSource, Protocol):
-    """A store of content and of names."""
 
 
 class SharedStore:
@@ -68,6 +66,12 @@ class SharedStore:
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return await self._whole.resolve(name)
+
+    async def provenance(self, content: Content) -> Provenance:
+        return await self._whole.provenance(content)
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        return self._whole.namers(digest)
 
     async def _look_twice(self, digest: Digest, look: Callable[[], Awaitable[T]]) -> T:
         """Containerd ends an ingest before it has the content; in between, for milliseconds, it is neither."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from registryd.content.source import ContentNotFound, ContentSource, NameSource
+from registryd.content.source import ContentNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from registryd.content.provenance import NamedStore, Provenance
     from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 _log = logging.getLogger(__name__)
-
-
-class NamedStore(ContentSource, NameSource, Protocol):
-    """A store of content and of names."""
 
 
 class SoundStore:
@@ -46,6 +43,12 @@ class SoundStore:
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return await self._store.resolve(name)
+
+    async def provenance(self, content: Content) -> Provenance:
+        return await self._store.provenance(content)
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        return self._store.namers(digest)
 
     async def _require_sound(self, digest: Digest) -> None:
         if digest not in self._withdrawn:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registryd.content.sought import Sought, Standing
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
@@ -23,6 +24,10 @@ class ContentNotFound(ContentUnavailable):
     """The source was asked properly and does not have it."""
 
 
+class NotForName(ContentNotFound):
+    """The source has it, but not for the name that it is wanted for. Somebody else may have it for that name."""
+
+
 class StoreUnavailable(ContentUnavailable):
     """The source cannot say: containerd does not answer, a disk fails."""
 
@@ -33,11 +38,14 @@ class Content:
 
     The media type is a manifest's own, or stems from a manifest that refers to the content; None when nothing that
     the source has refers to it. It is never guessed from the bytes of a blob.
+
+    `standing`: what it is to the repository that it is wanted for; None when the source was not told, or does not say.
     """
 
     digest: Digest
     size: int
     media_type: str | None
+    standing: Standing | None = field(default=None, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class OpenContent:
 
 
 class ContentSource(Protocol):
-    """Something that may have content: this node, the cluster, an upstream."""
+    """This node's own content, for itself: what of it others are given is for `EntitledSource` to say."""
 
     async def find(self, digest: Digest) -> Content:
         """Tell whether the content is here. Raises ContentUnavailable."""
@@ -60,6 +68,16 @@ class ContentSource(Protocol):
 
         When it returns, the source has shown that it can give the first byte.
         """
+
+
+class EntitledSource(Protocol):
+    """Something that may have content and gives it for names: this node, the cluster. Raises as ContentSource does."""
+
+    async def find(self, sought: Sought) -> Content:
+        """Tell whether the content is here for that name. Raises NotForName besides."""
+
+    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent:
+        """Open the bytes that `wanted` names. Raises NotForName besides."""
 
 
 class RangeOf(Protocol):

@@ -8,9 +8,10 @@ import io
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from registryd.content.source import Content, ContentSource, NameSource, OpenContent
+from registryd.content.provenance import Provenance
+from registryd.content.source import Content, OpenContent
 from registryd.oci.descriptor import OCI_MANIFEST
 from registryd.oci.digest import Digest
 from registryd.transfer.body import BytesBody
@@ -18,8 +19,9 @@ from registryd.transfer.body import BytesBody
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from registryd.content.provenance import NamedStore
     from registryd.content.source import NamedContent, RangeOf
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 # Under a name that can never be a registry's (RFC 6761), so that no trial is ever taken for anything else.
 TRIAL_REGISTRY: Final = "registryd.invalid"
@@ -104,10 +106,6 @@ class Trials:
         return [image for _, image in self._offered]
 
 
-class NamedStore(ContentSource, NameSource, Protocol):
-    """A store of content and of names."""
-
-
 class WithTrials:
     """A store, and the trial images that are offered now."""
 
@@ -129,6 +127,15 @@ class WithTrials:
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return await self._store.resolve(name)
+
+    async def provenance(self, content: Content) -> Provenance:
+        """What is made of a word has no owner, and is pulled under a name of the operator's choice."""
+        if self._trials.get(content.digest):
+            return Provenance(is_nobodys=True)
+        return await self._store.provenance(content)
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        return self._store.namers(digest)
 
 
 def _layer(word: str) -> bytes:

@@ -1,8 +1,9 @@
 """Tickets: the right to fetch bytes over plain TCP, for a peer that has just proved over mTLS that it is a member.
 
-A ticket is good for one digest, from one address, at the node that issued it, for a short time. Within that time the
-same requester may use it again, which resuming at a Range needs; anyone else who reads it from the wire would have
-to take over the requester's address. It protects who may fetch; it does not hide what is fetched.
+A ticket is good for one purpose (a digest, and the name that it is wanted for), from one address, at the node that
+issued it, for a short time. Within that time the same requester may use it again, which resuming at a Range needs;
+anyone else who reads it from the wire would have to take over the requester's address. It protects who may fetch; it
+does not hide what is fetched.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.identity.requester import Requester
-    from registryd.oci.digest import Digest
 
 # In a header and not in the URL, which ends up in logs.
 TICKET_HEADER: Final = "Registryd-Ticket"
@@ -44,23 +44,23 @@ class Tickets:
         self._clock = clock
         self._key = secrets.token_bytes(32)
 
-    def issue(self, digest: Digest, requester: Requester) -> str:
+    def issue(self, purpose: str, requester: Requester) -> str:
         """A ticket of 32 characters, safe in URLs and headers."""
         expiry = (int(self._clock()) + _LIFE_SECONDS).to_bytes(_EXPIRY_BYTES)
-        return urlsafe_b64encode(expiry + self._mac(expiry, digest, requester)).decode("ascii")
+        return urlsafe_b64encode(expiry + self._mac(expiry, purpose, requester)).decode("ascii")
 
-    def admits(self, ticket: str | None, digest: Digest, requester: Requester) -> bool:
-        """Whether this node issued the ticket for this digest to this requester, less than a minute ago."""
+    def admits(self, ticket: str | None, purpose: str, requester: Requester) -> bool:
+        """Whether this node issued the ticket for this purpose to this requester, less than a minute ago."""
         parts = _parse(ticket)
         if parts is None:
             return False
         expiry, mac = parts
-        genuine = hmac.compare_digest(mac, self._mac(expiry, digest, requester))
+        genuine = hmac.compare_digest(mac, self._mac(expiry, purpose, requester))
         return genuine and self._clock() < int.from_bytes(expiry)
 
-    def _mac(self, expiry: bytes, digest: Digest, requester: Requester) -> bytes:
-        # Neither a digest nor an address contains a line feed, so no two contents share a text.
-        content = expiry + f"{digest}\n{requester.address}".encode()
+    def _mac(self, expiry: bytes, purpose: str, requester: Requester) -> bytes:
+        # An address contains no line feed, so no two contents share a text.
+        content = expiry + f"{requester.address}\n{purpose}".encode()
         return hmac.digest(self._key, content, sha256)[:_MAC_BYTES]
 
 

@@ -47,6 +47,12 @@ class Registry:
         object.__setattr__(self, "host", host)
 
     @property
+    def hostname(self) -> str:
+        """The host without its port and without brackets, as containerd's labels have it."""
+        host, bracket, _ = self.host.partition("]")
+        return host.removeprefix("[") if bracket else host.partition(":")[0]
+
+    @property
     def has_port(self) -> bool:
         """Whether it has a port of its own, which is not that of HTTPS."""
         return ":" in self.host.rpartition("]")[2]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from registryd.aio.bound import bounded
 from registryd.content.completeness import require_all
 from registryd.content.lookup import NoSource
+from registryd.content.sought import Sought
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, ManifestUnknown, OciError
 from registryd.oci.manifest import is_manifest_type
 from registryd.oci.reference import Tag, TaggedName
 from registryd.serving.paths import BlobPath, ManifestPath
+from registryd.serving.policy import Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Sequence
@@ -80,45 +83,62 @@ class Locator:
             raise Unlocated(_unknown(path, reason), is_miss=False, why=reason) from error
 
     async def _find(self, path: ContentPath) -> Hit[Content]:
-        # Also for a blob: containerd asks HEAD blobs/<digest> when the manifest of that digest was refused.
-        await self._require_policy(path, resolves=True)
+        self._require_served(path)
+        ruling = await self._ruling(path)
         search = _Search(path)
-        for digest in await self._digests(path):
-            hit = await search.attempt(self._find_one(path, digest))
-            if hit and search.accepts(hit.value):
+        for sought in await self._sought(path, ruling):
+            hit = await search.attempt(self._find_one(path, sought))
+            if hit and search.accepts(hit.value, is_described=True):
                 return hit
         raise search.failure()
 
     async def _open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
-        await self._require_policy(path, resolves=isinstance(path.reference, Tag))
+        self._require_served(path)
+        ruling = await self._ruling(path) if isinstance(path.reference, Tag) else Ruling.ANYTHING
         search = _Search(path)
-        for digest in await self._digests(path):
-            hit = await search.attempt(self._open_one(path, digest, wanted))
+        for sought in await self._sought(path, ruling):
+            hit = await search.attempt(self._open_one(path, sought, wanted))
             if hit and search.accepts(hit.value.content):
                 return hit
             if hit:
                 await hit.value.body.aclose()
         raise search.failure()
 
-    async def _find_one(self, path: ContentPath, digest: Digest) -> Hit[Content]:
-        await self._require_all(path, digest)
-        return await self._lookup.find(digest)
+    async def _find_one(self, path: ContentPath, sought: Sought) -> Hit[Content]:
+        await self._require_all(path, sought)
+        return await self._lookup.find(sought)
 
-    async def _open_one(self, path: ContentPath, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:
-        await self._require_all(path, digest)
-        return await self._lookup.open(digest, wanted)
+    async def _open_one(self, path: ContentPath, sought: Sought, wanted: RangeOf) -> Hit[OpenContent]:
+        await self._require_all(path, sought)
+        return await self._lookup.open(sought, wanted)
 
-    async def _require_all(self, path: ContentPath, digest: Digest) -> None:
+    async def _require_all(self, path: ContentPath, sought: Sought) -> None:
         """A client that goes nowhere else for the blobs is given no manifest without them."""
         if isinstance(path, ManifestPath) and path.stays:
-            await require_all(digest, self._lookup.as_source(), self._platforms)
+            # Its blobs may be those of the registry's other repositories, as when they are asked for.
+            source = self._lookup.as_source(replace(sought, only_own=False))
+            await require_all(sought.digest, source, self._platforms)
 
-    async def _require_policy(self, path: ContentPath, *, resolves: bool) -> None:
+    def _require_served(self, path: ContentPath) -> None:
         if not self._policy.may_serve(path.repository, path.reference):
             excluded = _unknown(path, f"{path.repository} is excluded here")
             raise Unlocated(excluded, is_miss=True, why="it is excluded here")
-        if resolves and not await self._policy.may_resolve(path.repository, path.reference):
+
+    async def _ruling(self, path: ContentPath) -> Ruling:
+        """What may be said of the path; raises Unlocated when that is nothing."""
+        if isinstance(path, BlobPath):
+            ruling = Ruling.ANYTHING if self._policy.may_describe(path.repository) else Ruling.NOTHING
+        else:
+            ruling = await self._policy.may_resolve(path.repository, path.reference)
+        if ruling is Ruling.NOTHING:
             raise Unlocated(_unknown(path, f"{path.repository.registry} itself says who may pull this"), is_miss=True)
+        return ruling
+
+    async def _sought(self, path: ContentPath, ruling: Ruling) -> Sequence[Sought]:
+        """The contents that the path may mean, best first."""
+        digests = await self._digests(path)
+        only_own, is_open = ruling is Ruling.WHAT_IS_ITS_OWN, self._policy.is_open(path.repository.registry)
+        return [Sought(digest, path.repository, only_own=only_own, accepts_unsaid=is_open) for digest in digests]
 
     async def _digests(self, path: ContentPath) -> Sequence[Digest]:
         """The digests that the path may mean, best first."""
@@ -145,11 +165,15 @@ class _Search:
             self._is_miss = self._is_miss and is_miss
             return None
 
-    def accepts(self, content: Content) -> bool:
-        """Whether content that was found fits the endpoint: below /manifests/ there are manifests only."""
-        if isinstance(self._path, BlobPath) or is_manifest_type(content.media_type):
+    def accepts(self, content: Content, *, is_described: bool = False) -> bool:
+        """Whether content that was found fits the endpoint: below /manifests/ there are manifests only.
+
+        containerd asks HEAD blobs/<digest> when the manifest of that digest was refused: none is described there.
+        """
+        is_manifest = is_manifest_type(content.media_type)
+        if not (is_manifest and is_described) if isinstance(self._path, BlobPath) else is_manifest:
             return True
-        self._reason = "that content is not a manifest"
+        self._reason = "that content is a manifest" if is_manifest else "that content is not a manifest"
         return False
 
     def failure(self) -> Unlocated:

@@ -1,4 +1,7 @@
-"""The peers' bytes: `GET /v1/blobs/<digest>` with Range, out of this node's store and never out of another's."""
+"""The peers' bytes: `GET /v1/blobs/<digest>` with Range, out of this node's store and never out of another's.
+
+The name that they are wanted for is in a header.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from registryd.content.sought import REPOSITORY_HEADER, Sought
 from registryd.content.source import ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown, Unavailable
+from registryd.oci.reference import Repository
 from registryd.serving.connections import ConnectionLimits
 from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from ssl import SSLObject
 
     from registryd.content.ledger import Ledger
-    from registryd.content.source import ContentSource, OpenContent
+    from registryd.content.source import EntitledSource, OpenContent
     from registryd.identity.ticket import Tickets
     from registryd.serving.sending import Delivery
     from registryd.transfer.uploads import Socket
@@ -45,7 +50,7 @@ class PeerBytesDoor:
     def __init__(  # noqa: PLR0913 - what a door has to know, each by name
         self,
         *,
-        store: ContentSource,
+        store: EntitledSource,
         ledger: Ledger,
         uploads: Uploads | None = None,
         tickets: Tickets | None = None,
@@ -80,31 +85,32 @@ class PeerBytesDoor:
             match = _PATH.fullmatch(request.path)
             if match is None:
                 raise PathUnknown("peers fetch /v1/blobs/<digest>")
-            digest = Digest.parse(match["digest"])
-            if not self._admits(request, digest):
+            name = request.headers.get(REPOSITORY_HEADER)
+            sought = Sought(Digest.parse(match["digest"]), Repository.parse(name) if name else None)
+            if not self._admits(request, sought):
                 raise BlobUnknown("nothing is here without a ticket")
-            return await self._answer(request, digest)
+            return await self._answer(request, sought)
         except OciError as error:
             return error_response(error)
         except UploadRefused as error:
             return error_response(Unavailable(str(error), retry_after=_RETRY_AFTER))
 
-    def _admits(self, request: web.BaseRequest, digest: Digest) -> bool:
+    def _admits(self, request: web.BaseRequest, sought: Sought) -> bool:
         if self._tickets is None:
             return True
-        return self._tickets.admits(request.headers.get(TICKET_HEADER), digest, Requester(request.remote or ""))
+        return self._tickets.admits(request.headers.get(TICKET_HEADER), str(sought), Requester(request.remote or ""))
 
-    async def _answer(self, request: web.BaseRequest, digest: Digest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, sought: Sought) -> web.StreamResponse:
         try:
             if request.method == "HEAD":
-                return await send_head(request, await self._store.find(digest))
+                return await send_head(request, await self._store.find(sought))
             part = Part.named(request.headers.get(PART_HEADER, ""))
             with self._uploads.begin(_socket_of(request), part):
                 wanted = Wanted.of(request)
-                opened = await self._store.open(digest, wanted)
+                opened = await self._store.open(sought, wanted)
                 delivery = await self._send(request, opened, wanted)
         except ContentUnavailable as reason:
-            raise BlobUnknown(f"{digest}: {reason}") from reason
+            raise BlobUnknown(f"{sought.digest}: {reason}") from reason
         return delivery.response
 
     async def _send(self, request: web.BaseRequest, opened: OpenContent, wanted: Wanted) -> Delivery:

@@ -1,12 +1,13 @@
 """Whether this node may say what a reference resolves to, or leaves that to the upstream.
 
-The HEAD of a manifest, a GET by tag and the HEAD of a blob are the moments in which the upstream checks the
-credentials of a pull: containerd goes on to it when registryd has nothing to say. The bytes behind a digest are
-given out afterwards; whoever knows the digest of a private image was told it by the upstream.
+The HEAD of a manifest and a GET by tag are the moments in which the upstream checks the credentials of a pull:
+containerd goes on to it when registryd has nothing to say. What may be given for a name afterwards is for the node to
+say that has the content (`registryd.content.entitlement`).
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from registryd.oci.reference import Tag
@@ -18,66 +19,109 @@ if TYPE_CHECKING:
     from registryd.oci.reference import Reference, Registry, Repository
 
 
+class Ruling(Enum):
+    """What may be said of a reference."""
+
+    NOTHING = "nothing: the upstream itself says who may have it"
+    WHAT_IS_ITS_OWN = "what one who has the content knows as this repository's"
+    ANYTHING = "whatever is given for that name: the upstream has said that anyone may have it"
+
+
 class ResolvePolicy(Protocol):
     """Decides in bounded time; a doubt is a no."""
 
-    async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
-        """Whether the reference may be answered from what the cluster has."""
+    async def may_resolve(self, repository: Repository, reference: Reference) -> Ruling:
+        """What may be said of a manifest's reference, from what the cluster has."""
+
+    def may_describe(self, repository: Repository) -> bool:
+        """Whether it may be said that a blob of the repository is here."""
 
     async def may_list(self, repository: Repository, subject: Digest) -> bool:
-        """Whether it may be said what is attached to the subject: that changes, as what a tag means does."""
+        """Whether it may be said what is attached to the subject, of what is the repository's own.
+
+        That changes, as what a tag means does.
+        """
 
     def may_serve(self, repository: Repository, reference: Reference) -> bool:
         """Whether the repository is served at all."""
 
+    def is_open(self, registry: Registry) -> bool:
+        """Whether the operator lets anyone have all that the registry has."""
+
 
 class PublicWord(Protocol):
-    """What upstreams say of themselves. Both answer in bounded time."""
+    """What upstreams say of themselves. All answer in bounded time."""
 
     async def is_reachable(self, registry: Registry, /) -> bool:
         """Whether the registry answers now."""
 
     async def learn(self, repository: Repository, reference: Reference, /) -> None:
-        """Find out for later whether anyone may pull it; does not wait for the answer."""
+        """Find out for later whether anyone may pull from the repository; does not wait for the answer."""
 
-    async def is_public(self, repository: Repository, reference: Reference, /) -> bool:
-        """Whether anyone may pull it, as the registry said itself; False when that is not known."""
+    async def gives(self, repository: Repository, digest: Digest, /) -> bool | None:
+        """Whether the upstream gives that very manifest, of that repository, to anyone; None when it does not say."""
+
+    async def is_public(self, repository: Repository, /) -> bool:
+        """Whether anyone may pull from it, as its upstream said to this node or to a member; nobody else is asked."""
+
+    def remembers_public(self, repository: Repository, /) -> bool:
+        """The same, as this node remembers it."""
 
 
 class ModePolicy:
     """The mode of the repository's registry.
 
-    `open` answers everything, `upstream` nothing. `public` answers what anyone may pull; its tags only while the
-    upstream cannot be reached, because a tag moves and the upstream knows where to.
+    `open` answers what is the repository's own, `upstream` nothing. `public` answers what anyone may pull: a digest, if
+    the upstream gives it to anyone in that repository; while the upstream does not say, and for its tags, because a tag
+    moves and the upstream knows where to, what is the repository's own, if anyone may pull from it.
     """
 
     def __init__(self, rules: NamingRules, public: PublicWord) -> None:
         self._rules = rules
         self._public = public
 
-    async def may_resolve(self, repository: Repository, reference: Reference) -> bool:
-        return await self._may_say(repository, reference, moves=isinstance(reference, Tag))
+    async def may_resolve(self, repository: Repository, reference: Reference) -> Ruling:
+        mode = self._rules.mode(repository.registry)
+        match mode:
+            case AuthorizationMode.OPEN:
+                return Ruling.WHAT_IS_ITS_OWN
+            case AuthorizationMode.UPSTREAM:
+                return Ruling.NOTHING
+            case AuthorizationMode.PUBLIC if isinstance(reference, Tag):
+                return await self._of_what_moves(repository, reference)
+            case AuthorizationMode.PUBLIC:
+                return await self._of_digest(repository, reference)
+        assert_never(mode)
 
     async def may_list(self, repository: Repository, subject: Digest) -> bool:
-        return await self._may_say(repository, subject, moves=True)
+        mode = self._rules.mode(repository.registry)
+        if mode is AuthorizationMode.PUBLIC:
+            return await self._of_what_moves(repository, subject) is not Ruling.NOTHING
+        return mode is AuthorizationMode.OPEN
+
+    def may_describe(self, repository: Repository) -> bool:
+        mode = self._rules.mode(repository.registry)
+        is_public = mode is AuthorizationMode.PUBLIC and self._public.remembers_public(repository)
+        return is_public or mode is AuthorizationMode.OPEN
 
     def may_serve(self, repository: Repository, reference: Reference) -> bool:
         return not self._rules.excludes(repository, reference)
 
-    async def _may_say(self, repository: Repository, reference: Reference, *, moves: bool) -> bool:
-        mode = self._rules.mode(repository.registry)
-        match mode:
-            case AuthorizationMode.OPEN:
-                return True
-            case AuthorizationMode.UPSTREAM:
-                return False
-            case AuthorizationMode.PUBLIC:
-                return await self._is_ours_to_answer(repository, reference, moves=moves)
-        assert_never(mode)
+    def is_open(self, registry: Registry) -> bool:
+        return self._rules.mode(registry) is AuthorizationMode.OPEN
 
-    async def _is_ours_to_answer(self, repository: Repository, reference: Reference, *, moves: bool) -> bool:
-        if moves and await self._public.is_reachable(repository.registry):
+    async def _of_what_moves(self, repository: Repository, reference: Reference) -> Ruling:
+        if await self._public.is_reachable(repository.registry):
             # What moves is its own now; in an outage it will matter what it says today.
             await self._public.learn(repository, reference)
-            return False
-        return await self._public.is_public(repository, reference)
+            return Ruling.NOTHING
+        return await self._in_outage(repository)
+
+    async def _of_digest(self, repository: Repository, digest: Digest) -> Ruling:
+        is_given = await self._public.gives(repository, digest)
+        if is_given is None:
+            return await self._in_outage(repository)
+        return Ruling.ANYTHING if is_given else Ruling.NOTHING
+
+    async def _in_outage(self, repository: Repository) -> Ruling:
+        return Ruling.WHAT_IS_ITS_OWN if await self._public.is_public(repository) else Ruling.NOTHING

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from registryd.aio.bound import bounded
 from registryd.content.lookup import Hit
 from registryd.content.reading import read_opened
+from registryd.content.sought import Sought
 from registryd.content.source import ContentUnavailable
 from registryd.oci.errors import ManifestInvalid, ManifestUnknown, PathUnknown
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
@@ -21,7 +22,6 @@ from registryd.serving.locating import Unlocated
 if TYPE_CHECKING:
     from registryd.content.lookup import Lookup
     from registryd.content.names import NameLookup
-    from registryd.oci.digest import Digest
     from registryd.serving.paths import ReferrersPath, TagsPath
     from registryd.serving.policy import ResolvePolicy
 
@@ -55,16 +55,16 @@ class KnownReferrers:
             raise _unlocated(path, f"{repository} is excluded here")
         if not await self._policy.may_list(repository, subject):
             raise _unlocated(path, f"{repository.registry} itself says who may know")
-        reason = "no list is known here"
+        reason, is_open = "no list is known here", self._policy.is_open(repository.registry)
         for named in await self._names.resolve(TaggedName(repository, referrers_tag(subject))):
             try:
-                return await self._read(named.target.digest)
+                return await self._read(Sought(named.target.digest, repository, only_own=True, accepts_unsaid=is_open))
             except (ContentUnavailable, ManifestInvalid) as error:
                 reason = str(error)
         raise _unlocated(path, reason)
 
-    async def _read(self, digest: Digest) -> Hit[bytes]:
-        hit = await self._lookup.open(digest, Span.whole)
+    async def _read(self, sought: Sought) -> Hit[bytes]:
+        hit = await self._lookup.open(sought, Span.whole)
         data = await read_opened(hit.value, limit=MAX_MANIFEST_SIZE)
         parse_referrers(data)
         return Hit(hit.origin, data)

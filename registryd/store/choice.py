@@ -12,7 +12,7 @@ from registryd.aio.folder_events import FolderEvents
 from registryd.content.growing import GrowingSource
 from registryd.content.inventory import Inventory
 from registryd.content.naming import NameInventory
-from registryd.content.source import ContentSource, NameSource
+from registryd.content.provenance import NamedStore
 from registryd.settings import StoreKind
 from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at, is_listened_at, socket_of
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registryd.aio.file_events import Changes
     from registryd.content.description import StoreDescription
     from registryd.content.elsewhere import Newcomers
+    from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.settings import StoreSettings
     from registryd.transfer.inflow import Inflows
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 _SETTLE_SECONDS: Final = 0.1
 
 
-class NodeStore(ContentSource, GrowingSource, NameSource, Inventory, NameInventory, Protocol):
+class NodeStore(NamedStore, GrowingSource, Inventory, NameInventory, Protocol):
     """All that an agent needs of the store of its node."""
+
+    def asked(self, sought: Sought) -> bool:
+        """Note that containerd asks for what is not here; whether what is arriving of it is for that registry."""
 
     @property
     def inflows(self) -> Inflows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from registryd.oci.digest import Digest
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import is_manifest_type, parse_manifest
 from registryd.upstream.errors import HeadRefused, UpstreamBroken, UpstreamFailed, UpstreamUnreachable
@@ -32,9 +33,13 @@ class AnonymousClient:
         self._client = client
         self._endpoints_of = endpoints_of
 
-    async def head(self, repository: Repository, reference: Reference) -> None:
-        """Return when an endpoint would give the manifest to anyone; raises UpstreamFailed as `_first` does."""
-        await self._first(repository.registry, lambda endpoint: self._head(endpoint, repository, reference))
+    async def head(self, repository: Repository, reference: Reference) -> bool:
+        """Return when an endpoint would give the manifest to anyone; whether it was shown nothing that is only ours.
+
+        Raises UpstreamFailed as `_first` does.
+        """
+        endpoint = await self._first(repository.registry, lambda endpoint: self._head(endpoint, repository, reference))
+        return not endpoint.shows_something
 
     async def ping(self, registry: Registry) -> None:
         """Return when an endpoint answers at all; raises UpstreamFailed as `_first` does."""
@@ -44,6 +49,7 @@ class AnonymousClient:
         try:
             head = await self._client.head_manifest(endpoint, repository, reference)
             if is_manifest_type(head.media_type):
+                _require_same(endpoint, reference, head.digest)
                 return
         except HeadRefused:
             pass
@@ -53,6 +59,7 @@ class AnonymousClient:
             parse_manifest(got.data)
         except ManifestInvalid as error:
             raise UpstreamBroken(f"{endpoint.root.origin()}: its answer is not a manifest") from error
+        _require_same(endpoint, reference, got.digest)
 
     def _endpoints(self, registry: Registry) -> Sequence[Endpoint]:
         try:
@@ -60,8 +67,8 @@ class AnonymousClient:
         except ValueError as error:  # the name came from an image's, and is none that could be looked up
             raise UpstreamUnreachable(f"{registry} is no host that can be asked") from error
 
-    async def _first(self, registry: Registry, ask: Callable[[Endpoint], Awaitable[object]]) -> None:
-        """Ask until one says yes. If none does, the last one's word counts, which is the registry itself.
+    async def _first(self, registry: Registry, ask: Callable[[Endpoint], Awaitable[object]]) -> Endpoint:
+        """Ask until one says yes, and return that one. If none does, the last one's word counts: the registry's own.
 
         So a mirror's "denied" is not final while the registry cannot be reached, and a dead mirror changes nothing.
         What the others said is in the notes of what is raised.
@@ -73,8 +80,13 @@ class AnonymousClient:
             except UpstreamFailed as reason:
                 reasons.append(reason)
             else:
-                return
+                return endpoint
         *earlier, last = reasons
         for other in earlier:
             last.add_note(f"before: {other}")
         raise last
+
+
+def _require_same(endpoint: Endpoint, reference: Reference, digest: Digest | None) -> None:
+    if isinstance(reference, Digest) and digest not in {None, reference}:
+        raise UpstreamBroken(f"{endpoint.root.origin()}: its answer is another manifest than {reference}")

@@ -96,6 +96,11 @@ class Endpoint:
         """Whether the operator has chosen plain HTTP for it; a realm or a redirect may then use it as well."""
         return self.root.scheme == "http" or Site.of(url) in self.plain
 
+    @property
+    def shows_something(self) -> bool:
+        """Whether it is shown what not everybody has, so that others may be told something else there."""
+        return bool(self.credentials or self.headers or self.trust.client_certificate)
+
     def vouches_for(self, url: URL) -> bool:
         """Whether the operator named the server of this URL, so that it may be anywhere."""
         return self.is_configured and (Site.of(url) == self.site or Site.of(url) in self.leads_to)

@@ -1,7 +1,9 @@
 """May anyone pull this? As the upstream itself says.
 
-An image that any client may pull can be given to any pod of this node; of all others only the upstream knows who may
-have them. So the upstream is asked what an anonymous client would be told, and its word is kept for a while.
+What any client may pull can be given to any pod of this node; of all else only the upstream knows who may have it. So
+the upstream is asked what an anonymous client would be told, and its word is kept for a while: that anyone may pull
+from a repository, and that the repository gives this very digest to anyone. The first says nothing of a digest, for
+anybody can ask for any digest in a repository of his choice.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.scope import open_scope
+from registryd.oci.digest import Digest
 from registryd.upstream.contact import Presence
 from registryd.upstream.errors import (
     UpstreamBroken,
@@ -26,6 +28,7 @@ from registryd.upstream.inflight import InFlight
 from registryd.upstream.postponed import Postponed
 from registryd.upstream.reachability import Answering, Reachability
 from registryd.upstream.recent import Recent
+from registryd.upstream.word import Word
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,21 +38,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HOUR: Final = 3600.0
-# Who makes a repository private expects that to be so everywhere within a day; asking more often than pulls happen
-# would tell nothing more.
-_PUBLIC_HOLDS: Final = 24 * _HOUR
-# Asked again in the background when three quarters are over, so that who uses a repository daily never waits, and an
-# outage begins with an answer that still holds.
-_PUBLIC_IS_RENEWED: Final = 18 * _HOUR
 # "Not public" costs us no more than help with the pull, so it may be wrong for the time of a coffee, not of a day: the
 # repository was just created or published.
 _NOT_PUBLIC_HOLDS: Final = 10 * 60.0
-# An upstream that cannot be reached has its last word kept for a week: long outages are over by then. Whoever is cut
-# off for longer is air-gapped and says so (mode `open`).
-_PUBLIC_IS_KEPT: Final = 7 * 24 * _HOUR
-# Repositories that are remembered, some 300 bytes each. A busy node uses some hundred images.
-_MOST_REPOSITORIES: Final = 4096
+# Repositories that are remembered, and digests, some 300 bytes each. A busy node uses some hundred images.
+_MOST_REMEMBERED: Final = 4096
 # Questions at the same time: a node that starts pulls some tens of images.
 _MOST_QUESTIONS: Final = 64
 
@@ -65,31 +58,12 @@ class Verdict(StrEnum):
 class AnyonesView(Answering, Protocol):
     """A registry as any client sees it."""
 
-    async def head(self, repository: Repository, reference: Reference, /) -> None:
-        """Return when anyone may pull the manifest. Raises UpstreamFailed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """What the upstream said of a repository, and when."""
-
-    is_public: bool
-    said_at: float
-
-    def holds(self, now: float) -> bool:
-        return now - self.said_at < (_PUBLIC_HOLDS if self.is_public else _NOT_PUBLIC_HOLDS)
-
-    def is_due(self, now: float) -> bool:
-        return self.is_public and now - self.said_at >= _PUBLIC_IS_RENEWED
-
-    def verdict(self, now: float) -> Verdict:
-        if self.is_public:
-            return Verdict.PUBLIC if now - self.said_at < _PUBLIC_IS_KEPT else Verdict.UNKNOWN
-        return Verdict.NOT_PUBLIC
+    async def head(self, repository: Repository, reference: Reference, /) -> bool:
+        """Return when anyone may pull the manifest: whether any other node would be told so. Raises UpstreamFailed."""
 
 
 class PublicRepositories:
-    """What upstreams said of their repositories; made by `open_public_repositories`.
+    """What upstreams said of their repositories and manifests; made by `open_public_repositories`.
 
     Nobody waits for longer than `patience` seconds: a question goes on in the background, so that the next one knows.
     """
@@ -99,10 +73,12 @@ class PublicRepositories:
         self._patience = patience
         self._clock = clock
         self._reachability = Reachability(upstream, scope, patience=patience, clock=clock)
-        self._words: Recent[Repository, _Word] = Recent(_MOST_REPOSITORIES)
+        self._words: Recent[Repository, Word] = Recent(_MOST_REMEMBERED)
+        self._given: Recent[tuple[Repository, Digest], Word] = Recent(_MOST_REMEMBERED)
+        self._denied: Recent[Repository, float] = Recent(_MOST_REMEMBERED)
         # A missing manifest says nothing of its repository, or hides a private one: known for itself only.
-        self._missing: Recent[tuple[Repository, Reference], float] = Recent(_MOST_REPOSITORIES)
-        self._questions: InFlight[Repository] = InFlight(scope, most=_MOST_QUESTIONS)
+        self._missing: Recent[tuple[Repository, Reference], float] = Recent(_MOST_REMEMBERED)
+        self._questions: InFlight[tuple[Repository, Digest | None]] = InFlight(scope, most=_MOST_QUESTIONS)
         self._postponed = Postponed(
             scope,
             self._ask_at_last,
@@ -116,49 +92,84 @@ class PublicRepositories:
         """Whether the registry answers now, so that its tags are its own business."""
         return await self._reachability.is_reachable(registry)
 
+    # repositories
+
     async def check(self, repository: Repository, reference: Reference) -> Verdict:
-        """What the upstream says of an anonymous pull, latest of all when it says nothing now.
+        """Whether anyone may pull from the repository, as its upstream says, or said last when it says nothing now.
 
         The reference is what the upstream is asked for if it has to be asked; the answer is for the repository.
         """
-        now = self._clock()
         word = self._words.get(repository)
-        if word is not None and word.holds(now):
-            if word.is_due(now):
-                await self._ask(repository, reference, patience=0.0)
-            return word.verdict(now)
-        is_gone = self._reachability.contact(repository.registry).presence(now) is Presence.GONE
-        await self._ask(repository, reference, patience=0.0 if is_gone else self._patience)
-        return self._latest(repository, reference)
+        if await self._still_holds(word, repository, reference):
+            return Verdict.PUBLIC
+        if self._is_denied(repository):
+            return Verdict.NOT_PUBLIC
+        await self._ask(repository, reference)
+        return self._verdict(self._words.get(repository), repository, reference)
 
     async def learn(self, repository: Repository, reference: Reference) -> None:
         """Find out in the background what `check` would say, for a time when the upstream says nothing."""
         word = self._words.get(repository)
-        if word is None or not word.holds(self._clock()):
+        if not (self._is_denied(repository) or (word and word.holds(self._clock()))):
             await self._ask(repository, reference, patience=0.0)
 
     def remembers_public(self, repository: Repository) -> bool:
         """Whether the upstream has said so, not too long ago; nobody is asked."""
         word = self._words.get(repository)
-        return word is not None and word.verdict(self._clock()) is Verdict.PUBLIC
+        return word is not None and word.is_kept(self._clock())
+
+    def vouches_for(self, repository: Repository) -> bool:
+        """The same, for others: not what was said because of something that only this node shows to an upstream."""
+        word = self._words.get(repository)
+        return word is not None and word.is_kept(self._clock()) and not word.is_ours
 
     def ages(self) -> Iterator[tuple[Repository, float]]:
         """What is public, and how many seconds ago that was said; the least recently used first."""
         now = self._clock()
-        return ((repository, now - word.said_at) for repository, word in self._words.items() if word.is_public)
+        return ((repository, now - word.said_at) for repository, word in self._words.items())
 
     def recall(self, repository: Repository, *, age: float) -> None:
         """It was public so many seconds ago, as its upstream said to us before a restart."""
-        if age < _PUBLIC_IS_KEPT:
-            self._words.put(repository, _Word(is_public=True, said_at=self._clock() - age))
+        word = Word(self._clock() - age)
+        if word.is_kept(self._clock()):
+            self._words.put(repository, word)
 
-    async def _ask(self, repository: Repository, reference: Reference, *, patience: float) -> None:
-        """Ask the upstream, unless it said lately that it does not have this; later if it is to be left alone now."""
+    # manifests
+
+    async def gives(self, repository: Repository, digest: Digest) -> Verdict:
+        """Whether the repository gives this very manifest to anyone; what it said last when it says nothing now."""
+        key = repository, digest
+        if await self._still_holds(self._given.get(key), repository, digest):
+            return Verdict.PUBLIC
+        if self._is_denied(repository):
+            return Verdict.NOT_PUBLIC
+        await self._ask(repository, digest)
+        return self._verdict(self._given.get(key), repository, digest)
+
+    # asking
+
+    async def _still_holds(self, word: Word | None, repository: Repository, reference: Reference) -> bool:
         now = self._clock()
-        if self._is_missing(repository, reference, now):
+        if word is None or not word.holds(now):
+            return False
+        if word.is_due(now):
+            await self._ask(repository, reference, patience=0.0)
+        return True
+
+    def _verdict(self, word: Word | None, repository: Repository, reference: Reference) -> Verdict:
+        if word is not None and word.is_kept(self._clock()):
+            return Verdict.PUBLIC
+        is_refused = self._is_denied(repository) or (word is None and self._is_missing(repository, reference))
+        return Verdict.NOT_PUBLIC if is_refused else Verdict.UNKNOWN
+
+    async def _ask(self, repository: Repository, reference: Reference, *, patience: float | None = None) -> None:
+        """Ask the upstream, unless it said lately that it does not have this; later if it is to be left alone now."""
+        now, contact = self._clock(), self._reachability.contact(repository.registry)
+        if self._is_missing(repository, reference):
             return
-        is_quiet = self._reachability.contact(repository.registry).is_quiet(now)
-        question = None if is_quiet else self._question(repository, reference)
+        if patience is None:
+            patience = 0.0 if contact.presence(now) is Presence.GONE else self._patience
+        question = None if contact.is_quiet(now) else self._question(repository, reference)
         if question is None:
             self._postponed.put(repository, reference)
         else:
@@ -176,48 +187,66 @@ class PublicRepositories:
     def _question(self, repository: Repository, reference: Reference) -> asyncio.Task[object] | None:
         """The one that is under way, or a new one; None when too many are."""
         return self._questions.start(
-            repository, lambda: self._learn(repository, reference), name=f"is {repository} public"
+            (repository, reference if isinstance(reference, Digest) else None),
+            lambda: self._learn(repository, reference),
+            name=f"is {repository} public",
         )
 
     async def _learn(self, repository: Repository, reference: Reference) -> None:
-        question = self._upstream.head(repository, reference)
-        failure = await self._reachability.outcome(repository.registry, question)
+        words: list[Word] = []
+
+        async def ask() -> None:
+            is_everybodys = await self._upstream.head(repository, reference)
+            words.append(Word(self._clock(), is_ours=not is_everybodys))
+
+        failure = await self._reachability.outcome(repository.registry, ask())
         logger.debug("asked whether %s is public: %s", repository, failure or "yes")
-        now = self._clock()
         match failure:
             case None:
-                self._say(repository, is_public=True)
+                self._take(repository, reference, words[0])
             case UpstreamDenied():
-                self._say(repository, is_public=False)
+                self._deny(repository)
             case UpstreamMissing():
-                self._missing.put((repository, reference), now)
-                self._forget_if_old(repository, now)
+                self._missing.put((repository, reference), self._clock())
+                self._forget(repository, reference, is_gone=True)
             case UpstreamBroken():
-                self._forget_if_old(repository, now)
+                self._forget(repository, reference)
             case UpstreamUnreachable() | UpstreamLimited():
                 self._postponed.put(repository, reference)
 
-    def _say(self, repository: Repository, *, is_public: bool) -> None:
-        self._words.put(repository, _Word(is_public, self._clock()))
+    def _take(self, repository: Repository, reference: Reference, word: Word) -> None:
+        self._denied.drop(repository)
+        self._words.put(repository, word)
+        if isinstance(reference, Digest):
+            self._given.put((repository, reference), word)
         self.changed.set()
 
-    def _forget_if_old(self, repository: Repository, now: float) -> None:
+    def _deny(self, repository: Repository) -> None:
+        self._denied.put(repository, self._clock())
+        self._words.drop(repository)
+        for key in [key for key, _ in self._given.items() if key[0] == repository]:
+            self._given.drop(key)
+        self.changed.set()
+
+    def _forget(self, repository: Repository, reference: Reference, *, is_gone: bool = False) -> None:
         """A word that no longer holds is kept only while the upstream cannot be asked."""
-        word = self._words.get(repository)
-        if word is not None and not word.holds(now):
+        now = self._clock()
+        if (word := self._words.get(repository)) is not None and not word.holds(now):
             self._words.drop(repository)
             self.changed.set()
+        if isinstance(reference, Digest):
+            given = self._given.get((repository, reference))
+            if given is not None and (is_gone or not given.holds(now)):
+                self._given.drop((repository, reference))
 
-    def _latest(self, repository: Repository, reference: Reference) -> Verdict:
-        now = self._clock()
-        word = self._words.get(repository)
-        if word is not None:
-            return word.verdict(now)
-        return Verdict.NOT_PUBLIC if self._is_missing(repository, reference, now) else Verdict.UNKNOWN
+    def _is_denied(self, repository: Repository) -> bool:
+        return self._is_recent(self._denied.get(repository))
 
-    def _is_missing(self, repository: Repository, reference: Reference, now: float) -> bool:
-        said_at = self._missing.get((repository, reference))
-        return said_at is not None and now - said_at < _NOT_PUBLIC_HOLDS
+    def _is_missing(self, repository: Repository, reference: Reference) -> bool:
+        return self._is_recent(self._missing.get((repository, reference)))
+
+    def _is_recent(self, said_at: float | None) -> bool:
+        return said_at is not None and self._clock() - said_at < _NOT_PUBLIC_HOLDS
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ import pytest
 
 from registryd.lab.lone_agent import LoneAgent, lone_agent
 from registryd.oci.digest import Digest
+from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -84,7 +85,7 @@ async def a_member_is_answered(agent: LoneAgent) -> None:
     while True:
         async with agent.member() as member:
             try:
-                finding = await member.find(DIGEST)
+                finding = await member.find(sought(DIGEST))
             except Exception:  # noqa: BLE001 - the place may have been taken at that moment
                 await asyncio.sleep(0.5)
                 continue

@@ -15,7 +15,9 @@ import pytest
 from registryd.agent.assembly import open_agent
 from registryd.agent.running import run
 from registryd.notation import Address
+from registryd.oci.descriptor import OCTET_STREAM, Descriptor
 from registryd.oci.digest import Digest
+from registryd.oci.reference import TaggedName
 from registryd.settings import AdminSettings, PeersSettings, RegistrySettings, Settings, StoreKind, StoreSettings
 from registryd.store.directory.store import open_directory_store
 
@@ -29,6 +31,7 @@ LOOPBACK = Address("127.0.0.1", 0)
 # More than the buffers of both ends take: it is under way until somebody reads it.
 LAYER = os.urandom(1 << 20) * 32
 DIGEST = Digest.of(LAYER)
+NAME = TaggedName.parse("registry.example/demo/app:v1")
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +48,7 @@ async def settings(tmp_path: Path) -> Settings:
         await ingest.write(LAYER)
         await ingest.commit()
         await ingest.aclose()
+        await store.name({NAME: Descriptor(OCTET_STREAM, DIGEST, len(LAYER))})
     return replace(
         Settings(),
         registry=RegistrySettings(listen=LOOPBACK),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from registryd.oci.reference import Repository
     from registryd.store.directory.space import SpaceLimits, SpaceObserver
     from tests.caching.world import World
 
@@ -167,10 +168,10 @@ class FailingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def begin(self, digest: Digest, *, size: int) -> FailingIngest:
+    async def begin(self, digest: Digest, *, size: int, repository: Repository) -> FailingIngest:
         if self._at == "begin":
             raise StoreFull("full now")
-        return FailingIngest(await self._store.begin(digest, size=size), self._at)
+        return FailingIngest(await self._store.begin(digest, size=size, repository=repository), self._at)
 
 
 class FailingIngest:
@@ -198,9 +199,9 @@ class WaitingStore(FailingStore):
         super().__init__(store, "")
         self.has_room = asyncio.Event()
 
-    async def begin(self, digest: Digest, *, size: int) -> Any:
+    async def begin(self, digest: Digest, *, size: int, repository: Repository) -> Any:
         await self.has_room.wait()
-        return await self._store.begin(digest, size=size)
+        return await self._store.begin(digest, size=size, repository=repository)
 
 
 async def test_the_first_bytes_do_not_wait_for_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from registryd.cluster.member import MemberState
-    from registryd.cluster.service import LocalStore
     from registryd.transfer.slots import SlotMemory
+    from tests.fakes.entitled import PlainStore
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Lab:
     async def start(self, peer: AbstractAsyncContextManager[T]) -> T:
         return await self._stack.enter_async_context(peer)
 
-    async def good(self, store: LocalStore, **character: Any) -> FakePeer:
+    async def good(self, store: PlainStore, **character: Any) -> FakePeer:
         return await self.start(good(store, **character))
 
     async def node(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.cluster.intake import Urgency
+    from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
@@ -99,12 +100,14 @@ class ScriptedFinder:
     follows: list[tuple[Digest, int]] = field(default_factory=list)
     bodies: list[WitnessedBody] = field(default_factory=list)
 
-    async def claim(self, digest: Digest, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
+        digest = sought.digest
         self.claims[digest].append((urgency, now()))
         await asyncio.sleep(self.claim_seconds)
         return self.decide(digest, urgency)
 
-    async def follow(self, digest: Digest, span: Span, verdict: Verdict) -> Body:
+    async def follow(self, sought: Sought, span: Span, verdict: Verdict) -> Body:
+        digest = sought.digest
         self.follows.append((digest, span.start))
         if self.failure is not None:
             raise self.failure

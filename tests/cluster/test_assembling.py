@@ -15,6 +15,7 @@ from registryd.transfer.errors import SourceBroken
 from registryd.transfer.slots import SlotMemory
 from tests.cluster.test_source import having, pull
 from tests.fakes.doors import Door
+from tests.fakes.entitled import sought
 from tests.fakes.images import sample_bytes
 from tests.fakes.peers import SlowStore
 
@@ -105,7 +106,7 @@ async def test_when_all_break_off_the_body_breaks(lab: Lab) -> None:
     with pytest.raises(SourceBroken):
         await pull(node, LARGE)
     with pytest.raises(ContentUnavailable):
-        await node.source.open(Digest.of(LARGE), Span.whole)
+        await node.source.open(sought(Digest.of(LARGE)), Span.whole)
 
 
 async def test_all_that_gave_are_suspected_for_a_moment_when_it_was_wrong(

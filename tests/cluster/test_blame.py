@@ -22,6 +22,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.manifest import Manifest
 from registryd.oci.ranges import Span
 from tests.cluster.conftest import until
+from tests.fakes.entitled import given, sought
 from tests.fakes.images import OCI_LAYER, sample_bytes
 from tests.fakes.peers import LOOPBACK, FakePeer
 from tests.fakes.sinks import FakeSink
@@ -41,7 +42,7 @@ ELSEWHERE = Address("192.0.2.1", 3173)
 async def listening(store: MemorySource, doubts: list[Digest]) -> AsyncIterator[FakePeer]:
     """A peer that keeps in mind what it is told."""
     peer = FakePeer(LOOPBACK)
-    service = ClusterService(peer.node, store, hear_doubt=doubts.append)
+    service = ClusterService(peer.node, given(store), hear_doubt=doubts.append)
     async with serve_peers(LOOPBACK, service, credentials=NoCredentials()) as port:
         yield FakePeer(Address(LOOPBACK.host, port), peer.node)
 
@@ -55,7 +56,7 @@ def corrupt() -> MemorySource:
 async def test_the_giver_of_wrong_content_is_told_and_not_asked_again(lab: Lab) -> None:
     doubts: list[Digest] = []
     node = await lab.node(await lab.start(listening(corrupt(), doubts)))
-    opened = await node.source.open(DIGEST, Span.whole)
+    opened = await node.source.open(sought(DIGEST), Span.whole)
     await opened.body.send_to(FakeSink())
     await opened.body.aclose()
     assert node.source.blame.await_verdict(DIGEST)
@@ -63,7 +64,7 @@ async def test_the_giver_of_wrong_content_is_told_and_not_asked_again(lab: Lab) 
     node.source.blame.thrown_away(DIGEST)
     await until(lambda: doubts == [DIGEST])
     with pytest.raises(ContentUnavailable):
-        await node.source.open(DIGEST, Span.whole)
+        await node.source.open(sought(DIGEST), Span.whole)
     assert not node.source.blame.await_verdict(DIGEST)
 
 
@@ -71,7 +72,7 @@ async def test_the_giver_of_right_content_is_asked_again(lab: Lab) -> None:
     doubts: list[Digest] = []
     node = await lab.node(await lab.start(listening(corrupt(), doubts)))
     for _ in range(2):
-        opened = await node.source.open(DIGEST, Span.whole)
+        opened = await node.source.open(sought(DIGEST), Span.whole)
         await opened.body.aclose()
         node.source.blame.kept(DIGEST)
     node.source.blame.thrown_away(DIGEST)
@@ -81,11 +82,11 @@ async def test_the_giver_of_right_content_is_asked_again(lab: Lab) -> None:
 async def test_a_peer_that_is_gone_need_not_be_told(lab: Lab) -> None:
     async with listening(corrupt(), []) as peer:
         node = await lab.node(peer)
-        opened = await node.source.open(DIGEST, Span.whole)
+        opened = await node.source.open(sought(DIGEST), Span.whole)
         await opened.body.aclose()
     node.source.blame.thrown_away(DIGEST)
     with pytest.raises(ContentUnavailable):
-        await node.source.open(DIGEST, Span.whole)
+        await node.source.open(sought(DIGEST), Span.whole)
 
 
 async def test_after_wrong_content_only_what_is_verified_is_taken(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,10 +24,13 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.remaining import Remaining
 from registryd.cluster.wire import Finding
 from registryd.content.growing import GrowingContent
+from registryd.content.sought import Sought
 from registryd.content.source import Content, ContentNotFound
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
+from registryd.oci.reference import Repository
+from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.looptime
 
 SIZE = 100 << 20
+OTHER_NAME = Repository.parse("other.example/app")
 FETCH_WAIT = 15.0
 
 
@@ -56,10 +60,12 @@ class ScriptedNode:
     arrives: Callable[[float], int | None] = lambda _: None
     desk: IndexDesk | None = None
     is_dead: bool = False
+    gives_for_other_names: bool = False
     claims: list[Claim] = field(default_factory=list)
     finds: int = 0
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
+        digest = wanted.digest
         self.finds += 1
         until = now() + (wait.seconds if wait else 0)
         await asyncio.sleep(0.001)
@@ -69,10 +75,12 @@ class ScriptedNode:
         while wait and now() < until and (have := self.arrives(now())) is not None and have <= wait.beyond:  # noqa: ASYNC110 - time is virtual
             await asyncio.sleep(0.01)
         have = self.arrives(now())
+        if self.gives_for_other_names and wanted.repository != OTHER_NAME:
+            return Finding(Node(NodeId("n"), 0), None, busy=False, is_not_for_name=True)
         if have is None:
             return Finding(Node(NodeId("n"), 0), None, busy=False)
         content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
-        return Finding(Node(NodeId("n"), 0), content, busy=False)
+        return Finding(Node(NodeId("n"), 0), said(content), busy=False)
 
     async def claim(self, claim: Claim) -> Verdict:
         self.claims.append(claim)
@@ -142,7 +150,7 @@ def digests_of(first: int, *others: int) -> list[Digest]:
 
 async def sources(coalescing: Coalescing, digest: Digest, *, start: int = 0, most: int = 5) -> list[str]:
     found = []
-    async with aclosing(coalescing.offers(digest, lambda size: Span(start, size), Remaining())) as offers:
+    async with aclosing(coalescing.offers(sought(digest), lambda size: Span(start, size), Remaining())) as offers:
         async for offer in offers:
             found.append(offer.member.address.host.rpartition(".")[2])
             if len(found) == most:
@@ -244,7 +252,7 @@ async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() 
     coalescing, desk = make(source)
     digest = digest_of(OWN, 1)
     desk.announce(Announcement(place(1), held=(digest,)))
-    async with aclosing(coalescing.offers(digest, Span.whole, Remaining())) as offers:
+    async with aclosing(coalescing.offers(sought(digest), Span.whole, Remaining())) as offers:
         await anext(offers)
         asking = asyncio.create_task(anext(offers, None))
         await asyncio.sleep(1)
@@ -267,10 +275,10 @@ async def test_a_source_that_gave_wrong_content_is_passed_over_at_once_when_it_i
     locator = Locator(Alone(), fanout_limit=32, coalescing=coalescing)
     digest = digest_of(OWN, 1, 2)
     desk.announce(Announcement(place(1), held=(digest,)))
-    async with aclosing(locator.offers(digest, Span.whole)) as offers:
+    async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:
         locator.blame(await anext(offers))
     desk.announce(Announcement(place(2), held=(digest,)))
-    async with aclosing(locator.offers(digest, Span.whole)) as offers:
+    async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:
         assert (await anext(offers)).member.address == place(2).address
     assert now() < 0.1
 
@@ -299,7 +307,7 @@ async def test_who_has_it_can_be_asked_without_claiming() -> None:
     coalescing, desk = make(ScriptedNode(1))
     digest = digest_of(OWN, 1)
     desk.announce(Announcement(place(1), held=(digest,)))
-    assert [member.address for member in await coalescing.holders(digest)] == [place(1).address]
+    assert [member.address for member in await coalescing.holders(sought(digest))] == [place(1).address]
     assert len(desk) == 1
 
 
@@ -326,9 +334,9 @@ async def test_who_ought_to_get_it_as_quickly_is_asked_without_claiming() -> Non
     digest = digest_of(OWN, 1, 2)
     for number in (1, 2):
         desk.claim(Claim(digest, place(number), SIZE))
-    found = await coalescing.beside(digest, place(2).address)
+    found = await coalescing.beside(sought(digest), place(2).address)
     assert [member.address for member in found] == [place(1).address]
-    assert await coalescing.beside(digest, place(1).address) == []
+    assert await coalescing.beside(sought(digest), place(1).address) == []
     assert len(desk) == 2
 
 
@@ -375,3 +383,72 @@ async def test_one_without_a_byte_is_not_waited_for_long_while_others_have_all_o
     desk.claim(Claim(digest, place(1), SIZE))
     assert await sources(coalescing, digest, most=1) == ["2"]
     assert now() == pytest.approx(1.0, abs=0.02)
+
+
+# Sources that give it for other names
+
+
+async def test_one_that_does_not_give_it_for_that_name_is_named_no_more_and_not_suspected() -> None:
+    elsewhere = ScriptedNode(1, arrives=lambda _: SIZE, gives_for_other_names=True)
+    fitting = ScriptedNode(2, arrives=lambda _: SIZE)
+    coalescing, desk = make(elsewhere, fitting)
+    digest = digest_of(OWN, 1, 2)
+    desk.announce(Announcement(place(1), held=(digest,)))
+    assert await sources(coalescing, digest) == []
+    assert elsewhere.finds == 1
+    desk.announce(Announcement(place(2), held=(digest,)))
+    assert await sources(coalescing, digest, most=1) == ["2"]
+    assert elsewhere.finds == 1, "it has said so"
+    # For others, and for other names, it is as good as before.
+    assert set(desk.claim(Claim(digest, place(77), is_question=True)).sources) >= {place(1).address, place(2).address}
+    other = Sought(digest, OTHER_NAME)
+    async with aclosing(coalescing.offers(other, Span.whole, Remaining())) as offers:
+        assert (await anext(offers)).member.address in {place(1).address, place(2).address}
+
+
+async def test_index_nodes_are_told_who_does_not_give_it_for_that_name() -> None:
+    index = ScriptedNode(1, desk=IndexDesk(NodeId("index"), lambda: 0.0))
+    elsewhere = ScriptedNode(2, arrives=lambda _: SIZE, gives_for_other_names=True)
+    coalescing, _ = make(index, elsewhere)
+    digest = digest_of(1, 2, OWN)
+    assert index.desk is not None
+    index.desk.announce(Announcement(place(2), held=(digest,)))
+    assert await sources(coalescing, digest) == []
+    first, second = index.claims
+    assert (first.unfit, first.failed) == ((), ())
+    assert (second.unfit, second.failed) == ((place(2).address,), ())
+    await asyncio.sleep(11)
+    await sources(coalescing, digest)
+    assert index.claims[2].unfit == (), "it may have come to be for that name"
+
+
+class Forgetful(IndexDesk):
+    """An index node of an older version, which does not know of names."""
+
+    async def decide(self, claim: Claim) -> Verdict:
+        return await super().decide(replace(claim, unfit=()))
+
+
+async def test_an_older_index_node_that_names_it_again_is_not_asked_for_ever() -> None:
+    index = ScriptedNode(1, desk=Forgetful(NodeId("index"), lambda: 0.0))
+    elsewhere = ScriptedNode(2, arrives=lambda _: SIZE, gives_for_other_names=True)
+    coalescing, _ = make(index, elsewhere)
+    digest = digest_of(1, 2, OWN)
+    assert index.desk is not None
+    index.desk.announce(Announcement(place(2), held=(digest,)))
+    assert await sources(coalescing, digest) == []
+    assert (len(index.claims), elsewhere.finds) == (2, 1)
+    assert now() < 1
+
+
+async def test_one_that_says_so_only_when_it_is_opened_is_passed_over_at_once() -> None:
+    one, other = (ScriptedNode(number, arrives=lambda _: SIZE) for number in (1, 2))
+    coalescing, desk = make(one, other)
+    locator = Locator(Alone(), fanout_limit=32, coalescing=coalescing)
+    digest = digest_of(OWN, 1, 2)
+    desk.announce(Announcement(place(1), held=(digest,)))
+    async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:
+        locator.not_for_name(await anext(offers))
+        desk.announce(Announcement(place(2), held=(digest,)))
+        assert (await anext(offers)).member.address == place(2).address
+    assert now() < 0.1

@@ -16,6 +16,7 @@ from registryd.identity.requester import Requester
 from registryd.oci.digest import Digest
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from tests.cluster.receiving import MIB, OwnStore, layer, manifest, now
+from tests.fakes.entitled import REPOSITORY, given, sought
 
 if TYPE_CHECKING:
     from registryd.content.source import Content
@@ -45,11 +46,16 @@ class Asking:
         self.pulls = Pulls(self.own)
         self.own.tell = self.pulls.arrivals_changed
         store = cast("Any", self.own)
-        self.service = ClusterService(Node(NodeId("n"), 1), store, growing=store, expected=self.pulls)
-        self.pulls.learn(Digest.of(b"an image"), manifest(*SIZES))
+        self.service = ClusterService(Node(NodeId("n"), 1), given(store), growing=store, expected=self.pulls)
+        self.pulls.learn(sought(Digest.of(b"an image")), manifest(*SIZES))
 
     async def find(self, *, wait: float = 0.0, number: int = 0, beyond: int = 0) -> pb.Content | None:
-        request = pb.FindRequest(digest=str(layer(number)), wait_milliseconds=int(wait * 1000), beyond=beyond)
+        request = pb.FindRequest(
+            digest=str(layer(number)),
+            wait_milliseconds=int(wait * 1000),
+            beyond=beyond,
+            repository=str(REPOSITORY),
+        )
         reply = await self.service.find(request, PEER)
         return reply.content if reply.HasField("content") else None
 

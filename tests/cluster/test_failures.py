@@ -17,6 +17,7 @@ from registryd.identity.credentials import NoCredentials
 from registryd.identity.membership import MemberCredentials
 from registryd.notation import Address
 from registryd.telemetry import Trouble
+from tests.fakes.entitled import given
 from tests.fakes.peers import LOOPBACK, garbling, resetting, silent, unreachable
 from tests.fakes.sources import MemorySource
 from tests.identity.parties import NEW, OLD, OTHER, minted
@@ -59,7 +60,7 @@ async def trouble_at(address: Address, credentials: ClientCredentials) -> Troubl
 
 
 async def trouble_with(server: ServerCredentials) -> Trouble:
-    service = ClusterService(Node(NodeId.random(), 0), MemorySource())
+    service = ClusterService(Node(NodeId.random(), 0), given(MemorySource()))
     async with serve_peers(LOOPBACK, service, credentials=server) as port:
         return await trouble_at(Address(LOOPBACK.host, port), MemberCredentials(Shown(minted(OLD))))
 

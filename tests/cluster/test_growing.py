@@ -25,6 +25,7 @@ from registryd.store.directory.store import open_directory_store
 from registryd.telemetry import FindOutcome, Metrics
 from registryd.transfer.errors import SourcesExhausted
 from tests.contracts.content_store import until
+from tests.fakes.entitled import given, sought
 from tests.fakes.images import sample_bytes
 from tests.fakes.peers import LOOPBACK, FakePeer, good
 from tests.fakes.sinks import FakeSink
@@ -66,7 +67,7 @@ async def growing_peer(folder: Path, *, pieces: int, has_door: bool = True) -> A
         shared = SharedStore(store, store)
         port = 0
         if has_door:
-            handle = PeerBytesDoor(store=shared, ledger=Ledger(Metrics())).handle
+            handle = PeerBytesDoor(store=given(shared), ledger=Ledger(Metrics())).handle
             port = (await stack.enter_async_context(open_door(handle, LOOPBACK))).address.port
         growing = GrowingPeer(await stack.enter_async_context(good(shared, content_port=port)), store, ingest)
         await growing.receive(*range(pieces))
@@ -86,8 +87,8 @@ async def has(sink: FakeSink, count: int) -> bool:
 async def test_a_growing_source_is_followed_to_the_end(lab: Lab, tmp_path: Path, has_door: bool) -> None:
     growing = await lab.start(growing_peer(tmp_path / "a", pieces=1, has_door=has_door))
     node = await lab.node(growing.peer)
-    assert await node.source.find(DIGEST) == GrowingContent(DIGEST, len(DATA), None, PIECE)
-    opened = await node.source.open(DIGEST, Span.whole)
+    assert await node.source.find(sought(DIGEST)) == GrowingContent(DIGEST, len(DATA), None, PIECE)
+    opened = await node.source.open(sought(DIGEST), Span.whole)
     sending = asyncio.create_task(send(opened, sink := FakeSink()))
     await until(lambda: has(sink, PIECE))
     await growing.receive(1, 2)
@@ -100,7 +101,7 @@ async def test_what_has_not_begun_to_arrive_is_not_found(lab: Lab, tmp_path: Pat
     growing = await lab.start(growing_peer(tmp_path / "a", pieces=0))
     node = await lab.node(growing.peer)
     with pytest.raises(ContentNotFound):
-        await node.source.find(DIGEST)
+        await node.source.find(sought(DIGEST))
     assert node.record.outcomes == {FindOutcome.ABSENT: 1}
 
 
@@ -108,7 +109,7 @@ async def test_a_source_that_gives_up_is_left_for_another(lab: Lab, tmp_path: Pa
     first = await lab.start(growing_peer(tmp_path / "a", pieces=2))
     second = await lab.start(growing_peer(tmp_path / "b", pieces=1))
     node = await lab.node(first.peer, second.peer)
-    opened = await node.source.open(DIGEST, Span.whole)
+    opened = await node.source.open(sought(DIGEST), Span.whole)
     sending = asyncio.create_task(send(opened, sink := FakeSink()))
     await until(lambda: has(sink, 2 * PIECE))
     await second.receive(1, 2)
@@ -122,7 +123,7 @@ async def test_nobody_waits_for_a_source_that_is_not_ahead(lab: Lab, tmp_path: P
     first = await lab.start(growing_peer(tmp_path / "a", pieces=2))
     second = await lab.start(growing_peer(tmp_path / "b", pieces=1))
     node = await lab.node(first.peer, second.peer)
-    opened = await node.source.open(DIGEST, Span.whole)
+    opened = await node.source.open(sought(DIGEST), Span.whole)
     sending = asyncio.create_task(send(opened, sink := FakeSink()))
     await until(lambda: has(sink, 2 * PIECE))
     await second.receive(1)
@@ -136,9 +137,9 @@ async def test_whole_content_is_preferred_and_then_the_furthest(lab: Lab, tmp_pa
     peers = [await lab.start(growing_peer(tmp_path / str(pieces), pieces=pieces)) for pieces in (1, 2, 3)]
     await peers[2].ingest.commit()
     node = await lab.node(*(peer.peer for peer in peers))
-    assert await node.source.find(DIGEST) == Content(DIGEST, len(DATA), None)
+    assert await node.source.find(sought(DIGEST)) == Content(DIGEST, len(DATA), None)
     node = await lab.node(*(peer.peer for peer in peers[:2]))
-    assert await node.source.find(DIGEST) == GrowingContent(DIGEST, len(DATA), None, 2 * PIECE)
+    assert await node.source.find(sought(DIGEST)) == GrowingContent(DIGEST, len(DATA), None, 2 * PIECE)
 
 
 # ---------------------------------------------------------------- on the wire

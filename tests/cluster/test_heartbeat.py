@@ -15,6 +15,7 @@ from registryd.cluster.member import MemberState
 from registryd.notation import Address
 from registryd.telemetry import Trouble
 from tests.cluster.test_members import DIGEST, Ground
+from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,7 +68,7 @@ async def test_a_member_that_answers_other_questions_is_not_asked_besides() -> N
         peer, member = made.peers[hosts(1)[0]], made.members.available()[0]
         peer.asked.clear()
         for _ in range(20):
-            await member.find(DIGEST)
+            await member.find(sought(DIGEST))
             await asyncio.sleep(3)
         assert {question for _, question in peer.asked} == {"find"}
 

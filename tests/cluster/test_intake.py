@@ -18,12 +18,14 @@ from registryd.transfer.inflow import InflowMemory, Inflows
 from tests.cluster.finding import GROWING, NOBODY, WHOLE, Arriving, ScriptedFinder
 from tests.cluster.receiving import MIB, OwnStore, layer, now
 from tests.fakes.bodies import WitnessedBody
+from tests.fakes.entitled import sought
 from tests.fakes.sinks import FakeSink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from registryd.cluster.index.values import Verdict
+    from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.transfer.inflow import Inflow
 
@@ -46,7 +48,7 @@ class Lab:
         self.told: list[State] = []
         self.own.begin(LAYER, SIZE)
         self.intake = Intake(
-            LAYER,
+            sought(LAYER),
             SIZE,
             finder=self.finder,
             inflows=self.inflows,
@@ -290,9 +292,9 @@ async def test_two_requests_may_be_pressed_while_the_wait_is_still_ending() -> N
     one.finder.decide = lambda _digest, urgency: NOBODY if urgency is PRESSED else GROWING
     real = one.finder.follow
 
-    async def follow(digest: Digest, span: Span, verdict: Verdict) -> object:
+    async def follow(sought: Sought, span: Span, verdict: Verdict) -> object:
         try:
-            return await real(digest, span, verdict)
+            return await real(sought, span, verdict)
         finally:
             await asyncio.sleep(0.1)
 

@@ -19,9 +19,12 @@ from registryd.content.growing import GrowingContent
 from registryd.content.source import Content
 from registryd.notation import Address
 from registryd.oci.digest import Digest
+from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from registryd.content.sought import Sought
 
 pytestmark = pytest.mark.looptime
 
@@ -45,7 +48,8 @@ class Growing:
     is_gone: bool = False
     finds: int = 0
 
-    async def find(self, digest: Digest, wait: object = None) -> Finding:
+    async def find(self, wanted: Sought, wait: object = None) -> Finding:
+        digest = wanted.digest
         self.finds += 1
         assert wait is None
         if self.is_gone:
@@ -53,7 +57,7 @@ class Growing:
         rate = self.rate if digest == DIGEST or self.beside is None else self.beside
         have = min(SIZE, int((self.begun_with + rate * now()) * MIB))
         content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
-        return Finding(Node(NodeId("n"), 0), content, busy=False)
+        return Finding(Node(NodeId("n"), 0), said(content), busy=False)
 
 
 @dataclass
@@ -69,8 +73,11 @@ class Scene:
 
     def lag(self) -> Lag:
         content = GrowingContent(DIGEST, SIZE, None, 1)
-        source = Offer(_member(SOURCE, self.source), content, door=None, busy=False)
-        return Lag(source, self._name, leave=self._leave, top=cast("Any", self), totals=Totals(lambda: self.receiving))
+        source = Offer(_member(SOURCE, self.source), sought(DIGEST), content, door=None, busy=False)
+        return Lag(source, self._name, leave=self._leave, top=cast("Any", self), totals=self._totals())
+
+    def _totals(self) -> Totals:
+        return Totals(lambda: [sought(digest) for digest in self.receiving])
 
     async def is_limit(self, arrived: int) -> bool:
         """As a TopLink does."""
@@ -80,8 +87,8 @@ class Scene:
     def _leave(self) -> None:
         self.left += 1
 
-    async def _name(self, digest: Digest, address: Address) -> Sequence[Member]:
-        self.asked.append((digest, address))
+    async def _name(self, wanted: Sought, address: Address) -> Sequence[Member]:
+        self.asked.append((wanted.digest, address))
         return [_member(Address("10.0.0.2", 1 + number), node) for number, node in enumerate(self.beside)]
 
 

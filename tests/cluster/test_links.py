@@ -18,10 +18,12 @@ from registryd.cluster.wire import Finding
 from registryd.content.growing import GrowingContent
 from registryd.notation import Address
 from registryd.oci.digest import Digest
+from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
 
 pytestmark = pytest.mark.looptime
@@ -44,14 +46,14 @@ class Linked:
     gets: dict[Digest, float] = field(default_factory=lambda: {DIGEST: 1.0})
     reads: int = 0
 
-    async def find(self, digest: Digest, wait: object = None) -> Finding:
+    async def find(self, wanted: Sought, wait: object = None) -> Finding:
         assert wait is None
-        have = int(self.gets[digest] * asyncio.get_running_loop().time() * MIB)
-        return Finding(Node(NodeId("n"), 0), GrowingContent(digest, SIZE, None, have), busy=False)
+        have = int(self.gets[wanted.digest] * asyncio.get_running_loop().time() * MIB)
+        return Finding(Node(NodeId("n"), 0), said(GrowingContent(wanted.digest, SIZE, None, have)), busy=False)
 
-    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         self.reads += 1
-        assert digest == DIGEST
+        assert wanted == sought(DIGEST)
         assert span.start in range(0, SAMPLE_BYTES, PART_BYTES)
         if self.is_silent:
             await asyncio.sleep(60)
@@ -71,12 +73,12 @@ async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25
     source = member(1, top)
     members = [source, *(member(number, node) for number, node in enumerate(others, 2))]
 
-    async def holders(digest: Digest) -> Sequence[Member]:
-        assert digest == DIGEST
+    async def holders(wanted: Sought) -> Sequence[Member]:
+        assert wanted == sought(DIGEST)
         return members
 
-    offer = Offer(source, GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
-    link = TopLink(offer, holders, totals=Totals(lambda: top.gets))
+    offer = Offer(source, sought(DIGEST), GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
+    link = TopLink(offer, holders, totals=Totals(lambda: [sought(digest) for digest in top.gets]))
     found, begun = [], asyncio.get_running_loop().time()
     for _ in range(count):
         await asyncio.sleep(0.5)

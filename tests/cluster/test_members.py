@@ -18,6 +18,7 @@ from registryd.content.source import ContentNotFound
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.telemetry import PeerState, Trouble
+from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.peer import Wait
+    from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
 
@@ -49,7 +51,7 @@ class ScriptedPeer:
         await self._answer("hello", well=self.is_well)
         return self.node
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
         await self._answer("find", well=self.is_well and self.answers_find)
         return Finding(self.node, None, busy=False)
 
@@ -72,7 +74,7 @@ class ScriptedPeer:
         await self._answer("resolve", well=self.is_well)
         return Resolution(self.node, ())
 
-    async def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         await self._answer("read", well=self.is_well)
         yield b""
 
@@ -127,7 +129,7 @@ class Ground:
         failed = []
         for member in self.members.available():
             try:
-                await member.find(DIGEST)
+                await member.find(sought(DIGEST))
             except PeerFailed:
                 failed.append(member.address)
         return [str(address) for address in failed]
@@ -288,7 +290,7 @@ async def test_an_answer_of_our_own_is_a_no() -> None:
         await asyncio.sleep(0.1)
         [member] = made.members.available()
         with pytest.raises(ContentNotFound, match="this node"):
-            await member.find(DIGEST)
+            await member.find(sought(DIGEST))
         assert made.states() == {A: MemberState.SELF}
 
 
@@ -321,7 +323,7 @@ async def test_a_failure_after_the_removal_disturbs_nobody() -> None:
         await asyncio.sleep(0.1)
         made.peers[A].is_well = False
         with suppress(PeerFailed):
-            await member.find(DIGEST)
+            await member.find(sought(DIGEST))
         assert made.states() == {}
         assert made.reports[-1] == {PeerState.AVAILABLE: 0, PeerState.SET_ASIDE: 0}
 
@@ -336,7 +338,7 @@ async def test_the_number_of_peers_is_reported() -> None:
 async def test_those_who_answered_before_are_asked_first() -> None:
     async with ground(A, B, C) as made:
         member = next(member for member in made.members.available() if member.address == C)
-        await member.find(DIGEST)
+        await member.find(sought(DIGEST))
         assert all(made.members.available()[0].address == C for _ in range(10))
 
 

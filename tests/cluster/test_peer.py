@@ -19,6 +19,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody
 from tests.cluster.conftest import FIND_TIMEOUT, SHORT, until
+from tests.fakes.entitled import sought
 from tests.fakes.images import sample_bytes
 from tests.fakes.peers import BoastingStore, FakePeer, SlowStore, garbling, good, resetting, silent, unreachable
 from tests.fakes.sources import MemorySource
@@ -49,7 +50,7 @@ async def client(peer: FakePeer, *, timeout: float = FIND_TIMEOUT) -> AsyncItera
 
 
 async def read(peer: GrpcPeer, span: Span) -> bytes:
-    async with aclosing(peer.read(DIGEST, span)) as chunks:
+    async with aclosing(peer.read(sought(DIGEST), span)) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -58,7 +59,7 @@ async def test_nobody_there() -> None:
         async with client(nobody) as peer:
             begun = time.monotonic()
             with pytest.raises(PeerUnreachable):
-                await peer.find(DIGEST)
+                await peer.find(sought(DIGEST))
             assert time.monotonic() - begun < FIND_TIMEOUT
 
 
@@ -84,7 +85,7 @@ async def test_an_answer_that_makes_no_sense(lab: Lab) -> None:
     for store in (BoastingStore(size=2**64 - 1), BoastingStore(size=1, media_type="no type\r\nX: y")):
         async with client(await lab.good(store)) as peer:
             with pytest.raises(PeerGarbled):
-                await peer.find(DIGEST)
+                await peer.find(sought(DIGEST))
 
 
 async def test_bytes(lab: Lab, store: MemorySource) -> None:
@@ -121,18 +122,18 @@ async def test_fewer_bytes_than_asked_for(lab: Lab) -> None:
 
 async def test_a_closed_connection_is_a_peer_that_is_gone_and_not_a_cancellation(lab: Lab) -> None:
     peer = GrpcPeer((await lab.start(silent())).address, timeout=FIND_TIMEOUT, credentials=NoCredentials())
-    asking = asyncio.create_task(peer.find(DIGEST))
+    asking = asyncio.create_task(peer.find(sought(DIGEST)))
     await asyncio.sleep(0.05)
     await peer.aclose()
     with pytest.raises(PeerUnreachable):
         await asking
     with pytest.raises(PeerUnreachable, match="no peer any more"):
-        await peer.find(DIGEST)
+        await peer.find(sought(DIGEST))
 
 
 async def test_cancelling_a_question_is_a_cancellation(lab: Lab) -> None:
     async with client(await lab.start(silent())) as peer:
-        asking = asyncio.create_task(peer.find(DIGEST))
+        asking = asyncio.create_task(peer.find(sought(DIGEST)))
         await asyncio.sleep(0.05)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -147,7 +148,7 @@ async def test_a_cancelled_question_does_not_keep_the_connection(lab: Lab, store
         async with client(peer) as caller:
             await caller.hello()
             before = count_sockets()
-            asking = asyncio.create_task(caller.find(DIGEST))
+            asking = asyncio.create_task(caller.find(sought(DIGEST)))
             await asyncio.sleep(0.05)
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -164,20 +165,20 @@ def count_sockets() -> int:
 async def test_a_flaky_peer_is_asked_again_when_it_is_back(lab: Lab, store: MemorySource) -> None:
     async with good(store) as peer:
         node = await lab.node(peer)
-        await node.source.find(DIGEST)
+        await node.source.find(sought(DIGEST))
     with pytest.raises(Exception, match=str(peer.address)):
-        await node.source.find(DIGEST)
+        await node.source.find(sought(DIGEST))
     assert node.state_of(peer) is MemberState.SET_ASIDE
     with pytest.raises(ContentNotFound):
-        await node.source.find(DIGEST)
+        await node.source.find(sought(DIGEST))
     async with good(store, address=peer.address):
         await until(lambda: node.state_of(peer) is MemberState.UP)
-        assert (await node.source.find(DIGEST)).size == len(DATA)
+        assert (await node.source.find(sought(DIGEST))).size == len(DATA)
 
 
 async def test_two_agents_that_know_each_other_and_themselves(lab: Lab, store: MemorySource) -> None:
     peer = await lab.good(SlowStore(store, seconds=0.01))
     own = await lab.good(MemorySource())
     node = await lab.node(peer, own, own_id=own.node.id)
-    assert (await node.source.find(DIGEST)).size == len(DATA)
+    assert (await node.source.find(sought(DIGEST))).size == len(DATA)
     await until(lambda: node.state_of(own) is MemberState.SELF)

@@ -13,6 +13,7 @@ from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.manifest import Manifest
 from tests.cluster.receiving import MIB, OwnStore, layer, manifest
+from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def make(*, lines_up: bool | None = None, sizes: Sequence[int] = SIZES) -> tuple
     """A pull of which the manifest is known; containerd has asked for its first layer if it is said how it asks."""
     own = OwnStore()
     pulls = Pulls(own)
-    pulls.learn(IMAGE, manifest(*sizes))
+    pulls.learn(sought(IMAGE), manifest(*sizes))
     if lines_up is not None:
         own.begin(layer(0), sizes[0])
         pulls.asked(layer(0), lines_up=lines_up)
@@ -147,11 +148,11 @@ async def test_what_is_told_once_for_a_pull_is_not_forgotten_when_its_manifest_i
     (pull,) = pulls.current()
     pull.intended.add(layer(1))
     await asyncio.sleep(10)
-    pulls.learn(IMAGE, manifest(*SIZES), is_first=True)
+    pulls.learn(sought(IMAGE), manifest(*SIZES), is_first=True)
     (again,) = pulls.current()
     assert (again.intended, again.asked_at, again.is_first) == ({layer(1)}, 0.0, True)
     await asyncio.sleep(61)
-    pulls.learn(IMAGE, manifest(*SIZES))
+    pulls.learn(sought(IMAGE), manifest(*SIZES))
     (later,) = pulls.current()
     assert (later.intended, later.asked_at, later.is_first) == (set(), None, False)
 
@@ -161,14 +162,14 @@ async def test_an_image_that_is_pulled_again_at_once_is_expected_as_the_first_ti
     own.give_up(layer(0))
     await asyncio.sleep(10)
     assert await expected(pulls) == []
-    pulls.learn(IMAGE, manifest(*SIZES))
+    pulls.learn(sought(IMAGE), manifest(*SIZES))
     assert await expected(pulls) == [0, 1, 2]
 
 
 async def test_a_layer_of_two_images_is_expected_for_the_one_that_is_being_pulled() -> None:
     pulls, own = make(lines_up=True)
     own.begin(layer(1), SIZES[1])
-    pulls.learn(OTHER_IMAGE, manifest(SIZES[0]))
+    pulls.learn(sought(OTHER_IMAGE), manifest(SIZES[0]))
     for _ in range(3):
         await asyncio.sleep(10)
         own.grow(layer(1), 1)
@@ -180,13 +181,13 @@ async def test_a_layer_of_two_images_is_expected_for_the_one_that_is_being_pulle
 async def test_a_layer_of_two_images_is_still_known_when_one_is_forgotten() -> None:
     pulls, _ = make()
     for number in range(500):
-        pulls.learn(Digest.of(f"{number}".encode()), manifest(SIZES[0]))
+        pulls.learn(sought(Digest.of(f"{number}".encode())), manifest(SIZES[0]))
         if number == 250:
-            pulls.learn(IMAGE, manifest(*SIZES))
+            pulls.learn(sought(IMAGE), manifest(*SIZES))
     assert pulls.knows(layer(0))
     assert pulls.knows(layer(1))
     for number in range(300):
-        pulls.learn(Digest.of(f"later {number}".encode()), manifest(SIZES[0]))
+        pulls.learn(sought(Digest.of(f"later {number}".encode())), manifest(SIZES[0]))
     assert pulls.knows(layer(0))
     assert not pulls.knows(layer(1))
     assert len(pulls._of[layer(0)]) == 500
@@ -196,23 +197,23 @@ async def test_an_image_may_name_a_layer_twice() -> None:
     pulls = Pulls(OwnStore())
     twice = Manifest(OCI_MANIFEST, (*manifest(*SIZES).children, *manifest(*SIZES).children))
     for _ in range(2):
-        pulls.learn(IMAGE, twice)
+        pulls.learn(sought(IMAGE), twice)
         assert await expected(pulls) == [0, 1, 2]
     for number in range(600):
-        pulls.learn(Digest.of(f"{number}".encode()), manifest(1))
+        pulls.learn(sought(Digest.of(f"{number}".encode())), manifest(1))
     assert not pulls.knows(layer(1))
 
 
 async def test_what_has_no_layers_is_no_image() -> None:
     pulls = Pulls(OwnStore())
-    pulls.learn(IMAGE, Manifest(OCI_INDEX, (Descriptor(OCI_MANIFEST, OTHER_IMAGE, 500),)))
-    pulls.learn(IMAGE, Manifest(OCI_MANIFEST, ()))
+    pulls.learn(sought(IMAGE), Manifest(OCI_INDEX, (Descriptor(OCI_MANIFEST, OTHER_IMAGE, 500),)))
+    pulls.learn(sought(IMAGE), Manifest(OCI_MANIFEST, ()))
     assert list(pulls.current()) == []
 
 
 async def test_of_an_absurd_number_of_layers_the_first_are_known() -> None:
     pulls = Pulls(OwnStore())
-    pulls.learn(IMAGE, manifest(*[MIB] * 5000))
+    pulls.learn(sought(IMAGE), manifest(*[MIB] * 5000))
     (pull,) = pulls.current()
     assert len(pull.blobs) == 512
     assert pulls.knows(layer(511))
@@ -222,7 +223,7 @@ async def test_of_an_absurd_number_of_layers_the_first_are_known() -> None:
 async def test_it_is_told_of_an_image_and_of_its_first_request() -> None:
     told: list[None] = []
     pulls = Pulls(OwnStore(), lambda: told.append(None))
-    pulls.learn(IMAGE, manifest(*SIZES))
+    pulls.learn(sought(IMAGE), manifest(*SIZES))
     assert len(told) == 1
     pulls.asked(layer(0), lines_up=True)
     pulls.asked(layer(1), lines_up=True)

@@ -23,6 +23,7 @@ from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.telemetry import FindOutcome
+from tests.fakes.entitled import said, sought
 from tests.fakes.peers import FindRecord
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.peer import Wait
     from registryd.cluster.remaining import Remaining
+    from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
 
 pytestmark = pytest.mark.looptime
@@ -52,10 +54,10 @@ class Holder:
     has_it: bool = False
     asked: int = 0
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
         assert wait is None
         self.asked += 1
-        return Finding(NODE, Content(digest, 1, None) if self.has_it else None, busy=False)
+        return Finding(NODE, said(Content(wanted.digest, 1, None)) if self.has_it else None, busy=False)
 
 
 @dataclass
@@ -67,12 +69,12 @@ class Told:
     failed_addresses: list[Address] = field(default_factory=list)
 
     async def offers(
-        self, digest: Digest, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None
+        self, target: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None
     ) -> AsyncGenerator[Offer, None]:
         assert verdict is None
         assert wanted == Span.whole
         for source in self.sources:
-            yield Offer(source, Content(digest, 1, None), None, busy=False)
+            yield Offer(source, target, Content(target.digest, 1, None), None, busy=False)
         remaining.learn(self.verdict)
 
     def failed(self, digest: Digest, address: Address) -> None:
@@ -105,7 +107,7 @@ class Cluster:
         """Who was asked, and whether it was found."""
         for holder in self.holders:
             holder.asked = 0
-        async with aclosing(self.locator.offers(digest, Span.whole)) as offers:
+        async with aclosing(self.locator.offers(sought(digest), Span.whole)) as offers:
             outcome = await asyncio.gather(anext(offers), return_exceptions=True)
         if isinstance(outcome[0], AllFailed):
             assert isinstance(refusal(outcome[0].reasons), ContentNotFound)
@@ -153,6 +155,6 @@ async def test_one_that_is_named_and_avoided_is_passed_by_and_reported() -> None
     cluster = Cluster(Verdict())
     avoided = cluster.members[2]
     cluster.told.sources = [avoided]
-    cluster.locator.blame(Offer(avoided, Content(DIGEST, 1, None), None, busy=False))
+    cluster.locator.blame(Offer(avoided, sought(DIGEST), Content(DIGEST, 1, None), None, busy=False))
     assert await cluster.ask() == ({1, 2}, False)
     assert cluster.told.failed_addresses == [avoided.address]

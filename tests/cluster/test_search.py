@@ -19,6 +19,7 @@ from registryd.content.source import Content
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.telemetry import FindOutcome
+from tests.fakes.entitled import said, sought
 from tests.fakes.peers import FindRecord
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from registryd.cluster.peer import Wait
     from registryd.cluster.search import Offer
     from registryd.cluster.wire import Resolution
+    from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
 
@@ -48,7 +50,7 @@ class TimedPeer:
         self._after = after
         self._content_port = content_port
 
-    async def find(self, digest: Digest, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
         self.asked_at = asyncio.get_running_loop().time()
         try:
             await asyncio.sleep(self._after)
@@ -57,7 +59,7 @@ class TimedPeer:
             raise
         if self._answer == "silence":
             raise PeerSilent("silence")
-        content = None if self._answer == "no" else Content(digest, 1, None)
+        content = None if self._answer == "no" else said(Content(wanted.digest, 1, None))
         return Finding(Node(NodeId.random(), self._content_port), content, busy=self._answer == "busy")
 
     async def hello(self) -> Node:
@@ -81,7 +83,7 @@ class TimedPeer:
     async def resolve(self, name: TaggedName) -> Resolution:
         raise NotImplementedError
 
-    def read(self, digest: Digest, span: Span) -> AsyncGenerator[bytes, None]:
+    def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         raise NotImplementedError
 
     async def aclose(self) -> None:
@@ -97,7 +99,7 @@ def members(*peers: TimedPeer) -> list[Member]:
 
 
 async def first(peers: list[TimedPeer]) -> Offer:
-    async with aclosing(offers(members(*peers), DIGEST, WAVES)) as found:
+    async with aclosing(offers(members(*peers), sought(DIGEST), WAVES)) as found:
         return await anext(found)
 
 
@@ -130,7 +132,7 @@ async def test_a_rest_that_is_small_is_asked_at_once() -> None:
 
 async def test_offers_come_as_they_arrive_the_busy_last() -> None:
     peers = [TimedPeer("busy"), TimedPeer("yes", after=0.2), TimedPeer("yes", after=0.1)]
-    ports = [offer.member.address.port async for offer in offers(members(*peers), DIGEST, Waves())]
+    ports = [offer.member.address.port async for offer in offers(members(*peers), sought(DIGEST), Waves())]
     assert ports == [3, 2, 1]
 
 
@@ -158,23 +160,23 @@ class FixedMembers:
 async def test_no_more_than_the_limit_are_asked() -> None:
     peers = [TimedPeer("no") for _ in range(5)]
     with pytest.raises(AllFailed):
-        await anext(Locator(FixedMembers(*peers), fanout_limit=3).offers(DIGEST))
+        await anext(Locator(FixedMembers(*peers), fanout_limit=3).offers(sought(DIGEST)))
     assert [peer.asked_at is not None for peer in peers] == [True] * 3 + [False] * 2
 
 
 async def test_who_failed_for_a_digest_is_asked_again_after_a_minute() -> None:
     locator = Locator(FixedMembers(TimedPeer("yes")), fanout_limit=3)
-    [offer] = [offer async for offer in locator.offers(DIGEST)]
+    [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
     locator.avoid(offer)
     with pytest.raises(AllFailed):
-        await anext(locator.offers(DIGEST))
-    assert [offer async for offer in locator.offers(Digest.of(b"other"))]
+        await anext(locator.offers(sought(DIGEST)))
+    assert [offer async for offer in locator.offers(sought(Digest.of(b"other")))]
     await asyncio.sleep(60)
-    assert [offer async for offer in locator.offers(DIGEST)]
+    assert [offer async for offer in locator.offers(sought(DIGEST))]
 
 
 async def test_searches_are_measured_once_to_the_first_offer() -> None:
     record = FindRecord()
     locator = Locator(FixedMembers(TimedPeer("yes"), TimedPeer("yes")), fanout_limit=3, observer=record)
-    assert len([offer async for offer in locator.offers(DIGEST)]) == 2
+    assert len([offer async for offer in locator.offers(sought(DIGEST))]) == 2
     assert record.outcomes == {FindOutcome.FOUND: 1}

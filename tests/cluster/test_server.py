@@ -19,15 +19,19 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from tests.cluster.conftest import until
+from tests.fakes.entitled import sought
 from tests.fakes.images import oci_image, sample_bytes
 from tests.fakes.peers import BoastingStore
 from tests.fakes.sources import FailingSource, MemorySource, SilentSource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.source import ClusterSource
+    from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
+    from registryd.oci.reference import TaggedName
     from tests.cluster.conftest import Lab
     from tests.fakes.peers import FakePeer
 
@@ -201,6 +205,22 @@ async def test_arbitrary_bytes(
 # What peers ask is never forwarded.
 
 
+class Forwarding:
+    """The cluster in the place of a node's own store."""
+
+    def __init__(self, source: ClusterSource) -> None:
+        self._source = source
+
+    async def find(self, digest: Digest) -> Content:
+        return await self._source.find(sought(digest))
+
+    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
+        return await self._source.open(sought(digest), wanted)
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        return await self._source.resolve(name)
+
+
 async def test_a_peers_request_is_never_forwarded(
     lab: Lab, store: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -208,7 +228,7 @@ async def test_a_peers_request_is_never_forwarded(
     knowing = await lab.good(store)
     middle = await lab.node(knowing)
     await until(lambda: middle.state_of(knowing) is MemberState.UP)
-    async with asking(await lab.good(middle.source)) as asker:
+    async with asking(await lab.good(Forwarding(middle.source))) as asker:
         for method, request in (
             ("Find", pb.FindRequest(digest=str(DIGEST))),
             ("Resolve", pb.ResolveRequest(name=str(oci_image().name))),
@@ -222,7 +242,7 @@ async def test_a_peers_request_is_never_forwarded(
 async def test_the_mark_holds_in_tasks_that_are_started_under_it(lab: Lab) -> None:
     node = await lab.node()
     with AnsweringPeer():
-        task = asyncio.create_task(node.source.open(DIGEST, Span.whole))
+        task = asyncio.create_task(node.source.open(sought(DIGEST), Span.whole))
     with pytest.raises(ForwardingRefused):
         await task
 

@@ -18,6 +18,7 @@ from registryd.transfer.errors import SourceBroken
 from tests.cluster.conftest import FIND_TIMEOUT, SHORT, until
 from tests.fakes.bodies import BrokenBody
 from tests.fakes.doors import Door
+from tests.fakes.entitled import sought
 from tests.fakes.images import oci_image, sample_bytes
 from tests.fakes.peers import BoastingStore, SlowStore, garbling, resetting, silent, unreachable
 from tests.fakes.sinks import FakeSink, StuckSink
@@ -40,7 +41,7 @@ def having(*contents: bytes, media_type: str | None = None) -> MemorySource:
 
 async def pull(node: Node, data: bytes, wanted: Span | None = None) -> bytes:
     """What a receiver gets of this content."""
-    opened = await node.source.open(Digest.of(data), lambda size: wanted or Span.whole(size))
+    opened = await node.source.open(sought(Digest.of(data)), lambda size: wanted or Span.whole(size))
     return await receive(opened)
 
 
@@ -59,7 +60,7 @@ async def receive(opened: OpenContent) -> bytes:
 async def test_what_one_peer_has_is_found(lab: Lab) -> None:
     peers = [await lab.good(having()), await lab.good(having(SMALL, media_type="text/plain"))]
     node = await lab.node(*peers)
-    content = await node.source.find(Digest.of(SMALL))
+    content = await node.source.find(sought(Digest.of(SMALL)))
     assert (content.size, content.media_type) == (len(SMALL), "text/plain")
     assert node.record.outcomes == {FindOutcome.FOUND: 1}
 
@@ -67,14 +68,14 @@ async def test_what_one_peer_has_is_found(lab: Lab) -> None:
 async def test_what_nobody_has_is_not_found(lab: Lab) -> None:
     node = await lab.node(*[await lab.good(having()) for _ in range(10)])
     with pytest.raises(ContentNotFound, match="none of 10 peers"):
-        await node.source.find(Digest.of(SMALL))
+        await node.source.find(sought(Digest.of(SMALL)))
     assert node.record.outcomes == {FindOutcome.ABSENT: 1}
 
 
 async def test_without_peers_nothing_is_found(lab: Lab) -> None:
     node = await lab.node()
     with pytest.raises(ContentNotFound):
-        await node.source.open(Digest.of(SMALL), Span.whole)
+        await node.source.open(sought(Digest.of(SMALL)), Span.whole)
     assert await node.source.resolve(TaggedName.parse("registry.example/app:v1")) == ()
 
 
@@ -98,7 +99,7 @@ async def test_a_silent_peer_delays_only_the_first_miss(lab: Lab) -> None:
     node = await lab.node(bad, await lab.good(having()), greets=False, find_timeout=SHORT)
     for _ in range(2):
         with pytest.raises(ContentUnavailable):
-            await node.source.find(Digest.of(SMALL))
+            await node.source.find(sought(Digest.of(SMALL)))
     assert node.state_of(bad) is MemberState.SET_ASIDE
     assert node.record.outcomes == {FindOutcome.TIMEOUT: 1, FindOutcome.ABSENT: 1}
 
@@ -108,7 +109,7 @@ async def test_a_store_out_of_order_is_not_a_peer_out_of_order(lab: Lab) -> None
     node = await lab.node(peer)
     await until(lambda: node.state_of(peer) is MemberState.UP)
     with pytest.raises(ContentUnavailable, match="out of order") as caught:
-        await node.source.find(Digest.of(SMALL))
+        await node.source.find(sought(Digest.of(SMALL)))
     assert not isinstance(caught.value, ContentNotFound)
     assert node.state_of(peer) is MemberState.UP
     assert node.record.outcomes == {FindOutcome.ERROR: 1}
@@ -118,7 +119,7 @@ async def test_a_time_budget_leaves_nothing_behind(lab: Lab) -> None:
     node = await lab.node(await lab.start(silent()), greets=False)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await node.source.open(Digest.of(SMALL), Span.whole)
+            await node.source.open(sought(Digest.of(SMALL)), Span.whole)
 
 
 # Small content: verified
@@ -139,7 +140,7 @@ async def test_wrong_bytes_are_never_handed_on(lab: Lab) -> None:
     lying.add(Digest.of(SMALL), SMALL[::-1])
     node = await lab.node(await lab.good(lying))
     with pytest.raises(ContentUnavailable, match="are not sha256:"):
-        await node.source.open(Digest.of(SMALL), Span.whole)
+        await node.source.open(sought(Digest.of(SMALL)), Span.whole)
 
 
 async def test_a_liar_is_left_for_an_honest_peer_and_not_asked_again(lab: Lab) -> None:
@@ -165,8 +166,8 @@ async def test_a_manifest_speaks_for_itself(lab: Lab) -> None:
     store = MemorySource()
     store.add(image.target.digest, image.manifest, media_type=OCI_INDEX)
     node = await lab.node(await lab.good(store))
-    assert (await node.source.find(image.target.digest)).media_type == OCI_MANIFEST
-    opened = await node.source.open(image.target.digest, Span.whole)
+    assert (await node.source.find(sought(image.target.digest))).media_type == OCI_MANIFEST
+    opened = await node.source.open(sought(image.target.digest), Span.whole)
     assert opened.content.media_type == OCI_MANIFEST
     assert await receive(opened) == image.manifest
 
@@ -174,7 +175,7 @@ async def test_a_manifest_speaks_for_itself(lab: Lab) -> None:
 async def test_what_is_no_manifest_is_not_served_as_one(lab: Lab) -> None:
     node = await lab.node(await lab.good(having(SMALL, media_type=OCI_MANIFEST)))
     with pytest.raises(ContentUnavailable, match="offered as a manifest"):
-        await node.source.find(Digest.of(SMALL))
+        await node.source.find(sought(Digest.of(SMALL)))
 
 
 async def test_a_boaster_costs_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -221,7 +222,7 @@ async def test_a_silent_door_does_not_keep_a_second_peer_waiting(lab: Lab) -> No
     second = await lab.good(SlowStore(having(LARGE), seconds=0.02), content_port=await lab.start(Door(contents).open()))
     node = await lab.node(first, second, door_timeout=5)
     begun = time.monotonic()
-    opened = await node.source.open(Digest.of(LARGE), Span.whole)
+    opened = await node.source.open(sought(Digest.of(LARGE)), Span.whole)
     assert 0.2 < time.monotonic() - begun < 2  # the patience, and not the time-out of the first
     assert await receive(opened) == LARGE
 
@@ -231,13 +232,13 @@ async def test_a_time_budget_that_ends_while_a_door_is_tried(lab: Lab) -> None:
     node = await lab.node(await lab.good(having(LARGE), content_port=await lab.start(door.open())))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
-            await node.source.open(Digest.of(LARGE), Span.whole)
+            await node.source.open(sought(Digest.of(LARGE)), Span.whole)
 
 
 async def test_a_receiver_that_gives_up_leaves_nothing_behind(lab: Lab) -> None:
     store = having(LARGE)
     node = await lab.node(await lab.good(store))
-    opened = await node.source.open(Digest.of(LARGE), Span.whole)
+    opened = await node.source.open(sought(Digest.of(LARGE)), Span.whole)
     stuck = StuckSink()
     sending = asyncio.create_task(opened.body.send_to(stuck))
     await stuck.reached.wait()
@@ -254,7 +255,7 @@ async def test_a_door_that_refuses_is_not_gone_around(lab: Lab) -> None:
     store = having(LARGE)
     node = await lab.node(await lab.good(store, content_port=port))
     with pytest.raises(ContentUnavailable, match="busy"):
-        await node.source.open(Digest.of(LARGE), Span.whole)
+        await node.source.open(sought(Digest.of(LARGE)), Span.whole)
     assert not store.opened
 
 
@@ -276,7 +277,7 @@ async def test_when_nobody_is_left_the_body_breaks(lab: Lab) -> None:
     with pytest.raises(SourceBroken):
         await pull(node, LARGE)
     with pytest.raises(ContentUnavailable):
-        await node.source.open(Digest.of(LARGE), Span.whole)
+        await node.source.open(sought(Digest.of(LARGE)), Span.whole)
 
 
 async def test_a_peer_with_another_size_does_not_go_on(lab: Lab) -> None:
@@ -308,7 +309,7 @@ async def test_a_busy_peer_is_better_than_none(lab: Lab) -> None:
 async def test_closing_an_unsent_body_ends_the_read(lab: Lab) -> None:
     store = having(LARGE)
     node = await lab.node(await lab.good(store))
-    opened = await node.source.open(Digest.of(LARGE), Span.whole)
+    opened = await node.source.open(sought(Digest.of(LARGE)), Span.whole)
     await opened.body.aclose()
     await until(lambda: store.left_open == 0)
 
@@ -319,7 +320,7 @@ async def test_a_range_outside_of_the_content(lab: Lab) -> None:
 
     node = await lab.node(await lab.good(having(LARGE)), await lab.good(having(LARGE)))
     with pytest.raises(RangeInvalid) as caught:
-        await node.source.open(Digest.of(LARGE), outside)
+        await node.source.open(sought(Digest.of(LARGE)), outside)
     assert caught.value.size == len(LARGE)
 
 

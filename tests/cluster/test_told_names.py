@@ -23,6 +23,7 @@ from registryd.content.source import NamedContent
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
 from tests.cluster.conftest import FIND_TIMEOUT
+from tests.fakes.entitled import given
 from tests.fakes.images import oci_image
 from tests.fakes.peers import LOOPBACK, good
 from tests.fakes.sources import FailingSource, MemorySource
@@ -30,7 +31,7 @@ from tests.fakes.sources import FailingSource, MemorySource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.cluster.service import LocalStore
+    from tests.fakes.entitled import PlainStore
     from tests.fakes.images import SampleImage
 
 OLD, NEW = oci_image(layers=(b"old",)), oci_image(layers=(b"new",))
@@ -56,9 +57,9 @@ def says(*namings: Naming) -> NameAnnouncement:
 
 
 @asynccontextmanager
-async def index_node(store: LocalStore, desk: NameDesk) -> AsyncIterator[Address]:
+async def index_node(store: PlainStore, desk: NameDesk) -> AsyncIterator[Address]:
     node = Node(NodeId.random(), 0)
-    service = ClusterService(node, store, told_of=desk.answer)
+    service = ClusterService(node, given(store), told_of=desk.answer)
     index = IndexService(IndexDesk(node.id, lambda: 0.0), desk)
     async with serve_peers(LOOPBACK, service, credentials=NoCredentials(), index=index) as port:
         yield Address(LOOPBACK.host, port)

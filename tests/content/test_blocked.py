@@ -8,6 +8,7 @@ from registryd.content.blocked import Blocklist, BlockRules, ContentBlocked, Unb
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Registry, Repository, Tag, TaggedName
+from tests.fakes.entitled import given, sought
 from tests.fakes.sources import MemorySource
 
 DATA, OTHER = b"must not spread", b"may spread"
@@ -56,19 +57,19 @@ async def test_a_store_gives_nothing_of_it_from_the_moment_it_is_listed() -> Non
     for data in (DATA, OTHER):
         source.add(Digest.of(data), data)
     blocklist = Blocklist()
-    given = Unblocked(source, blocklist)
-    assert (await given.find(DIGEST)).size == len(DATA)
+    unblocked = Unblocked(given(source), blocklist)
+    assert (await unblocked.find(sought(DIGEST))).size == len(DATA)
     blocklist.rules = BlockRules.parse([str(DIGEST)])
     with pytest.raises(ContentBlocked):
-        await given.find(DIGEST)
+        await unblocked.find(sought(DIGEST))
     with pytest.raises(ContentBlocked):
-        await given.open(DIGEST, Span.whole)
-    assert (await given.find(Digest.of(OTHER))).size == len(OTHER)
+        await unblocked.open(sought(DIGEST), Span.whole)
+    assert (await unblocked.find(sought(Digest.of(OTHER)))).size == len(OTHER)
     blocklist.rules, blocklist.of_images = BlockRules(), {Digest.of(OTHER)}
     with pytest.raises(ContentBlocked):
-        await given.find(Digest.of(OTHER))
+        await unblocked.find(sought(Digest.of(OTHER)))
 
 
 async def test_a_blocked_name_means_nothing() -> None:
-    given = Unblocked(MemorySource(), listed("ghcr.io/corp/*"))
-    assert await given.resolve(TaggedName(REPOSITORY, Tag("v1"))) == ()
+    unblocked = Unblocked(given(MemorySource()), listed("ghcr.io/corp/*"))
+    assert await unblocked.resolve(TaggedName(REPOSITORY, Tag("v1"))) == ()

@@ -20,6 +20,7 @@ from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from tests.contracts.content_store import always, asked_for, until
+from tests.fakes.entitled import Nobodys
 from tests.fakes.images import sample_bytes
 from tests.fakes.sinks import FakeSink, socket_sink
 
@@ -237,7 +238,7 @@ class GrowingContentContract:
     # ---- as peers see it
 
     async def test_peers_are_given_it_from_the_first_byte_to_the_blob(self, dock: Dock) -> None:
-        shared = SharedStore(dock.store, dock.store)
+        shared = SharedStore(Nobodys(dock.store), dock.store)
         with pytest.raises(ContentNotFound):
             await shared.find(DIGEST)
         async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:

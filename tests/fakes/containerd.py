@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from registryd.oci.digest import Digest
+from registryd.oci.reference import Repository
 from registryd.pb.containerd import images_pb2, types_pb2
 from tests.fakes.containerd_api import Api, Faults
 from tests.fakes.containerd_faults import Fault
@@ -108,6 +109,21 @@ class FakeContainerd:
             self.put_blob(data, namespace=namespace)
         self.put_image(str(image.name), image.target, namespace=namespace)
         self.put_image(f"{image.name.repository}@{image.target.digest}", image.target, namespace=namespace)
+
+    def pulled(self, image: SampleImage, *, name: str = "", namespace: str = "k8s.io") -> None:
+        """As a pull leaves it: labelled with where it is from, `name` if that is not the image's own."""
+        repository = Repository.parse(name.rpartition(":")[0]) if name else image.name.repository
+        for digest in image.blobs:
+            self.label(digest, repository)
+        for data in image.blobs.values():
+            self.put_blob(data, namespace=namespace)
+        self.put_image(name or str(image.name), image.target, namespace=namespace)
+
+    def label(self, digest: Digest, repository: Repository) -> None:
+        """As a pull from that repository does; the port is left out."""
+        labels = self.labels.setdefault(str(digest), {})
+        key = f"containerd.io/distribution.source.{repository.registry.hostname}"
+        labels[key] = ",".join(filter(None, (labels.get(key), repository.path)))
 
     def remove(self, image: SampleImage, *, namespace: str = "k8s.io") -> None:
         self.drop_image(str(image.name), namespace=namespace)

@@ -27,6 +27,7 @@ class FakeIngest:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         (self.folder / "ref").write_text(self._name)
+        (self.folder / "startedat").write_text("2026-11-28T04:00:00Z")
         if self.total is not None:
             (self.folder / "total").write_text(str(self.total))
         self.data.touch()

@@ -17,16 +17,17 @@ from registryd.content.source import Content, NamedContent, OpenContent
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
 from registryd.transfer.uploads import Part, Upload, Uploads
+from tests.fakes.entitled import given
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from registryd.cluster.service import LocalStore
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
     from registryd.telemetry import FindOutcome
     from registryd.transfer.uploads import Socket
+    from tests.fakes.entitled import PlainStore
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -42,7 +43,7 @@ class FakePeer:
 
 @asynccontextmanager
 async def good(
-    store: LocalStore,
+    store: PlainStore,
     *,
     address: Address = LOOPBACK,
     content_port: int = 0,
@@ -52,7 +53,9 @@ async def good(
     """Answers from its store at once. Its character is that of the store: slow, lying, short."""
     node = node or Node(NodeId.random(), content_port)
     async with serve_peers(
-        address, ClusterService(node, store, uploads=BusyUploads() if busy else None), credentials=NoCredentials()
+        address,
+        ClusterService(node, given(store), uploads=BusyUploads() if busy else None),
+        credentials=NoCredentials(),
     ) as port:
         yield FakePeer(Address(address.host, port), node)
 
@@ -119,7 +122,7 @@ class BusyUploads(Uploads):
 class SlowStore:
     """Another store, after a pause."""
 
-    def __init__(self, store: LocalStore, *, seconds: float) -> None:
+    def __init__(self, store: PlainStore, *, seconds: float) -> None:
         self._store = store
         self._seconds = seconds
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Never
 
 from registryd.content.naming import Naming
+from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, NamedContent, OpenContent, StoreUnavailable
 from registryd.transfer.body import BytesBody
 from tests.fakes.bodies import WitnessedBody
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
     from registryd.transfer.body import Body
     from tests.fakes.images import SampleImage
 
@@ -31,6 +32,7 @@ class MemorySource:
         self._is_renamed = asyncio.Event()
         self.opened: list[WitnessedBody] = []
         self.asked: list[Digest] = []
+        self.owners: dict[Digest, set[Repository]] = {}
         for image in images:
             self.add_image(image)
 
@@ -66,6 +68,14 @@ class MemorySource:
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return [self._names[name]] if name in self._names else []
+
+    async def provenance(self, content: Content) -> Provenance:
+        """As a test has put it into `owners`; what is not there is nobody's."""
+        owners = self.owners.get(content.digest)
+        return Provenance(is_nobodys=True) if owners is None else Provenance(frozenset(owners))
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        return frozenset()
 
     async def namings(self) -> Sequence[Naming]:
         return [Naming(name, meaning) for name, meaning in self._names.items()]

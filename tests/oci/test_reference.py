@@ -122,6 +122,14 @@ def test_whether_a_registry_has_a_port_of_its_own(text: str, *, has_port: bool) 
     assert Registry(text).has_port is has_port
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("a.example:5000", "a.example"), ("[::1]:5000", "::1"), ("[::1]", "::1"), ("docker.io", "docker.io")],
+)
+def test_the_name_of_a_registrys_host(text: str, name: str) -> None:
+    assert Registry(text).hostname == name
+
+
 def test_what_containerd_calls_a_name_is_kept() -> None:
     name = TaggedName.parse("Registry.Example:0443/demo/app:v1")
     assert str(name) == "registry.example/demo/app:v1"

@@ -21,17 +21,20 @@ from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
 from registryd.settings import AuthorizationMode, AuthorizationSettings
 from registryd.telemetry import Metrics
+from tests.fakes.entitled import given
 from tests.fakes.sources import MemorySource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from registryd.content.blame import Aftermath
-    from registryd.content.source import ContentSource, NameSource
+    from registryd.content.source import NameSource
+    from registryd.oci.digest import Digest
     from registryd.oci.platform import Platform
     from registryd.oci.reference import Reference, Repository
     from registryd.oci.reference import Registry as RegistryName
     from registryd.serving.admission import Admission
+    from tests.fakes.entitled import PlainStore
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -84,8 +87,15 @@ class FakePublicWord:
     async def learn(self, repository: Repository, reference: Reference) -> None:
         self.asked.append(f"{repository} {reference} for later")
 
-    async def is_public(self, repository: Repository, reference: Reference) -> bool:
-        self.asked.append(f"{repository} {reference}")
+    async def gives(self, repository: Repository, digest: Digest) -> bool | None:
+        self.asked.append(f"{repository} {digest}")
+        return self.public if self.reachable else None
+
+    async def is_public(self, repository: Repository) -> bool:
+        self.asked.append(f"{repository}")
+        return self.public
+
+    def remembers_public(self, repository: Repository) -> bool:
         return self.public
 
 
@@ -93,8 +103,8 @@ class FakePublicWord:
 class Registry:
     """What the door under test is made of, to be changed before `serving`."""
 
-    local: ContentSource = field(default_factory=MemorySource)
-    cluster: ContentSource = field(default_factory=MemorySource)
+    local: PlainStore = field(default_factory=MemorySource)
+    cluster: PlainStore = field(default_factory=MemorySource)
     names: list[NameSource] = field(default_factory=list)
     authorization: AuthorizationSettings = field(
         default_factory=lambda: AuthorizationSettings(mode=AuthorizationMode.OPEN)
@@ -112,14 +122,14 @@ class Registry:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Client]:
-        lookup = Lookup({Origin.LOCAL: self.local, Origin.PEER: self.cluster})
+        lookup = Lookup({Origin.LOCAL: given(self.local), Origin.PEER: given(self.cluster)})
         names = NameLookup(self.names, timeout_seconds=1)
         policy = ModePolicy(NamingRules(self.authorization), self.public)
         bound = self.first_byte_timeout_seconds
         seek = partial(Locator, names=names, policy=policy, first_byte_timeout_seconds=bound, platforms=self.platforms)
         door = RegistryDoor(
             locator=seek(lookup=lookup),
-            local=seek(lookup=Lookup({Origin.LOCAL: self.local})),
+            local=seek(lookup=Lookup({Origin.LOCAL: given(self.local)})),
             lists=KnownReferrers(lookup=lookup, names=names, policy=policy, first_byte_timeout_seconds=bound),
             default=self.default,
             metrics=self.metrics,

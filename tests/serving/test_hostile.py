@@ -19,6 +19,7 @@ from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
 from registryd.store.directory.store import open_directory_store
 from registryd.telemetry import Metrics
+from tests.fakes import entitled
 from tests.fakes.images import OCI_LAYER, oci_image
 from tests.serving.conftest import LOOPBACK, Registry
 
@@ -121,7 +122,7 @@ class OpenDoor:
         if self._door == "registry":
             client = await self._stack.enter_async_context(Registry(local=store, names=[store]).serving())
             return client.address
-        handle = PeerBytesDoor(store=store, ledger=Ledger(Metrics())).handle
+        handle = PeerBytesDoor(store=entitled.given(store), ledger=Ledger(Metrics())).handle
         return (await self._stack.enter_async_context(open_door(handle, LOOPBACK))).address
 
     async def aclose(self) -> None:

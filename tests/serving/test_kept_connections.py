@@ -22,6 +22,7 @@ from registryd.transfer.errors import SourceBroken, SourceRefused
 from registryd.transfer.fetch import fetch
 from registryd.transfer.kept import KeepLimits, KeptWires
 from registryd.transfer.memory import read_all
+from tests.fakes.entitled import given
 from tests.identity.parties import NEW, OLD, Node
 from tests.serving.conftest import LOOPBACK
 
@@ -54,7 +55,7 @@ async def giving(folder: Path, credentials: MemberCredentials | NoCredentials) -
         await ingest.write(BLOB)
         await ingest.commit()
         await ingest.aclose()
-        door = PeerBytesDoor(store=store, ledger=Ledger(Metrics()), still_accepts=credentials.still_accepts)
+        door = PeerBytesDoor(store=given(store), ledger=Ledger(Metrics()), still_accepts=credentials.still_accepts)
         peer = Peer(LOOPBACK)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.content.ledger import Ledger
+from registryd.content.sought import REPOSITORY_HEADER, Sought
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER, Tickets
 from registryd.oci.digest import Digest
+from registryd.oci.reference import Repository
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
 from registryd.telemetry import Metrics
 from registryd.transfer.uploads import Uploads
+from tests.fakes.entitled import REPOSITORY, given, sought
 from tests.fakes.images import OCI_LAYER, oci_image
 from tests.fakes.sources import FailingSource, MemorySource
 from tests.serving.conftest import LOOPBACK, Client, client_of
@@ -22,20 +25,24 @@ from tests.serving.conftest import LOOPBACK, Client, client_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.content.source import Content, ContentSource, OpenContent, RangeOf
+    from registryd.content.source import Content, OpenContent, RangeOf
+    from tests.fakes.entitled import PlainStore
 
 IMAGE = oci_image()
 LAYER = IMAGE.digest_of(OCI_LAYER)
+PURPOSE = str(sought(LAYER))
+OTHER = Repository.parse("registry.example/other/app")
+NAME = {REPOSITORY_HEADER: str(REPOSITORY)}
 
 
 @asynccontextmanager
 async def serving(
-    store: ContentSource,
+    store: PlainStore,
     metrics: Metrics | None = None,
     uploads: Uploads | None = None,
     tickets: Tickets | None = None,
 ) -> AsyncIterator[Client]:
-    door = PeerBytesDoor(store=store, ledger=Ledger(metrics or Metrics()), uploads=uploads, tickets=tickets)
+    door = PeerBytesDoor(store=given(store), ledger=Ledger(metrics or Metrics()), uploads=uploads, tickets=tickets)
     async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
         yield client
 
@@ -70,26 +77,27 @@ HERE, ELSEWHERE = Requester("127.0.0.1"), Requester("10.0.0.2")
 async def test_where_tickets_are_asked_for_the_requester_of_the_digest_is_served() -> None:
     tickets = Tickets()
     async with serving(MemorySource(IMAGE), tickets=tickets) as client:
-        answer = await client.get(f"/v1/blobs/{LAYER}", **{TICKET_HEADER: tickets.issue(LAYER, HERE)})
+        answer = await client.get(f"/v1/blobs/{LAYER}", **NAME, **{TICKET_HEADER: tickets.issue(PURPOSE, HERE)})
     assert (answer.status, answer.body) == (200, IMAGE.blobs[LAYER])
 
 
 async def test_whoever_has_no_ticket_or_not_his_own_is_refused_before_the_store_is_asked() -> None:
     now = 0.0
     tickets = Tickets(lambda: now)
-    expired, now = tickets.issue(LAYER, HERE), 3600.0
+    expired, now = tickets.issue(PURPOSE, HERE), 3600.0
     refused = {
         "expired": expired,
-        "borrowed": tickets.issue(LAYER, ELSEWHERE),
-        "for other content": tickets.issue(Digest.of(b"other"), HERE),
-        "of another node": Tickets(lambda: now).issue(LAYER, HERE),
+        "borrowed": tickets.issue(PURPOSE, ELSEWHERE),
+        "for other content": tickets.issue(str(sought(Digest.of(b"other"))), HERE),
+        "of another node": Tickets(lambda: now).issue(PURPOSE, HERE),
+        "for another name": tickets.issue(str(Sought(LAYER, OTHER)), HERE),
         "made up": "A" * 32,
     }
     async with serving(Unasked(IMAGE), tickets=tickets) as client:
         without = [await client.get(f"/v1/blobs/{LAYER}"), await client.head(f"/v1/blobs/{LAYER}")]
         assert [answer.status for answer in without] == [404, 404]
         for why, ticket in refused.items():
-            answer = await client.get(f"/v1/blobs/{LAYER}", **{TICKET_HEADER: ticket})
+            answer = await client.get(f"/v1/blobs/{LAYER}", **NAME, **{TICKET_HEADER: ticket})
             assert answer.status == 404, why
 
 
@@ -110,7 +118,7 @@ async def test_a_head_tells_without_sending() -> None:
 
 
 @pytest.mark.parametrize("store", [MemorySource(), FailingSource()])
-async def test_what_the_store_cannot_give_is_404(store: ContentSource) -> None:
+async def test_what_the_store_cannot_give_is_404(store: PlainStore) -> None:
     async with serving(store) as client:
         assert (await client.get(f"/v1/blobs/{Digest.of(b'absent')}")).status == 404
 

@@ -12,7 +12,10 @@ from registryd.content.source import Content
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from registryd.content.source import RangeOf
+    from collections.abc import Sequence
+
+    from registryd.content.source import NamedContent, RangeOf
+    from registryd.oci.reference import TaggedName
     from tests.serving.conftest import Client, Registry
 
 SIZE = 5_000_000
@@ -30,6 +33,9 @@ class Pressing:
 
     async def find(self, digest: Digest) -> Content:
         return Content(digest, SIZE, None)
+
+    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
+        return ()
 
     async def open(self, digest: Digest, wanted: RangeOf) -> Never:
         self.askers.append(current_asker())

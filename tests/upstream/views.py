@@ -34,13 +34,15 @@ class FakeView:
 
     failure: Failure | None = None
     delay: float = 0.1
+    is_everybodys: bool = True
     heads: list[tuple[float, Repository, Reference]] = field(default_factory=list)
     pings: list[tuple[float, Registry]] = field(default_factory=list)
     cancelled: int = 0
 
-    async def head(self, repository: Repository, reference: Reference) -> None:
+    async def head(self, repository: Repository, reference: Reference) -> bool:
         self.heads.append((now(), repository, reference))
         await self._answer()
+        return self.is_everybodys
 
     async def ping(self, registry: Registry) -> None:
         self.pings.append((now(), registry))

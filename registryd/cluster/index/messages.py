@@ -46,11 +46,12 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         is_ahead=claim.is_ahead,
         is_pressed=claim.is_pressed,
         rank=claim.rank,
+        unfit=[str(address) for address in claim.unfit[-MAX_FAILED:]],
     )
 
 
 def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
-    reports = max(len(message.failed), len(message.slow))
+    reports = max(len(message.failed), len(message.slow), len(message.unfit))
     if reports > MAX_FAILED or message.size > _MAX_SIZE or message.places > MOST_CHILDREN:
         raise RequestInvalid("a claim with too much in it")
     return Claim(
@@ -66,6 +67,7 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
         message.is_ahead,
         message.is_pressed,
         message.rank if message.HasField("rank") else None,
+        tuple(_address(text) for text in message.unfit),
     )
 
 

@@ -42,7 +42,7 @@ class Claim:
 
     `is_ahead`: the claimant's containerd has not asked for it yet. `is_pressed`: the claimant is to be sent to nobody,
     because a request that waits would keep it from fetching what it was told to. `rank`: how many were before it in
-    the line of those that claimed the manifest.
+    the line of those that claimed the manifest. `unfit` do not give it for the name that it is wanted for.
     """
 
     digest: Digest
@@ -57,6 +57,7 @@ class Claim:
     is_ahead: bool = False
     is_pressed: bool = False
     rank: int | None = None
+    unfit: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

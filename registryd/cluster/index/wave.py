@@ -86,7 +86,7 @@ class Wave:
         self._line_up(spot, now)
         self._take_reports(spot, claim, now)
         spot.is_whole, spot.suspected_until = False, 0.0
-        refused, slow = frozenset(claim.failed), frozenset(claim.slow)
+        refused, slow = frozenset((*claim.failed, *claim.unfit)), frozenset(claim.slow)
         stays = spot.source is not None and spot.source not in refused | slow and self._tree.get(spot.source)
         is_good = stays and stays.suspected_until <= now and not stays.is_slow
         if stays and is_good and not self._gives_way(stays, spot, claim):
@@ -162,7 +162,8 @@ class Wave:
         if claim.beside:
             return self._beside(claim.beside)
         count = max(SOURCES, min(claim.places or 0, SEVERAL))
-        found = self._best(Spot(claim.claimant), frozenset(claim.failed), now, claim, count)
+        refused = frozenset((*claim.failed, *claim.unfit))
+        found = self._best(Spot(claim.claimant), refused, now, claim, count)
         return tuple(other.place.address for other in found)
 
     def _beside(self, address: Address) -> tuple[Address, ...]:

@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
+from registryd.content.entitled import EntitledStore
+from registryd.content.entitlement import Entitlement
+from registryd.content.naming_rules import NamingRules
 from registryd.identity.credentials import NoCredentials
 from registryd.lab.faults.characters import CHARACTERS, Character, Greeting
 from registryd.lab.faults.content import CharacterStore, Layouts
 from registryd.lab.faults.door import FaultyDoor, listening
 from registryd.notation import Address
+from registryd.settings import AuthorizationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +45,13 @@ async def _main(arguments: Sequence[str]) -> None:
 
 
 async def _start(stack: AsyncExitStack, character: Character, layouts: Layouts, address: Address) -> None:
+    entitlement = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
     store = CharacterStore(character, layouts, tell=_tell)
     door = Address(address.host, address.port + 1)
     if character.asked is Greeting.IGNORED:
         await stack.enter_async_context(listening(None, address))
     elif character.asked is Greeting.ANSWERED:
-        service = ClusterService(Node(NodeId.random(), door.port), store)
+        service = ClusterService(Node(NodeId.random(), door.port), EntitledStore(store, entitlement))
         await stack.enter_async_context(serve_peers(address, service, credentials=NoCredentials()))
     if character.door is Greeting.IGNORED:
         await stack.enter_async_context(listening(None, door))

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from registryd.cluster.opening import SMALL_BYTES
+from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, OpenContent
 from registryd.lab.faults.manners import Reset
 from registryd.oci.errors import ManifestInvalid
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from registryd.lab.faults.characters import Character
     from registryd.lab.faults.manners import Manner
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,12 @@ class CharacterStore:
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:  # noqa: ARG002 - the contract's
         return ()
+
+    async def provenance(self, content: Content) -> Provenance:  # noqa: ARG002 - the contract's
+        return Provenance(is_nobodys=True)
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:  # noqa: ARG002 - the contract's
+        return frozenset()
 
     def told_size(self, data: bytes) -> int:
         """What it says the size of this content is."""

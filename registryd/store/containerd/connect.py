@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.aio.scope import open_scope
+from registryd.store.containerd.askings import Askings
 from registryd.store.containerd.connection import Connection
 from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
@@ -17,6 +18,7 @@ from registryd.store.containerd.keeping import Keeper
 from registryd.store.containerd.layers import UnkeptLayers
 from registryd.store.containerd.leases import Leases
 from registryd.store.containerd.newcomers import ContainerdNewcomers
+from registryd.store.containerd.origins import Origins
 from registryd.store.containerd.presence import Presence
 from registryd.store.containerd.reading import DocumentReader
 from registryd.store.containerd.route import Route
@@ -59,7 +61,8 @@ def _assemble(
 ) -> tuple[ContainerdStore, Follower, Keeper, tuple[Stocktaking, Stocktaking]]:
     namespaces = settings.namespaces
     route = Route(connection, namespaces=namespaces, configured_root=settings.containerd_root)
-    reader = DocumentReader(Documents(), route)
+    documents = Documents()
+    reader = DocumentReader(documents, route)
     images = Images(namespaces)
     keeper = Keeper(
         images,
@@ -71,6 +74,7 @@ def _assemble(
     growing = GrowingFiles(ingests.open, reader.known_media_type)
     growing.inflows.sure.may_come_in_chunks = True  # unless its version says otherwise
     looks = Stocktaking(growing.events), Stocktaking(growing.events)
+    askings = Askings(ingests, lambda digest: growing.inflows.of(digest) is not None)
 
     def tell() -> None:
         for look in looks:
@@ -89,6 +93,8 @@ def _assemble(
     take = partial(Holdings, route, images=images, reader=reader, ingests=ingests)
     store = ContainerdStore(
         presence=presence,
+        origins=Origins(presence, images, documents, askings),
+        askings=askings,
         route=route,
         reader=reader,
         images=images,

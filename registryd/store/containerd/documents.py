@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from registryd.oci.manifest import Manifest
 
-# About 20 MiB. A kubelet keeps a few hundred images, of ten blobs each.
+# About 30 MiB. A kubelet keeps a few hundred images, of ten blobs each.
 _MOST_DIGESTS: Final = 100_000
+# Documents above content that are looked at: a base layer is in the manifest of every image that is built on it.
+_MOST_ABOVE: Final = 1000
 _MOST_DISMISSED: Final = 4096
 _ALGORITHM_OF_LENGTH: Final = {32: "sha256", 64: "sha512"}
 
@@ -35,6 +37,7 @@ class Documents:
         self._most_digests = most_digests
         self._documents: dict[bytes, _Document] = {}
         self._referred: dict[bytes, str] = {}
+        self._parents: dict[bytes, tuple[bytes, ...]] = {}
         self._dismissed: dict[bytes, None] = {}
 
     def __len__(self) -> int:
@@ -63,6 +66,16 @@ class Documents:
             if is_manifest_type(self._referred[child]):
                 yield Digest(_ALGORITHM_OF_LENGTH[len(child)], child.hex())
 
+    def above(self, digest: Digest) -> Iterator[Digest]:
+        """The content, the documents that refer to it, and those that refer to them; a thousand at most."""
+        found = {_key(digest): None}
+        waiting = list(found)
+        while waiting and len(found) < _MOST_ABOVE:
+            parents = self._parents.get(waiting.pop(), ())
+            waiting += [parent for parent in parents if parent not in found]
+            found.update(dict.fromkeys(parents))
+        return (Digest(_ALGORITHM_OF_LENGTH[len(key)], key.hex()) for key in found)
+
     def learn(self, digest: Digest, manifest: Manifest) -> None:
         """Take in a document."""
         if len(self) + len(manifest.children) > self._most_digests:
@@ -70,7 +83,7 @@ class Documents:
             self.keep(())
         children = {_key(child.digest): sys.intern(child.media_type) for child in manifest.children}
         self._referred.update(children)
-        self._documents[_key(digest)] = _Document(sys.intern(manifest.media_type), tuple(children))
+        self._add(_key(digest), _Document(sys.intern(manifest.media_type), tuple(children)))
 
     def dismiss(self, digest: Digest) -> None:
         """Remember that the content is not a document."""
@@ -87,8 +100,16 @@ class Documents:
             if key not in kept and (document := self._documents.get(key)):
                 kept[key] = document
                 pending += document.children
-        self._documents = kept
+        self._documents, self._parents = {}, {}
         self._referred = {child: self._referred[child] for document in kept.values() for child in document.children}
+        for key, document in kept.items():
+            self._add(key, document)
+
+    def _add(self, key: bytes, document: _Document) -> None:
+        if key not in self._documents:
+            for child in document.children:
+                self._parents[child] = (*self._parents.get(child, ()), key)
+        self._documents[key] = document
 
 
 def _key(digest: Digest) -> bytes:

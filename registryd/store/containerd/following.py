@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
@@ -11,10 +12,12 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
 from registryd.aio.unexpected import note_unexpected
-from registryd.content.source import ContentUnavailable, StoreUnavailable
+from registryd.content.source import ContentNotFound, ContentUnavailable, StoreUnavailable
+from registryd.pb.containerd.content_pb2 import InfoRequest
 from registryd.pb.containerd.events_pb2 import SubscribeRequest
 from registryd.pb.containerd.images_pb2 import ImageCreate, ImageDelete, ImageUpdate
 from registryd.store.containerd.images import get_image, list_images
+from registryd.store.containerd.source_labels import sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +99,7 @@ class Follower:
         for namespace, text in product(self._images.namespaces, spellings):
             image = await get_image(self._connection, namespace, text, timeout=self._timing.answer)
             if image is not None:
-                self._images.put(image)
+                self._images.put(await self._with_origin(image))
                 await self._reader.walk(image.target.digest, namespace)
         return self._images.named(name)
 
@@ -136,7 +139,7 @@ class Follower:
         await self._route.choose()
         for namespace in self._images.namespaces:
             images = await list_images(self._connection, namespace)
-            self._images.replace(namespace, images)
+            self._images.replace(namespace, [await self._with_origin(image) for image in images])
             for image in images:
                 await self._walk(image, namespace)
         self._images.are_listed = True
@@ -170,11 +173,25 @@ class Follower:
         if image is None:
             self._drop(event.namespace, name)
             return
-        self._images.put(image)
+        self._images.put(await self._with_origin(image))
         self._tell_of_change()
         if not self._route.is_settled:
             await self._route.choose()
         await self._reader.walk(image.target.digest, image.namespace)
+
+    async def _with_origin(self, image: Image) -> Image:
+        """The image, and whether somebody gave it its name by hand, as far as that can be seen now."""
+        if (repository := image.repository) is None:
+            return image
+        request = InfoRequest(digest=str(image.target.digest))
+        try:
+            answer = await self._connection.ask(
+                self._connection.content.Info, request, namespace=image.namespace, timeout=self._timing.listing
+            )
+        except ContentNotFound:
+            return image
+        hosts = {host for host, _ in sources_of(answer.info.labels)}
+        return replace(image, is_by_hand=repository.registry.hostname not in hosts)
 
     def _drop(self, namespace: str, name: str) -> None:
         self._images.drop(namespace, name)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.folder_events import FolderEvents
@@ -33,6 +34,23 @@ _NAME: Final = re.compile(rf"(?P<namespace>[^/]+)/{_SEQUENCE}/(?:{'|'.join(_KIND
 _NAME_BYTES: Final = 512
 
 
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Which ingest it is: another one of the same content has another file, or began at another time."""
+
+    device: int
+    inode: int
+    nanoseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """An ingest that is there now, and the bytes that are in it."""
+
+    began: Began
+    size: int
+
+
 class Ingests:
     """Opens `ingest/<sha256 of the name>/data`, where the name is `<namespace>/<sequence>/<kind>-<digest>`.
 
@@ -58,6 +76,23 @@ class Ingests:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     return _open(folder)
         raise ContentNotFound("containerd is not receiving it")
+
+    def look(self, digest: Digest) -> Ingest | None:
+        """The ingest that `open` would open; None when there is none, or it cannot be seen."""
+        for root in self._route.roots:
+            for folder in self._folders(root, digest):
+                with suppress(OSError):
+                    data = os.lstat(f"{folder}/data")
+                    began = os.lstat(f"{folder}/startedat").st_mtime_ns
+                    return Ingest(Began(data.st_dev, data.st_ino, began), data.st_size)
+        return None
+
+    def whole(self, digest: Digest) -> os.stat_result | None:
+        """The file that content has become; None when it is not there, or cannot be seen."""
+        for root in self._route.roots:
+            with suppress(OSError):
+                return os.lstat(f"{root}/blobs/{digest.algorithm}/{digest.encoded}")
+        return None
 
     def arriving(self, root: Path) -> frozenset[Digest]:
         """All that `open` would find in a content folder; a small file is read for each. Raises OSError."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.elsewhere import Whence
 from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.notation import is_registry
+from registryd.oci.digest import Digest
 from registryd.pb.containerd.content_pb2 import InfoRequest
+from registryd.store.containerd.source_labels import sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registryd.oci.digest import Digest
     from registryd.pb.containerd.content_pb2 import Info
     from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.source_labels import Sources
 
 _REMEMBER_AT_MOST: Final = 1024
 # The label of content that was pulled: `containerd.io/distribution.source.<registry> = <repository>,...`.
@@ -25,20 +28,21 @@ _PULLED_FROM: Final = "containerd.io/distribution.source."
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Content that a shared namespace has: its size in bytes and the first such namespace."""
+    """Content that shared namespaces have: its size in bytes, the first of them, and what all their labels tell."""
 
     digest: Digest
     size: int
     namespace: str
+    sources: Sources = frozenset()
 
 
 class Presence:
     """Asks containerd, and remembers a yes for a moment.
 
     A blob's file does not answer this: all namespaces share one folder of files, but they may not see each other's
-    content, and neither may peers. Namespaces are asked one after the other: nearly always there is one, or the
-    first has it, and where files are read nothing is asked about content that is not there. (Four at once that all
-    say no take 0.9 ms instead of 1.7.)
+    content, and neither may peers. All namespaces are asked, one after the other: nearly always there is one, and where
+    files are read nothing is asked about content that is not there. (Four at once that all say no take 0.9 ms instead
+    of 1.7.)
     """
 
     def __init__(self, connection: Connection, namespaces: Sequence[str]) -> None:
@@ -62,25 +66,24 @@ class Presence:
         """Content's size and the registry that containerd says it pulled it from. Raises as `locate` does."""
         for namespace in self._namespaces:
             try:
-                info = await self._info_in(namespace, digest)
+                info = await self._info(namespace, digest)
             except ContentNotFound:
                 continue
             return Whence(info.size, info.created_at.ToNanoseconds() / 1e9, _registry_of(info.labels))
         raise ContentNotFound(f"not in containerd's namespaces {', '.join(self._namespaces)}")
 
     async def _ask(self, digest: Digest) -> Located:
+        found: Located | None = None
         for namespace in self._namespaces:
-            try:
-                size = await self._size_in(namespace, digest)
-            except ContentNotFound:
-                continue
-            return Located(digest, size, namespace)
-        raise ContentNotFound(f"not in containerd's namespaces {', '.join(self._namespaces)}")
+            with suppress(ContentNotFound):
+                info = await self._info(namespace, digest)
+                sources = sources_of(info.labels)
+                found = replace(found, sources=found.sources | sources) if found else _located(info, namespace, sources)
+        if found is None:
+            raise ContentNotFound(f"not in containerd's namespaces {', '.join(self._namespaces)}")
+        return found
 
-    async def _size_in(self, namespace: str, digest: Digest) -> int:
-        return (await self._info_in(namespace, digest)).size
-
-    async def _info_in(self, namespace: str, digest: Digest) -> Info:
+    async def _info(self, namespace: str, digest: Digest) -> Info:
         request = InfoRequest(digest=str(digest))
         answer = await self._connection.ask(self._connection.content.Info, request, namespace=namespace)
         if answer.info.digest != str(digest) or answer.info.size < 0:
@@ -92,3 +95,7 @@ def _registry_of(labels: Mapping[str, str]) -> str:
     """By the first of the labels that name the repositories of a registry; empty for what was not pulled."""
     named = sorted(label.removeprefix(_PULLED_FROM) for label in labels if label.startswith(_PULLED_FROM))
     return next((registry for registry in named if is_registry(registry)), "")
+
+
+def _located(info: Info, namespace: str, sources: Sources) -> Located:
+    return Located(Digest.parse(info.digest), info.size, namespace, sources)

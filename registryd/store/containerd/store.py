@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
     from registryd.content.naming import Naming
+    from registryd.content.provenance import Provenance
+    from registryd.content.sought import Sought
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.digest import Digest
-    from registryd.oci.reference import TaggedName
+    from registryd.oci.reference import Repository, TaggedName
+    from registryd.store.containerd.askings import Askings
     from registryd.store.containerd.following import Follower
     from registryd.store.containerd.holdings import Holdings
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.ingests import IngestEvents
     from registryd.store.containerd.keeping import Keeper
     from registryd.store.containerd.newcomers import ContainerdNewcomers
+    from registryd.store.containerd.origins import Origins
     from registryd.store.containerd.presence import Located, Presence
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
@@ -40,6 +44,8 @@ class ContainerdStore:
         self,
         *,
         presence: Presence,
+        origins: Origins,
+        askings: Askings,
         route: Route,
         reader: DocumentReader,
         images: Images,
@@ -51,6 +57,8 @@ class ContainerdStore:
         newcomers: ContainerdNewcomers,
     ) -> None:
         self._presence = presence
+        self._origins = origins
+        self._askings = askings
         self._route = route
         self._reader = reader
         self._images = images
@@ -65,12 +73,7 @@ class ContainerdStore:
         return await self._describe(await self._locate(digest))
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        try:
-            located = await self._locate(digest)
-        except ContentNotFound:
-            # Peers ask before they open: so this is containerd itself, which is about to pull it.
-            self._keeper.expect(digest)
-            raise
+        located = await self._locate(digest)
         self._keeper.used(digest)
         span = wanted(located.size)
         content = await self._describe(located)
@@ -84,6 +87,18 @@ class ContainerdStore:
             raise StoreUnavailable("containerd's images have not been listed yet")
         # What is not known yet may have been imported a moment ago: an event takes its time on a busy node.
         return self._images.named(name) or await self._follower.look_up(name)
+
+    # Where it is from
+
+    async def provenance(self, content: Content) -> Provenance:
+        return await self._origins.provenance(content)
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        return self._origins.namers(digest)
+
+    def asked(self, sought: Sought) -> bool:
+        self._keeper.expect(sought.digest)
+        return sought.repository is not None and self._askings.asked(sought.digest, sought.repository)
 
     # All that there is
 

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.content.source import OpenContent
 from registryd.content.writer import IngestInProgress
 from registryd.store.directory.layout import Layout
 from registryd.store.directory.partials import Partials
+from registryd.store.directory.pool import run_writing
+from registryd.store.directory.sources import Sources
 from registryd.store.directory.space import Space
 from registryd.store.directory.store import DirectoryStore, open_directory_store
 from registryd.store.directory.usage import note_use
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
     from registryd.aio.file_events import Told
     from registryd.content.description import StoreDescription
     from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
     from registryd.content.naming import Naming
+    from registryd.content.provenance import Provenance
+    from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-    from registryd.oci.reference import FullName
+    from registryd.oci.reference import FullName, Repository
     from registryd.store.directory.ingest import FileIngest
     from registryd.store.directory.space import Room, SpaceLimits, SpaceObserver
     from registryd.transfer.body import Body
@@ -37,8 +43,11 @@ if TYPE_CHECKING:
 class BoundedStore:
     """What DirectoryStore is; made by `open_bounded_store`."""
 
-    def __init__(self, store: DirectoryStore, layout: Layout, space: Space, partials: Partials) -> None:
+    def __init__(
+        self, store: DirectoryStore, layout: Layout, space: Space, partials: Partials, sources: Sources
+    ) -> None:
         self._store = store
+        self._sources = sources
         self._layout = layout
         self._space = space
         self._partials = partials
@@ -60,6 +69,21 @@ class BoundedStore:
 
     async def check(self) -> None:
         await self._store.check()
+
+    # where it is from
+
+    async def provenance(self, content: Content) -> Provenance:
+        return await self._store.provenance(content)
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        return self._store.namers(digest)
+
+    def asked(self, sought: Sought) -> bool:
+        return self._store.asked(sought)
+
+    async def note_source(self, digest: Digest, repository: Repository) -> None:
+        """This repository's upstream gives the content that is here."""
+        await self._sources.note(digest, repository)
 
     # for peers
 
@@ -107,12 +131,16 @@ class BoundedStore:
 
     # what comes in
 
-    def kept(self, digest: Digest) -> int:
-        """How many bytes of it came when it was begun before; `begin` goes on after them, if they are still there."""
-        return self._partials.size(digest)
+    def kept(self, digest: Digest, repository: Repository) -> int:
+        """How many bytes of it came from that registry before; `begin` goes on after them, if they are still there."""
+        is_its = any(began.registry == repository.registry for began in self._sources.began(digest))
+        return self._partials.size(digest) if is_its else 0
 
-    async def begin(self, digest: Digest, *, size: int) -> ReservedIngest:
-        """As ContentWriter has it; StoreFull also when the limits leave no room."""
+    async def begin(self, digest: Digest, *, size: int, repository: Repository) -> ReservedIngest:
+        """As ContentWriter has it, from that repository; StoreFull also when the limits leave no room."""
+        if not self.kept(digest, repository):
+            # What somebody else gave is nothing to show to those who get it from here.
+            await run_writing(partial(self._partials.drop, digest))
         kept = self._partials.claim(digest)
         try:
             room = await self._space.reserve(size, written=kept.size if kept else 0)
@@ -127,17 +155,23 @@ class BoundedStore:
             if kept and isinstance(error, IngestInProgress):
                 self._partials.unclaim(kept)
             raise
-        return ReservedIngest(ingest, self._space, room)
+        # From here on nobody else receives it.
+        await self._sources.note_began(digest, repository)
+        return ReservedIngest(ingest, self._space, room, partial(self._sources.note, digest, repository))
 
-    async def put(self, digest: Digest, data: bytes) -> None:
-        """As DirectoryStore has it; StoreFull also when the limits leave no room."""
+    async def put(self, digest: Digest, data: bytes, *, repository: Repository) -> None:
+        """As DirectoryStore has it, from that repository; StoreFull also when the limits leave no room."""
         async with self._room_for(data):
             await self._store.put(digest, data)
+        await self._sources.note(digest, repository)
 
-    async def put_manifest(self, digest: Digest, data: bytes, manifest: Manifest, names: Collection[FullName]) -> None:
-        """As DirectoryStore has it; StoreFull also when the limits leave no room."""
+    async def put_manifest(
+        self, digest: Digest, data: bytes, manifest: Manifest, names: Collection[FullName], *, repository: Repository
+    ) -> None:
+        """As DirectoryStore has it, from that repository; StoreFull also when the limits leave no room."""
         async with self._room_for(data):
             await self._store.put_manifest(digest, data, manifest, names)
+        await self._sources.note(digest, repository)
 
     @asynccontextmanager
     async def _room_for(self, data: bytes) -> AsyncIterator[None]:
@@ -165,7 +199,11 @@ class BoundedStore:
 class ReservedIngest:
     """An ingest whose room is given back, or taken for good, when it ends."""
 
-    def __init__(self, ingest: FileIngest, space: Space, room: Room) -> None:
+    def __init__(
+        self, ingest: FileIngest, space: Space, room: Room, note: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """`note` says where it is from, when it is whole."""
+        self._note = note
         self._ingest = ingest
         self._space: Space | None = space
         self._room = room
@@ -195,6 +233,7 @@ class ReservedIngest:
         if self._space:
             self._space.stored(self._room)
             self._space = None
+            await self._note()
 
     async def aclose(self) -> None:
         await self._ingest.aclose()
@@ -232,7 +271,8 @@ async def open_bounded_store(
     """As `open_directory_store`, within limits, and keeping what breaks off."""
     layout = Layout(root)
     partials = Partials(layout)
-    async with open_directory_store(root, partials) as store:
+    sources = Sources(layout, lambda digest: partials.size(digest) > 0)
+    async with open_directory_store(root, partials, sources) as store:
         space = Space(layout, store.media_types, partials, store.named, limits, observer=observer)
         await space.measure()
-        yield BoundedStore(store, layout, space, partials)
+        yield BoundedStore(store, layout, space, partials, sources)

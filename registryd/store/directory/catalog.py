@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from registryd.oci.descriptor import Descriptor
-    from registryd.oci.reference import FullName
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import FullName, Repository
     from registryd.store.directory.journal import Change
     from registryd.store.directory.layout import Layout
 
@@ -56,6 +57,7 @@ class Catalog:
         """What is wrong with entries of index.json, which are ignored."""
         self._index = IndexText(EMPTY_INDEX)
         self._named: dict[FullName, tuple[Member, ...]] = {}
+        self._called: dict[Digest, frozenset[FullName]] = {}
         self._others: list[Member] = []
         self._read: Fingerprint | None = None
         self._unwalked: list[Descriptor] = []
@@ -71,6 +73,10 @@ class Catalog:
     def names(self) -> list[FullName]:
         """All names at the last `catch_up`."""
         return list(self._named)
+
+    def of(self, target: Digest) -> frozenset[Repository]:
+        """The repositories of the names that meant this at the last `catch_up`."""
+        return frozenset(name.repository for name in self._called.get(target, ()))
 
     def entries(self) -> list[Entry]:
         """All entries that are right, with their names if they have one."""
@@ -175,16 +181,27 @@ class Catalog:
         if wrong:
             _LOG.warning("%d entries of index.json are ignored; the first: %s", len(wrong), wrong[0])
         self._named, self._others, self.wrong = named, others, wrong
+        called: dict[Digest, set[FullName]] = {}
+        for name, members in named.items():
+            for each in members:
+                if each.target:
+                    called.setdefault(each.target.digest, set()).add(name)
+        self._called = {digest: frozenset(names) for digest, names in called.items()}
         self._unwalked = targets
 
     def _apply(self, change: Change) -> None:
         for name, target in change.named.items():
-            self._named.pop(name, None)
+            for former in self._named.pop(name, ()):
+                if former.target:
+                    self._called[former.target.digest] = self._called.get(former.target.digest, frozenset()) - {name}
+            self._called[target.digest] = self._called.get(target.digest, frozenset()) | {name}
             text = entry_text(Entry(target, name, change.seen_at))
             self._named[name] = (Member(target, change.seen_at, text),)
             self._unwalked.append(target)
         if change.gone:
             gone = set(change.gone)
+            for digest in gone:
+                self._called.pop(digest, None)
             self._others = [each for each in self._others if each.target is None or each.target.digest not in gone]
             for name, members in list(self._named.items()):
                 kept = tuple(each for each in members if each.target is None or each.target.digest not in gone)

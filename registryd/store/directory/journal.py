@@ -43,7 +43,7 @@ class Change:
 
     def line(self) -> bytes:
         """As it stands in the file."""
-        named = [[str(name), each.media_type, str(each.digest), each.size] for name, each in self.named.items()]
+        named = [[name.written, each.media_type, str(each.digest), each.size] for name, each in self.named.items()]
         document = {"named": named, "seenAt": self.seen_at} if named else {"gone": [*map(str, self.gone)]}
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentUnavailable
@@ -10,7 +11,7 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Digests that are remembered, some 300 bytes each. Beyond, everything is forgotten and learnt again when asked for.
 _MAX_DIGESTS: Final = 200_000
+# Manifests above content that are looked at: a base layer is in that of every image that is built on it.
+_MOST_ABOVE: Final = 1000
 # JSON may begin with white space; a manifest that begins with more than this is not worth a look at every layer.
 _PEEK_BYTES: Final = 64
 
@@ -33,6 +36,10 @@ class MediaTypes:
         self._layout = layout
         self._manifests: dict[Digest, Manifest | None] = {}
         self._referred: dict[Digest, Descriptor] = {}
+        self._parents: dict[Digest, tuple[Digest, ...]] = {}
+        self._remembering = Lock()
+        self.forgotten = 0
+        """How often everything was forgotten."""
 
     def known(self, digest: Digest) -> str | None:
         """The media type, as far as it can be told without reading anything."""
@@ -55,6 +62,16 @@ class MediaTypes:
         """These are the verified bytes of content that has just come."""
         if digest not in self._manifests:
             self._remember(digest, _parse(data if data[:_PEEK_BYTES].lstrip().startswith(b"{") else None))
+
+    def above(self, digest: Digest) -> Sequence[Digest]:
+        """The content, the manifests that refer to it, and those that refer to them; a thousand at most."""
+        found = {digest: None}
+        waiting = [digest]
+        while waiting and len(found) < _MOST_ABOVE:
+            parents = self._parents.get(waiting.pop(), ())
+            waiting += [parent for parent in parents if parent not in found]
+            found.update(dict.fromkeys(parents))
+        return tuple(found)
 
     def is_settled(self, digest: Digest) -> bool:
         """Whether `look_into` has nothing more to tell about this content."""
@@ -107,12 +124,18 @@ class MediaTypes:
             os.close(fd)
 
     def _remember(self, digest: Digest, manifest: Manifest | None) -> None:
-        if len(self._manifests) + len(self._referred) > _MAX_DIGESTS:
-            self._manifests.clear()
-            self._referred.clear()
-        self._manifests[digest] = manifest
-        for child in manifest.children if manifest else ():
-            self._refer(child)
+        with self._remembering:
+            if digest in self._manifests:
+                return
+            if len(self._manifests) + len(self._referred) > _MAX_DIGESTS:
+                self._manifests.clear()
+                self._referred.clear()
+                self._parents.clear()
+                self.forgotten += 1
+            self._manifests[digest] = manifest
+            for child in manifest.children if manifest else ():
+                self._refer(child)
+                self._parents[child.digest] = (*self._parents.get(child.digest, ()), digest)
 
 
 def _read_candidate(fd: int, size: int) -> bytes | None:

@@ -100,6 +100,12 @@ class Partials:
         self._remove(chosen)
         return freed
 
+    def drop(self, digest: Digest) -> None:
+        """Remove what there is of this content; nothing is fine."""
+        kept = self._kept.get(digest)
+        if kept is not None:
+            self._remove([kept])
+
     def keep(self, digest: Digest, source: int, name: str) -> bool:
         """Take over a file from this folder if it is worth it; returns whether it was. Raises OSError."""
         if not self._boot:

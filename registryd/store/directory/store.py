@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio.file_events import Told
 from registryd.content.description import StoreDescription
+from registryd.content.growing import GrowingContent
+from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable, OpenContent
 from registryd.content.writer import ContentMismatch
 from registryd.oci.descriptor import Descriptor
@@ -28,17 +30,18 @@ from registryd.transfer.file import FileBody
 from registryd.transfer.pool import run_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
     from registryd.content.naming import Naming
+    from registryd.content.sought import Sought
     from registryd.content.source import NamedContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-    from registryd.oci.reference import FullName
+    from registryd.oci.reference import FullName, Repository
     from registryd.store.directory.partials import Partials
+    from registryd.store.directory.sources import Sources
     from registryd.transfer.inflow import Inflows
 
 # Reading and parsing this much in the event loop takes less than handing it to a thread and back would matter.
@@ -50,11 +53,15 @@ _LOG: Final = logging.getLogger(__name__)
 class DirectoryStore:
     """A ContentSource, a GrowingSource, a NameSource and a ContentWriter. Made by `open_directory_store`."""
 
-    def __init__(self, layout: Layout, partials: Partials | None = None) -> None:
+    def __init__(self, layout: Layout, partials: Partials | None = None, sources: Sources | None = None) -> None:
+        """`sources` knows what was fetched from where; without it, content is whose names it has."""
         self._layout = layout
+        self._sources = sources
         self._partials = partials
         self.media_types = MediaTypes(layout)
         self.named = Names(layout)
+        self._walking = asyncio.Lock()
+        self._forgotten = 0
         self._session: Session | None = None
         self._opening_session = asyncio.Lock()
         self._growing = GrowingFiles(self._open_ingest, self.media_types.known)
@@ -87,6 +94,32 @@ class DirectoryStore:
 
     async def resolve(self, name: FullName) -> Sequence[NamedContent]:
         return await self.named.resolve(name)
+
+    # where it is from
+
+    async def provenance(self, content: Content) -> Provenance:
+        """Where it was fetched from, and the names under which somebody put it there: those of what was not fetched."""
+        if isinstance(content, GrowingContent):
+            return Provenance(self._sources.began(content.digest) if self._sources else frozenset())
+        await self._walk()
+        fetched = self._fetched_from(content.digest)
+        above = () if fetched else self.media_types.above(content.digest)
+        return Provenance(fetched.union(self.named.catalog.of(content.digest), *map(self._given_by_hand, above)))
+
+    def namers(self, digest: Digest) -> frozenset[Repository]:
+        above = self.media_types.above(digest)
+        return frozenset().union(*(self.named.catalog.of(each) | self._fetched_from(each) for each in above))
+
+    def asked(self, sought: Sought) -> bool:  # noqa: ARG002
+        """Nothing to note: nobody but this process receives content here, and notes where it is from."""
+        return False
+
+    def _fetched_from(self, digest: Digest) -> frozenset[Repository]:
+        return self._sources.of(digest) if self._sources else frozenset()
+
+    def _given_by_hand(self, target: Digest) -> Iterator[Repository]:
+        fetched = {repository.registry for repository in self._fetched_from(target)}
+        return (repository for repository in self.named.catalog.of(target) if repository.registry not in fetched)
 
     async def stock(self) -> Stock:
         """All content (see `registryd.content.inventory`); a listing of the folder."""
@@ -147,8 +180,13 @@ class DirectoryStore:
         """Learn what all manifests that names lead to say of what they refer to; most of them are known already."""
         with suppress(ContentUnavailable):
             await self.named.refresh()
-        if unwalked := self.named.catalog.take_unwalked():
-            await run_in_pool(partial(self.media_types.learn, unwalked))
+        async with self._walking:
+            unwalked = self.named.catalog.take_unwalked()
+            if self._forgotten != self.media_types.forgotten:
+                unwalked = [entry.target for entry in self.named.catalog.entries()]
+            if unwalked:
+                await run_in_pool(partial(self.media_types.learn, unwalked))
+                self._forgotten = self.media_types.forgotten
 
     # what comes in
 
@@ -252,7 +290,9 @@ class DirectoryStore:
 
 
 @asynccontextmanager
-async def open_directory_store(root: Path, partials: Partials | None = None) -> AsyncIterator[DirectoryStore]:
+async def open_directory_store(
+    root: Path, partials: Partials | None = None, sources: Sources | None = None
+) -> AsyncIterator[DirectoryStore]:
     """A store over this directory: any OCI image layout, writable or not; made if it is empty or absent.
 
     What killed processes left half received is removed first, or kept by `partials`. Raises StoreUnavailable when the
@@ -261,7 +301,9 @@ async def open_directory_store(root: Path, partials: Partials | None = None) -> 
     layout = Layout(root)
     await run_writing(layout.prepare)
     await run_writing(partial(_sweep, layout, partials))
-    store = DirectoryStore(layout, partials)
+    if sources:
+        await run_writing(sources.load)
+    store = DirectoryStore(layout, partials, sources)
     try:
         await store.named.take_in()
         yield store

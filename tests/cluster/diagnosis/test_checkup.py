@@ -28,6 +28,7 @@ from registryd.content.trial import TrialImage, Trials, TrialWords
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
 from tests.cluster.conftest import FIND_TIMEOUT, until
+from tests.fakes.entitled import given
 from tests.fakes.peers import LOOPBACK, good, silent, unreachable
 from tests.fakes.sources import MemorySource
 
@@ -66,7 +67,7 @@ async def running(patient: Patient) -> AsyncIterator[Patient]:
     service = DiagnosisService(
         patient.node, patient.knows, vitals=patient.vitals, trials=patient.trials, credentials=NoCredentials()
     )
-    cluster = ClusterService(patient.node, MemorySource())
+    cluster = ClusterService(patient.node, given(MemorySource()))
     async with serve_peers(LOOPBACK, cluster, diagnosis=service, credentials=NoCredentials()) as port:
         patient.address = Address(LOOPBACK.host, port)
         yield patient

@@ -28,11 +28,13 @@ def join(  # noqa: PLR0913 - what a claim consists of
     size: int = 100 * MIB,
     failed: tuple[int, ...] = (),
     slow: tuple[int, ...] = (),
+    unfit: tuple[int, ...] = (),
     zone: str = "",
     now: float = 0.0,
 ) -> list[int]:
     place = Place(address(number), zone)
-    claim = Claim(DIGEST, place, size, tuple(map(address, failed)), slow=tuple(map(address, slow)))
+    named, others = tuple(map(address, slow)), tuple(map(address, unfit))
+    claim = Claim(DIGEST, place, size, tuple(map(address, failed)), slow=named, unfit=others)
     return [source.port for source in wave.join(claim, now)]
 
 

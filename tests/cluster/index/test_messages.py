@@ -44,6 +44,8 @@ def test_values_survive_the_wire() -> None:
     assert claim_value(claim_message(placed), REQUESTER) == placed
     slow = Claim(DIGEST, PLACE, slow=(Address("10.0.0.3", 1),), is_question=True, beside=Address("10.0.0.4", 2))
     assert claim_value(claim_message(slow), REQUESTER) == slow
+    unfit = Claim(DIGEST, PLACE, unfit=(Address("10.0.0.3", 1), Address("10.0.0.4", 2)))
+    assert claim_value(claim_message(unfit), REQUESTER) == unfit
     announcement = Announcement(PLACE, (DIGEST, Digest.of(b"", algorithm="sha512")), (Digest.of(b"x"),), is_all=True)
     assert announcement_value(announcement_message(announcement), REQUESTER) == announcement
     statement = Announcement(
@@ -81,6 +83,8 @@ def test_who_does_not_know_its_address_is_where_it_asks_from() -> None:
         {"failed": ["10.0.0.1:1"] * (MAX_FAILED + 1)},
         {"slow": ["nonsense"]},
         {"slow": ["10.0.0.1:1"] * (MAX_FAILED + 1)},
+        {"unfit": ["nonsense"]},
+        {"unfit": ["10.0.0.1:1"] * (MAX_FAILED + 1)},
         {"beside": "nonsense"},
         {"claimant": pb.Place(host="bad host", port=1)},
         {"claimant": pb.Place(host="10.0.0.1", port=70000)},

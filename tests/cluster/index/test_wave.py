@@ -246,3 +246,21 @@ def test_who_turns_out_to_have_it_is_named_and_who_has_given_it_up_is_gone() -> 
     wave.drop(address(2))
     assert list(wave.addresses) == [address(1)]
     assert join(wave, 3) == [1]
+
+
+def test_who_does_not_give_it_for_a_claimants_name_is_named_to_others_all_the_same() -> None:
+    wave = Wave()
+    wave.hold(Place(address(1)))
+    assert join(wave, 2) == [1]
+    assert join(wave, 2, unfit=(1,)) == [], "it looks elsewhere, and nobody is suspected"
+    assert 1 in join(wave, 3)
+    question = Claim(DIGEST, Place(address(4)), is_question=True, unfit=tuple(map(address, (1, 2, 3))))
+    assert wave.look(question, 0.0) == ()
+
+
+def test_a_claimant_leaves_a_source_that_does_not_give_it_for_its_name() -> None:
+    wave = Wave()
+    assert join(wave, 1) == []
+    assert join(wave, 2) == [1]
+    assert join(wave, 2, unfit=(1,)) == []
+    assert join(wave, 3, unfit=(1,)) == [2]

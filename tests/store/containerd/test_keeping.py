@@ -14,6 +14,7 @@ from registryd.oci.ranges import Span
 from registryd.settings import StoreSettings
 from registryd.store.containerd.connect import connect_containerd_store
 from tests.fakes.containerd_faults import Fault
+from tests.fakes.entitled import sought
 from tests.fakes.images import docker_image, oci_image, oci_index
 from tests.store.containerd.conftest import PATIENT, PROMPT, eventually
 
@@ -68,8 +69,11 @@ def kept(containerd: FakeContainerd) -> set[str]:
 
 
 async def ask(store: ContainerdStore, digest: Digest) -> None:
-    with suppress(ContentNotFound):
+    """As containerd does at the door."""
+    try:
         await (await store.open(digest, Span.whole)).body.aclose()
+    except ContentNotFound:
+        store.asked(sought(digest))
 
 
 async def pull(containerd: FakeContainerd, store: ContainerdStore, image: SampleImage) -> None:

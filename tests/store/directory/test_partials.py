@@ -19,6 +19,7 @@ from registryd.store.directory.partials import boot_id
 from registryd.store.directory.space import SpaceLimits
 from registryd.store.directory.store import open_directory_store
 from tests.contracts.content_store import read
+from tests.fakes.entitled import REPOSITORY
 from tests.fakes.images import sample_bytes
 from tests.store.directory.test_session import kill, start
 
@@ -40,11 +41,12 @@ from pathlib import Path
 from registryd.oci.digest import Digest
 from registryd.store.directory.bounded import open_bounded_store
 from registryd.store.directory.space import SpaceLimits
+from tests.fakes.entitled import REPOSITORY
 from tests.store.directory.test_partials import COME, DATA, DIGEST
 
 async def main():
     async with open_bounded_store(Path(sys.argv[1]), SpaceLimits()) as store:
-        ingest = await store.begin(DIGEST, size=len(DATA))
+        ingest = await store.begin(DIGEST, size=len(DATA), repository=REPOSITORY)
         await ingest.write(DATA[:COME])
         print("receiving", flush=True)
         await asyncio.Event().wait()
@@ -55,7 +57,7 @@ asyncio.run(main())
 
 async def break_off(store: BoundedStore, data: bytes = DATA, *, come: int = COME) -> Digest:
     digest = Digest.of(data)
-    ingest = await store.begin(digest, size=len(data))
+    ingest = await store.begin(digest, size=len(data), repository=REPOSITORY)
     await ingest.write(data[ingest.received : come])
     await ingest.aclose()
     return digest
@@ -63,8 +65,8 @@ async def break_off(store: BoundedStore, data: bytes = DATA, *, come: int = COME
 
 async def finish(store: BoundedStore, data: bytes = DATA, *, expected: int = COME) -> None:
     digest = Digest.of(data)
-    assert store.kept(digest) == expected
-    ingest = await store.begin(digest, size=len(data))
+    assert store.kept(digest, REPOSITORY) == expected
+    ingest = await store.begin(digest, size=len(data), repository=REPOSITORY)
     assert (ingest.received, ingest.written) == (expected, expected)
     await ingest.write(data[ingest.received :])
     await ingest.commit()
@@ -72,7 +74,7 @@ async def finish(store: BoundedStore, data: bytes = DATA, *, expected: int = COM
     opened = await store.open(digest, Span.whole)
     await opened.body.aclose()
     assert opened.content.size == len(data)
-    assert store.kept(digest) == 0
+    assert store.kept(digest, REPOSITORY) == 0
 
 
 def files(root: Path) -> list[str]:
@@ -98,7 +100,7 @@ async def test_also_by_the_next_process(root: Path) -> None:
 async def test_also_what_a_killed_process_was_receiving(root: Path) -> None:
     process = start(_RECEIVES, root)
     async with open_bounded_store(root, NONE) as store:
-        assert store.kept(DIGEST) == 0, "it lives"
+        assert store.kept(DIGEST, REPOSITORY) == 0, "it lives"
     kill(process)
     async with open_bounded_store(root, NONE) as store:
         await finish(store)
@@ -115,19 +117,19 @@ async def test_not_what_a_machine_that_went_down_was_receiving(root: Path) -> No
     (session / "lock").write_text("another-boot")
     (session / f"sha256-{DIGEST.encoded}").write_bytes(DATA[:COME])
     async with open_bounded_store(root, NONE) as store:
-        assert store.kept(DIGEST) == 0
+        assert store.kept(DIGEST, REPOSITORY) == 0
         assert files(root) == []
         assert not session.exists()
 
 
 async def test_what_turned_out_wrong_is_not_kept(root: Path) -> None:
     async with open_bounded_store(root, NONE) as store:
-        ingest = await store.begin(DIGEST, size=len(DATA))
+        ingest = await store.begin(DIGEST, size=len(DATA), repository=REPOSITORY)
         await ingest.write(b"?" * len(DATA))
         with pytest.raises(ContentMismatch):
             await ingest.commit()
         await ingest.aclose()
-        assert store.kept(DIGEST) == 0
+        assert store.kept(DIGEST, REPOSITORY) == 0
 
 
 async def test_what_was_changed_meanwhile_is_found_out_and_not_kept(root: Path) -> None:
@@ -135,7 +137,7 @@ async def test_what_was_changed_meanwhile_is_found_out_and_not_kept(root: Path) 
         await break_off(store)
         [path] = root.glob("ingest/partial/*/*")
         path.write_bytes(b"?" + DATA[1:COME])
-        ingest = await store.begin(DIGEST, size=len(DATA))
+        ingest = await store.begin(DIGEST, size=len(DATA), repository=REPOSITORY)
         await ingest.write(DATA[COME:])
         with pytest.raises(ContentMismatch):
             await ingest.commit()
@@ -148,7 +150,7 @@ async def test_what_was_changed_meanwhile_is_found_out_and_not_kept(root: Path) 
 async def test_more_than_the_size_is_begun_anew(root: Path) -> None:
     async with open_bounded_store(root, NONE) as store:
         await break_off(store)
-        ingest = await store.begin(DIGEST, size=COME - 1)
+        ingest = await store.begin(DIGEST, size=COME - 1, repository=REPOSITORY)
         assert ingest.received == 0
         await ingest.aclose()
 
@@ -158,7 +160,7 @@ async def test_what_is_removed_meanwhile_is_begun_anew(root: Path) -> None:
         await break_off(store)
         [path] = root.glob("ingest/partial/*/*")
         path.unlink()
-        ingest = await store.begin(DIGEST, size=len(DATA))
+        ingest = await store.begin(DIGEST, size=len(DATA), repository=REPOSITORY)
         assert ingest.received == 0
         await ingest.aclose()
 
@@ -176,7 +178,7 @@ async def test_what_is_old_goes(root: Path) -> None:
     moment = time.time() - 25 * 3600
     os.utime(path, (moment, moment))
     async with open_bounded_store(root, NONE) as store:
-        assert store.kept(old) == 0
+        assert store.kept(old, REPOSITORY) == 0
     assert files(root) == []
 
 
@@ -187,7 +189,7 @@ async def test_what_broke_off_makes_room_the_oldest_first(root: Path) -> None:
             await break_off(store, data, come=len(data))
         assert len(files(root)) == 2
         await finish(store, new, expected=0)
-        assert (store.kept(Digest.of(first)), store.kept(Digest.of(second))) == (0, len(second))
+        assert (store.kept(Digest.of(first), REPOSITORY), store.kept(Digest.of(second), REPOSITORY)) == (0, len(second))
 
 
 async def test_what_is_gone_on_with_is_not_removed_for_itself(root: Path) -> None:
@@ -202,17 +204,17 @@ async def test_what_broke_off_counts(root: Path) -> None:
         await finish(store, sample_bytes(2 * MIB, seed=2), expected=0)
         await break_off(store, kept, come=len(kept))
         with pytest.raises(StoreFull):
-            await store.begin(DIGEST, size=3 * MIB)
+            await store.begin(DIGEST, size=3 * MIB, repository=REPOSITORY)
         # It went for what then found no room all the same: the room is what counts.
-        ingest = await store.begin(DIGEST, size=2 * MIB)
+        ingest = await store.begin(DIGEST, size=2 * MIB, repository=REPOSITORY)
         await ingest.aclose()
 
 
 async def test_it_is_still_there_for_who_comes_too_early(root: Path) -> None:
     async with open_bounded_store(root, NONE) as store:
-        ingest = await store.begin(DIGEST, size=len(DATA))
+        ingest = await store.begin(DIGEST, size=len(DATA), repository=REPOSITORY)
         with pytest.raises(IngestInProgress):
-            await store.begin(DIGEST, size=len(DATA))
+            await store.begin(DIGEST, size=len(DATA), repository=REPOSITORY)
         await ingest.write(DATA[:COME])
         await ingest.aclose()
         await finish(store)

@@ -24,6 +24,7 @@ from registryd.store.directory.fsck import check_layout, repair_layout
 from registryd.store.directory.layout import Layout
 from registryd.store.directory.space import SpaceLimits
 from registryd.store.directory.usage import stored_blobs
+from tests.fakes.entitled import REPOSITORY
 from tests.fakes.images import (
     SampleImage,
     document_of,
@@ -54,7 +55,7 @@ def image(number: int) -> SampleImage:
 async def put(store: BoundedStore, root: Path, sample: SampleImage, *, used: float) -> None:
     """Store an image, last used so many seconds ago."""
     for digest, data in sample.blobs.items():
-        ingest = await store.begin(digest, size=len(data))
+        ingest = await store.begin(digest, size=len(data), repository=REPOSITORY)
         await ingest.write(data)
         await ingest.commit()
         await ingest.aclose()
@@ -182,11 +183,11 @@ async def test_what_is_being_read_is_not_removed(root: Path) -> None:
         await put(store, root, first, used=HOUR)
         opened = [await store.open(digest, Span.whole) for digest in first.blobs]
         with pytest.raises(StoreFull):
-            await store.begin(Digest.of(b"x"), size=5000)
+            await store.begin(Digest.of(b"x"), size=5000, repository=REPOSITORY)
         for each in opened:
             await each.body.send_to(FakeSink())
             await each.body.aclose()
-        await (await store.begin(Digest.of(b"x"), size=5000)).aclose()
+        await (await store.begin(Digest.of(b"x"), size=5000, repository=REPOSITORY)).aclose()
 
 
 async def test_what_arrives_together_does_not_exceed_the_limit(root: Path) -> None:
@@ -195,7 +196,7 @@ async def test_what_arrives_together_does_not_exceed_the_limit(root: Path) -> No
         async def receive(seed: int) -> None:
             data = sample_bytes(9_000, seed=seed)
             try:
-                ingest = await store.begin(Digest.of(data), size=len(data))
+                ingest = await store.begin(Digest.of(data), size=len(data), repository=REPOSITORY)
             except StoreFull:
                 return
             for start in range(0, len(data), 1000):
@@ -222,7 +223,7 @@ async def test_what_is_stored_while_is_counted_what_there_is_counts(
 
     async def begin(seed: int) -> ReservedIngest:
         data = sample_bytes(9_000, seed=seed)
-        ingest = await store.begin(Digest.of(data), size=len(data))
+        ingest = await store.begin(Digest.of(data), size=len(data), repository=REPOSITORY)
         await ingest.write(data)
         return ingest
 
@@ -243,20 +244,20 @@ async def test_what_is_stored_while_is_counted_what_there_is_counts(
 async def test_room_that_was_not_needed_is_given_back(root: Path) -> None:
     async with limited(root, size_limit=1000) as store:
         for _ in range(5):
-            await (await store.begin(Digest.of(b"x"), size=900)).aclose()
+            await (await store.begin(Digest.of(b"x"), size=900, repository=REPOSITORY)).aclose()
 
 
 async def test_the_file_system_is_not_filled(root: Path) -> None:
     async with limited(root, keep_free=1 << 60) as store:
         with pytest.raises(StoreFull):
-            await store.begin(Digest.of(b"x"), size=1)
+            await store.begin(Digest.of(b"x"), size=1, repository=REPOSITORY)
 
 
 async def test_what_is_evicted_while_it_is_named_is_not_named(root: Path) -> None:
     sample = image(1)
     async with limited(root) as store:
         for digest, data in sample.blobs.items():
-            ingest = await store.begin(digest, size=len(data))
+            ingest = await store.begin(digest, size=len(data), repository=REPOSITORY)
             await ingest.write(data)
             await ingest.commit()
         with Layout(root).locked():  # as an eviction does

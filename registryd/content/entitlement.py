@@ -1,0 +1,78 @@
+"""Who may have which content: decided where the content is, from its names and the name that it is wanted for.
+
+* Content of that registry. Manifests only of that very repository: containerd labels each with every repository that it
+  was pulled from, and a manifest tells what else to ask for.
+* Content of any repository that anyone may pull from, as its upstream said to this node.
+* Nothing that is known under excluded names only, and nothing for an excluded name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.content.growing import GrowingContent
+from registryd.content.sought import Standing
+from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type
+from registryd.settings import AuthorizationMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from registryd.content.naming_rules import NamingRules
+    from registryd.content.provenance import Provenance
+    from registryd.content.sought import Sought
+    from registryd.content.source import Content
+    from registryd.oci.digest import Digest
+    from registryd.oci.reference import Repository
+
+
+class Entitlement:
+    """The rules of one node."""
+
+    def __init__(self, rules: NamingRules, is_public: Callable[[Repository], bool]) -> None:
+        """`is_public`: whether the repository's upstream said that anyone may pull from it."""
+        self._rules = rules
+        self._is_public = is_public
+
+    def standing(
+        self,
+        sought: Sought,
+        content: Content,
+        provenance: Provenance,
+        namers: Callable[[Digest], frozenset[Repository]],
+    ) -> Standing | None:
+        """What the content is to the name that it is wanted for; None: it is not given for that name."""
+        if provenance.is_nobodys:
+            return Standing.REPOSITORY
+        if sought.repository is not None and self._rules.excludes(sought.repository):
+            return None
+        standing = self._by_names(sought.repository, provenance.repositories, content)
+        if standing is Standing.REPOSITORY or not self._is_open(sought.repository):
+            return standing
+        # Where anyone may have everything, what an image lists is its own, and what has no name is everyone's.
+        listed = namers(content.digest)
+        if not (listed or provenance.repositories):
+            return Standing.REPOSITORY
+        return self._by_names(sought.repository, filter(self._is_open, listed), content) or standing
+
+    def _by_names(self, wanted: Repository | None, names: Iterable[Repository], content: Content) -> Standing | None:
+        known = {name for name in names if not self._rules.excludes(name)}
+        if wanted in known:
+            return Standing.REPOSITORY
+        if any(self._is_public(name) for name in known):
+            return Standing.ANYONES
+        if wanted is None:
+            return Standing.REGISTRY if any(map(self._is_open, known)) else None
+        is_same = any(name.registry == wanted.registry for name in known)
+        return Standing.REGISTRY if is_same and not _may_be_manifest(content) else None
+
+    def _is_open(self, repository: Repository | None) -> bool:
+        if repository is None:
+            return self._rules.has_open
+        return self._rules.mode(repository.registry) is AuthorizationMode.OPEN
+
+
+def _may_be_manifest(content: Content) -> bool:
+    """What is arriving may be one that nobody has looked into yet."""
+    is_unread = isinstance(content, GrowingContent) and content.media_type is None
+    return is_manifest_type(content.media_type) or (is_unread and content.size <= MAX_MANIFEST_SIZE)

@@ -1,0 +1,32 @@
+"""From which repositories containerd got content: its labels `containerd.io/distribution.source.<host>`.
+
+Their values are paths of repositories on that host, joined by commas. A pull labels whatever it looks at, manifests
+and configurations always, layers unless their snapshots are there already. An import labels nothing. The host is
+without its port (docker.AppendDistributionSourceLabel; seen with 1.6.20 to 2.4.2), so that of several registries on one
+host others have to tell which one it was.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIX: Final = "containerd.io/distribution.source."
+
+Sources = frozenset[tuple[str, str]]
+"""Hosts, in lower case, and paths of repositories there."""
+
+
+def sources_of(labels: Mapping[str, str]) -> Sources:
+    """What the labels of content tell."""
+    found = [_split(key.removeprefix(_PREFIX), value) for key, value in labels.items() if key.startswith(_PREFIX)]
+    return frozenset().union(*found)
+
+
+# Content of one image has the same labels. A value has at most 4 KiB: containerd adds nothing beyond.
+@lru_cache(maxsize=1024)
+def _split(host: str, value: str) -> Sources:
+    return frozenset((host.lower(), path) for path in value.split(",") if path)
