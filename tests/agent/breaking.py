@@ -25,6 +25,8 @@ async def break_task(name: str) -> None:
 def _break(name: str) -> bool:
     waiting: Any = next((task for task in asyncio.all_tasks() if task.get_name() == name), None)
     while isinstance(waiting, asyncio.Task):
+        if _is_of_grpc(waiting):
+            return False  # gRPC gives its result to the future whether or not that has one
         waiting = cast("Any", waiting)._fut_waiter
     if not isinstance(waiting, asyncio.Future) or waiting.done():
         return False
@@ -33,3 +35,8 @@ def _break(name: str) -> bool:
     except (RuntimeError, asyncio.InvalidStateError):  # asyncio.gather's
         return False
     return True
+
+
+def _is_of_grpc(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is None or "/grpc/" in code.co_filename
