@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cluster import NodePlan, running_cluster
+from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
 from registryd.lab.fetch import Request, fetch
 from registryd.lab.images import MIB, ImageRecipe, local_architecture, make_image
 from registryd.lab.layers import LayerRecipe
@@ -141,7 +141,7 @@ async def test_who_followed_an_aborted_pull_goes_on_with_another_peer(release: R
         await wait_arrived(first, layer)
         following = asyncio.create_task(second.pull(reference))
         await wait_arrived(second, layer, more_than=4 * MIB)
-        await third.containerd.import_archive(large.archive(), "anything.lab/demo/app")
+        await third.containerd.import_archive(large.archive(), f"{ORIGIN}/demo/app")
         assert second.containerd.arrived(layer.digest) < LAYER_BYTES
         await cancelled(pull)
         await following
