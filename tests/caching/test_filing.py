@@ -9,8 +9,8 @@ import pytest
 from registryd.cache_settings import RegistryUpstream
 from registryd.caching.filing import Claims
 from registryd.oci.reference import Registry, Repository
-from registryd.upstream.answers import ManifestHead
 from registryd.settings import AuthorizationMode, AuthorizationSettings
+from registryd.upstream.answers import ManifestHead
 from tests.caching.world import REGISTRY
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import FakeUpstream, open_upstream

@@ -14,6 +14,7 @@ from registryd.content.sought import Sought, Standing
 from registryd.content.source import Content
 from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST
 from registryd.oci.digest import Digest
+from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.oci.reference import Repository
 from registryd.settings import AuthorizationMode, AuthorizationSettings
 
@@ -58,7 +59,9 @@ def test_blobs_are_the_registrys_and_manifests_the_repositorys() -> None:
 
 def test_what_is_arriving_and_may_be_a_manifest_is_treated_as_one() -> None:
     assert standing(SIBLING, SECRET, content=GrowingContent(DIGEST, 500, None, 100)) is None
-    assert standing(SIBLING, SECRET, content=GrowingContent(DIGEST, 5_000_000, None, 100)) is Standing.REGISTRY
+    assert (
+        standing(SIBLING, SECRET, content=GrowingContent(DIGEST, MAX_MANIFEST_SIZE + 1, None, 100)) is Standing.REGISTRY
+    )
     assert standing(SECRET, SECRET, content=GrowingContent(DIGEST, 500, None, 100)) is Standing.REPOSITORY
 
 
