@@ -1,11 +1,11 @@
 """Settings that come by name, each a table of its own: written in JSON where there is no TOML file."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from registryd.failures import SettingsError
+from registryd.json_text import parse_json
 from registryd.notation import Notation
 
 ReadField = Callable[[Any, Sequence[str]], Any]
@@ -16,7 +16,7 @@ def tables_notation(kind: Any, read: ReadField) -> Notation:
     """How a mapping from names to dataclasses of this kind is written."""
 
     def parse(text: str) -> Mapping[str, Any]:
-        tables = json.loads(text or "{}")
+        tables = parse_json(text or "{}")
         if not isinstance(tables, dict):
             raise ValueError("not an object")  # noqa: TRY004 - a value that is not one of the notation's
         return {name: _table(kind, name, table, read) for name, table in tables.items()}

@@ -26,7 +26,7 @@ from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
 from registryd.content.naming_rules import NamingRules
 from registryd.oci.platform import Platform, local_architecture
-from registryd.serving.admin import AdminDoor
+from registryd.serving.admin import BODIES_AT, AdminDoor
 from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
 from registryd.serving.readiness import Readiness
@@ -106,7 +106,7 @@ class _Assembly:
         self._folders = HostsFolders(settings)
 
     async def open_admin(self) -> None:
-        await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle)
+        await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle, bodies_at=BODIES_AT)
 
     async def assemble(self, scope: Scope) -> Agent:
         """Everything else; tasks run in the scope."""

@@ -37,7 +37,7 @@ from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
 from registryd.failures import CommandFailed
 from registryd.notation import format_size
-from registryd.serving.admin import AdminDoor
+from registryd.serving.admin import BODIES_AT, AdminDoor
 from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
 from registryd.settings import SettingsError
@@ -120,7 +120,7 @@ class _Assembly:
 
     async def open_admin(self) -> None:
         """First, because probes ask while everything else starts."""
-        await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle)
+        await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle, bodies_at=BODIES_AT)
 
     async def assemble(self, scope: Scope) -> Cache:
         """Everything else; tasks run in the scope."""

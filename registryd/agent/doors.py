@@ -25,7 +25,7 @@ class Doors:
     def __init__(self, stack: AsyncExitStack) -> None:
         self.stack = stack
 
-    async def open(
+    async def open(  # noqa: PLR0913 - what a door is, all named
         self,
         key: str,
         address: Address,
@@ -33,11 +33,13 @@ class Doors:
         *,
         context: SSLContext | None = None,
         limits: ConnectionLimits | None = None,
+        bodies_at: frozenset[str] = frozenset(),
     ) -> Door:
         """Open one; raises SettingsError with the key when that address cannot be listened on."""
         limits = (limits or ConnectionLimits()).within(share_of(key))
         try:
-            return await self.stack.enter_async_context(open_door(handle, address, ssl=context, limits=limits))
+            door = open_door(handle, address, ssl=context, limits=limits, bodies_at=bodies_at)
+            return await self.stack.enter_async_context(door)
         except ListenFailed as error:
             raise SettingsError(key, str(error)) from error
 

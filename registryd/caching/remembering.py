@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from registryd.content.source import ContentNotFound, ContentUnavailable, StoreUnavailable
+from registryd.json_text import parse_json
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry, Repository
 
@@ -82,7 +83,7 @@ class PublicMemory:
 
     def _parse(self, data: bytes) -> Iterator[tuple[Repository, float]]:
         """Repositories, and how many seconds ago they were public. Raises ValueError or NameInvalid."""
-        document = json.loads(data)
+        document = parse_json(data)
         for host, table in _table(_table(document).get("registries")).items():
             registry, public = Registry(host), _table(_table(table).get("public"))
             if table.get("asked") == self._places(registry):

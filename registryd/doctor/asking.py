@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from registryd.json_text import parse_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -41,7 +43,7 @@ class Answer:
     def json(self) -> dict[str, Any]:
         """Raises Unanswered."""
         try:
-            document = json.loads(self.body)
+            document = parse_json(self.body)
         except ValueError as error:
             raise Unanswered("the answer is not JSON: is that registryd?") from error
         if not isinstance(document, dict):

@@ -6,10 +6,10 @@ Names are completed as containerd's CRI and Docker complete them: `alpine` is do
 from __future__ import annotations
 
 import codecs
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from registryd.json_text import parse_json
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import (
@@ -146,7 +146,7 @@ def _of_lines(text: str) -> Iterator[tuple[str, str]]:
 
 def _of_json(text: str) -> Iterator[tuple[str, str]]:
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise ListInvalid(f"not JSON: {error}") from error
     if isinstance(document, list) and all(isinstance(item, str) for item in document):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
+from registryd.json_text import parse_json
 from registryd.node.change import Kind
 from registryd.node.errors import RecordBroken
 from registryd.node.tree import FileImage
@@ -70,7 +71,7 @@ class Record:
     def from_json(cls, data: bytes, path: Path) -> Self:
         """Raises RecordBroken, also for the record of a later registryd."""
         try:
-            document = json.loads(data)
+            document = parse_json(data)
             if document["format"] != _FORMAT:
                 raise RecordBroken(f"{path} is of another registryd: use that one's `uninstall` first")
             return cls(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.json_text import parse_json
 from registryd.oci.descriptor import OCI_INDEX
 from registryd.oci.documents import load_json
 from registryd.oci.errors import ManifestInvalid, OciError
@@ -51,7 +52,7 @@ class Entry:
 def is_layout_file(data: bytes) -> bool:
     """Whether this is an oci-layout file, of whatever version."""
     try:
-        document = json.loads(data)
+        document = parse_json(data)
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and isinstance(document.get("imageLayoutVersion"), str)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from registryd.json_text import parse_json
 from registryd.oci.descriptor import INDEX_TYPES
 from registryd.oci.manifest import is_manifest_type, parse_descriptor
 
@@ -75,7 +75,7 @@ def choose_manifests(index: bytes, platforms: Collection[Platform]) -> Chosen:
 
     Also an index within, and what does not say what it is for, which then is for whatever it may be.
     """
-    return _choose(json.loads(index)["manifests"], platforms)
+    return _choose(parse_json(index)["manifests"], platforms)
 
 
 def _choose(entries: Iterable[dict[str, Any]], platforms: Collection[Platform]) -> Chosen:
@@ -94,7 +94,7 @@ def _choose(entries: Iterable[dict[str, Any]], platforms: Collection[Platform]) 
 
 def runnable_manifests(index: bytes, platforms: Collection[Platform]) -> Sequence[Descriptor]:
     """Of a document that was read as an index: the images for one of the platforms; all images if none of them is."""
-    images = [entry for entry in json.loads(index)["manifests"] if _is_image(entry)]
+    images = [entry for entry in parse_json(index)["manifests"] if _is_image(entry)]
     return _choose(images, platforms).manifests or [parse_descriptor(entry) for entry in images]
 
 

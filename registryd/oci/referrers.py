@@ -11,6 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.json_text import parse_json
 from registryd.oci.descriptor import INDEX_TYPES, OCI_INDEX
 from registryd.oci.errors import ManifestInvalid, TagInvalid
 from registryd.oci.manifest import parse_manifest
@@ -66,13 +67,13 @@ def parse_referrers(data: bytes) -> Sequence[dict[str, Any]]:
     """The entries of a list; raises ManifestInvalid when it is none."""
     if parse_manifest(data).media_type not in INDEX_TYPES:
         raise ManifestInvalid("a list of referrers is an index")
-    entries: Sequence[dict[str, Any]] = json.loads(data)["manifests"]
+    entries: Sequence[dict[str, Any]] = parse_json(data)["manifests"]
     return entries
 
 
 def referrer_entry(target: Descriptor, document: bytes) -> dict[str, Any]:
     """What a list says of a manifest that names its subject (image-spec, "descriptor.md", artifactType)."""
-    raw = json.loads(document)
+    raw = parse_json(document)
     config = raw.get("config")
     kind = raw.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
     entry: dict[str, Any] = {"mediaType": target.media_type, "digest": str(target.digest), "size": target.size}

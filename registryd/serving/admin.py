@@ -10,12 +10,17 @@ from aiohttp import web
 
 from registryd.content.trial import TooManyTrials
 from registryd.exposition import CONTENT_TYPE
+from registryd.json_text import parse_json
+from registryd.serving.connections import leave_body_unread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from registryd.telemetry import Metrics
 
+# Where the body of a request is read: it names a registry.
+BODIES_AT: Final = frozenset({"/trial"})
+_LONGEST_QUESTION: Final = 4096
 _SHOWN: Final = frozenset({"/", "/status", "/cluster", "/checkup"})
 _PAGES: Final = "/, /status, /cluster, /checkup, /livez, /readyz, /metrics\n"
 # The page has its script and style in itself, and talks to nobody but us.
@@ -113,12 +118,23 @@ class AdminDoor:
         if self._overview is None:
             return await self._nothing_to_tell()
         try:
-            asked = await request.json()
+            asked = parse_json(await _short_body(request))
             return _json(await self._overview.begin_trial(str(asked["registry"])))
         except (ValueError, LookupError, TypeError) as error:
             return web.Response(status=400, text=f"{str(error)[:200]}\n")
         except TooManyTrials as error:
             return web.Response(status=429, text=f"{error}, each for a minute: try again when one is over\n")
+
+
+async def _short_body(request: web.BaseRequest) -> bytes:
+    """Raises ValueError for one that is longer than any question to this door."""
+    body = b""
+    async for data in request.content.iter_any():
+        body += data
+        if len(body) > _LONGEST_QUESTION:
+            leave_body_unread(request)
+            raise ValueError(f"the body is longer than {_LONGEST_QUESTION} bytes")
+    return body
 
 
 def _json(data: Mapping[str, Any]) -> web.Response:

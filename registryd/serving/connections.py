@@ -94,7 +94,7 @@ class LimitedServer(web.Server):
 class _Connection(web.RequestHandler):
     """One connection; `answering` and `answered` are called around each of its requests."""
 
-    __slots__ = ("_earliest", "_head_timer", "_is_answering", "_limits", "_server", "address")
+    __slots__ = ("_earliest", "_head_timer", "_is_answering", "_limits", "_reads_no_more", "_server", "address")
 
     def __init__(self, server: LimitedServer, **options: Any) -> None:
         super().__init__(server, **options)
@@ -102,6 +102,7 @@ class _Connection(web.RequestHandler):
         self._limits = server.limits
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_answering = False
+        self._reads_no_more = False
         self._earliest = 0.0
         self.address = ""
 
@@ -154,6 +155,18 @@ class _Connection(web.RequestHandler):
         if self.transport is not None and not self.transport.is_closing():
             self._server.becomes_idle(self)
 
+    def read_no_more(self) -> None:
+        """What still comes stays in the kernel, and the connection is closed after the answer."""
+        self._reads_no_more = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+        self.close()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - as aiohttp has it
+        """As aiohttp does to throw the rest of a body away, unless that is to stay unread."""
+        if not self._reads_no_more:
+            super().resume_reading(resume_parser)
+
     def _await_head(self) -> None:
         self._head_timer = self._loop.call_later(self._limits.head_seconds, self.force_close)
 
@@ -175,6 +188,12 @@ async def begin_answer(request: web.BaseRequest) -> None:
     """Hold a request of a `LimitedServer` to the limits of its connection."""
     if isinstance(request.protocol, _Connection):
         await request.protocol.answering()
+
+
+def leave_body_unread(request: web.BaseRequest) -> None:
+    """Read no more of this connection, if its request has a body that nobody wants; it ends with the answer."""
+    if request.body_exists and isinstance(request.protocol, _Connection):
+        request.protocol.read_no_more()
 
 
 def has_begun(request: web.BaseRequest) -> bool:

@@ -14,7 +14,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from registryd.aio.unexpected import note_unexpected
 from registryd.notation import Address
-from registryd.serving.connections import ConnectionLimits, LimitedServer, begin_answer, end_answer, has_begun
+from registryd.serving.connections import (
+    ConnectionLimits,
+    LimitedServer,
+    begin_answer,
+    end_answer,
+    has_begun,
+    leave_body_unread,
+)
 from registryd.serving.encrypting import TlsWelcome
 from registryd.serving.within_machine import send_unpaced
 
@@ -32,6 +39,9 @@ _ACCEPTED_AT_ONCE: Final = 32
 # Request heads of containerd have a few hundred bytes, and up to some kilobytes with a bearer token.
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADERS: Final = 64
+# After an answer to a request whose body was not read: of a connection that is closed at once, the client could be told
+# by a reset before it has read the answer.
+_LINGER_SECONDS: Final = 1.0
 # What a handler gets between being told to stop and being cancelled; draining comes before and has its own time.
 _CUT_OFF_SECONDS: Final = 0.1
 
@@ -60,9 +70,10 @@ class ListenFailed(Exception):
 class Door:
     """An open door: its address, with the port that it got, and the requests that run behind it."""
 
-    def __init__(self, handle: Handler, address: Address) -> None:
+    def __init__(self, handle: Handler, address: Address, bodies_at: frozenset[str]) -> None:
         self.address = address
         self._handle = handle
+        self._bodies_at = bodies_at
         self._running = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -74,6 +85,8 @@ class Door:
         self._is_idle.clear()
         try:
             await begin_answer(request)
+            if request.path not in self._bodies_at:
+                leave_body_unread(request)
             return await self._handle(request)
         except ConnectionError:
             raise  # the client is gone
@@ -133,10 +146,18 @@ def _failed(request: web.BaseRequest) -> web.Response:
 
 @asynccontextmanager
 async def open_door(
-    handle: Handler, address: Address, *, ssl: tls.SSLContext | None = None, limits: ConnectionLimits | None = None
+    handle: Handler,
+    address: Address,
+    *,
+    ssl: tls.SSLContext | None = None,
+    limits: ConnectionLimits | None = None,
+    bodies_at: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Door]:
-    """Serve HTTP on the address while the context lasts; leaving it cuts off what still runs. Raises ListenFailed."""
-    door = Door(handle, address)
+    """Serve HTTP on the address while the context lasts; leaving it cuts off what still runs. Raises ListenFailed.
+
+    Bodies of requests are read at the paths `bodies_at` only.
+    """
+    door = Door(handle, address, bodies_at)
     server = LimitedServer(
         door.handle,
         limits=limits or ConnectionLimits(),
@@ -147,6 +168,8 @@ async def open_door(
         max_line_size=_MAX_LINE_BYTES,
         max_field_size=_MAX_LINE_BYTES,
         max_headers=_MAX_HEADERS,
+        auto_decompress=False,
+        lingering_time=_LINGER_SECONDS,
     )
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_OFF_SECONDS)
     await runner.setup()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import re
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.json_text import parse_json
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import DOCKER_HUB, Registry, Repository
 from registryd.upstream.credentials import Credentials, IdentityToken, Login
@@ -70,7 +70,7 @@ class DockerConfig:
 
     def _load(self) -> dict[str, Any]:
         try:
-            document = json.loads(self._path.read_bytes())
+            document = parse_json(self._path.read_bytes())
         except (OSError, ValueError) as error:
             # Not the text of a JSON error, which may quote what stands there.
             raise UpstreamDenied(f"{self._path} cannot be read ({type(error).__name__})") from None
@@ -145,7 +145,7 @@ async def _run(program: str, server: bytes) -> tuple[int | None, bytes]:
 
 def _secret_of(name: str, said: bytes) -> Login:
     try:
-        answer = json.loads(said)
+        answer = parse_json(said)
         username, secret = str(answer["Username"]), str(answer["Secret"])
         return IdentityToken(secret) if username == _TOKEN_USER else Credentials(username, secret)
     except (ValueError, KeyError, TypeError):

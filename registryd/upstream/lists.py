@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from registryd.json_text import parse_json
 from registryd.oci.errors import ManifestInvalid, TagInvalid
 from registryd.oci.reference import Tag
 from registryd.oci.referrers import parse_referrers
@@ -42,7 +42,7 @@ def referrers_in(reply: Reply, data: bytes) -> Sequence[dict[str, Any]]:
 def tags_in(reply: Reply, data: bytes) -> TagPage:
     """What of a list of tags is tags; `null` stands for none, Go's way to write an empty list. Raises SomethingElse."""
     try:
-        listed = json.loads(data)["tags"] or ()
+        listed = parse_json(data)["tags"] or ()
         tags = [text for text in listed if isinstance(text, str) and _is_tag(text)]
     except (ValueError, RecursionError, KeyError, TypeError):
         raise SomethingElse(f"{reply.url.origin()}: sends something else than a list of tags") from None

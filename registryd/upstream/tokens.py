@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from registryd.json_text import parse_json
 from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
 from registryd.upstream.recent import Recent
 
@@ -123,7 +123,7 @@ def _life(raw: object) -> float:
 
 def _load(data: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = parse_json(data)
     except (ValueError, RecursionError) as error:
         raise UpstreamBroken("the token server's answer is not JSON") from error
     if not isinstance(document, dict):

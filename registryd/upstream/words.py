@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Final
+
+from registryd.json_text import parse_json
 
 # As much as a sentence and an address need.
 _LONGEST: Final = 240
@@ -20,7 +21,7 @@ def reason_in(body: bytes, media_type: str | None) -> str:
     if media_type == "text/plain":
         return _shown(text)
     try:
-        errors = json.loads(text)["errors"]
+        errors = parse_json(text)["errors"]
         return _shown("; ".join(_of_error(error) for error in errors[:2]))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""

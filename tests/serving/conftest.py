@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -60,6 +61,11 @@ class Client:
 
     async def post(self, path: str, document: Mapping[str, object]) -> Answer:
         async with self._session.post(f"http://{self.address}{path}", json=document) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def post_raw(self, path: str, body: bytes, **headers: str) -> Answer:
+        named = {"Content-Type": "application/json", **headers}
+        async with self._session.post(f"http://{self.address}{path}", data=io.BytesIO(body), headers=named) as response:
             return Answer(response.status, response.headers, await response.read())
 
     async def head(self, path: str, **headers: str) -> Answer:

@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from registryd.content.trial import TooManyTrials
 from registryd.exposition import CONTENT_TYPE
-from registryd.serving.admin import AdminDoor, _is_from_here
+from registryd.serving.admin import BODIES_AT, AdminDoor, _is_from_here
 from registryd.serving.listener import open_door
 from registryd.telemetry import Metrics
 from tests.serving.conftest import LOOPBACK, Client, client_of
@@ -83,7 +83,8 @@ async def showing() -> AsyncIterator[Client]:
 
     door = AdminDoor(metrics=Metrics(), not_ready=not_ready)
     door.show(FakeOverview())
-    async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
+    opened_door = open_door(door.handle, LOOPBACK, bodies_at=BODIES_AT)
+    async with opened_door as opened, client_of(opened.address) as client:
         yield client
 
 
@@ -115,6 +116,28 @@ async def test_too_many_trials_at_once_are_told_to_wait() -> None:
         answer = await client.post("/trial", {"registry": "busy.lab"})
         assert answer.status == 429
         assert b"4 trials are going on" in answer.body
+
+
+NONSENSE = (
+    b"[" * 4000,
+    b'{"registry": ' * 300,
+    b"[]",
+    b"3",
+    b"null",
+    b"9" * 4096,
+    b"\xff",
+    b" " * 5000,
+    b"[" * 5_000_000,
+)
+
+
+@pytest.mark.parametrize("body", NONSENSE, ids=range(len(NONSENSE)))
+async def test_a_trial_of_nonsense_is_refused_in_a_line(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with showing() as client:
+        answer = await client.post_raw("/trial", body)
+        assert answer.status == 400
+        assert len(answer.body.splitlines()) == 1
+    assert not caplog.records
 
 
 async def test_before_the_agent_has_started_there_is_nothing_to_see() -> None:

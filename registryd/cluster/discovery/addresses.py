@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from registryd.json_text import parse_json
 from registryd.notation import Address
 
 
@@ -22,7 +21,7 @@ def parse_addresses(text: str) -> frozenset[Address]:
 def _json_list(text: str) -> list[object] | None:
     """The list; None when it is not JSON, as one that begins with an IPv6 address in brackets."""
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, list) else None

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.json_text import parse_json
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
@@ -51,7 +52,7 @@ class Change:
     def parse(cls, line: bytes) -> Change:
         """Read a line; raises ValueError for what is none."""
         try:
-            return cls._of(json.loads(line))
+            return cls._of(parse_json(line))
         except (OciError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a change of names: {error}") from error
 

@@ -5,12 +5,12 @@ JSON of a foreign server: whatever in it makes no sense is an ApiFailed, never a
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from registryd.cluster.discovery.kubernetes.errors import ApiFailed, VersionExpired
 from registryd.cluster.discovery.kubernetes.slices import EndpointSlice, read_slice
+from registryd.json_text import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ def read_event(line: bytes, *, port_name: str) -> Event:
 def explain(body: bytes) -> str:
     """What a refusal's body says; it need not be a Status, and is cut."""
     try:
-        return _reason(json.loads(body))
+        return _reason(parse_json(body))
     except _MALFORMED:
         return ""
 
@@ -125,6 +125,6 @@ def _bounded(text: object, longest: int) -> str:
 
 def _read(text: bytes, parse: Callable[[Any], T]) -> T:
     try:
-        return parse(json.loads(text))
+        return parse(parse_json(text))
     except _MALFORMED as error:
         raise ApiFailed(f"the API server sent what is no answer: {type(error).__name__}") from error
