@@ -16,6 +16,7 @@ import grpc
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
@@ -96,7 +97,7 @@ def _run(control: Connection, secret: Path, folder: Path) -> None:
 async def _serve(control: Connection, credentials: MemberCredentials, folder: Path) -> None:
     node = Node(NodeId.random(), 0)
     clock = asyncio.get_running_loop().time
-    index = IndexService(IndexDesk(node.id, clock), NameDesk(node.id, clock))
+    index = IndexService(IndexDesk(node.id, clock), NameDesk(node.id, clock), Speakers(frozenset, clock))
     async with open_directory_store(folder) as store:
         entitlement = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
         service = ClusterService(node, EntitledStore(SharedStore(store, store), entitlement), growing=store)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.search import Offer
     from registryd.content.source import Content
+    from registryd.identity.requester import Requester
     from registryd.notation import Address
 
     from .store import Blob
@@ -54,6 +55,13 @@ FETCH_WAIT = 15.0
 FANOUT_LIMIT = 32
 BUFFER_BYTES = 64 << 20  # peers.receive_buffer
 _ENTITLEMENT = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
+
+
+class Anyone:
+    """Who may speak for others in a simulation, in which nobody makes anything up."""
+
+    async def may_speak(self, _requester: Requester, _host: str) -> bool:
+        return True
 
 
 @dataclass
@@ -104,7 +112,7 @@ class SimulatedNode:
         self.service = ClusterService(
             node, EntitledStore(shared, _ENTITLEMENT), growing=self.store, expected=self.pulls
         )
-        self.index = IndexService(desk, NameDesk(node.id, clock))
+        self.index = IndexService(desk, NameDesk(node.id, clock), Anyone())
         index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
         self.companions = Companions()
         coalescing = Coalescing(index, self.roster, own, fetch_wait=FETCH_WAIT, companions=self.companions)

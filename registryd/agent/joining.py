@@ -20,6 +20,7 @@ from registryd.cluster.heartbeat import Heartbeat
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
@@ -110,6 +111,8 @@ class Joining:
             view=self._view,
         )
 
+        self._speakers = Speakers(self.members.discovered, asyncio.get_running_loop().time)
+
     def own_address(self) -> Address:
         """Where peers find this node's gRPC."""
         return self._place().address if self._place else self._listen
@@ -123,7 +126,7 @@ class Joining:
             self._peers.listen,
             service,
             credentials=self._credentials,
-            index=IndexService(self._desk, self.names),
+            index=IndexService(self._desk, self.names, self._speakers),
             diagnosis=diagnosis,
             on_contact=lambda requester: self.members.sign_of_life(requester.address),
             drain_timeout=_DRAIN_SECONDS,

@@ -27,6 +27,20 @@ CONNECTION_GRACE_MILLISECONDS: Final = 60_000
 # Per connection and in all. A node asks for some ten layers at once, each with one find and perhaps one Read.
 MAX_STREAMS_PER_CONNECTION: Final = 100
 MAX_CALLS: Final = 1000
+# Of one address: other nodes go on being answered whatever one does. Behind an address that is translated (NAT) several
+# nodes share them; each of their connections has its own streams.
+MAX_CALLS_OF_ADDRESS: Final = 250
+MAX_CONNECTIONS_OF_ADDRESS: Final = 128
+# Reads of up to a chunk, which gRPC keeps in memory until they are taken: in all, of one address, and how long one
+# waits for a place. A healthy node takes milliseconds for each.
+MAX_SMALL_READS: Final = 32
+MAX_SMALL_READS_OF_ADDRESS: Final = 8
+SMALL_READ_PATIENCE: Final = 1.0
+# Reads of what is larger are uploads besides (peers.max_uploads).
+MAX_LARGE_READS: Final = 64
+MAX_LARGE_READS_OF_ADDRESS: Final = 16
+# An answer that is not taken for so long is not waited for: only the end of its connection frees what gRPC keeps of it.
+UNTAKEN_SECONDS: Final = 20.0
 
 # A connection that carries calls is tested, so that a peer that lost power ends a Read. Idle ones are not.
 KEEPALIVE_MILLISECONDS: Final = 20_000
@@ -45,4 +59,4 @@ STORE_TIMEOUT: Final = 0.4
 # Silence in a Read: of a sender before its first and later messages, and of a receiver that takes nothing.
 READ_START_TIMEOUT: Final = 1.5
 READ_STALL_TIMEOUT: Final = 5.0
-WRITE_STALL_TIMEOUT: Final = 30.0
+WRITE_STALL_TIMEOUT: Final = 20.0

@@ -65,6 +65,8 @@ class Member:
         """Why it is set aside."""
         self.heard_at = float("-inf")
         """When it last answered anything, by the event loop's clock."""
+        self.content_port: int | None = None
+        """Where it has said that its bytes door is."""
         self._peer = peer
         self._on_doubt = on_doubt
         self._own_id = own_id
@@ -174,6 +176,7 @@ class Member:
     def heard_from(self, node: Node) -> None:
         """It says who it is."""
         self.heard_at = asyncio.get_running_loop().time()
+        self.content_port = node.content_port
         self._become(MemberState.SELF if node.id == self._own_id else MemberState.UP)
 
     def _refuse_self(self, node: Node) -> None:

@@ -110,6 +110,14 @@ class Members:
                 self._stop_care(self._members[address])
                 self._look_after(self._members[address], at_once=True)
 
+    async def content_port_of(self, address: Address) -> int | None:
+        """Where the member there says that its bytes door is; None if it is none, or does not answer."""
+        member = self._members.get(address)
+        if member is None:
+            return None
+        await member.probe()
+        return member.content_port
+
     def everyone(self) -> list[Member]:
         """All members, whatever is known of them."""
         return list(self._members.values())

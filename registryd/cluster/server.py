@@ -17,7 +17,7 @@ import grpc
 
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster import limits
-from registryd.cluster.callers import Callers
+from registryd.cluster.callers import Callers, CallRefused
 from registryd.cluster.diagnosis.client import SERVICE as DIAGNOSIS
 from registryd.cluster.wire import SERVICE, parse_request
 from registryd.content.source import ContentNotFound, ContentUnavailable
@@ -51,6 +51,7 @@ _STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
     ContentUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     SourceBroken: grpc.StatusCode.DATA_LOSS,
     SinkClosed: grpc.StatusCode.CANCELLED,
+    CallRefused: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 # A connection has one spelling of its peer for all of its calls.
@@ -170,10 +171,10 @@ def _unary(
 ) -> Any:
     async def handle(raw: bytes, context: Context) -> Message:
         try:
-            callers.has_called(context.peer())
-            requester = _requester(context.peer())
-            on_contact(requester)
-            return await answer(parse_request(kind, raw), requester)
+            with callers.call(context):
+                requester = _requester(context.peer())
+                on_contact(requester)
+                return await answer(parse_request(kind, raw), requester)
         except Exception as error:  # noqa: BLE001 - each has its status
             await _abort(context, error)
 
@@ -186,9 +187,10 @@ def _serialize(reply: Message) -> bytes:
 
 async def _answer_read(service: ClusterService, callers: Callers, raw: bytes, context: Context) -> None:
     try:
-        callers.has_called(context.peer())
-        requester = _requester(context.peer())
-        await service.read(parse_request(pb.ReadRequest, raw), requester, context.write)
+        with callers.call(context) as call:
+            request, requester = parse_request(pb.ReadRequest, raw), _requester(context.peer())
+            async with callers.read(call, request.length):
+                await service.read(request, requester, context.write)
     except Exception as error:  # noqa: BLE001 - each has its status
         await _abort(context, error)
 

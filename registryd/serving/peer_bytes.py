@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from registryd.serving.sending import Delivery
     from registryd.transfer.uploads import Socket
 
+# Seconds in which a receiver takes nothing: its place is for somebody else then, and it can go on elsewhere.
+_RECEIVER_PATIENCE: Final = 20.0
 # Seconds. Whoever hears it has others to ask; a body takes some seconds.
 _RETRY_AFTER: Final = 1.0
 # Peers keep connections for the next body (transfer.kept), for less time, so that it is they who close. With TLS one
@@ -105,7 +107,7 @@ class PeerBytesDoor:
             if request.method == "HEAD":
                 return await send_head(request, await self._store.find(sought))
             part = Part.named(request.headers.get(PART_HEADER, ""))
-            with self._uploads.begin(_socket_of(request), part):
+            with self._uploads.begin(_socket_of(request), part, receiver=request.remote or ""):
                 wanted = Wanted.of(request)
                 opened = await self._store.open(sought, wanted)
                 delivery = await self._send(request, opened, wanted)
@@ -119,7 +121,12 @@ class PeerBytesDoor:
             nearness = self._nearness_of(request.remote or "")
             count = partial(self._ledger.sent_to_peer, opened.content.digest, nearness=nearness)
             delivery = await send_content(
-                request, opened, wanted.head_of(opened), on_sent=count, follow=transfer.follow
+                request,
+                opened,
+                wanted.head_of(opened),
+                on_sent=count,
+                follow=transfer.follow,
+                patience=_RECEIVER_PATIENCE,
             )
             transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
             return delivery

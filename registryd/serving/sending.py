@@ -11,7 +11,7 @@ from aiohttp import web
 from registryd.oci.descriptor import OCTET_STREAM
 from registryd.oci.ranges import RangeRequest, Span
 from registryd.transfer.ending import end_short
-from registryd.transfer.errors import SinkClosed, SourceBroken
+from registryd.transfer.errors import ReceiverIdle, SinkClosed, SourceBroken
 from registryd.transfer.sink import open_sink
 
 if TYPE_CHECKING:
@@ -116,15 +116,18 @@ class Delivery:
     failure: SourceBroken | SinkClosed | None
 
 
-async def send_content(
+async def send_content(  # noqa: PLR0913 - all named
     request: web.BaseRequest,
     opened: OpenContent,
     response: web.StreamResponse,
     *,
     on_sent: Callable[[int], None],
     follow: Callable[[Sink], None] = lambda _: None,
+    patience: float | None = None,
 ) -> Delivery:
     """Answer a GET with this head and opened content, and close it.
+
+    A receiver that takes nothing for `patience` seconds is cut off; without it, it may take its time.
 
     `on_sent` is told the bytes that were given, on every path. `follow` is given the sink, which counts them meanwhile.
 
@@ -135,13 +138,15 @@ async def send_content(
     try:
         with _towards_receiver():
             await response.prepare(request)
-        async with open_sink(request.transport, response.write) as sink:
+        async with open_sink(request.transport, response.write, patience=patience) as sink:
             follow(sink)
             await opened.body.send_to(sink)
         with _towards_receiver():
             await response.write_eof()
     except (SourceBroken, SinkClosed) as failure:
         response.force_close()
+        if isinstance(failure, ReceiverIdle) and request.transport is not None:
+            request.transport.abort()
         if isinstance(failure, SourceBroken) and request.transport is not None:
             await end_short(request.transport)
         return Delivery(response, failure)

@@ -41,3 +41,7 @@ class SourcesExhausted(SourceBroken):
 
 class SinkClosed(Exception):
     """The receiver went away; there is nobody to send to. Not a fault: containerd cancels requests."""
+
+
+class ReceiverIdle(SinkClosed):
+    """It is connected, and took nothing for as long as it may: what is left for it is thrown away."""

@@ -8,7 +8,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from registryd.transfer.errors import SinkClosed
+from registryd.transfer.errors import ReceiverIdle, SinkClosed
 from registryd.transfer.readiness import wait_writable
 
 if TYPE_CHECKING:
@@ -54,10 +54,14 @@ class RoomySink(Protocol):
 class ConnectionSink:
     """A sink over an asyncio connection: the kernel's way when it is plain TCP, `write` otherwise."""
 
-    def __init__(self, fd: int | None, write: Callable[[bytes | memoryview], Awaitable[object]]) -> None:
+    def __init__(
+        self, fd: int | None, write: Callable[[bytes | memoryview], Awaitable[object]], patience: float | None = None
+    ) -> None:
+        """`patience`: seconds in which a receiver may take nothing; None: as long as it likes."""
         self.sent = 0
         self._fd = fd
         self._write = write
+        self._patience = patience
 
     @property
     def fd(self) -> int | None:
@@ -72,11 +76,16 @@ class ConnectionSink:
     async def wait_writable(self) -> None:
         if self._fd is None:
             raise ValueError("this connection has no descriptor to wait for")
-        await wait_writable(self._fd)
+        if self._patience is None:
+            await wait_writable(self._fd)
+            return
+        async with _patient(self._patience):
+            await wait_writable(self._fd)
 
     async def _write_through(self, data: bytes | memoryview) -> None:
         try:
-            await self._write(data)
+            async with _patient(self._patience):
+                await self._write(data)
         except ConnectionError as error:
             raise SinkClosed("the receiver closed the connection") from error
         self.sent += len(data)
@@ -98,26 +107,45 @@ class ConnectionSink:
 
 @asynccontextmanager
 async def open_sink(
-    transport: asyncio.Transport | None, write: Callable[[bytes | memoryview], Awaitable[object]]
+    transport: asyncio.Transport | None,
+    write: Callable[[bytes | memoryview], Awaitable[object]],
+    *,
+    patience: float | None = None,
 ) -> AsyncIterator[ConnectionSink]:
     """A sink for the body of a response whose head was written through this transport.
 
     Waits until the head has left the transport's buffer, so that bytes which the kernel moves cannot overtake it.
     The descriptor is a duplicate: the event loop refuses to watch a transport's own. `write` is the HTTP server's
-    way to send, used when there is no plain socket. Raises SinkClosed when the connection is gone already.
+    way to send, used when there is no plain socket, and `patience` is ConnectionSink's. Raises SinkClosed when the
+    connection is gone already.
     """
     if transport is None or transport.is_closing():
         raise SinkClosed("the receiver closed the connection")
+    async with _patient(patience):
+        await _flushed(transport)
+    plain = transport.get_extra_info("socket") if transport.get_extra_info("sslcontext") is None else None
+    if plain is None or plain.family not in {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX}:
+        yield ConnectionSink(None, write, patience)
+        return
+    fd = os.dup(plain.fileno())
+    try:
+        yield ConnectionSink(fd, write, patience)
+    finally:
+        os.close(fd)
+
+
+async def _flushed(transport: asyncio.Transport) -> None:
     while transport.get_write_buffer_size():
         await asyncio.sleep(_FLUSH_POLL_SECONDS)
         if transport.is_closing():
             raise SinkClosed("the receiver closed the connection")
-    plain = transport.get_extra_info("socket") if transport.get_extra_info("sslcontext") is None else None
-    if plain is None or plain.family not in {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX}:
-        yield ConnectionSink(None, write)
-        return
-    fd = os.dup(plain.fileno())
+
+
+@asynccontextmanager
+async def _patient(seconds: float | None) -> AsyncIterator[None]:
+    """For a wait for the receiver: raises ReceiverIdle when it takes longer."""
     try:
-        yield ConnectionSink(fd, write)
-    finally:
-        os.close(fd)
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise ReceiverIdle(f"the receiver took nothing for {seconds or 0:g} s") from error

@@ -18,6 +18,8 @@ _SO_MAX_PACING_RATE: Final = 47
 _UNLIMITED: Final = 2**32 - 1
 # A share of the rate is never less: four times the pace at which a receiver leaves a source (pace.DEFAULT_FLOOR).
 _LEAST_SHARE: Final = 1024 * 1024
+# Of one receiver, however few there may be in all: a node takes three layers of an image at a time, and several ahead.
+_LEAST_OF_ONE: Final = 8
 
 
 # What a receiver says of a part of a body; an agent of an older version passes it by.
@@ -57,9 +59,10 @@ class Socket(Protocol):
 class Upload:
     """One body on its way to a peer."""
 
-    def __init__(self, uploads: Uploads, sock: Socket | None) -> None:
+    def __init__(self, uploads: Uploads, sock: Socket | None, receiver: str) -> None:
         self._uploads = uploads
         self._sock = sock
+        self.receiver = receiver
 
     async def pace(self, count: int) -> None:
         """For who sends without a socket of its own: sleep for as long as that many bytes may take."""
@@ -104,11 +107,19 @@ class Uploads:
         return limit if limit < _UNLIMITED else 0
 
     @contextmanager
-    def begin(self, sock: Socket | None = None, part: Part = Part.FIRST) -> Iterator[Upload]:
-        """One upload, for the length of the block. Raises UploadRefused."""
+    def begin(self, sock: Socket | None = None, part: Part = Part.FIRST, *, receiver: str = "") -> Iterator[Upload]:
+        """One upload, for the length of the block; of those to one receiver, if it is named, a quarter of all may run.
+
+        Raises UploadRefused.
+        """
         if not self._has_room(part):
             raise UploadRefused(f"{len(self._running)} uploads are under way")
-        upload = Upload(self, sock)
+        count = sum(1 for other in self._running if other.receiver == receiver)
+        share = max(_LEAST_OF_ONE, self._most // 4)
+        # Half as many again may go on with what this node has begun.
+        if receiver and count >= (share + share // 2 if part is Part.NEXT else share):
+            raise UploadRefused(f"{count} uploads to {receiver} are under way")
+        upload = Upload(self, sock, receiver)
         self._running.add(upload)
         self._share_anew()
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registryd.cluster.callers import Callers
+from registryd.cluster import limits
+from registryd.cluster.callers import Callers, CallRefused
+from registryd.transfer.errors import SinkClosed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,8 +63,31 @@ def is_ended(pair: Pair) -> bool:
         return False
 
 
-def named_by_grpc(pair: Pair) -> str:
-    return f"ipv4:127.0.0.1:{pair[0].getsockname()[1]}"
+class Context:
+    """gRPC's, of a call over a connection."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._port = pair[0].getsockname()[1]
+        self._callbacks: list[Any] = []
+
+    def peer(self) -> str:
+        return f"ipv4:127.0.0.1:{self._port}"
+
+    def add_done_callback(self, callback: Any) -> None:
+        self._callbacks.append(callback)
+
+    def is_taken(self) -> None:
+        for callback in self._callbacks:
+            callback(self)
+
+
+def answered(callers: Callers, pair: Pair, *, taken: bool = True) -> Context:
+    context = Context(pair)
+    with callers.call(context):
+        pass
+    if taken:
+        context.is_taken()
+    return context
 
 
 def test_of_one_address_the_last_sixteen_that_have_not_called_stay(door: Door) -> None:
@@ -76,7 +101,7 @@ def test_those_that_have_called_stay(door: Door) -> None:
     callers = Callers(1000)
     called = door.connect(30)
     for pair in called:
-        callers.has_called(named_by_grpc(pair))
+        answered(callers, pair)
     silent = door.connect(20)
     callers.look(door.port)
     callers.look(door.port)
@@ -88,7 +113,7 @@ def test_a_quarter_of_the_places_is_kept_free(door: Door) -> None:
     callers = Callers(20)
     called = door.connect(10)
     for pair in called:
-        callers.has_called(named_by_grpc(pair))
+        answered(callers, pair)
     silent = door.connect(10)
     callers.look(door.port)
     assert not any(is_ended(pair) for pair in called)
@@ -98,7 +123,7 @@ def test_a_quarter_of_the_places_is_kept_free(door: Door) -> None:
 def test_a_port_that_is_used_again_has_not_called(door: Door) -> None:
     callers = Callers(1000)
     (pair,) = door.connect(1)
-    callers.has_called(named_by_grpc(pair))
+    answered(callers, pair)
     callers.look(door.port)
     assert len(callers._called) == 1
     for end in pair:
@@ -113,3 +138,58 @@ def test_other_sockets_of_this_process_are_let_alone(door: Door) -> None:
         others = other.connect(30)
         callers.look(door.port)
         assert not any(is_ended(pair) for pair in others)
+
+
+def test_who_does_not_take_its_answers_is_ended_within_half_a_minute(door: Door) -> None:
+    now = 0.0
+    callers = Callers(1000, clock=lambda: now)
+    idle, taking = door.connect(2)
+    answered(callers, idle, taken=False)
+    answered(callers, taking)
+    now = 19.0
+    callers.look(door.port)
+    assert not is_ended(idle)
+    now = 21.0
+    callers.look(door.port)
+    assert (is_ended(idle), is_ended(taking)) == (True, False)
+
+
+def test_one_address_has_its_share_of_the_calls(door: Door) -> None:
+    callers = Callers(1000)
+    (pair,) = door.connect(1)
+    contexts = [answered(callers, pair, taken=False) for _ in range(limits.MAX_CALLS_OF_ADDRESS)]
+    with pytest.raises(CallRefused), callers.call(Context(pair)):
+        pytest.fail("it is one too many")
+    contexts[0].is_taken()
+    answered(callers, pair)
+
+
+async def test_one_address_has_its_share_of_the_reads(door: Door) -> None:
+    callers = Callers(1000)
+    (pair,) = door.connect(1)
+    async with AsyncExitStack() as stack:
+        for _ in range(limits.MAX_LARGE_READS_OF_ADDRESS):
+            call = stack.enter_context(callers.call(Context(pair)))
+            await stack.enter_async_context(callers.read(call, 1 << 30))
+        with callers.call(Context(pair)) as call, pytest.raises(CallRefused):
+            async with callers.read(call, 1 << 30):
+                pytest.fail("it is one too many")
+
+
+async def test_a_receiver_that_does_not_read_is_ended(door: Door) -> None:
+    callers = Callers(1000)
+    (pair,) = door.connect(1)
+    with callers.call(Context(pair)) as call, pytest.raises(SinkClosed):
+        async with callers.read(call, 1):
+            raise SinkClosed("it takes nothing")
+    callers.look(door.port)
+    assert is_ended(pair)
+
+
+def test_one_address_has_its_share_of_the_connections(door: Door) -> None:
+    callers = Callers(1000)
+    pairs = door.connect(limits.MAX_CONNECTIONS_OF_ADDRESS + 3)
+    for pair in pairs:
+        answered(callers, pair)
+    callers.look(door.port)
+    assert sum(is_ended(pair) for pair in pairs) == 3

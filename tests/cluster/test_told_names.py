@@ -12,6 +12,7 @@ from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import SETTLED_SECONDS, NameDesk
 from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.limits import MAX_NAMED_TARGETS
 from registryd.cluster.member import Member
 from registryd.cluster.node import Node, NodeId
@@ -60,7 +61,7 @@ def says(*namings: Naming) -> NameAnnouncement:
 async def index_node(store: PlainStore, desk: NameDesk) -> AsyncIterator[Address]:
     node = Node(NodeId.random(), 0)
     service = ClusterService(node, given(store), told_of=desk.answer)
-    index = IndexService(IndexDesk(node.id, lambda: 0.0), desk)
+    index = IndexService(IndexDesk(node.id, lambda: 0.0), desk, Speakers(frozenset, lambda: 0.0))
     async with serve_peers(LOOPBACK, service, credentials=NoCredentials(), index=index) as port:
         yield Address(LOOPBACK.host, port)
 

@@ -115,8 +115,8 @@ class BusyUploads(Uploads):
         return True
 
     @contextmanager
-    def begin(self, sock: Socket | None = None, _: Part = Part.FIRST) -> Iterator[Upload]:
-        yield Upload(self, sock)
+    def begin(self, sock: Socket | None = None, _: Part = Part.FIRST, *, receiver: str = "") -> Iterator[Upload]:
+        yield Upload(self, sock, receiver)
 
 
 class SlowStore:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from registryd.transfer.body import BytesBody, ChunksBody
-from registryd.transfer.errors import SinkClosed, SourceBroken
+from registryd.transfer.errors import ReceiverIdle, SinkClosed, SourceBroken
 from registryd.transfer.memory import MemorySink
 from registryd.transfer.sink import open_sink
 from tests.fakes.certificates import server_tls
@@ -118,3 +118,20 @@ async def test_closing_a_body_closes_its_stream() -> None:
     await anext(stream)
     await ChunksBody(stream, length=6).aclose()
     assert await anext(stream, None) is None
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+async def test_a_receiver_that_takes_nothing_is_not_waited_for(tmp_path: Path, *, is_encrypted: bool) -> None:
+    contexts: list[ssl.SSLContext] = []
+    if is_encrypted:
+        contexts = [
+            server_tls(tmp_path, "127.0.0.1"),
+            ssl.create_default_context(cafile=str(tmp_path / "ca.crt")),
+        ]
+    async with connection(*contexts) as (writer, _):
+        transport = cast("asyncio.Transport", writer.transport)
+        with pytest.raises(ReceiverIdle, match=r"took nothing for 0\.05 s"):  # noqa: PT012
+            async with open_sink(transport, lambda data: write_and_drain(writer, data), patience=0.05) as sink:
+                while True:
+                    await sink.write(DATA)
+        transport.abort()

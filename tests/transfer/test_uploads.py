@@ -141,3 +141,18 @@ def test_parts_share_a_rate() -> None:
 )
 def test_what_a_receiver_says_of_a_part(text: str, part: Part) -> None:
     assert Part.named(text) is part
+
+
+def test_one_receiver_has_a_quarter_of_the_places() -> None:
+    uploads = Uploads(most=64)
+    with ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(uploads.begin(receiver="10.0.0.1"))
+        with pytest.raises(UploadRefused, match=r"16 uploads to 10\.0\.0\.1"), uploads.begin(receiver="10.0.0.1"):
+            pass
+        with uploads.begin(receiver="10.0.0.2"):
+            assert not uploads.is_busy
+        for _ in range(8):
+            stack.enter_context(uploads.begin(part=Part.NEXT, receiver="10.0.0.1"))
+        with pytest.raises(UploadRefused):
+            stack.enter_context(uploads.begin(part=Part.NEXT, receiver="10.0.0.1"))

@@ -29,6 +29,9 @@ class Discovered(Protocol):
     def states(self) -> Mapping[Address, object]:
         """All that discovery gives, by address."""
 
+    async def content_port_of(self, address: Address) -> int | None:
+        """Where the member there says that its bytes door is; None if it is none, or does not answer."""
+
 
 class DiagnosisService:
     """The questions of diagnosis.proto. Raises OciError for a request that is not valid, ContentUnavailable."""
@@ -58,7 +61,7 @@ class DiagnosisService:
         context = self._credentials.client_context()
         async with asyncio.TaskGroup() as group:
             peers = group.create_task(contact(address, context), name="reach peers' port")
-            bytes_door = group.create_task(self._contact_door(door), name="reach bytes port")
+            bytes_door = group.create_task(self._contact_door(address, door), name="reach bytes port")
         return reached_message(
             Reached(is_known=True, peers_problem=peers.result().problem, content_problem=bytes_door.result().problem)
         )
@@ -70,6 +73,11 @@ class DiagnosisService:
             raise ContentUnavailable(str(error)) from error
         return pb.RehearseReply()
 
-    async def _contact_door(self, door: Address | None) -> Contact:
+    async def _contact_door(self, address: Address, door: Address | None) -> Contact:
+        """Only the port that the member itself has named, not any that somebody would like to have tried."""
+        if door is None:
+            return Contact()
+        if await self._members.content_port_of(address) != door.port:
+            return Contact(f"{door} is not tried: the member at {address} has not said that its bytes door is there")
         # By TCP alone: whether it is behind TLS depends on the transport that it has chosen.
-        return await contact(door, None) if door else Contact()
+        return await contact(door, None)

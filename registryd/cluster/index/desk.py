@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.index.arrivals import Arrivals
 from registryd.cluster.index.books import Books
+from registryd.cluster.index.hosts import Hosts
 from registryd.cluster.index.messages import MAX_UNHEARD
 from registryd.cluster.index.values import Announcement, Receipt, Verdict
 from registryd.cluster.index.wave import LINE_SECONDS, Wave
@@ -17,7 +18,7 @@ from registryd.cluster.index.wave import LINE_SECONDS, Wave
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from registryd.cluster.index.values import Claim
+    from registryd.cluster.index.values import Claim, Place
     from registryd.cluster.index.view import View
     from registryd.cluster.node import NodeId
     from registryd.notation import Address
@@ -31,7 +32,7 @@ YOUNG_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """How many spots are kept, in all and of one node; beyond, the oldest are forgotten.
+    """How many spots are kept, in all and of one host; beyond, the oldest are forgotten.
 
     5,000 nodes with 2,000 digests each and 3 index nodes for every digest make 6,000 spots at each node, of some
     400 bytes; a wave that all take part in adds 5,000 for every digest that this node is an index node of.
@@ -69,6 +70,7 @@ class IndexDesk:
         self._waves: OrderedDict[Digest, tuple[Wave, float]] = OrderedDict()
         self._digests_of: defaultdict[Address, OrderedDict[Digest, None]] = defaultdict(OrderedDict)
         self._spots = 0
+        self._hosts = Hosts(lifetime=WAVE_SECONDS)
         self._arrivals = Arrivals()
 
     def __len__(self) -> int:
@@ -94,6 +96,7 @@ class IndexDesk:
             wave, _ = self._waves.get(claim.digest, (Wave(), now))
             sources = wave.look(claim, now)
         else:
+            claim = replace(claim, claimant=self._enter(claim.claimant, now))
             wave = self._touch(claim.digest, claim.claimant.address, now)
             sources = wave.join(claim, now)
             self._arrivals.arrive(claim.digest, claim.claimant.address)
@@ -109,7 +112,8 @@ class IndexDesk:
 
     def announce(self, announcement: Announcement) -> Receipt:
         """Take it in."""
-        holder, now = announcement.holder, self._clock()
+        now = self._clock()
+        holder = self._enter(announcement.holder, now)
         self._forget(holder.address, announcement.dropped)
         if announcement.is_all:
             self._forget(holder.address, self._digests_of[holder.address].keys() - set(announcement.held))
@@ -121,6 +125,10 @@ class IndexDesk:
         self._keep_within_quotas(holder.address)
         return Receipt(self._own_id)
 
+    def pass_over(self) -> Receipt:
+        """The answer to an announcement that is not taken in, as if it were: whoever made it has others to tell."""
+        return Receipt(self._own_id)
+
     def _with_books(self, verdict: Verdict, now: float) -> Verdict:
         """The verdict that nobody has it, with those who have not told whether they do."""
         view = self._view()
@@ -128,6 +136,14 @@ class IndexDesk:
         if view is None or len(unheard) > MAX_UNHEARD:
             return verdict
         return replace(verdict, view=view.name, unheard=unheard)
+
+    def _enter(self, place: Place, now: float) -> Place:
+        """The place as it is kept; of a host that is too many, the one not heard of for longest is forgotten."""
+        entered, forgotten = self._hosts.enter(place, now)
+        for address in forgotten:
+            self.books.lack(address)
+            self._forget(address, tuple(self._digests_of[address]))
+        return entered
 
     def _touch(self, digest: Digest, address: Address, now: float) -> Wave:
         """The wave, in which the address is about to have a spot."""
@@ -155,7 +171,8 @@ class IndexDesk:
 
     def _keep_within_quotas(self, address: Address) -> None:
         known = self._digests_of.get(address, ())
-        if excess := list(islice(known, max(0, len(known) - self._quotas.spots_of_node))):
+        count = sum(len(self._digests_of.get(one, ())) for one in self._hosts.addresses_of(address.host))
+        if excess := list(islice(known, max(0, count - self._quotas.spots_of_node))):
             self.books.lack(address)
             self._forget(address, excess)
         while self._waves:

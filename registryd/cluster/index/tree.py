@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MOST_CHILDREN: Final = 16
 # More than any place in a tree costs: who is slow is followed when there is nobody else.
 _SLOW_COST: Final = 1e9
+# Entries that are put up with beyond two for each spot. Few, because most trees have one or two spots.
+_LEAST_SWEPT: Final = 2
 # Of the children of a source, so many of the latest are known by their names.
 _KNOWN_CHILDREN: Final = 4
 
@@ -145,6 +147,17 @@ class Tree:
             spot.entry = self._entries
             heap = self._open.setdefault(spot.place.zone, [])
             heapq.heappush(heap, (self.cost(spot), spot.entry, spot.place.address))
+            if len(heap) > 2 * len(self._spots) + _LEAST_SWEPT:
+                self._sweep(heap)
+
+    def _sweep(self, heap: list[tuple[float, int, Address]]) -> None:
+        """Throw away entries that are not their spots' latest: each time that a node says it has something adds one."""
+        heap[:] = [entry for entry in heap if self._is_latest(entry)]
+        heapq.heapify(heap)
+
+    def _is_latest(self, entry: tuple[float, int, Address]) -> bool:
+        spot = self._spots.get(entry[2])
+        return spot is not None and spot.entry == entry[1]
 
     def cost(self, spot: Spot) -> float:
         children = spot.children - spot.slow_children
@@ -158,13 +171,15 @@ class Tree:
         while heap and len(found) < count:
             entry = heapq.heappop(heap)
             spot = self._spots.get(entry[2])
-            if spot is None or spot.entry != entry[1]:
+            if spot is None or not self._is_latest(entry):
                 continue
             looked_at.append(entry)
             if is_fit(spot):
                 found.append(spot)
         for entry in looked_at:
             heapq.heappush(heap, entry)
+        if not heap:
+            self._open.pop(zone, None)
         return found
 
     def zones(self) -> list[str]:

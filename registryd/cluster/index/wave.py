@@ -46,6 +46,8 @@ SEVERAL: Final = 12
 _WITNESSES: Final = 2
 # A node that was reported is named to nobody for so long: who is really dead is set aside by then.
 SUSPECT_SECONDS: Final = 10.0
+# How often it may turn out to have another size than was said before. It has one.
+_MOST_SIZINGS: Final = 4
 # An origin that refuses one node mostly refuses all: after so many tops failed, everyone may ask for himself.
 _MOST_FAILED_TOPS: Final = 3
 
@@ -57,6 +59,8 @@ class Wave:
         """`crowd` is how many may come to want it."""
         self._crowd = crowd
         self._steps = _SUPPOSED_BYTES / STEP_BYTES
+        self._size: int | None = None
+        self._sizings = 0
         self._tree = Tree(self._weight)
         # Nearly always none, and an empty set of its own would be a tenth of what a wave takes.
         self._strangers: frozenset[Address] = frozenset()
@@ -212,7 +216,9 @@ class Wave:
         return self._steps if self._is_chain else self._steps * _BUSHY
 
     def _learn_size(self, claim: Claim) -> None:
-        if claim.size is not None:
+        # To weigh all anew whenever somebody says something else would cost everybody.
+        if claim.size is not None and claim.size != self._size and self._sizings < _MOST_SIZINGS:
+            self._size, self._sizings = claim.size, self._sizings + 1
             self._steps = claim.size / STEP_BYTES
             self._tree.reweigh(self._weight)
 

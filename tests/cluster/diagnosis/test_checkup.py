@@ -43,9 +43,13 @@ class Knows:
 
     def __init__(self, *addresses: Address) -> None:
         self.addresses = set(addresses)
+        self.content_ports: dict[Address, int] = {}
 
     def states(self) -> Mapping[Address, object]:
         return dict.fromkeys(self.addresses)
+
+    async def content_port_of(self, address: Address) -> int | None:
+        return self.content_ports.get(address)
 
 
 class Patient:
@@ -134,6 +138,21 @@ async def test_nobody_is_sent_to_connect_to_those_who_are_no_members() -> None:
         async with asking(patient.address, NoCredentials()) as asked:
             assert not (await asked.reach(victim.address, victim.address.port)).is_known
         assert victim.connections == 0
+
+
+async def test_nobody_is_sent_to_another_port_of_a_member_than_its_own() -> None:
+    async with silent() as victim, good(MemorySource()) as member, running(Patient()) as patient:
+        patient.knows.addresses.add(member.address)
+        patient.knows.content_ports[member.address] = 3174
+        async with asking(patient.address, NoCredentials()) as asked:
+            reached = await asked.reach(member.address, victim.address.port)
+        assert "is not tried" in reached.content_problem
+        assert not reached.peers_problem
+        assert victim.connections == 0
+        patient.knows.content_ports[member.address] = victim.address.port
+        async with asking(patient.address, NoCredentials()) as asked:
+            assert not (await asked.reach(member.address, victim.address.port)).content_problem
+        assert victim.connections == 1
 
 
 async def test_a_member_that_is_not_there() -> None:

@@ -23,7 +23,7 @@ class Clock:
 
 
 def place(number: int) -> Place:
-    return Place(Address("10.0.0.1", number))
+    return Place(Address(f"10.0.{number >> 8}.{number & 255}", 3173))
 
 
 def digest(number: int) -> Digest:

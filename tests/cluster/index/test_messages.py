@@ -22,6 +22,7 @@ from registryd.cluster.index.messages import (
 )
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
 from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.node import NodeId
@@ -132,7 +133,7 @@ def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
 @given(st.binary(max_size=300))
 async def test_hostile_bytes_are_refused_and_leave_nothing(raw: bytes) -> None:
     desk = IndexDesk(NodeId("desk"), lambda: 0.0)
-    service = IndexService(desk, NameDesk(NodeId("desk"), lambda: 0.0))
+    service = IndexService(desk, NameDesk(NodeId("desk"), lambda: 0.0), Speakers(frozenset, lambda: 0.0))
     try:
         await service.claim(parse_request(pb.ClaimRequest, raw), REQUESTER)
         await service.announce(parse_request(pb.AnnounceRequest, raw), REQUESTER)

@@ -13,6 +13,7 @@ from registryd.cluster.index.name_messages import MAX_NAMINGS, name_announcement
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.limits import MAX_REQUEST_BYTES
 from registryd.cluster.node import NodeId
 from registryd.cluster.wire import parse_request
@@ -117,7 +118,7 @@ def test_announcements_that_are_not_valid_are_refused(message: pb.AnnounceNamesR
 async def test_hostile_bytes_are_refused_or_say_something_of_their_own_host_only(raw: bytes) -> None:
     names = NameDesk(NodeId("desk"), lambda: 0.0)
     names.announce(NameAnnouncement(Address("10.0.0.1", 3173), {KEY: NAMING}))
-    service = IndexService(IndexDesk(NodeId("desk"), lambda: 0.0), names)
+    service = IndexService(IndexDesk(NodeId("desk"), lambda: 0.0), names, Speakers(frozenset, lambda: 0.0))
     with suppress(OciError):
         await service.announce_names(parse_request(pb.AnnounceNamesRequest, raw), REQUESTER)
     known = names.answer(NAMING.name).known
