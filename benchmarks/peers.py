@@ -20,6 +20,7 @@ from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
+from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
@@ -27,7 +28,6 @@ from registryd.content.sharing import SharedStore
 from registryd.identity.membership import MemberCredentials
 from registryd.identity.minted import MintedMaterial
 from registryd.notation import Address
-from registryd.settings import AuthorizationSettings
 from registryd.store.directory.store import open_directory_store
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from registryd.caching.metrics import CacheMetrics
-from registryd.options import all_options
+from registryd.config.options import all_options
 from registryd.telemetry import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from registryd.options import Option
+    from registryd.config.options import Option
 
 _FAMILY: Final = re.compile(r"# HELP (?P<name>\S+) (?P<help>.*)\n# TYPE \S+ (?P<type>\S+)\n")
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

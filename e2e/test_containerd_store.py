@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from registryd.config.agent import StoreSettings
 from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.lab.containerd import running_containerd
 from registryd.lab.images import ImageRecipe, make_image
@@ -21,7 +22,6 @@ from registryd.oci.ranges import Span
 from registryd.oci.reference import TaggedName
 from registryd.pb.containerd.images_pb2 import DeleteImageRequest, ListImagesRequest
 from registryd.pb.containerd.images_pb2_grpc import ImagesStub
-from registryd.settings import StoreSettings
 from registryd.store.containerd.connect import connect_containerd_store
 from registryd.store.containerd.timing import Timing
 from registryd.store.containerd.writer import open_containerd_writer

@@ -9,8 +9,8 @@ import pytest
 
 from registryd.__main__ import COMMANDS, main
 from registryd.commands.settings_flags import takes_settings
+from registryd.config.agent import Settings
 from registryd.failures import CommandFailed
-from registryd.settings import Settings
 from registryd.version import VERSION
 
 

@@ -26,6 +26,7 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.cluster.source import ClusterSource
+from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
@@ -33,7 +34,6 @@ from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.sought import Sought
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.manifest import Manifest
-from registryd.settings import AuthorizationSettings
 
 from .containerd import Behaviour, SimulatedContainerd
 from .network import Link, SimulatedNetwork

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from registryd.agent.hosts_folders import HostsFolders
+    from registryd.config.agent import Settings
     from registryd.oci.reference import Reference, Registry, Repository
-    from registryd.settings import Settings
     from registryd.upstream.anonymous import AnonymousClient
     from registryd.upstream.containerd_hosts import ContainerdHosts
 

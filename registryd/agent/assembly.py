@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from registryd.agent.membership import Joined
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
+    from registryd.config.agent import Settings
     from registryd.notation import Address
     from registryd.serving.listener import Door
-    from registryd.settings import Settings
     from registryd.store.choice import Choice, NodeStore
     from registryd.upstream.public import PublicRepositories
 

@@ -7,19 +7,19 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from registryd.config.agent import SettingsError
 from registryd.content.blocked import Blocklist, BlockRules
 from registryd.content.reading import read_content
 from registryd.content.source import ContentUnavailable
 from registryd.identity.watch import looks_at
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
-from registryd.settings import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from registryd.config.agent import ImagesSettings
     from registryd.oci.digest import Digest
-    from registryd.settings import ImagesSettings
     from registryd.store.choice import NodeStore
 
 _log = logging.getLogger(__name__)

@@ -33,6 +33,7 @@ from registryd.caching.tag_lists import TagLists
 from registryd.caching.tags import Tags
 from registryd.caching.upstreams import Upstreams
 from registryd.caching.whole import Wholes
+from registryd.config.agent import SettingsError
 from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
 from registryd.failures import CommandFailed
@@ -40,7 +41,6 @@ from registryd.notation import format_size
 from registryd.serving.admin import BODIES_AT, AdminDoor
 from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
-from registryd.settings import SettingsError
 from registryd.store.directory.bounded import open_bounded_store
 from registryd.store.directory.layout import Layout
 from registryd.store.directory.note import Note
@@ -57,10 +57,10 @@ if TYPE_CHECKING:
 
     from registryd.agent.membership import Joined
     from registryd.aio.scope import Scope
+    from registryd.config.agent import Settings
     from registryd.notation import Address
     from registryd.oci.reference import Reference, Repository
     from registryd.serving.listener import Door
-    from registryd.settings import Settings
     from registryd.store.directory.bounded import BoundedStore
     from registryd.upstream.client import RegistryClient
     from registryd.upstream.public import PublicRepositories

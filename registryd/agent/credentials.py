@@ -7,19 +7,19 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from registryd.config.agent import PeerTransport
 from registryd.failures import SettingsError
 from registryd.identity.credentials import ClientCredentials, NoCredentials, ServerCredentials
 from registryd.identity.errors import IdentityError
 from registryd.identity.node_token import NodeToken
 from registryd.identity.ticket import Tickets
-from registryd.settings import PeerTransport
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from registryd.aio.scope import Scope
+    from registryd.config.agent import PeersSettings, Settings
     from registryd.identity.material import MaterialSource
-    from registryd.settings import PeersSettings, Settings
     from registryd.telemetry import Metrics
 
 _log = logging.getLogger(__name__)

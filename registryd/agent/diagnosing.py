@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from registryd.agent.joining import Joining
     from registryd.cluster.node import Node
     from registryd.cluster.zones import Zones
+    from registryd.config.agent import Settings
     from registryd.content.sound import SoundStore
     from registryd.oci.digest import Digest
     from registryd.serving.policy import ResolvePolicy
     from registryd.serving.readiness import Readiness
-    from registryd.settings import Settings
     from registryd.store.choice import NodeStore
     from registryd.telemetry import Metrics
 

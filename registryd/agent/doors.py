@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registryd.agent.descriptors import share_of
+from registryd.config.agent import SettingsError
 from registryd.oci.reference import Registry
 from registryd.serving.connections import ConnectionLimits
 from registryd.serving.listener import ListenFailed, open_door
-from registryd.settings import SettingsError
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from ssl import SSLContext
 
+    from registryd.config.agent import RegistrySettings
     from registryd.notation import Address
     from registryd.serving.listener import Door, Handler
-    from registryd.settings import RegistrySettings
 
 
 class Doors:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from registryd.config.agent import AuthorizationMode, SettingsError, check_member
 from registryd.content.naming_rules import NamingRules
 from registryd.oci.reference import Registry
-from registryd.settings import AuthorizationMode, SettingsError, check_member
 
 if TYPE_CHECKING:
-    from registryd.settings import Settings
+    from registryd.config.agent import Settings
 
 
 def check_exposure(settings: Settings) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registryd.agent.node_store import recorded_socket
-from registryd.settings import AuthorizationMode, StoreKind
+from registryd.config.agent import AuthorizationMode, StoreKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registryd.settings import Settings
+    from registryd.config.agent import Settings
 
 _log = logging.getLogger(__name__)
 

@@ -36,9 +36,9 @@ from registryd.cluster.remaining import Doubts
 from registryd.cluster.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
 from registryd.cluster.telling_names import announce_names
+from registryd.config.agent import SettingsError
 from registryd.content.sharing import Receiving
 from registryd.notation import Address
-from registryd.settings import SettingsError
 from registryd.transfer.kept import KeptWires
 from registryd.transfer.slots import SlotMemory
 
@@ -53,12 +53,12 @@ if TYPE_CHECKING:
     from registryd.cluster.pulls import Pulls
     from registryd.cluster.service import ClusterService
     from registryd.cluster.zones import Zones
+    from registryd.config.agent import Settings
     from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-    from registryd.settings import Settings
     from registryd.store.choice import NodeStore
     from registryd.telemetry import Metrics
 

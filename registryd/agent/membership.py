@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from registryd.agent.overview import AgentOverview
     from registryd.aio.scope import Scope
     from registryd.cluster.source import ClusterSource
+    from registryd.config.agent import Settings
     from registryd.content.entitlement import Entitlement
     from registryd.content.sought import Sought
     from registryd.identity.requester import Requester
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.serving.listener import Door
     from registryd.serving.readiness import Readiness
-    from registryd.settings import Settings
     from registryd.store.choice import NodeStore
     from registryd.telemetry import Metrics
     from registryd.upstream.public import PublicRepositories

@@ -15,9 +15,9 @@ from registryd.identity.watch import looks_at
 
 if TYPE_CHECKING:
     from registryd.aio.scope import Scope
+    from registryd.config.agent import RegistrySettings, Settings
     from registryd.node.upkeep import Upkeep
     from registryd.notation import Address
-    from registryd.settings import RegistrySettings, Settings
 
 # Without being told: for file systems that tell nothing. Looking takes a tenth of a second of a processor.
 _LOOK_EVERY_SECONDS: Final = 600.0

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from registryd.settings import StoreKind
+from registryd.config.agent import StoreKind
 from registryd.store.choice import Choosing
 
 if TYPE_CHECKING:
-    from registryd.settings import Settings
+    from registryd.config.agent import Settings
 
 _log = logging.getLogger(__name__)
 

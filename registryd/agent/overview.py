@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from registryd.cluster.members import Members
     from registryd.cluster.node import Node
     from registryd.cluster.zones import Zones
+    from registryd.config.agent import Settings
     from registryd.content.description import StoreDescription
     from registryd.content.pull_log import PullLog
     from registryd.serving.readiness import Readiness
     from registryd.serving.transfers import Transfer, Transfers
-    from registryd.settings import Settings
     from registryd.store.choice import NodeStore
     from registryd.telemetry import Metrics
 

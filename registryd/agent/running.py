@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
-    from registryd.settings import Settings
+    from registryd.config.agent import Settings
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from registryd.cache_settings import UpstreamsSettings
+    from registryd.config.cache import UpstreamsSettings
 
 _OF_A_REGISTRY: Final = ("password_file", "ca", "client_cert", "client_key")
 

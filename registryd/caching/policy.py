@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from registryd.settings import AuthorizationMode
+from registryd.config.agent import AuthorizationMode
 
 if TYPE_CHECKING:
     from registryd.caching.registries import Registries

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.shared import Shared
-from registryd.cache_settings import TagMode
+from registryd.config.cache import TagMode
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.errors import ManifestInvalid

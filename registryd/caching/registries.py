@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registryd.cache_settings import RegistryUpstream, TagMode
+from registryd.config.cache import RegistryUpstream, TagMode
 from registryd.failures import SettingsError
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry
@@ -17,7 +17,7 @@ from registryd.upstream.trust import TlsTrust
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registryd.cache_settings import CacheSettings, UpstreamsSettings
+    from registryd.config.cache import CacheSettings, UpstreamsSettings
     from registryd.oci.reference import Repository
     from registryd.upstream.credentials import Login
     from registryd.upstream.docker_config import DockerConfig

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlencode
 
-from registryd.cache_settings import TagMode
+from registryd.config.cache import TagMode
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.reference import TaggedName

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from registryd.aio.shared import Shared
-from registryd.cache_settings import TagMode
+from registryd.config.cache import TagMode
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.manifest import is_manifest_type

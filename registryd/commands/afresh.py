@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-    from registryd.settings import Settings
+    from registryd.config.agent import Settings
 
 # The descriptor of that memory. A name that no setting can have (REGISTRYD_…).
 _VARIABLE: Final = "_REGISTRYD_CHECKED"

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from registryd.commands.afresh import run_afresh
 from registryd.commands.settings_flags import takes_settings
-from registryd.settings import Settings, check
+from registryd.config.agent import Settings, check
 
 
 @takes_settings()

@@ -12,13 +12,13 @@ from cyclopts import Parameter
 from registryd.commands.archive_file import STANDARD_STREAM, called, reading_archive, writing_archive
 from registryd.commands.exported import Selection, select, select_all, with_attached
 from registryd.commands.image_lists import LIST, REFERRERS, read_lists
+from registryd.config.agent import Settings, StoreKind
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import OciError
 from registryd.oci.reference import FullName, Registry, Repository, TaggedName, looks_like_host, parse_full_name
 from registryd.oci.referrers import is_attached_tag
-from registryd.settings import Settings, StoreKind
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
 from registryd.store.archive.reading import read_archive

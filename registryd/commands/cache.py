@@ -7,9 +7,9 @@ from cyclopts import Parameter
 
 from registryd.commands.afresh import run_afresh
 from registryd.commands.settings_flags import takes_settings
+from registryd.config.agent import Settings
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
-from registryd.settings import Settings
 from registryd.store.directory.fsck import check_layout, repair_layout
 from registryd.store.directory.layout import Layout
 

@@ -10,11 +10,11 @@ from cyclopts import Parameter
 from registryd.commands.findings import print_findings, print_findings_as_json
 from registryd.commands.mirror_flags import endpoint_from, node_socket, root_from
 from registryd.commands.settings_flags import takes_settings
+from registryd.config.agent import Settings
 from registryd.doctor.examination import examine
 from registryd.doctor.finding import Severity
 from registryd.doctor.patient import Place
 from registryd.node.record_store import STATE
-from registryd.settings import Settings
 
 _PROBLEM: Final = 1
 # The kubelet sets it in every container (kubelet_pods.go, getServiceEnvVarMap).

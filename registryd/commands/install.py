@@ -18,6 +18,7 @@ from registryd.commands.mirror_flags import endpoint_from, node_socket, registri
 from registryd.commands.node_token_file import node_token
 from registryd.commands.release import let_go_of_layers
 from registryd.commands.settings_flags import takes_settings
+from registryd.config.agent import Settings, SettingsError
 from registryd.doctor.finding import Severity
 from registryd.failures import CommandFailed
 from registryd.identity.errors import SecretInvalid
@@ -32,7 +33,6 @@ from registryd.node.preview import diff_of
 from registryd.node.record_store import STATE
 from registryd.node.release import Release
 from registryd.node.setup import NodeSetup
-from registryd.settings import Settings, SettingsError
 
 _SWITCH = Parameter(negative=(), show_default=False)
 

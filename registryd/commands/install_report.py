@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from registryd.config.agent import Settings
     from registryd.node.change import Change
     from registryd.node.setup import Outcome
-    from registryd.settings import Settings
 
 
 def report_install(outcome: Outcome, *, is_done: bool, has_token: bool) -> list[str]:

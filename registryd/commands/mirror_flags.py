@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from registryd.config.agent import SettingsError
 from registryd.doctor.occupancy import Occupant, occupancy_of
 from registryd.failures import CommandFailed
 from registryd.node.errors import reason_of
@@ -12,7 +13,6 @@ from registryd.node.hosts_entry import endpoint_of
 from registryd.notation import Address, is_endpoint
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Registry
-from registryd.settings import SettingsError
 from registryd.store.socket import is_containerd_at
 
 _HTTP_PORT = 80

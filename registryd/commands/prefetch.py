@@ -19,12 +19,12 @@ from registryd.commands.image_lists import (
 )
 from registryd.commands.meant import refuse_logins_for_every_pod
 from registryd.commands.progress import showing_progress
+from registryd.config.agent import StoreSettings
 from registryd.failures import CommandFailed
 from registryd.inventory.filling import Filler
 from registryd.inventory.lists import ImageName
 from registryd.node.host_root import HostRoot
 from registryd.notation import parse_duration
-from registryd.settings import StoreSettings
 from registryd.store.socket import is_containerd_at, socket_of
 
 _CONTAINERD = "containerd"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registryd.commands.settings_flags import takes_settings
+from registryd.config.agent import Settings
 from registryd.content.source import StoreUnavailable
 from registryd.failures import CommandFailed
-from registryd.settings import Settings
 from registryd.store.socket import is_containerd_at, socket_of
 
 

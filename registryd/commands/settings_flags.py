@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from registryd.configuration import CONFIG_VARIABLE, load
-from registryd.options import Option, Shape, all_options
-from registryd.settings import Settings
+from registryd.config.agent import Settings
+from registryd.config.loader import CONFIG_VARIABLE, load
+from registryd.config.options import Option, Shape, all_options
 
 
 def takes_settings(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

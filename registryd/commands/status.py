@@ -16,9 +16,9 @@ from rich.live import Live
 from rich.table import Table
 
 from registryd.commands.settings_flags import takes_settings
+from registryd.config.agent import Settings
 from registryd.doctor.asking import Unanswered, ask_json
 from registryd.failures import CommandFailed
-from registryd.settings import Settings
 
 _WATCH_SECONDS: Final = 2.0
 # The agent asks its members for two seconds at most.

@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from registryd.commands.mirror_flags import endpoint_from, registries_of
 from registryd.commands.settings_flags import takes_settings
+from registryd.config.agent import RegistrySettings, Settings, SettingsError
 from registryd.failures import CommandFailed
 from registryd.node.errors import NodeError
-from registryd.settings import RegistrySettings, Settings, SettingsError
 
 _STDIN = Path("-")
 

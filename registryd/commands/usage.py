@@ -11,7 +11,7 @@ from cyclopts.exceptions import (
     UnusedCliTokensError,
 )
 
-from registryd.configuration import nearest
+from registryd.config.loader import nearest
 
 
 def explain(error: CycloptsError, *, commands: Iterable[str]) -> str:

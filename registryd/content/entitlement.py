@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.config.agent import AuthorizationMode
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Standing
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type
-from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,16 +6,16 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
+from registryd.config.agent import AuthorizationMode
 from registryd.failures import SettingsError
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry, Tag
-from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from registryd.config.agent import AuthorizationSettings
     from registryd.oci.reference import Reference, Repository
-    from registryd.settings import AuthorizationSettings
 
 # What a registry is called when its name is written in full: here for patterns, of which the host may be one.
 _DEFAULT_PORT: Final = re.compile(r":0*443$")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from registryd.config.agent import AuthorizationMode
 from registryd.doctor.finding import Finding, ok, problem, warning
 from registryd.node.containerd_config import roots_of
 from registryd.node.disk import Disk
 from registryd.node.errors import NodeError
 from registryd.node.record_store import RecordStore
 from registryd.node.starting import has_started_since
-from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
     from registryd.doctor.patient import Patient

@@ -21,8 +21,8 @@ from registryd.doctor.upstream import check_upstream
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from registryd.config.agent import Settings
     from registryd.doctor.patient import Patient, Place
-    from registryd.settings import Settings
 
     Check = Callable[[Patient], Awaitable[list[Finding]]]
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from registryd.config.agent import Settings
     from registryd.doctor.occupancy import Occupancy
     from registryd.node.containerd_config import ContainerdConfig
     from registryd.node.facts import NodeFacts
     from registryd.node.host_root import HostRoot
-    from registryd.settings import Settings
     from registryd.store.containerd.survey import Survey
 
 # An agent looks at two ports of each member and has them look at its own: see cluster.diagnosis.checkup.

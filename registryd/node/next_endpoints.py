@@ -14,8 +14,8 @@ from registryd.node.hosts_entry import MirrorEntry
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from registryd.config.agent import RegistrySettings
     from registryd.node.host_root import HostRoot
-    from registryd.settings import RegistrySettings
 
 _TOKEN: Final = "put the cache's own token (its cache.token_file) there"  # noqa: S105 - what to do, not a token
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, assert_never
 
+from registryd.config.agent import AuthorizationMode
 from registryd.oci.reference import Tag
-from registryd.settings import AuthorizationMode
 
 if TYPE_CHECKING:
     from registryd.content.naming_rules import NamingRules

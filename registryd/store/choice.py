@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.file_events import FileEvents
 from registryd.aio.folder_events import FolderEvents
+from registryd.config.agent import StoreKind
 from registryd.content.growing import GrowingSource
 from registryd.content.inventory import Inventory
 from registryd.content.naming import NameInventory
 from registryd.content.provenance import NamedStore
-from registryd.settings import StoreKind
 from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at, is_listened_at, socket_of
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registryd.aio.file_events import Changes
+    from registryd.config.agent import StoreSettings
     from registryd.content.description import StoreDescription
     from registryd.content.elsewhere import Newcomers
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
-    from registryd.settings import StoreSettings
     from registryd.transfer.inflow import Inflows
 
 

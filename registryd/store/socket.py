@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registryd.settings import StoreSettings
+    from registryd.config.agent import StoreSettings
 
 PLAIN_SOCKET: Final = Path("/run/containerd/containerd.sock")
 # The special ones first: their nodes may have Docker's containerd, too. From the sources of k3s (pkg/agent/containerd),

@@ -10,9 +10,9 @@ import pytest
 
 from registryd.agent.anyone import open_upstreams
 from registryd.agent.hosts_folders import HostsFolders
+from registryd.config.agent import AuthorizationSettings, Settings
 from registryd.failures import CommandFailed
 from registryd.oci.reference import Registry, Repository, Tag
-from registryd.settings import AuthorizationSettings, Settings
 from registryd.upstream.errors import UpstreamDenied
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import FakeUpstream, open_upstream

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from registryd.agent.assembly import open_agent
-from registryd.notation import Address
-from registryd.settings import (
+from registryd.config.agent import (
     AdminSettings,
     AuthorizationMode,
     AuthorizationSettings,
@@ -25,6 +24,7 @@ from registryd.settings import (
     StoreKind,
     StoreSettings,
 )
+from registryd.notation import Address
 from tests.agent.breaking import Broken, break_task, named_tasks
 from tests.fakes.containerd import running_fake
 

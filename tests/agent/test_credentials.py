@@ -10,7 +10,7 @@ import pytest
 from registryd.agent.credentials import make_credentials, make_token
 from registryd.agent.node_setup import prepare_token
 from registryd.aio.scope import open_scope
-from registryd.settings import PeersSettings, RegistrySettings, Settings, SettingsError
+from registryd.config.agent import PeersSettings, RegistrySettings, Settings, SettingsError
 from registryd.telemetry import Metrics
 
 if TYPE_CHECKING:

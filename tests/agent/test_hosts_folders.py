@@ -11,11 +11,7 @@ import pytest
 from registryd.agent import node_store
 from registryd.agent.hosts_folders import HostsFolders
 from registryd.agent.node_store import choosing_of, recorded_socket
-from registryd.node.disk import Disk
-from registryd.node.host_root import HostRoot
-from registryd.node.record import Record
-from registryd.node.record_store import RecordStore
-from registryd.settings import (
+from registryd.config.agent import (
     AgentSettings,
     AuthorizationMode,
     AuthorizationSettings,
@@ -24,6 +20,10 @@ from registryd.settings import (
     StoreKind,
     StoreSettings,
 )
+from registryd.node.disk import Disk
+from registryd.node.host_root import HostRoot
+from registryd.node.record import Record
+from registryd.node.record_store import RecordStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

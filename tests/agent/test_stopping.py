@@ -14,11 +14,11 @@ import pytest
 
 from registryd.agent.assembly import open_agent
 from registryd.agent.running import run
+from registryd.config.agent import AdminSettings, PeersSettings, RegistrySettings, Settings, StoreKind, StoreSettings
 from registryd.notation import Address
 from registryd.oci.descriptor import OCTET_STREAM, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.reference import TaggedName
-from registryd.settings import AdminSettings, PeersSettings, RegistrySettings, Settings, StoreKind, StoreSettings
 from registryd.store.directory.store import open_directory_store
 
 if TYPE_CHECKING:

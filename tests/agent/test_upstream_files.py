@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registryd.agent.upstream_files import unreadable_files
-from registryd.cache_settings import RegistryUpstream, UpstreamsSettings
+from registryd.config.cache import RegistryUpstream, UpstreamsSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

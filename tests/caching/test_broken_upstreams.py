@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from registryd.cache_settings import RegistryUpstream
+from registryd.config.cache import RegistryUpstream
 from registryd.oci.digest import Digest
 from tests.fakes.images import oci_image, sample_bytes
 from tests.fakes.upstream import FakeUpstream, answering, open_upstream, resetting

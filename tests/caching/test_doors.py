@@ -10,12 +10,12 @@ import aiohttp
 import pytest
 
 from registryd.agent.cache import open_cache
-from registryd.cache_settings import UpstreamsSettings
 from registryd.caching.metrics import CacheMetrics
 from registryd.caching.registries import Registries
+from registryd.config.agent import SettingsError
+from registryd.config.cache import UpstreamsSettings
 from registryd.exposition import Page
 from registryd.oci.reference import Registry
-from registryd.settings import SettingsError
 from registryd.upstream.errors import RateLimit, UpstreamDenied, UpstreamLimited, UpstreamMissing
 from tests.fakes.certificates import server_tls
 from tests.fakes.images import oci_image

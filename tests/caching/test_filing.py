@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cache_settings import RegistryUpstream
 from registryd.caching.filing import Claims
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
+from registryd.config.cache import RegistryUpstream
 from registryd.oci.reference import Registry, Repository
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 from registryd.upstream.answers import ManifestHead
 from tests.caching.world import REGISTRY
 from tests.fakes.images import oci_image

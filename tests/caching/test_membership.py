@@ -13,9 +13,7 @@ import pytest
 from registryd.agent.assembly import open_agent
 from registryd.agent.cache import open_cache
 from registryd.cluster.peer import GrpcPeer
-from registryd.identity.credentials import NoCredentials
-from registryd.identity.secret import new_secret
-from registryd.settings import (
+from registryd.config.agent import (
     AdminSettings,
     AuthorizationMode,
     AuthorizationSettings,
@@ -24,6 +22,8 @@ from registryd.settings import (
     RegistrySettings,
     SettingsError,
 )
+from registryd.identity.credentials import NoCredentials
+from registryd.identity.secret import new_secret
 from tests.caching.test_pull_through import slow
 from tests.caching.world import LOOPBACK, REGISTRY, Client, until
 from tests.fakes.images import OCI_LAYER, oci_image, sample_bytes

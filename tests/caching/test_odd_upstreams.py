@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from registryd.cache_settings import RegistryUpstream
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
+from registryd.config.cache import RegistryUpstream
 from registryd.oci.digest import Digest
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 from tests.fakes.images import OCI_LAYER, SampleImage, document_of, oci_image, sample_bytes
 from tests.fakes.upstream import FakeUpstream, answering, open_upstream
 

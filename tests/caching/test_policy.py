@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.agent.exposure import check_exposure
-from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsSettings
 from registryd.caching.registries import Registries
-from registryd.identity.secret import new_secret
-from registryd.notation import Address
-from registryd.oci.reference import Registry, Repository
-from registryd.settings import (
+from registryd.config.agent import (
     AuthorizationMode,
     AuthorizationSettings,
     PeersSettings,
@@ -22,6 +18,10 @@ from registryd.settings import (
     Settings,
     SettingsError,
 )
+from registryd.config.cache import CacheSettings, RegistryUpstream, UpstreamsSettings
+from registryd.identity.secret import new_secret
+from registryd.notation import Address
+from registryd.oci.reference import Registry, Repository
 from tests.fakes.images import OCI_LAYER, oci_image
 from tests.fakes.upstream import FakeUpstream, open_upstream
 

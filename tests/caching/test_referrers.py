@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from registryd.cache_settings import TagMode
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
+from registryd.config.cache import TagMode
 from registryd.oci.descriptor import OCI_INDEX
 from registryd.oci.referrers import EMPTY, referrers_tag, render_referrers
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 from registryd.store.directory.store import open_directory_store
 from tests.caching.world import REGISTRY
 from tests.fakes.images import document_of, oci_image, raw_descriptor, signature_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cache_settings import RegistryUpstream
+from registryd.config.cache import RegistryUpstream
 from tests.caching.world import REGISTRY, until
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import FakeUpstream, answering, open_upstream

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import RegistrySettings
 from registryd.oci.descriptor import OCI_INDEX
-from registryd.settings import RegistrySettings
 from tests.caching.world import REGISTRY
 from tests.fakes.images import OCI_LAYER, document_of, oci_image, raw_descriptor
 from tests.fakes.upstream import answering

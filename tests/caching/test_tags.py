@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cache_settings import RegistryUpstream, TagMode
 from registryd.caching.patience import CachePatience
+from registryd.config.cache import RegistryUpstream, TagMode
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import answering, resetting
 

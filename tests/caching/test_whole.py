@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.settings import AuthorizationMode, AuthorizationSettings
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from tests.caching.test_naming import add_index
 from tests.fakes.images import OCI_LAYER, document_of, oci_image, raw_descriptor, sample_bytes
 from tests.fakes.upstream import answering

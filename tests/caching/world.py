@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from registryd.agent.cache import open_cache
-from registryd.cache_settings import CacheSettings, RegistryUpstream, UpstreamsSettings
 from registryd.caching.patience import CachePatience
+from registryd.config.agent import AdminSettings, AuthorizationSettings, RegistrySettings, Settings, StoreSettings
+from registryd.config.cache import CacheSettings, RegistryUpstream, UpstreamsSettings
 from registryd.notation import Address
-from registryd.settings import AdminSettings, AuthorizationSettings, RegistrySettings, Settings, StoreSettings
 from tests.fakes.upstream import FakeUpstream, open_upstream
 
 if TYPE_CHECKING:

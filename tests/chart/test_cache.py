@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registryd.agent.exposure import check_exposure
-from registryd.cache_settings import TagMode
-from registryd.configuration import load
+from registryd.config.agent import AuthorizationMode, DiscoveryKind, check
+from registryd.config.cache import TagMode
+from registryd.config.loader import load
 from registryd.identity.secret import new_secret
-from registryd.settings import AuthorizationMode, DiscoveryKind, check
 from tests.chart.cases import CASES
 from tests.chart.conftest import Helm, Object, Rendered, variables_of
 from tests.chart.test_rendering import settings_of
 from tests.fakes.cri import FakeImages, serve_images
 
 if TYPE_CHECKING:
-    from registryd.settings import Settings
+    from registryd.config.agent import Settings
 
 POD_IP = {"IPv4": "10.244.1.7", "IPv6": "fd00:244::7"}
 WITH_CACHE = {name: values for name, values in CASES.items() if values.get("cache", {}).get("enabled")}

@@ -18,11 +18,11 @@ import yaml
 from helm_python import HelmError
 from helm_python.chart import lint
 
-from registryd.configuration import load
+from registryd.config.agent import AuthorizationMode, DiscoveryKind, PeerTransport, Settings, check
+from registryd.config.loader import load
+from registryd.config.options import all_options
 from registryd.identity.lines import parse_lines
 from registryd.notation import Address
-from registryd.options import all_options
-from registryd.settings import AuthorizationMode, DiscoveryKind, PeerTransport, Settings, check
 from tests.chart.cases import CASES, REFUSED
 from tests.chart.conftest import CHART, NAMESPACE, Helm, Object, Rendered, variables_of
 

@@ -15,6 +15,7 @@ from registryd.cluster.search import offer_of
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
 from registryd.cluster.wire import Finding, find_reply, finding
+from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
 from registryd.content.growing import GrowingContent
@@ -31,7 +32,6 @@ from registryd.oci.errors import OciError
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Repository
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
-from registryd.settings import AuthorizationSettings
 from tests.fakes.peers import LOOPBACK
 from tests.fakes.sources import MemorySource
 

@@ -2,7 +2,7 @@
 
 from registryd.commands.afresh import run_afresh
 from registryd.commands.settings_flags import takes_settings
-from registryd.settings import Settings
+from registryd.config.agent import Settings
 
 
 @takes_settings()

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from registryd.agent.assembly import Agent, open_agent
-from registryd.settings import Settings
+from registryd.config.agent import Settings
 
 
 def _contexts() -> list[ssl.SSLContext]:

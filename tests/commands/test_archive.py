@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.commands.archive import export_archive, import_archive
+from registryd.config.agent import Settings, StoreKind, StoreSettings
 from registryd.failures import CommandFailed
-from registryd.settings import Settings, StoreKind, StoreSettings
 from registryd.store.directory.store import open_directory_store
 from tests.contracts.content_store import is_known
 from tests.fakes.archives import ArchiveBuilder, archive_of

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from registryd.config.agent import Settings
     from registryd.oci.digest import Digest
-    from registryd.settings import Settings
     from registryd.store.directory.store import DirectoryStore
 
 IMAGE = oci_image()

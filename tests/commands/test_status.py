@@ -14,10 +14,10 @@ from rich.console import Console
 
 from registryd.__main__ import main
 from registryd.commands.status import _ask, _shown
+from registryd.config.agent import AdminSettings, Settings
 from registryd.failures import CommandFailed
 from registryd.notation import Address
 from registryd.serving.listener import open_door
-from registryd.settings import AdminSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
 from registryd.content.growing import GrowingContent
@@ -16,7 +17,6 @@ from registryd.content.source import ContentNotFound, NotForName, OpenContent
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Repository
-from registryd.settings import AuthorizationSettings
 from tests.fakes.sources import MemorySource
 
 if TYPE_CHECKING:

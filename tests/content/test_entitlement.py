@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.content.entitlement import Entitlement
 from registryd.content.growing import GrowingContent
 from registryd.content.naming_rules import NamingRules
@@ -16,7 +17,6 @@ from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST
 from registryd.oci.digest import Digest
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.oci.reference import Repository
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Collection

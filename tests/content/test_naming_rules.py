@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.content.naming_rules import NamingRules
 from registryd.failures import SettingsError
 from registryd.oci.digest import Digest
 from registryd.oci.reference import Registry, Repository, Tag
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 
 OPEN, PUBLIC, UPSTREAM = AuthorizationMode.OPEN, AuthorizationMode.PUBLIC, AuthorizationMode.UPSTREAM
 SPELLINGS = ["secret.example", "SECRET.example", "secret.example:443", "secret.example:0443", "secret.example."]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registryd.config.agent import Settings, StoreSettings
 from registryd.doctor.occupancy import Occupancy, Occupant
 from registryd.doctor.patient import Patient, Place
 from registryd.node.containerd_config import ContainerdConfig, read_config
@@ -18,7 +19,6 @@ from registryd.node.judging import Judgement
 from registryd.node.program import ContainerdProgram
 from registryd.node.release import Release
 from registryd.node.tree import NodeTree
-from registryd.settings import Settings, StoreSettings
 from registryd.store.containerd.survey import Survey
 from registryd.version import VERSION
 

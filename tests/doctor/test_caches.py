@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import RegistrySettings, Settings
 from registryd.doctor.caches import check_caches
 from registryd.doctor.finding import Severity
 from registryd.node.hosts_entry import MirrorEntry
-from registryd.settings import RegistrySettings, Settings
 from tests.doctor.patients import ENDPOINT, patient
 from tests.fakes.upstream import answering, open_upstream
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings, PeersSettings, Settings, StoreSettings
 from registryd.doctor.agent import check_agent, check_port, check_token
 from registryd.doctor.config_path import check_config_path, check_hosts_dir, check_record
 from registryd.doctor.containerd import check_containerd, check_content, check_layers, check_namespaces, check_store
@@ -19,7 +20,6 @@ from registryd.doctor.hosts import check_hosts
 from registryd.doctor.occupancy import Occupancy, Occupant
 from registryd.doctor.peers import check_clock, check_peers, check_secret, check_zones
 from registryd.node.judging import Judgement
-from registryd.settings import AuthorizationMode, AuthorizationSettings, PeersSettings, Settings, StoreSettings
 from registryd.store.containerd.introspection import Introspection
 from registryd.store.containerd.survey import Survey
 from tests.doctor.patients import (

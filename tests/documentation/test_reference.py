@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from documentation.reference import PAGES, metrics, settings
-from registryd.options import all_options
+from registryd.config.options import all_options
 from registryd.telemetry import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"

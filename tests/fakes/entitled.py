@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
@@ -12,7 +13,6 @@ from registryd.content.provenance import Provenance
 from registryd.content.sought import Sought, Standing
 from registryd.content.source import ContentSource, NameSource
 from registryd.oci.reference import Repository
-from registryd.settings import AuthorizationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

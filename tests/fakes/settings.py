@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.settings import Settings, StoreKind, StoreSettings
+from registryd.config.agent import Settings, StoreKind, StoreSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

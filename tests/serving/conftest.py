@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
 from registryd.content.naming_rules import NamingRules
@@ -20,7 +21,6 @@ from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
 from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 from registryd.telemetry import Metrics
 from tests.fakes.entitled import given
 from tests.fakes.sources import MemorySource

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.oci.descriptor import OCI_INDEX
 from registryd.oci.reference import TaggedName
 from registryd.oci.referrers import referrers_tag
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 from tests.fakes.images import SampleImage, document_of, oci_image, raw_descriptor, signature_of
 from tests.fakes.sources import FailingSource, MemorySource, SilentSource
 from tests.serving.test_registry import codes

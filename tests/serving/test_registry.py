@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST
 from registryd.oci.digest import Digest
-from registryd.settings import AuthorizationMode, AuthorizationSettings
 from tests.fakes.bodies import BrokenBody, StalledBody
 from tests.fakes.images import OCI_LAYER, helm_chart, oci_image, oci_index, sample_bytes
 from tests.fakes.sources import FailingSource, MemorySource, SilentSource

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registryd.settings import StoreKind, StoreSettings
+from registryd.config.agent import StoreKind, StoreSettings
 from registryd.store.choice import Choosing
 
 AUTO, CONTAINERD, DIRECTORY = StoreKind

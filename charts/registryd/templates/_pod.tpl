@@ -7,7 +7,7 @@
 {{- /* Since Kubernetes 1.35 pods have this label of their node; before, it is empty here, and the EndpointSlice tells the agent. */}}
 - name: NODE_ZONE
   valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
-{{- include "registryd.settingsEnv" (include "registryd.settings" .) }}
+{{- include "registryd.settingsEnv" (include "registryd.config.agent" .) }}
 {{- end }}
 
 {{/* What members prove themselves with, where it is mounted. */}}

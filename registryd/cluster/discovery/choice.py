@@ -6,13 +6,13 @@ import ipaddress
 from typing import TYPE_CHECKING, assert_never
 
 from registryd.cluster.discovery.static import StaticDiscovery
+from registryd.config.agent import DiscoveryKind, SettingsError
 from registryd.notation import Address
-from registryd.settings import DiscoveryKind, SettingsError
 
 if TYPE_CHECKING:
     from registryd.cluster.discovery.contract import Discovery
     from registryd.cluster.node import NodeId
-    from registryd.settings import DiscoverySettings
+    from registryd.config.agent import DiscoverySettings
 
 
 def choose_discovery(settings: DiscoverySettings, *, node: NodeId, listen: Address, advertise: str) -> Discovery:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from registryd.cluster.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
+from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
@@ -24,7 +25,6 @@ from registryd.lab.faults.characters import CHARACTERS, Character, Greeting
 from registryd.lab.faults.content import CharacterStore, Layouts
 from registryd.lab.faults.door import FaultyDoor, listening
 from registryd.notation import Address
-from registryd.settings import AuthorizationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -32,7 +32,7 @@ from registryd.store.stocktaking import Stocktaking
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.settings import StoreSettings
+    from registryd.config.agent import StoreSettings
 
 
 @asynccontextmanager

@@ -21,10 +21,10 @@ from registryd.store.socket import socket_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from registryd.config.agent import StoreSettings
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.reference import FullName
-    from registryd.settings import StoreSettings
 
 # Of use only when we die: longer than any import, and gone by the next day.
 _LEASE_LASTS: Final = timedelta(hours=24)

@@ -12,8 +12,8 @@ from registryd.cluster.discovery.file import FileDiscovery
 from registryd.cluster.discovery.mdns import MdnsDiscovery
 from registryd.cluster.discovery.static import StaticDiscovery
 from registryd.cluster.node import NodeId
+from registryd.config.agent import DiscoveryKind, DiscoverySettings, SettingsError
 from registryd.notation import Address
-from registryd.settings import DiscoveryKind, DiscoverySettings, SettingsError
 
 LISTEN = Address("0.0.0.0", 3173)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 import pytest
 
-from registryd.settings import StoreSettings
+from registryd.config.agent import StoreSettings
 from registryd.store.containerd.connect import connect_containerd_store
 from registryd.store.containerd.timing import Timing
 from tests.fakes.containerd import FakeContainerd, running_fake

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import StoreSettings
 from registryd.content.source import ContentNotFound
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import parse_manifest
 from registryd.oci.ranges import Span
-from registryd.settings import StoreSettings
 from registryd.store.containerd.connect import connect_containerd_store
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.entitled import sought

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import StoreSettings
 from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.content.writer import ContentMismatch, IngestInProgress, StoreFull
 from registryd.oci.descriptor import OCI_MANIFEST, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
-from registryd.settings import StoreSettings
 from registryd.store.containerd.writer import open_containerd_writer
 from tests.contracts.content_store import is_known, read, resolves_to, until
 from tests.fakes.containerd_faults import Fault

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from registryd.cache_settings import TagMode
-from registryd.configuration import load
-from registryd.settings import SettingsError
+from registryd.config.agent import SettingsError
+from registryd.config.cache import TagMode
+from registryd.config.loader import load
 
 FILE = """
 [upstreams]

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from registryd.config.agent import Settings
+from registryd.config.tables import tables_notation
 from registryd.notation import ADDRESS, Address, Notation
-from registryd.settings import Settings
-from registryd.tables import tables_notation
 
 
 class Shape(Enum):

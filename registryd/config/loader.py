@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from registryd.options import Option, all_options
-from registryd.settings import Settings, SettingsError
+from registryd.config.agent import Settings, SettingsError
+from registryd.config.options import Option, all_options
 
 CONFIG_VARIABLE = "REGISTRYD_CONFIG"
 

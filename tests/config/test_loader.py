@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registryd.configuration import load
+from registryd.config.agent import AuthorizationMode, PeerTransport, Settings, SettingsError
+from registryd.config.loader import load
+from registryd.config.options import all_options
 from registryd.notation import ADDRESS, Address
-from registryd.options import all_options
-from registryd.settings import AuthorizationMode, PeerTransport, Settings, SettingsError
 
 
 def load_file(tmp_path: Path, text: str) -> Settings:

@@ -2,8 +2,8 @@ from dataclasses import fields
 
 import pytest
 
-from registryd.options import all_options
-from registryd.settings import Settings
+from registryd.config.agent import Settings
+from registryd.config.options import all_options
 
 OPTIONS = all_options()
 

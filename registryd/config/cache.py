@@ -1,6 +1,6 @@
 """The settings of `registryd cache`: what it keeps, and the upstreams that it keeps content of.
 
-As in `registryd.settings`: a field's text is its `--help`.
+As in `registryd.config.agent`: a field's text is its `--help`.
 """
 
 from collections.abc import Mapping

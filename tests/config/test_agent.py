@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from registryd.notation import Address
-from registryd.settings import (
+from registryd.config.agent import (
     AgentSettings,
     AuthorizationMode,
     AuthorizationSettings,
@@ -20,6 +19,7 @@ from registryd.settings import (
     StoreSettings,
     check,
 )
+from registryd.notation import Address
 
 LOOPBACK = Address("127.0.0.1", 0)
 CERT = Path("pem")
@@ -150,7 +150,7 @@ def test_credentials_that_contradict_each_other_are_refused(key: str, given: dic
 
 
 def test_settings_need_no_transport_and_no_command_line() -> None:
-    code = "import sys, registryd.settings; print(*{'grpc', 'aiohttp', 'cyclopts', 'rich'} & set(sys.modules))"
+    code = "import sys, registryd.config.agent; print(*{'grpc', 'aiohttp', 'cyclopts', 'rich'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert shown.stdout.split() == []
 

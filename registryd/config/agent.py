@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from registryd.cache_settings import CacheSettings, UpstreamsSettings
+from registryd.config.cache import CacheSettings, UpstreamsSettings
 from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
 from registryd.notation import Address, ByteCount, Seconds, is_endpoint, is_registry
 
