@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.caching.metrics import CacheMetrics
 from registryd.config.options import all_options
-from registryd.telemetry import Metrics
+from registryd.observability.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

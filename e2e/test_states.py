@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.test_discovery import agents_on, each, until_peers, with_hosts_file
-from registryd.telemetry import Trouble
+from registryd.observability.metrics import Trouble
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,6 +25,7 @@ from registryd.content.entitlement import Entitlement
 from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
 from registryd.content.naming_rules import NamingRules
+from registryd.observability.metrics import Metrics
 from registryd.oci.platform import Platform, local_architecture
 from registryd.serving.admin import BODIES_AT, AdminDoor
 from registryd.serving.locating import Locator
@@ -34,7 +35,6 @@ from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
 from registryd.serving.unblocked import UnblockedOnly
 from registryd.store.choice import open_store
-from registryd.telemetry import Metrics
 from registryd.upstream.public import open_public_repositories
 from registryd.version import VERSION
 

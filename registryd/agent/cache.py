@@ -38,6 +38,7 @@ from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
 from registryd.failures import CommandFailed
 from registryd.notation import format_size
+from registryd.observability.metrics import Metrics
 from registryd.serving.admin import BODIES_AT, AdminDoor
 from registryd.serving.readiness import Readiness
 from registryd.serving.registry import RegistryDoor
@@ -45,7 +46,6 @@ from registryd.store.directory.bounded import open_bounded_store
 from registryd.store.directory.layout import Layout
 from registryd.store.directory.note import Note
 from registryd.store.directory.space import SpaceLimits
-from registryd.telemetry import Metrics
 from registryd.upstream.anonymous import AnonymousClient
 from registryd.upstream.client import open_client
 from registryd.upstream.docker_config import DockerConfig

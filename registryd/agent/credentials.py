@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.config.agent import PeersSettings, Settings
     from registryd.identity.material import MaterialSource
-    from registryd.telemetry import Metrics
+    from registryd.observability.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from registryd.cluster.zones import Zones
     from registryd.config.agent import Settings
     from registryd.content.sound import SoundStore
+    from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
     from registryd.serving.policy import ResolvePolicy
     from registryd.serving.readiness import Readiness
     from registryd.store.choice import NodeStore
-    from registryd.telemetry import Metrics
 
 
 class Diagnosing:

@@ -57,10 +57,10 @@ if TYPE_CHECKING:
     from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore
     from registryd.content.sought import Sought
+    from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.store.choice import NodeStore
-    from registryd.telemetry import Metrics
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from registryd.identity.requester import Requester
     from registryd.identity.ticket import Tickets
     from registryd.notation import Address
+    from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
     from registryd.serving.listener import Door
     from registryd.serving.readiness import Readiness
     from registryd.store.choice import NodeStore
-    from registryd.telemetry import Metrics
     from registryd.upstream.public import PublicRepositories
 
 

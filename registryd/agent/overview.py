@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from registryd.config.agent import Settings
     from registryd.content.description import StoreDescription
     from registryd.content.pull_log import PullLog
+    from registryd.observability.metrics import Metrics
     from registryd.serving.readiness import Readiness
     from registryd.serving.transfers import Transfer, Transfers
     from registryd.store.choice import NodeStore
-    from registryd.telemetry import Metrics
 
 # One look at all members is for everybody who asks within this time: it is a handshake with each of them, and where the
 # admin port is open to the network anyone may ask. The page asks every ten seconds.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registryd.telemetry import Outcome, Source
+from registryd.observability.metrics import Outcome, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registryd.exposition import Sample
-    from registryd.telemetry import Metrics
+    from registryd.observability.metrics import Metrics
+    from registryd.observability.prometheus import Sample
 
 _HITS: Final = frozenset({Outcome.LOCAL, Outcome.PEER, Outcome.UPSTREAM})
 

@@ -14,7 +14,7 @@ from registryd.upstream.errors import (
 )
 
 if TYPE_CHECKING:
-    from registryd.exposition import Page
+    from registryd.observability.prometheus import Page
     from registryd.oci.reference import Registry
     from registryd.upstream.errors import RateLimit, UpstreamFailed
 

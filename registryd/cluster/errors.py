@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from registryd.content.source import ContentUnavailable
-from registryd.telemetry import Trouble
+from registryd.observability.metrics import Trouble
 
 
 class PeerFailed(ContentUnavailable):

@@ -8,7 +8,7 @@ import grpc
 
 from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerOutdated, PeerSilent, PeerUnreachable
 from registryd.content.source import ContentNotFound, ContentUnavailable
-from registryd.telemetry import Trouble
+from registryd.observability.metrics import Trouble
 
 if TYPE_CHECKING:
     from registryd.notation import Address

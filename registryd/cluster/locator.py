@@ -12,7 +12,7 @@ from registryd.cluster.avoided import Avoided
 from registryd.cluster.outcome import find_outcome
 from registryd.cluster.remaining import Doubts, Remaining
 from registryd.cluster.search import Waves, offers
-from registryd.telemetry import FindOutcome
+from registryd.observability.metrics import FindOutcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from registryd.cluster.wire import Finding
     from registryd.content.sought import Sought
     from registryd.notation import Address
+    from registryd.observability.metrics import Trouble
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
-    from registryd.telemetry import Trouble
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.aio.scope import Scope, open_scope
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.member import Member, MemberState
-from registryd.telemetry import PeerState, Trouble
+from registryd.observability.metrics import PeerState, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.cluster.errors import PeerSilent
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.observability.metrics import FindOutcome
 from registryd.oci.errors import RangeInvalid
-from registryd.telemetry import FindOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ _REASONS_TOLD: Final = 5
 
 
 class FindObserver(Protocol):
-    """Is told how searches went; `registryd.telemetry.Metrics` is one."""
+    """Is told how searches went; `registryd.observability.metrics.Metrics` is one."""
 
     def find(self, seconds: float, *, outcome: FindOutcome) -> None:
         """A search ended so long after it began: with its first offer, or without one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.telemetry import Nearness
+from registryd.observability.metrics import Nearness
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.identity.tls_version import refuse_old_tls
-from registryd.logs import set_up_logs
+from registryd.observability.logs import set_up_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.pull_log import PullLog
-from registryd.telemetry import Nearness, PulledFrom, Source
+from registryd.observability.metrics import Nearness, PulledFrom, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from registryd.notation import Address
+    from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
-    from registryd.telemetry import Metrics
 
 # Content that containerd asked for and has not stored yet: some dozens of images at once.
 _MOST_UNSETTLED: Final = 4_000

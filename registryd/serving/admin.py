@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from aiohttp import web
 
 from registryd.content.trial import TooManyTrials
-from registryd.exposition import CONTENT_TYPE
 from registryd.json_text import parse_json
+from registryd.observability.prometheus import CONTENT_TYPE
 from registryd.serving.connections import leave_body_unread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from registryd.telemetry import Metrics
+    from registryd.observability.metrics import Metrics
 
 # Where the body of a request is read: it names a registry.
 BODIES_AT: Final = frozenset({"/trial"})

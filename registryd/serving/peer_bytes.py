@@ -15,6 +15,7 @@ from registryd.content.sought import REPOSITORY_HEADER, Sought
 from registryd.content.source import ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER
+from registryd.observability.metrics import Nearness
 from registryd.oci.digest import Digest
 from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown, Unavailable
 from registryd.oci.reference import Repository
@@ -22,7 +23,6 @@ from registryd.serving.connections import ConnectionLimits
 from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
 from registryd.serving.transfers import Transfers
-from registryd.telemetry import Nearness
 from registryd.transfer.uploads import PART_HEADER, Part, UploadRefused, Uploads
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.content.source import StoreUnavailable
 
 if TYPE_CHECKING:
-    from registryd.telemetry import Metrics
+    from registryd.observability.metrics import Metrics
 
 # The kubelet gives a probe one second by default; a store that takes longer is not ready.
 _TIMEOUT_SECONDS: Final = 0.8

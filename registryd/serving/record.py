@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from registryd.content.lookup import Origin
 from registryd.content.trial import TRIAL_PATH
+from registryd.observability.metrics import Kind, Method, Outcome, Source
 from registryd.oci.digest import Digest
 from registryd.serving.paths import BlobPath, ManifestPath
-from registryd.telemetry import Kind, Method, Outcome, Source
 from registryd.transfer.errors import SinkClosed, SourceBroken
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from registryd.content.ledger import Ledger
     from registryd.content.pull_log import Pull
+    from registryd.observability.metrics import Metrics
     from registryd.serving.locating import Unlocated
     from registryd.serving.paths import ContentPath, ListPath
-    from registryd.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
 

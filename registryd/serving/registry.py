@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from registryd.content.blame import Aftermath
     from registryd.content.lookup import Hit
     from registryd.content.source import Content, OpenContent, RangeOf
+    from registryd.observability.metrics import Metrics
     from registryd.oci.reference import Registry
     from registryd.serving.admission import Admission
     from registryd.serving.listing import Lists
     from registryd.serving.paths import ContentPath, ListPath
     from registryd.serving.preferring import Bringing
     from registryd.serving.sending import Delivery
-    from registryd.telemetry import Metrics
     from registryd.transfer.sink import Sink
 
 

@@ -11,7 +11,7 @@ from registryd.agent.credentials import make_credentials, make_token
 from registryd.agent.node_setup import prepare_token
 from registryd.aio.scope import open_scope
 from registryd.config.agent import PeersSettings, RegistrySettings, Settings, SettingsError
-from registryd.telemetry import Metrics
+from registryd.observability.metrics import Metrics
 
 if TYPE_CHECKING:
     from pathlib import Path

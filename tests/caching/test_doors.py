@@ -14,7 +14,7 @@ from registryd.caching.metrics import CacheMetrics
 from registryd.caching.registries import Registries
 from registryd.config.agent import SettingsError
 from registryd.config.cache import UpstreamsSettings
-from registryd.exposition import Page
+from registryd.observability.prometheus import Page
 from registryd.oci.reference import Registry
 from registryd.upstream.errors import RateLimit, UpstreamDenied, UpstreamLimited, UpstreamMissing
 from tests.fakes.certificates import server_tls

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from registryd.telemetry import FindOutcome, Metrics, Outcome, PeerState, Source
+from registryd.observability.metrics import FindOutcome, Metrics, Outcome, PeerState, Source
 from tests.chart.cases import CASES
 from tests.chart.conftest import CHART
 

@@ -16,7 +16,7 @@ from registryd.cluster.service import ClusterService
 from registryd.identity.credentials import NoCredentials
 from registryd.identity.membership import MemberCredentials
 from registryd.notation import Address
-from registryd.telemetry import Trouble
+from registryd.observability.metrics import Trouble
 from tests.fakes.entitled import given
 from tests.fakes.peers import LOOPBACK, garbling, resetting, silent, unreachable
 from tests.fakes.sources import MemorySource

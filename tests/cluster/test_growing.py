@@ -16,13 +16,13 @@ from registryd.content.growing import GrowingContent
 from registryd.content.ledger import Ledger
 from registryd.content.sharing import SharedStore
 from registryd.content.source import Content, ContentNotFound
+from registryd.observability.metrics import FindOutcome, Metrics
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
 from registryd.store.directory.store import open_directory_store
-from registryd.telemetry import FindOutcome, Metrics
 from registryd.transfer.errors import SourcesExhausted
 from tests.contracts.content_store import until
 from tests.fakes.entitled import given, sought

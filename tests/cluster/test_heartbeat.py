@@ -13,7 +13,7 @@ from registryd.aio.scope import open_scope
 from registryd.cluster.heartbeat import ALL_WATCHED, Heartbeat, watched
 from registryd.cluster.member import MemberState
 from registryd.notation import Address
-from registryd.telemetry import Trouble
+from registryd.observability.metrics import Trouble
 from tests.cluster.test_members import DIGEST, Ground
 from tests.fakes.entitled import sought
 

@@ -16,8 +16,8 @@ from registryd.cluster.node import Node, NodeId
 from registryd.cluster.wire import Finding, Resolution
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address
+from registryd.observability.metrics import PeerState, Trouble
 from registryd.oci.digest import Digest
-from registryd.telemetry import PeerState, Trouble
 from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:

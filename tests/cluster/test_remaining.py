@@ -20,9 +20,9 @@ from registryd.cluster.search import Offer
 from registryd.cluster.wire import Finding
 from registryd.content.source import Content, ContentNotFound
 from registryd.notation import Address
+from registryd.observability.metrics import FindOutcome
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
-from registryd.telemetry import FindOutcome
 from tests.fakes.entitled import said, sought
 from tests.fakes.peers import FindRecord
 

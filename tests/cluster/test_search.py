@@ -17,8 +17,8 @@ from registryd.cluster.search import Waves, offers
 from registryd.cluster.wire import Finding
 from registryd.content.source import Content
 from registryd.notation import Address
+from registryd.observability.metrics import FindOutcome
 from registryd.oci.digest import Digest
-from registryd.telemetry import FindOutcome
 from tests.fakes.entitled import said, sought
 from tests.fakes.peers import FindRecord
 

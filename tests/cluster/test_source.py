@@ -8,12 +8,12 @@ import pytest
 
 from registryd.cluster.member import MemberState
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.observability.metrics import FindOutcome
 from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
 from registryd.oci.reference import TaggedName
-from registryd.telemetry import FindOutcome
 from registryd.transfer.errors import SourceBroken
 from tests.cluster.conftest import FIND_TIMEOUT, SHORT, until
 from tests.fakes.bodies import BrokenBody

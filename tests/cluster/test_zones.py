@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registryd.cluster.zones import Zones
-from registryd.telemetry import Nearness
+from registryd.observability.metrics import Nearness
 
 
 class Told:

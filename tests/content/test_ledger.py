@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from registryd.content.ledger import Ledger
 from registryd.notation import Address
+from registryd.observability.metrics import MOST_REGISTRIES, Metrics, Source
 from registryd.oci.digest import Digest
-from registryd.telemetry import MOST_REGISTRIES, Metrics, Source
 
 BLOB, OTHER, TRIAL = (Digest.of(text) for text in (b"blob", b"other", b"trial"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from documentation.reference import PAGES, metrics, settings
 from registryd.config.options import all_options
-from registryd.telemetry import Metrics
+from registryd.observability.metrics import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from registryd.content.source import RangeOf
+    from registryd.observability.metrics import FindOutcome
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
-    from registryd.telemetry import FindOutcome
     from registryd.transfer.uploads import Socket
     from tests.fakes.entitled import PlainStore
 

@@ -16,12 +16,12 @@ from registryd.content.lookup import Lookup, Origin
 from registryd.content.names import NameLookup
 from registryd.content.naming_rules import NamingRules
 from registryd.notation import Address
+from registryd.observability.metrics import Metrics
 from registryd.serving.listener import open_door
 from registryd.serving.locating import Locator
 from registryd.serving.policy import ModePolicy
 from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
-from registryd.telemetry import Metrics
 from tests.fakes.entitled import given
 from tests.fakes.sources import MemorySource
 

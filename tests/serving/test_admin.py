@@ -10,10 +10,10 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from registryd.content.trial import TooManyTrials
-from registryd.exposition import CONTENT_TYPE
+from registryd.observability.metrics import Metrics
+from registryd.observability.prometheus import CONTENT_TYPE
 from registryd.serving.admin import BODIES_AT, AdminDoor, _is_from_here
 from registryd.serving.listener import open_door
-from registryd.telemetry import Metrics
 from tests.serving.conftest import LOOPBACK, Client, client_of
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registryd.content.ledger import Ledger
+from registryd.observability.metrics import Metrics
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
 from registryd.store.directory.store import open_directory_store
-from registryd.telemetry import Metrics
 from tests.fakes import entitled
 from tests.fakes.images import OCI_LAYER, oci_image
 from tests.serving.conftest import LOOPBACK, Registry

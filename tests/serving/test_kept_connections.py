@@ -12,12 +12,12 @@ import pytest
 from registryd.cluster.opening import blob_path
 from registryd.content.ledger import Ledger
 from registryd.identity.credentials import NoCredentials
+from registryd.observability.metrics import Metrics
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
 from registryd.store.directory.store import open_directory_store
-from registryd.telemetry import Metrics
 from registryd.transfer.errors import SourceBroken, SourceRefused
 from registryd.transfer.fetch import fetch
 from registryd.transfer.kept import KeepLimits, KeptWires

@@ -11,11 +11,11 @@ from registryd.content.ledger import Ledger
 from registryd.content.sought import REPOSITORY_HEADER, Sought
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER, Tickets
+from registryd.observability.metrics import Metrics
 from registryd.oci.digest import Digest
 from registryd.oci.reference import Repository
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
-from registryd.telemetry import Metrics
 from registryd.transfer.uploads import Uploads
 from tests.fakes.entitled import REPOSITORY, given, sought
 from tests.fakes.images import OCI_LAYER, oci_image

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from registryd.telemetry import FindOutcome, Kind, Method, Metrics, Nearness, Outcome, PeerState, Source
+from registryd.observability.metrics import FindOutcome, Kind, Method, Metrics, Nearness, Outcome, PeerState, Source
 from registryd.version import VERSION
 
 

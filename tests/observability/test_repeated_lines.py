@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.repeated_lines import CountingHandler
+from registryd.observability.repeated_lines import CountingHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from registryd.exposition import Page
+from registryd.observability.prometheus import Page
 
 
 def as_prometheus_reads(page: Page) -> dict[str, tuple[str, dict[tuple[tuple[str, str], ...], float]]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registryd.logs import HumanFormatter, JsonFormatter, clean, set_up_logs
+from registryd.observability.logs import HumanFormatter, JsonFormatter, clean, set_up_logs
 
 
 def record(message: str, *args: object, exc_info: Any = None, **extra: Any) -> logging.LogRecord:

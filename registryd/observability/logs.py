@@ -15,7 +15,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from registryd.repeated_lines import CountingHandler
+from registryd.observability.repeated_lines import CountingHandler
 
 # Long enough for a digest, a reference or a reason; a foreign header can be 16 KiB.
 _LONGEST_TEXT = 500

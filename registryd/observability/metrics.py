@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
 
-from registryd.exposition import Counter, Gauge, Histogram, Page
-from registryd.process_series import add_process_series
+from registryd.observability.process import add_process_series
+from registryd.observability.prometheus import Counter, Gauge, Histogram, Page
 from registryd.version import VERSION
 
 # Seconds. A local hit takes under a millisecond, registry.first_byte_timeout is 3 s, containerd 2.3 gives up at 30 s.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from registryd.exposition import Page
+    from registryd.observability.prometheus import Page
 
 _SELF: Final = Path("/proc/self")
 # proc(5): fields are numbered from 1, and the first two end with the last parenthesis.
