@@ -16,8 +16,8 @@ from aiohttp import web
 
 from benchmarks.certificates import Certificates
 from registryd.oci.ranges import Span
-from registryd.transfer.fetch import fetch
 from registryd.transfer.file import FileBody
+from registryd.transfer.http.fetch import fetch
 from registryd.transfer.sink import open_sink
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from registryd.cluster.telling_names import announce_names
 from registryd.config.agent import SettingsError
 from registryd.content.sharing import Receiving
 from registryd.notation import Address
-from registryd.transfer.kept import KeptWires
+from registryd.transfer.http.pool import KeptWires
 from registryd.transfer.slots import SlotMemory
 
 if TYPE_CHECKING:

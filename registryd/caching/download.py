@@ -14,7 +14,7 @@ from registryd.content.writer import ContentMismatch, IngestInProgress
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.file import FileBody
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 from registryd.upstream.errors import UpstreamBroken
 
 if TYPE_CHECKING:

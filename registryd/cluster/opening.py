@@ -22,8 +22,8 @@ from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody, ChunksBody
 from registryd.transfer.counting import CountedBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
-from registryd.transfer.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT
+from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.pace import PacedBody
 from registryd.transfer.uploads import PART_HEADER, Part
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.transfer.body import Body
-    from registryd.transfer.kept import KeptWires
+    from registryd.transfer.http.pool import KeptWires
 
 # Content up to this size comes by Read, whole: one round trip on a connection that exists, and it can be verified
 # before its first byte is sent on.

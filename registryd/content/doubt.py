@@ -11,7 +11,7 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from _hashlib import HASH

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from registryd.serving.connections import unread_bytes
-from registryd.transfer.tls_stream import TlsStream, until_done
-from registryd.transfer.tls_transport import TlsTransport
+from registryd.transfer.tls.stream import TlsStream, until_done
+from registryd.transfer.tls.transport import TlsTransport
 
 if TYPE_CHECKING:
     import socket

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from registryd.aio.folder_events import FolderEvents
 from registryd.content.inventory import Stock
 from registryd.content.source import StoreUnavailable
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -6,17 +6,17 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SinkClosed, SourceBroken
+from registryd.transfer.http.connection import source_errors
 from registryd.transfer.pipe import open_pipe
 from registryd.transfer.sink import RoomySink
 from registryd.transfer.turns import taking_turns
-from registryd.transfer.wire import source_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from registryd.transfer.http.connection import Wire
     from registryd.transfer.pipe import Pipe
     from registryd.transfer.sink import Sink
-    from registryd.transfer.wire import Wire
 
 # What is decrypted should still be in the processor's cache when it is sent.
 _COPY_BYTES: Final = 256 * 1024

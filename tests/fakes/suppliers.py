@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registryd.transfer.errors import SourceBroken, SourceBusy
-from registryd.transfer.fetch import STALL_TIMEOUT
+from registryd.transfer.http.fetch import STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from registryd.oci.ranges import Span

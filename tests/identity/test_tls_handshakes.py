@@ -10,7 +10,7 @@ import pytest
 
 from registryd.identity.tls import _equip as equip
 from registryd.identity.tls import client_context
-from registryd.transfer.wire import connect
+from registryd.transfer.http.connection import connect
 from tests.identity.doors import ANSWER, read_tls, tls_door
 from tests.identity.parties import NEW, OLD, Node, intruders, minted
 

@@ -19,8 +19,8 @@ from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
 from registryd.store.directory.store import open_directory_store
 from registryd.transfer.errors import SourceBroken, SourceRefused
-from registryd.transfer.fetch import fetch
-from registryd.transfer.kept import KeepLimits, KeptWires
+from registryd.transfer.http.fetch import fetch
+from registryd.transfer.http.pool import KeepLimits, KeptWires
 from registryd.transfer.memory import read_all
 from tests.fakes.entitled import given
 from tests.identity.parties import NEW, OLD, Node

@@ -12,7 +12,7 @@ import pytest
 
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
-from registryd.transfer.fetch import fetch
+from registryd.transfer.http.fetch import fetch
 from registryd.transfer.meter import MeteredSink
 from tests.fakes.certificates import server_tls
 from tests.fakes.sinks import FakeSink

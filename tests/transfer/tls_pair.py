@@ -8,7 +8,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from registryd.transfer.tls_stream import TlsStream
+from registryd.transfer.tls.stream import TlsStream
 from tests.fakes.certificates import server_tls
 
 if TYPE_CHECKING:

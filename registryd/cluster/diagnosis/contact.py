@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registryd.transfer.wire import FAMILY_PAUSE
+from registryd.transfer.http.connection import FAMILY_PAUSE
 
 if TYPE_CHECKING:
     from registryd.notation import Address

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Final, Protocol
 
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 from registryd.transfer.readiness import wait_readable
 
 # What a pool call reads: large enough that the call itself costs nothing.

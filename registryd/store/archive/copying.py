@@ -9,7 +9,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.store.archive.errors import ArchiveIncomplete
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

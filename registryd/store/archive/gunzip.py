@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.store.archive.blocks import BLOCK_BYTES
 from registryd.store.archive.errors import ArchiveInvalid
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from registryd.store.archive.blocks import Blocks

@@ -15,7 +15,7 @@ from registryd.oci.reference import TaggedName
 from registryd.oci.referrers import is_referrers_tag
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.copying import copy_content
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -12,7 +12,7 @@ from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.store.containerd.blobs import begins_like_json
 from registryd.transfer.file import FileBody
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from registryd.content.writer import ContentMismatch
 from registryd.pb.containerd.content_pb2 import COMMIT, STAT, WRITE, AbortRequest, WriteContentRequest
 from registryd.store.containerd.dialogue import WriteDialogue
 from registryd.store.containerd.errors import AlreadyExists
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

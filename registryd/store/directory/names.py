@@ -14,7 +14,7 @@ from registryd.oci.reference import TaggedName
 from registryd.store.directory.catalog import Catalog
 from registryd.store.directory.name_writer import NameWriter
 from registryd.store.directory.pool import run_writing
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -27,7 +27,7 @@ from registryd.store.directory.session import Session, remove_dead_sessions
 from registryd.store.growing import GrowingFiles
 from registryd.store.stocktaking import Stocktaking
 from registryd.transfer.file import FileBody
-from registryd.transfer.pool import run_in_pool
+from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence

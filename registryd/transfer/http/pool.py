@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from registryd.transfer.wire import Wire
+    from registryd.transfer.http.connection import Wire
 
 
 @dataclass(frozen=True, slots=True)

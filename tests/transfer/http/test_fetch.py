@@ -9,7 +9,7 @@ import pytest
 
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken, SourceBusy, SourceRefused
-from registryd.transfer.fetch import fetch
+from registryd.transfer.http.fetch import fetch
 from registryd.transfer.memory import read_all
 from tests.transfer.scripted_source import Exchange, partial, scripted_source
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.transfer.tls_stream import TlsStream
+from registryd.transfer.tls.stream import TlsStream
 from tests.fakes.certificates import server_tls
 from tests.transfer.tls_pair import flush, receive, tls_pair
 

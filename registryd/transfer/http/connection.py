@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from registryd.aio.racing import AllFailed, first_success
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.readiness import wait_readable
-from registryd.transfer.tls_stream import TlsStream, until_done
+from registryd.transfer.tls.stream import TlsStream, until_done
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,8 +12,8 @@ import pytest
 
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.fetch import fetch
-from registryd.transfer.kept import KeepLimits, KeptWires
+from registryd.transfer.http.fetch import fetch
+from registryd.transfer.http.pool import KeepLimits, KeptWires
 from registryd.transfer.memory import read_all
 from tests.fakes.certificates import server_tls
 from tests.transfer.scripted_source import Exchange, partial, scripted_source

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from registryd.transfer.tls_stream import TlsStream
+    from registryd.transfer.tls.stream import TlsStream
 
 # Room for all that one call takes from the socket, and for the record before it that was not complete.
 _RECEIVE_BYTES: Final = 64 * 1024

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 
-from registryd.transfer.wire import connect
+from registryd.transfer.http.connection import connect
 
 
 async def test_a_request_is_not_kept_back_until_the_handshake_is_acknowledged() -> None:

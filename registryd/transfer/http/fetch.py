@@ -7,9 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.head import allows_another, check_response, read_head, write_request
+from registryd.transfer.http.codec import allows_another, check_response, read_head, write_request
+from registryd.transfer.http.connection import connect
 from registryd.transfer.relay import RelayBody
-from registryd.transfer.wire import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
-    from registryd.transfer.kept import KeptWires
-    from registryd.transfer.wire import Wire
+    from registryd.transfer.http.connection import Wire
+    from registryd.transfer.http.pool import KeptWires
 
 # Silence in the middle of a body. TCP sends a lost segment again after 0.2, 0.6, 1.4 and 3 s: a link that lost four
 # in a row is still waited for, a peer that vanished is not.

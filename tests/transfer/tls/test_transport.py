@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.transfer.tls_transport import TlsTransport
+from registryd.transfer.tls.transport import TlsTransport
 from tests.transfer.tls_pair import flush, receive, tls_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from registryd.transfer.tls_stream import TlsStream
+    from registryd.transfer.tls.stream import TlsStream
 
 DATA = os.urandom(1_000_000)
 

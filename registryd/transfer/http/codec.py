@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from registryd.oci.ranges import Span
-    from registryd.transfer.wire import Wire
+    from registryd.transfer.http.connection import Wire
 
 # A peer's head has a dozen short lines; h11's own default for servers is 16 KiB.
 _HEAD_BYTES: Final = 16 * 1024

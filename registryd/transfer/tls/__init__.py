@@ -1,0 +1,1 @@
+"""TLS over asyncio's sockets."""
