@@ -17,7 +17,7 @@ from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
 from registryd.config.agent import AuthorizationSettings

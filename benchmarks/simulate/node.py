@@ -22,7 +22,7 @@ from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.intakes import Intakes
 from registryd.cluster.locator import Locator
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.cluster.source import ClusterSource

@@ -13,7 +13,7 @@ from registryd.cluster.index.messages import (
     verdict_value,
 )
 from registryd.cluster.index.ring import Ring
-from registryd.cluster.member import Member
+from registryd.cluster.members.member import Member
 from registryd.cluster.wire import finding
 from registryd.identity.requester import Requester
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.node import NodeId
+    from registryd.cluster.members.node import NodeId
     from registryd.cluster.peer import Wait
     from registryd.cluster.wire import Finding
     from registryd.content.sought import Sought

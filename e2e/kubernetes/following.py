@@ -13,9 +13,9 @@ from contextlib import aclosing
 from pathlib import Path
 
 from registryd.aio.backoff import Backoff
-from registryd.cluster.discovery.kubernetes.account import ServiceAccount
-from registryd.cluster.discovery.kubernetes.api import Service, open_api
-from registryd.cluster.discovery.kubernetes.discovery import KubernetesDiscovery
+from registryd.cluster.members.discovery.kubernetes.account import ServiceAccount
+from registryd.cluster.members.discovery.kubernetes.api import Service, open_api
+from registryd.cluster.members.discovery.kubernetes.discovery import KubernetesDiscovery
 from registryd.notation import Address
 
 # Shorter than an agent's, which has thousands of others beside it.

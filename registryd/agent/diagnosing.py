@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from registryd.agent.credentials import Credentials
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.joining import Joining
-    from registryd.cluster.node import Node
-    from registryd.cluster.zones import Zones
+    from registryd.cluster.members.node import Node
+    from registryd.cluster.members.zones import Zones
     from registryd.config.agent import Settings
     from registryd.content.sound import SoundStore
     from registryd.observability.metrics import Metrics

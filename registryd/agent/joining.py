@@ -13,10 +13,7 @@ from registryd.cluster.announcing import Announcer
 from registryd.cluster.blame import Blame
 from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.companions import Companions
-from registryd.cluster.discovery.choice import choose_discovery
-from registryd.cluster.discovery.contract import KnowsZones
 from registryd.cluster.fetching import Fetcher
-from registryd.cluster.heartbeat import Heartbeat
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
@@ -26,11 +23,14 @@ from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.intakes import Intakes
 from registryd.cluster.locator import Locator
-from registryd.cluster.members import Members
+from registryd.cluster.members.discovery.choice import choose_discovery
+from registryd.cluster.members.discovery.contract import KnowsZones
+from registryd.cluster.members.heartbeat import Heartbeat
+from registryd.cluster.members.own_place import OwnPlace
+from registryd.cluster.members.roster import Members
 from registryd.cluster.name_search import NameIndex
 from registryd.cluster.opening import Opener
 from registryd.cluster.own_manifests import OwnManifests
-from registryd.cluster.own_place import OwnPlace
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.remaining import Doubts
 from registryd.cluster.server import CannotListen, serve_peers
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
     from registryd.cluster.diagnosis.service import DiagnosisService
-    from registryd.cluster.node import Node
+    from registryd.cluster.members.node import Node
+    from registryd.cluster.members.zones import Zones
     from registryd.cluster.pulls import Pulls
     from registryd.cluster.service import ClusterService
-    from registryd.cluster.zones import Zones
     from registryd.config.agent import Settings
     from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore

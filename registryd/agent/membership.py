@@ -9,10 +9,10 @@ from registryd.agent.blocking import BlocklistKeeper
 from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.joining import Joining
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.members.zones import Zones
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
-from registryd.cluster.zones import Zones
 from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import SecondLook
 from registryd.content.entitled import EntitledStore

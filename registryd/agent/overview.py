@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from registryd.agent.trial import TrialDesk
     from registryd.cluster.diagnosis.checkup import Checkup
     from registryd.cluster.diagnosis.values import Examination
-    from registryd.cluster.members import Members
-    from registryd.cluster.node import Node
-    from registryd.cluster.zones import Zones
+    from registryd.cluster.members.node import Node
+    from registryd.cluster.members.roster import Members
+    from registryd.cluster.members.zones import Zones
     from registryd.config.agent import Settings
     from registryd.content.description import StoreDescription
     from registryd.content.pull_log import PullLog

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.values import Place, Receipt
     from registryd.cluster.index.view import View
-    from registryd.cluster.node import NodeId
+    from registryd.cluster.members.node import NodeId
     from registryd.cluster.told import Batch
     from registryd.content.inventory import Inventory, Stock
     from registryd.notation import Address
@@ -43,14 +43,14 @@ _ROUNDS: Final = 2
 
 
 class Listener(Protocol):
-    """One who can be told; `registryd.cluster.member.Member` is one."""
+    """One who can be told; `registryd.cluster.members.member.Member` is one."""
 
     async def announce(self, announcement: Announcement) -> Receipt:
         """Tell it. Raises ContentUnavailable."""
 
 
 class Listeners(Protocol):
-    """Those who can be told; `registryd.cluster.members.Members` are."""
+    """Those who can be told; `registryd.cluster.members.roster.Members` are."""
 
     def addresses(self) -> frozenset[Address]:
         """Where they are; the same object until it changes."""

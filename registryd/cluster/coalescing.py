@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from registryd.cluster.index_nodes import IndexNodes, Roster
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.cluster.places import Places
     from registryd.cluster.remaining import Remaining
     from registryd.cluster.search import Offer

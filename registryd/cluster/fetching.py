@@ -13,7 +13,7 @@ from registryd.cluster.continuing import Continuation
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
 from registryd.cluster.lagging import Lag
 from registryd.cluster.links import TopLink
-from registryd.cluster.locality import refuse_to_forward
+from registryd.cluster.members.no_forwarding import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
 from registryd.cluster.totals import Totals

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registryd.cluster.index.desk import IndexDesk
     from registryd.cluster.index.values import Claim, Place, Verdict
     from registryd.cluster.index.view import View
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
@@ -29,7 +29,7 @@ _PATIENCE: Final = 0.5
 
 
 class Roster(Protocol):
-    """The members that may be asked; `registryd.cluster.members.Members` is one."""
+    """The members that may be asked; `registryd.cluster.members.roster.Members` is one."""
 
     def addresses(self) -> frozenset[Address]:
         """Where they are; the same object until it changes."""

@@ -17,7 +17,7 @@ from registryd.oci.ranges import Span
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.cluster.search import Offer
     from registryd.cluster.totals import Total, Totals
     from registryd.content.sought import Sought

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from registryd.cluster.coalescing import Coalescing
     from registryd.cluster.index.values import Verdict
     from registryd.cluster.intake import Urgency
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.cluster.outcome import FindObserver
     from registryd.cluster.search import Offer
     from registryd.content.sought import Sought
@@ -34,7 +34,7 @@ _SEVERAL: Final = 2
 
 
 class Candidates(Protocol):
-    """Who may be asked; `registryd.cluster.members.Members` is one."""
+    """Who may be asked; `registryd.cluster.members.roster.Members` is one."""
 
     def available(self) -> list[Member]:
         """Those who are well as far as is known, the best first."""

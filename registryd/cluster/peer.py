@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.node import Node
+    from registryd.cluster.members.node import Node
     from registryd.content.sought import Sought
     from registryd.content.source import ContentUnavailable
     from registryd.identity.credentials import ClientCredentials

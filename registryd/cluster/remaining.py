@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from registryd.cluster.index.values import Verdict
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 

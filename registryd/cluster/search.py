@@ -15,7 +15,7 @@ from registryd.notation import Address
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.cluster.wire import Finding
     from registryd.content.sought import Sought
     from registryd.content.source import Content

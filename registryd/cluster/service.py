@@ -13,7 +13,7 @@ from registryd.cluster.limits import (
     STORE_TIMEOUT,
     WRITE_STALL_TIMEOUT,
 )
-from registryd.cluster.locality import AnsweringPeer
+from registryd.cluster.members.no_forwarding import AnsweringPeer
 from registryd.cluster.wire import find_reply, node_message, resolve_reply, sought_value
 from registryd.content.blocked import ContentBlocked
 from registryd.content.growing import GrowingContent
@@ -37,7 +37,7 @@ from registryd.transfer.uploads import UploadRefused, Uploads
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from registryd.cluster.node import Node
+    from registryd.cluster.members.node import Node
     from registryd.content.growing import GrowingSource
     from registryd.content.provenance import Provenance
     from registryd.content.sought import Sought
@@ -54,7 +54,7 @@ T = TypeVar("T")
 class LocalStore(EntitledSource, NameSource, Protocol):
     """This node's own store (`registryd.content.entitled.EntitledStore`).
 
-    One that asks other nodes fails (see `registryd.cluster.locality`).
+    One that asks other nodes fails (see `registryd.cluster.members.no_forwarding`).
     """
 
     async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from registryd.aio.racing import AllFailed, arrivals, at_once
-from registryd.cluster.locality import refuse_to_forward
+from registryd.cluster.members.no_forwarding import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
 from registryd.content.growing import GrowingContent

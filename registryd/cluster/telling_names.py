@@ -12,7 +12,7 @@ from registryd.cluster.errors import PeerDeclined, PeerOutdated
 from registryd.cluster.index.name_messages import MAX_NAMINGS
 from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.values import Receipt
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.content.inventory import Stock
 
 if TYPE_CHECKING:

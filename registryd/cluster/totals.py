@@ -16,7 +16,7 @@ from registryd.content.source import ContentUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
 

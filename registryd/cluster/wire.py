@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.limits import MAX_NAMED_TARGETS
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought, Standing
 from registryd.content.source import Content, NamedContent

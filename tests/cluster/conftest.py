@@ -12,11 +12,11 @@ import pytest
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.blame import Blame
-from registryd.cluster.discovery.static import StaticDiscovery
 from registryd.cluster.fetching import Fetcher
 from registryd.cluster.locator import Locator
-from registryd.cluster.members import Members
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.discovery.static import StaticDiscovery
+from registryd.cluster.members.node import NodeId
+from registryd.cluster.members.roster import Members
 from registryd.cluster.opening import DoorTimeouts, Opener
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.source import ClusterSource
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from registryd.cluster.member import MemberState
+    from registryd.cluster.members.member import MemberState
     from registryd.transfer.slots import SlotMemory
     from tests.fakes.entitled import PlainStore
 

@@ -17,7 +17,7 @@ from registryd.cluster.index.messages import MAX_ANNOUNCED
 from registryd.cluster.index.ring import INDEX_NODES, Ring
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt
 from registryd.cluster.index.view import CurrentView, View
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.content.inventory import Stock
 from registryd.content.source import StoreUnavailable
 from registryd.notation import Address
@@ -26,7 +26,7 @@ from registryd.oci.digest import Digest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
 
 pytestmark = pytest.mark.looptime
 

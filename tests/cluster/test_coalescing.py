@@ -19,8 +19,8 @@ from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, 
 from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
-from registryd.cluster.member import Member
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.member import Member
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.remaining import Remaining
 from registryd.cluster.wire import Finding
 from registryd.content.growing import GrowingContent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.limits import MAX_WAIT_SECONDS, MAX_WAITS
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
 from registryd.cluster.service import ClusterService
 from registryd.content.growing import GrowingContent

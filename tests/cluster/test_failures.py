@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.cluster.errors import PeerFailed
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService

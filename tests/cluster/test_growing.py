@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.wire import find_reply, finding
 from registryd.content.growing import GrowingContent
 from registryd.content.ledger import Ledger

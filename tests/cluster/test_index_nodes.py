@@ -14,13 +14,13 @@ from registryd.cluster.index.ring import Ring
 from registryd.cluster.index.values import Announcement, Claim, Place
 from registryd.cluster.index.view import CurrentView, View
 from registryd.cluster.index_nodes import IndexNodes
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
     from registryd.cluster.index.values import Verdict
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
 
 pytestmark = pytest.mark.looptime
 

@@ -10,8 +10,8 @@ import pytest
 
 from registryd.cluster.errors import PeerUnreachable
 from registryd.cluster.lagging import Lag
-from registryd.cluster.member import Member
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.member import Member
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.search import Offer
 from registryd.cluster.totals import Totals
 from registryd.cluster.wire import Finding

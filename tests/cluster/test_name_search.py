@@ -16,8 +16,8 @@ from registryd.cluster.index.ring import INDEX_NODES, Ring
 from registryd.cluster.index.values import Place
 from registryd.cluster.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
+from registryd.cluster.members.node import NodeId
 from registryd.cluster.name_search import NameIndex
-from registryd.cluster.node import NodeId
 from registryd.cluster.source import ClusterSource
 from registryd.content.naming import Naming
 from registryd.content.source import ContentNotFound, NamedContent, StoreUnavailable
@@ -29,7 +29,7 @@ from registryd.oci.reference import TaggedName
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
 
 pytestmark = pytest.mark.looptime
 

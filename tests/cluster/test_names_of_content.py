@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.peer import GrpcPeer, Wait
 from registryd.cluster.search import offer_of
 from registryd.cluster.server import serve_peers
@@ -38,7 +38,7 @@ from tests.fakes.sources import MemorySource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
 
 DATA = b"a layer " * 1000
 DIGEST = Digest.of(DATA)

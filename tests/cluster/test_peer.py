@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.cluster.errors import PeerDeclined, PeerGarbled, PeerSilent, PeerUnreachable
-from registryd.cluster.member import MemberState
+from registryd.cluster.members.member import MemberState
 from registryd.cluster.peer import GrpcPeer
 from registryd.content.source import ContentNotFound
 from registryd.identity.credentials import NoCredentials

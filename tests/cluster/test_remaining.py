@@ -12,8 +12,8 @@ import pytest
 from registryd.aio.racing import AllFailed
 from registryd.cluster.index.values import Verdict
 from registryd.cluster.locator import Locator
-from registryd.cluster.member import Member
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.member import Member
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.outcome import refusal
 from registryd.cluster.remaining import Doubts
 from registryd.cluster.search import Offer

@@ -11,8 +11,8 @@ import pytest
 from registryd.aio.racing import AllFailed
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.locator import Locator
-from registryd.cluster.member import Member
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.member import Member
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.search import Waves, offers
 from registryd.cluster.wire import Finding
 from registryd.content.source import Content

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registryd.cluster import limits
-from registryd.cluster.locality import AnsweringPeer, ForwardingRefused
-from registryd.cluster.member import MemberState
+from registryd.cluster.members.member import MemberState
+from registryd.cluster.members.no_forwarding import AnsweringPeer, ForwardingRefused
 from registryd.cluster.server import CannotListen
 from registryd.notation import Address
 from registryd.oci.digest import Digest

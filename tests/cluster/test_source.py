@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.member import MemberState
+from registryd.cluster.members.member import MemberState
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.observability.metrics import FindOutcome
 from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST

@@ -16,7 +16,7 @@ from registryd.cluster.index.names import NAME_SECONDS, NameDesk
 from registryd.cluster.index.naming import NameAnnouncement, name_point
 from registryd.cluster.index.ring import INDEX_NODES, Ring
 from registryd.cluster.index.values import Place, Receipt
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.cluster.telling_names import announce_names
 from registryd.notation import Address
 from registryd.oci.reference import TaggedName
@@ -26,7 +26,7 @@ from tests.fakes.sources import MemorySource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.oci.digest import Digest
     from tests.fakes.images import SampleImage
 

@@ -14,8 +14,8 @@ from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.limits import MAX_NAMED_TARGETS
-from registryd.cluster.member import Member
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.member import Member
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.limits import MAX_NAMED_TARGETS
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.wire import RequestInvalid, find_reply, finding, parse_reply, parse_request, resolve_reply
 from registryd.cluster.wire import resolution as resolution_of
 from registryd.content.source import Content, NamedContent

@@ -37,7 +37,7 @@ NEEDLESS = {
     "statistics": "a median",
     "decimal": "a median",
     "zeroconf": "another discovery",
-    "registryd.cluster.discovery.kubernetes": "another discovery",
+    "registryd.cluster.members.discovery.kubernetes": "another discovery",
     "registryd.store.containerd": "another store",
     "yaml": "Talos",
     "registryd.caching": "the cache",

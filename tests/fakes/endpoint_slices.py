@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registryd.cluster.discovery.kubernetes.answers import read_event, read_page
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed, VersionExpired
+from registryd.cluster.members.discovery.kubernetes.answers import read_event, read_page
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
 from tests.fakes.kubernetes import FakeCluster, Gone, Key, Selection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from registryd.cluster.discovery.kubernetes.answers import Event, Page
+    from registryd.cluster.members.discovery.kubernetes.answers import Event, Page
 
 SLICES = "endpointslices.discovery.k8s.io"
 NAMESPACE = "kube-system"

@@ -12,7 +12,7 @@ from registryd.cluster.diagnosis.client import asking
 from registryd.cluster.diagnosis.contact import Contact, contact
 from registryd.cluster.diagnosis.values import Examination
 from registryd.cluster.errors import PeerFailed, PeerOutdated
-from registryd.cluster.member import MemberState
+from registryd.cluster.members.member import MemberState
 from registryd.content.source import ContentUnavailable
 from registryd.notation import Address
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from registryd.cluster.diagnosis.values import Reached, Report
-    from registryd.cluster.member import Member
-    from registryd.cluster.members import Members
+    from registryd.cluster.members.member import Member
+    from registryd.cluster.members.roster import Members
     from registryd.content.trial import TrialWords
     from registryd.identity.credentials import ClientCredentials
 

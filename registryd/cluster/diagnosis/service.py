@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from registryd.cluster.diagnosis.values import Vitals
-    from registryd.cluster.node import Node
+    from registryd.cluster.members.node import Node
     from registryd.content.trial import Trials
     from registryd.identity.credentials import ClientCredentials
     from registryd.identity.requester import Requester
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Discovered(Protocol):
-    """Who the members are; `registryd.cluster.members.Members` is one."""
+    """Who the members are; `registryd.cluster.members.roster.Members` is one."""
 
     def states(self) -> Mapping[Address, object]:
         """All that discovery gives, by address."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.values import Claim, Place
     from registryd.cluster.index.view import View
-    from registryd.cluster.node import NodeId
+    from registryd.cluster.members.node import NodeId
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 

@@ -11,7 +11,7 @@ from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.tree import MOST_CHILDREN
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
 from registryd.cluster.index.wave import SEVERAL
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.cluster.wire import RequestInvalid
 from registryd.notation import Address
 from registryd.oci.digest import Digest

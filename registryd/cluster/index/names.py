@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
     from registryd.cluster.index.naming import NameAnnouncement
-    from registryd.cluster.node import NodeId
+    from registryd.cluster.members.node import NodeId
     from registryd.content.naming import Naming
     from registryd.content.source import NamedContent
     from registryd.notation import Address

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registryd.cluster.node import NodeId
+    from registryd.cluster.members.node import NodeId
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 

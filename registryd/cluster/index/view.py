@@ -28,7 +28,7 @@ class View:
 
 
 class Discovered(Protocol):
-    """Who is there; `registryd.cluster.members.Members` knows."""
+    """Who is there; `registryd.cluster.members.roster.Members` knows."""
 
     def discovered(self) -> frozenset[Address]:
         """Where all members are; the same object until it changes."""

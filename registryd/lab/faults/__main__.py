@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService
 from registryd.config.agent import AuthorizationSettings

@@ -16,11 +16,11 @@ from registryd.cluster.diagnosis.client import asking
 from registryd.cluster.diagnosis.contact import contact
 from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Vitals
-from registryd.cluster.discovery.static import StaticDiscovery
 from registryd.cluster.errors import PeerDeclined
-from registryd.cluster.member import MemberState
-from registryd.cluster.members import Members
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.discovery.static import StaticDiscovery
+from registryd.cluster.members.member import MemberState
+from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.members.roster import Members
 from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.server import serve_peers
 from registryd.cluster.service import ClusterService

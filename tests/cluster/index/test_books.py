@@ -3,7 +3,7 @@ from __future__ import annotations
 from registryd.cluster.index.books import Books
 from registryd.cluster.index.values import Announcement, Place
 from registryd.cluster.index.view import CurrentView, View
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.notation import Address
 
 OWN = NodeId("own")

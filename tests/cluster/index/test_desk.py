@@ -9,7 +9,7 @@ from registryd.cluster.index.messages import MAX_UNHEARD
 from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
 from registryd.cluster.index.view import View
 from registryd.cluster.index.wave import LINE_SECONDS, SEVERAL, SOURCES
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 

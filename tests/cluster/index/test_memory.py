@@ -11,7 +11,7 @@ import pytest
 from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk, Quotas
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.index.values import Announcement, Claim, Place
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.identity.requester import Requester
 from registryd.notation import Address
 from registryd.oci.digest import Digest

@@ -15,7 +15,7 @@ from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.limits import MAX_REQUEST_BYTES
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.node import NodeId
 from registryd.cluster.wire import parse_request
 from registryd.content.naming import Naming
 from registryd.content.source import NamedContent

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from registryd.cluster.discovery.choice import choose_discovery
-from registryd.cluster.discovery.dns import DnsDiscovery
-from registryd.cluster.discovery.file import FileDiscovery
-from registryd.cluster.discovery.mdns import MdnsDiscovery
-from registryd.cluster.discovery.static import StaticDiscovery
-from registryd.cluster.node import NodeId
+from registryd.cluster.members.discovery.choice import choose_discovery
+from registryd.cluster.members.discovery.dns import DnsDiscovery
+from registryd.cluster.members.discovery.file import FileDiscovery
+from registryd.cluster.members.discovery.mdns import MdnsDiscovery
+from registryd.cluster.members.discovery.static import StaticDiscovery
+from registryd.cluster.members.node import NodeId
 from registryd.config.agent import DiscoveryKind, DiscoverySettings, SettingsError
 from registryd.notation import Address
 
@@ -47,5 +47,5 @@ def test_mdns_announces_addresses_only() -> None:
 
 
 def test_what_is_not_used_is_not_imported() -> None:
-    program = "import registryd.cluster.discovery.choice, sys; sys.exit('zeroconf' in sys.modules)"
+    program = "import registryd.cluster.members.discovery.choice, sys; sys.exit('zeroconf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -14,7 +14,7 @@ from zeroconf import BadTypeInNameException, InterfaceChoice, NonUniqueNameExcep
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from registryd.aio.endings import run_to_end
-from registryd.cluster.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.trouble import Trouble
 from registryd.notation import Address
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.aio.scope import open_scope
-from registryd.cluster.heartbeat import ALL_WATCHED, Heartbeat, watched
-from registryd.cluster.member import MemberState
+from registryd.cluster.members.heartbeat import ALL_WATCHED, Heartbeat, watched
+from registryd.cluster.members.member import MemberState
 from registryd.notation import Address
 from registryd.observability.metrics import Trouble
-from tests.cluster.test_members import DIGEST, Ground
+from tests.cluster.members.test_roster import DIGEST, Ground
 from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from registryd.cluster.discovery.kubernetes.answers import Bookmark, Deleted, Stored
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed, VersionExpired
+from registryd.cluster.members.discovery.kubernetes.answers import Bookmark, Deleted, Stored
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.aio.backoff import Backoff
-    from registryd.cluster.discovery.kubernetes.answers import Event
-    from registryd.cluster.discovery.kubernetes.api import SliceApi
-    from registryd.cluster.discovery.kubernetes.slices import EndpointSlice
-    from registryd.cluster.discovery.trouble import Trouble
+    from registryd.cluster.members.discovery.kubernetes.answers import Event
+    from registryd.cluster.members.discovery.kubernetes.api import SliceApi
+    from registryd.cluster.members.discovery.kubernetes.slices import EndpointSlice
+    from registryd.cluster.members.discovery.trouble import Trouble
 
 
 class SliceFollower:

@@ -11,12 +11,12 @@ import random
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
-from registryd.cluster.member import MemberState
+from registryd.cluster.members.member import MemberState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from registryd.cluster.member import Member
+    from registryd.cluster.members.member import Member
     from registryd.notation import Address
 
 # Up to so many others are all watched. Each connection that is kept costs 58 to 90 KB at either end (limits.IDLE_...).
@@ -30,7 +30,7 @@ _ROUND: Final = 2.0
 
 
 class Watched(Protocol):
-    """The members; `registryd.cluster.members.Members` is that."""
+    """The members; `registryd.cluster.members.roster.Members` is that."""
 
     def discovered(self) -> frozenset[Address]:
         """Where all are; the same object until it changes."""

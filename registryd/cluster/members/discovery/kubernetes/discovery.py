@@ -9,18 +9,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.backoff import Backoff
-from registryd.cluster.discovery.kubernetes.account import ServiceAccount
-from registryd.cluster.discovery.kubernetes.api import Service, open_api
-from registryd.cluster.discovery.kubernetes.following import SliceFollower
-from registryd.cluster.discovery.kubernetes.settling import settled
-from registryd.cluster.discovery.kubernetes.slices import choose_peers
-from registryd.cluster.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.kubernetes.account import ServiceAccount
+from registryd.cluster.members.discovery.kubernetes.api import Service, open_api
+from registryd.cluster.members.discovery.kubernetes.following import SliceFollower
+from registryd.cluster.members.discovery.kubernetes.settling import settled
+from registryd.cluster.members.discovery.kubernetes.slices import choose_peers
+from registryd.cluster.members.discovery.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from registryd.cluster.discovery.kubernetes.api import SliceApi
-    from registryd.cluster.discovery.kubernetes.slices import IpVersion, Place
+    from registryd.cluster.members.discovery.kubernetes.api import SliceApi
+    from registryd.cluster.members.discovery.kubernetes.slices import IpVersion, Place
     from registryd.notation import Address
 
     OpenApi = Callable[[], AbstractAsyncContextManager[SliceApi]]

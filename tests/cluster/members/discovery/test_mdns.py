@@ -6,7 +6,7 @@ import ipaddress
 import secrets
 from contextlib import aclosing
 
-from registryd.cluster.discovery.mdns import MdnsDiscovery, outgoing_host
+from registryd.cluster.members.discovery.mdns import MdnsDiscovery, outgoing_host
 from registryd.notation import Address
 
 LOOPBACK = "127.0.0.1"

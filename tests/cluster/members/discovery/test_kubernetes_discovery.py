@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.aio.backoff import Backoff
-from registryd.cluster.discovery.kubernetes.discovery import KubernetesDiscovery
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed
-from registryd.cluster.discovery.kubernetes.slices import Place
+from registryd.cluster.members.discovery.kubernetes.discovery import KubernetesDiscovery
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed
+from registryd.cluster.members.discovery.kubernetes.slices import Place
 from registryd.notation import Address
 from tests.fakes.endpoint_slices import PORT, InProcessSliceApi, Pod, delete_slice, put_slice
 from tests.fakes.kubernetes import FakeCluster

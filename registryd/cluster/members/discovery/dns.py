@@ -7,7 +7,7 @@ import random
 import socket
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.trouble import Trouble
 from registryd.notation import Address
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from registryd.observability.metrics import Nearness
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.cluster.discovery.contract import KnowsZones
+    from registryd.cluster.members.discovery.contract import KnowsZones
 
 
 class Zones:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registryd.cluster.index.values import Place
-from registryd.cluster.own_place import OwnPlace
+from registryd.cluster.members.own_place import OwnPlace
 from registryd.notation import Address
 
 OWN = Address("10.0.0.1", 3173)

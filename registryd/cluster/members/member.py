@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.node import Node, NodeId
+    from registryd.cluster.members.node import Node, NodeId
     from registryd.cluster.peer import Peer, Wait
     from registryd.cluster.wire import Finding
     from registryd.content.sought import Sought

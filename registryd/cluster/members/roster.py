@@ -14,15 +14,15 @@ from registryd.aio.endings import run_to_end
 from registryd.aio.expiring import ExpiringSet
 from registryd.aio.scope import Scope, open_scope
 from registryd.aio.unexpected import note_unexpected
-from registryd.cluster.member import Member, MemberState
+from registryd.cluster.members.member import Member, MemberState
 from registryd.observability.metrics import PeerState, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from registryd.aio.backoff import Backoff
-    from registryd.cluster.discovery.contract import Discovery
-    from registryd.cluster.node import NodeId
+    from registryd.cluster.members.discovery.contract import Discovery
+    from registryd.cluster.members.node import NodeId
     from registryd.cluster.peer import Peer
     from registryd.notation import Address
 

@@ -13,7 +13,7 @@ from registryd.notation import Address
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from registryd.cluster.discovery.contract import KnowsZones
+    from registryd.cluster.members.discovery.contract import KnowsZones
 
 
 class KnownMembers(Protocol):

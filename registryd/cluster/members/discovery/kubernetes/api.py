@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 
-from registryd.cluster.discovery.kubernetes.answers import GONE, explain, read_event, read_page
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed, VersionExpired
-from registryd.cluster.discovery.kubernetes.lines import LineSplitter, LineTooLong
+from registryd.cluster.members.discovery.kubernetes.answers import GONE, explain, read_event, read_page
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
+from registryd.cluster.members.discovery.kubernetes.lines import LineSplitter, LineTooLong
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
-    from registryd.cluster.discovery.kubernetes.account import ServiceAccount
-    from registryd.cluster.discovery.kubernetes.answers import Event, Page
+    from registryd.cluster.members.discovery.kubernetes.account import ServiceAccount
+    from registryd.cluster.members.discovery.kubernetes.answers import Event, Page
 
 # etcd refuses objects above 1.5 MiB; an event wraps one.
 LONGEST_EVENT: Final = 2 << 20

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed, VersionExpired
-from registryd.cluster.discovery.kubernetes.slices import EndpointSlice, read_slice
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
+from registryd.cluster.members.discovery.kubernetes.slices import EndpointSlice, read_slice
 from registryd.json_text import parse_json
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from asyncinotify import Inotify, Mask
 
-from registryd.cluster.discovery.addresses import AddressListInvalid, parse_addresses
-from registryd.cluster.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.addresses import AddressListInvalid, parse_addresses
+from registryd.cluster.members.discovery.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

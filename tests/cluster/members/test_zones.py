@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registryd.cluster.zones import Zones
+from registryd.cluster.members.zones import Zones
 from registryd.observability.metrics import Nearness
 
 

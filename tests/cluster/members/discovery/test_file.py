@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.discovery.addresses import AddressListInvalid, parse_addresses
-from registryd.cluster.discovery.file import FileDiscovery
+from registryd.cluster.members.discovery.addresses import AddressListInvalid, parse_addresses
+from registryd.cluster.members.discovery.file import FileDiscovery
 from registryd.notation import Address
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from registryd.cluster.discovery.dns import DnsDiscovery, resolve_host
+from registryd.cluster.members.discovery.dns import DnsDiscovery, resolve_host
 from registryd.notation import Address
 
 NAME = Address("peers.example", 3173)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.aio.backoff import Backoff
-from registryd.cluster.discovery.kubernetes.account import ServiceAccount
-from registryd.cluster.discovery.kubernetes.answers import Bookmark, Deleted, Stored
-from registryd.cluster.discovery.kubernetes.api import LARGEST_PAGE, LONGEST_EVENT, Service, open_api
-from registryd.cluster.discovery.kubernetes.discovery import KubernetesDiscovery, discovery_in_cluster
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed, NotInCluster, VersionExpired
+from registryd.cluster.members.discovery.kubernetes.account import ServiceAccount
+from registryd.cluster.members.discovery.kubernetes.answers import Bookmark, Deleted, Stored
+from registryd.cluster.members.discovery.kubernetes.api import LARGEST_PAGE, LONGEST_EVENT, Service, open_api
+from registryd.cluster.members.discovery.kubernetes.discovery import KubernetesDiscovery, discovery_in_cluster
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, NotInCluster, VersionExpired
 from registryd.notation import Address
 from tests.fakes.certificates import server_tls
 from tests.fakes.endpoint_slices import (
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.cluster.discovery.kubernetes.answers import Event
-    from registryd.cluster.discovery.kubernetes.api import SliceApi
+    from registryd.cluster.members.discovery.kubernetes.answers import Event
+    from registryd.cluster.members.discovery.kubernetes.api import SliceApi
 
 ONE, TWO = (Address(f"10.0.0.{number}", PORT) for number in (1, 2))
 TOKEN = "header.payload.signature"
@@ -135,7 +135,7 @@ async def test_a_version_that_is_too_old_has_expired(server: FakeApiServer, eith
 async def test_lists_are_paged_when_they_are_fresh(
     server: FakeApiServer, api: SliceApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registryd.cluster.discovery.kubernetes.api._PAGE_ITEMS", 2)
+    monkeypatch.setattr("registryd.cluster.members.discovery.kubernetes.api._PAGE_ITEMS", 2)
     for number in range(3):
         put_slice(server.cluster, f"s{number}", Pod(f"10.0.0.{number}"))
     assert len((await api.list_page()).slices) == 3

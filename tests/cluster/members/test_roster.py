@@ -10,9 +10,9 @@ import pytest
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
-from registryd.cluster.member import MemberState
-from registryd.cluster.members import Members
-from registryd.cluster.node import Node, NodeId
+from registryd.cluster.members.member import MemberState
+from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.members.roster import Members
 from registryd.cluster.wire import Finding, Resolution
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address

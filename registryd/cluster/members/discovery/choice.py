@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, assert_never
 
-from registryd.cluster.discovery.static import StaticDiscovery
+from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.config.agent import DiscoveryKind, SettingsError
 from registryd.notation import Address
 
 if TYPE_CHECKING:
-    from registryd.cluster.discovery.contract import Discovery
-    from registryd.cluster.node import NodeId
+    from registryd.cluster.members.discovery.contract import Discovery
+    from registryd.cluster.members.node import NodeId
     from registryd.config.agent import DiscoverySettings
 
 
@@ -36,7 +36,7 @@ def choose_discovery(settings: DiscoverySettings, *, node: NodeId, listen: Addre
 
 
 def _file(settings: DiscoverySettings) -> Discovery:
-    from registryd.cluster.discovery.file import FileDiscovery  # noqa: PLC0415
+    from registryd.cluster.members.discovery.file import FileDiscovery  # noqa: PLC0415
 
     if settings.file is None:
         raise SettingsError("discovery.file", "must name a file, because discovery.kind is file")
@@ -44,7 +44,7 @@ def _file(settings: DiscoverySettings) -> Discovery:
 
 
 def _dns(settings: DiscoverySettings) -> Discovery:
-    from registryd.cluster.discovery.dns import DnsDiscovery  # noqa: PLC0415
+    from registryd.cluster.members.discovery.dns import DnsDiscovery  # noqa: PLC0415
 
     if settings.dns_name is None:
         raise SettingsError("discovery.dns_name", "must be name:port, because discovery.kind is dns")
@@ -52,8 +52,8 @@ def _dns(settings: DiscoverySettings) -> Discovery:
 
 
 def _kubernetes(settings: DiscoverySettings, advertise: str) -> Discovery:
-    from registryd.cluster.discovery.kubernetes.discovery import discovery_in_cluster  # noqa: PLC0415
-    from registryd.cluster.discovery.kubernetes.errors import NotInCluster  # noqa: PLC0415
+    from registryd.cluster.members.discovery.kubernetes.discovery import discovery_in_cluster  # noqa: PLC0415
+    from registryd.cluster.members.discovery.kubernetes.errors import NotInCluster  # noqa: PLC0415
 
     try:
         return discovery_in_cluster(
@@ -67,7 +67,7 @@ def _kubernetes(settings: DiscoverySettings, advertise: str) -> Discovery:
 
 
 def _mdns(settings: DiscoverySettings, node: NodeId, listen: Address, advertise: str) -> Discovery:
-    from registryd.cluster.discovery.mdns import MdnsDiscovery, outgoing_host  # noqa: PLC0415
+    from registryd.cluster.members.discovery.mdns import MdnsDiscovery, outgoing_host  # noqa: PLC0415
 
     host = advertise or settings.interface or (outgoing_host() if _is_wildcard(listen) else listen.host)
     if _ip(host) is None:

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed, NotInCluster
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, NotInCluster
 from registryd.notation import Address
 
 if TYPE_CHECKING:

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registryd.cluster.discovery.kubernetes.answers import Bookmark, Deleted, Stored, explain, read_event, read_page
-from registryd.cluster.discovery.kubernetes.errors import ApiFailed, VersionExpired
-from registryd.cluster.discovery.kubernetes.slices import Place, choose_peers, read_slice
+from registryd.cluster.members.discovery.kubernetes.answers import (
+    Bookmark,
+    Deleted,
+    Stored,
+    explain,
+    read_event,
+    read_page,
+)
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
+from registryd.cluster.members.discovery.kubernetes.slices import Place, choose_peers, read_slice
 from registryd.notation import Address
 from tests.fakes.endpoint_slices import PORT, PORT_NAME, Pod, slice_document
 from tests.fakes.kubernetes import Gone

@@ -1,0 +1,1 @@
+"""Who the members of the cluster are, and how this node is called among them."""
