@@ -40,7 +40,7 @@ from registryd.cluster.members.member import MemberState
 from registryd.cluster.members.node import NodeId
 from registryd.cluster.members.roster import Members
 from registryd.cluster.opening import Opener
-from registryd.cluster.peer import GrpcPeer
+from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.source import ClusterSource
 from registryd.content.sought import Sought
 from registryd.content.source import ContentNotFound, ContentUnavailable

@@ -18,8 +18,8 @@ from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement

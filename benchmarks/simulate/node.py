@@ -24,7 +24,7 @@ from registryd.cluster.intakes import Intakes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.service import ClusterService
 from registryd.cluster.source import ClusterSource
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore

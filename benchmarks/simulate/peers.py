@@ -14,7 +14,7 @@ from registryd.cluster.index.messages import (
 )
 from registryd.cluster.index.ring import Ring
 from registryd.cluster.members.member import Member
-from registryd.cluster.wire import finding
+from registryd.cluster.rpc.codec import finding
 from registryd.identity.requester import Requester
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.members.node import NodeId
-    from registryd.cluster.peer import Wait
-    from registryd.cluster.wire import Finding
+    from registryd.cluster.rpc.codec import Finding
+    from registryd.cluster.rpc.peer import Wait
     from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.oci.digest import Digest

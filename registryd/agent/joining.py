@@ -31,9 +31,9 @@ from registryd.cluster.members.roster import Members
 from registryd.cluster.name_search import NameIndex
 from registryd.cluster.opening import Opener
 from registryd.cluster.own_manifests import OwnManifests
-from registryd.cluster.peer import GrpcPeer
 from registryd.cluster.remaining import Doubts
-from registryd.cluster.server import CannotListen, serve_peers
+from registryd.cluster.rpc.peer import GrpcPeer
+from registryd.cluster.rpc.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
 from registryd.cluster.telling_names import announce_names
 from registryd.config.agent import SettingsError
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from registryd.cluster.members.node import Node
     from registryd.cluster.members.zones import Zones
     from registryd.cluster.pulls import Pulls
-    from registryd.cluster.service import ClusterService
+    from registryd.cluster.rpc.service import ClusterService
     from registryd.config.agent import Settings
     from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore

@@ -12,7 +12,7 @@ from registryd.agent.joining import Joining
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.members.zones import Zones
 from registryd.cluster.pulls import Pulls
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.service import ClusterService
 from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import SecondLook
 from registryd.content.entitled import EntitledStore

@@ -17,8 +17,8 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.index.values import Claim, Verdict
 from registryd.cluster.intake import Urgency
-from registryd.cluster.peer import Wait
 from registryd.cluster.places import Pressed
+from registryd.cluster.rpc.peer import Wait
 from registryd.cluster.search import offer_of
 from registryd.cluster.totals import available
 from registryd.content.growing import NotArrived

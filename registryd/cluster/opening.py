@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.promised import PromisedSizes
-from registryd.cluster.wire import sought_message
+from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import require_unblocked
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import REPOSITORY_HEADER

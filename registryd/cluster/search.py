@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from registryd.cluster.members.member import Member
-    from registryd.cluster.wire import Finding
+    from registryd.cluster.rpc.codec import Finding
     from registryd.content.sought import Sought
     from registryd.content.source import Content
 

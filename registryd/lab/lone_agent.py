@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
-from registryd.cluster.peer import GrpcPeer
+from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.identity.membership import MemberCredentials
 from registryd.identity.minted import MintedMaterial
 from registryd.lab.agent import AGENT, Agent

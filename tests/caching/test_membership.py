@@ -12,7 +12,7 @@ import pytest
 
 from registryd.agent.assembly import open_agent
 from registryd.agent.cache import open_cache
-from registryd.cluster.peer import GrpcPeer
+from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.config.agent import (
     AdminSettings,
     AuthorizationMode,

@@ -18,7 +18,7 @@ from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.node import NodeId
 from registryd.cluster.members.roster import Members
 from registryd.cluster.opening import DoorTimeouts, Opener
-from registryd.cluster.peer import GrpcPeer
+from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.source import ClusterSource
 from registryd.identity.credentials import NoCredentials
 from tests.fakes.peers import FakePeer, FindRecord, good

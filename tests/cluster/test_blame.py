@@ -11,8 +11,8 @@ import pytest
 from registryd.cluster.avoided import Avoided
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.promised import PromisedSizes
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable
 from registryd.identity.credentials import NoCredentials

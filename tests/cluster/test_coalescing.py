@@ -22,7 +22,7 @@ from registryd.cluster.locator import Locator
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.remaining import Remaining
-from registryd.cluster.wire import Finding
+from registryd.cluster.rpc.codec import Finding
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought
 from registryd.content.source import Content, ContentNotFound
@@ -35,7 +35,7 @@ from tests.fakes.entitled import said, sought
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.cluster.peer import Wait
+    from registryd.cluster.rpc.peer import Wait
 
 pytestmark = pytest.mark.looptime
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cluster.limits import MAX_WAIT_SECONDS, MAX_WAITS
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.pulls import Pulls
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.limits import MAX_WAIT_SECONDS, MAX_WAITS
+from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent
 from registryd.identity.requester import Requester
 from registryd.oci.digest import Digest

@@ -11,7 +11,7 @@ import pytest
 
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.wire import find_reply, finding
+from registryd.cluster.rpc.codec import find_reply, finding
 from registryd.content.growing import GrowingContent
 from registryd.content.ledger import Ledger
 from registryd.content.sharing import SharedStore

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.peer import GrpcPeer, Wait
+from registryd.cluster.rpc.codec import Finding, find_reply, finding
+from registryd.cluster.rpc.peer import GrpcPeer, Wait
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.cluster.search import offer_of
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
-from registryd.cluster.wire import Finding, find_reply, finding
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement

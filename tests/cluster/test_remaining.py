@@ -16,8 +16,8 @@ from registryd.cluster.members.member import Member
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.outcome import refusal
 from registryd.cluster.remaining import Doubts
+from registryd.cluster.rpc.codec import Finding
 from registryd.cluster.search import Offer
-from registryd.cluster.wire import Finding
 from registryd.content.source import Content, ContentNotFound
 from registryd.notation import Address
 from registryd.observability.metrics import FindOutcome
@@ -29,8 +29,8 @@ from tests.fakes.peers import FindRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.peer import Wait
     from registryd.cluster.remaining import Remaining
+    from registryd.cluster.rpc.peer import Wait
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
 

@@ -13,8 +13,8 @@ from registryd.cluster.errors import PeerSilent
 from registryd.cluster.locator import Locator
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.rpc.codec import Finding
 from registryd.cluster.search import Waves, offers
-from registryd.cluster.wire import Finding
 from registryd.content.source import Content
 from registryd.notation import Address
 from registryd.observability.metrics import FindOutcome
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.peer import Wait
+    from registryd.cluster.rpc.codec import Resolution
+    from registryd.cluster.rpc.peer import Wait
     from registryd.cluster.search import Offer
-    from registryd.cluster.wire import Resolution
     from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName

@@ -13,12 +13,12 @@ from registryd.cluster.index.names import SETTLED_SECONDS, NameDesk
 from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.limits import MAX_NAMED_TARGETS
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.peer import GrpcPeer
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
+from registryd.cluster.rpc.peer import GrpcPeer
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.content.naming import Naming
 from registryd.content.source import NamedContent
 from registryd.identity.credentials import NoCredentials

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.content.source import Content, NamedContent, OpenContent
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address

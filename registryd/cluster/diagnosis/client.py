@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
-from registryd.cluster import limits
 from registryd.cluster.diagnosis.messages import reached_value, report_value
-from registryd.cluster.failures import reason_of
-from registryd.cluster.wire import parse_reply
+from registryd.cluster.rpc import limits
+from registryd.cluster.rpc.codec import parse_reply
+from registryd.cluster.rpc.failures import reason_of
 from registryd.pb.registryd.v1 import cluster_pb2
 from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.diagnosis.values import Reached, Report, Vitals
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.wire import RequestInvalid, node_message, node_value
+from registryd.cluster.rpc.codec import RequestInvalid, node_message, node_value
 from registryd.content.trial import TrialWords
 from registryd.notation import Address
 from registryd.pb.registryd.v1 import diagnosis_pb2 as pb

@@ -12,7 +12,7 @@ from registryd.cluster.index.tree import MOST_CHILDREN
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
 from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.members.node import NodeId
-from registryd.cluster.wire import RequestInvalid
+from registryd.cluster.rpc.codec import RequestInvalid
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.pb.registryd.v1 import cluster_pb2 as pb

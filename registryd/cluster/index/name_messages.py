@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.messages import MAX_ANNOUNCED
 from registryd.cluster.index.naming import NameAnnouncement
-from registryd.cluster.wire import RequestInvalid, named_message, named_value
+from registryd.cluster.rpc.codec import RequestInvalid, named_message, named_value
 from registryd.content.naming import Naming
 from registryd.notation import Address
 from registryd.oci.digest import Digest

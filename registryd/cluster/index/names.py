@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from registryd.cluster.index.desk import WAVE_SECONDS
 from registryd.cluster.index.naming import NameAnswer
 from registryd.cluster.index.values import Receipt
-from registryd.cluster.limits import MAX_NAMED_TARGETS
+from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
 from registryd.content.names import newest_first
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.members.node import Node, NodeId
-    from registryd.cluster.peer import Peer, Wait
-    from registryd.cluster.wire import Finding
+    from registryd.cluster.rpc.codec import Finding
+    from registryd.cluster.rpc.peer import Peer, Wait
     from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.observability.metrics import Trouble

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registryd.aio.backoff import Backoff
     from registryd.cluster.members.discovery.contract import Discovery
     from registryd.cluster.members.node import NodeId
-    from registryd.cluster.peer import Peer
+    from registryd.cluster.rpc.peer import Peer
     from registryd.notation import Address
 
     Connect = Callable[[Address], Peer]

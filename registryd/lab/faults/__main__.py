@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement

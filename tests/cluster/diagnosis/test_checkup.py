@@ -21,9 +21,9 @@ from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.member import MemberState
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.members.roster import Members
-from registryd.cluster.peer import GrpcPeer
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.peer import GrpcPeer
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.content.trial import TrialImage, Trials, TrialWords
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address

@@ -26,7 +26,7 @@ from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
 from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.members.node import NodeId
-from registryd.cluster.wire import parse_reply, parse_request
+from registryd.cluster.rpc.codec import parse_reply, parse_request
 from registryd.identity.requester import Requester
 from registryd.notation import Address
 from registryd.oci.digest import Digest

@@ -14,9 +14,9 @@ from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.limits import MAX_REQUEST_BYTES
 from registryd.cluster.members.node import NodeId
-from registryd.cluster.wire import parse_request
+from registryd.cluster.rpc.codec import parse_request
+from registryd.cluster.rpc.limits import MAX_REQUEST_BYTES
 from registryd.content.naming import Naming
 from registryd.content.source import NamedContent
 from registryd.identity.requester import Requester

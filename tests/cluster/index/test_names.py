@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from registryd.cluster.index.names import MEANINGS_OF_HOST, NAME_SECONDS, SETTLED_SECONDS, NameDesk, NameQuotas
 from registryd.cluster.index.naming import NameAnnouncement, name_point, naming_key
 from registryd.cluster.index.ring import Ring
-from registryd.cluster.limits import MAX_NAMED_TARGETS
 from registryd.cluster.members.node import NodeId
+from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
 from registryd.content.naming import Naming
 from registryd.content.source import NamedContent
 from registryd.notation import Address

@@ -13,7 +13,7 @@ from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
 from registryd.cluster.members.member import MemberState
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.members.roster import Members
-from registryd.cluster.wire import Finding, Resolution
+from registryd.cluster.rpc.codec import Finding, Resolution
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address
 from registryd.observability.metrics import PeerState, Trouble
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.naming import NameAnnouncement
     from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.peer import Wait
+    from registryd.cluster.rpc.peer import Wait
     from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName

@@ -6,15 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registryd.cluster.index.naming import NameAnswer
-from registryd.cluster.limits import (
+from registryd.cluster.members.no_forwarding import AnsweringPeer
+from registryd.cluster.rpc.codec import find_reply, node_message, resolve_reply, sought_value
+from registryd.cluster.rpc.limits import (
     MAX_WAIT_SECONDS,
     MAX_WAITS,
     READ_CHUNK_BYTES,
     STORE_TIMEOUT,
     WRITE_STALL_TIMEOUT,
 )
-from registryd.cluster.members.no_forwarding import AnsweringPeer
-from registryd.cluster.wire import find_reply, node_message, resolve_reply, sought_value
 from registryd.content.blocked import ContentBlocked
 from registryd.content.growing import GrowingContent
 from registryd.content.names import newest_first

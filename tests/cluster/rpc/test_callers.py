@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registryd.cluster import limits
-from registryd.cluster.callers import Callers, CallRefused
+from registryd.cluster.rpc import limits
+from registryd.cluster.rpc.callers import Callers, CallRefused
 from registryd.transfer.errors import SinkClosed
 
 if TYPE_CHECKING:

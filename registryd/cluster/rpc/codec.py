@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.limits import MAX_NAMED_TARGETS
 from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought, Standing
 from registryd.content.source import Content, NamedContent

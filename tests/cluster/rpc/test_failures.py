@@ -10,9 +10,9 @@ import pytest
 
 from registryd.cluster.errors import PeerFailed
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.peer import GrpcPeer
-from registryd.cluster.server import serve_peers
-from registryd.cluster.service import ClusterService
+from registryd.cluster.rpc.peer import GrpcPeer
+from registryd.cluster.rpc.server import serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.identity.credentials import NoCredentials
 from registryd.identity.membership import MemberCredentials
 from registryd.notation import Address

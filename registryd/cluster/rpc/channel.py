@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from registryd.cluster import limits
-from registryd.cluster.wire import SERVICE
+from registryd.cluster.rpc import limits
+from registryd.cluster.rpc.codec import SERVICE
 
 if TYPE_CHECKING:
     import grpc

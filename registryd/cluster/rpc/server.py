@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import grpc
 
 from registryd.aio.unexpected import note_unexpected
-from registryd.cluster import limits
-from registryd.cluster.callers import Callers, CallRefused
 from registryd.cluster.diagnosis.client import SERVICE as DIAGNOSIS
-from registryd.cluster.wire import SERVICE, parse_request
+from registryd.cluster.rpc import limits
+from registryd.cluster.rpc.callers import Callers, CallRefused
+from registryd.cluster.rpc.codec import SERVICE, parse_request
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.oci.errors import OciError, RangeInvalid
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.index.service import IndexService
-    from registryd.cluster.service import ClusterService
+    from registryd.cluster.rpc.service import ClusterService
     from registryd.identity.credentials import ServerCredentials
     from registryd.notation import Address
 

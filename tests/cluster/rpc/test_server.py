@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registryd.cluster import limits
 from registryd.cluster.members.member import MemberState
 from registryd.cluster.members.no_forwarding import AnsweringPeer, ForwardingRefused
-from registryd.cluster.server import CannotListen
+from registryd.cluster.rpc import limits
+from registryd.cluster.rpc.server import CannotListen
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span

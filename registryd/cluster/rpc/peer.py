@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
 
-from registryd.cluster import limits
-from registryd.cluster.channel import Connection, open_connection
 from registryd.cluster.errors import PeerGarbled, PeerSilent, PeerUnreachable
-from registryd.cluster.failures import reason_of
 from registryd.cluster.index.messages import (
     announcement_message,
     claim_message,
@@ -20,7 +17,18 @@ from registryd.cluster.index.messages import (
     verdict_value,
 )
 from registryd.cluster.index.name_messages import name_announcement_message
-from registryd.cluster.wire import Finding, Resolution, finding, node_value, parse_reply, resolution, sought_message
+from registryd.cluster.rpc import limits
+from registryd.cluster.rpc.channel import Connection, open_connection
+from registryd.cluster.rpc.codec import (
+    Finding,
+    Resolution,
+    finding,
+    node_value,
+    parse_reply,
+    resolution,
+    sought_message,
+)
+from registryd.cluster.rpc.failures import reason_of
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from registryd.cluster.errors import PeerDeclined, PeerGarbled, PeerSilent, PeerUnreachable
 from registryd.cluster.members.member import MemberState
-from registryd.cluster.peer import GrpcPeer
+from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.content.source import ContentNotFound
 from registryd.identity.credentials import NoCredentials
 from registryd.oci.digest import Digest

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from registryd.aio.shares import NoPlace, Shares
 from registryd.aio.unexpected import note_unexpected
-from registryd.cluster import limits
+from registryd.cluster.rpc import limits
 from registryd.identity.requester import Requester
 from registryd.transfer.errors import SinkClosed
 

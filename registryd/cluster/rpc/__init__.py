@@ -1,0 +1,1 @@
+"""Questions between members: client, server, and the messages on the wire."""
