@@ -29,11 +29,11 @@ from benchmarks.peers import ECHO, member_credentials, peer_processes, silent_so
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.blame import Blame
-from registryd.cluster.coalescing import Coalescing
 from registryd.cluster.fetching import Fetcher
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.values import Place
-from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.index_client.coalescing import Coalescing
+from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.member import MemberState

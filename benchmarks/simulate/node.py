@@ -9,9 +9,6 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from registryd.cluster.announcing import Announcer
-from registryd.cluster.coalescing import Coalescing
-from registryd.cluster.companions import Companions
 from registryd.cluster.fetching import Fetcher
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
@@ -19,7 +16,10 @@ from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
-from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.index_client.announcing import Announcer
+from registryd.cluster.index_client.coalescing import Coalescing
+from registryd.cluster.index_client.companions import Companions
+from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.intakes import Intakes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members.node import Node, NodeId

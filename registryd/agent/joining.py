@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.descriptors import share_of
 from registryd.aio.backoff import Backoff
-from registryd.cluster.announcing import Announcer
 from registryd.cluster.blame import Blame
-from registryd.cluster.coalescing import Coalescing
-from registryd.cluster.companions import Companions
 from registryd.cluster.fetching import Fetcher
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
@@ -20,7 +17,12 @@ from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
-from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.index_client.announcing import Announcer
+from registryd.cluster.index_client.coalescing import Coalescing
+from registryd.cluster.index_client.companions import Companions
+from registryd.cluster.index_client.index_nodes import IndexNodes
+from registryd.cluster.index_client.name_search import NameIndex
+from registryd.cluster.index_client.telling_names import announce_names
 from registryd.cluster.intakes import Intakes
 from registryd.cluster.locator import Locator
 from registryd.cluster.members.discovery.choice import choose_discovery
@@ -28,14 +30,12 @@ from registryd.cluster.members.discovery.contract import KnowsZones
 from registryd.cluster.members.heartbeat import Heartbeat
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
-from registryd.cluster.name_search import NameIndex
 from registryd.cluster.opening import Opener
 from registryd.cluster.own_manifests import OwnManifests
 from registryd.cluster.remaining import Doubts
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import CannotListen, serve_peers
 from registryd.cluster.source import ClusterSource
-from registryd.cluster.telling_names import announce_names
 from registryd.config.agent import SettingsError
 from registryd.content.sharing import Receiving
 from registryd.notation import Address

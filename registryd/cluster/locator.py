@@ -17,8 +17,8 @@ from registryd.observability.metrics import FindOutcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.coalescing import Coalescing
     from registryd.cluster.index.values import Verdict
+    from registryd.cluster.index_client.coalescing import Coalescing
     from registryd.cluster.intake import Urgency
     from registryd.cluster.members.member import Member
     from registryd.cluster.outcome import FindObserver

@@ -31,7 +31,7 @@ from registryd.transfer.uploads import PART_HEADER, Part
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from registryd.cluster.coalescing import Receiving
+    from registryd.cluster.index_client.coalescing import Receiving
     from registryd.cluster.search import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content

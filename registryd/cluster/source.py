@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from registryd.cluster.blame import Blame
     from registryd.cluster.fetching import Fetcher
     from registryd.cluster.index.values import Verdict
+    from registryd.cluster.index_client.name_search import NameIndex
     from registryd.cluster.locator import Locator
-    from registryd.cluster.name_search import NameIndex
     from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.reference import Repository, TaggedName

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
 from registryd.aio.expiring import ExpiringSet
-from registryd.cluster.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.index.values import Claim, Verdict
+from registryd.cluster.index_client.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.intake import Urgency
 from registryd.cluster.places import Pressed
 from registryd.cluster.rpc.peer import Wait
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from registryd.cluster.index_nodes import IndexNodes, Roster
+    from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.cluster.members.member import Member
     from registryd.cluster.places import Places
     from registryd.cluster.remaining import Remaining

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from registryd.cluster.companions import Companions, Side
+from registryd.cluster.index_client.companions import Companions, Side
 from registryd.notation import Address
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.digest import Digest

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.values import Announcement
-from registryd.cluster.told import Told, Wanted
+from registryd.cluster.index_client.told import Told, Wanted
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.values import Place, Receipt
     from registryd.cluster.index.view import View
+    from registryd.cluster.index_client.told import Batch
     from registryd.cluster.members.node import NodeId
-    from registryd.cluster.told import Batch
     from registryd.content.inventory import Inventory, Stock
     from registryd.notation import Address
 

@@ -16,8 +16,8 @@ from registryd.cluster.index.names import NAME_SECONDS, NameDesk
 from registryd.cluster.index.naming import NameAnnouncement, name_point
 from registryd.cluster.index.ring import INDEX_NODES, Ring
 from registryd.cluster.index.values import Place, Receipt
+from registryd.cluster.index_client.telling_names import announce_names
 from registryd.cluster.members.node import NodeId
-from registryd.cluster.telling_names import announce_names
 from registryd.notation import Address
 from registryd.oci.reference import TaggedName
 from tests.fakes.images import oci_image

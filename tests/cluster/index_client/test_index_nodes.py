@@ -13,7 +13,7 @@ from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.ring import Ring
 from registryd.cluster.index.values import Announcement, Claim, Place
 from registryd.cluster.index.view import CurrentView, View
-from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.node import NodeId
 from registryd.notation import Address
 from registryd.oci.digest import Digest

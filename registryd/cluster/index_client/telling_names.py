@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.announcing import Announcer
 from registryd.cluster.errors import PeerDeclined, PeerOutdated
 from registryd.cluster.index.name_messages import MAX_NAMINGS
 from registryd.cluster.index.naming import NameAnnouncement, naming_key
 from registryd.cluster.index.values import Receipt
+from registryd.cluster.index_client.announcing import Announcer
 from registryd.cluster.members.node import NodeId
 from registryd.content.inventory import Stock
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.index.names import NameDesk
     from registryd.cluster.index.values import Announcement, Place
-    from registryd.cluster.index_nodes import Roster
+    from registryd.cluster.index_client.index_nodes import Roster
     from registryd.content.naming import NameInventory, Naming
     from registryd.notation import Address
     from registryd.oci.digest import Digest

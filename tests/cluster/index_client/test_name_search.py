@@ -14,10 +14,10 @@ from registryd.cluster.index.names import SETTLED_SECONDS, NameDesk
 from registryd.cluster.index.naming import NameAnnouncement, NameAnswer, name_point, naming_key
 from registryd.cluster.index.ring import INDEX_NODES, Ring
 from registryd.cluster.index.values import Place
-from registryd.cluster.index_nodes import IndexNodes
+from registryd.cluster.index_client.index_nodes import IndexNodes
+from registryd.cluster.index_client.name_search import NameIndex
 from registryd.cluster.locator import Locator
 from registryd.cluster.members.node import NodeId
-from registryd.cluster.name_search import NameIndex
 from registryd.cluster.source import ClusterSource
 from registryd.content.naming import Naming
 from registryd.content.source import ContentNotFound, NamedContent, StoreUnavailable

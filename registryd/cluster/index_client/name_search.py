@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from registryd.aio.race import Attempt
     from registryd.cluster.index.names import NameDesk
-    from registryd.cluster.index_nodes import IndexNodes, Roster
+    from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.oci.reference import TaggedName
 
 # How much longer the others are waited for when one that knows all has answered: they were told the same, unless one of

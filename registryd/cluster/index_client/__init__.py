@@ -1,0 +1,1 @@
+"""What this node asks and tells the index nodes of its cluster."""
