@@ -28,8 +28,8 @@ from benchmarks.naming import REPOSITORY, name_blobs
 from benchmarks.peers import ECHO, member_credentials, peer_processes, silent_sockets
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
-from registryd.cluster.blame import Blame
 from registryd.cluster.fetching import Fetcher
+from registryd.cluster.health.blame import Blame
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.values import Place
 from registryd.cluster.index_client.coalescing import Coalescing

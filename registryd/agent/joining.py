@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.descriptors import share_of
 from registryd.aio.backoff import Backoff
-from registryd.cluster.blame import Blame
 from registryd.cluster.fetching import Fetcher
+from registryd.cluster.health.blame import Blame
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.service import IndexService

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.errors import PeerDeclined
-from registryd.cluster.rivals import is_as_good, somebody_else_offers
+from registryd.cluster.health.rivals import is_as_good, somebody_else_offers
 from registryd.cluster.search import offer_of
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
@@ -21,7 +21,7 @@ from registryd.transfer.uploads import Part
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.blame import Blame
+    from registryd.cluster.health.blame import Blame
     from registryd.cluster.locator import Locator
     from registryd.cluster.opening import Opener
     from registryd.cluster.search import Offer

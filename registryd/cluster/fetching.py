@@ -11,12 +11,12 @@ from registryd.aio.racing import AllFailed, first_success, one_by_one
 from registryd.cluster.assembling import Assembler
 from registryd.cluster.continuing import Continuation
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
-from registryd.cluster.lagging import Lag
-from registryd.cluster.links import TopLink
+from registryd.cluster.health.lagging import Lag
+from registryd.cluster.health.links import TopLink
+from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.no_forwarding import refuse_to_forward
 from registryd.cluster.opening import is_small
 from registryd.cluster.outcome import refusal
-from registryd.cluster.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, NotForName, OpenContent
 from registryd.oci.errors import RangeInvalid
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 
     from registryd.aio.race import Attempt
-    from registryd.cluster.blame import Blame
+    from registryd.cluster.health.blame import Blame
     from registryd.cluster.index.values import Verdict
     from registryd.cluster.intake import Urgency
     from registryd.cluster.locator import Locator

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.racing import AllFailed
-from registryd.cluster.avoided import Avoided
+from registryd.cluster.health.avoided import Avoided
 from registryd.cluster.outcome import find_outcome
 from registryd.cluster.remaining import Doubts, Remaining
 from registryd.cluster.search import Waves, offers

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from registryd.cluster.blame import Blame
     from registryd.cluster.fetching import Fetcher
+    from registryd.cluster.health.blame import Blame
     from registryd.cluster.index.values import Verdict
     from registryd.cluster.index_client.name_search import NameIndex
     from registryd.cluster.locator import Locator

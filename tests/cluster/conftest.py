@@ -11,8 +11,8 @@ import pytest
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
-from registryd.cluster.blame import Blame
 from registryd.cluster.fetching import Fetcher
+from registryd.cluster.health.blame import Blame
 from registryd.cluster.locator import Locator
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.node import NodeId

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
 from registryd.aio.expiring import ExpiringSet
+from registryd.cluster.health.totals import available
 from registryd.cluster.index.values import Claim, Verdict
 from registryd.cluster.index_client.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.intake import Urgency
 from registryd.cluster.places import Pressed
 from registryd.cluster.rpc.peer import Wait
 from registryd.cluster.search import offer_of
-from registryd.cluster.totals import available
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.errors import RangeInvalid

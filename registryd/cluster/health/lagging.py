@@ -3,7 +3,7 @@
 It is as quick as its own source at best, so that its rate alone says nothing: where the origin is slow, everyone is.
 Others with the same source tell: if they get much more of the same content, and much more of all that comes at the same
 time, it is the one that is slow. Nobody gets it from where the one at the top does: its link tells
-(`registryd.cluster.links`).
+(`registryd.cluster.health.links`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import asyncio
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.totals import available
+from registryd.cluster.health.totals import available
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from registryd.cluster.links import TopLink
+    from registryd.cluster.health.links import TopLink
+    from registryd.cluster.health.totals import Total, Totals
     from registryd.cluster.members.member import Member
     from registryd.cluster.search import Offer
-    from registryd.cluster.totals import Total, Totals
     from registryd.content.sought import Sought
     from registryd.notation import Address
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.avoided import Avoided
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.health.avoided import Avoided
 from registryd.cluster.promised import PromisedSizes
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService

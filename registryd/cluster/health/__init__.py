@@ -1,0 +1,1 @@
+"""Which sources fail, lie or are slow."""
