@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from registryd.aio.bound import bounded
-from registryd.cluster.intakes import TookTooLong
+from registryd.cluster.fetch.intakes import TookTooLong
 from registryd.content.asker import AskAgain, Asker, asked_by
 from registryd.content.sought import Sought
 from registryd.content.source import ContentUnavailable

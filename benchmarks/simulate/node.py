@@ -9,7 +9,11 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from registryd.cluster.fetching import Fetcher
+from registryd.cluster.fetch.fetching import Fetcher
+from registryd.cluster.fetch.intakes import Intakes
+from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.pulls import Pulls
+from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
@@ -20,12 +24,8 @@ from registryd.cluster.index_client.announcing import Announcer
 from registryd.cluster.index_client.coalescing import Coalescing
 from registryd.cluster.index_client.companions import Companions
 from registryd.cluster.index_client.index_nodes import IndexNodes
-from registryd.cluster.intakes import Intakes
-from registryd.cluster.locator import Locator
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.pulls import Pulls
 from registryd.cluster.rpc.service import ClusterService
-from registryd.cluster.source import ClusterSource
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
@@ -44,7 +44,7 @@ from .transport import STEP, SimulatedOpener
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from registryd.cluster.search import Offer
+    from registryd.cluster.fetch.search import Offer
     from registryd.content.source import Content
     from registryd.identity.requester import Requester
     from registryd.notation import Address

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.descriptors import share_of
 from registryd.aio.backoff import Backoff
-from registryd.cluster.fetching import Fetcher
+from registryd.cluster.fetch.fetching import Fetcher
+from registryd.cluster.fetch.intakes import Intakes
+from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.opening import Opener
+from registryd.cluster.fetch.own_manifests import OwnManifests
+from registryd.cluster.fetch.remaining import Doubts
+from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.blame import Blame
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
@@ -23,19 +29,13 @@ from registryd.cluster.index_client.companions import Companions
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.index_client.name_search import NameIndex
 from registryd.cluster.index_client.telling_names import announce_names
-from registryd.cluster.intakes import Intakes
-from registryd.cluster.locator import Locator
 from registryd.cluster.members.discovery.choice import choose_discovery
 from registryd.cluster.members.discovery.contract import KnowsZones
 from registryd.cluster.members.heartbeat import Heartbeat
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
-from registryd.cluster.opening import Opener
-from registryd.cluster.own_manifests import OwnManifests
-from registryd.cluster.remaining import Doubts
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import CannotListen, serve_peers
-from registryd.cluster.source import ClusterSource
 from registryd.config.agent import SettingsError
 from registryd.content.sharing import Receiving
 from registryd.notation import Address
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
     from registryd.cluster.diagnosis.service import DiagnosisService
+    from registryd.cluster.fetch.pulls import Pulls
     from registryd.cluster.members.node import Node
     from registryd.cluster.members.zones import Zones
-    from registryd.cluster.pulls import Pulls
     from registryd.cluster.rpc.service import ClusterService
     from registryd.config.agent import Settings
     from registryd.content.ledger import Ledger

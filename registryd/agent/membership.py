@@ -9,9 +9,9 @@ from registryd.agent.blocking import BlocklistKeeper
 from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.joining import Joining
+from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.members.zones import Zones
-from registryd.cluster.pulls import Pulls
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import SecondLook
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.overview import AgentOverview
     from registryd.aio.scope import Scope
-    from registryd.cluster.source import ClusterSource
+    from registryd.cluster.fetch.source import ClusterSource
     from registryd.config.agent import Settings
     from registryd.content.entitlement import Entitlement
     from registryd.content.sought import Sought

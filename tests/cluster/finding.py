@@ -18,7 +18,7 @@ from tests.fakes.bodies import WitnessedBody
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.cluster.intake import Urgency
+    from registryd.cluster.fetch.intake import Urgency
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.cluster.fetch.search import offer_of
 from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.rpc.codec import Finding, find_reply, finding
 from registryd.cluster.rpc.peer import GrpcPeer, Wait
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
-from registryd.cluster.search import offer_of
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement

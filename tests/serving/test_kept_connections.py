@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.opening import blob_path
+from registryd.cluster.fetch.opening import blob_path
 from registryd.content.ledger import Ledger
 from registryd.identity.credentials import NoCredentials
 from registryd.observability.metrics import Metrics

@@ -14,8 +14,8 @@ from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
     from registryd.aio.scope import Scope
-    from registryd.cluster.locator import Locator
-    from registryd.cluster.search import Offer
+    from registryd.cluster.fetch.locator import Locator
+    from registryd.cluster.fetch.search import Offer
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
 

@@ -9,8 +9,8 @@ from registryd.aio.racing import AllFailed
 from registryd.content.growing import GrowingContent
 
 if TYPE_CHECKING:
-    from registryd.cluster.locator import Locator
-    from registryd.cluster.search import Offer
+    from registryd.cluster.fetch.locator import Locator
+    from registryd.cluster.fetch.search import Offer
 
 
 async def somebody_else_offers(locator: Locator, offer: Offer) -> bool:

@@ -62,7 +62,7 @@ class LocalStore(EntitledSource, NameSource, Protocol):
 
 
 class Expected(Protocol):
-    """What this node's containerd is going to fetch (`registryd.cluster.pulls.Pulls`)."""
+    """What this node's containerd is going to fetch (`registryd.cluster.fetch.pulls.Pulls`)."""
 
     @property
     def arrivals(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from registryd.cluster.opening import SMALL_BYTES
+from registryd.cluster.fetch.opening import SMALL_BYTES
 from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, OpenContent
 from registryd.lab.faults.manners import Reset

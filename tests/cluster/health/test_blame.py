@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.health.avoided import Avoided
-from registryd.cluster.promised import PromisedSizes
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent

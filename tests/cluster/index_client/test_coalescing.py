@@ -12,16 +12,16 @@ import pytest
 
 from registryd.aio.bound import bounded
 from registryd.cluster.errors import PeerSilent, PeerUnreachable
+from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.remaining import Remaining
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.ring import Ring
 from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
 from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.index_client.coalescing import Coalescing
 from registryd.cluster.index_client.index_nodes import IndexNodes
-from registryd.cluster.locator import Locator
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.remaining import Remaining
 from registryd.cluster.rpc.codec import Finding
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from registryd.cluster.source import ClusterSource
+    from registryd.cluster.fetch.source import ClusterSource
     from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
     from registryd.oci.reference import TaggedName
     from tests.cluster.conftest import Lab

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
-from registryd.cluster.promised import PromisedSizes
+from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import require_unblocked
 from registryd.content.growing import GrowingContent
@@ -31,8 +31,8 @@ from registryd.transfer.uploads import PART_HEADER, Part
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from registryd.cluster.fetch.search import Offer
     from registryd.cluster.index_client.coalescing import Receiving
-    from registryd.cluster.search import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content
     from registryd.identity.credentials import ClientCredentials

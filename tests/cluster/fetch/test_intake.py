@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.intake import Intake, State, Urgency
+from registryd.cluster.fetch.intake import Intake, State, Urgency
 from registryd.content.source import ContentNotFound
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken

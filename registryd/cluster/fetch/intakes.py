@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio.bound import off_the_clock
 from registryd.aio.unexpected import note_unexpected
-from registryd.cluster.intake import Intake, State, Urgency
-from registryd.cluster.opening import SMALL_BYTES
-from registryd.cluster.places import Places, Pressed
+from registryd.cluster.fetch.intake import Intake, State, Urgency
+from registryd.cluster.fetch.opening import SMALL_BYTES
+from registryd.cluster.fetch.places import Places, Pressed
 from registryd.content.asker import AskAgain, current_asker
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from registryd.aio.file_events import Changes
+    from registryd.cluster.fetch.intake import Finder, Receiving
+    from registryd.cluster.fetch.pulls import Blob, Pull, Pulls
     from registryd.cluster.index.values import Verdict
-    from registryd.cluster.intake import Finder, Receiving
-    from registryd.cluster.pulls import Blob, Pull, Pulls
     from registryd.content.source import Content, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span

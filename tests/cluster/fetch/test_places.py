@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.places import Places, Pressed
+from registryd.cluster.fetch.places import Places, Pressed
 from registryd.content.asker import AskAgain, Asker, asked_by
 from registryd.content.source import ContentNotFound
 from tests.cluster.receiving import MIB, OwnStore, layer, now

@@ -13,7 +13,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.slots import SlotMemory
-from tests.cluster.test_source import having, pull
+from tests.cluster.fetch.test_source import having, pull
 from tests.fakes.doors import Door
 from tests.fakes.entitled import sought
 from tests.fakes.images import sample_bytes

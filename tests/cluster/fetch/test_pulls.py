@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.pulls import Pulls
+from registryd.cluster.fetch.pulls import Pulls
 from registryd.content.growing import GrowingContent
 from registryd.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from registryd.oci.digest import Digest

@@ -8,21 +8,21 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.racing import AllFailed
+from registryd.cluster.fetch.outcome import find_outcome
+from registryd.cluster.fetch.remaining import Doubts, Remaining
+from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.health.avoided import Avoided
-from registryd.cluster.outcome import find_outcome
-from registryd.cluster.remaining import Doubts, Remaining
-from registryd.cluster.search import Waves, offers
 from registryd.observability.metrics import FindOutcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.fetch.intake import Urgency
+    from registryd.cluster.fetch.outcome import FindObserver
+    from registryd.cluster.fetch.search import Offer
     from registryd.cluster.index.values import Verdict
     from registryd.cluster.index_client.coalescing import Coalescing
-    from registryd.cluster.intake import Urgency
     from registryd.cluster.members.member import Member
-    from registryd.cluster.outcome import FindObserver
-    from registryd.cluster.search import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
     from registryd.notation import Address
@@ -131,7 +131,7 @@ class Locator:
     async def offers(
         self, sought: Sought, wanted: RangeOf | None = None, *, verdict: Verdict | None = None
     ) -> AsyncGenerator[Offer, None]:
-        """Yield who says to have it, as `registryd.cluster.search.offers` does. Raises AllFailed.
+        """Yield who says to have it, as `registryd.cluster.fetch.search.offers` does. Raises AllFailed.
 
         Who names the bytes that are `wanted` is going to get them, and shares the work with others that do; with the
         `verdict` of its index nodes, if that is known.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cluster.continuing import Continuation
+from registryd.cluster.fetch.continuing import Continuation
 from registryd.content.asker import AskAgain
 from registryd.content.source import ContentNotFound
 from registryd.oci.ranges import Span
@@ -17,7 +17,7 @@ from tests.fakes.bodies import BrokenBody
 from tests.fakes.sinks import FakeSink
 
 if TYPE_CHECKING:
-    from registryd.cluster.search import Offer
+    from registryd.cluster.fetch.search import Offer
     from registryd.content.source import OpenContent
 
 pytestmark = pytest.mark.looptime

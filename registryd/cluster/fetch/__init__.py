@@ -1,0 +1,1 @@
+"""From a digest to bytes: finding, opening, following and failing over."""
