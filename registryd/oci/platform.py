@@ -45,8 +45,10 @@ class Platform:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `os/architecture[/variant]`; raises ValueError."""
-        os, architecture, *variant = text.split("/")
-        return cls(os, architecture, *variant)
+        parts = text.split("/")
+        if len(parts) not in {2, 3} or not all(parts):
+            raise ValueError(f"{text[:100]!r} is not a platform: os/architecture or os/architecture/variant")
+        return cls(*parts)
 
     def fits(self, raw: Any) -> bool:
         """Whether this is what an index's entry says to be for."""

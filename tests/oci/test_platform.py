@@ -57,3 +57,9 @@ def test_an_index_within_is_looked_into() -> None:
 
 def test_what_is_no_manifest_is_left_out() -> None:
     assert chosen([entry("any", media_type="application/octet-stream")], AMD) == (set(), {AMD})
+
+
+@pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "linux/arm/v7/more", "linux//v7"])
+def test_what_is_no_platform_is_one_error(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a platform"):
+        Platform.parse(text)

@@ -1,0 +1,320 @@
+"""Wrong input by the million: `./dev fuzz --inputs 1000000 --seed 7`. Exits with 1 if anything is not as it should be.
+
+Nine inputs of ten go to the parsers of what comes from outside, in this process; the others to the doors and the gRPC
+methods of a real agent. Inputs are sound ones, mutilated, and follow from the seed. Wanted: each is understood or
+refused by the error that is meant for it; no 5xx, no INTERNAL or UNKNOWN, no traceback in the log, no growth of the
+agent by more than 8 MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc.aio
+from yarl import URL
+
+from registryd.inventory.lists import ListInvalid, parse_list
+from registryd.lab.lone_agent import LOOPBACK, LoneAgent, free_ports
+from registryd.notation import Address, parse_duration, parse_size
+from registryd.oci.digest import Digest
+from registryd.oci.errors import OciError
+from registryd.oci.image_layout import parse_index
+from registryd.oci.manifest import parse_manifest
+from registryd.oci.platform import Platform
+from registryd.oci.ranges import RangeRequest
+from registryd.oci.reference import TaggedName, parse_full_name, parse_reference
+from registryd.oci.referrers import parse_referrers
+from registryd.upstream.addresses import parse_address
+from registryd.upstream.challenge import parse_challenges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from registryd.lab.toml_text import Table
+
+_DATA: Final = b"what a node has"
+_DIGEST: Final = Digest.of(_DATA)
+_MOST_GROWTH: Final = 8 << 20
+# Of a hundred inputs: to the doors, and to gRPC's methods. Each costs a hundred times what a parser does.
+_SHARES: Final = {"doors": 5, "gRPC": 5}
+_BATCH: Final = 32
+_ANSWER_SECONDS: Final = 10.0
+_MOST_TOLD: Final = 20
+_EXPECTED: Final = (OciError, ListInvalid, ValueError)
+# What breaks things that were made for other things.
+_BITS: Final[Sequence[bytes]] = (
+    *(b"", b"\0", b"\n", b"\r\n", b" ", b"/", b"//", b"..", b":", b"@", b",", b";", b"=", b'"', b"%2f", b"%00", b"?"),
+    *(
+        b"-1",
+        b"0",
+        b"18446744073709551616",
+        b"1e999",
+        b"NaN",
+        b"null",
+        b"[]",
+        b"{}",
+        b"[[[[[[",
+        b"\xff\xfe",
+        b"\xc3\xa9",
+    ),
+    *(
+        b"sha256:",
+        b"sha512:",
+        b"bytes=",
+        b"application/vnd.oci.image.index.v1+json",
+        b"a" * 300,
+        b"\x80\x80\x80\x80\x08",
+    ),
+)
+_MANIFEST: Final = (
+    b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":'
+    b'"application/vnd.oci.image.config.v1+json","digest":"%s","size":15},"layers":[{"mediaType":'
+    b'"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":15}],"annotations":{"a":"b"}}'
+) % (str(_DIGEST).encode(), str(_DIGEST).encode())
+_INDEX: Final = (
+    b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":'
+    b'"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":15,"platform":{"os":"linux","architecture":'
+    b'"amd64"},"annotations":{"org.opencontainers.image.ref.name":"registry.example/a:v1"}}]}'
+) % str(_DIGEST).encode()
+
+
+@dataclass
+class Record:
+    """What was found, and how much was tried."""
+
+    tried: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, what: str, given: bytes) -> None:
+        self.faults.append(f"{what}: {given[:200]!r}")
+
+
+def mutilated(sound: bytes, chance: random.Random) -> bytes:
+    """The input with one to four things wrong."""
+    data = bytearray(sound)
+    for _ in range(chance.randrange(1, 5)):
+        at = chance.randrange(len(data) + 1)
+        match chance.randrange(6):
+            case 0:
+                data[at:at] = chance.choice(_BITS)
+            case 1:
+                del data[at : at + chance.randrange(1, 9)]
+            case 2:
+                data[at : at + 1] = bytes([chance.randrange(256)])
+            case 3:
+                data[at:at] = data[at : at + chance.randrange(1, 40)]
+            case 4:
+                del data[at:]
+            case _:
+                data[at : at + chance.randrange(1, 9)] = chance.choice(_BITS)
+    return bytes(data)
+
+
+# ------------------------------------------------------------------ parsers
+
+
+def _text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
+    return lambda data: parse(data.decode("utf-8", "surrogateescape"))
+
+
+PARSERS: Final[dict[str, tuple[Callable[[bytes], Any], bytes]]] = {
+    "digest": (_text(Digest.parse), str(_DIGEST).encode()),
+    "tagged name": (_text(TaggedName.parse), b"registry.example:5000/demo/app:v1"),
+    "full name": (_text(parse_full_name), b"docker.io/library/debian@" + str(_DIGEST).encode()),
+    "reference": (_text(parse_reference), b"v1.2.3"),
+    "platform": (_text(Platform.parse), b"linux/arm/v7"),
+    "range": (_text(RangeRequest.parse), b"bytes=5-700"),
+    "ranges": (_text(RangeRequest.parse_list), b"bytes=0-1,5-6,-9"),
+    "manifest": (parse_manifest, _MANIFEST),
+    "index": (parse_manifest, _INDEX),
+    "index.json": (parse_index, _INDEX),
+    "referrers": (parse_referrers, _INDEX),
+    "challenge": (
+        _text(lambda text: parse_challenges([text], base=URL("https://registry.example/v2/"))),
+        b'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull"',
+    ),
+    "address of an upstream": (_text(parse_address), b"https://registry.example:5000/some/path"),
+    "address": (_text(Address.parse), b"[2001:db8::1]:3173"),
+    "duration": (_text(parse_duration), b"1h30m"),
+    "size": (_text(parse_size), b"1.5GiB"),
+    "list of images": (_text(parse_list), b"# images\nregistry.example/a:v1\nb@" + str(_DIGEST).encode() + b"\n"),
+}
+
+
+def try_parsers(count: int, chance: random.Random, record: Record) -> None:
+    names = list(PARSERS)
+    for _ in range(count):
+        name = chance.choice(names)
+        parse, sound = PARSERS[name]
+        given = mutilated(sound, chance)
+        record.tried[name] += 1
+        try:
+            parse(given)
+        except _EXPECTED:
+            pass
+        except Exception as error:  # noqa: BLE001 - that is what is looked for
+            record.fault(f"{name} raised {type(error).__name__} ({error})", given)
+
+
+# ------------------------------------------------------------------ doors
+
+_REQUESTS: Final[Sequence[bytes]] = (
+    b"GET /v2/ HTTP/1.1\r\nHost: mirror\r\n",
+    b"GET /v2/demo/app/blobs/%s?ns=registry.example HTTP/1.1\r\nHost: mirror\r\nRange: bytes=5-\r\n"
+    b"User-Agent: containerd/v2.4.2\r\n" % str(_DIGEST).encode(),
+    b"HEAD /v2/demo/app/manifests/v1?ns=registry.example HTTP/1.1\r\nHost: mirror\r\nAccept: application/json\r\n",
+    b"GET /v2/demo/app/referrers/%s?artifactType=a HTTP/1.1\r\nHost: mirror\r\n" % str(_DIGEST).encode(),
+    b"GET /v2/demo/app/tags/list?n=5 HTTP/1.1\r\nHost: mirror\r\nOCI-Namespace: docker.io\r\n",
+    b"GET /v1/blobs/%s HTTP/1.1\r\nHost: peer\r\nRange: bytes=0-5\r\n" % str(_DIGEST).encode(),
+    b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n",
+    b"POST /trial HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+)
+
+
+async def try_doors(agent: LoneAgent, count: int, chance: random.Random, record: Record) -> None:
+    doors = {"registry": agent.registry, "bytes": agent.content, "admin": agent.admin}
+    for _ in range(0, count, _BATCH):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_BATCH):
+                name = chance.choice(list(doors))
+                given = mutilated(chance.choice(_REQUESTS), chance) + b"Connection: close\r\n\r\n"
+                record.tried[f"door: {name}"] += 1
+                group.create_task(_ask_door(name, doors[name], given, record))
+
+
+async def _ask_door(name: str, address: Address, given: bytes, record: Record) -> None:
+    line = b""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            with suppress(OSError):
+                writer.write(given)
+                writer.write_eof()
+            with suppress(OSError, ValueError):
+                line = await reader.readline()
+            writer.close()
+    except TimeoutError:
+        record.fault(f"{name} did not answer", given)
+    except OSError as error:
+        record.fault(f"{name} could not be reached ({error})", given)
+    if line.split(b" ")[1:2] and line.split(b" ")[1].startswith(b"5"):
+        record.fault(f"{name} said {line.decode(errors='replace').strip()}", given)
+
+
+# ------------------------------------------------------------------ gRPC
+
+_CLUSTER: Final = ("Hello", "Find", "Claim", "Announce", "AnnounceNames", "Resolve", "Vouch", "Doubt")
+_METHODS: Final = tuple(f"/registryd.v1.Cluster/{name}" for name in _CLUSTER)
+_ALARMING: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+# gRPC's own words for bytes that are no message of the method.
+_NO_MESSAGE: Final = "deserializing"
+
+
+def _messages() -> Iterator[bytes]:
+    """Sound requests, more or less: fields of all wire types with texts that mean something."""
+    for text in (
+        str(_DIGEST).encode(),
+        b"registry.example/demo/app:v1",
+        b"127.0.0.1:3173",
+        b"registry.example/demo/app",
+    ):
+        for number in range(1, 9):
+            yield bytes([number << 3 | 2, len(text)]) + text + bytes([(number % 8 + 1) << 3, 5])
+
+
+async def try_grpc(agent: LoneAgent, count: int, chance: random.Random, record: Record) -> None:
+    sound = list(_messages())
+    async with grpc.aio.insecure_channel(str(agent.peers)) as channel:
+        calls: dict[str, Any] = {method: channel.unary_unary(method) for method in _METHODS}
+        for _ in range(0, count, _BATCH):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_BATCH):
+                    method = chance.choice(_METHODS)
+                    given = mutilated(chance.choice(sound) + chance.choice(sound), chance)
+                    record.tried[f"gRPC: {method.rpartition('/')[2]}"] += 1
+                    group.create_task(_call(partial(calls[method], timeout=_ANSWER_SECONDS), method, given, record))
+
+
+async def _call(call: Callable[[bytes], Any], method: str, given: bytes, record: Record) -> None:
+    try:
+        await call(given)
+    except grpc.aio.AioRpcError as error:
+        details = error.details() or ""
+        if error.code() in _ALARMING and _NO_MESSAGE not in details:
+            record.fault(f"{method} said {error.code().name} {details!r}", given)
+
+
+# ------------------------------------------------------------------ all of it
+
+
+def _agent(folder: Path) -> LoneAgent:
+    """Whose gRPC anyone may ask; who is a member is tested elsewhere."""
+    doors = free_ports(2)
+    peers: Table = {"listen": f"{LOOPBACK}:{doors[0]}", "content_listen": f"{LOOPBACK}:{doors[1]}", "insecure": True}
+    agent = LoneAgent.prepare(folder, changes={"log": {"level": "info", "format": "json"}, "peers": peers})
+    agent.peers, agent.content = (Address(LOOPBACK, port) for port in doors)
+    return agent
+
+
+async def fuzz(inputs: int, seed: str) -> Record:
+    """Try so many inputs in all."""
+    record = Record()
+    chance = random.Random(seed)
+    share = {what: inputs * percent // 100 for what, percent in _SHARES.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        agent = _agent(Path(folder))
+        await agent.store([(_DIGEST, _DATA)])
+        await agent.start()
+        try:
+            await _try_agent(agent, share, 10, chance, record)  # warms it up
+            before = agent.resident_bytes()
+            await _try_agent(agent, share, 90, chance, record)
+            growth = agent.resident_bytes() - before
+            print(f"the agent has grown by {growth / 2**20:.1f} MiB")
+            if growth > _MOST_GROWTH:
+                record.faults.append(f"the agent has grown by {growth} bytes")
+            if b"Traceback" in agent.process.log.read_bytes():
+                record.faults.append(f"the agent's log has a traceback: {agent.process.log_tail()}")
+        finally:
+            await agent.stop()
+    try_parsers(inputs - sum(share.values()), chance, record)
+    return record
+
+
+async def _try_agent(
+    agent: LoneAgent, share: Mapping[str, int], percent: int, chance: random.Random, record: Record
+) -> None:
+    await try_doors(agent, share["doors"] * percent // 100, chance, record)
+    await try_grpc(agent, share["gRPC"] * percent // 100, chance, record)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", default=secrets.token_hex(4))
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    begun = time.monotonic()
+    record = asyncio.run(fuzz(options.inputs, options.seed))
+    for what, count in sorted(record.tried.items()):
+        print(f"{count:8} {what}")
+    print(f"{record.tried.total()} inputs in {time.monotonic() - begun:.0f} s, {len(record.faults)} faults")
+    print(*record.faults[:_MOST_TOLD], sep="\n")
+    return 1 if record.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
