@@ -315,8 +315,8 @@ async def test_in_a_pod_all_but_the_nodes_files_is_looked_at(release: Release, t
         assert found.code == 0
         assert ("pull", "ok", f"from peer {other.host.ipv4}:3173") in found
         if release.version >= (2, 4):
-            assert ("config_path", "ok", "by containerd itself") in found
-            assert ("layers", "ok", "keeps layers") in found
+            assert ("config_path", "ok", "") in found, "containerd says it itself"
+            assert ("layers", "ok", "") in found
             return
         assert ("config_path", "warning", "this is a pod") in found
         assert not {"hosts", "layers"} & set(found.findings)
