@@ -5,9 +5,9 @@ A byte of `{},{},…` becomes thirty in memory; of an honest manifest, three.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.json_text import parse_json
 from registryd.oci.errors import ManifestInvalid
 
 if TYPE_CHECKING:
@@ -24,6 +24,6 @@ def load_json(data: bytes, *, what: str = "") -> Any:
     if sum(data.count(sign) for sign in _SIGNS) > _MOST_VALUES:
         raise ManifestInvalid(f"{begin}not usable: it has more than {_MOST_VALUES} values")
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return parse_json(data)
+    except ValueError as error:
         raise ManifestInvalid(f"{begin}not JSON") from error
