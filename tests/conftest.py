@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc.aio
 import pytest
 from hypothesis import settings
 
@@ -22,6 +23,10 @@ settings.load_profile("any machine")
 
 # Assertions of the contract suites explain themselves like those of test modules do.
 pytest.register_assert_rewrite("tests.contracts", "tests.cluster.index.joining")
+
+# gRPC's engine has a pair of sockets and lives as long as any object of gRPC. Kept, it does not look like a leak of
+# the test whose garbage is collected late.
+grpc.aio.init_grpc_aio()
 
 # gRPC's core keeps a few of these for the life of the process, and event loops are made of them.
 _NOT_OURS = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import grpc.aio
-
 from registryd.agent.assembly import open_agent
 from registryd.config.agent import (
     AdminSettings,
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
     import pytest
 
     from registryd.oci.digest import Digest
-
-# Its sockets are made once for the process: here, not in a test that would be taken to have left them.
-grpc.aio.init_grpc_aio()
 
 LOOPBACK = Address("127.0.0.1", 0)
 NOBODY = Address("127.0.0.1", 9)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import grpc.aio
 import pytest
 
 from registryd.lab.lone_agent import LoneAgent, lone_agent
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from registryd.notation import Address
-
-# Its sockets are made once for the process: here, not in a test that would be taken to have left them.
-grpc.aio.init_grpc_aio()
 
 DATA = b"what a node has"
 DIGEST = Digest.of(DATA)

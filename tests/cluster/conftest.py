@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
 import pytest
 
 from registryd.aio.backoff import Backoff
@@ -36,10 +35,6 @@ T = TypeVar("T")
 # Peers that are well have this long, on machines that are busy, too. Tests in which somebody is silent wait for SHORT.
 FIND_TIMEOUT = 5.0
 SHORT = 1.0
-
-# gRPC's engine has a pair of sockets and lives as long as any object of gRPC. Kept, it does not look like a leak of
-# the test whose garbage is collected late.
-grpc.aio.init_grpc_aio()
 
 
 @dataclass

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import grpc
 import pytest
 
 from registryd.config.agent import StoreSettings
@@ -35,19 +34,6 @@ class Connect(Protocol):
     def __call__(
         self, *namespaces: str, ready: bool = True, timing: Timing = PATIENT
     ) -> AbstractAsyncContextManager[ContainerdStore]: ...
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _grpc_stays_initialised() -> None:
-    """gRPC has a pair of sockets while any channel exists, also one that is closed and not collected yet.
-
-    Started before the first test, it keeps the same pair, and what is counted as left by a test is the test's.
-    """
-
-    async def initialise() -> None:  # gRPC asks for the running loop
-        grpc.aio.init_grpc_aio()
-
-    asyncio.run(initialise())
 
 
 @pytest.fixture
