@@ -17,8 +17,8 @@ from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import OciError
-from registryd.oci.reference import FullName, Registry, Repository, TaggedName, looks_like_host, parse_full_name
-from registryd.oci.referrers import is_attached_tag
+from registryd.oci.reference import FullName, Registry, Repository, looks_like_host, parse_full_name
+from registryd.oci.referrers import is_attached_name
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
 from registryd.store.archive.reading import read_archive
@@ -159,7 +159,7 @@ def _complaining(archive: str) -> Iterator[None]:
 
 def _lines(images: Mapping[FullName, Descriptor]) -> list[str]:
     """One for each image, and one for all that is attached to them."""
-    attached = {name for name in images if isinstance(name, TaggedName) and is_attached_tag(name.tag)}
+    attached = set(filter(is_attached_name, images))
     lines = [f"{name} {images[name].digest}" for name in sorted(images.keys() - attached, key=str)]
     return [*lines, f"what is attached to them, under {len(attached)} tags"] if attached else lines
 

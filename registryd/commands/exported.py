@@ -11,7 +11,7 @@ from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.reference import DigestedName, TaggedName
-from registryd.oci.referrers import attached_tags, is_attached_tag, referrers_tag
+from registryd.oci.referrers import attached_tags, is_attached_name, referrers_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ async def with_attached(store: DirectoryStore, selection: Selection) -> Selectio
     """The same, and what is attached to these images, as far as it is known; that it is not known is said."""
     images, absent = dict(selection.images), list(selection.absent)
     for name, target in selection.images.items():
-        if isinstance(name, TaggedName) and is_attached_tag(name.tag):
+        if is_attached_name(name):
             continue
         found = await _attached(store, name.repository, target)
         if TaggedName(name.repository, referrers_tag(target.digest)) not in found:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from registryd.json_text import parse_json
 from registryd.oci.descriptor import INDEX_TYPES, OCI_INDEX
 from registryd.oci.errors import ManifestInvalid, TagInvalid
 from registryd.oci.manifest import parse_manifest
-from registryd.oci.reference import Tag
+from registryd.oci.reference import Tag, TaggedName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
+    from registryd.oci.reference import FullName
 
 # "Referrers Tag Schema": no more than so many characters of a digest's two parts.
 _LONGEST_ALGORITHM: Final = 32
@@ -45,6 +46,11 @@ def is_referrers_tag(tag: Tag) -> bool:
 def is_attached_tag(tag: Tag) -> bool:
     """Whether it is no image's own, but of such a list or of something that is attached to an image."""
     return is_referrers_tag(tag) or _ATTACHED_TAG.fullmatch(tag.name) is not None
+
+
+def is_attached_name(name: FullName | None) -> TypeGuard[TaggedName]:
+    """The same of a name; what has none, or only a digest, is not attached by it."""
+    return isinstance(name, TaggedName) and is_attached_tag(name.tag)
 
 
 def attached_tags(subject: Digest) -> Iterator[Tag]:

@@ -12,7 +12,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.oci.reference import FullName, Repository, TaggedName
-from registryd.oci.referrers import is_attached_tag, parse_referrers, referrer_entry, referrers_tag, render_referrers
+from registryd.oci.referrers import is_attached_name, parse_referrers, referrer_entry, referrers_tag, render_referrers
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.limits import Allowance
 
@@ -36,7 +36,7 @@ class Target(ContentSource, NameSource, ContentWriter, Protocol):
 
 def without_attached(images: Mapping[FullName, Descriptor]) -> Mapping[FullName, Descriptor]:
     """Images only."""
-    return {name: target for name, target in images.items() if not _is_attached(name)}
+    return {name: target for name, target in images.items() if not is_attached_name(name)}
 
 
 def attached_lists(
@@ -68,10 +68,6 @@ async def put_lists(store: Target, lists: Mapping[TaggedName, Sequence[Descripto
         entries = [*await _known(store, name), *[await _entry(store, each) for each in attached]]
         named[name] = await _put(store, render_referrers(entries))
     return named
-
-
-def _is_attached(name: FullName) -> bool:
-    return isinstance(name, TaggedName) and is_attached_tag(name.tag)
 
 
 def _by_subject(

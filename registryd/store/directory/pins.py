@@ -6,8 +6,7 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
-from registryd.oci.reference import TaggedName
-from registryd.oci.referrers import attached_tags, is_attached_tag, referrers_tag
+from registryd.oci.referrers import attached_tags, is_attached_name, referrers_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +32,7 @@ class Pins:
         for entry in entries:
             if entry.name and any(pattern.match(str(entry.name)) for pattern in self._patterns):
                 roots.add(entry.target.digest)
-            elif isinstance(entry.name, TaggedName) and is_attached_tag(entry.name.tag):
+            elif is_attached_name(entry.name):
                 attached.setdefault(entry.name.tag.name, []).append(entry.target.digest)
         return roots | _attached_to(roots, attached, manifests)
 
