@@ -19,7 +19,7 @@ from collections import Counter
 from http import HTTPStatus
 from http.client import HTTPMessage, parse_headers
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from registryd.lab.layout import Layout
@@ -75,6 +75,11 @@ class OddRegistry(socketserver.ThreadingTCPServer):
         self.rows = {row.name: row for row in ROWS}
         self.asked: Counter[tuple[str, str, str, str]] = Counter()
         super().__init__(("", int(address.rpartition(":")[2])), _Connection)
+
+    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        """Tell of what goes wrong here; a client may hang up in the middle of an answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def answer(self, question: Question, name: str) -> Answer:
         """The right answer, twisted as the row says."""
