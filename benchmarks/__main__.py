@@ -17,7 +17,7 @@ from benchmarks import answering, crowding, memory, moving, pulling, trust
 from benchmarks.figures import missed, show
 from benchmarks.own_network import own_network
 from benchmarks.surroundings import Surroundings
-from registryd.lab.errors import UnavailableError
+from lab.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.downloads import Url
 from benchmarks.naming import name_blobs
 from benchmarks.processes import Server, running
-from registryd.lab.agent import Metrics, parse_metrics
-from registryd.lab.toml_text import Table, merged, to_toml
+from lab.agent import Metrics, parse_metrics
+from lab.toml_text import Table, merged, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.downloads import Url, download
 from benchmarks.processes import Server, free_port, running
-from registryd.lab.layout import Layout
-from registryd.lab.push import Repository
+from lab.layout import Layout
+from lab.push import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registryd.lab.layout import Blob
+    from lab.layout import Blob
 
 _MIB: Final = 1024**2
 _NAME: Final = "bench/blobs"

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.own_network import own_network
-from registryd.lab.agent import REGISTRY
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror, Options
-from registryd.lab.images import MIB, Image, ImageRecipe, local_architecture, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.versions import ALIVE_SERIES, obtain
+from lab.agent import REGISTRY
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.containerd_config import Mirror, Options
+from lab.images import MIB, Image, ImageRecipe, local_architecture, make_image
+from lab.layers import LayerRecipe
+from lab.versions import ALIVE_SERIES, obtain
 
 if TYPE_CHECKING:
-    from registryd.lab.cluster import Cluster, Node
+    from lab.cluster import Cluster, Node
 
 # In one piece, and chunks of sizes that are small and large for this.
 _BUFFERS: Final = (0, MIB, 16 * MIB)

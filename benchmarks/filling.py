@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.cache import cache_command
 from benchmarks.processes import free_port, running, watching_memory
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.programs import obtain_programs
-from registryd.lab.push import Repository
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.programs import obtain_programs
+from lab.push import Repository
 from registryd.oci.descriptor import OCI_MANIFEST, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.reference import FullName, TaggedName

@@ -27,16 +27,16 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.agents import make_secret
 from benchmarks.contestants import write_blob
 from benchmarks.downloads import Url
-from registryd.lab.agent import AGENT, PEERS_PORT, Agent
-from registryd.lab.errors import NotReadyError
-from registryd.lab.network import new_network
+from lab.agent import AGENT, PEERS_PORT, Agent
+from lab.errors import NotReadyError
+from lab.network import new_network
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator
 
-    from registryd.lab.network import Host
-    from registryd.lab.toml_text import Table
+    from lab.network import Host
+    from lab.toml_text import Table
 
 _MB: Final = 1_000_000
 _BUFFER: Final = 1 << 20

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.agents import NETWORK, Trust, make_secret, running_agent
 from benchmarks.entered import entered
 from benchmarks.figures import Figure, at_most
-from registryd.lab.containerd import Containerd, running_containerd
-from registryd.lab.leftovers import workspace
-from registryd.lab.versions import any_release
+from lab.containerd import Containerd, running_containerd
+from lab.leftovers import workspace
+from lab.versions import any_release
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from registryd.lab.toml_text import Table
+    from lab.toml_text import Table
 
 _MIB: Final = 1024**2
 # By then an agent has started all that it starts.

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.entered import entered
-from registryd.lab.congestion import chosen, machines_own
-from registryd.lab.errors import UnavailableError
-from registryd.lab.namespaces import new_namespace
+from lab.congestion import chosen, machines_own
+from lab.errors import UnavailableError
+from lab.namespaces import new_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

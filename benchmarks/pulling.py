@@ -20,24 +20,24 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.agents import Trust, make_secret
 from benchmarks.entered import entered
 from benchmarks.figures import Figure, at_most
-from registryd.lab.agent import REGISTRY
-from registryd.lab.authority import make_key_pair
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import LabError
-from registryd.lab.images import MIB, ImageRecipe, local_architecture, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.origin import running_origin
-from registryd.lab.versions import any_release
+from lab.agent import REGISTRY
+from lab.authority import make_key_pair
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.containerd_config import Mirror
+from lab.errors import LabError
+from lab.images import MIB, ImageRecipe, local_architecture, make_image
+from lab.layers import LayerRecipe
+from lab.origin import running_origin
+from lab.versions import any_release
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from registryd.lab.cluster import Cluster, Node
-    from registryd.lab.images import Image
-    from registryd.lab.network import Host
-    from registryd.lab.process import Process
-    from registryd.lab.toml_text import Table
+    from lab.cluster import Cluster, Node
+    from lab.images import Image
+    from lab.network import Host
+    from lab.process import Process
+    from lab.toml_text import Table
 
 _PEER: Final = "peer"
 _LAYERS: Final = 4

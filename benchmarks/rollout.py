@@ -28,21 +28,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.agents import make_secret
-from registryd.lab.cluster import Cluster, NodePlan, running_cluster
-from registryd.lab.containerd_config import Options
-from registryd.lab.errors import PullError
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.roles import fetcher_of, index_node_of
-from registryd.lab.versions import ALIVE_SERIES, TESTED_SERIES, obtain
+from lab.cluster import Cluster, NodePlan, running_cluster
+from lab.containerd_config import Options
+from lab.errors import PullError
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.roles import fetcher_of, index_node_of
+from lab.versions import ALIVE_SERIES, TESTED_SERIES, obtain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registryd.lab.cluster import Node
-    from registryd.lab.images import Image
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 WAVE_SHARE = 0.2  # of the nodes at a time, in an update
 PULL_TIMEOUTS = 4.0  # times what the origin's link needs for all nodes one after the other, and a minute

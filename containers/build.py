@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from containers.root import MACHINES, make_parts
-from registryd.lab.images import CONFIG, Image, Manifest, add_index, add_manifest, local_architecture
-from registryd.lab.layers import TAR, TAR_GZIP, Layer
-from registryd.lab.layout import Blob, HashingWriter, Layout
+from lab.images import CONFIG, Image, Manifest, add_index, add_manifest, local_architecture
+from lab.layers import TAR, TAR_GZIP, Layer
+from lab.layout import Blob, HashingWriter, Layout
 from registryd.version import VERSION
 
 if TYPE_CHECKING:

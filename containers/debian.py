@@ -9,8 +9,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from registryd.lab.apt import debian_codename, isolated, own_source
-from registryd.lab.commands import require, run
+from lab.apt import debian_codename, isolated, own_source
+from lab.commands import require, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from containers.debian import PACKAGES, make_debian
-from registryd.lab.apt import debian_codename
-from registryd.lab.commands import run
+from lab.apt import debian_codename
+from lab.commands import run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -28,8 +28,8 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 
 from containers.root import RUNTIME, make_parts
-from registryd.lab.apt import debian_codename
-from registryd.lab.images import local_architecture
+from lab.apt import debian_codename
+from lab.images import local_architecture
 from registryd.version import VERSION
 
 if TYPE_CHECKING:

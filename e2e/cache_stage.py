@@ -8,22 +8,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.lab.cache import running_cache
-from registryd.lab.http_pull import pull_over_http
-from registryd.lab.leftovers import workspace
-from registryd.lab.network import new_network
-from registryd.lab.origin import running_origin
-from registryd.lab.toml_text import merged
+from lab.cache import running_cache
+from lab.http_pull import pull_over_http
+from lab.leftovers import workspace
+from lab.network import new_network
+from lab.origin import running_origin
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.images import Image
-    from registryd.lab.network import Host, Network
-    from registryd.lab.origin import Origin
-    from registryd.lab.toml_text import Table
+    from lab.agent import Agent
+    from lab.images import Image
+    from lab.network import Host, Network
+    from lab.origin import Origin
+    from lab.toml_text import Table
 
 OPEN = {"authorization": {"mode": "open"}}
 

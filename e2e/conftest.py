@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 import pytest
 
 from e2e import known
-from registryd.lab.errors import UnavailableError
-from registryd.lab.images import Image, make_image
-from registryd.lab.leftovers import workspace
-from registryd.lab.network import Network, new_network
-from registryd.lab.origin import Origin, running_origin
-from registryd.lab.programs import PROGRAMS, obtain_programs
-from registryd.lab.versions import ALIVE_SERIES, REPRESENTATIVE_SERIES, TESTED_SERIES, Release, Series, obtain
+from lab.errors import UnavailableError
+from lab.images import Image, make_image
+from lab.leftovers import workspace
+from lab.network import Network, new_network
+from lab.origin import Origin, running_origin
+from lab.programs import PROGRAMS, obtain_programs
+from lab.versions import ALIVE_SERIES, REPRESENTATIVE_SERIES, TESTED_SERIES, Release, Series, obtain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

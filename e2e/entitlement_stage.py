@@ -11,32 +11,32 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from registryd.lab.agent import REGISTRY
-from registryd.lab.authority import make_key_pair
-from registryd.lab.cluster import NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import PullError
-from registryd.lab.fetch import Request, fetch
-from registryd.lab.images import CONFIG, ImageRecipe, local_architecture, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.layout import INDEX, MANIFEST
-from registryd.lab.origin import CREDENTIALS, running_origin
-from registryd.lab.process import running
-from registryd.lab.token_server import registry_settings
+from lab.agent import REGISTRY
+from lab.authority import make_key_pair
+from lab.cluster import NodePlan, running_cluster
+from lab.containerd_config import Mirror
+from lab.errors import PullError
+from lab.fetch import Request, fetch
+from lab.images import CONFIG, ImageRecipe, local_architecture, make_image
+from lab.layers import LayerRecipe
+from lab.layout import INDEX, MANIFEST
+from lab.origin import CREDENTIALS, running_origin
+from lab.process import running
+from lab.token_server import registry_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from pathlib import Path
 
-    from registryd.lab.authority import KeyPair
-    from registryd.lab.cluster import Cluster, Node
-    from registryd.lab.cri import Credentials
-    from registryd.lab.images import Image
-    from registryd.lab.network import Host
-    from registryd.lab.origin import Origin
-    from registryd.lab.process import Process
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.authority import KeyPair
+    from lab.cluster import Cluster, Node
+    from lab.cri import Credentials
+    from lab.images import Image
+    from lab.network import Host
+    from lab.origin import Origin
+    from lab.process import Process
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 TOKENS = "tokens.lab"  # a registry with a token server: some repositories are for anyone, others are not
 PUBLIC = "origin.lab"  # another registry, of which anyone may have all
@@ -91,7 +91,7 @@ class Stage:
         if self.token_server:
             await self.token_server.stop()
         login = f"{CREDENTIALS.username}:{CREDENTIALS.password}"
-        server = ["-m", "registryd.lab.token_server", f"{host.ipv4}:5009", str(self.pair.certificate)]
+        server = ["-m", "lab.token_server", f"{host.ipv4}:5009", str(self.pair.certificate)]
         argv = [sys.executable, *server, str(self.pair.key), login, *repositories]
         opening = running(argv, log=self.folder / "tokens.log", namespace=host.namespace)
         self.token_server = await self.doors.enter_async_context(opening)

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc.aio
 from yarl import URL
 
+from lab.lone_agent import LOOPBACK, LoneAgent, free_ports
 from registryd.inventory.lists import ListInvalid, parse_list
-from registryd.lab.lone_agent import LOOPBACK, LoneAgent, free_ports
 from registryd.notation import Address, parse_duration, parse_size
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
@@ -42,7 +42,7 @@ from registryd.upstream.challenge import parse_challenges
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from registryd.lab.toml_text import Table
+    from lab.toml_text import Table
 
 _DATA: Final = b"what a node has"
 _DIGEST: Final = Digest.of(_DATA)

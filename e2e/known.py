@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from registryd.lab.versions import Series
+    from lab.versions import Series
 
 
 @dataclass(frozen=True)

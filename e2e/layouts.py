@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from e2e.node_root import NodeRoot
-    from registryd.lab.versions import Release
+    from lab.versions import Release
 
 CERTS: Final = "/etc/containerd/certs.d"
 CONFIG: Final = "/etc/containerd/config.toml"

@@ -11,19 +11,19 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.lab.commands import run
-from registryd.lab.containerd_config import Options, Places, config_toml
-from registryd.lab.cri import ImageService
-from registryd.lab.fetch import fetch
-from registryd.lab.process import Process, running
+from lab.commands import run
+from lab.containerd_config import Options, Places, config_toml
+from lab.cri import ImageService
+from lab.fetch import fetch
+from lab.process import Process, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.namespaces import Namespace
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.namespaces import Namespace
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 MIRROR = "127.0.0.1:3172"
 _MIRROR_PROGRAM = """

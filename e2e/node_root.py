@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registryd.lab.commands import run
-from registryd.lab.cri import ImageService
-from registryd.lab.process import Process, running
+from lab.commands import run
+from lab.cri import ImageService
+from lab.process import Process, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from registryd.lab.namespaces import Namespace
+    from lab.namespaces import Namespace
 
 # The lower layer is this machine's own root, without what is mounted in it.
 _HOLD = """set -e

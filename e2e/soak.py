@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 from e2e.faults.field import open_field
 from e2e.faults.leaks import require_nothing_left
-from registryd.lab.agent import PEERS_PORT
-from registryd.lab.cluster import ORIGIN
-from registryd.lab.errors import LabError, PullError
-from registryd.lab.faults.characters import CHARACTERS
-from registryd.lab.versions import REPRESENTATIVE_SERIES, obtain
+from lab.agent import PEERS_PORT
+from lab.cluster import ORIGIN
+from lab.errors import LabError, PullError
+from lab.faults.characters import CHARACTERS
+from lab.versions import REPRESENTATIVE_SERIES, obtain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from e2e.faults.field import Field
     from e2e.faults.puller import Puller
-    from registryd.lab.images import Image
+    from lab.images import Image
 
 KINDS: Final = ("red", "green", "blue", "white", "black")
 _LIMIT_SECONDS: Final = 90.0  # several bad peers one after the other, on a machine with two processors

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cluster import NodePlan, running_cluster
+from lab.cluster import NodePlan, running_cluster
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 

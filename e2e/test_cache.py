@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.cache_stage import OPEN, Stage, digests, new_stage, pull_at_once, transfers
-from registryd.lab.authority import make_key_pair
-from registryd.lab.commands import require, run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.http_pull import pull_over_http
-from registryd.lab.origin import CREDENTIALS
-from registryd.lab.process import running
-from registryd.lab.token_server import registry_settings
+from lab.authority import make_key_pair
+from lab.commands import require, run
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror
+from lab.http_pull import pull_over_http
+from lab.origin import CREDENTIALS
+from lab.process import running
+from lab.token_server import registry_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.lab.images import Image
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -52,7 +52,7 @@ async def test_containerd_pulls_from_four_upstreams_through_one_cache(
     for repository in ("demo/app", "proxy-hub/demo/app"):
         await stage.origin.push(image, repository)
     tokens = f"{host.ipv4}:5009"
-    server = [sys.executable, "-m", "registryd.lab.token_server", tokens, str(pair.certificate), str(pair.key)]
+    server = [sys.executable, "-m", "lab.token_server", tokens, str(pair.certificate), str(pair.key)]
     tls = {"http": {"tls": {"certificate": str(pair.certificate), "key": str(pair.key)}}}
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
@@ -102,7 +102,7 @@ async def test_blobs_come_by_token_and_by_tls(stage: Stage, image: Image, mode: 
     await stage.origin.push(image, "demo/app")
     pair = await make_key_pair(stage.folder, address=host.ipv4)
     tokens = f"{host.ipv4}:5009"
-    server = [sys.executable, "-m", "registryd.lab.token_server", tokens, str(pair.certificate), str(pair.key), "a:b"]
+    server = [sys.executable, "-m", "lab.token_server", tokens, str(pair.certificate), str(pair.key), "a:b"]
     tls = {"http": {"tls": {"certificate": str(pair.certificate), "key": str(pair.key)}}}
     extra = tls if mode == "tls" else registry_settings(f"http://{tokens}/token", pair)
     url = f"{'https' if mode == 'tls' else 'http'}://{host.ipv4}:5002"

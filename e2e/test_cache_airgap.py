@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cache import running_cache
-from registryd.lab.commands import run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import CommandError
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.leftovers import workspace
-from registryd.lab.network import new_network
-from registryd.lab.origin import running_origin
+from lab.cache import running_cache
+from lab.commands import run
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror
+from lab.errors import CommandError
+from lab.images import ImageRecipe, make_image
+from lab.leftovers import workspace
+from lab.network import new_network
+from lab.origin import running_origin
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.network import Host
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.network import Host
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 

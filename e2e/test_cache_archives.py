@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cache import running_cache
-from registryd.lab.commands import require, run
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.programs import obtain_programs
-from registryd.lab.push import Repository
-from registryd.lab.registries import running_registry
+from lab.cache import running_cache
+from lab.commands import require, run
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.programs import obtain_programs
+from lab.push import Repository
+from lab.registries import running_registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from registryd.lab.network import Network
-    from registryd.lab.toml_text import Table
+    from lab.network import Network
+    from lab.toml_text import Table
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.programs]
 

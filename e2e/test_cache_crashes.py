@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cache import running_cache
-from registryd.lab.commands import run
-from registryd.lab.errors import PullError
-from registryd.lab.fetch import Request
-from registryd.lab.http_pull import pull_over_http
-from registryd.lab.images import MIB, ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.leftovers import workspace
-from registryd.lab.origin import running_origin
+from lab.cache import running_cache
+from lab.commands import run
+from lab.errors import PullError
+from lab.fetch import Request
+from lab.http_pull import pull_over_http
+from lab.images import MIB, ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.leftovers import workspace
+from lab.origin import running_origin
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.images import Image
-    from registryd.lab.toml_text import Table
+    from lab.agent import Agent
+    from lab.images import Image
+    from lab.toml_text import Table
 
 KILLS = int(os.environ.get("KILLS", "10"))
 pytestmark = pytest.mark.timeout(60 + 10 * KILLS)

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cache import running_cache
-from registryd.lab.docker import STORES, running_docker
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.origin import running_origin
-from registryd.lab.push import Repository
+from lab.cache import running_cache
+from lab.docker import STORES, running_docker
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.origin import running_origin
+from lab.push import Repository
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.docker import Store
-    from registryd.lab.network import Network
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.docker import Store
+    from lab.network import Network
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.programs]
 

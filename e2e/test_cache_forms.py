@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.artifacts import cosign_signature, make_artifact
-from registryd.lab.cache import running_cache
-from registryd.lab.commands import run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import CommandError
-from registryd.lab.fetch import Request, fetch
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.layout import MANIFEST
-from registryd.lab.leftovers import workspace
-from registryd.lab.network import new_network
-from registryd.lab.programs import obtain_programs
-from registryd.lab.push import Repository
-from registryd.lab.registries import running_registry
+from lab.artifacts import cosign_signature, make_artifact
+from lab.cache import running_cache
+from lab.commands import run
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror
+from lab.errors import CommandError
+from lab.fetch import Request, fetch
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.layout import MANIFEST
+from lab.leftovers import workspace
+from lab.network import new_network
+from lab.programs import obtain_programs
+from lab.push import Repository
+from lab.registries import running_registry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.images import Image
-    from registryd.lab.namespaces import Namespace
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.namespaces import Namespace
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.programs]
 

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registryd.lab.authority import make_key_pair
-from registryd.lab.cache import running_cache
-from registryd.lab.commands import run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.leftovers import workspace
-from registryd.lab.network import new_network
-from registryd.lab.origin import CREDENTIALS, running_origin
-from registryd.lab.toml_text import to_toml
+from lab.authority import make_key_pair
+from lab.cache import running_cache
+from lab.commands import run
+from lab.containerd import running_containerd
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.leftovers import workspace
+from lab.network import new_network
+from lab.origin import CREDENTIALS, running_origin
+from lab.toml_text import to_toml
 from tests.node.talos.generator import Talos
 
 if TYPE_CHECKING:
-    from registryd.lab.authority import KeyPair
-    from registryd.lab.containerd import Containerd
-    from registryd.lab.images import Image
-    from registryd.lab.origin import Origin
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.authority import KeyPair
+    from lab.containerd import Containerd
+    from lab.images import Image
+    from lab.origin import Origin
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 

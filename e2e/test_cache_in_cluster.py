@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import PEERS_PORT, Agent, agent_settings
+from lab.cache import running_cache
+from lab.commands import run
+from lab.containerd import running_containerd
+from lab.errors import CommandError
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.leftovers import workspace
+from lab.network import new_network
+from lab.origin import running_origin
 from registryd.identity.secret import new_secret
-from registryd.lab.agent import PEERS_PORT, Agent, agent_settings
-from registryd.lab.cache import running_cache
-from registryd.lab.commands import run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.errors import CommandError
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.leftovers import workspace
-from registryd.lab.network import new_network
-from registryd.lab.origin import running_origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.containerd import Containerd
-    from registryd.lab.network import Host
-    from registryd.lab.origin import Origin
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.containerd import Containerd
+    from lab.network import Host
+    from lab.origin import Origin
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cache import running_cache
-from registryd.lab.clients import obtain_client
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import CommandError, PullError
-from registryd.lab.fetch import fetch
-from registryd.lab.images import MIB, ImageRecipe, add_manifest, local_architecture, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.layout import INDEX
-from registryd.lab.odd_answers import ROWS
-from registryd.lab.process import running
+from lab.cache import running_cache
+from lab.clients import obtain_client
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror
+from lab.errors import CommandError, PullError
+from lab.fetch import fetch
+from lab.images import MIB, ImageRecipe, add_manifest, local_architecture, make_image
+from lab.layers import LayerRecipe
+from lab.layout import INDEX
+from lab.odd_answers import ROWS
+from lab.process import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.containerd import Containerd
-    from registryd.lab.namespaces import Namespace
-    from registryd.lab.network import Host, Network
-    from registryd.lab.odd_answers import Row
-    from registryd.lab.toml_text import Table, Value
-    from registryd.lab.versions import Release
+    from lab.agent import Agent
+    from lab.containerd import Containerd
+    from lab.namespaces import Namespace
+    from lab.network import Host, Network
+    from lab.odd_answers import Row
+    from lab.toml_text import Table, Value
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -121,7 +121,7 @@ async def field(network: Network, folder: Path) -> AsyncIterator[Field]:
 
 @asynccontextmanager
 async def _odd_registry(field: Field, content: Path, port: int) -> AsyncIterator[None]:
-    command = [sys.executable, "-m", "registryd.lab.odd_registry", f"{field.host.ipv4}:{port}", str(content)]
+    command = [sys.executable, "-m", "lab.odd_registry", f"{field.host.ipv4}:{port}", str(content)]
     async with running(command, log=_log(field.folder, port), namespace=field.namespace) as process:
 
         async def is_ready() -> bool:

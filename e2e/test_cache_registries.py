@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.artifacts import helm_chart, make_artifact
-from registryd.lab.cache import running_cache
-from registryd.lab.clients import NAMES, obtain_client
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.origin import running_origin
-from registryd.lab.push import Repository
-from registryd.lab.registries import KINDS, running_registry
+from lab.artifacts import helm_chart, make_artifact
+from lab.cache import running_cache
+from lab.clients import NAMES, obtain_client
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.origin import running_origin
+from lab.push import Repository
+from lab.registries import KINDS, running_registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.containerd import Containerd
-    from registryd.lab.images import Image
-    from registryd.lab.namespaces import Namespace
-    from registryd.lab.network import Network
-    from registryd.lab.versions import Release
+    from lab.containerd import Containerd
+    from lab.images import Image
+    from lab.namespaces import Namespace
+    from lab.network import Network
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.programs]
 

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.cache_stage import Stage, digests, new_stage, pull_at_once, transfers
-from registryd.lab.commands import require, run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.fetch import Request, fetch
-from registryd.lab.http_pull import pull_over_http
-from registryd.lab.images import MIB, ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.process import running
+from lab.commands import require, run
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror
+from lab.fetch import Request, fetch
+from lab.http_pull import pull_over_http
+from lab.images import MIB, ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.process import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 

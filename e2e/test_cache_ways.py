@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.cache_stage import OPEN, Stage, digests, new_stage, pull_at_once, transfers
-from registryd.lab.authority import make_key_pair
-from registryd.lab.commands import require, run
-from registryd.lab.fetch import Request
-from registryd.lab.http_pull import pull_over_http
-from registryd.lab.origin import CREDENTIALS
-from registryd.lab.process import running
+from lab.authority import make_key_pair
+from lab.commands import require, run
+from lab.fetch import Request
+from lab.http_pull import pull_over_http
+from lab.origin import CREDENTIALS
+from lab.process import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.images import Image
-    from registryd.lab.network import Host
-    from registryd.lab.toml_text import Table
+    from lab.agent import Agent
+    from lab.images import Image
+    from lab.network import Host
+    from lab.toml_text import Table
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.agent import AGENT, Agent, agent_settings
-from registryd.lab.commands import run
-from registryd.lab.containerd import running_containerd
+from lab.agent import AGENT, Agent, agent_settings
+from lab.commands import run
+from lab.containerd import running_containerd
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.images import Image
-    from registryd.lab.network import Network
-    from registryd.lab.origin import Origin
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.network import Network
+    from lab.origin import Origin
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.every_series, pytest.mark.timeout(90)]
 

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.agent import agent_settings, running_agent
-from registryd.lab.artifacts import in_toto_statement, make_artifact
-from registryd.lab.cache import running_cache
-from registryd.lab.commands import run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.programs import obtain_programs
-from registryd.lab.push import Repository
-from registryd.lab.registries import running_registry
+from lab.agent import agent_settings, running_agent
+from lab.artifacts import in_toto_statement, make_artifact
+from lab.cache import running_cache
+from lab.commands import run
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror
+from lab.programs import obtain_programs
+from lab.push import Repository
+from lab.registries import running_registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
-    from registryd.lab.images import Image
-    from registryd.lab.layout import Blob
-    from registryd.lab.namespaces import Namespace
-    from registryd.lab.network import Host, Network
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.layout import Blob
+    from lab.namespaces import Namespace
+    from lab.network import Host, Network
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.programs]
 

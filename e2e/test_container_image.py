@@ -16,27 +16,27 @@ import yaml
 from helm_python import Chart
 
 from containers.build import build
-from registryd.lab.agent import ADMIN, PEERS_PORT, parse_metrics
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror, Options
-from registryd.lab.errors import NotReadyError
-from registryd.lab.fetch import fetch
+from lab.agent import ADMIN, PEERS_PORT, parse_metrics
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror, Options
+from lab.errors import NotReadyError
+from lab.fetch import fetch
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from registryd.lab.agent import Metrics
-    from registryd.lab.cluster import Node
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.agent import Metrics
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.versions import Release
 
 # Building takes a minute and a half when nothing is cached, some seconds when Debian's and PyPI's parts are.
 pytestmark = pytest.mark.timeout(300)
 
 CHART = Path(__file__).parents[1] / "charts" / "registryd"
-REFERENCE = "registryd.lab/registryd:v1"
+REFERENCE = "lab/registryd:v1"
 NAME = "registryd"
 LISTS = "/etc/registryd/prefetch"
 # What containerd gives a container by itself (oci.defaultUnixCaps); the chart drops them all.

@@ -18,7 +18,7 @@ from registryd.node.release import Release as NodeRelease
 from registryd.node.tree import NodeTree
 
 if TYPE_CHECKING:
-    from registryd.lab.versions import Release
+    from lab.versions import Release
     from registryd.node.images_settings import ImagesSettings
 
 pytestmark = [pytest.mark.every_series, pytest.mark.timeout(180)]

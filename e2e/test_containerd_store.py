@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from lab.containerd import running_containerd
+from lab.images import ImageRecipe, make_image
 from registryd.config.agent import StoreSettings
 from registryd.content.source import ContentNotFound, StoreUnavailable
-from registryd.lab.containerd import running_containerd
-from registryd.lab.images import ImageRecipe, make_image
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.oci.reference import TaggedName
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.containerd import Containerd
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.containerd import Containerd
+    from lab.images import Image
+    from lab.versions import Release
     from registryd.store.containerd.store import ContainerdStore
     from tests.fakes.images import SampleImage
 

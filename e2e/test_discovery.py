@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.agent import AGENT, Agent, running_agent
-from registryd.lab.cache import CACHE
-from registryd.lab.commands import run
+from lab.agent import AGENT, Agent, running_agent
+from lab.cache import CACHE
+from lab.commands import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from registryd.lab.network import Host, Network
-    from registryd.lab.toml_text import Table
+    from lab.network import Host, Network
+    from lab.toml_text import Table
 
 pytestmark = pytest.mark.timeout(60)
 

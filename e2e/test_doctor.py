@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import AGENT, REGISTRY
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.containerd_config import Mirror
+from lab.fetch import fetch
+from lab.process import running
+from lab.toml_text import merged
 from registryd.identity.secret import new_secret
-from registryd.lab.agent import AGENT, REGISTRY
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.fetch import fetch
-from registryd.lab.process import running
-from registryd.lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from registryd.lab.agent import Agent, Metrics
-    from registryd.lab.cluster import Cluster, Node
-    from registryd.lab.images import Image
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.agent import Agent, Metrics
+    from lab.cluster import Cluster, Node
+    from lab.images import Image
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import AGENT, REGISTRY, Agent
+from lab.authority import make_key_pair
+from lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
+from lab.containerd_config import Mirror, Options
+from lab.errors import PullError
+from lab.fetch import Request, fetch
+from lab.images import ImageRecipe, make_image
+from lab.origin import CREDENTIALS, running_origin
+from lab.process import running
+from lab.token_server import registry_settings
+from lab.toml_text import Table, merged
 from registryd.identity.certificate_files import CertificateFiles
 from registryd.identity.ticket import TICKET_HEADER
-from registryd.lab.agent import AGENT, REGISTRY, Agent
-from registryd.lab.authority import make_key_pair
-from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror, Options
-from registryd.lab.errors import PullError
-from registryd.lab.fetch import Request, fetch
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.origin import CREDENTIALS, running_origin
-from registryd.lab.process import running
-from registryd.lab.token_server import registry_settings
-from registryd.lab.toml_text import Table, merged
 from tests.identity.issuer import Issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.lab.cluster import Node
-    from registryd.lab.images import Image
-    from registryd.lab.network import Host
-    from registryd.lab.origin import Origin
-    from registryd.lab.versions import Release
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.network import Host
+    from lab.origin import Origin
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -165,7 +165,7 @@ async def behind_tokens(cluster: Cluster, *, public: str) -> AsyncIterator[Origi
     server = [
         sys.executable,
         "-m",
-        "registryd.lab.token_server",
+        "lab.token_server",
         tokens,
         str(pair.certificate),
         str(pair.key),

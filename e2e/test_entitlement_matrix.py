@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.entitlement_stage import PUBLIC, STRANGE, TOKENS, Stage, entitlement_stage
-from registryd.lab.agent import REGISTRY
-from registryd.lab.cluster import NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import PullError
-from registryd.lab.fetch import Request
-from registryd.lab.origin import CREDENTIALS
+from lab.agent import REGISTRY
+from lab.cluster import NodePlan, running_cluster
+from lab.containerd_config import Mirror
+from lab.errors import PullError
+from lab.fetch import Request
+from lab.origin import CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from registryd.lab.cluster import Node
-    from registryd.lab.images import Image
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("release", ["1.7", "2.4"], indirect=True)]
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.fetch import Request, fetch
-from registryd.lab.images import MIB, ImageRecipe, local_architecture, make_image
-from registryd.lab.layers import LayerRecipe
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.fetch import Request, fetch
+from lab.images import MIB, ImageRecipe, local_architecture, make_image
+from lab.layers import LayerRecipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from registryd.lab.access_log import Access
-    from registryd.lab.cluster import Cluster, Node
-    from registryd.lab.images import Image
-    from registryd.lab.layout import Blob
-    from registryd.lab.versions import Release
+    from lab.access_log import Access
+    from lab.cluster import Cluster, Node
+    from lab.images import Image
+    from lab.layout import Blob
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
 

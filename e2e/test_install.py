@@ -14,10 +14,10 @@ import pytest
 
 from e2e.node_lab import NodeLab, config_without_path, running_node
 from e2e.tls_registry import make_certificates, running_tls_registry
-from registryd.lab.commands import run
-from registryd.lab.containerd_config import Options, Places, config_toml
-from registryd.lab.errors import CommandError, PullError
-from registryd.lab.origin import running_origin
+from lab.commands import run
+from lab.containerd_config import Options, Places, config_toml
+from lab.errors import CommandError, PullError
+from lab.origin import running_origin
 from registryd.node.disk import Disk
 from registryd.node.facts import Containerd
 from registryd.node.setup import NodeSetup
@@ -26,10 +26,10 @@ from tests.node.nodes import BreakingDisk, PowerCut, intent
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from registryd.lab.images import Image
-    from registryd.lab.network import Network
-    from registryd.lab.origin import Origin
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.network import Network
+    from lab.origin import Origin
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.every_series, pytest.mark.timeout(180)]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.test_discovery import each, until_peers
-from registryd.lab.agent import AGENT, running_agent
-from registryd.lab.cache import CACHE
+from lab.agent import AGENT, running_agent
+from lab.cache import CACHE
 from tests.fakes.endpoint_slices import NAMESPACE, PORT_NAME, SERVICE, Pod, put_slice
 from tests.fakes.kubernetes_server import FakeApiServer, running_api_server
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.toml_text import Table
+    from lab.agent import Agent
+    from lab.toml_text import Table
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab import congestion
-from registryd.lab.agent import running_agent
-from registryd.lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.commands import require, run
-from registryd.lab.containerd import running_containerd
-from registryd.lab.containerd_config import Mirror, Options
-from registryd.lab.errors import ProcessDiedError, PullError
-from registryd.lab.fetch import Request, fetch
-from registryd.lab.images import MIB, ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.leftovers import NAMESPACES, sweep, unique_name
-from registryd.lab.origin import CREDENTIALS, running_origin
-from registryd.lab.process import running
+from lab import congestion
+from lab.agent import running_agent
+from lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.commands import require, run
+from lab.containerd import running_containerd
+from lab.containerd_config import Mirror, Options
+from lab.errors import ProcessDiedError, PullError
+from lab.fetch import Request, fetch
+from lab.images import MIB, ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.leftovers import NAMESPACES, sweep, unique_name
+from lab.origin import CREDENTIALS, running_origin
+from lab.process import running
 
 if TYPE_CHECKING:
-    from registryd.lab.images import Image
-    from registryd.lab.network import Network
-    from registryd.lab.origin import Origin
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.network import Network
+    from lab.origin import Origin
+    from lab.versions import Release
 
 pytestmark = [pytest.mark.every_series, pytest.mark.timeout(120)]
 
@@ -243,8 +243,8 @@ async def test_what_a_killed_run_leaves_is_swept(release: Release, network: Netw
     program = f"""
 import asyncio
 from pathlib import Path
-from registryd.lab.cluster import NodePlan, running_cluster
-from registryd.lab.versions import Release
+from lab.cluster import NodePlan, running_cluster
+from lab.versions import Release
 
 async def main():
     release = Release({release.version!r}, Path({str(release.programs)!r}))

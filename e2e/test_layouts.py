@@ -11,10 +11,10 @@ import pytest
 
 from e2e.layouts import LAYOUTS, Layout
 from e2e.node_root import NodeRoot, node_root
-from registryd.lab.agent import AGENT, Agent
-from registryd.lab.errors import CommandError
-from registryd.lab.toml_text import merged
-from registryd.lab.versions import ALIVE_SERIES
+from lab.agent import AGENT, Agent
+from lab.errors import CommandError
+from lab.toml_text import merged
+from lab.versions import ALIVE_SERIES
 from registryd.node.images_settings import ImagesSettings, images_table
 from registryd.node.release import Release as NodeRelease
 from registryd.store.containerd.introspection import introspect
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from _pytest.mark.structures import ParameterSet
 
-    from registryd.lab.network import Network
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release, Series
+    from lab.network import Network
+    from lab.toml_text import Table
+    from lab.versions import Release, Series
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cluster import NodePlan, running_cluster
-from registryd.lab.commands import run
-from registryd.lab.containerd_config import Options
-from registryd.lab.images import MIB, ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
+from lab.cluster import NodePlan, running_cluster
+from lab.commands import run
+from lab.containerd_config import Options
+from lab.images import MIB, ImageRecipe, make_image
+from lab.layers import LayerRecipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.cluster import Cluster, Node
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.cluster import Cluster, Node
+    from lab.images import Image
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.agent import PEERS_PORT, Agent, running_agent
-from registryd.lab.cluster import ORIGIN as LAB_ORIGIN
-from registryd.lab.cluster import NodePlan, running_cluster
-from registryd.lab.fetch import Request
-from registryd.lab.http_pull import pull_over_http
+from lab.agent import PEERS_PORT, Agent, running_agent
+from lab.cluster import ORIGIN as LAB_ORIGIN
+from lab.cluster import NodePlan, running_cluster
+from lab.fetch import Request
+from lab.http_pull import pull_over_http
 from tests.fakes.images import oci_image
 from tests.fakes.layouts import forget, write_image
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.images import Image
-    from registryd.lab.network import Network
-    from registryd.lab.versions import Release
+    from lab.images import Image
+    from lab.network import Network
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,16 +14,16 @@ import pytest
 from e2e.layouts import CERTS, CONFIG, LAYOUTS, OLD, SOCKET
 from e2e.node_root import NodeRoot, node_root
 from e2e.test_layouts import agent_on, laid_out
-from registryd.lab.commands import run
-from registryd.lab.errors import CommandError
-from registryd.lab.process import running
+from lab.commands import run
+from lab.errors import CommandError
+from lab.process import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from registryd.lab.network import Network
-    from registryd.lab.versions import Release
+    from lab.network import Network
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
 

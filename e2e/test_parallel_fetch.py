@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.agent import REGISTRY
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.containerd_config import Mirror, Options
-from registryd.lab.errors import LabError
-from registryd.lab.images import MIB, ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.process import Process
+from lab.agent import REGISTRY
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.containerd_config import Mirror, Options
+from lab.errors import LabError
+from lab.images import MIB, ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.cluster import Cluster, Node
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.cluster import Cluster, Node
+    from lab.images import Image
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -57,7 +57,7 @@ async def chain(release: Release, buffer: int) -> AsyncIterator[Cluster]:
 async def wrong_way(cluster: Cluster, node: Node, manner: str) -> AsyncIterator[Process]:
     """The node, and no other, gets to the origin by a way that answers one chunk wrong."""
     address = f"{cluster.origin_host.ipv4}:{PORT}"
-    module = "registryd.lab.wrong_chunks"
+    module = "lab.wrong_chunks"
     argv = [sys.executable, "-m", module, address, cluster.origin.url, manner, str(WRONG_FROM)]
     process = await Process.start(argv, log=cluster.folder / "wrong.log", namespace=cluster.origin_host.namespace)
     try:

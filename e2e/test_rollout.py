@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cluster import Cluster, NodePlan, running_cluster
-from registryd.lab.images import MIB, ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.roles import fetcher_of, index_node_of
+from lab.cluster import Cluster, NodePlan, running_cluster
+from lab.images import MIB, ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.roles import fetcher_of, index_node_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.cluster import Node
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
 

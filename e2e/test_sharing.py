@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.agent import REGISTRY
-from registryd.lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
-from registryd.lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
-from registryd.lab.commands import run
-from registryd.lab.containerd_config import Mirror
-from registryd.lab.errors import PullError
-from registryd.lab.fetch import Request
+from lab.agent import REGISTRY
+from lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
+from lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
+from lab.commands import run
+from lab.containerd_config import Mirror
+from lab.errors import PullError
+from lab.fetch import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.cluster import Node
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(180)
 

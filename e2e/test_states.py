@@ -16,8 +16,8 @@ from registryd.observability.metrics import Trouble
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.network import Host, Network
+    from lab.agent import Agent
+    from lab.network import Host, Network
 
 pytestmark = pytest.mark.timeout(180)
 

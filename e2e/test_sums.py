@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import LayerRecipe
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.lab.agent import Agent, Metrics
-    from registryd.lab.cluster import Cluster, Node
-    from registryd.lab.images import Image
-    from registryd.lab.versions import Release
+    from lab.agent import Agent, Metrics
+    from lab.cluster import Cluster, Node
+    from lab.images import Image
+    from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(240)
 

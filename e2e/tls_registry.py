@@ -14,14 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registryd.lab.commands import require
-from registryd.lab.process import Process
+from lab.commands import require
+from lab.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.namespaces import Namespace
+    from lab.namespaces import Namespace
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,6 @@ It answers what it has, and fetches what it lacks from the registries that upstr
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("registryd.commands.agent:run_agent", _AGENT_HELP),
     "cache": ("registryd.commands.cache:run_cache", _CACHE_HELP),
-    "demo": (
-        "registryd.commands.demo:run",
-        "Three agents on this machine, and an image pulled on one through the others.",
-    ),
     "import": ("registryd.commands.import_export:import_command", "Put the images of an OCI archive into the store."),
     "export": ("registryd.commands.import_export:export_command", "Write images of the store into an OCI archive."),
     "install": ("registryd.commands.install:install", "Make this node's containerd ask registryd first."),

@@ -16,7 +16,7 @@ from e2e.faults.outcome import Outcome, report, table
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from registryd.lab.versions import Release
+    from lab.versions import Release
 
 _PROPERTY = "what became of the pulls"
 

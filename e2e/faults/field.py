@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from e2e.faults.puller import Puller
-from registryd.lab.cluster import ORIGIN, NodePlan, running_cluster
-from registryd.lab.containerd_config import Options
-from registryd.lab.faults.characters import CHARACTERS
-from registryd.lab.faults.host import FaultyHost
-from registryd.lab.images import MIB, Image, ImageRecipe, local_architecture, make_image
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.leftovers import workspace
+from lab.cluster import ORIGIN, NodePlan, running_cluster
+from lab.containerd_config import Options
+from lab.faults.characters import CHARACTERS
+from lab.faults.host import FaultyHost
+from lab.images import MIB, Image, ImageRecipe, local_architecture, make_image
+from lab.layers import LayerRecipe
+from lab.leftovers import workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from pathlib import Path
 
-    from registryd.lab.cluster import Cluster
-    from registryd.lab.versions import Release
+    from lab.cluster import Cluster
+    from lab.versions import Release
 
 # A layer that streams and has a middle to break in, and one that is read whole.
 _LAYERS: Final = (LayerRecipe(6 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from registryd.lab.agent import PEERS_PORT, running_agent
-from registryd.lab.cluster import ORIGIN
-from registryd.lab.commands import run
-from registryd.lab.errors import CommandError
-from registryd.lab.toml_text import to_toml
+from lab.agent import PEERS_PORT, running_agent
+from lab.cluster import ORIGIN
+from lab.commands import run
+from lab.errors import CommandError
+from lab.toml_text import to_toml
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from e2e.faults.field import Field
-    from registryd.lab.images import Image
-    from registryd.lab.toml_text import Table
+    from lab.images import Image
+    from lab.toml_text import Table
 
 # Room for one of the field's images, of 6.2 MiB, and not for two.
 _DISK: Final = "size=9m"

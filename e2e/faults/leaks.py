@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from e2e.faults.puller import settled
-from registryd.lab.errors import LabError
+from lab.errors import LabError
 
 if TYPE_CHECKING:
     from e2e.faults.field import Field

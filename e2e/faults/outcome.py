@@ -85,5 +85,5 @@ keep our bounds, or because wrong bytes had come from one of several peers. "Par
 `concurrent_layer_fetch_buffer` is 1 MiB. Of these containerds 2.3 and 2.4 are alive; [scope.md](scope.md#in) says until
 when.
 
-What peers with a character do is in `registryd/lab/faults/characters.py`, what is asserted in `e2e/faults/`.
+What peers with a character do is in `lab/faults/characters.py`, what is asserted in `e2e/faults/`.
 """

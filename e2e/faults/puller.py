@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from e2e.faults.outcome import Pull
-from registryd.lab.errors import LabError, PullError
+from lab.errors import LabError, PullError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from registryd.lab.agent import Agent
-    from registryd.lab.cluster import Node
-    from registryd.lab.faults.host import FaultyHost
-    from registryd.lab.images import Image
+    from lab.agent import Agent
+    from lab.cluster import Node
+    from lab.faults.host import FaultyHost
+    from lab.images import Image
 
 _SETTLE_SECONDS: Final = 30
 _POLL_SECONDS: Final = 0.05

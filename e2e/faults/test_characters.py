@@ -10,8 +10,8 @@ import pytest
 
 from e2e.faults.field import MORTAL
 from e2e.faults.outcome import Outcome, Pull
-from registryd.lab.cluster import ORIGIN
-from registryd.lab.faults.characters import CHARACTERS, Greeting
+from lab.cluster import ORIGIN
+from lab.faults.characters import CHARACTERS, Greeting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,15 +11,15 @@ from e2e.faults.field import MORTAL
 from e2e.faults.full_disk import full_directory_agent
 from e2e.faults.outcome import Outcome, Pull
 from e2e.faults.puller import settled
-from registryd.lab.cluster import ORIGIN
-from registryd.lab.faults.characters import CHARACTERS
+from lab.cluster import ORIGIN
+from lab.faults.characters import CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from e2e.faults.field import Field
     from e2e.faults.puller import Puller
-    from registryd.lab.images import Image
+    from lab.images import Image
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

@@ -10,15 +10,15 @@ import pytest
 
 from e2e.faults.field import MORTAL, OF_SEVERAL, SEVERAL
 from e2e.faults.outcome import Outcome, Pull
-from registryd.lab.cluster import ORIGIN
-from registryd.lab.faults.characters import CHARACTERS
+from lab.cluster import ORIGIN
+from lab.faults.characters import CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from e2e.faults.field import Field
     from e2e.faults.puller import Puller
-    from registryd.lab.images import Image
+    from lab.images import Image
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 

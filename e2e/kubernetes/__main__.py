@@ -8,7 +8,7 @@ import signal
 import sys
 
 from e2e.kubernetes.stage import CHECKOUT, open_stage
-from registryd.lab.errors import LabError
+from lab.errors import LabError
 
 
 async def _main(command: list[str]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from e2e.kubernetes.lab.pods import pull_secret
 from e2e.kubernetes.lab.registry import OTHER_TENANT, TENANT
-from registryd.lab.cri import Credentials
+from lab.cri import Credentials
 
 if TYPE_CHECKING:
     from e2e.kubernetes.lab.node import Node

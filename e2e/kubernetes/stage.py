@@ -17,17 +17,17 @@ from e2e.kubernetes.lab.node import Node, Plan
 from e2e.kubernetes.lab.pki import Authority
 from e2e.kubernetes.lab.pods import Outcome, pod, run_pod
 from e2e.kubernetes.lab.registry import Registry, running_registry
-from registryd.lab.agent import ADMIN, Metrics, parse_metrics
-from registryd.lab.commands import run
-from registryd.lab.containerd_config import Mirror, hosts_toml
-from registryd.lab.fetch import fetch
-from registryd.lab.layers import LayerRecipe
-from registryd.lab.versions import obtain
+from lab.agent import ADMIN, Metrics, parse_metrics
+from lab.commands import run
+from lab.containerd_config import Mirror, hosts_toml
+from lab.fetch import fetch
+from lab.layers import LayerRecipe
+from lab.versions import obtain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from registryd.lab.images import Image
+    from lab.images import Image
 
 CHECKOUT = Path(__file__).parents[2]
 NAMESPACE = "kube-system"

@@ -15,9 +15,9 @@ from e2e.kubernetes.lab.control_plane import running_control_plane
 from e2e.kubernetes.lab.kubectl import Kubectl
 from e2e.kubernetes.lab.programs import etcd_version
 from e2e.kubernetes.stage import CHECKOUT
-from registryd.lab.apt import debian_codename, unpack_package
-from registryd.lab.commands import run
-from registryd.lab.kept import cache_folder, keep
+from lab.apt import debian_codename, unpack_package
+from lab.commands import run
+from lab.kept import cache_folder, keep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -13,7 +13,7 @@ import pytest
 
 from e2e.kubernetes.lab.programs import etcd_version, kubernetes_version
 from e2e.kubernetes.stage import CHECKOUT
-from registryd.lab.leftovers import NAMESPACES
+from lab.leftovers import NAMESPACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.kubernetes.lab.node import Plan
-from registryd.lab.errors import PullError
-from registryd.lab.network import set_apart
+from lab.errors import PullError
+from lab.network import set_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from e2e.kubernetes.lab.node import Node
     from e2e.kubernetes.lab.pods import Outcome
     from e2e.kubernetes.stage import Stage
-    from registryd.lab.images import Image
-    from registryd.lab.network import Trunk
+    from lab.images import Image
+    from lab.network import Trunk
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 

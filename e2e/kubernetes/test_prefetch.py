@@ -12,7 +12,7 @@ from e2e.kubernetes.lab.pods import pull_secret
 from e2e.kubernetes.lab.registry import TENANT
 from e2e.kubernetes.private import make_secrets
 from e2e.kubernetes.stage import NAMESPACE
-from registryd.lab.errors import CommandError
+from lab.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

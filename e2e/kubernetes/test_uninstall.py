@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.kubernetes.stage import CHECKOUT
-from registryd.lab.errors import CommandError
+from lab.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

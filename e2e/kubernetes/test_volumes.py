@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.artifacts import ArtifactRecipe, make_artifact
-from registryd.lab.images import CONFIG
+from lab.artifacts import ArtifactRecipe, make_artifact
+from lab.images import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.lone_agent import LoneAgent, lone_agent
+from lab.lone_agent import LoneAgent, lone_agent
 from registryd.oci.digest import Digest
 from tests.fakes.entitled import sought
 

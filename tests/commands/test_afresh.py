@@ -42,7 +42,6 @@ NEEDLESS = {
     "yaml": "Talos",
     "registryd.caching": "the cache",
     "registryd.doctor": "the doctor",
-    "registryd.lab": "the demo",
 }
 CHECKOUT = Path(__file__).parents[2]
 TELLING = """

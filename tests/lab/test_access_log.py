@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from registryd.lab.access_log import Access, parse_access_log
+from lab.access_log import Access, parse_access_log
 
 DIGEST = "sha256:" + "ab" * 32
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.apt import AptSource, debian_codename, own_source, parse_list, parse_sources
-from registryd.lab.errors import UnavailableError
+from lab.apt import AptSource, debian_codename, own_source, parse_list, parse_sources
+from lab.errors import UnavailableError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.errors import UnavailableError
-from registryd.lab.go import GoPrograms, build
+from lab.errors import UnavailableError
+from lab.go import GoPrograms, build
 
 if TYPE_CHECKING:
     from pathlib import Path

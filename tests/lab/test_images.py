@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
-from registryd.lab.images import ImageRecipe, make_image
-from registryd.lab.layers import TAR, TAR_GZIP, LayerFile, LayerRecipe, write_layer
-from registryd.lab.layout import INDEX, Layout
+from lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
+from lab.images import ImageRecipe, make_image
+from lab.layers import TAR, TAR_GZIP, LayerFile, LayerRecipe, write_layer
+from lab.layout import INDEX, Layout
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.errors import LabError, UnavailableError
-from registryd.lab.kept import keep
+from lab.errors import LabError, UnavailableError
+from lab.kept import keep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from registryd.lab.kept import keep
+from lab.kept import keep
 
 async def make(work):
     print("made", flush=True)

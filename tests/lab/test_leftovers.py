@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from registryd.lab.leftovers import is_left_over, unique_name, workspace
+from lab.leftovers import is_left_over, unique_name, workspace
 
 NO_PROCESS = 1 << 22  # the kernel's largest process number, plus one
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from registryd.lab.agent import parse_metrics
+from lab.agent import parse_metrics
 
 TEXT = """\
 # HELP registryd_requests_total Requests by outcome.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from registryd.lab.containerd_config import Mirror, Options, Places, config_toml, hosts_toml
-from registryd.lab.errors import LabError
-from registryd.lab.toml_text import Table, merged, to_toml
-from registryd.lab.versions import Release
+from lab.containerd_config import Mirror, Options, Places, config_toml, hosts_toml
+from lab.errors import LabError
+from lab.toml_text import Table, merged, to_toml
+from lab.versions import Release
 
 PLACES = Places(Path("/lab/n"))
 OLD = Release((1, 6, 20), Path("/usr/bin"))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.lab.errors import UnavailableError
-from registryd.lab.images import make_image
-from registryd.lab.origin import CREDENTIALS, running_origin
+from lab.errors import UnavailableError
+from lab.images import make_image
+from lab.origin import CREDENTIALS, running_origin
 from registryd.oci.digest import Digest
 from registryd.oci.reference import Registry, Repository, Tag
 from registryd.upstream.anonymous import AnonymousClient
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.lab.origin import Origin
+    from lab.origin import Origin
 
 APP = Repository(Registry("registry.example"), "demo/app")
 TAG = Tag("v1")

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registryd.lab.errors import UnavailableError
-from registryd.lab.leftovers import is_left_over
+from lab.errors import UnavailableError
+from lab.leftovers import is_left_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,12 +14,12 @@ from e2e.kubernetes.lab.kubectl import Kubectl
 from e2e.kubernetes.lab.node import running_node
 from e2e.kubernetes.lab.node_config import PAUSE
 from e2e.kubernetes.lab.programs import obtain_programs
-from registryd.lab.commands import require, run
-from registryd.lab.errors import UnavailableError
-from registryd.lab.images import ImageRecipe, local_architecture, make_image
-from registryd.lab.layers import LayerFile, LayerRecipe
-from registryd.lab.leftovers import workspace
-from registryd.lab.network import new_network
+from lab.commands import require, run
+from lab.errors import UnavailableError
+from lab.images import ImageRecipe, local_architecture, make_image
+from lab.layers import LayerFile, LayerRecipe
+from lab.leftovers import workspace
+from lab.network import new_network
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from e2e.kubernetes.lab.control_plane import ControlPlane
     from e2e.kubernetes.lab.node import Node, Plan
     from e2e.kubernetes.lab.programs import Programs
-    from registryd.lab.images import Image
-    from registryd.lab.network import Network
+    from lab.images import Image
+    from lab.network import Network
 
 _NEEDED = (
     ("nsenter", "util-linux"),

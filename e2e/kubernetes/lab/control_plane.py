@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from e2e.kubernetes.lab.access import write_kubeconfig
 from e2e.kubernetes.lab.pki import Authority, service_account_keys
-from registryd.lab.process import Process, running
+from lab.process import Process, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from e2e.kubernetes.lab.pki import KeyPair
     from e2e.kubernetes.lab.programs import Programs
-    from registryd.lab.network import Host
+    from lab.network import Host
 
 SERVICES = "10.96.0.0/16"  # addresses of Services; the first is the API server's
 API_SERVICE = "10.96.0.1"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from registryd.lab.commands import run
-from registryd.lab.errors import CommandError, NotReadyError, UnavailableError
+from lab.commands import run
+from lab.errors import CommandError, NotReadyError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from registryd.lab.namespaces import Namespace
+    from lab.namespaces import Namespace
 
 Object: TypeAlias = dict[str, Any]
 _POLL_SECONDS = 0.2

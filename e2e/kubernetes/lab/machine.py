@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registryd.lab.errors import NotReadyError
-from registryd.lab.process import Process, running
+from lab.errors import NotReadyError
+from lab.process import Process, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from registryd.lab.network import Host
+    from lab.network import Host
 
 _READY = "waiting"  # what the first process says when the mounts are there
 _POLL_SECONDS = 0.02

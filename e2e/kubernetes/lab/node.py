@@ -16,9 +16,9 @@ from e2e.kubernetes.lab.node_config import (
     kubelet_json,
     proxy_json,
 )
-from registryd.lab.commands import run
-from registryd.lab.cri import ImageService
-from registryd.lab.leftovers import unique_name
+from lab.commands import run
+from lab.cri import ImageService
+from lab.leftovers import unique_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from e2e.kubernetes.lab.control_plane import ControlPlane
     from e2e.kubernetes.lab.machine import Machine, MachineProcess
-    from registryd.lab.network import Host
-    from registryd.lab.toml_text import Table
-    from registryd.lab.versions import Release
+    from lab.network import Host
+    from lab.toml_text import Table
+    from lab.versions import Release
 
 _CONTAINERD_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 

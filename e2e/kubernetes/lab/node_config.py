@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from registryd.lab.toml_text import merged, to_toml
+from lab.toml_text import merged, to_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.lab.toml_text import Table, Value
-    from registryd.lab.versions import Release
+    from lab.toml_text import Table, Value
+    from lab.versions import Release
 
 PAUSE = "registry.lab/pause:1"
 POD_NETWORK = "10.244.0.0/16"

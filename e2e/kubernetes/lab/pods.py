@@ -9,12 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registryd.lab.errors import CommandError
+from lab.errors import CommandError
 
 if TYPE_CHECKING:
     from e2e.kubernetes.lab.kubectl import Kubectl, Object
     from e2e.kubernetes.lab.node import Node
-    from registryd.lab.cri import Credentials
+    from lab.cri import Credentials
 
 _POLL_SECONDS = 0.2
 _REFUSALS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from registryd.lab.commands import require, run
-from registryd.lab.errors import CommandError, UnavailableError
-from registryd.lab.go import toolchain
-from registryd.lab.kept import keep
+from lab.commands import require, run
+from lab.errors import CommandError, UnavailableError
+from lab.go import toolchain
+from lab.kept import keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

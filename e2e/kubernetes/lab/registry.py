@@ -6,18 +6,18 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.lab.cri import Credentials
-from registryd.lab.origin import Origin
+from lab.cri import Credentials
+from lab.origin import Origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from e2e.kubernetes.lab.pki import Authority
-    from registryd.lab.access_log import Access
-    from registryd.lab.images import Image
-    from registryd.lab.network import Host
-    from registryd.lab.toml_text import Table
+    from lab.access_log import Access
+    from lab.images import Image
+    from lab.network import Host
+    from lab.toml_text import Table
 
 TENANT = Credentials("tenant", "lab-password")
 OTHER_TENANT = Credentials("other", "lab-password")
