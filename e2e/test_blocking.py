@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.cluster import NodePlan, running_cluster
+from lab.images import MIB, ImageRecipe, local_architecture, make_image
+from lab.layers import LayerRecipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,8 @@ pytestmark = pytest.mark.timeout(180)
 
 # Promised is "within seconds": of the file at once, of what images consist of at the next look.
 _HEEDED_SECONDS = 8
+# The layer takes thirteen seconds: longer than it takes to be heeded.
+_PEER_MEGABITS = 16
 
 
 @pytest.mark.parametrize("by_name", [True, False])
@@ -52,3 +56,35 @@ async def test_a_blocked_image_comes_from_the_origin_only(
         cluster.origin.forget_requests()
         await second.pull(reference)
         assert not [access for access in cluster.origin.requests() if access.is_blob_transfer]
+
+
+async def test_what_is_being_sent_breaks_off_and_comes_from_the_origin(
+    newest: Release, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    recipe = ImageRecipe(layers=(LayerRecipe(24 * MIB),), architectures=(local_architecture(),))
+    image = make_image(tmp_path_factory.mktemp("large") / "layout", recipe)
+    layer = image.local.layers[0]
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    plan = NodePlan(newest, agent={"images": {"block_file": str(blocked)}})
+    async with running_cluster([plan] * 2) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(image, "demo/large")
+        await first.pull(reference)
+        await first.host.limit(_PEER_MEGABITS)
+        cluster.origin.forget_requests()
+        pull = asyncio.create_task(second.pull(reference), name="pull")
+        try:
+            async with asyncio.timeout(60):
+                while second.containerd.arrived(layer.digest) < MIB:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.01)
+            blocked.write_text(f"{layer.digest}\n")
+            await pull
+        finally:
+            pull.cancel()
+        rest = [access for access in cluster.origin.requests() if access.reference == layer.digest]
+        assert second.agent
+        received = (await second.agent.metrics()).total("registryd_peer_received_bytes_total")
+        assert [access.status for access in rest if access.is_blob_transfer] == [206]
+        assert MIB < received < layer.size
+        print(f"{received / MIB:.1f} of {layer.size / MIB:.0f} MiB came from the peer before it was blocked")

@@ -59,8 +59,14 @@ class BlocklistKeeper:
         async with aclosing(looks_at(paths, every=_LOOK_SECONDS)) as looks:
             async for _ in looks:
                 await asyncio.to_thread(self._read)
+                self._cut()  # before images are looked at, which may take a while
                 await self._find_images()
+                self._cut()
         raise AssertionError("it looks until it is cancelled")
+
+    def _cut(self) -> None:
+        if count := self.blocklist.cut():
+            _log.info("%d bodies under way were broken off, because what they are is blocked now", count)
 
     def _read(self) -> None:
         if self._file is None:

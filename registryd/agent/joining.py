@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from registryd.cluster.members.zones import Zones
     from registryd.cluster.rpc.service import ClusterService
     from registryd.config.agent import Settings
+    from registryd.content.blocked import Blocklist
     from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore
     from registryd.content.sought import Sought
@@ -152,13 +153,14 @@ class Joining:
         store: NodeStore,
         pulls: Pulls,
         is_vital: Callable[[Digest], bool],
-        is_blocked: Callable[[Digest], bool],
+        blocklist: Blocklist,
     ) -> ClusterSource:
         """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
 
         Connections for bytes are kept until the stack is unwound. `shared` is what peers see of the node's `store`:
         asked before each pull, it knows from then on that the content is on its way. `pulls` is what this node's
-        containerd is pulling. Everyone who may be asked is asked for what `is_vital`; nobody for what `is_blocked`.
+        containerd is pulling. Everyone who may be asked is asked for what `is_vital`; nobody for what is
+        blocked.
 
         Raises SettingsError.
         """
@@ -204,7 +206,7 @@ class Joining:
             learn=learn,
             kept=stack.enter_context(KeptWires()),
             on_received=self._ledger.received_from_peer,
-            is_blocked=is_blocked,
+            blocklist=blocklist,
         )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)

@@ -136,7 +136,7 @@ class Membership:
             store=self._store,
             pulls=pulls,
             is_vital=self._is_vital,
-            is_blocked=self.blocklist.has,
+            blocklist=self.blocklist,
         )
         return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
 

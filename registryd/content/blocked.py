@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from registryd.content.source import ContentNotFound, ContentUnavailable, EntitledSource, NameSource
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Tag
+from registryd.transfer.cutting import Cuts, CuttableBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from registryd.content.entitled import EntitledStore
     from registryd.content.provenance import Provenance
     from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
     from registryd.oci.reference import Reference, Repository, TaggedName
+    from registryd.transfer.body import Body
+
+
+_REASON: Final = "blocked (images.block)"
 
 
 class ContentBlocked(ContentNotFound):
@@ -56,13 +61,30 @@ class BlockRules:
 
 @dataclass(slots=True)
 class Blocklist:
-    """What is blocked now. `of_images` is what images consist of whose names are blocked, as far as they are here."""
+    """What is blocked now, and the bodies under way that may have to end.
+
+    `of_images` is what images consist of whose names are blocked, as far as they are here.
+    """
 
     rules: BlockRules = field(default_factory=BlockRules)
     of_images: Collection[Digest] = frozenset()
+    bodies: Cuts[Sought] = field(default_factory=Cuts)
 
     def has(self, digest: Digest) -> bool:
         return digest in self.rules.digests or digest in self.of_images
+
+    def has_sought(self, sought: Sought) -> bool:
+        """Whether this is blocked, or all of the repository that it is wanted for."""
+        return self.has(sought.digest) or (sought.repository is not None and self.rules.matches(str(sought.repository)))
+
+    def guard(self, sought: Sought, body: Body) -> Body:
+        """The body, which breaks off when what it is comes to be blocked."""
+        reason = f"{sought.digest} is {_REASON}"
+        return CuttableBody(body, self.bodies, sought, is_cut=self.has_sought, reason=reason)
+
+    def cut(self) -> int:
+        """Break off what is under way and blocked now; how many bodies that were."""
+        return self.bodies.cut(self.has_sought)
 
     def has_named(self, repository: Repository, reference: Reference) -> bool:
         """Whether what is asked for under this name is blocked."""
@@ -83,21 +105,22 @@ class Unblocked:
         self._blocklist = blocklist
 
     async def find(self, sought: Sought) -> Content:
-        self.require_unblocked(sought.digest)
+        self.require_unblocked(sought)
         return await self._source.find(sought)
 
     async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent:
-        self.require_unblocked(sought.digest)
-        return await self._source.open(sought, wanted)
+        self.require_unblocked(sought)
+        opened = await self._source.open(sought, wanted)
+        return replace(opened, body=self._blocklist.guard(sought, opened.body))
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         if self._blocklist.has_named(name.repository, name.tag):
             return ()
         return [known for known in await self._source.resolve(name) if not self._blocklist.has(known.target.digest)]
 
-    def require_unblocked(self, digest: Digest) -> None:
-        if self._blocklist.has(digest):
-            raise ContentBlocked(f"{digest} is blocked (images.block)")
+    def require_unblocked(self, sought: Sought) -> None:
+        if self._blocklist.has_sought(sought):
+            raise ContentBlocked(f"{sought.digest} is {_REASON}")
 
 
 class UnblockedStore(Unblocked):
@@ -108,14 +131,14 @@ class UnblockedStore(Unblocked):
         self._store = store
 
     async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:
-        self.require_unblocked(sought.digest)
+        self.require_unblocked(sought)
         return await self._store.entitled(sought, content, provenance)
 
 
-def require_unblocked(is_blocked: Callable[[Digest], bool], digest: Digest) -> None:
+def require_unblocked(blocklist: Blocklist, sought: Sought) -> None:
     """For what comes from elsewhere. Raises ContentUnavailable."""
-    if is_blocked(digest):
-        raise ContentUnavailable(f"{digest} is blocked (images.block)")
+    if blocklist.has_sought(sought):
+        raise ContentUnavailable(f"{sought.digest} is {_REASON}")
 
 
 def _is_meant_as_digest(rule: str) -> bool:

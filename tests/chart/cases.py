@@ -148,6 +148,8 @@ CASES: dict[str, dict[str, Any]] = {
     "cache elsewhere": {
         "cache": {"nextEndpoint": {"enabled": True, "url": "http://cache.corp:3172"}, "tokenSecret": {"name": "token"}}
     },
+    "blocked images": {"images": {"block": ["sha256:" + "b" * 64, "ghcr.io/corp/app:1.2.3"]}},
+    "blocked by a list of one's own": {"images": {"blockConfigMap": "blocked"}},
     "prefetch": {"prefetch": {"images": ["docker.io/library/alpine:3", "ghcr.io/acme/app:v1"]}},
     "prefetch with logins": {
         "prefetch": {
@@ -200,6 +202,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"set cache\.service\.clusterIP",
     ),
     "a cache that is not there": ({"cache": {"nextEndpoint": {"enabled": True}}}, "give its url"),
+    "a rule with a blank": ({"images": {"block": ["ghcr.io/corp/app latest"]}}, "block"),
     "an image with a blank": ({"prefetch": {"images": ["a b"]}}, "images"),
     "settings without section": ({"settings": {"find_timeout": "2s"}}, "settings"),
 }

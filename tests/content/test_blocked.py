@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import pytest
 
 from registryd.content.blocked import Blocklist, BlockRules, ContentBlocked, Unblocked
+from registryd.content.sought import Sought
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Registry, Repository, Tag, TaggedName
+from registryd.transfer.body import BytesBody
+from registryd.transfer.errors import SourceBroken
 from tests.fakes.entitled import given, sought
+from tests.fakes.sinks import FakeSink
 from tests.fakes.sources import MemorySource
+
+if TYPE_CHECKING:
+    from registryd.transfer.body import Body
+    from registryd.transfer.sink import Sink
 
 DATA, OTHER = b"must not spread", b"may spread"
 DIGEST = Digest.of(DATA)
@@ -73,3 +84,65 @@ async def test_a_store_gives_nothing_of_it_from_the_moment_it_is_listed() -> Non
 async def test_a_blocked_name_means_nothing() -> None:
     unblocked = Unblocked(given(MemorySource()), listed("ghcr.io/corp/*"))
     assert await unblocked.resolve(TaggedName(REPOSITORY, Tag("v1"))) == ()
+
+
+async def test_a_body_under_way_ends_when_it_comes_to_be_blocked_and_others_go_on() -> None:
+    blocklist, halting = Blocklist(), [HaltingBody(), HaltingBody()]
+    sinks, bodies = (
+        [FakeSink(), FakeSink()],
+        [blocklist.guard(sought(Digest.of(data)), body) for data, body in zip((DATA, OTHER), halting, strict=True)],
+    )
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ending(body, sink)) for body, sink in zip(bodies, sinks, strict=True)]
+        for body in halting:
+            await body.has_begun.wait()
+        blocklist.rules = BlockRules.parse([str(DIGEST)])
+        assert blocklist.cut() == 1
+        assert "blocked (images.block)" in await tasks[0]
+        halting[1].may_end.set()
+    assert tasks[1].result() == ""
+    assert [bytes(sink.data) for sink in sinks] == [b"half", b"half, whole"]
+    assert not len(blocklist.bodies)
+
+
+async def test_what_was_opened_before_it_was_blocked_is_not_begun() -> None:
+    blocklist, sink = Blocklist(), FakeSink()
+    body = blocklist.guard(sought(DIGEST), BytesBody(DATA))
+    blocklist.of_images = {DIGEST}
+    assert "blocked" in await ending(body, sink)
+    assert sink.sent == 0
+
+
+async def test_a_repository_that_is_blocked_is_so_before_its_image_is_here() -> None:
+    source = MemorySource()
+    source.add(DIGEST, DATA)
+    unblocked = Unblocked(given(source), listed("ghcr.io/corp/*"))
+    with pytest.raises(ContentBlocked):
+        await unblocked.find(Sought(DIGEST, REPOSITORY))
+
+
+class HaltingBody:
+    """Half of it, then nothing until it may end."""
+
+    length = 11
+
+    def __init__(self) -> None:
+        self.has_begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def send_to(self, sink: Sink) -> None:
+        await sink.write(b"half")
+        self.has_begun.set()
+        await self.may_end.wait()
+        await sink.write(b", whole")
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+async def ending(body: Body, sink: FakeSink) -> str:
+    """Why it broke off; empty when it did not."""
+    try:
+        await body.send_to(sink)
+    except SourceBroken as error:
+        return str(error)
+    return ""

@@ -19,6 +19,11 @@
 {{- default .Release.Namespace .Values.namespaceOverride }}
 {{- end }}
 
+{{/* Where agents read what must not spread. */}}
+{{- define "registryd.blockConfigMap" -}}
+{{- .Values.images.blockConfigMap | default (printf "%s-images" (include "registryd.fullname" .)) }}
+{{- end }}
+
 {{- define "registryd.serviceAccountName" -}}
 {{- default (ternary (include "registryd.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}

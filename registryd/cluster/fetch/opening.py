@@ -11,7 +11,7 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.rpc.codec import sought_message
-from registryd.content.blocked import require_unblocked
+from registryd.content.blocked import Blocklist, require_unblocked
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import REPOSITORY_HEADER
 from registryd.content.source import ContentUnavailable, OpenContent
@@ -74,14 +74,14 @@ class Opener:
         kept: KeptWires | None = None,
         learn: Callable[[Sought, Manifest], None] = lambda _sought, _manifest: None,
         on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
-        is_blocked: Callable[[Digest], bool] = lambda _digest: False,
+        blocklist: Blocklist | None = None,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is what this node is receiving itself: whoever asks for content knows its size.
 
         `kept` has the connections to doors between bodies; without it, each body has one of its own. `learn` is
-        told of manifests that were read, `on_received` of the bytes that came through doors. What `is_blocked` is never
-        opened.
+        told of manifests that were read, `on_received` of the bytes that came through doors. What is on the
+        blocklist is never opened, and broken off.
         """
         self._credentials = credentials
         self._kept = kept
@@ -92,7 +92,7 @@ class Opener:
         self._promised = PromisedSizes(own)
         self._learn = learn
         self._on_received = on_received
-        self._is_blocked = is_blocked
+        self._blocklist = blocklist or Blocklist()
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -100,7 +100,7 @@ class Opener:
         Only of content that the member has up to there. So whoever follows a growing source is behind it, and stays
         behind: nodes whose sources die never end up waiting for each other in a circle.
         """
-        require_unblocked(self._is_blocked, offer.content.digest)
+        require_unblocked(self._blocklist, offer.sought)
         if span.length and offer.available <= span.start:
             raise PeerDeclined(f"{offer.member.address} has only {offer.available} bytes yet")
         await self._promised.require(offer.content)
@@ -116,7 +116,7 @@ class Opener:
     async def confirm(self, offer: Offer) -> Content:
         """The offered content; a manifest is read, so that its size is certain and its media type its own."""
         content = offer.content
-        require_unblocked(self._is_blocked, content.digest)
+        require_unblocked(self._blocklist, offer.sought)
         await self._promised.require(content)
         if not (is_manifest_type(content.media_type) and is_small(content)):
             return content
@@ -141,6 +141,9 @@ class Opener:
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
+        return self._blocklist.guard(offer.sought, await self._unguarded(offer, span, part))
+
+    async def _unguarded(self, offer: Offer, span: Span, part: Part) -> Body:
         door = offer.door
         if door is None or door in self._closed_doors:
             return await _read_started(offer, span)
