@@ -28,18 +28,18 @@ from benchmarks.naming import REPOSITORY, name_blobs
 from benchmarks.peers import ECHO, member_credentials, peer_processes, silent_sockets
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
+from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.node import NodeId
+from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.opening import Opener
 from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.blame import Blame
 from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.values import Place
-from registryd.cluster.index_client.coalescing import Coalescing
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.member import MemberState
-from registryd.cluster.members.node import NodeId
 from registryd.cluster.members.roster import Members
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.content.sought import Sought

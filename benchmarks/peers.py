@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
-from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings

@@ -9,6 +9,9 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
+from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.intakes import Intakes
 from registryd.cluster.fetch.locator import Locator
@@ -17,14 +20,11 @@ from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
-from registryd.cluster.index.service import IndexService
-from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_client.announcing import Announcer
-from registryd.cluster.index_client.coalescing import Coalescing
 from registryd.cluster.index_client.companions import Companions
 from registryd.cluster.index_client.index_nodes import IndexNodes
-from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
@@ -44,7 +44,7 @@ from .transport import STEP, SimulatedOpener
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from registryd.cluster.fetch.search import Offer
+    from registryd.cluster.members.offer import Offer
     from registryd.content.source import Content
     from registryd.identity.requester import Requester
     from registryd.notation import Address

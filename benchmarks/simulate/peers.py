@@ -6,25 +6,24 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from registryd.cluster.errors import PeerDeclined
-from registryd.cluster.index.messages import (
+from registryd.cluster.index.ring import Ring
+from registryd.cluster.members.member import Member
+from registryd.cluster.rpc.codec import finding
+from registryd.cluster.rpc.index_codec import (
     announcement_message,
     claim_message,
     receipt_value,
     verdict_value,
 )
-from registryd.cluster.index.ring import Ring
-from registryd.cluster.members.member import Member
-from registryd.cluster.rpc.codec import finding
 from registryd.identity.requester import Requester
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.members.node import NodeId
-    from registryd.cluster.rpc.codec import Finding
-    from registryd.cluster.rpc.peer import Wait
+    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.node import NodeId
+    from registryd.cluster.contract.peer import Finding, Wait
     from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.oci.digest import Digest

@@ -10,7 +10,7 @@ from registryd.content.source import OpenContent
 from registryd.transfer.errors import SourceBroken
 
 if TYPE_CHECKING:
-    from registryd.cluster.fetch.search import Offer
+    from registryd.cluster.members.offer import Offer
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lab.faults.characters import CHARACTERS, Character, Greeting
 from lab.faults.content import CharacterStore, Layouts
 from lab.faults.door import FaultyDoor, listening
-from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings

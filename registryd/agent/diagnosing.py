@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registryd.agent.credentials import Credentials
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.joining import Joining
-    from registryd.cluster.members.node import Node
+    from registryd.cluster.contract.node import Node
     from registryd.cluster.members.zones import Zones
     from registryd.config.agent import Settings
     from registryd.content.sound import SoundStore

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.descriptors import share_of
 from registryd.aio.backoff import Backoff
+from registryd.cluster.contract.index import Place
+from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.intakes import Intakes
 from registryd.cluster.fetch.locator import Locator
@@ -19,12 +21,9 @@ from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.blame import Blame
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
-from registryd.cluster.index.service import IndexService
 from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.index.values import Place
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_client.announcing import Announcer
-from registryd.cluster.index_client.coalescing import Coalescing
 from registryd.cluster.index_client.companions import Companions
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.index_client.name_search import NameIndex
@@ -34,6 +33,7 @@ from registryd.cluster.members.discovery.contract import KnowsZones
 from registryd.cluster.members.heartbeat import Heartbeat
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
+from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import CannotListen, serve_peers
 from registryd.config.agent import SettingsError
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
     from registryd.agent.credentials import Credentials
     from registryd.aio.scope import Scope
+    from registryd.cluster.contract.node import Node
     from registryd.cluster.diagnosis.service import DiagnosisService
     from registryd.cluster.fetch.pulls import Pulls
-    from registryd.cluster.members.node import Node
     from registryd.cluster.members.zones import Zones
     from registryd.cluster.rpc.service import ClusterService
     from registryd.config.agent import Settings

@@ -9,8 +9,8 @@ from registryd.agent.blocking import BlocklistKeeper
 from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.joining import Joining
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.fetch.pulls import Pulls
-from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.members.zones import Zones
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.blocked import UnblockedStore

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.trial import TrialDesk
+    from registryd.cluster.contract.node import Node
     from registryd.cluster.diagnosis.checkup import Checkup
     from registryd.cluster.diagnosis.values import Examination
-    from registryd.cluster.members.node import Node
     from registryd.cluster.members.roster import Members
     from registryd.cluster.members.zones import Zones
     from registryd.config.agent import Settings

@@ -10,13 +10,13 @@ import pytest
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.opening import DoorTimeouts, Opener
 from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.blame import Blame
 from registryd.cluster.members.discovery.static import StaticDiscovery
-from registryd.cluster.members.node import NodeId
 from registryd.cluster.members.roster import Members
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.identity.credentials import NoCredentials

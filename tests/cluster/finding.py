@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from registryd.cluster.index.values import Verdict
+from registryd.cluster.contract.index import Verdict
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address

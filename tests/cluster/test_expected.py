@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.fetch.pulls import Pulls
-from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.rpc.limits import MAX_WAIT_SECONDS, MAX_WAITS
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.rpc.codec import find_reply, finding
 from registryd.content.growing import GrowingContent
 from registryd.content.ledger import Ledger

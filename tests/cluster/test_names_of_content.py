@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cluster.fetch.search import offer_of
-from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.rpc.codec import Finding, find_reply, finding
-from registryd.cluster.rpc.peer import GrpcPeer, Wait
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import Finding, Wait
+from registryd.cluster.members.offer import offer_of
+from registryd.cluster.rpc.codec import find_reply, finding
+from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings

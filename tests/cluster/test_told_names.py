@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.cluster.contract.names import MAX_NAMED_TARGETS, NameAnnouncement
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.errors import PeerDeclined, PeerOutdated
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import SETTLED_SECONDS, NameDesk
-from registryd.cluster.index.naming import NameAnnouncement, naming_key
-from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.naming import naming_key
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.members.member import Member
-from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
+from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from registryd.cluster.members.node import Node, NodeId
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.source import Content, NamedContent, OpenContent

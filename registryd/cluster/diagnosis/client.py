@@ -9,7 +9,7 @@ import grpc
 
 from registryd.cluster.diagnosis.messages import reached_value, report_value
 from registryd.cluster.rpc import limits
-from registryd.cluster.rpc.codec import parse_reply
+from registryd.cluster.rpc.codec import DIAGNOSIS, parse_reply
 from registryd.cluster.rpc.failures import reason_of
 from registryd.pb.registryd.v1 import cluster_pb2
 from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Message")
 
-SERVICE: Final = "registryd.v1.Diagnosis"
 _OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
@@ -59,7 +58,7 @@ class Patient:
         )
 
     async def _ask(self, method: str, request: Message, kind: type[M], *, timeout: float = _TIMEOUT) -> M:
-        ask: Any = self._channel.unary_unary(f"/{SERVICE}/{method}")
+        ask: Any = self._channel.unary_unary(f"/{DIAGNOSIS}/{method}")
         try:
             reply: bytes = await ask(request.SerializeToString(), timeout=timeout)
         except grpc.aio.AioRpcError as error:

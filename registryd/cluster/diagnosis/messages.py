@@ -16,7 +16,7 @@ from registryd.notation import Address
 from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
 
 if TYPE_CHECKING:
-    from registryd.cluster.members.node import Node
+    from registryd.cluster.contract.node import Node
 
 # It is shown to people, in a table.
 _NAME: Final = re.compile(r"[A-Za-z0-9._:-]{0,253}", re.ASCII)

@@ -15,8 +15,8 @@ from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from registryd.cluster.contract.node import Node
     from registryd.cluster.diagnosis.values import Vitals
-    from registryd.cluster.members.node import Node
     from registryd.content.trial import Trials
     from registryd.identity.credentials import ClientCredentials
     from registryd.identity.requester import Requester

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registryd.cluster.members.node import Node
+    from registryd.cluster.contract.node import Node
     from registryd.notation import Address
 
 

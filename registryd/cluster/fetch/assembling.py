@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.errors import PeerDeclined
-from registryd.cluster.fetch.search import offer_of
-from registryd.cluster.health.rivals import is_as_good, somebody_else_offers
+from registryd.cluster.fetch.rivals import is_as_good, somebody_else_offers
+from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES, AssembledBody
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from registryd.cluster.fetch.locator import Locator
     from registryd.cluster.fetch.opening import Opener
-    from registryd.cluster.fetch.search import Offer
     from registryd.cluster.health.blame import Blame
+    from registryd.cluster.members.offer import Offer
     from registryd.content.source import Content, OpenContent
     from registryd.notation import Address
     from registryd.oci.ranges import Span

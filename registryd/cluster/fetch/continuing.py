@@ -12,7 +12,7 @@ from registryd.transfer.errors import SourceBroken, SourcesExhausted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from registryd.cluster.fetch.search import Offer
+    from registryd.cluster.members.offer import Offer
     from registryd.content.source import OpenContent
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body

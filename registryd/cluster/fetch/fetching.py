@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from registryd.aio.racing import AllFailed, first_success, one_by_one
+from registryd.cluster.contract.no_forwarding import refuse_to_forward
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
 from registryd.cluster.fetch.assembling import Assembler
 from registryd.cluster.fetch.continuing import Continuation
@@ -16,7 +17,6 @@ from registryd.cluster.fetch.outcome import refusal
 from registryd.cluster.health.lagging import Lag
 from registryd.cluster.health.links import TopLink
 from registryd.cluster.health.totals import Totals
-from registryd.cluster.members.no_forwarding import refuse_to_forward
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, NotForName, OpenContent
 from registryd.oci.errors import RangeInvalid
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 
     from registryd.aio.race import Attempt
+    from registryd.cluster.contract.index import Verdict
     from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.locator import Locator
     from registryd.cluster.fetch.opening import Opener
-    from registryd.cluster.fetch.search import Offer
     from registryd.cluster.health.blame import Blame
-    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content, RangeOf
     from registryd.oci.ranges import Span

@@ -19,7 +19,7 @@ from registryd.transfer.leaving import send_until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.contract.index import Verdict
     from registryd.content.sought import Sought
     from registryd.content.source import Content
     from registryd.oci.digest import Digest

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from registryd.aio.file_events import Changes
+    from registryd.cluster.contract.index import Verdict
     from registryd.cluster.fetch.intake import Finder, Receiving
     from registryd.cluster.fetch.pulls import Blob, Pull, Pulls
-    from registryd.cluster.index.values import Verdict
     from registryd.content.source import Content, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span

@@ -17,12 +17,12 @@ from registryd.observability.metrics import FindOutcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.fetch.coalescing import Coalescing
     from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.outcome import FindObserver
-    from registryd.cluster.fetch.search import Offer
-    from registryd.cluster.index.values import Verdict
-    from registryd.cluster.index_client.coalescing import Coalescing
     from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
     from registryd.notation import Address

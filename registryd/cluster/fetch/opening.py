@@ -31,8 +31,8 @@ from registryd.transfer.uploads import PART_HEADER, Part
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from registryd.cluster.fetch.search import Offer
-    from registryd.cluster.index_client.coalescing import Receiving
+    from registryd.cluster.fetch.coalescing import Receiving
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content
     from registryd.identity.credentials import ClientCredentials

@@ -9,7 +9,7 @@ from registryd.cluster.errors import ContentCorrupt
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from registryd.cluster.index_client.coalescing import Receiving
+    from registryd.cluster.fetch.coalescing import Receiving
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest

@@ -9,7 +9,7 @@ from registryd.aio.expiring import ExpiringSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.contract.index import Verdict
     from registryd.cluster.members.member import Member
     from registryd.notation import Address
     from registryd.oci.digest import Digest

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from registryd.aio.racing import AllFailed, arrivals, at_once
+from registryd.cluster.contract.no_forwarding import refuse_to_forward
 from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
-from registryd.cluster.members.no_forwarding import refuse_to_forward
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from registryd.cluster.contract.index import Verdict
     from registryd.cluster.fetch.fetching import Fetcher
     from registryd.cluster.fetch.locator import Locator
     from registryd.cluster.health.blame import Blame
-    from registryd.cluster.index.values import Verdict
     from registryd.cluster.index_client.name_search import NameIndex
     from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, RangeOf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import PeerDeclined
@@ -14,8 +14,7 @@ from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
     from registryd.aio.scope import Scope
-    from registryd.cluster.fetch.locator import Locator
-    from registryd.cluster.fetch.search import Offer
+    from registryd.cluster.members.offer import Offer
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
 
@@ -29,6 +28,13 @@ _REMEMBERED: Final = 1000
 _TAINTED_SECONDS: Final = 120.0
 
 
+class Asking(Protocol):
+    """Whoever decides which members are asked."""
+
+    def blame(self, offer: Offer, *, is_certain: bool) -> None:
+        """Do not ask it for this content for a while; longer when it is certain that it was the one."""
+
+
 class Blame:
     """Several may have given parts of the same content: which part was wrong is not known, so all are suspected.
 
@@ -36,9 +42,9 @@ class Blame:
     After that it comes from one at a time for a while, so that who is bad is found out and the others are not.
     """
 
-    def __init__(self, locator: Locator, scope: Scope) -> None:
+    def __init__(self, asking: Asking, scope: Scope) -> None:
         """What suspects are told is sent in the scope."""
-        self._locator = locator
+        self._asking = asking
         self._scope = scope
         self._givers: OrderedDict[Digest, dict[str, Offer]] = OrderedDict()
         self._tainted: ExpiringSet[Digest] = ExpiringSet(lifetime=_TAINTED_SECONDS, capacity=_REMEMBERED)
@@ -76,7 +82,7 @@ class Blame:
         if suspects:
             _log.warning("%s was wrong as it came from %s", digest, ", ".join(suspects))
         for offer in suspects.values():
-            self._locator.blame(offer, is_certain=len(suspects) == 1)
+            self._asking.blame(offer, is_certain=len(suspects) == 1)
             self._scope.run(partial(_tell, offer), name=f"doubt {digest}")
 
 

@@ -17,10 +17,10 @@ from registryd.cluster.health.totals import available
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from registryd.cluster.fetch.search import Offer
     from registryd.cluster.health.links import TopLink
     from registryd.cluster.health.totals import Total, Totals
     from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.notation import Address
 

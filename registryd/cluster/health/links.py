@@ -17,9 +17,9 @@ from registryd.oci.ranges import Span
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from registryd.cluster.fetch.search import Offer
     from registryd.cluster.health.totals import Total, Totals
     from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.notation import Address
 

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.cluster.fetch.search import offer_of
+from registryd.cluster.members.offer import offer_of
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:

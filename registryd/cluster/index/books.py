@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from registryd.cluster.index.values import Announcement
+    from registryd.cluster.contract.index import Announcement
+    from registryd.cluster.contract.node import NodeId
     from registryd.cluster.index.view import View
-    from registryd.cluster.members.node import NodeId
     from registryd.notation import Address
 
 # Four times the largest cluster that was simulated: only somebody who makes up names comes near.

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.contract.index import MAX_UNHEARD, Announcement, Receipt, Verdict
 from registryd.cluster.index.arrivals import Arrivals
 from registryd.cluster.index.books import Books
 from registryd.cluster.index.hosts import Hosts
-from registryd.cluster.index.messages import MAX_UNHEARD
-from registryd.cluster.index.values import Announcement, Receipt, Verdict
 from registryd.cluster.index.wave import LINE_SECONDS, Wave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from registryd.cluster.index.values import Claim, Place
+    from registryd.cluster.contract.index import Claim, Place
+    from registryd.cluster.contract.node import NodeId
     from registryd.cluster.index.view import View
-    from registryd.cluster.members.node import NodeId
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 

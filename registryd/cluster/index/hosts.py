@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.index.values import Place
+from registryd.cluster.contract.index import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

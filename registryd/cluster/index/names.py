@@ -6,17 +6,16 @@ from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from registryd.cluster.contract.index import Receipt
+from registryd.cluster.contract.names import MAX_NAMED_TARGETS, NameAnswer
 from registryd.cluster.index.desk import WAVE_SECONDS
-from registryd.cluster.index.naming import NameAnswer
-from registryd.cluster.index.values import Receipt
-from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
 from registryd.content.names import newest_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
-    from registryd.cluster.index.naming import NameAnnouncement
-    from registryd.cluster.members.node import NodeId
+    from registryd.cluster.contract.names import NameAnnouncement
+    from registryd.cluster.contract.node import NodeId
     from registryd.content.naming import Naming
     from registryd.content.source import NamedContent
     from registryd.notation import Address

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from registryd.cluster.index.values import Place
+    from registryd.cluster.contract.index import Place
     from registryd.notation import Address
 
 # Per source and digest. Beyond, sending small content to one more costs as much as another level of the tree: a call

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.cluster.index.values import Place
+    from registryd.cluster.contract.index import Place
     from registryd.notation import Address
 
 

@@ -20,7 +20,7 @@ from registryd.cluster.index.tree import Spot, Tree
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from registryd.cluster.index.values import Claim, Place
+    from registryd.cluster.contract.index import Claim, Place
     from registryd.notation import Address
 
 # So much has to arrive before the next node sees any: agents pass on 128 KiB at a time (registryd.transfer.inflow),

@@ -12,18 +12,18 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
+from registryd.cluster.contract.index import Announcement
 from registryd.cluster.index.assignment import Assignment
-from registryd.cluster.index.values import Announcement
 from registryd.cluster.index_client.told import Told, Wanted
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from registryd.cluster.index.values import Place, Receipt
+    from registryd.cluster.contract.index import Place, Receipt
+    from registryd.cluster.contract.node import NodeId
     from registryd.cluster.index.view import View
     from registryd.cluster.index_client.told import Batch
-    from registryd.cluster.members.node import NodeId
     from registryd.content.inventory import Inventory, Stock
     from registryd.notation import Address
 

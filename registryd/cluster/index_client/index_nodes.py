@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from registryd.aio.race import Attempt
+    from registryd.cluster.contract.index import Claim, Place, Verdict
     from registryd.cluster.index.desk import IndexDesk
-    from registryd.cluster.index.values import Claim, Place, Verdict
     from registryd.cluster.index.view import View
     from registryd.cluster.members.member import Member
     from registryd.notation import Address

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.racing import AllFailed, arrivals, at_once
-from registryd.cluster.index.naming import NameAnswer, name_point
+from registryd.cluster.contract.names import NameAnswer
+from registryd.cluster.index.naming import name_point
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.contract.index import Receipt
+from registryd.cluster.contract.names import NameAnnouncement
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerDeclined, PeerOutdated
-from registryd.cluster.index.name_messages import MAX_NAMINGS
-from registryd.cluster.index.naming import NameAnnouncement, naming_key
-from registryd.cluster.index.values import Receipt
+from registryd.cluster.index.naming import naming_key
 from registryd.cluster.index_client.announcing import Announcer
-from registryd.cluster.members.node import NodeId
+from registryd.cluster.rpc.name_codec import MAX_NAMINGS
 from registryd.content.inventory import Stock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+    from registryd.cluster.contract.index import Announcement, Place
     from registryd.cluster.index.names import NameDesk
-    from registryd.cluster.index.values import Announcement, Place
     from registryd.cluster.index_client.index_nodes import Roster
     from registryd.content.naming import NameInventory, Naming
     from registryd.notation import Address

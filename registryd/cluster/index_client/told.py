@@ -7,14 +7,14 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registryd.cluster.contract.index import MAX_ANNOUNCED
 from registryd.cluster.index.desk import WAVE_SECONDS
-from registryd.cluster.index.messages import MAX_ANNOUNCED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from registryd.cluster.members.node import NodeId
+    from registryd.cluster.contract.node import NodeId
     from registryd.oci.digest import Digest
 
 

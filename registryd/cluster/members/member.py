@@ -7,18 +7,17 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
+from registryd.cluster.contract.names import NameAnswer
 from registryd.cluster.errors import PeerFailed, PeerSilent
-from registryd.cluster.index.naming import NameAnswer
 from registryd.content.source import ContentNotFound, ContentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from registryd.cluster.index.naming import NameAnnouncement
-    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.members.node import Node, NodeId
-    from registryd.cluster.rpc.codec import Finding
-    from registryd.cluster.rpc.peer import Peer, Wait
+    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.names import NameAnnouncement
+    from registryd.cluster.contract.node import Node, NodeId
+    from registryd.cluster.contract.peer import Finding, Peer, Wait
     from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.observability.metrics import Trouble

@@ -7,7 +7,7 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.cluster.index.values import Place
+from registryd.cluster.contract.index import Place
 from registryd.notation import Address
 
 if TYPE_CHECKING:

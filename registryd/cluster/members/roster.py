@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from registryd.aio.backoff import Backoff
+    from registryd.cluster.contract.node import NodeId
+    from registryd.cluster.contract.peer import Peer
     from registryd.cluster.members.discovery.contract import Discovery
-    from registryd.cluster.members.node import NodeId
-    from registryd.cluster.rpc.peer import Peer
     from registryd.notation import Address
 
     Connect = Callable[[Address], Peer]

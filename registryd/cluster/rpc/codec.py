@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from registryd.cluster.contract.names import MAX_NAMED_TARGETS
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import Finding, Resolution
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought, Standing
 from registryd.content.source import Content, NamedContent
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SERVICE: Final = "registryd.v1.Cluster"
+DIAGNOSIS: Final = "registryd.v1.Diagnosis"
 
 M = TypeVar("M", bound=Message)
 
@@ -47,29 +49,6 @@ _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{0,64}", re.ASCII)
 
 class RequestInvalid(OciError):
     """Bytes that are not the message they should be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A peer's answer to "do you have this?"; no content means no, GrowingContent that it is arriving there.
-
-    `is_not_for_name`: it is there, but not for the name that it is wanted for.
-    """
-
-    node: Node
-    content: Content | None
-    busy: bool
-    ticket: str = ""
-    is_not_for_name: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """A peer's answer to "what does this tag mean?"."""
-
-    node: Node
-    known: tuple[NamedContent, ...]
-    is_settled: bool = False
 
 
 def parse_request(kind: type[M], raw: bytes) -> M:

@@ -12,8 +12,6 @@ MAX_REPLY_BYTES: Final = READ_CHUNK_BYTES + 64 * 1024
 MAX_REQUEST_BYTES: Final = 16 * 1024
 # gRPC's own headers are some 200 bytes.
 MAX_METADATA_BYTES: Final = 8 * 1024
-# Answers to Resolve, per peer: containerd knows one digest for a name, each namespace its own.
-MAX_NAMED_TARGETS: Final = 16
 
 # A handshake takes some milliseconds of processor time at each end; who takes longer than this occupies a place.
 HANDSHAKE_MILLISECONDS: Final = 5_000

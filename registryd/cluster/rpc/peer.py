@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from registryd.cluster.errors import PeerGarbled, PeerSilent, PeerUnreachable
-from registryd.cluster.index.messages import (
-    announcement_message,
-    claim_message,
-    receipt_value,
-    verdict_value,
-)
-from registryd.cluster.index.name_messages import name_announcement_message
 from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.channel import Connection, open_connection
 from registryd.cluster.rpc.codec import (
-    Finding,
-    Resolution,
     finding,
     node_value,
     parse_reply,
@@ -29,6 +19,13 @@ from registryd.cluster.rpc.codec import (
     sought_message,
 )
 from registryd.cluster.rpc.failures import reason_of
+from registryd.cluster.rpc.index_codec import (
+    announcement_message,
+    claim_message,
+    receipt_value,
+    verdict_value,
+)
+from registryd.cluster.rpc.name_codec import name_announcement_message
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
@@ -36,9 +33,10 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from registryd.cluster.index.naming import NameAnnouncement
-    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.members.node import Node
+    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.names import NameAnnouncement
+    from registryd.cluster.contract.node import Node
+    from registryd.cluster.contract.peer import Finding, Resolution, Wait
     from registryd.content.sought import Sought
     from registryd.content.source import ContentUnavailable
     from registryd.identity.credentials import ClientCredentials
@@ -46,52 +44,6 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """How long an answer may wait for growing content to have more than `beyond` bytes."""
-
-    seconds: float
-    beyond: int
-
-
-class IndexNode(Protocol):
-    """One node as an index node. Raises as Peer does."""
-
-    async def claim(self, claim: Claim) -> Verdict:
-        """Ask it where to get content from."""
-
-    async def announce(self, announcement: Announcement) -> Receipt:
-        """Tell it what this node has."""
-
-    async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
-        """Tell it what names mean to this node. Raises PeerOutdated."""
-
-
-class Peer(IndexNode, Protocol):
-    """One other node. Every question raises PeerFailed when it cannot be asked, ContentUnavailable for a "no"."""
-
-    async def hello(self) -> Node:
-        """Who is there."""
-
-    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
-        """Whether it has the content for that name; when it is only arriving there, the answer may wait."""
-
-    async def resolve(self, name: TaggedName) -> Resolution:
-        """What it knows of a tag."""
-
-    async def vouch(self, repository: Repository) -> bool:
-        """Whether it knows from the upstream that anyone may pull from the repository."""
-
-    async def doubt(self, digest: Digest) -> None:
-        """Tell it that what it gave of this content was wrong."""
-
-    def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
-        """The bytes of a span in chunks, never more than the span has; closing it ends the call."""
-
-    async def aclose(self) -> None:
-        """Close the connection; calls that are under way fail."""
 
 
 # How gRPC says that a call has failed.

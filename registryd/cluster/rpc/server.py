@@ -11,15 +11,14 @@ import os
 import socket
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 import grpc
 
 from registryd.aio.unexpected import note_unexpected
-from registryd.cluster.diagnosis.client import SERVICE as DIAGNOSIS
 from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.callers import Callers, CallRefused
-from registryd.cluster.rpc.codec import SERVICE, parse_request
+from registryd.cluster.rpc.codec import DIAGNOSIS, SERVICE, parse_request
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.oci.errors import OciError, RangeInvalid
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from registryd.cluster.diagnosis.service import DiagnosisService
-    from registryd.cluster.index.service import IndexService
+    from registryd.cluster.rpc.index_service import IndexService
     from registryd.cluster.rpc.service import ClusterService
     from registryd.identity.credentials import ServerCredentials
     from registryd.notation import Address
@@ -74,6 +72,21 @@ _OPTIONS: Final = (
 )
 
 
+class DiagnosisAnswers(Protocol):
+    """What a node answers about itself; `registryd.cluster.diagnosis.service.DiagnosisService` does."""
+
+    async def report(self, request: diagnosis_pb2.ReportRequest, requester: Requester, /) -> diagnosis_pb2.ReportReply:
+        """How this node is."""
+
+    async def reach(self, request: diagnosis_pb2.ReachRequest, requester: Requester, /) -> diagnosis_pb2.ReachReply:
+        """Whether this node reaches who asks."""
+
+    async def rehearse(
+        self, request: diagnosis_pb2.RehearseRequest, requester: Requester, /
+    ) -> diagnosis_pb2.RehearseReply:
+        """Have something that a trial can pull."""
+
+
 class CannotListen(Exception):
     """The address for peers cannot be listened on; the message says which."""
 
@@ -85,7 +98,7 @@ async def serve_peers(  # noqa: PLR0913 - how this node is seen by others, all n
     *,
     credentials: ServerCredentials,
     index: IndexService | None = None,
-    diagnosis: DiagnosisService | None = None,
+    diagnosis: DiagnosisAnswers | None = None,
     on_contact: OnContact = lambda _: None,
     drain_timeout: float = 0.0,
     most_connections: int = limits.MAX_CONNECTIONS,
@@ -155,7 +168,7 @@ def _handlers(
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _diagnosis_handlers(service: DiagnosisService, callers: Callers) -> grpc.GenericRpcHandler:
+def _diagnosis_handlers(service: DiagnosisAnswers, callers: Callers) -> grpc.GenericRpcHandler:
     # Whoever asks how we are need not be well: it is not taken for a sign of life.
     unary = partial(_unary, lambda _: None, callers)
     handlers: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from registryd.cluster.index.naming import NameAnswer
-from registryd.cluster.members.no_forwarding import AnsweringPeer
+from registryd.cluster.contract.names import NameAnswer
+from registryd.cluster.contract.no_forwarding import AnsweringPeer
 from registryd.cluster.rpc.codec import find_reply, node_message, resolve_reply, sought_value
 from registryd.cluster.rpc.limits import (
     MAX_WAIT_SECONDS,
@@ -37,7 +37,7 @@ from registryd.transfer.uploads import UploadRefused, Uploads
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from registryd.cluster.members.node import Node
+    from registryd.cluster.contract.node import Node
     from registryd.content.growing import GrowingSource
     from registryd.content.provenance import Provenance
     from registryd.content.sought import Sought
@@ -54,7 +54,7 @@ T = TypeVar("T")
 class LocalStore(EntitledSource, NameSource, Protocol):
     """This node's own store (`registryd.content.entitled.EntitledStore`).
 
-    One that asks other nodes fails (see `registryd.cluster.members.no_forwarding`).
+    One that asks other nodes fails (see `registryd.cluster.contract.no_forwarding`).
     """
 
     async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.http.codec import allows_another, check_response, read_head, write_request
 from registryd.transfer.http.connection import connect
-from registryd.transfer.relay import RelayBody
+from registryd.transfer.http.relay import RelayBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,6 +11,7 @@ import pytest
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.client import asking
 from registryd.cluster.diagnosis.contact import contact
@@ -19,7 +20,6 @@ from registryd.cluster.diagnosis.values import Vitals
 from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.member import MemberState
-from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.members.roster import Members
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import serve_peers

@@ -17,7 +17,7 @@ from tests.fakes.bodies import BrokenBody
 from tests.fakes.sinks import FakeSink
 
 if TYPE_CHECKING:
-    from registryd.cluster.fetch.search import Offer
+    from registryd.cluster.members.offer import Offer
     from registryd.content.source import OpenContent
 
 pytestmark = pytest.mark.looptime

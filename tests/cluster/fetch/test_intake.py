@@ -24,7 +24,7 @@ from tests.fakes.sinks import FakeSink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.contract.index import Verdict
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.transfer.inflow import Inflow

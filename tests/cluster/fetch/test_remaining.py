@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.racing import AllFailed
+from registryd.cluster.contract.index import Verdict
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import Finding
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.outcome import refusal
 from registryd.cluster.fetch.remaining import Doubts
-from registryd.cluster.fetch.search import Offer
-from registryd.cluster.index.values import Verdict
 from registryd.cluster.members.member import Member
-from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.rpc.codec import Finding
+from registryd.cluster.members.offer import Offer
 from registryd.content.source import Content, ContentNotFound
 from registryd.notation import Address
 from registryd.observability.metrics import FindOutcome
@@ -29,8 +29,8 @@ from tests.fakes.peers import FindRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.contract.peer import Wait
     from registryd.cluster.fetch.remaining import Remaining
-    from registryd.cluster.rpc.peer import Wait
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.aio.racing import AllFailed
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import Finding
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.members.member import Member
-from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.rpc.codec import Finding
 from registryd.content.source import Content
 from registryd.notation import Address
 from registryd.observability.metrics import FindOutcome
@@ -25,11 +25,10 @@ from tests.fakes.peers import FindRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.fetch.search import Offer
-    from registryd.cluster.index.naming import NameAnnouncement
-    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.rpc.codec import Resolution
-    from registryd.cluster.rpc.peer import Wait
+    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.names import NameAnnouncement
+    from registryd.cluster.contract.peer import Resolution, Wait
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import Finding
 from registryd.cluster.errors import PeerDeclined, PeerSilent
-from registryd.cluster.fetch.search import Offer
 from registryd.cluster.health.links import PART_BYTES, SAMPLE_BYTES, TopLink
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.member import Member
-from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.rpc.codec import Finding
+from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
 from registryd.notation import Address
 from registryd.oci.digest import Digest

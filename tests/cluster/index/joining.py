@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.cluster.index.values import Claim, Place
+from registryd.cluster.contract.index import Claim, Place
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registryd.cluster.index.values import Claim, Place
+from registryd.cluster.contract.index import Claim, Place
 from registryd.cluster.index.wave import Wave
 from tests.cluster.index.joining import DIGEST, MIB, address, require_no_circle
 

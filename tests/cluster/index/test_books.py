@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+from registryd.cluster.contract.index import Announcement, Place
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.books import Books
-from registryd.cluster.index.values import Announcement, Place
 from registryd.cluster.index.view import CurrentView, View
-from registryd.cluster.members.node import NodeId
 from registryd.notation import Address
 
 OWN = NodeId("own")

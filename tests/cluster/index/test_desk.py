@@ -4,12 +4,11 @@ import asyncio
 
 import pytest
 
+from registryd.cluster.contract.index import MAX_UNHEARD, Announcement, Claim, Place, Verdict
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.desk import WAVE_SECONDS, YOUNG_SECONDS, IndexDesk, Quotas
-from registryd.cluster.index.messages import MAX_UNHEARD
-from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
 from registryd.cluster.index.view import View
 from registryd.cluster.index.wave import LINE_SECONDS, SEVERAL, SOURCES
-from registryd.cluster.members.node import NodeId
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.cluster.contract.index import Announcement, Claim, Place
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk, Quotas
 from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.index.values import Announcement, Claim, Place
-from registryd.cluster.members.node import NodeId
 from registryd.identity.requester import Requester
 from registryd.notation import Address
 from registryd.oci.digest import Digest

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registryd.cluster.contract.names import MAX_NAMED_TARGETS, NameAnnouncement
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.names import MEANINGS_OF_HOST, NAME_SECONDS, SETTLED_SECONDS, NameDesk, NameQuotas
-from registryd.cluster.index.naming import NameAnnouncement, name_point, naming_key
+from registryd.cluster.index.naming import name_point, naming_key
 from registryd.cluster.index.ring import Ring
-from registryd.cluster.members.node import NodeId
-from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
 from registryd.content.naming import Naming
 from registryd.content.source import NamedContent
 from registryd.notation import Address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registryd.cluster.index.values import Claim, Place
+from registryd.cluster.contract.index import Claim, Place
 from registryd.cluster.index.wave import Wave
 from tests.cluster.index.joining import DIGEST, MIB, address, join, require_no_circle
 

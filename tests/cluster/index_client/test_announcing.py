@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.scope import open_scope
+from registryd.cluster.contract.index import MAX_ANNOUNCED, Announcement, Claim, Place, Receipt
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk
-from registryd.cluster.index.messages import MAX_ANNOUNCED
 from registryd.cluster.index.ring import INDEX_NODES, Ring
-from registryd.cluster.index.values import Announcement, Claim, Place, Receipt
 from registryd.cluster.index.view import CurrentView, View
 from registryd.cluster.index_client.announcing import Announcer
-from registryd.cluster.members.node import NodeId
 from registryd.content.inventory import Stock
 from registryd.content.source import StoreUnavailable
 from registryd.notation import Address

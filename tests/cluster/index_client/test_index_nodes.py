@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.cluster.contract.index import Announcement, Claim, Place
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.ring import Ring
-from registryd.cluster.index.values import Announcement, Claim, Place
 from registryd.cluster.index.view import CurrentView, View
 from registryd.cluster.index_client.index_nodes import IndexNodes
-from registryd.cluster.members.node import NodeId
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from registryd.cluster.index.values import Verdict
+    from registryd.cluster.contract.index import Verdict
     from registryd.cluster.members.member import Member
 
 pytestmark = pytest.mark.looptime

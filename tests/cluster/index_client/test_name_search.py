@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.names import NameAnnouncement, NameAnswer
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import SETTLED_SECONDS, NameDesk
-from registryd.cluster.index.naming import NameAnnouncement, NameAnswer, name_point, naming_key
+from registryd.cluster.index.naming import name_point, naming_key
 from registryd.cluster.index.ring import INDEX_NODES, Ring
-from registryd.cluster.index.values import Place
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.index_client.name_search import NameIndex
-from registryd.cluster.members.node import NodeId
 from registryd.content.naming import Naming
 from registryd.content.source import ContentNotFound, NamedContent, StoreUnavailable
 from registryd.notation import Address

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.scope import open_scope
+from registryd.cluster.contract.index import Place, Receipt
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerOutdated, PeerSilent
-from registryd.cluster.index.name_messages import MAX_NAMINGS
 from registryd.cluster.index.names import NAME_SECONDS, NameDesk
-from registryd.cluster.index.naming import NameAnnouncement, name_point
+from registryd.cluster.index.naming import name_point
 from registryd.cluster.index.ring import INDEX_NODES, Ring
-from registryd.cluster.index.values import Place, Receipt
 from registryd.cluster.index_client.telling_names import announce_names
-from registryd.cluster.members.node import NodeId
+from registryd.cluster.rpc.name_codec import MAX_NAMINGS
 from registryd.notation import Address
 from registryd.oci.reference import TaggedName
 from tests.fakes.images import oci_image
@@ -26,6 +26,7 @@ from tests.fakes.sources import MemorySource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.members.member import Member
     from registryd.oci.digest import Digest
     from tests.fakes.images import SampleImage

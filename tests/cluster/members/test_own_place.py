@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registryd.cluster.index.values import Place
+from registryd.cluster.contract.index import Place
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.notation import Address
 

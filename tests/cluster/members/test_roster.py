@@ -9,11 +9,11 @@ import pytest
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import Finding, Resolution
 from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
 from registryd.cluster.members.member import MemberState
-from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.members.roster import Members
-from registryd.cluster.rpc.codec import Finding, Resolution
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address
 from registryd.observability.metrics import PeerState, Trouble
@@ -23,9 +23,9 @@ from tests.fakes.entitled import sought
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
-    from registryd.cluster.index.naming import NameAnnouncement
-    from registryd.cluster.index.values import Announcement, Claim, Receipt, Verdict
-    from registryd.cluster.rpc.peer import Wait
+    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.names import NameAnnouncement
+    from registryd.cluster.contract.peer import Wait
     from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registryd.cluster.contract.names import MAX_NAMED_TARGETS
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.rpc.codec import RequestInvalid, find_reply, finding, parse_reply, parse_request, resolve_reply
 from registryd.cluster.rpc.codec import resolution as resolution_of
-from registryd.cluster.rpc.limits import MAX_NAMED_TARGETS
 from registryd.content.source import Content, NamedContent
 from registryd.oci.descriptor import OCI_MANIFEST, Descriptor, is_media_type
 from registryd.oci.digest import Digest

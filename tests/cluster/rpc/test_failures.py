@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.errors import PeerFailed
-from registryd.cluster.members.node import Node, NodeId
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from registryd.cluster.contract.no_forwarding import AnsweringPeer, ForwardingRefused
 from registryd.cluster.members.member import MemberState
-from registryd.cluster.members.no_forwarding import AnsweringPeer, ForwardingRefused
 from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.server import CannotListen
 from registryd.notation import Address

@@ -10,8 +10,8 @@ from registryd.config.agent import DiscoveryKind, SettingsError
 from registryd.notation import Address
 
 if TYPE_CHECKING:
+    from registryd.cluster.contract.node import NodeId
     from registryd.cluster.members.discovery.contract import Discovery
-    from registryd.cluster.members.node import NodeId
     from registryd.config.agent import DiscoverySettings
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.members.discovery.choice import choose_discovery
 from registryd.cluster.members.discovery.dns import DnsDiscovery
 from registryd.cluster.members.discovery.file import FileDiscovery
 from registryd.cluster.members.discovery.mdns import MdnsDiscovery
 from registryd.cluster.members.discovery.static import StaticDiscovery
-from registryd.cluster.members.node import NodeId
 from registryd.config.agent import DiscoveryKind, DiscoverySettings, SettingsError
 from registryd.notation import Address
 

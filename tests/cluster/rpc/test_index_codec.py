@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registryd.cluster.contract.index import MAX_ANNOUNCED, MAX_FAILED, MAX_UNHEARD, Announcement, Claim, Place, Verdict
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.messages import (
-    MAX_ANNOUNCED,
-    MAX_FAILED,
-    MAX_UNHEARD,
+from registryd.cluster.index.names import NameDesk
+from registryd.cluster.index.speakers import Speakers
+from registryd.cluster.index.wave import SEVERAL
+from registryd.cluster.rpc.codec import parse_reply, parse_request
+from registryd.cluster.rpc.index_codec import (
     announcement_message,
     announcement_value,
     claim_message,
@@ -20,13 +23,7 @@ from registryd.cluster.index.messages import (
     verdict_message,
     verdict_value,
 )
-from registryd.cluster.index.names import NameDesk
-from registryd.cluster.index.service import IndexService
-from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.index.values import Announcement, Claim, Place, Verdict
-from registryd.cluster.index.wave import SEVERAL
-from registryd.cluster.members.node import NodeId
-from registryd.cluster.rpc.codec import parse_reply, parse_request
+from registryd.cluster.rpc.index_service import IndexService
 from registryd.identity.requester import Requester
 from registryd.notation import Address
 from registryd.oci.digest import Digest

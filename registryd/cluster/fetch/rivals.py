@@ -10,7 +10,7 @@ from registryd.content.growing import GrowingContent
 
 if TYPE_CHECKING:
     from registryd.cluster.fetch.locator import Locator
-    from registryd.cluster.fetch.search import Offer
+    from registryd.cluster.members.offer import Offer
 
 
 async def somebody_else_offers(locator: Locator, offer: Offer) -> bool:

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.contract.index import (
+    MAX_ANNOUNCED,
+    MAX_FAILED,
+    MAX_UNHEARD,
+    Announcement,
+    Claim,
+    Place,
+    Receipt,
+    Verdict,
+)
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.tree import MOST_CHILDREN
-from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
 from registryd.cluster.index.wave import SEVERAL
-from registryd.cluster.members.node import NodeId
 from registryd.cluster.rpc.codec import RequestInvalid
 from registryd.notation import Address
 from registryd.oci.digest import Digest
@@ -22,12 +31,6 @@ if TYPE_CHECKING:
 
     from registryd.identity.requester import Requester
 
-# What an asker can have tried within its fetch_wait, with three named at a time.
-MAX_FAILED: Final = 16
-# 13 KB of digests, which with all else fits into limits.MAX_REQUEST_BYTES.
-MAX_ANNOUNCED: Final = 400
-# So many can be asked one by one; of more, everyone may be asked as well.
-MAX_UNHEARD: Final = 8
 _MAX_SIZE: Final = 2**63 - 1
 _ALGORITHMS: Final = {32: "sha256", 64: "sha512"}
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.bound import bounded
+from registryd.cluster.contract.index import Announcement, Claim, Place, Receipt, Verdict
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import Finding
 from registryd.cluster.errors import PeerSilent, PeerUnreachable
+from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.remaining import Remaining
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.ring import Ring
-from registryd.cluster.index.values import Announcement, Claim, Place, Receipt, Verdict
 from registryd.cluster.index.wave import LINE_SECONDS
-from registryd.cluster.index_client.coalescing import Coalescing
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.member import Member
-from registryd.cluster.members.node import Node, NodeId
-from registryd.cluster.rpc.codec import Finding
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought
 from registryd.content.source import Content, ContentNotFound
@@ -35,7 +35,7 @@ from tests.fakes.entitled import said, sought
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.cluster.rpc.peer import Wait
+    from registryd.cluster.contract.peer import Wait
 
 pytestmark = pytest.mark.looptime
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
 from registryd.aio.expiring import ExpiringSet
+from registryd.cluster.contract.index import Claim, Verdict
+from registryd.cluster.contract.peer import Wait
 from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.places import Pressed
-from registryd.cluster.fetch.search import offer_of
 from registryd.cluster.health.totals import available
-from registryd.cluster.index.values import Claim, Verdict
 from registryd.cluster.index_client.companions import LARGE_BYTES, Companions, Side
-from registryd.cluster.rpc.peer import Wait
+from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.errors import RangeInvalid
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from registryd.cluster.fetch.places import Places
     from registryd.cluster.fetch.remaining import Remaining
-    from registryd.cluster.fetch.search import Offer
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content, RangeOf
     from registryd.notation import Address

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registryd.cluster.contract.index import MAX_ANNOUNCED
+from registryd.cluster.contract.names import NameAnnouncement
+from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.messages import MAX_ANNOUNCED
-from registryd.cluster.index.name_messages import MAX_NAMINGS, name_announcement_message, name_announcement_value
 from registryd.cluster.index.names import NameDesk
-from registryd.cluster.index.naming import NameAnnouncement, naming_key
-from registryd.cluster.index.service import IndexService
+from registryd.cluster.index.naming import naming_key
 from registryd.cluster.index.speakers import Speakers
-from registryd.cluster.members.node import NodeId
 from registryd.cluster.rpc.codec import parse_request
+from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.limits import MAX_REQUEST_BYTES
+from registryd.cluster.rpc.name_codec import MAX_NAMINGS, name_announcement_message, name_announcement_value
 from registryd.content.naming import Naming
 from registryd.content.source import NamedContent
 from registryd.identity.requester import Requester

@@ -1,4 +1,4 @@
-"""What nodes and index nodes say to each other, as values; `registryd.cluster.index.messages` reads and writes them."""
+"""What nodes and index nodes say to each other, as values; `cluster.rpc.index_codec` reads and writes them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registryd.cluster.members.node import NodeId
+    from registryd.cluster.contract.node import NodeId
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
 _ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+# What an asker can have tried within its fetch_wait, with three named at a time.
+MAX_FAILED: Final = 16
+# 13 KB of digests, which with all else fits into rpc.limits.MAX_REQUEST_BYTES.
+MAX_ANNOUNCED: Final = 400
+# So many can be asked one by one; of more, everyone may be asked as well.
+MAX_UNHEARD: Final = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.contract.index import MAX_ANNOUNCED
+from registryd.cluster.contract.names import NameAnnouncement
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.index.messages import MAX_ANNOUNCED
-from registryd.cluster.index.naming import NameAnnouncement
 from registryd.cluster.rpc.codec import RequestInvalid, named_message, named_value
 from registryd.content.naming import Naming
 from registryd.notation import Address

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from registryd.cluster.index.messages import announcement_value, claim_value, receipt_message, verdict_message
-from registryd.cluster.index.name_messages import name_announcement_value
+from registryd.cluster.rpc.index_codec import announcement_value, claim_value, receipt_message, verdict_message
+from registryd.cluster.rpc.name_codec import name_announcement_value
 
 if TYPE_CHECKING:
     from registryd.cluster.index.desk import IndexDesk

@@ -1,0 +1,63 @@
+"""What a member says that it has; nothing of it is proven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registryd.content.growing import GrowingContent
+from registryd.content.source import ContentNotFound, NotForName
+from registryd.notation import Address
+
+if TYPE_CHECKING:
+    from registryd.cluster.contract.peer import Finding
+    from registryd.cluster.members.member import Member
+    from registryd.content.sought import Sought
+    from registryd.content.source import Content
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A member that says it has the content, or the beginning of it. Nothing of this is proven.
+
+    `sought` is what was asked for. `door` is where it gives bytes, None when only Read does; `ticket` is what opens it
+    without TLS; `busy`: the member asks to be spared.
+    """
+
+    member: Member
+    sought: Sought
+    content: Content
+    door: Address | None
+    busy: bool
+    ticket: str = ""
+
+    @property
+    def available(self) -> int:
+        """How many bytes from the beginning the member has."""
+        return self.content.available if isinstance(self.content, GrowingContent) else self.content.size
+
+    @property
+    def received(self) -> int:
+        """How many bytes have come to it, whether or not it may give them yet."""
+        return self.content.received if isinstance(self.content, GrowingContent) else self.content.size
+
+    @property
+    def is_first_choice(self) -> bool:
+        return not (self.busy or isinstance(self.content, GrowingContent))
+
+
+def offer_of(member: Member, sought: Sought, finding: Finding) -> Offer:
+    """What a member's answer comes to. Raises ContentNotFound when it is a no, NotForName when it is for that name."""
+    if finding.is_not_for_name:
+        raise NotForName(f"{member.address} does not know it as {sought.repository}'s")
+    if finding.content is None:
+        raise ContentNotFound(f"{member.address} does not have it")
+    if not sought.accepts(finding.content.standing):
+        standing = finding.content.standing
+        said = (
+            f"says that it is {standing.value}" if standing else "does not say whose it is, being of an older version"
+        )
+        raise NotForName(f"{member.address} {said}")
+    port = finding.node.content_port
+    door = Address(member.address.host, port) if port else None
+    return Offer(member, sought, finding.content, door, finding.busy, finding.ticket)
