@@ -1,7 +1,7 @@
 """`registryd import` and `registryd export`: OCI archives into and out of the directory store."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -9,22 +9,21 @@ from typing import Annotated, TextIO
 
 from cyclopts import Parameter
 
-from registryd.commands.archive_file import STANDARD_STREAM, called, reading_archive, writing_archive
-from registryd.commands.exported import Selection, select, select_all, with_attached
+from registryd.commands.archive_file import STANDARD_STREAM, called, reading_archive
+from registryd.commands.counting import counted
+from registryd.commands.exported import Selection, select, select_all, with_attached, without_attached
+from registryd.commands.exporting import write_out
 from registryd.commands.image_lists import LIST, REFERRERS, read_lists
 from registryd.config.agent import Settings, StoreKind
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
-from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import OciError
 from registryd.oci.reference import FullName, Registry, Repository, looks_like_host, parse_full_name
-from registryd.oci.referrers import is_attached_name
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
-from registryd.store.archive.reading import read_archive
+from registryd.store.archive.reading import Imported, read_archive
 from registryd.store.archive.titles import Given
-from registryd.store.archive.writing import Plan, plan_archive, write_archive
-from registryd.store.directory.durable import write_all
+from registryd.store.archive.writing import Plan, plan_archive
 from registryd.store.directory.layout import is_layout
 from registryd.store.directory.store import open_directory_store
 from registryd.store.socket import is_containerd_at, socket_of
@@ -59,7 +58,7 @@ async def import_archive(
     with _complaining(archive), reading_archive(archive) as fd:
         async with open_directory_store(_directory(settings)) as store:
             imported = await read_archive(fd, store, name=given, referrers=referrers)
-    _say(sys.stdout, "imported", _lines(imported.images), imported.contents)
+    _say(sys.stdout, "imported", _lines(imported), imported.contents)
     if imported.unnamed:
         sys.stdout.writelines(f"imported without a name: {target.digest}\n" for target in imported.unnamed)
         sys.stdout.write("--name registry/repository gives them one\n")
@@ -86,17 +85,16 @@ async def export_archive(  # noqa: PLR0913 - the flags of a command
     with _complaining(archive):
         async with open_directory_store(_directory(settings)) as store:
             selection = await (select(store, wanted, listed) if wanted or listed else select_all(store))
-            if referrers:
-                selection = await with_attached(store, selection)
+            selection = await (with_attached if referrers else without_attached)(store, selection)
+            chosen = partial(plan_archive, store, selection.images, attached=selection.attached, partly=partly)
             besides = selection.unnamed if unnamed else ()
-            plan = await plan_archive(store, selection.images, partly=partly, unnamed=besides, whole_lists=referrers)
-            left_out = _left_out(selection, plan)
-            if not plan.images and not plan.unnamed:
-                raise CommandFailed("; ".join(left_out[:3]) or "the store has no images to export")
-            with writing_archive(archive) as fd:
-                await write_archive(partial(write_all, fd), store, plan)
-    exported = [*_lines(plan.images), *(f"{target.digest}" for target in plan.unnamed)]
+            plan = await write_out(archive, store, lambda damaged: chosen(unnamed=besides, damaged=damaged))
+    left_out = _left_out(selection, plan)
+    if not plan.images and not plan.unnamed:
+        raise CommandFailed("; ".join(left_out[:3]) or "the store has no images to export")
+    exported = [*_lines(plan), *(f"{target.digest}" for target in plan.unnamed)]
     _say(sys.stderr if archive == STANDARD_STREAM else sys.stdout, "exported", exported, plan.contents)
+    sys.stderr.writelines(f"note: {line}\n" for line in selection.notes)
     sys.stderr.writelines(f"left out: {line}\n" for line in left_out)
     return 1 if left_out else 0
 
@@ -157,15 +155,20 @@ def _complaining(archive: str) -> Iterator[None]:
         raise CommandFailed(f"{error.filename or called(archive)}: {error.strerror or error}") from error
 
 
-def _lines(images: Mapping[FullName, Descriptor]) -> list[str]:
-    """One for each image, and one for all that is attached to them."""
-    attached = set(filter(is_attached_name, images))
-    lines = [f"{name} {images[name].digest}" for name in sorted(images.keys() - attached, key=str)]
-    return [*lines, f"what is attached to them, under {len(attached)} tags"] if attached else lines
+def _lines(what: Plan | Imported) -> list[str]:
+    """One for each image, one for all that is attached to them, one for what is known to have nothing attached."""
+    lines = [f"{name} {what.images[name].digest}" for name in sorted(what.images, key=str)]
+    if attached := len(what.attached) - len(what.bare):
+        lines.append(f"what is attached to them, under {counted(attached, 'name')}")
+    if what.bare:
+        lines.append(f"that nothing is attached to {counted(len(what.bare), 'manifest')} of them")
+    return lines
 
 
 def _say(out: TextIO, verb: str, images: list[str], contents: Contents) -> None:
     out.writelines(f"{verb} {image}\n" for image in images)
-    out.write(f"{len(contents.there)} pieces of content, {contents.size / _MIB:.1f} MiB\n")
-    if contents.missing:
-        out.write(f"{len(contents.missing)} platforms or layers that the images refer to were not there\n")
+    pieces = counted(len(contents.there), "piece of content", "pieces of content")
+    out.write(f"{pieces}, {contents.size / _MIB:.1f} MiB\n")
+    if missing := len(contents.missing):
+        lacking = counted(missing, "platform or layer", "platforms or layers")
+        out.write(f"{lacking} that the images refer to {'was' if missing == 1 else 'were'} not there\n")

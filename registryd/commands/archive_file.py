@@ -28,12 +28,16 @@ def reading_archive(archive: str) -> Iterator[int]:
         yield file.fileno()
 
 
+def refuse_terminal(archive: str) -> None:
+    """Raises CommandFailed when it would be written to one."""
+    if archive == STANDARD_STREAM and sys.stdout.isatty():
+        raise CommandFailed("standard output is a terminal: redirect it or name a file")
+
+
 @contextmanager
 def writing_archive(archive: str) -> Iterator[int]:
     """The archive's descriptor; a file has its name only when it is complete."""
     if archive == STANDARD_STREAM:
-        if sys.stdout.isatty():
-            raise CommandFailed("standard output is a terminal: redirect it or name a file")
         yield sys.stdout.fileno()
         return
     unfinished = Path(f"{archive}.partial")

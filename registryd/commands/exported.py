@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from registryd.commands.counting import counted
 from registryd.content.reading import read_content
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.descriptor import Descriptor
@@ -12,27 +13,34 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.reference import DigestedName, TaggedName
 from registryd.oci.referrers import attached_tags, is_attached_name, referrers_tag
+from registryd.store.archive.attached import bare_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from registryd.inventory.lists import ImageName
     from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.oci.reference import FullName, Repository
     from registryd.store.directory.store import DirectoryStore
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Images by name, manifests that no name leads to, and a line about each that was wanted and is not there."""
+    """Images by name, what is attached to them, manifests that no name leads to; and lines about them.
+
+    `absent`: one about each that was wanted and is not there. `notes`: what is not as whoever reads it may think.
+    """
 
     images: Mapping[FullName, Descriptor]
+    attached: Mapping[FullName, Descriptor] = field(default_factory=dict)
     unnamed: tuple[Descriptor, ...] = ()
     absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 async def select(store: DirectoryStore, names: Iterable[FullName], listed: Iterable[ImageName]) -> Selection:
-    """These; of an image that a list names by tag and digest, the digest counts."""
+    """These; of an image that a list names by tag and digest, the digest counts, and the tag means the same."""
     images: dict[FullName, Descriptor] = {}
     absent: list[str] = []
     for name in names:
@@ -40,36 +48,56 @@ async def select(store: DirectoryStore, names: Iterable[FullName], listed: Itera
             images[name] = target
         else:
             absent.append(f"{name} is not in the store")
+    by_both = []
     for image in listed:
-        first, *others = image.names
+        first, *tags = image.names
         if target := await _target(store, first):
             images[first] = target
-            images |= {name: target for name in others if await _target(store, name) == target}
+            by_both += [(image, tag, target) for tag in tags]
         else:
             absent.append(f"{image} is not in the store")
-    return Selection(images, absent=tuple(absent))
+    notes = []
+    # Last: what a tag means by itself is not to be changed by what it also stands beside.
+    for image, tag, target in by_both:
+        if images.setdefault(tag, target) != target:
+            absent.append(
+                f"the tag of {image}: {tag} means {images[tag].digest} here; by its digest the image is there"
+            )
+        elif (known := await _target(store, tag)) and known != target:
+            notes.append(f"{tag} means {target.digest} there, as listed; here it means {known.digest} by now")
+    return Selection(images, absent=tuple(absent), notes=tuple(notes))
 
 
 async def select_all(store: DirectoryStore) -> Selection:
     """All that have a name; and whatever manifest none of them leads to, unless another such one does."""
-    images = {}
+    images: dict[FullName, Descriptor] = {}
+    attached: dict[FullName, Descriptor] = {}
+    every = await store.manifests()
     for name in await store.names():
         if target := await _target(store, name):
-            images[name] = target
-    return Selection(images, tuple(await _unreached(store, images.values())))
+            (attached if _is_attached(name, every.get(target.digest)) else images)[name] = target
+    return Selection(images, attached, tuple(await _unreached(store, every, [*images.values(), *attached.values()])))
 
 
 async def with_attached(store: DirectoryStore, selection: Selection) -> Selection:
     """The same, and what is attached to these images, as far as it is known; that it is not known is said."""
-    images, absent = dict(selection.images), list(selection.absent)
+    attached, absent = dict(selection.attached), list(selection.absent)
     for name, target in selection.images.items():
         if is_attached_name(name):
             continue
         found = await _attached(store, name.repository, target)
         if TaggedName(name.repository, referrers_tag(target.digest)) not in found:
             absent.append(f"{name}: what is attached to it is not known here (prefetch --referrers finds out)")
-        images |= found
-    return replace(selection, images=images, absent=tuple(absent))
+        attached |= {each: found[each] for each in found if each not in selection.images}
+    return replace(selection, attached=attached, absent=tuple(absent))
+
+
+async def without_attached(store: DirectoryStore, selection: Selection) -> Selection:
+    """The same, and what is attached stays here; that there is some is said."""
+    manifests = await store.manifests() if selection.attached else {}
+    count = len(selection.attached.keys() - bare_lists(selection.attached, manifests))
+    stays = (f"what is attached to the images stays here, under {counted(count, 'name')}: --referrers takes it along",)
+    return replace(selection, attached={}, notes=selection.notes + (stays if count else ()))
 
 
 async def _attached(store: DirectoryStore, repository: Repository, image: Descriptor) -> dict[FullName, Descriptor]:
@@ -96,8 +124,15 @@ async def _children(store: DirectoryStore, digest: Digest) -> Sequence[Descripto
         return ()
 
 
-async def _unreached(store: DirectoryStore, images: Iterable[Descriptor]) -> list[Descriptor]:
-    every = await store.manifests()
+def _is_attached(name: FullName, manifest: Manifest | None) -> bool:
+    """By its name; or by its own account, if nobody gave it another than its digest."""
+    is_about_another = manifest is not None and manifest.subject is not None
+    return is_attached_name(name) or (isinstance(name, DigestedName) and is_about_another)
+
+
+async def _unreached(
+    store: DirectoryStore, every: Mapping[Digest, Manifest], images: Iterable[Descriptor]
+) -> list[Descriptor]:
     reached, waiting = set(), [image.digest for image in images]
     while waiting:
         if (digest := waiting.pop()) not in reached:

@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
 from registryd.commands.archive import export_archive, import_archive
 from registryd.config.agent import Settings, StoreKind, StoreSettings
 from registryd.failures import CommandFailed
+from registryd.oci.descriptor import OCI_MANIFEST
 from registryd.store.directory.store import open_directory_store
 from tests.contracts.content_store import is_known
 from tests.fakes.archives import ArchiveBuilder, archive_of
-from tests.fakes.images import helm_chart, oci_image, oci_index
+from tests.fakes.images import OCI_CONFIG, OCI_LAYER, helm_chart, oci_image, oci_index
 from tests.fakes.layouts import read_index, write_image, write_index
 from tests.fakes.settings import directory_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from registryd.oci.digest import Digest
     from tests.fakes.images import SampleImage
 
 
@@ -59,7 +63,7 @@ async def test_import_says_what_came_in(settings: Settings, tmp_path: Path, caps
     await imported(settings, tmp_path, image)
     said = capsys.readouterr().out
     assert f"imported {image.name} {image.target.digest}" in said
-    assert "1 platforms or layers" in said
+    assert "1 platform or layer that the images refer to was not there" in said
 
 
 async def test_where_the_store_is_containerds_its_own_command_is_named(tmp_path: Path) -> None:
@@ -157,6 +161,106 @@ async def test_what_is_left_out_is_named_and_the_rest_is_written(
     await import_archive(elsewhere, str(out))
     async with open_directory_store(elsewhere.store.directory) as store:
         assert await store.names() == [whole.name]
+
+
+def list_of_lines(tmp_path: Path, *lines: str) -> list[str]:
+    (tmp_path / "images.txt").write_text("\n".join(lines))
+    return [str(tmp_path / "images.txt")]
+
+
+async def test_a_tag_that_is_listed_with_a_digest_means_it_there(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tag has moved on since the list was written, or was never pulled."""
+    old, new = oci_image(), oci_image(layers=(b"newer",))
+    for image in (old, new):
+        await imported(settings, tmp_path, image)
+    listed = list_of_lines(tmp_path, *(f"registry.example/demo/app:{tag}@{old.target.digest}" for tag in ("v1", "v2")))
+    out, elsewhere = tmp_path / "out.tar", directory_settings(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert await export_archive(settings, str(out), images=listed) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"note: {new.name} means {old.target.digest} there, as listed; here it means {new.target.digest} by now"
+    ]
+    await import_archive(elsewhere, str(out))
+    async with open_directory_store(elsewhere.store.directory) as store:
+        names = await store.names()
+        assert {str(name).removeprefix("registry.example/demo/app") for name in names} == {
+            ":v1",
+            ":v2",
+            f"@{old.target.digest}",
+        }
+        assert {(await store.resolve(name))[0].target for name in names} == {old.target}
+
+
+async def test_a_tag_with_two_meanings_in_a_list_is_named(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = oci_image(), oci_image(layers=(b"newer",))
+    for image in (old, new):
+        await imported(settings, tmp_path, image)
+    listed = list_of_lines(tmp_path, str(new.name), f"{old.name}@{old.target.digest}")
+    out, elsewhere = tmp_path / "out.tar", directory_settings(tmp_path / "elsewhere")
+    assert await export_archive(settings, str(out), images=listed) == 1
+    assert f"left out: the tag of {old.name}@{old.target.digest}: " in capsys.readouterr().err
+    await import_archive(elsewhere, str(out))
+    async with open_directory_store(elsewhere.store.directory) as store:
+        [meaning] = await store.resolve(new.name)
+        assert meaning.target == new.target
+        assert f"registry.example/demo/app@{old.target.digest}" in map(str, await store.names())
+
+
+@pytest.mark.parametrize("media_type", [OCI_LAYER, OCI_CONFIG, OCI_MANIFEST])
+async def test_an_image_with_damaged_content_is_left_out_and_named(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], media_type: str
+) -> None:
+    """Of the size that it should have, so that only its hash tells."""
+    damaged, others = oci_image(), [helm_chart(), oci_image("registry.example/demo/b:v1", layers=(b"b",) * 2)]
+    await imported(settings, tmp_path, damaged, *others)
+    digest = damaged.digest_of(media_type)
+    overwrite(settings, digest)
+    out, elsewhere = tmp_path / "out.tar", directory_settings(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert await export_archive(settings, str(out)) == 1
+    said = capsys.readouterr().err
+    assert f"left out: {damaged.name}: {digest} ({media_type})" in said
+    assert sorted(names_in(tmp_path)) == ["in.tar", "out.tar", "store"]
+    await import_archive(elsewhere, str(out))
+    async with open_directory_store(elsewhere.store.directory) as store:
+        if media_type == OCI_CONFIG:  # which these images share
+            assert await store.names() == [others[0].name]
+        else:
+            assert await store.names() == sorted((image.name for image in others), key=str)
+
+
+async def test_into_a_pipe_no_damaged_image_goes(settings: Settings, tmp_path: Path) -> None:
+    damaged, other = oci_image(), helm_chart()
+    await imported(settings, tmp_path, damaged, other)
+    overwrite(settings, damaged.digest_of(OCI_LAYER))
+    store = ["--store.directory", str(settings.store.directory), "--store.kind", "directory"]
+    archive = await run(sys.executable, "-m", "registryd", "export", *store, "-", status=1)
+    (tmp_path / "out.tar").write_bytes(archive)
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    await import_archive(elsewhere, str(tmp_path / "out.tar"))
+    async with open_directory_store(elsewhere.store.directory) as there:
+        assert await there.names() == [other.name]
+
+
+async def test_where_everything_is_damaged_there_is_no_archive(settings: Settings, tmp_path: Path) -> None:
+    image = oci_image()
+    await imported(settings, tmp_path, image)
+    overwrite(settings, image.digest_of(OCI_LAYER))
+    with pytest.raises(CommandFailed, match=rf"{image.name}: .* is damaged"):
+        await export_archive(settings, str(tmp_path / "out.tar"))
+    assert sorted(names_in(tmp_path)) == ["in.tar", "store"]
+
+
+def overwrite(settings: Settings, digest: Digest) -> None:
+    """With as many other bytes; of JSON, so that it still is some."""
+    path = settings.store.directory / "blobs" / digest.algorithm / digest.encoded
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + (b" " if data.endswith(b"}") else b"?"))
 
 
 async def test_manifests_without_a_name_are_left_out_or_taken_along(
@@ -294,6 +398,21 @@ async def test_what_skopeo_writes_is_imported(skopeo: str, settings: Settings, t
         assert await is_known(store, image)
 
 
+async def test_a_docker_archive_of_skopeo_is_refused_with_the_way_to_convert_it(
+    skopeo: str, settings: Settings, tmp_path: Path
+) -> None:
+    """It has links, which no archive of ours may have; and the way that is named leads somewhere."""
+    image = make_image(tmp_path / "made", ImageRecipe((LayerRecipe(2000),), ("amd64",)))
+    docker, oci = f"docker-archive:{tmp_path}/docker.tar", f"oci-archive:{tmp_path}/new.tar:v1"
+    await run(skopeo, "copy", f"oci:{image.layout.folder}:v1", f"{docker}:app:v1")
+    with pytest.raises(CommandFailed, match=r"skopeo copy docker-archive:FILE oci-archive:NEW\.tar:TAG"):
+        await import_archive(settings, f"{tmp_path}/docker.tar", name="registry.example/demo/app:v1")
+    await run(skopeo, "copy", docker, oci)
+    await import_archive(settings, f"{tmp_path}/new.tar", name="registry.example/demo/app:v1")
+    async with open_directory_store(settings.store.directory) as store:
+        assert list(map(str, await store.names())) == ["registry.example/demo/app:v1"]
+
+
 async def test_layout_that_skopeo_wrote_is_served_as_it_is(skopeo: str, tmp_path: Path) -> None:
     image = oci_image()
     write_image(tmp_path / "layout", image)
@@ -308,9 +427,9 @@ def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-async def run(*command: str, given: bytes = b"") -> bytes:
+async def run(*command: str, given: bytes = b"", status: int = 0) -> bytes:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     out, _ = await process.communicate(given)
-    assert process.returncode == 0, command
+    assert process.returncode == status, command
     return out

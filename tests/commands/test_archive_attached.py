@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from registryd.commands.archive import export_archive, import_archive
 from registryd.content.source import ContentNotFound
 from registryd.oci.descriptor import OCI_INDEX
-from registryd.oci.reference import TaggedName
+from registryd.oci.reference import DigestedName, TaggedName
 from registryd.oci.referrers import parse_referrers, referrers_tag
 from registryd.store.directory.store import open_directory_store
 from tests.fakes.archives import LAYOUT, ArchiveBuilder, archive_of
@@ -128,25 +129,99 @@ async def test_that_nothing_is_attached_is_worth_knowing(settings: Settings, ins
     assert await listed(inside, IMAGE) == set()
 
 
-@pytest.mark.parametrize("gone", [SIGNATURE.target.digest, list(SIGNATURE.blobs)[-1]])
-async def test_of_a_list_that_goes_along_by_itself_not_all_has_to_be_there(
-    settings: Settings, inside: Settings, tmp_path: Path, gone: Digest
+async def test_without_the_flag_all_images_go_alone_and_it_is_said(
+    settings: Settings, inside: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await put(settings, tmp_path, IMAGE, list_of(IMAGE, SIGNATURE, BILL), without=[gone])
+    other = oci_image("registry.example/demo/other:v1", layers=(b"other",))
+    await put(settings, tmp_path, IMAGE, other, list_of(IMAGE, SIGNATURE), list_of(other))
+    capsys.readouterr()
     assert await export_archive(settings, str(tmp_path / "out.tar")) == 0
+    said = capsys.readouterr()
+    assert said.err == "note: what is attached to the images stays here, under 1 name: --referrers takes it along\n"
+    assert "attached" not in said.out
     await import_archive(inside, str(tmp_path / "out.tar"))
-    assert await listed(inside, IMAGE) == digests(SIGNATURE, BILL)
+    assert await listed(inside, IMAGE) is None
     async with open_directory_store(inside.store.directory) as store:
-        assert await has(store, BILL.target.digest)
+        assert await store.names() == [IMAGE.name, other.name]
         assert not await has(store, SIGNATURE.target.digest)
 
 
+async def test_who_knows_of_nothing_attached_has_nothing_to_say(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await put(settings, tmp_path, IMAGE, list_of(IMAGE))
+    capsys.readouterr()
+    assert await export_archive(settings, str(tmp_path / "out.tar")) == 0
+    assert capsys.readouterr().err == ""
+
+
+async def test_what_is_attached_is_no_image_of_the_archive(settings: Settings, tmp_path: Path) -> None:
+    """Importers that know nothing of signatures take every entry of index.json for an image, and stop."""
+    cosign = oci_image(f"{IMAGE.name.repository}:sha256-{IMAGE.target.digest.encoded}.sig", layers=(b"sig",))
+    await put(settings, tmp_path, IMAGE, list_of(IMAGE, SIGNATURE), list_of(SIGNATURE), cosign)
+    async with open_directory_store(settings.store.directory) as store:
+        # As whoever pulled it by digest alone has left it.
+        await store.name({DigestedName(IMAGE.name.repository, SIGNATURE.target.digest): SIGNATURE.target})
+    for referrers in (False, True):
+        assert await export_archive(settings, str(tmp_path / "out.tar"), referrers=referrers) == 0
+        with tarfile.open(tmp_path / "out.tar") as tar:
+            index = json.load(tar.extractfile("index.json") or pytest.fail("no index.json"))
+            assert [entry["digest"] for entry in index["manifests"]] == [str(IMAGE.target.digest)]
+            assert ("registryd-attached.json" in tar.getnames()) == referrers
+
+
+async def test_the_count_is_of_what_is_attached(
+    settings: Settings, inside: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await put(settings, tmp_path, IMAGE, list_of(IMAGE, SIGNATURE), list_of(SIGNATURE))
+    capsys.readouterr()
+    await export_archive(settings, str(tmp_path / "out.tar"), referrers=True)
+    await import_archive(inside, str(tmp_path / "out.tar"))
+    said = capsys.readouterr().out
+    for verb in ("exported", "imported"):
+        assert f"{verb} what is attached to them, under 1 name\n" in said
+        assert f"{verb} that nothing is attached to 1 manifest of them\n" in said
+
+
+async def test_that_nothing_is_attached_takes_nothing_away(
+    settings: Settings, inside: Settings, tmp_path: Path
+) -> None:
+    await put(settings, tmp_path, IMAGE, list_of(IMAGE))
+    await put(inside, tmp_path, IMAGE, list_of(IMAGE, SIGNATURE))
+    await export_archive(settings, str(tmp_path / "out.tar"), NAME, referrers=True)
+    await import_archive(inside, str(tmp_path / "out.tar"))
+    assert await listed(inside, IMAGE) == digests(SIGNATURE)
+
+
+@pytest.mark.parametrize("name", [None, "registry.example/given/app:v7"])
+async def test_what_is_attached_follows_its_image_to_a_name_that_is_given(
+    settings: Settings, inside: Settings, tmp_path: Path, name: str | None
+) -> None:
+    await put(settings, tmp_path, IMAGE, list_of(IMAGE, SIGNATURE), list_of(SIGNATURE))
+    await export_archive(settings, str(tmp_path / "out.tar"), NAME, referrers=True)
+    await import_archive(inside, str(tmp_path / "out.tar"), name=name)
+    repository = name.rpartition(":")[0] if name else str(IMAGE.name.repository)
+    async with open_directory_store(inside.store.directory) as store:
+        lists = [f"{repository}:{referrers_tag(each.target.digest)}" for each in (IMAGE, SIGNATURE)]
+        assert set(map(str, await store.names())) == {name or NAME, *lists}
+
+
+async def test_what_goes_along_may_stay_outside(settings: Settings, inside: Settings, tmp_path: Path) -> None:
+    await put(settings, tmp_path, IMAGE, list_of(IMAGE, SIGNATURE))
+    await export_archive(settings, str(tmp_path / "out.tar"), NAME, referrers=True)
+    await import_archive(inside, str(tmp_path / "out.tar"), referrers=False)
+    async with open_directory_store(inside.store.directory) as store:
+        assert await store.names() == [IMAGE.name]
+        assert not await has(store, SIGNATURE.target.digest)
+
+
+@pytest.mark.parametrize("partly", [True, False])
 @pytest.mark.parametrize("gone", [SIGNATURE.target.digest, list(SIGNATURE.blobs)[-1]])
 async def test_of_a_list_that_was_asked_for_all_has_to_be_there(
-    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], gone: Digest
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], gone: Digest, partly: bool
 ) -> None:
     await put(settings, tmp_path, IMAGE, list_of(IMAGE, SIGNATURE, BILL), without=[gone])
-    assert await export_archive(settings, str(tmp_path / "out.tar"), NAME, referrers=True) == 1
+    assert await export_archive(settings, str(tmp_path / "out.tar"), NAME, referrers=True, partly=partly) == 1
     assert str(gone) in capsys.readouterr().err
 
 

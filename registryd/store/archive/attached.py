@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from registryd.content.reading import read_content
 from registryd.content.source import ContentSource, ContentUnavailable, NameSource
 from registryd.content.writer import ContentWriter
-from registryd.oci.descriptor import OCI_INDEX, Descriptor
+from registryd.oci.descriptor import INDEX_TYPES, OCI_INDEX, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.oci.reference import FullName, Repository, TaggedName
-from registryd.oci.referrers import is_attached_name, parse_referrers, referrer_entry, referrers_tag, render_referrers
+from registryd.oci.referrers import (
+    is_attached_name,
+    is_referrers_tag,
+    parse_referrers,
+    referrer_entry,
+    referrers_tag,
+    render_referrers,
+)
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.limits import Allowance
 
@@ -34,9 +41,25 @@ class Target(ContentSource, NameSource, ContentWriter, Protocol):
     """A store of content and names, to be added to."""
 
 
-def without_attached(images: Mapping[FullName, Descriptor]) -> Mapping[FullName, Descriptor]:
+def without_attached(images: Mapping[FullName, Descriptor]) -> dict[FullName, Descriptor]:
     """Images only."""
     return {name: target for name, target in images.items() if not is_attached_name(name)}
+
+
+def bare_lists(names: Mapping[FullName, Descriptor], manifests: Mapping[Digest, Manifest]) -> frozenset[TaggedName]:
+    """Those of these names that mean a list of nothing: so much is known."""
+    lists = {
+        name: target for name, target in names.items() if isinstance(name, TaggedName) and is_referrers_tag(name.tag)
+    }
+    return frozenset(name for name, target in lists.items() if _is_bare(manifests.get(target.digest)))
+
+
+async def without_known(
+    store: NameSource, images: Mapping[FullName, Descriptor], manifests: Mapping[Digest, Manifest]
+) -> dict[FullName, Descriptor]:
+    """The same but for lists of nothing where the store knows of something: nobody took that away."""
+    known = {name for name in bare_lists(images, manifests) if await store.resolve(name)}
+    return {name: target for name, target in images.items() if name not in known}
 
 
 def attached_lists(
@@ -68,6 +91,10 @@ async def put_lists(store: Target, lists: Mapping[TaggedName, Sequence[Descripto
         entries = [*await _known(store, name), *[await _entry(store, each) for each in attached]]
         named[name] = await _put(store, render_referrers(entries))
     return named
+
+
+def _is_bare(manifest: Manifest | None) -> bool:
+    return manifest is not None and manifest.media_type in INDEX_TYPES and not manifest.children
 
 
 def _by_subject(

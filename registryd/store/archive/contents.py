@@ -47,10 +47,11 @@ class Contents:
 
 @dataclass(slots=True)
 class _Walk:
-    """Content as it is met; `sizes` and `manifests` say what there is and how it goes on."""
+    """Content as it is met; `sizes` and `manifests` say what there is and how it goes on, `damaged` what is wrong."""
 
     sizes: Mapping[Digest, int]
     manifests: Mapping[Digest, Manifest]
+    damaged: Mapping[Digest, str]
     there: dict[Digest, Descriptor] = field(default_factory=dict)
     expanded: set[Digest] = field(default_factory=set)
     missing: dict[Digest, Missing] = field(default_factory=dict)
@@ -58,7 +59,8 @@ class _Walk:
     def visit(self, target: Descriptor, *, is_platform: bool) -> Iterator[tuple[Descriptor, bool]]:
         """Note one piece of content; gives those that it refers to, with whether they are platforms of an index."""
         if why := self._fault(target):
-            is_optional = target.digest not in self.sizes and (is_platform or _is_not_distributed(target))
+            is_here = target.digest in self.sizes or target.digest in self.damaged
+            is_optional = not is_here and (is_platform or _is_not_distributed(target))
             self._note_missing(Missing(target, is_optional, why))
             return
         self.there.setdefault(target.digest, target)
@@ -75,6 +77,8 @@ class _Walk:
             self.missing[missing.target.digest] = missing
 
     def _fault(self, target: Descriptor) -> str:
+        if why := self.damaged.get(target.digest):
+            return why
         if (size := self.sizes.get(target.digest)) is None:
             return "is not there"
         if size != target.size:
@@ -85,10 +89,17 @@ class _Walk:
 
 
 def contents_of(
-    images: Iterable[Descriptor], *, sizes: Mapping[Digest, int], manifests: Mapping[Digest, Manifest]
+    images: Iterable[Descriptor],
+    *,
+    sizes: Mapping[Digest, int],
+    manifests: Mapping[Digest, Manifest],
+    damaged: Mapping[Digest, str] | None = None,
 ) -> Contents:
-    """Walk from the images: `sizes` has all content that is there, `manifests` what could be read as one."""
-    walk = _Walk(sizes, manifests)
+    """Walk from the images: `sizes` has all content that is there, `manifests` what could be read as one.
+
+    `damaged` is not usable though it may be there, and why.
+    """
+    walk = _Walk(sizes, manifests, damaged or {})
     waiting = [(image, False) for image in images]
     while waiting:
         target, is_platform = waiting.pop()

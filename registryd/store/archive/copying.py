@@ -12,7 +12,7 @@ from registryd.transfer.errors import SourceBroken
 from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from registryd.content.source import ContentSource
     from registryd.oci.digest import Digest
@@ -54,6 +54,17 @@ async def copy_content(store: ContentSource, digest: Digest, write: Write) -> No
         finally:
             await opened.body.aclose()
     except (ContentUnavailable, SourceBroken) as error:
-        raise ArchiveIncomplete(f"{digest} cannot be read: {error}") from error
+        raise ArchiveIncomplete(digest, f"cannot be read: {error}") from error
     if not digest.matches(sink.hasher):
-        raise ArchiveIncomplete(f"{digest} is damaged in the store")
+        raise ArchiveIncomplete(digest, "is damaged in the store (`registryd cache fsck --repair` removes it)")
+
+
+async def damaged_among(store: ContentSource, digests: Iterable[Digest]) -> dict[Digest, str]:
+    """What of this cannot be copied, and why; all of it is read."""
+    damaged = {}
+    for digest in digests:
+        try:
+            await copy_content(store, digest, len)
+        except ArchiveIncomplete as error:
+            damaged[digest] = error.why
+    return damaged

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from registryd.content.source import ContentNotFound, ContentSource, NameSource
 from registryd.content.writer import ContentMismatch, ContentWriter
-from registryd.store.archive.attached import attached_lists, put_lists, without_attached
+from registryd.store.archive.attached import attached_lists, bare_lists, put_lists, without_attached, without_known
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.limits import DEFAULT_LIMITS, ArchiveLimits
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
+    from registryd.oci.manifest import Manifest
     from registryd.oci.reference import FullName
     from registryd.store.archive.contents import Contents, Missing
-    from registryd.store.archive.titles import Given
+    from registryd.store.archive.titles import Given, Titles
 
 
 class ImportTarget(ContentSource, NameSource, ContentWriter, Protocol):
@@ -31,11 +33,16 @@ class ImportTarget(ContentSource, NameSource, ContentWriter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came into the store: the names, images that have none, and all content; what is missing is optional."""
+    """What came into the store: the names, images that have none, and all content; what is missing is optional.
+
+    `attached` are names of signatures and the like; `bare` those of lists that say that there is nothing.
+    """
 
     images: Mapping[FullName, Descriptor]
     contents: Contents
     unnamed: tuple[Descriptor, ...] = ()
+    attached: Mapping[FullName, Descriptor] = field(default_factory=dict)
+    bare: frozenset[FullName] = frozenset()
 
 
 async def read_archive(
@@ -57,17 +64,31 @@ async def read_archive(
             index = await staging.take_all(TarReader(await ArchiveStream.open(fd, limits), limits))
         except ContentMismatch as error:
             raise ArchiveInvalid(f"the archive is damaged: {error}") from error
-        titles = titles_of(index, staging.manifests, name)
-        contents = contents_of([entry.target for entry in index], sizes=staging.sizes, manifests=staging.manifests)
+        besides = staging.attached if referrers else ()
+        titles = titles_of(index, staging.manifests, name, attached=besides)
+        targets = [entry.target for entry in (*index, *besides)]
+        contents = contents_of(targets, sizes=staging.sizes, manifests=staging.manifests)
         await _require_complete(contents.missing, store)
-        images = titles.images if referrers else without_attached(titles.images)
+        images = await without_known(store, titles.images, staging.manifests)
+        if not referrers:
+            images = without_attached(images)
         # Before anything is in the store: what is wrong with the archive leaves nothing behind.
         lists = attached_lists(images, staging.manifests, contents.there) if referrers else {}
         for digest in contents.there:
             await staging.ingests[digest].commit()
-        images = {**images, **await put_lists(store, lists)}
+        images |= await put_lists(store, lists)
         await store.name(images)
-    return Imported(images, contents, titles.unnamed)
+        return _imported(images, contents, titles, staging.manifests)
+
+
+def _imported(
+    images: Mapping[FullName, Descriptor], contents: Contents, titles: Titles, manifests: Mapping[Digest, Manifest]
+) -> Imported:
+    own = without_attached(images)
+    # Of an artifact that names its subject, the digest is no name of an image.
+    attached = {name: images[name] for name in images if name not in own or name in titles.attached}
+    own = {name: target for name, target in own.items() if name not in attached}
+    return Imported(own, contents, titles.unnamed, attached, bare_lists(attached, manifests))
 
 
 async def _require_complete(missing: Iterable[Missing], store: ContentSource) -> None:

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid, ManifestInvalid
-from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT_FILE, is_layout_file, parse_index
+from registryd.oci.image_layout import (
+    ATTACHED_FILE,
+    BLOBS_FOLDER,
+    INDEX_FILE,
+    LAYOUT_FILE,
+    is_layout_file,
+    parse_index,
+)
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.limits import DEFAULT_LIMITS, Allowance, ArchiveLimits
+from registryd.store.archive.tar import NotAFile
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,9 +31,14 @@ if TYPE_CHECKING:
 # Some 20,000 images; an index.json is kept in memory.
 _MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
 _MAX_LAYOUT_BYTES: Final = 4096
-# What docker save wrote before it wrote OCI layouts, and still writes besides.
+# What docker-archives have, and what docker save still writes besides.
 _DOCKER_FILE: Final = "manifest.json"
-_CONVERT: Final = "skopeo can convert what docker save wrote before Docker 25"
+# In a docker-archive, the layer of one image, which may be a link to that of another.
+_DOCKER_LAYER: Final = "/layer.tar"
+_CONVERT: Final = (
+    "docker-archives (of skopeo, podman, crane, and of docker before 25) become OCI archives by "
+    "`skopeo copy docker-archive:FILE oci-archive:NEW.tar:TAG`"
+)
 _NO_CONTENT: Final = f"bytes that are no part of an OCI image; {_CONVERT}"
 # White space that a manifest may begin with.
 _PEEK_BYTES: Final = 64
@@ -38,6 +51,7 @@ class Staging:
         self._writer = writer
         self._has_layout = self._has_docker = False
         self._index: tuple[Entry, ...] | None = None
+        self._attached: tuple[Entry, ...] | None = None
         self._blobs = Allowance(limits.blobs, "blobs")
         self._references = Allowance(limits.references, "references to content")
         self._others = Allowance(limits.other_bytes, _NO_CONTENT)
@@ -56,16 +70,29 @@ class Staging:
 
     async def take_all(self, tar: TarReader) -> tuple[Entry, ...]:
         """Take every file of the archive; what its index.json says. Raises ArchiveInvalid and whatever ingests do."""
-        async for member in tar.members():
-            await self._take(member, tar)
+        try:
+            async for member in tar.members():
+                await self._take(member, tar)
+        except NotAFile as error:
+            if self._has_docker or error.path.endswith(_DOCKER_LAYER):
+                raise ArchiveInvalid(f"not an OCI archive; {_CONVERT}") from error
+            raise
         if self._index is None or not self._has_layout:
             hint = f"; {_CONVERT}" if self._has_docker else ""
             raise ArchiveInvalid(f"not an OCI archive: it lacks {INDEX_FILE} or {LAYOUT_FILE}{hint}")
         return self._index
 
+    @property
+    def attached(self) -> tuple[Entry, ...]:
+        """What the archive lists as attached to its images, all with a name."""
+        return self._attached or ()
+
     async def _take(self, member: Member, tar: TarReader) -> None:
         if member.path == INDEX_FILE:
-            self._take_index(await tar.contents(limit=_MAX_INDEX_BYTES))
+            self._index = _index_of(member, await tar.contents(limit=_MAX_INDEX_BYTES), before=self._index)
+        elif member.path == ATTACHED_FILE:
+            entries = _index_of(member, await tar.contents(limit=_MAX_INDEX_BYTES), before=self._attached)
+            self._attached = tuple(entry for entry in entries if entry.name)
         elif member.path == LAYOUT_FILE:
             self._has_layout = is_layout_file(await tar.contents(limit=_MAX_LAYOUT_BYTES))
         elif member.path.startswith(f"{BLOBS_FOLDER}/"):
@@ -73,14 +100,6 @@ class Staging:
         else:
             self._has_docker |= member.path == _DOCKER_FILE
             self._others.spend(member.size)
-
-    def _take_index(self, data: bytes) -> None:
-        if self._index is not None:
-            raise ArchiveInvalid(f"the archive has {INDEX_FILE} twice")
-        try:
-            self._index = parse_index(data)
-        except ManifestInvalid as error:
-            raise ArchiveInvalid(f"{INDEX_FILE} of the archive is wrong: {error}") from error
 
     async def _take_blob(self, digest: Digest, size: int, tar: TarReader) -> None:
         if digest in self.sizes:
@@ -96,6 +115,16 @@ class Staging:
         if manifest := candidate.manifest():
             self._references.spend(len(manifest.children))
             self.manifests[digest] = manifest
+
+
+def _index_of(member: Member, data: bytes, *, before: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+    """The entries of a file of that form; `before` is what it had when it came before."""
+    if before is not None:
+        raise ArchiveInvalid(f"the archive has {member.path} twice")
+    try:
+        return parse_index(data)
+    except ManifestInvalid as error:
+        raise ArchiveInvalid(f"{member.path} of the archive is wrong: {error}") from error
 
 
 class _Candidate:

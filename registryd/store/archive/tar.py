@@ -28,6 +28,14 @@ _PAX: Final = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE})
 _SPARSE_PREFIX: Final = b"GNU.sparse."
 
 
+class NotAFile(ArchiveInvalid):
+    """A link, a device or the like, at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path[:100]!r} in the archive is neither a file nor a folder")
+        self.path = path
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A regular file of the archive, by its plain relative path."""
@@ -125,7 +133,7 @@ def _member(header: tarfile.TarInfo, extended: _Extended) -> Member | None:
     if header.type == tarfile.DIRTYPE:
         return None
     if header.type not in _FILES:
-        raise ArchiveInvalid(f"{path[:100]!r} in the archive is neither a file nor a folder")
+        raise NotAFile(path)
     if size < 0:
         raise ArchiveInvalid(f"{path[:100]!r} in the archive has a negative size")
     return Member(path, size)

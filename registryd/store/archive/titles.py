@@ -25,34 +25,50 @@ Given = FullName | Repository | None
 
 @dataclass(frozen=True, slots=True)
 class Titles:
-    """Images by name, and those that have none."""
+    """Images by name, what is attached to them included, and those that have none.
+
+    `attached`: the names that the archive itself says to be of what is attached.
+    """
 
     images: Mapping[FullName, Descriptor]
     unnamed: tuple[Descriptor, ...] = ()
+    attached: frozenset[FullName] = frozenset()
 
 
-def titles_of(index: Sequence[Entry], manifests: Mapping[Digest, Manifest], given: Given) -> Titles:
-    """What the archive's images will be called. Raises ArchiveInvalid."""
+def titles_of(
+    index: Sequence[Entry], manifests: Mapping[Digest, Manifest], given: Given, *, attached: Sequence[Entry] = ()
+) -> Titles:
+    """What the archive's images will be called, and what it lists as attached to them. Raises ArchiveInvalid."""
     images = list(_images(index, manifests))
     if isinstance(given, TaggedName | DigestedName):
         own = [entry for entry in images if not _is_attached(entry)]
-        attached = {_name_in(given.repository, entry): entry.target for entry in images if _is_attached(entry)}
-        return Titles({given: _only_target(own, given), **attached})
+        tagged = {_name_in(given.repository, entry): entry.target for entry in images if _is_attached(entry)}
+        moved = {_moved(entry.name, given.repository): entry.target for entry in attached if entry.name}
+        return Titles({**moved, **tagged, given: _only_target(own, given)}, (), frozenset(moved) - {given})
     named: dict[FullName, Descriptor] = {}
     unnamed: dict[Descriptor, None] = {}
     for entry in images:
         name = entry.name or (_name_in(given, entry) if given else None)
         if name is None:
             unnamed[entry.target] = None
-        elif named.setdefault(name, entry.target) != entry.target:
-            raise ArchiveInvalid(f"{INDEX_FILE} of the archive gives {name} two meanings")
+        else:
+            _give(named, name, entry.target)
     if not named:
         raise ArchiveInvalid(
-            "the archive does not say the full name of any image: give it as registry/repository:tag, "
-            "or registry/repository for all of them"
+            "the archive does not say the full name of any image: give it, --name registry/repository:tag, "
+            "or --name registry/repository for all of them"
         )
     called = set(named.values())
-    return Titles(named, tuple(target for target in unnamed if target not in called))
+    others = tuple(target for target in unnamed if target not in called)
+    for entry in attached:
+        if entry.name:
+            _give(named, entry.name, entry.target)
+    return Titles(named, others, frozenset(entry.name for entry in attached if entry.name))
+
+
+def _give(named: dict[FullName, Descriptor], name: FullName, target: Descriptor) -> None:
+    if named.setdefault(name, target) != target:
+        raise ArchiveInvalid(f"{INDEX_FILE} of the archive gives {name} two meanings")
 
 
 def _images(index: Sequence[Entry], manifests: Mapping[Digest, Manifest]) -> Iterator[Entry]:
@@ -77,13 +93,20 @@ def _only_target(images: Sequence[Entry], given: TaggedName | DigestedName) -> D
     targets = {entry.target for entry in images}
     if len(targets) != 1:
         raise ArchiveInvalid(
-            f"a name was given for one image, but the archive has {len(targets)}; "
-            f"{given.repository} would name them all by their tags"
+            f"--name {given} is for one image, and the archive has {len(targets)}; "
+            f"--name {given.repository} would name them all by their tags"
         )
     (target,) = targets
     if isinstance(given, DigestedName) and given.digest != target.digest:
         raise ArchiveInvalid(f"the archive's image is {target.digest}, not {given.digest}")
     return target
+
+
+def _moved(name: FullName, repository: Repository) -> FullName:
+    """The same name in the repository that is given."""
+    if isinstance(name, TaggedName):
+        return TaggedName(repository, name.tag)
+    return DigestedName(repository, name.digest)
 
 
 def _name_in(repository: Repository, entry: Entry) -> FullName:

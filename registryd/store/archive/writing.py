@@ -1,4 +1,8 @@
-"""Write images of a store into an OCI archive: the same images always make the same bytes."""
+"""Write images of a store into an OCI archive: the same images always make the same bytes.
+
+What is attached to them is in it by a list of its own, because those who know nothing of signatures take every name in
+index.json for an image: `ctr images import` of containerd 1.6 unpacks it, and stops.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from registryd.content.source import ContentNotFound
+from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.errors import ManifestInvalid
-from registryd.oci.image_layout import BLOBS_FOLDER, INDEX_FILE, LAYOUT, LAYOUT_FILE, Entry, render_index
+from registryd.oci.image_layout import (
+    ATTACHED_FILE,
+    BLOBS_FOLDER,
+    INDEX_FILE,
+    LAYOUT,
+    LAYOUT_FILE,
+    Entry,
+    render_index,
+)
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
-from registryd.oci.reference import TaggedName
-from registryd.oci.referrers import is_referrers_tag
+from registryd.store.archive.attached import bare_lists
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.copying import copy_content
+from registryd.store.archive.errors import ArchiveIncomplete
 from registryd.transfer.io_threads import run_in_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from registryd.content.source import Content, ContentSource
     from registryd.oci.descriptor import Descriptor
@@ -34,44 +46,65 @@ _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an archive will hold: images, some perhaps without a name, and all that they consist of.
+    """What an archive will hold: images, some perhaps without a name, what is attached to them, and all its content.
 
-    `left_out`: those of which something is not there, and what.
+    `left_out`: those of which something is not there, and what. `bare`: of what is attached, lists of nothing.
     """
 
     images: Mapping[FullName, Descriptor]
     contents: Contents
     unnamed: tuple[Descriptor, ...] = ()
+    attached: Mapping[FullName, Descriptor] = field(default_factory=dict)
+    bare: frozenset[FullName] = frozenset()
     left_out: Mapping[FullName, str] = field(default_factory=dict)
 
 
-async def plan_archive(
+@dataclass(slots=True)
+class _Found:
+    """Sizes of what is there, the manifests among it, and what is there and cannot be used, with the reason."""
+
+    damaged: dict[Digest, str]
+    sizes: dict[Digest, int] = field(default_factory=dict)
+    manifests: dict[Digest, Manifest] = field(default_factory=dict)
+
+    def contents(self, targets: Iterable[Descriptor]) -> Contents:
+        return contents_of(targets, sizes=self.sizes, manifests=self.manifests, damaged=self.damaged)
+
+    def fault(self, target: Descriptor, *, partly: bool) -> str:
+        """What the target lacks; nothing when it is whole."""
+        lacking = [one for one in self.contents([target]).missing if not (partly and one.is_optional)]
+        more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        return f"{lacking[0]}{more}" if lacking else ""
+
+
+async def plan_archive(  # noqa: PLR0913 - all are named
     store: ContentSource,
     images: Mapping[FullName, Descriptor],
     *,
     partly: bool = False,
     unnamed: Sequence[Descriptor] = (),
-    whole_lists: bool = False,
+    attached: Mapping[FullName, Descriptor] | None = None,
+    damaged: Mapping[Digest, str] | None = None,
 ) -> Plan:
     """Find out which of these images are there. Without `partly` all platforms of an index have to be.
 
-    Of a list of referrers only with `whole_lists` all has to be there that it names. Raises ContentUnavailable.
+    Of what is attached all has to be there, and of a list all that it names. `damaged` is known to be of no use.
     """
-    targets = [*images.values(), *unnamed]
-    sizes, manifests = await _collect(store, targets)
-    lists = set() if whole_lists else {target for name, target in images.items() if _is_list(name)}
-    _leave_out_incomplete(lists, sizes, manifests)
-    faults = {
-        target: _fault(contents_of([target], sizes=sizes, manifests=manifests), partly or target in lists)
-        for target in {*targets}
-    }
-    whole = {name: target for name, target in images.items() if not faults[target]}
+    attached = attached or {}
+    found = await _collect(store, [*images.values(), *unnamed, *attached.values()], damaged or {})
+    faults = {target: found.fault(target, partly=partly) for target in {*images.values(), *unnamed}}
+    faults |= {target: found.fault(target, partly=False) for target in {*attached.values()} - faults.keys()}
     besides = tuple(target for target in unnamed if not faults[target])
+    whole, added = (
+        {name: target for name, target in names.items() if not faults[target]} for names in (images, attached)
+    )
     return Plan(
         whole,
-        contents_of([*whole.values(), *besides], sizes=sizes, manifests=manifests),
+        found.contents([*whole.values(), *besides, *added.values()]),
         besides,
-        {name: faults[target] for name, target in images.items() if faults[target]},
+        added,
+        bare_lists(added, found.manifests),
+        {name: faults[target] for name, target in {**images, **attached}.items() if faults[target]},
     )
 
 
@@ -80,56 +113,42 @@ async def write_archive(write: Write, store: ContentSource, plan: Plan) -> None:
 
     Raises ArchiveIncomplete for what turns out to be damaged, ContentUnavailable, and whatever `write` raises.
     """
-    entries = [Entry(plan.images[name], name) for name in sorted(plan.images, key=str)]
-    entries += [Entry(target) for target in sorted(plan.unnamed, key=lambda target: target.digest)]
+    unnamed = [Entry(target) for target in sorted(plan.unnamed, key=lambda target: target.digest)]
     await _add_file(write, LAYOUT_FILE, LAYOUT)
-    await _add_file(write, INDEX_FILE, render_index(entries))
+    await _add_file(write, INDEX_FILE, render_index([*_entries(plan.images), *unnamed]))
+    if plan.attached:
+        await _add_file(write, ATTACHED_FILE, render_index(_entries(plan.attached)))
     for digest in sorted(plan.contents.there):
         await _add(write, store, plan.contents.there[digest])
     await run_in_pool(partial(write, _END))
 
 
-def _is_list(name: FullName) -> bool:
-    return isinstance(name, TaggedName) and is_referrers_tag(name.tag)
+def _entries(names: Mapping[FullName, Descriptor]) -> list[Entry]:
+    return [Entry(names[name], name) for name in sorted(names, key=str)]
 
 
-def _leave_out_incomplete(
-    lists: Collection[Descriptor], sizes: dict[Digest, int], manifests: Mapping[Digest, Manifest]
-) -> None:
-    """What lists name and what is not whole is not there: clients fetch what they need of it."""
-    for each in lists:
-        for child in manifests[each.digest].children if each.digest in manifests else ():
-            if _fault(contents_of([child], sizes=sizes, manifests=manifests), partly=False):
-                sizes.pop(child.digest, None)
-
-
-def _fault(contents: Contents, partly: bool) -> str:  # noqa: FBT001 - of this module
-    lacking = [one for one in contents.missing if not (partly and one.is_optional)]
-    more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-    return f"{lacking[0]}{more}" if lacking else ""
-
-
-async def _collect(
-    store: ContentSource, images: Collection[Descriptor]
-) -> tuple[dict[Digest, int], dict[Digest, Manifest]]:
-    """Sizes of all that the images consist of, as far as it is there, and the manifests among it."""
-    sizes: dict[Digest, int] = {}
-    manifests: dict[Digest, Manifest] = {}
-    waiting = [image.digest for image in images]
-    seen: set[Digest] = set()
+async def _collect(store: ContentSource, targets: Collection[Descriptor], damaged: Mapping[Digest, str]) -> _Found:
+    """All that the targets consist of, as far as it is there."""
+    found = _Found({**damaged})
+    waiting = [target.digest for target in targets]
+    seen: set[Digest] = set(damaged)
     while waiting:
         if (digest := waiting.pop()) in seen:
             continue
         seen.add(digest)
         try:
             content = await store.find(digest)
+            found.sizes[digest] = content.size
+            if manifest := await _read_manifest(store, content):
+                found.manifests[digest] = manifest
+                waiting += [child.digest for child in manifest.children]
         except ContentNotFound:
             continue
-        sizes[digest] = content.size
-        if manifest := await _read_manifest(store, content):
-            manifests[digest] = manifest
-            waiting += [child.digest for child in manifest.children]
-    return sizes, manifests
+        except ContentUnavailable as error:
+            found.damaged[digest] = f"cannot be read: {error}"
+        except ArchiveIncomplete as error:
+            found.damaged[digest] = error.why
+    return found
 
 
 async def _read_manifest(store: ContentSource, content: Content) -> Manifest | None:
