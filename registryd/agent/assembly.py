@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from registryd.agent.membership import Joined
     from registryd.aio.scope import Scope
-    from registryd.cluster.fetch.source import ClusterSource
+    from registryd.cluster.assembly import ClusterSource
     from registryd.config.agent import Settings
     from registryd.notation import Address
     from registryd.serving.listener import Door

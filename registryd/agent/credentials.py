@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from registryd.config.agent import PeerTransport
 from registryd.failures import SettingsError
-from registryd.identity.credentials import ClientCredentials, NoCredentials, ServerCredentials
+from registryd.identity.credentials import NoCredentials, PeerCredentials
 from registryd.identity.errors import IdentityError
 from registryd.identity.node_token import NodeToken
 from registryd.identity.ticket import Tickets
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Credentials(ServerCredentials, ClientCredentials, Protocol):
-    """Both sides of every connection between members."""
-
-
-async def make_credentials(settings: Settings, scope: Scope, metrics: Metrics) -> Credentials:
+async def make_credentials(settings: Settings, scope: Scope, metrics: Metrics) -> PeerCredentials:
     """As the settings say, kept current while the scope lasts. Raises SettingsError."""
     peers = settings.peers
     metrics.peers_insecure(insecure=peers.insecure)

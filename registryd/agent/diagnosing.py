@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING
 
 from registryd.agent.overview import AgentOverview, VitalSigns
 from registryd.agent.trial import TrialDesk, TrialsToo
-from registryd.cluster.diagnosis.checkup import Checkup
-from registryd.cluster.diagnosis.service import DiagnosisService
+from registryd.cluster.assembly import Checkup, DiagnosisService
 from registryd.content.pull_log import PullLog
 from registryd.content.trial import Trials, WithTrials
 from registryd.serving.transfers import Transfers
 
 if TYPE_CHECKING:
-    from registryd.agent.credentials import Credentials
     from registryd.agent.hosts_folders import HostsFolders
-    from registryd.agent.joining import Joining
-    from registryd.cluster.contract.node import Node
-    from registryd.cluster.members.zones import Zones
+    from registryd.cluster.assembly import Joining, Node, Zones
     from registryd.config.agent import Settings
     from registryd.content.sound import SoundStore
+    from registryd.identity.credentials import PeerCredentials
     from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
     from registryd.serving.policy import ResolvePolicy
@@ -69,11 +66,11 @@ class Diagnosing:
         """Whether the content is of a trial that was begun here lately."""
         return self._desk.is_content(digest)
 
-    def service(self, node: Node, joining: Joining, credentials: Credentials) -> DiagnosisService:
+    def service(self, node: Node, joining: Joining, credentials: PeerCredentials) -> DiagnosisService:
         return DiagnosisService(
             node, joining.members, vitals=self._signs.take, trials=self._trials, credentials=credentials
         )
 
-    def overview(self, node: Node, joining: Joining, credentials: Credentials) -> AgentOverview:
+    def overview(self, node: Node, joining: Joining, credentials: PeerCredentials) -> AgentOverview:
         checkup = Checkup(joining.members, credentials, own_address=joining.own_address, content_port=node.content_port)
         return AgentOverview(node, joining.members, signs=self._signs, checkup=checkup, desk=self._desk)

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 
 from registryd.agent.blocking import BlocklistKeeper
 from registryd.agent.credentials import make_credentials, make_tickets
+from registryd.agent.descriptors import share_of
 from registryd.agent.diagnosing import Diagnosing
-from registryd.agent.joining import Joining
-from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.fetch.pulls import Pulls
-from registryd.cluster.members.zones import Zones
-from registryd.cluster.rpc.service import ClusterService
+from registryd.cluster.assembly import ClusterService, Joining, Node, NodeId, Pulls, Zones
 from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import SecondLook
 from registryd.content.entitled import EntitledStore
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.overview import AgentOverview
     from registryd.aio.scope import Scope
-    from registryd.cluster.fetch.source import ClusterSource
+    from registryd.cluster.assembly import ClusterSource
     from registryd.config.agent import Settings
     from registryd.content.entitlement import Entitlement
     from registryd.content.sought import Sought
@@ -113,6 +110,7 @@ class Membership:
             metrics=self._metrics,
             ledger=self.ledger,
             zones=self._zones,
+            most_connections=share_of("peers.listen"),
         )
         answering = partial(ClusterService, issue_ticket=_issuing(tickets)) if tickets else ClusterService
         service = answering(

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.traffic import traffic_of
-from registryd.cluster.diagnosis.values import Vitals
+from registryd.cluster.assembly import Vitals
 from registryd.content.source import ContentUnavailable
 from registryd.version import VERSION
 
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.trial import TrialDesk
-    from registryd.cluster.contract.node import Node
-    from registryd.cluster.diagnosis.checkup import Checkup
-    from registryd.cluster.diagnosis.values import Examination
-    from registryd.cluster.members.roster import Members
-    from registryd.cluster.members.zones import Zones
+    from registryd.cluster.assembly import Checkup, Examination, Members, Node, Zones
     from registryd.config.agent import Settings
     from registryd.content.description import StoreDescription
     from registryd.content.pull_log import PullLog

@@ -15,7 +15,7 @@ from registryd.serving.policy import Ruling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registryd.cluster.diagnosis.checkup import Checkup
+    from registryd.cluster.assembly import Checkup
     from registryd.content.trial import Trials
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Repository

@@ -51,6 +51,10 @@ class ClientCredentials(Protocol):
         """
 
 
+class PeerCredentials(ServerCredentials, ClientCredentials, Protocol):
+    """Both sides of every connection between members."""
+
+
 class NoCredentials:
     """Neither TLS nor membership: whoever reaches a port is let in. For loopback, and where the user insists."""
 

@@ -1,21 +1,28 @@
-"""Becoming a member: peers are answered, found, and can be asked."""
+"""Becoming a member: peers are answered, found, and can be asked.
+
+The one module of the cluster that an agent imports: what it needs of the rooms is named here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from registryd.agent.descriptors import share_of
 from registryd.aio.backoff import Backoff
 from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.diagnosis.checkup import Checkup
+from registryd.cluster.diagnosis.service import DiagnosisService
+from registryd.cluster.diagnosis.values import Examination, Vitals
 from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.intakes import Intakes
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.opening import Opener
 from registryd.cluster.fetch.own_manifests import OwnManifests
+from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.blame import Blame
@@ -33,10 +40,16 @@ from registryd.cluster.members.discovery.contract import KnowsZones
 from registryd.cluster.members.heartbeat import Heartbeat
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
+from registryd.cluster.members.zones import Zones
 from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import CannotListen, serve_peers
+from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import SettingsError
+from registryd.content.growing import GrowingSource
+from registryd.content.inventory import Inventory
+from registryd.content.naming import NameInventory
+from registryd.content.provenance import NamedStore
 from registryd.content.sharing import Receiving
 from registryd.notation import Address
 from registryd.transfer.http.pool import KeptWires
@@ -46,25 +59,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AsyncExitStack
 
-    from registryd.agent.credentials import Credentials
+    from registryd.aio.file_events import Changes
     from registryd.aio.scope import Scope
-    from registryd.cluster.contract.node import Node
-    from registryd.cluster.diagnosis.service import DiagnosisService
-    from registryd.cluster.fetch.pulls import Pulls
-    from registryd.cluster.members.zones import Zones
-    from registryd.cluster.rpc.service import ClusterService
     from registryd.config.agent import Settings
     from registryd.content.blocked import Blocklist
     from registryd.content.ledger import Ledger
     from registryd.content.sharing import SharedStore
     from registryd.content.sought import Sought
+    from registryd.identity.credentials import PeerCredentials
     from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
-    from registryd.store.choice import NodeStore
+    from registryd.transfer.inflow import Inflows
+
+__all__ = [
+    "Checkup",
+    "ClusterService",
+    "ClusterSource",
+    "DiagnosisService",
+    "Examination",
+    "Joining",
+    "Members",
+    "Node",
+    "NodeId",
+    "Pulls",
+    "Vitals",
+    "Zones",
+]
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0
+
+
+class StoreOfNode(NamedStore, GrowingSource, Inventory, NameInventory, Protocol):
+    """What a member needs of its node's store; `registryd.store.choice.NodeStore` is one."""
+
+    def asked(self, sought: Sought) -> bool:
+        """Note that containerd asks for what is not here; whether what is arriving of it is for that registry."""
+
+    @property
+    def inflows(self) -> Inflows:
+        """Where content that is relayed into the store is shown to those who get it from here."""
+
+    @property
+    def arrivals(self) -> Changes:
+        """Tells when this node begins or ends to receive something, where that can be seen."""
 
 
 class Joining:
@@ -75,12 +114,14 @@ class Joining:
         settings: Settings,
         *,
         node: Node,
-        credentials: Credentials,
+        credentials: PeerCredentials,
         metrics: Metrics,
         ledger: Ledger,
         zones: Zones,
+        most_connections: int,
     ) -> None:
-        """`zones` learns from discovery who is near."""
+        """`zones` learns from discovery who is near; peers may have `most_connections` at once."""
+        self._most_connections = most_connections
         peers = self._peers = settings.peers
         self._zones = zones
         self._settings = settings
@@ -131,7 +172,7 @@ class Joining:
             diagnosis=diagnosis,
             on_contact=lambda requester: self.members.sign_of_life(requester.address),
             drain_timeout=_DRAIN_SECONDS,
-            most_connections=share_of("peers.listen"),
+            most_connections=self._most_connections,
         )
         try:
             self._listen = Address(self._peers.listen.host, await stack.enter_async_context(serving))
@@ -150,7 +191,7 @@ class Joining:
         stack: AsyncExitStack,
         shared: SharedStore,
         *,
-        store: NodeStore,
+        store: StoreOfNode,
         pulls: Pulls,
         is_vital: Callable[[Digest], bool],
         blocklist: Blocklist,
