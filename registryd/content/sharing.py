@@ -49,6 +49,19 @@ class SharedStore:
         """One look; also at content of which nothing has come for long."""
         return self._seen(await _first(lambda: self._whole.find(digest), lambda: self._growing.begun(digest)))
 
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        """One look at content of which not all is here; raises ContentNotFound for all other.
+
+        The ingest comes first: of what is whole there is none, and then the store need not be asked.
+        """
+        growing = await self._growing.begun(digest)
+        try:
+            await self._whole.find(digest)
+        except ContentNotFound:
+            self._seen_growing.add(digest)
+            return growing
+        raise ContentNotFound("all of it is here")
+
     def _seen(self, content: Content) -> Content:
         if isinstance(content, GrowingContent):
             self._seen_growing.add(content.digest)
@@ -100,6 +113,10 @@ class Receiving:
 
     async def find(self, digest: Digest) -> Content:
         return await self._shared.find_begun(digest)
+
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        """What is arriving, and not whole yet. Raises ContentUnavailable; costs a look at a file or two."""
+        return await self._shared.arriving(digest)
 
     async def find_moving(self, digest: Digest) -> Content:
         """The same, but nothing of which nothing has come for long."""

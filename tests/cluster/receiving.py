@@ -79,6 +79,12 @@ class OwnStore:
         available = inflow.reach(ingest.available) if inflow else ingest.available
         return GrowingContent(digest, ingest.size, None, min(available, ingest.size))
 
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        content = await self.find(digest)
+        if not isinstance(content, GrowingContent):
+            raise ContentNotFound("all of it is here")
+        return content
+
     async def find_moving(self, digest: Digest) -> Content:
         content = await self.find(digest)
         if isinstance(content, GrowingContent) and now() - self._ingests[digest].grown_at > SILENCE_SECONDS:

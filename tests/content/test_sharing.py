@@ -90,6 +90,19 @@ async def test_what_was_whole_and_is_removed_is_gone_at_once(
     assert now() == pytest.approx(0.0, abs=0.001)
 
 
+async def test_what_is_whole_is_not_arriving_though_it_is_received_once_more(
+    shared: SharedStore, store: MemorySource, ingest: Ingest
+) -> None:
+    own = Receiving(shared)
+    assert (await own.arriving(DIGEST)).available == 3
+    store.add(DIGEST, DATA)
+    with pytest.raises(ContentNotFound):
+        await own.arriving(DIGEST)
+    ingest.is_open = False
+    with pytest.raises(ContentNotFound):
+        await own.arriving(DIGEST)
+
+
 async def test_this_node_itself_is_told_at_once(shared: SharedStore, ingest: Ingest) -> None:
     own = Receiving(shared)
     assert (await own.find(DIGEST)).size == len(DATA)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from registryd.cluster.contract.index import Verdict
     from registryd.content.sought import Sought
-    from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.transfer.body import Body
     from registryd.transfer.inflow import Inflow, Inflows
@@ -65,8 +64,8 @@ class State(Enum):
 class Receiving(Protocol):
     """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
-    async def find(self, digest: Digest) -> Content:
-        """The content that has begun to arrive here. Raises ContentUnavailable."""
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class Finder(Protocol):
@@ -262,12 +261,10 @@ class Intake:
     async def _available(self) -> int | None:
         """How much of it is here; None when containerd has all of it, or does not want it."""
         try:
-            content = await self._own.find(self.digest)
+            content = await self._own.arriving(self.digest)
         except ContentUnavailable:
             return None
-        if isinstance(content, GrowingContent) and content.received < self.size:
-            return content.received
-        return None
+        return content.received if content.received < self.size else None
 
     async def _wait_used_up(self, inflow: Inflow) -> None:
         while not inflow.is_used_up and not await self._is_left_for_good(inflow):

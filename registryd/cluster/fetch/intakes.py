@@ -16,7 +16,6 @@ from registryd.cluster.fetch.intake import Intake, State, Urgency
 from registryd.cluster.fetch.opening import SMALL_BYTES
 from registryd.cluster.fetch.places import Places, Pressed
 from registryd.content.asker import AskAgain, current_asker
-from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.transfer.errors import SourceBroken
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from registryd.cluster.contract.index import Verdict
     from registryd.cluster.fetch.intake import Finder, Receiving
     from registryd.cluster.fetch.pulls import Blob, Pull, Pulls
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import Content, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
@@ -240,10 +240,9 @@ class Intakes:
 
     async def _arriving(self, digest: Digest) -> GrowingContent | None:
         try:
-            content = await self._own.find(digest)
+            return await self._own.arriving(digest)
         except ContentUnavailable:
             return None
-        return content if isinstance(content, GrowingContent) else None
 
     def _begin(self, sought: Sought, size: int) -> Intake:
         intake = self._make(sought, size)

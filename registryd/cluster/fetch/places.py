@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.content.asker import AskAgain, current_asker
-from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from registryd.content.source import Content
+    from registryd.content.growing import GrowingContent
     from registryd.oci.digest import Digest
 
 # containerd fails a pull with the fourth end without a byte in a row (httpReadSeeker's maxRetry; tried with 2.3.7 and
@@ -46,8 +45,8 @@ _TURN_SECONDS: Final = 2.0
 class Receiving(Protocol):
     """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
-    async def find(self, digest: Digest) -> Content:
-        """The content that has begun to arrive here. Raises ContentUnavailable."""
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class Intentions(Protocol):
@@ -201,10 +200,9 @@ class Places:
 
     async def _arriving(self, digest: Digest) -> GrowingContent | None:
         try:
-            content = await self._own.find(digest)
+            return await self._own.arriving(digest)
         except ContentUnavailable:
             return None
-        return content if isinstance(content, GrowingContent) else None
 
     def _ended(self, digest: Digest, start: int) -> _Ends:
         return self._ends.get((digest, start)) or _Ends()

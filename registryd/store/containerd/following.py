@@ -175,8 +175,7 @@ class Follower:
             return
         self._images.put(await self._with_origin(image))
         self._tell_of_change()
-        if not self._route.is_settled:
-            await self._route.choose()
+        await self._route.settle()
         await self._reader.walk(image.target.digest, image.namespace)
 
     async def _with_origin(self, image: Image) -> Image:

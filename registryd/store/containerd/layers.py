@@ -86,6 +86,7 @@ class UnkeptLayers:
     async def _read(self, digest: Digest, namespace: str) -> Manifest | None:
         """None: it is no manifest. Raises ContentNotFound."""
         data = await self._route.blobs.read_document(digest, namespace)
+        await self._route.settle()
         try:
             return parse_manifest(data) if data and digest.verifies(data) else None
         except ManifestInvalid:

@@ -70,15 +70,16 @@ class ContainerdStore:
         self.newcomers = newcomers
 
     async def find(self, digest: Digest) -> Content:
-        return await self._describe(await self._locate(digest))
+        located = await self._locate(digest)
+        await self._route.settle()  # an empty node's first pull: what it has already can prove where the files are
+        return await self._describe(located)
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         located = await self._locate(digest)
         self._keeper.used(digest)
         span = wanted(located.size)
         content = await self._describe(located)
-        if not self._route.is_settled:  # an empty node's first pull: what it has already can prove where the files are
-            await self._route.choose()
+        await self._route.settle()
         # Last, because from here on something is open that the receiver must close.
         return OpenContent(content, span, await self._route.blobs.open(located, span))
 

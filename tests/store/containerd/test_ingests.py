@@ -85,6 +85,6 @@ async def test_the_first_content_of_an_empty_containerd_shows_where_its_files_ar
 ) -> None:
     async with connect() as store:
         digest = containerd.put_blob(b"the first")
-        assert not store._route.is_settled
+        assert not store._route.is_direct
         await (await store.open(digest, Span.whole)).body.aclose()
         assert list(store._route.roots) == [containerd.root]

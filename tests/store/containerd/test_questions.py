@@ -43,6 +43,17 @@ async def test_find_and_open_cost_one_question(containerd: FakeContainerd, conne
         assert containerd.calls == {"Info": 1}
 
 
+async def test_the_first_content_makes_misses_cost_nothing(containerd: FakeContainerd, connect: Connect) -> None:
+    async with connect() as store:
+        digest = containerd.put_blob(b"something")
+        await store.find(digest)
+        containerd.calls.clear()
+        for _ in range(10):
+            with pytest.raises(ContentNotFound):
+                await store.find(UNKNOWN)
+        assert not containerd.calls
+
+
 @pytest.mark.parametrize("fault", [Fault.REFUSING, Fault.GARBAGE, Fault.OTHER_DIGEST, Fault.NEGATIVE_SIZE])
 async def test_a_bad_answer_is_no_answer(containerd: FakeContainerd, connect: Connect, fault: Fault) -> None:
     digest = containerd.put_blob(b"something")
