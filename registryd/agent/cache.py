@@ -9,6 +9,7 @@ import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from registryd.agent.bandwidth import Bandwidth
 from registryd.agent.credentials import make_token
 from registryd.agent.doors import Doors, default_registry
 from registryd.agent.exposure import as_member, check_exposure
@@ -110,6 +111,7 @@ class _Assembly:
         self._settings = settings
         self._rules = NamingRules(settings.authorization)
         self._patience = patience
+        self._bandwidth = Bandwidth(settings)
         self._stack = stack
         self._doors = Doors(stack)
         self._clock = asyncio.get_running_loop().time
@@ -131,7 +133,9 @@ class _Assembly:
         public = await self._ask_upstreams(client, registries)
         await self._remember(scope, public, registries)
         policy = CachePolicy(self._rules, registries, _Public(public))
-        upstreams = Upstreams(client, registries, metrics=self._counted, clock=self._clock)
+        upstreams = Upstreams(
+            client, registries, metrics=self._counted, clock=self._clock, allowance=self._bandwidth.origin
+        )
         filing = Filing(store, Entitlement(self._rules, _anyones(registries, public.remembers_public)))
         naming = Naming(store, filing)
         bounds = Bounds(policy, seconds=settings.cache.first_byte_timeout)
@@ -148,6 +152,8 @@ class _Assembly:
             admission=make_token("cache.token_file", settings.cache.token_file, scope),
         )
         opened = await self._doors.open("cache.listen", settings.cache.listen, door.handle, context=self._tls())
+        if self._bandwidth.may_change and not settings.cache.member:
+            scope.serve(self._bandwidth.run, name="bandwidth")
         joined = await self._join(scope, store, registries, public) if settings.cache.member else None
         self._readiness.watch(store)
         _log_start(settings, opened.address)
@@ -162,7 +168,14 @@ class _Assembly:
 
         settings = as_member(self._settings)
         entitlement = Entitlement(self._rules, _anyones(registries, public.vouches_for))
-        membership = Membership(settings, store, entitlement, metrics=self._metrics, readiness=self._readiness)
+        membership = Membership(
+            settings,
+            store,
+            entitlement,
+            metrics=self._metrics,
+            readiness=self._readiness,
+            bandwidth=self._bandwidth,
+        )
         joined = await membership.join(scope, self._doors, public)
         self._admin.show(joined.overview)
         return joined

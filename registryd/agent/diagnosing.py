@@ -12,6 +12,7 @@ from registryd.content.trial import Trials, WithTrials
 from registryd.serving.transfers import Transfers
 
 if TYPE_CHECKING:
+    from registryd.agent.bandwidth import Bandwidth
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.cluster.assembly import Joining, Node, Zones
     from registryd.config.agent import Settings
@@ -35,6 +36,7 @@ class Diagnosing:
         metrics: Metrics,
         readiness: Readiness,
         zones: Zones,
+        bandwidth: Bandwidth,
         folders: HostsFolders | None = None,
     ) -> None:
         self.transfers = Transfers()
@@ -49,6 +51,7 @@ class Diagnosing:
             transfers=self.transfers,
             zones=zones,
             pulls=self.pulls,
+            bandwidth=bandwidth,
             folders=folders,
         )
 

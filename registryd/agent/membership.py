@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from registryd.agent.bandwidth import Bandwidth
 from registryd.agent.blocking import BlocklistKeeper
 from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.descriptors import share_of
@@ -17,7 +18,6 @@ from registryd.content.ledger import Ledger
 from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.sound import SoundStore
 from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
-from registryd.transfer.uploads import Uploads
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,15 +57,23 @@ class Membership:
         metrics: Metrics,
         readiness: Readiness,
         folders: HostsFolders | None = None,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self._settings = settings
+        self.bandwidth = Bandwidth(settings) if bandwidth is None else bandwidth
         self._entitlement = entitlement
         self._metrics = metrics
         self._store = store
         self._sound = SoundStore(store, set_aside=store.withdraw)
         self._zones = Zones()
         self.diagnosing = Diagnosing(
-            settings, store, metrics=metrics, readiness=readiness, zones=self._zones, folders=folders
+            settings,
+            store,
+            metrics=metrics,
+            readiness=readiness,
+            zones=self._zones,
+            bandwidth=self.bandwidth,
+            folders=folders,
         )
         self.ledger = Ledger(metrics, is_trial=self.diagnosing.is_of_any_trial, pulls=self.diagnosing.pulls)
         self.offered = self.diagnosing.with_trials(self._sound)
@@ -82,9 +90,11 @@ class Membership:
         scope.serve(look.run, name="second look")
         if self._blocking.is_needed:
             scope.serve(self._blocking.run, name="blocklist")
+        if self.bandwidth.may_change:
+            scope.serve(self.bandwidth.run, name="bandwidth")
         scope.serve(self.diagnosing.pulls.run, name="pull log")
         given = UnblockedStore(EntitledStore(self._shared, self._entitlement), self.blocklist)
-        uploads = Uploads(most=peers.max_uploads, bytes_per_second=peers.max_upload_rate)
+        uploads = self.bandwidth.uploads
         bytes_door = PeerBytesDoor(
             store=given,
             ledger=self.ledger,
@@ -111,6 +121,8 @@ class Membership:
             ledger=self.ledger,
             zones=self._zones,
             most_connections=share_of("peers.listen"),
+            downloads=self.bandwidth.downloads,
+            priority_of=self.bandwidth.background.priority_of,
         )
         answering = partial(ClusterService, issue_ticket=_issuing(tickets)) if tickets else ClusterService
         service = answering(

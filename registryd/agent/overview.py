@@ -6,14 +6,17 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.agent.bandwidth import told
 from registryd.agent.traffic import traffic_of
 from registryd.cluster.assembly import Vitals
 from registryd.content.source import ContentUnavailable
+from registryd.oci.reference import Repository
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from registryd.agent.bandwidth import Bandwidth
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.trial import TrialDesk
     from registryd.cluster.assembly import Checkup, Examination, Members, Node, Zones
@@ -43,6 +46,7 @@ class VitalSigns:
         transfers: Transfers,
         zones: Zones,
         pulls: PullLog,
+        bandwidth: Bandwidth,
         folders: HostsFolders | None = None,
     ) -> None:
         self.settings = settings
@@ -50,6 +54,7 @@ class VitalSigns:
         self._zones = zones
         self.transfers = transfers
         self.pulls = pulls
+        self.bandwidth = bandwidth
         self.began = time.time()
         self._store = store
         self._metrics = metrics
@@ -104,6 +109,7 @@ class AgentOverview:
         vitals = await self._signs.take()
         return {
             "node": {"id": str(self._node.id), **_vitals(vitals), "began": self._signs.began},
+            "bandwidth": told(self._signs.bandwidth.rates),
             "doors": _doors(self._signs.settings),
             "hosts_dirs": await self._signs.hosts_dirs() if with_names else [],
             "store": _store(await self._signs.store(), with_names=with_names),
@@ -145,6 +151,9 @@ class AgentOverview:
 
     async def begin_trial(self, registry: str) -> Mapping[str, Any]:
         return await self._desk.begin(registry, self._checkup)
+
+    def brings(self, repository: str, seconds: float) -> None:
+        self._signs.bandwidth.background.announce(Repository.parse(repository), seconds)
 
 
 def _now() -> float:

@@ -111,8 +111,10 @@ class BlobFetch:
             skipped, unwanted = min(unwanted, len(chunk)), max(0, unwanted - len(chunk))
             if wanted := chunk[skipped:]:
                 self.position += len(wanted)
+                ticket = self._upstreams.allowance.take(len(wanted))
                 self._observer.received(len(wanted))
                 yield wanted
+                await self._upstreams.allowance.wait(ticket)
         if self.position < self.size:
             raise UpstreamUnreachable(f"{self.repository.registry}: ended {self.size - self.position} bytes early")
 

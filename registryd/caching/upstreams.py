@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from registryd.transfer.allowance import Allowance
 from registryd.upstream.contact import Contact
 from registryd.upstream.errors import HeadRefused, UpstreamFailed, UpstreamLimited, UpstreamUnreachable
 from registryd.upstream.recent import Recent
@@ -36,8 +37,16 @@ class Upstreams:
     """What a cache asks registries. Everything raises UpstreamFailed of the kind that it was."""
 
     def __init__(
-        self, client: RegistryClient, registries: Registries, *, metrics: CacheMetrics, clock: Callable[[], float]
+        self,
+        client: RegistryClient,
+        registries: Registries,
+        *,
+        metrics: CacheMetrics,
+        clock: Callable[[], float],
+        allowance: Allowance | None = None,
     ) -> None:
+        self.allowance = allowance or Allowance()
+        """How quickly blobs may be taken from all of them together."""
         self._client = client
         self._registries = registries
         self._metrics = metrics

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
+    from registryd.transfer.allowance import Allowance, Priority
     from registryd.transfer.inflow import Inflows
 
 __all__ = [
@@ -119,8 +120,13 @@ class Joining:
         ledger: Ledger,
         zones: Zones,
         most_connections: int,
+        downloads: Allowance,
+        priority_of: Callable[[Sought], Priority],
     ) -> None:
-        """`zones` learns from discovery who is near; peers may have `most_connections` at once."""
+        """`zones` learns from discovery who is near; peers may have `most_connections` at once.
+
+        What is taken from them is of `downloads`, and of a priority.
+        """
         self._most_connections = most_connections
         peers = self._peers = settings.peers
         self._zones = zones
@@ -129,6 +135,8 @@ class Joining:
         self._credentials = credentials
         self._metrics = metrics
         self._ledger = ledger
+        self._downloads = downloads
+        self._priority_of = priority_of
         self.members = Members(
             node.id,
             lambda address: GrpcPeer(
@@ -248,12 +256,21 @@ class Joining:
             kept=stack.enter_context(KeptWires()),
             on_received=self._ledger.received_from_peer,
             blocklist=blocklist,
+            priority_of=self._priority_of,
         )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)
         blame = Blame(locator, scope)
         # Of the intakes, which are made below.
-        fetcher = Fetcher(locator, opener, blame=blame, receiving=lambda: intakes.flowing(), memory=memory)  # noqa: PLW0108
+        fetcher = Fetcher(
+            locator,
+            opener,
+            blame=blame,
+            receiving=lambda: intakes.flowing(),  # noqa: PLW0108
+            memory=memory,
+            allowance=self._downloads,
+            priority_of=self._priority_of,
+        )
         intakes = Intakes(
             fetcher,
             pulls,

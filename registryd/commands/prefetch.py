@@ -19,12 +19,12 @@ from registryd.commands.image_lists import (
 )
 from registryd.commands.meant import refuse_logins_for_every_pod
 from registryd.commands.progress import showing_progress
-from registryd.config.agent import StoreSettings
+from registryd.config.agent import ADMIN_ADDRESS, StoreSettings
 from registryd.failures import CommandFailed
 from registryd.inventory.filling import Filler
 from registryd.inventory.lists import ImageName
 from registryd.node.host_root import HostRoot
-from registryd.notation import parse_duration
+from registryd.notation import Address, parse_duration
 from registryd.store.socket import is_containerd_at, socket_of
 
 _CONTAINERD = "containerd"
@@ -35,6 +35,7 @@ _LOGINS = (
 )
 _FOR_EVERY_POD = "containerd: images that are pulled with a login may be used by every pod of this node."
 _SOCKET = "containerd: its gRPC socket. Found where it is not given."
+_AGENT = "containerd: host:port of the agent's admin port. The agent is told, so that pulls of pods go before these."
 _PATIENCE = "A cache: how long to wait, in all, for a registry that asks to be left alone (429, Retry-After)."
 _PARALLEL = "Requests (default 16), or pulls of containerd (4), at a time."
 # A cache is asked for many small things, each of which is synced to its disk; a pull of containerd's is a whole image.
@@ -54,6 +55,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
     containerd_socket: Annotated[Path | None, Parameter(help=_SOCKET)] = None,
+    agent: Annotated[str, Parameter(help=_AGENT)] = str(ADMIN_ADDRESS),
     docker_config: Annotated[Path | None, Parameter(help=_LOGINS)] = None,
     for_every_pod: Annotated[bool, Parameter(help=_FOR_EVERY_POD, negative=())] = False,
 ) -> int:
@@ -65,7 +67,12 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
             refuse_logins_for_every_pod(HostRoot())
         wanted = read_lists(images)
         return await _into_containerd(
-            wanted, _socket(containerd_socket), docker_config, parallel=parallel or _PULLS_AT_ONCE, as_json=json
+            wanted,
+            _socket(containerd_socket),
+            docker_config,
+            agent=_address(agent),
+            parallel=parallel or _PULLS_AT_ONCE,
+            as_json=json,
         )
     if docker_config or for_every_pod:
         raise CommandFailed("--docker-config is for --into containerd; a cache has upstreams.docker_config")
@@ -93,10 +100,17 @@ def _seconds(text: str) -> float:
         raise CommandFailed(f"--patience: {error}, such as 90s or 1h30m") from error
 
 
-async def _into_containerd(
-    wanted: tuple[ImageName, ...], socket: Path, docker_config: Path | None, *, parallel: int, as_json: bool
+async def _into_containerd(  # noqa: PLR0913 - the flags that are for it
+    wanted: tuple[ImageName, ...],
+    socket: Path,
+    docker_config: Path | None,
+    *,
+    agent: Address,
+    parallel: int,
+    as_json: bool,
 ) -> int:
     # Here, because a cache is filled without gRPC.
+    from registryd.commands.bringing import BringingPuller  # noqa: PLC0415
     from registryd.inventory.pulling import pull_all  # noqa: PLC0415
     from registryd.store.containerd.pulling import open_puller  # noqa: PLC0415
     from registryd.upstream.docker_config import DockerConfig  # noqa: PLC0415
@@ -104,8 +118,15 @@ async def _into_containerd(
     logins = DockerConfig(docker_config, clock=time.monotonic) if docker_config else None
     async with open_puller(socket) as puller:
         with showing_progress("pulling", len(wanted), quiet=as_json) as progress:
-            outcomes = await pull_all(wanted, puller, progress, logins=logins, parallel=parallel)
+            outcomes = await pull_all(wanted, BringingPuller(puller, agent), progress, logins=logins, parallel=parallel)
     return show_pulled(outcomes, as_json=as_json)
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise CommandFailed(f"--agent: {error}") from error
 
 
 def _socket(given: Path | None) -> Path:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from registryd.config.bandwidth import LEAST_RATE, parse_limits
 from registryd.config.cache import CacheSettings, UpstreamsSettings
 from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
 from registryd.notation import Address, ByteCount, Seconds, is_endpoint, is_registry
@@ -24,9 +25,6 @@ ADMIN_ADDRESS = Address("127.0.0.1", 3175)
 
 # RFC 6763 section 7; names of services have up to 15 letters, digits and single hyphens (RFC 6335 section 5.1).
 _SERVICE_TYPE = re.compile(r"_(?=.{1,15}\.)(?=.*[A-Za-z].*\._)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\._(?:tcp|udp)\.local\.")
-
-# The least that one body gets, whatever the limit says (transfer.uploads).
-_LEAST_UPLOAD_RATE = 1024 * 1024
 
 
 class AuthorizationMode(StrEnum):
@@ -250,6 +248,10 @@ class PeersSettings:
     """Bytes a second for all that is sent to peers together, kept by the kernel in equal shares; 0B: no limit. The node
     is busy when another share would be less than 1 MiB a second, so that nobody takes it for a slow one."""
 
+    max_download_rate: ByteCount = 0
+    """Bytes a second for all that is taken from peers together; 0B: no limit. What containerd fetches from registries
+    itself is not in it: this agent never sees that."""
+
     find_timeout: Seconds = 1.0
     """How long peers may take to say whether they have a digest. A healthy peer needs milliseconds; a part of
     registry.first_byte_timeout, so that time is left to fetch."""
@@ -286,8 +288,9 @@ class PeersSettings:
         _require_positive("peers.fetch_wait", self.fetch_wait)
         if self.advertise and not _is_host(self.advertise):
             raise SettingsError("peers.advertise", "must be a name or an address, without a port")
-        if 0 < self.max_upload_rate < _LEAST_UPLOAD_RATE:
-            raise SettingsError("peers.max_upload_rate", "must be 1MiB or more, or 0B for no limit")
+        for name, rate in (("max_upload_rate", self.max_upload_rate), ("max_download_rate", self.max_download_rate)):
+            if 0 < rate < LEAST_RATE:
+                raise SettingsError(f"peers.{name}", "must be 1MiB or more, or 0B for no limit")
         if not re.fullmatch(r"[A-Za-z0-9_.-]{0,63}", self.zone):
             raise SettingsError("peers.zone", f"{self.zone[:100]!r} is not the value of a label of Kubernetes")
         _require_positive("peers.backoff_min", self.backoff_min)
@@ -298,6 +301,32 @@ class PeersSettings:
     def has_credentials(self) -> bool:
         """Whether members prove that they are."""
         return bool(self.secret_file or self.tls_cert)
+
+
+@dataclass(frozen=True, slots=True)
+class BandwidthSettings:
+    """How much is moved when, and for whom. Lines and file may change the three rates without a restart."""
+
+    limits: tuple[str, ...] = ()
+    """Lines such as "mon-fri 08:00-18:00 upload=20MiB download=50MiB origin=10MiB background=10%": days and hours (of
+    the node's own clock; without them, always) and what counts then in place of peers.max_upload_rate,
+    peers.max_download_rate, cache.max_origin_rate and bandwidth.background. The first line that applies counts."""
+
+    file: Path | None = None
+    """The same, one to a line, in a file that is watched and goes before bandwidth.limits: a change counts within
+    seconds, for bodies that are on their way as well. A file that is missing or wrong changes nothing."""
+
+    background: int = 25
+    """Percent of what comes to this node that prefetch and copies may be while a pull is under way; 1 MiB a second at
+    least. When nothing is pulled they may have all of it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.background <= 100:  # noqa: PLR2004 - percent
+            raise SettingsError("bandwidth.background", "must be from 1 to 100")
+        try:
+            parse_limits(self.limits)
+        except ValueError as error:
+            raise SettingsError("bandwidth.limits", str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +423,7 @@ class Settings:
     images: ImagesSettings = field(default_factory=ImagesSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     peers: PeersSettings = field(default_factory=PeersSettings)
+    bandwidth: BandwidthSettings = field(default_factory=BandwidthSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
     log: LogSettings = field(default_factory=LogSettings)

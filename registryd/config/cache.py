@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from registryd.config.bandwidth import LEAST_RATE
 from registryd.failures import SettingsError
 from registryd.notation import Address, ByteCount, Seconds, is_registry
 
@@ -68,6 +69,10 @@ class CacheSettings:
     keep_free: ByteCount = 1 << 30
     """Bytes to leave free on the file system, so that a cache does not fill a disk that others use too."""
 
+    max_origin_rate: ByteCount = 0
+    """Bytes a second for all that this cache takes from registries together; 0B: no limit. Clients that it answers at
+    the same time get what is stored as quickly as ever."""
+
     min_age: Seconds = 600.0
     """Content that came or was read more recently is not removed: the pull that it belongs to may not be over."""
 
@@ -77,6 +82,8 @@ class CacheSettings:
     def __post_init__(self) -> None:
         if not self.first_byte_timeout > 0:
             raise SettingsError("cache.first_byte_timeout", "must be more than 0")
+        if 0 < self.max_origin_rate < LEAST_RATE:
+            raise SettingsError("cache.max_origin_rate", "must be 1MiB or more, or 0B for no limit")
         if bool(self.tls_cert) != bool(self.tls_key):
             given = "cache.tls_cert" if self.tls_cert else "cache.tls_key"
             raise SettingsError(given, "give tls_cert and tls_key together, or neither of them")

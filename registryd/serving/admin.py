@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
+from registryd.content.background import TooManyAnnounced
 from registryd.content.trial import TooManyTrials
 from registryd.json_text import parse_json
 from registryd.observability.prometheus import CONTENT_TYPE
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from registryd.observability.metrics import Metrics
 
-# Where the body of a request is read: it names a registry.
-BODIES_AT: Final = frozenset({"/trial"})
+# Where the body of a request is read: it names a registry, or a repository.
+BODIES_AT: Final = frozenset({"/trial", "/background"})
 _LONGEST_QUESTION: Final = 4096
 _SHOWN: Final = frozenset({"/", "/status", "/cluster", "/checkup"})
 _PAGES: Final = "/, /status, /cluster, /checkup, /livez, /readyz, /metrics\n"
@@ -45,12 +46,18 @@ class Overview(Protocol):
         Raises ValueError for what is no registry, TooManyTrials.
         """
 
+    def brings(self, repository: str, seconds: float) -> None:
+        """Images of it are brought to this node by somebody for the next seconds: pulls go before it.
+
+        Raises ValueError for what is no repository, TooManyAnnounced.
+        """
+
 
 class AdminDoor:
     """`/livez`: the event loop turns. `/readyz`: the agent can serve, or why not. `/metrics`: Prometheus text.
 
-    The rest is there once an overview is shown. Only this machine is told names of content, has the cluster examined
-    and begins a trial.
+    The rest is there once an overview is shown. Only this machine is told names of content, has the cluster examined,
+    begins a trial and says what it brings.
     """
 
     def __init__(self, *, metrics: Metrics, not_ready: Callable[[], Awaitable[str | None]]) -> None:
@@ -65,8 +72,8 @@ class AdminDoor:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        if request.path == "/trial":
-            return await self._trial(request)
+        if request.path in BODIES_AT:
+            return await self._begun(request)
         if request.method not in {"GET", "HEAD"}:
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         if request.path in _SHOWN:
@@ -108,22 +115,29 @@ class AdminDoor:
             return web.Response(status=503, text=f"{missing}\n")
         return web.Response(status=404, text="a cache that is no member of a cluster has its /metrics only\n")
 
-    async def _trial(self, request: web.BaseRequest) -> web.Response:
+    async def _begun(self, request: web.BaseRequest) -> web.Response:
         if request.method != "POST":
             return web.Response(status=405, headers={"Allow": "POST"})
         # A browser asks before it sends this type to another site, and is not answered as it hopes.
         is_json = request.headers.get("Content-Type") == "application/json"
         if not (_is_from_here(request) and _is_asked_by_address(request) and is_json):
-            return web.Response(status=403, text="only this machine begins a trial\n")
+            return web.Response(status=403, text="only this machine begins a trial, or brings images\n")
         if self._overview is None:
             return await self._nothing_to_tell()
         try:
-            asked = parse_json(await _short_body(request))
-            return _json(await self._overview.begin_trial(str(asked["registry"])))
+            return await self._done(request.path, parse_json(await _short_body(request)), self._overview)
         except (ValueError, LookupError, TypeError) as error:
             return web.Response(status=400, text=f"{str(error)[:200]}\n")
-        except TooManyTrials as error:
-            return web.Response(status=429, text=f"{error}, each for a minute: try again when one is over\n")
+        except (TooManyTrials, TooManyAnnounced) as error:
+            return web.Response(status=429, text=f"{error}: try again when one is over, in a minute\n")
+
+    @staticmethod
+    async def _done(path: str, asked: Any, overview: Overview) -> web.Response:
+        """Raises ValueError, LookupError or TypeError for nonsense, and what an overview raises."""
+        if path == "/trial":
+            return _json(await overview.begin_trial(str(asked["registry"])))
+        overview.brings(str(asked["repository"]), float(asked["seconds"]))
+        return web.Response(status=204)
 
 
 async def _short_body(request: web.BaseRequest) -> bytes:

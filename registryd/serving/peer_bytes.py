@@ -23,7 +23,8 @@ from registryd.serving.connections import ConnectionLimits
 from registryd.serving.errors import error_response
 from registryd.serving.sending import Wanted, send_content, send_head
 from registryd.serving.transfers import Transfers
-from registryd.transfer.uploads import PART_HEADER, Part, UploadRefused, Uploads
+from registryd.transfer.allowance import Priority
+from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part, UploadRefused, Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,9 @@ class PeerBytesDoor:
             if request.method == "HEAD":
                 return await send_head(request, await self._store.find(sought))
             part = Part.named(request.headers.get(PART_HEADER, ""))
-            with self._uploads.begin(_socket_of(request), part, receiver=request.remote or ""):
+            priority = Priority.named(request.headers.get(PRIORITY_HEADER, ""))
+            receiver = request.remote or ""
+            with self._uploads.begin(_socket_of(request), part, receiver=receiver, priority=priority):
                 wanted = Wanted.of(request)
                 opened = await self._store.open(sought, wanted)
                 delivery = await self._send(request, opened, wanted)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.transfer.sink import RoomySink
+from registryd.transfer.sink import HeldSink, RoomySink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ class MeteredSink:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._held = sink if isinstance(sink, HeldSink) else None
         self._time = asyncio.get_running_loop().time
         self._busy = 0.0
         self._busy_since: float | None = None
@@ -78,6 +79,11 @@ class MeteredSink:
     async def wait_writable(self) -> None:
         with self._making_wait():
             await self._sink.wait_writable()
+
+    async def wait_allowed(self) -> None:
+        if self._held is not None:
+            with self._making_wait():
+                await self._held.wait_allowed()
 
     @contextmanager
     def _making_wait(self) -> Iterator[None]:

@@ -51,6 +51,14 @@ class RoomySink(Protocol):
         """So many bytes have been put into the room's beginning."""
 
 
+@runtime_checkable
+class HeldSink(Protocol):
+    """A sink that may take only so many bytes a second. Who moves bytes by its `fd` waits after each step."""
+
+    async def wait_allowed(self) -> None:
+        """Return when the next bytes may be taken."""
+
+
 class ConnectionSink:
     """A sink over an asyncio connection: the kernel's way when it is plain TCP, `write` otherwise."""
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.transfer.allowance import Priority
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,6 +26,10 @@ _LEAST_OF_ONE: Final = 8
 
 # What a receiver says of a part of a body; an agent of an older version passes it by.
 PART_HEADER: Final = "Registryd-Part"
+# Whom a receiver wants a body for (`registryd.transfer.allowance.Priority`); likewise.
+PRIORITY_HEADER: Final = "Registryd-Priority"
+# How many shares of the rate an upload has. Half: with a quarter, LEAST_SHARE would be the pace at which it is left.
+_SHARES: Final = {Priority.PULL: 2, Priority.BACKGROUND: 1}
 
 
 class Part(Enum):
@@ -59,15 +65,16 @@ class Socket(Protocol):
 class Upload:
     """One body on its way to a peer."""
 
-    def __init__(self, uploads: Uploads, sock: Socket | None, receiver: str) -> None:
+    def __init__(self, uploads: Uploads, sock: Socket | None, receiver: str, priority: Priority) -> None:
         self._uploads = uploads
         self._sock = sock
         self.receiver = receiver
+        self.shares = _SHARES[priority]
 
     async def pace(self, count: int) -> None:
         """For who sends without a socket of its own: sleep for as long as that many bytes may take."""
-        if share := self._uploads.share:
-            await asyncio.sleep(count / share)
+        if rate := self._uploads.rate_of(self):
+            await asyncio.sleep(count / rate)
 
     def limit(self, bytes_per_second: int) -> None:
         """Let the kernel send no more than that on its connection."""
@@ -79,8 +86,9 @@ class Upload:
 class Uploads:
     """Who would be one too many is told "busy" and goes elsewhere, instead of making everybody slow.
 
-    The rate is kept by the kernel, connection by connection: each gets an equal share of it, adjusted whenever one
-    begins or ends. What a slow receiver leaves of its share is not given to others.
+    The rate is kept by the kernel, connection by connection: each gets its share of it, adjusted whenever one begins or
+    ends; a body that nobody waits for gets half of what another one does. What a slow receiver leaves of its share is
+    not given to others.
     """
 
     def __init__(self, *, most: int = sys.maxsize, bytes_per_second: int = 0) -> None:
@@ -100,14 +108,28 @@ class Uploads:
             return False
         return not (count and self._bytes_per_second) or self._bytes_per_second * places >= _LEAST_SHARE * (count + 1)
 
-    @property
-    def share(self) -> int:
-        """Bytes a second for each that runs; 0: no limit."""
-        limit = self._bytes_per_second // max(1, len(self._running))
+    def rate_of(self, upload: Upload) -> int:
+        """Bytes a second for one that runs; 0: no limit."""
+        limit = self._bytes_per_second * upload.shares // max(1, sum(each.shares for each in self._running))
         return limit if limit < _UNLIMITED else 0
 
+    def set_rate(self, bytes_per_second: int) -> None:
+        """The rate from now on, for those that run as well; 0: no limit."""
+        before, self._bytes_per_second = self._bytes_per_second, bytes_per_second
+        if before and not bytes_per_second:
+            for upload in self._running:
+                upload.limit(_UNLIMITED)
+        self._share_anew()
+
     @contextmanager
-    def begin(self, sock: Socket | None = None, part: Part = Part.FIRST, *, receiver: str = "") -> Iterator[Upload]:
+    def begin(
+        self,
+        sock: Socket | None = None,
+        part: Part = Part.FIRST,
+        *,
+        receiver: str = "",
+        priority: Priority = Priority.PULL,
+    ) -> Iterator[Upload]:
         """One upload, for the length of the block; of those to one receiver, if it is named, a quarter of all may run.
 
         Raises UploadRefused.
@@ -119,7 +141,7 @@ class Uploads:
         # Half as many again may go on with what this node has begun.
         if receiver and count >= (share + share // 2 if part is Part.NEXT else share):
             raise UploadRefused(f"{count} uploads to {receiver} are under way")
-        upload = Upload(self, sock, receiver)
+        upload = Upload(self, sock, receiver, priority)
         self._running.add(upload)
         self._share_anew()
         try:
@@ -132,6 +154,6 @@ class Uploads:
         if not self._bytes_per_second:
             return
         for upload in self._running:
-            upload.limit(self.share or _UNLIMITED)
+            upload.limit(self.rate_of(upload) or _UNLIMITED)
         if ended is not None:
             ended.limit(_UNLIMITED)  # its connection may carry something else

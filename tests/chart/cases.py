@@ -162,6 +162,11 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "containerd": {"socket": "/run/k3s/containerd/containerd.sock"},
     },
+    "bandwidth": {
+        "bandwidth": {"limits": ["mon-fri 08:00-18:00 upload=20MiB download=50MiB", "background=10%"]},
+        "prefetch": {"images": ["alpine"]},
+        "monitoring": {"expose": True},
+    },
     "prefetch by kubelets": {
         "prefetch": {"images": ["alpine", "ghcr.io/acme/app:v1"], "by": "kubelet", "dockerConfigSecret": "logins"},
         "imagePullSecrets": [{"name": "pull"}],

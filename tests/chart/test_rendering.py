@@ -19,6 +19,7 @@ from helm_python import HelmError
 from helm_python.chart import lint
 
 from registryd.config.agent import AuthorizationMode, DiscoveryKind, PeerTransport, Settings, check
+from registryd.config.bandwidth import parse_limits
 from registryd.config.loader import load
 from registryd.config.options import all_options
 from registryd.identity.lines import parse_lines
@@ -349,3 +350,22 @@ def test_the_default_ports_are_those_of_the_settings(helm: Helm) -> None:
     for key, default in defaults.items():
         section, _, name = key.partition(".")
         assert getattr(getattr(settings, section), name).port == default.port
+
+
+def test_limits_are_a_file_that_agents_follow(helm: Helm) -> None:
+    rendered = helm.render(CASES["bandwidth"])
+    text = rendered.one("ConfigMap", "registryd-bandwidth")["data"]["limits"]
+    assert [limit.values for limit in parse_limits(text.splitlines())] == [
+        {"upload": 20 << 20, "download": 50 << 20},
+        {"background": 10},
+    ]
+    container = rendered.agent
+    assert {"name": "REGISTRYD_BANDWIDTH_FILE", "value": "/etc/registryd/bandwidth/limits"} in container["env"]
+    assert {"name": "bandwidth", "mountPath": "/etc/registryd/bandwidth", "readOnly": True} in container["volumeMounts"]
+
+
+def test_prefetch_tells_the_agent_of_its_node(helm: Helm) -> None:
+    for case, address in (("prefetch", "127.0.0.1:3175"), ("bandwidth", "$(HOST_IP):3175")):
+        spec = helm.render(CASES[case]).one("DaemonSet", "registryd-prefetch")["spec"]["template"]["spec"]
+        assert spec["hostNetwork"] is True
+        assert f"--agent={address}" in spec["initContainers"][0]["args"]

@@ -16,6 +16,7 @@ from registryd.cluster.rpc.service import ClusterService
 from registryd.content.source import Content, NamedContent, OpenContent
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
+from registryd.transfer.allowance import Priority
 from registryd.transfer.uploads import Part, Upload, Uploads
 from tests.fakes.entitled import given
 
@@ -115,8 +116,15 @@ class BusyUploads(Uploads):
         return True
 
     @contextmanager
-    def begin(self, sock: Socket | None = None, _: Part = Part.FIRST, *, receiver: str = "") -> Iterator[Upload]:
-        yield Upload(self, sock, receiver)
+    def begin(
+        self,
+        sock: Socket | None = None,
+        _: Part = Part.FIRST,
+        *,
+        receiver: str = "",
+        priority: Priority = Priority.PULL,
+    ) -> Iterator[Upload]:
+        yield Upload(self, sock, receiver, priority)
 
 
 class SlowStore:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from registryd.content.background import TooManyAnnounced
 from registryd.content.trial import TooManyTrials
 from registryd.observability.metrics import Metrics
 from registryd.observability.prometheus import CONTENT_TYPE
@@ -75,6 +76,12 @@ class FakeOverview:
             raise TooManyTrials("4 trials are going on")
         return {"reference": f"{registry}/trial"}
 
+    def brings(self, repository: str, seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError("seconds: from 0 to 3600")
+        if repository == "busy.lab/app":
+            raise TooManyAnnounced("1000 repositories are announced")
+
 
 @asynccontextmanager
 async def showing() -> AsyncIterator[Client]:
@@ -116,6 +123,15 @@ async def test_too_many_trials_at_once_are_told_to_wait() -> None:
         answer = await client.post("/trial", {"registry": "busy.lab"})
         assert answer.status == 429
         assert b"4 trials are going on" in answer.body
+
+
+async def test_what_is_brought_is_announced_by_this_machine() -> None:
+    async with showing() as client:
+        assert (await client.post("/background", {"repository": "ghcr.io/corp/app", "seconds": 60})).status == 204
+        assert (await client.post("/background", {"repository": "busy.lab/app", "seconds": 60})).status == 429
+        assert (await client.post("/background", {"repository": "ghcr.io/corp/app", "seconds": -1})).status == 400
+        assert (await client.post("/background", {"repository": "ghcr.io/corp/app"})).status == 400
+        assert (await client.get("/background")).status == 405
 
 
 NONSENSE = (

@@ -61,24 +61,23 @@ def test_the_rate_is_shared_equally_and_given_back() -> None:
 def test_nobody_gets_so_little_that_it_would_be_taken_for_slow() -> None:
     uploads = Uploads(bytes_per_second=3 * MIB)
     with ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(uploads.begin())
+        running = [stack.enter_context(uploads.begin()) for _ in range(3)]
         assert uploads.is_busy
-        assert uploads.share == MIB
+        assert [uploads.rate_of(upload) for upload in running] == [MIB] * 3
 
 
 def test_with_a_rate_that_is_too_low_for_anybody_one_runs() -> None:
     uploads = Uploads(bytes_per_second=1000)
     assert not uploads.is_busy
-    with uploads.begin():
-        assert (uploads.is_busy, uploads.share) == (True, 1000)
+    with uploads.begin() as upload:
+        assert (uploads.is_busy, uploads.rate_of(upload)) == (True, 1000)
 
 
 def test_without_a_rate_sockets_are_left_alone() -> None:
     uploads, sock = Uploads(most=5), FakeSocket()
-    with uploads.begin(sock):
+    with uploads.begin(sock) as upload:
         assert sock.paces == []
-        assert uploads.share == 0
+        assert uploads.rate_of(upload) == 0
 
 
 def test_the_kernel_takes_the_pace() -> None:

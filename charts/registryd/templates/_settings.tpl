@@ -31,6 +31,9 @@
 {{- with include "registryd.hostsDir" . }}
 {{- $_ := set $settings.authorization "hosts_dir" . }}
 {{- end }}
+{{- if .Values.bandwidth.limits }}
+{{- $_ := set $settings "bandwidth" (dict "file" "/etc/registryd/bandwidth/limits") }}
+{{- end }}
 {{- if .Values.nodeSetup.enabled }}
 {{- $_ := set $settings.registry "token_file" (printf "%s/token" .Values.nodeSetup.stateDirectory) }}
 {{- end }}
@@ -43,6 +46,15 @@
 {{/* Where the node's containerd looks for hosts.toml files; empty: agents see none of them. */}}
 {{- define "registryd.hostsDir" -}}
 {{- .Values.containerd.hostsDir | default (ternary "/etc/containerd/certs.d" "" .Values.nodeSetup.enabled) }}
+{{- end }}
+
+{{/* Where the agent's admin port is, as a container of the node knows it. */}}
+{{- define "registryd.adminAddress" -}}
+{{- if include "registryd.adminIsExposed" . }}
+{{- include "registryd.onNode" (dict "root" . "port" .Values.admin.port) }}
+{{- else }}
+{{- printf "127.0.0.1:%v" .Values.admin.port }}
+{{- end }}
 {{- end }}
 
 {{- define "registryd.discovery" -}}

@@ -20,8 +20,10 @@ from registryd.cluster.health.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, NotForName, OpenContent
 from registryd.oci.errors import RangeInvalid
+from registryd.transfer.allowance import Allowance, Priority
 from registryd.transfer.doubting import DoubtedBody
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.limited import LimitedBody
 from registryd.transfer.resume import ResumingBody
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Fetcher:
     the size that its first source gave; whoever gives another one is left out of that request.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs, and what bounds it, all named
         self,
         locator: Locator,
         opener: Opener,
@@ -64,8 +66,10 @@ class Fetcher:
         blame: Blame,
         receiving: Callable[[], Collection[Sought]],
         memory: SlotMemory | None = None,
+        allowance: Allowance | None = None,
+        priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
     ) -> None:
-        """`blame` is told who gives large content; `receiving`: what flows into this node.
+        """`blame` is told who gives large content; `receiving`: what flows into this node, no more than `allowance`.
 
         With `memory`, several members may give the parts of large content at once.
         """
@@ -73,6 +77,8 @@ class Fetcher:
         self._locator = locator
         self._opener = opener
         self._totals = Totals(receiving)
+        self._allowance = allowance or Allowance()
+        self._priority_of = priority_of
         self._assembler = Assembler(locator, opener, blame=blame, memory=memory)
 
     async def find(self, sought: Sought) -> Content:
@@ -102,7 +108,9 @@ class Fetcher:
 
     def _going_on(self, offer: Offer, opened: OpenContent) -> OpenContent:
         """The content with a body that another source goes on with."""
+        priority = self._priority_of(offer.sought)
         if is_small(opened.content):
+            self._allowance.take(opened.span.length, priority)
             return opened
 
         def doubted(source: Offer, given: OpenContent) -> Body:
@@ -121,7 +129,8 @@ class Fetcher:
         way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid, leave=self._locator.leave)
         is_growing = isinstance(opened.content, GrowingContent)
         first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
-        return replace(opened, body=ResumingBody(first, opened.span, way_on.reopen))
+        body = ResumingBody(first, opened.span, way_on.reopen)
+        return replace(opened, body=LimitedBody(body, self._allowance, priority))
 
     async def _open_first(
         self, sought: Sought, wanted: RangeOf, *, size: int | None = None, verdict: Verdict | None = None

@@ -19,6 +19,7 @@ from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.ranges import Span
+from registryd.transfer.allowance import Priority
 from registryd.transfer.body import BytesBody, ChunksBody
 from registryd.transfer.counting import CountedBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
@@ -26,7 +27,7 @@ from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.pace import PacedBody
-from registryd.transfer.uploads import PART_HEADER, Part
+from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -75,6 +76,7 @@ class Opener:
         learn: Callable[[Sought, Manifest], None] = lambda _sought, _manifest: None,
         on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
         blocklist: Blocklist | None = None,
+        priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is what this node is receiving itself: whoever asks for content knows its size.
@@ -93,6 +95,7 @@ class Opener:
         self._learn = learn
         self._on_received = on_received
         self._blocklist = blocklist or Blocklist()
+        self._priority_of = priority_of
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -169,7 +172,7 @@ class Opener:
             size=offer.content.size,
             # Who hands out a ticket has a door without TLS.
             ssl=None if offer.ticket else self._credentials.client_context(),
-            headers=_headers(offer, part),
+            headers=_headers(offer, part, self._priority_of(offer.sought)),
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
             stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,
@@ -180,10 +183,12 @@ class Opener:
         return counted if is_growing else PacedBody(counted)
 
 
-def _headers(offer: Offer, part: Part) -> tuple[tuple[str, str], ...]:
+def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, str], ...]:
     headers = {REPOSITORY_HEADER: sought_message(offer.sought), TICKET_HEADER: offer.ticket}
     if part is not Part.FIRST:
         headers[PART_HEADER] = part.value
+    if priority is not Priority.PULL:
+        headers[PRIORITY_HEADER] = priority.value
     return tuple((name, value) for name, value in headers.items() if value)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.http.connection import source_errors
 from registryd.transfer.pipe import open_pipe
-from registryd.transfer.sink import RoomySink
+from registryd.transfer.sink import HeldSink, RoomySink
 from registryd.transfer.turns import taking_turns
 
 if TYPE_CHECKING:
@@ -78,9 +78,12 @@ class RelayBody:
 
     async def _splice(self, wire: Wire, source: int, sink: Sink, out: int) -> None:
         """Fill the pipe, empty it, fill it again: when the source fails, nothing received is left unsent in it."""
+        held = sink if isinstance(sink, HeldSink) else None
         with open_pipe() as pipe, taking_turns() as turn:
             while self._left:
                 await turn()
+                if held is not None:
+                    await held.wait_allowed()
                 try:
                     filled = _count_or_broken(_fill(source, pipe, self._left), self._left)
                 except BlockingIOError:

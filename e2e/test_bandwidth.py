@@ -1,0 +1,101 @@
+"""Limits on real links: what a node takes and gives, changed without a restart; prefetch goes behind a pull."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab.cluster import NodePlan, running_cluster
+from lab.commands import run
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.versions import Release
+
+pytestmark = pytest.mark.timeout(240)
+
+_MIB = 1 << 20
+_RATE = 2 * _MIB
+# While it is limited; what the slots, the pipes and the sockets hold comes beside it.
+_LIMITED_SECONDS = 4.0
+_HELD = 4 * _MIB
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return _image(tmp_path_factory, 48 * _MIB)
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return _image(tmp_path_factory, 192 * _MIB)
+
+
+def _image(folders: pytest.TempPathFactory, size: int) -> Image:
+    recipe = ImageRecipe(layers=(LayerRecipe(size=size),))
+    return make_image(folders.mktemp("image") / "layout", recipe)
+
+
+def came(node: Node, image: Image) -> int:
+    """Bytes of its one layer that containerd has received."""
+    return max(0, node.containerd.arrived(image.local.layers[0].digest))
+
+
+@pytest.mark.parametrize("side", ["upload", "download"])
+async def test_a_limit_holds_until_the_file_lifts_it(newest: Release, large: Image, tmp_path: Path, side: str) -> None:
+    limits = tmp_path / "limits"
+    limits.write_text(f"{side}=2MiB\n")
+    plan = NodePlan(newest, agent={"bandwidth": {"file": str(limits)}})
+    async with running_cluster([NodePlan(newest, agent=plan.agent if side == "upload" else {}), plan]) as cluster:
+        first, second = cluster.nodes
+        reference = await cluster.push(large, "demo/large")
+        await first.pull(reference)
+        began = time.monotonic()
+        pulling = asyncio.create_task(second.pull(reference, timeout=120))
+        await asyncio.sleep(_LIMITED_SECONDS)
+        assert not pulling.done()
+        before = came(second, large)
+        assert 0 < before <= _RATE * (time.monotonic() - began) + _HELD
+        print(f"\n{side}: {before / _MIB:.1f} MiB in {time.monotonic() - began:.1f} s with a limit of 2 MiB/s")
+        limits.write_text("# all there is\n")
+        lifted = time.monotonic()
+        await pulling
+        # With the limit 20 s and more would be left.
+        print(f"and the rest of 48 MiB in {time.monotonic() - lifted:.1f} s without it")
+        assert time.monotonic() - lifted < (48 * _MIB - before) / _RATE - 3
+
+
+async def test_prefetch_goes_behind_a_pull_on_a_full_link(
+    newest: Release, large: Image, larger: Image, tmp_path: Path
+) -> None:
+    """Without priorities each would get half."""
+    async with running_cluster([NodePlan(newest)] * 2) as cluster:
+        first, second = cluster.nodes
+        pulled, brought = await cluster.push(large, "demo/large"), await cluster.push(larger, "demo/larger")
+        for reference in (pulled, brought):
+            await first.pull(reference)
+        await second.host.limit(160)
+        (tmp_path / "images.txt").write_text(brought)
+        words = ("prefetch", f"--images={tmp_path / 'images.txt'}", "--into=containerd", "--json")
+        socket = f"--containerd-socket={second.containerd.places.socket}"
+        command = second.host.namespace.command(sys.executable, "-m", "registryd", *words, socket)
+        bringing = asyncio.create_task(run(*command))
+        async with asyncio.timeout(60):
+            while came(second, larger) < 8 * _MIB:  # noqa: ASYNC110 - a file of containerd's
+                await asyncio.sleep(0.05)
+        before, began = came(second, larger), time.monotonic()
+        await second.pull(pulled)
+        beside = came(second, larger) - before
+        print(f"\nbeside 48 MiB pulled in {time.monotonic() - began:.1f} s came {beside / _MIB:.1f} MiB of a prefetch")
+        assert not bringing.done()
+        assert beside < 48 * _MIB * 0.6
+        await bringing
