@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 MONITORS = {"podMonitor": {"enabled": True}}
 
+# Files of values that come with the chart.
+_DISTRIBUTIONS = sorted((Path(__file__).parents[2] / "charts/registryd/distributions").glob("*.yaml"))
+
 CASES: dict[str, dict[str, Any]] = {
+    **{path.stem: yaml.safe_load(path.read_text()) for path in _DISTRIBUTIONS},
     "defaults": {},
     "cert-manager": {"certManager": {"enabled": True}},
     "cert-manager, own issuer": {
@@ -37,13 +44,6 @@ CASES: dict[str, dict[str, Any]] = {
         "containerd": {
             "hostsFiles": ["/etc/containerd/company.crt", "/etc/pki/company"],
             "trustBundle": "/etc/pki/tls/certs/ca-bundle.crt",
-        }
-    },
-    "k3s": {
-        "containerd": {
-            "socket": "/run/k3s/containerd/containerd.sock",
-            "root": "/var/lib/rancher/k3s/agent/containerd",
-            "hostsDir": "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
         }
     },
     "Talos": {"nodeSetup": {"enabled": False}, "registry": {"port": 5172}},

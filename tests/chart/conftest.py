@@ -22,9 +22,10 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rendered:
-    """The objects that a set of values makes."""
+    """The objects that a set of values makes, and what Helm says afterwards."""
 
     objects: tuple[Object, ...]
+    notes: str
 
     def all(self, kind: str) -> list[Object]:
         return [each for each in self.objects if each["kind"] == kind]
@@ -90,7 +91,8 @@ def parse(manifests: dict[str, str]) -> Rendered:
         if path.endswith(".yaml")
         for document in yaml.safe_load_all(text)
     ]
-    return Rendered(tuple(document for document in documents if document))
+    (notes,) = [text for path, text in manifests.items() if path.endswith("/NOTES.txt")]
+    return Rendered(tuple(document for document in documents if document), notes)
 
 
 @pytest.fixture(scope="session")
