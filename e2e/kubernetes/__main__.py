@@ -31,7 +31,9 @@ async def _main(command: list[str]) -> int:
 
 def main() -> int:
     """The shell's exit code; what this machine lacks is one line."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a program that was started in the background ignores it (POSIX, 2.11), and would be left behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return asyncio.run(_main(sys.argv[1:]))
     except LabError as error:

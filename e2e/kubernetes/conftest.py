@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 # A story: without the agent, its installation, its life, its end. Each can be run alone, and takes longer then.
 _ORDER = (
-    *("test_lab", "test_install", "test_outage", "test_private", "test_prefetch", "test_volumes"),
-    "test_discovery",
-    *("test_life", "test_uninstall"),
+    *("test_lab", "test_install", "test_outage", "test_private", "test_prefetch", "test_prefetch_waves"),
+    "test_cache",
+    *("test_new_node", "test_volumes", "test_zones"),
+    *("test_discovery", "test_discovery_refused"),
+    *("test_life", "test_uninstall", "test_own_registry"),
 )
 
 

@@ -44,10 +44,14 @@ CASES: Final = (
     Case("a peer has it", 1, "", runs=False),
     Case("a peer has it", 1, "wrong", runs=False),
     Case("a peer has it", 1, "other", runs=True),
+    Case("a peer has it, and the node for another", 1, "own", runs=True),
     Case("the node has it, registry off", 0, "own", runs=True, is_on=False),
     Case("the node has it, registry off", 0, "", runs=False, is_on=False),
     Case("the node has it, registry off", 0, "wrong", runs=False, is_on=False),
+    Case("the node has it, registry off", 0, "other", runs=True, is_on=False),
     Case("a peer has it, registry off", 2, "", runs=False, is_on=False),
+    Case("a peer has it, registry off", 2, "wrong", runs=False, is_on=False),
+    Case("a peer has it, registry off", 2, "other", runs=False, is_on=False),
     Case("a peer has it, registry off", 2, "own", runs=False, is_on=False),
 )
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[2]
 NAMESPACE = "kube-system"
+LOAD = "ctr --namespace k8s.io images import registryd.tar"  # in the folder with the archive
 AUTHORITY = "/etc/containerd/certs.d/company.crt"
 _MIB = 1 << 20
 _numbers = itertools.count(1)
@@ -46,6 +47,7 @@ class Stage:
     authority: Authority
     folder: Path
     installed: tuple[str, ...] | None = None  # the options of the release; None: there is none
+    caches: int = 0  # members of the agents' cluster that are on no node of their own
 
     @property
     def nodes(self) -> list[Node]:
@@ -76,7 +78,8 @@ class Stage:
 
     async def load(self, node: Node) -> None:
         """The image is on a node, as the documents say."""
-        await node.run("ctr", "--namespace", "k8s.io", "images", "import", str(await self.archive()))
+        archive = await self.archive()
+        await node.run("sh", "-c", f"cd {archive.parent} && {LOAD}")
 
     async def install(self, *options: str) -> float:
         """Install or change the release; the seconds until its agents are ready. Nothing to do is fine."""
@@ -108,7 +111,7 @@ class Stage:
             counts = [await self.peers(node) for node in self.nodes]
         except OSError:  # one has not begun
             return False
-        return all(count == len(self.nodes) - 1 for count in counts)
+        return all(count == len(self.nodes) - 1 + self.caches for count in counts)
 
     async def peers(self, node: Node) -> float:
         """How many others its agent knows and can ask."""
@@ -173,9 +176,9 @@ class Stage:
 
     async def pod(self, node: Node, image: str, **options: object) -> Outcome:
         """What becomes of a new pod with this image on this node."""
-        keep = bool(options.pop("keep", False))
+        keep, timeout = bool(options.pop("keep", False)), options.pop("timeout", 120)
         made = pod(f"pod-{next(_numbers)}", image, node, **options)  # type: ignore[arg-type]
-        return await run_pod(self.cluster.kubectl, made, keep=keep)
+        return await run_pod(self.cluster.kubectl, made, keep=keep, timeout=timeout)  # type: ignore[arg-type]
 
     async def metrics(self, node: Node) -> Metrics:
         answer = await fetch(f"http://{ADMIN}/metrics", namespace=node.host.namespace)
@@ -202,7 +205,7 @@ async def open_stage() -> AsyncIterator[Stage]:
         authority = Authority(folder / "company", "company")
         registries = {}
         for name, kind in _REGISTRIES.items():
-            host = await cluster.network.add_host(kind)
+            host = await cluster.add_outsider(kind)
             registries[kind] = await stack.enter_async_context(
                 running_registry(
                     folder / kind,

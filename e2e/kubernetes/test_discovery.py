@@ -2,104 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import sys
-from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.kubernetes.follower import (
+    TABLE,
+    endpoint_slice,
+    following,
+    make_account,
+    write_account,
+)
 from e2e.kubernetes.lab.control_plane import running_control_plane
 from e2e.kubernetes.lab.kubectl import Kubectl
 from e2e.kubernetes.lab.programs import etcd_version
-from e2e.kubernetes.stage import CHECKOUT
 from lab.apt import debian_codename, unpack_package
 from lab.commands import run
 from lab.kept import cache_folder, keep
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
-    from e2e.kubernetes.lab.control_plane import ControlPlane
-    from e2e.kubernetes.lab.kubectl import Object
     from e2e.kubernetes.stage import Stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
-
-SERVICE = "followed"
-_SECONDS = 60
-TABLE = "Discovery"
-
-
-def endpoint_slice(name: str, endpoints: Iterable[tuple[str, str]], *, family: str = "IPv4") -> Object:
-    """Of pods by address and uid."""
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": SERVICE}},
-        "addressType": family,
-        "ports": [{"name": "peers", "port": 3173, "protocol": "TCP"}],
-        "endpoints": [
-            {"addresses": [address], "targetRef": {"kind": "Pod", "name": uid, "namespace": "default", "uid": uid}}
-            for address, uid in endpoints
-        ],
-    }
-
-
-class Follower:
-    """The sets that discovery yields, in another process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def until(self, count: int) -> frozenset[str]:
-        """The first set from now on that has so many; TimeoutError when none comes."""
-        assert self._process.stdout
-        async with asyncio.timeout(_SECONDS):
-            while line := await self._process.stdout.readline():
-                found = frozenset(json.loads(line))
-                if len(found) == count:
-                    return found
-        raise AssertionError("discovery has ended")
-
-
-async def write_account(kubectl: Kubectl, plane: ControlPlane, folder: Path) -> None:
-    """The account's files as a kubelet mounts them, with a new token."""
-    folder.mkdir(exist_ok=True)
-    (folder / "ca.crt").write_bytes(plane.authority.certificate.read_bytes())
-    (folder / "namespace").write_text("default")
-    (folder / "token.new").write_text((await kubectl("create", "token", "follower")).strip())
-    (folder / "token.new").rename(folder / "token")
-
-
-async def make_account(kubectl: Kubectl) -> None:
-    await kubectl("create", "serviceaccount", "follower")
-
-
-@contextlib.asynccontextmanager
-async def following(kubectl: Kubectl, plane: ControlPlane, folder: Path) -> AsyncIterator[Follower]:
-    """A follower with an account that may do what an agent's may."""
-    await make_account(kubectl)
-    await kubectl("create", "role", "follower", "--verb=list,watch", "--resource=endpointslices.discovery.k8s.io")
-    await kubectl("create", "rolebinding", "follower", "--role=follower", "--serviceaccount=default:follower")
-    await write_account(kubectl, plane, folder)
-    server = plane.url.removeprefix("https://")
-    argv = (sys.executable, "-m", "e2e.kubernetes.following", server, str(folder), "default", SERVICE, "peers")
-    command = plane.host.namespace.command(*argv)
-    # 1,000 addresses are more than a line of the default limit.
-    process = await asyncio.create_subprocess_exec(*command, cwd=CHECKOUT, stdout=PIPE, limit=1 << 20)
-    try:
-        yield Follower(process)
-    finally:
-        process.kill()
-        await process.communicate()
-        await kubectl(
-            "delete", "serviceaccount/follower", "role/follower", "rolebinding/follower", "--ignore-not-found"
-        )
-        await kubectl("delete", "endpointslices", "-l", f"kubernetes.io/service-name={SERVICE}")
 
 
 async def test_what_a_server_lists_and_does(stage: Stage, seen: Callable[..., None]) -> None:

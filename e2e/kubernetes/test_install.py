@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.kubernetes.stage import CHECKOUT
+from e2e.kubernetes.stage import CHECKOUT, LOAD
+from e2e.kubernetes.test_uninstall import LOGS, PODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ async def test_word_for_word(stage: Stage, seen: Callable[..., None]) -> None:
     began = time.monotonic()
     await stage.archive()
     made = time.monotonic() - began
+    assert LOAD in document
     for node in stage.nodes:
         await stage.load(node)
     began = time.monotonic()
@@ -43,7 +45,8 @@ async def test_word_for_word(stage: Stage, seen: Callable[..., None]) -> None:
     ready = time.monotonic() - began
     await stage.wait_acquainted()
     said |= {command: await stage.shell(command) for command in LOOKS[1:]}
-    assert "registryd status" in notes
+    for command in (*LOOKS, LOGS, PODS):
+        assert command in notes, command
     assert all(node.name in said[LOOKS[2]] for node in stage.nodes)
     print(said[LOOKS[3]])
     assert "✗" not in said[LOOKS[3]]

@@ -61,12 +61,17 @@ async def test_an_interrupt_leaves_nothing(stage: Stage, number: signal.Signals)
         *argv, cwd=CHECKOUT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     assert process.stdout
-    async with asyncio.timeout(300):
-        assert b"up" in await process.stdout.readline()
-    assert left_of(process.pid)
-    process.send_signal(number)
-    async with asyncio.timeout(180):
-        await process.wait()
+    try:
+        async with asyncio.timeout(300):
+            assert b"up" in await process.stdout.readline()
+        assert left_of(process.pid)
+        process.send_signal(number)
+        async with asyncio.timeout(180):
+            await process.wait()
+    finally:
+        if process.returncode is None:  # what comes afterwards would share the machine with it
+            process.kill()
+            await process.wait()
     assert left_of(process.pid) == []
 
 

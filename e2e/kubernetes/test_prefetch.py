@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +10,13 @@ import pytest
 from e2e.kubernetes.lab.pods import pull_secret
 from e2e.kubernetes.lab.registry import TENANT
 from e2e.kubernetes.private import make_secrets
+from e2e.kubernetes.program import registryd
 from e2e.kubernetes.stage import NAMESPACE
 from lab.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from e2e.kubernetes.lab.node import Node
     from e2e.kubernetes.stage import Stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
@@ -63,12 +62,6 @@ async def test_by_the_kubelet_pods_are_asked_for_secrets(stage: Stage, seen: Cal
         secret="",
         pod=f"{copies / whole:.2f} copies from the registry",
     )
-
-
-async def registryd(node: Node, *arguments: str) -> str:
-    """What the program writes on the node itself, beside its kubelet; raises CommandError, not for findings."""
-    script = 'if [ "$1" = doctor ]; then "$0" -m registryd "$@" || true; else exec "$0" -m registryd "$@"; fi'
-    return await node.run("sh", "-c", script, sys.executable, *arguments)
 
 
 def image_has(image: object, digest: str) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from e2e.kubernetes.lab.node import Node, Plan
     from e2e.kubernetes.lab.programs import Programs
     from lab.images import Image
-    from lab.network import Network
+    from lab.network import Host, Network
 
 _NEEDED = (
     ("nsenter", "util-linux"),
@@ -62,6 +62,7 @@ class Cluster:
     kubectl: Kubectl
     pause: Path  # the archive with the image of sandboxes
     nodes: list[Node] = field(default_factory=list)
+    _outsiders: list[Host] = field(default_factory=list)
     _lives: dict[str, contextlib.AsyncExitStack] = field(default_factory=dict)
     _count: int = 0
 
@@ -81,6 +82,13 @@ class Cluster:
         await self._route()
         await node.ctr("images", "import", "--base-name", PAUSE.partition(":")[0], str(self.pause))
         return node
+
+    async def add_outsider(self, name: str) -> Host:
+        """A host on the network that is no node, and that pods can talk to."""
+        host = await self.network.add_host(name)
+        self._outsiders.append(host)
+        await self._route()
+        return host
 
     async def join(self, node: Node) -> None:
         """Start its kubelet and kube-proxy; return when it is ready."""
@@ -118,7 +126,8 @@ class Cluster:
     async def _route(self) -> None:
         """Every host knows behind which node a pod's address is."""
         for node in self.nodes:
-            for other in [self.plane.host, *(each.host for each in self.nodes if each is not node)]:
+            others = (each.host for each in self.nodes if each is not node)
+            for other in (self.plane.host, *self._outsiders, *others):
                 route = ("route", "replace", node.pods, "via", node.host.ipv4)
                 await run("ip", "-n", other.namespace.name, *route)
 

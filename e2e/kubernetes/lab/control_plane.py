@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SERVICES = "10.96.0.0/16"  # addresses of Services; the first is the API server's
 API_SERVICE = "10.96.0.1"
 _PORT = 6443
-_ETCD = "http://127.0.0.1:2379"
+ETCD = "http://127.0.0.1:2379"
 _START_SECONDS = 90  # 4 s on a quiet machine
 
 
@@ -51,11 +51,11 @@ class ControlPlane:
 
     # The API server
 
-    async def start_api_server(self) -> None:
-        """Return when it is ready. Its certificate is a new one each time."""
+    async def start_api_server(self, *flags: str, issuer: Authority | None = None) -> None:
+        """Return when it is ready. Its certificate is a new one each time, of the cluster's authority or another."""
         names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", API_SERVICE, self.host.ipv4]
-        pair = self.authority.issue("api-server", "kube-apiserver", addresses=names)
-        argv = [self.programs.path("kube-apiserver"), *self._flags(pair)]
+        pair = (issuer or self.authority).issue("api-server", "kube-apiserver", addresses=names)
+        argv = [self.programs.path("kube-apiserver"), *self._flags(pair), *flags]
         self.api_server = await Process.start(
             argv, log=self.folder / "kube-apiserver.log", namespace=self.host.namespace
         )
@@ -87,7 +87,7 @@ class ControlPlane:
         return [
             f"--advertise-address={self.host.ipv4}",
             f"--secure-port={_PORT}",
-            f"--etcd-servers={_ETCD}",
+            f"--etcd-servers={ETCD}",
             f"--service-cluster-ip-range={SERVICES}",
             f"--client-ca-file={self.authority.certificate}",
             f"--tls-cert-file={pair.certificate}",
