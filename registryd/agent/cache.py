@@ -15,6 +15,8 @@ from registryd.agent.doors import Doors, default_registry
 from registryd.agent.exposure import as_member, check_exposure
 from registryd.agent.upstream_files import unreadable_files
 from registryd.aio.scope import open_scope
+from registryd.caching import absences, remembering
+from registryd.caching.absences import Absences
 from registryd.caching.blobs import Blobs
 from registryd.caching.bounds import Bounds
 from registryd.caching.downloads import Downloads
@@ -26,9 +28,10 @@ from registryd.caching.metrics import CacheMetrics
 from registryd.caching.naming import Naming
 from registryd.caching.patience import CachePatience
 from registryd.caching.policy import CachePolicy
+from registryd.caching.recollection import Recollection
 from registryd.caching.referrers import Referrers
 from registryd.caching.registries import Registries
-from registryd.caching.remembering import NOTE_BYTES, PublicMemory
+from registryd.caching.remembering import PublicMemory
 from registryd.caching.stored import StoredContent, StoredTags
 from registryd.caching.tag_lists import TagLists
 from registryd.caching.tags import Tags
@@ -139,7 +142,8 @@ class _Assembly:
         filing = Filing(store, Entitlement(self._rules, _anyones(registries, public.remembers_public)))
         naming = Naming(store, filing)
         bounds = Bounds(policy, seconds=settings.cache.first_byte_timeout)
-        locator, wholes, lists = self._pull_through(scope, store, bounds, registries, upstreams, naming, filing)
+        absent = await self._absences(scope, store, registries)
+        locator, wholes, lists = self._pull_through(scope, store, bounds, registries, upstreams, naming, filing, absent)
         stored = self._stored(filing, bounds, naming)
         door = RegistryDoor(
             locator=locator,
@@ -207,10 +211,19 @@ class _Assembly:
         return await self._stack.enter_async_context(open_public_repositories(anonymous, patience=patience))
 
     async def _remember(self, scope: Scope, public: PublicRepositories, registries: Registries) -> None:
-        note = Note(Layout(self._settings.store.directory), "public.json", limit=NOTE_BYTES)
-        memory = PublicMemory(note, public, registries)
+        memory = PublicMemory(self._recollection(registries, "public", remembering.NOTE_BYTES), public)
         await memory.recall()
         scope.serve(memory.keep, name="what is public")
+
+    async def _absences(self, scope: Scope, store: BoundedStore, registries: Registries) -> Absences:
+        kept = Absences(store, self._recollection(registries, "absent", absences.NOTE_BYTES))
+        await kept.recall()
+        scope.serve(kept.keep, name="what is absent")
+        return kept
+
+    def _recollection(self, registries: Registries, kind: str, limit: int) -> Recollection:
+        note = Note(Layout(self._settings.store.directory), f"{kind}.json", limit=limit)
+        return Recollection(note, registries, kind=kind)
 
     def _pull_through(  # noqa: PLR0913, PLR0917 - the parts that meet here
         self,
@@ -221,22 +234,22 @@ class _Assembly:
         upstreams: Upstreams,
         naming: Naming,
         filing: Filing,
+        absent: Absences,
     ) -> tuple[CacheLocator, Wholes, CacheLists]:
         counted, clock, patience = self._counted, self._clock, self._patience
         claims = Claims(store, upstreams)
         manifests = Manifests(
             store, upstreams, naming, filing=filing, claims=claims, scope=scope, metrics=counted, clock=clock
         )
-        tags = Tags(
-            registries, upstreams, manifests, naming, scope=scope, metrics=counted, clock=clock, patience=patience
-        )
+        rule = (registries, upstreams, manifests, naming, absent)
+        tags = Tags(*rule, scope=scope, metrics=counted, clock=clock, patience=patience)
         downloads = Downloads(upstreams, store, scope=scope, metrics=counted, clock=clock, patience=patience)
         blobs = Blobs(store, filing, claims, downloads, upstreams, metrics=counted, patience=patience)
         locator = CacheLocator(filing=filing, bounds=bounds, tags=tags, manifests=manifests, blobs=blobs)
         referrers = Referrers(
             filing, registries, upstreams, manifests, tags, naming, scope=scope, clock=clock, patience=patience
         )
-        lists = CacheLists(bounds, referrers, TagLists(store, registries, upstreams))
+        lists = CacheLists(bounds, referrers, TagLists(store, naming, registries, upstreams))
         return locator, Wholes(filing, manifests, blobs), lists
 
     @staticmethod

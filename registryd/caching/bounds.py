@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from registryd.caching.absences import AbsentLately
 from registryd.content.source import ContentNotFound, ContentUnavailable
-from registryd.oci.errors import BlobUnknown, Denied, ManifestUnknown, Unavailable
+from registryd.oci.errors import BlobUnknown, Denied, ManifestUnknown, NameUnknown, Unavailable, about
+from registryd.serving.cache_status import no_answer, not_asked, stale_status, upstream_said
 from registryd.serving.locating import Unlocated
-from registryd.serving.paths import BlobPath
-from registryd.upstream.errors import UpstreamDenied, UpstreamFailed
+from registryd.serving.paths import BlobPath, TagsPath
+from registryd.upstream.errors import UpstreamDenied, UpstreamFailed, UpstreamMissing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,13 +42,15 @@ class Bounds:
             async with asyncio.timeout(self._seconds):
                 refusal = await self._policy.refusal(path.repository, reference, resolves=resolves)
                 if refusal is not None:
-                    raise Unlocated(_unknown(path, refusal), is_miss=True)
+                    raise Unlocated(_unknown(path, refusal), is_miss=True, cache_status=not_asked(refusal))
                 return await search()
         except ContentUnavailable as reason:
-            raise Unlocated(_error(path, reason), is_miss=isinstance(reason, ContentNotFound)) from reason
+            is_miss, status = isinstance(reason, ContentNotFound), _status(reason)
+            raise Unlocated(_error(path, reason), is_miss=is_miss, cache_status=status) from reason
         except TimeoutError as error:
-            late = Unavailable(f"{_what(path)}: no first byte within {self._seconds:g} s")
-            raise Unlocated(late, is_miss=False) from error
+            why = f"no first byte within {self._seconds:g} s"
+            late = Unavailable(about(_what(path), why))
+            raise Unlocated(late, is_miss=False, cache_status=no_answer(why)) from error
 
 
 def _error(path: ContentPath | ListPath, reason: ContentUnavailable) -> OciError:
@@ -54,14 +58,28 @@ def _error(path: ContentPath | ListPath, reason: ContentUnavailable) -> OciError
     if isinstance(reason, ContentNotFound):
         return _unknown(path, str(reason))
     if isinstance(reason, UpstreamDenied):
-        return Denied(f"{_what(path)}: {reason}")
+        return Denied(about(_what(path), str(reason)))
     retry_after = reason.retry_after if isinstance(reason, UpstreamFailed) else None
-    return Unavailable(f"{_what(path)}: {reason}", retry_after=retry_after)
+    return Unavailable(about(_what(path), str(reason)), retry_after=retry_after)
 
 
 def _unknown(path: ContentPath | ListPath, reason: str) -> OciError:
-    kind = BlobUnknown if isinstance(path, BlobPath) else ManifestUnknown
-    return kind(f"{_what(path)}: {reason}")
+    text = about(_what(path), reason)
+    if isinstance(path, TagsPath):
+        return NameUnknown(text)
+    return BlobUnknown(text) if isinstance(path, BlobPath) else ManifestUnknown(text)
+
+
+def _status(reason: ContentUnavailable) -> str:
+    """What is said of whether the upstream was asked."""
+    match reason:
+        case AbsentLately():
+            return stale_status(reason.why)
+        case UpstreamMissing():
+            return upstream_said(404)
+        case UpstreamFailed():
+            return no_answer(str(reason))
+    return not_asked(str(reason))
 
 
 def _what(path: ContentPath | ListPath) -> str:

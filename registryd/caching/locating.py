@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.manifest import is_manifest_type
 from registryd.oci.reference import TaggedName
 from registryd.serving.paths import BlobPath
+from registryd.upstream.errors import UpstreamFailed
 
 if TYPE_CHECKING:
     from registryd.caching.bounds import Bounds
@@ -111,9 +113,21 @@ class CacheLocator:
         except Incomplete as lack:
             lacking = lack.piece
             source = self._manifests if is_manifest_type(lacking.media_type) else self._blobs
-            await source.find(path.repository, lacking.digest)
+            try:
+                await source.find(path.repository, lacking.digest)
+            except UpstreamFailed as reason:
+                raise _lacking(lacking.digest, reason) from reason
+            except ContentNotFound as reason:
+                raise lack from reason
         except ContentUnavailable:
             return  # nothing is known of it here, so it comes from upstream, if at all
+
+
+def _lacking(piece: Digest, reason: UpstreamFailed) -> UpstreamFailed:
+    """The same failure, and what is lacking because of it: the manifest itself is here."""
+    failure = copy(reason)
+    failure.args = (f"{piece}, which belongs to it, is not here, and cannot be had: {reason}",)
+    return failure
 
 
 def _require_manifest(content: Content) -> None:

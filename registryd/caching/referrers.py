@@ -12,13 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.shared import Shared
+from registryd.caching.absences import AbsentLately
 from registryd.config.cache import TagMode
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.reference import TaggedName
 from registryd.oci.referrers import EMPTY, parse_referrers, referrers_tag
-from registryd.upstream.errors import UpstreamBroken, UpstreamDenied, UpstreamMissing
+from registryd.upstream.errors import UpstreamBroken, UpstreamDenied, UpstreamFailed, UpstreamMissing
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class Referrers:
         """The list of a registry without the API; None when there is none. The tag's own rules hold for it."""
         try:
             meaning = await self._tags.resolve(name, fetches=True)
+        except AbsentLately as absent:
+            # Of the tag, and the registry cannot be asked now: that there is no list is not known from that.
+            raise (
+                absent.failure if isinstance(absent.failure, UpstreamFailed) else ContentUnavailable(absent.why)
+            ) from None
         except ContentNotFound:
             return None
         digest, fetched = meaning.target.digest, meaning.fetched

@@ -8,9 +8,12 @@ from urllib.parse import parse_qs, urlencode
 
 from registryd.config.cache import TagMode
 from registryd.content.lookup import Hit, Origin
+from registryd.content.reading import read_content
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.oci.errors import ManifestInvalid
+from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.oci.reference import TaggedName
-from registryd.oci.referrers import is_referrers_tag
+from registryd.oci.referrers import EMPTY, is_referrers_tag, parse_referrers, render_referrers
 from registryd.serving.listing import ListedTags
 from registryd.upstream.errors import UpstreamDenied, UpstreamFailed, UpstreamMissing
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registryd.caching.keeping import Keeper
+    from registryd.caching.naming import Naming
     from registryd.caching.registries import Registries
     from registryd.caching.upstreams import Upstreams
     from registryd.oci.reference import Repository, Tag
@@ -28,8 +32,9 @@ _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 class TagLists:
     """Asks the upstream each time; nothing of the answer is kept."""
 
-    def __init__(self, store: Keeper, registries: Registries, upstreams: Upstreams) -> None:
+    def __init__(self, store: Keeper, naming: Naming, registries: Registries, upstreams: Upstreams) -> None:
         self._store = store
+        self._naming = naming
         self._registries = registries
         self._upstreams = upstreams
 
@@ -38,8 +43,8 @@ class TagLists:
         registry = repository.registry
         if self._registries.tag_rule(registry).mode is TagMode.DIGESTS:
             raise ContentNotFound(f"tags of {registry} are not answered here")
-        known = await self.known(repository) if self._upstreams.must_wait(registry) else ()
-        if known:
+        known = await self.known(repository) if self._upstreams.must_wait(registry) else None
+        if known is not None:
             return Hit(Origin.LOCAL, _part(known, query), "the upstream is left alone for a while")
         try:
             page = await self._upstreams.tags(repository, query)
@@ -47,7 +52,7 @@ class TagLists:
             raise  # the upstream's own word
         except UpstreamFailed as error:
             known = await self.known(repository)
-            if not known:
+            if known is None:
                 raise
             return Hit(Origin.LOCAL, _part(known, query), str(error))
         return Hit(Origin.UPSTREAM, ListedTags(page.tags, page.next_query))
@@ -55,15 +60,29 @@ class TagLists:
     async def stored(self, repository: Repository, query: str) -> Hit[ListedTags]:
         """Those that are here. Raises ContentUnavailable."""
         known = await self.known(repository)
-        if not known:
-            raise ContentUnavailable("no tag of it is here")
+        if known is None:
+            raise ContentUnavailable("nothing of it is here")
         return Hit(Origin.LOCAL, _part(known, query))
 
-    async def known(self, repository: Repository) -> Sequence[Tag]:
-        """Those that are here, in order, without those that the repository itself may not have."""
-        names = await self._store.names()
-        tags = {name.tag for name in names if isinstance(name, TaggedName) and name.repository == repository}
-        return sorted(tag for tag in tags if not is_referrers_tag(tag))
+    async def known(self, repository: Repository) -> Sequence[Tag] | None:
+        """Those that are here, in order; None if nothing of the repository has a name, so that nothing is known."""
+        own = [name for name in await self._store.names() if name.repository == repository]
+        tagged = [name for name in own if isinstance(name, TaggedName)]
+        return sorted([name.tag for name in tagged if await self._is_the_registrys(name)]) if own else None
+
+    async def _is_the_registrys(self, name: TaggedName) -> bool:
+        """Whether the registry has the tag; a list that came by the referrers API is only here called by one."""
+        if not is_referrers_tag(name.tag):
+            return True
+        latest = await self._naming.latest(name)
+        if latest is None or latest.target.digest.verifies(EMPTY):
+            return False
+        try:
+            data = await read_content(self._store, latest.target.digest, limit=MAX_MANIFEST_SIZE)
+            # Byte for byte as we write such lists, and nobody else.
+            return render_referrers(parse_referrers(data)) != data
+        except (ContentUnavailable, ManifestInvalid):
+            return True
 
 
 def _part(tags: Sequence[Tag], query: str) -> ListedTags:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from registryd.aio.shared import Shared
+from registryd.caching.absences import AbsentLately
 from registryd.config.cache import TagMode
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.descriptor import Descriptor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.aio.scope import Scope
+    from registryd.caching.absences import Absences
     from registryd.caching.manifests import Fetched, Manifests
     from registryd.caching.metrics import CacheMetrics
     from registryd.caching.naming import Naming
@@ -52,6 +54,7 @@ class Tags:
         upstreams: Upstreams,
         manifests: Manifests,
         naming: Naming,
+        absences: Absences,
         *,
         scope: Scope,
         metrics: CacheMetrics,
@@ -62,6 +65,7 @@ class Tags:
         self._upstreams = upstreams
         self._manifests = manifests
         self._naming = naming
+        self._absences = absences
         self._metrics = metrics
         self._clock = clock
         self._patience = patience
@@ -88,19 +92,25 @@ class Tags:
 
     async def _check(self, name: TaggedName, *, fetches: bool) -> Meaning:
         latest = await self._naming.latest(name)
-        if latest and self._upstreams.must_wait(name.repository.registry):
+        is_known = latest is not None or self._absences.age(name) is not None
+        if is_known and self._upstreams.must_wait(name.repository.registry):
             return self._last_known(name, latest, "the upstream is left alone for a while")
         try:
-            async with asyncio.timeout(self._patience.tags if latest else None):
+            async with asyncio.timeout(self._patience.tags if is_known else None):
                 ask = partial(self._ask, name, latest) if latest or not fetches else partial(self._fetch, name)
-                return await self._checks.get(name, ask, name=f"check {name}")
-        except (UpstreamMissing, UpstreamDenied):
+                meaning = await self._checks.get(name, ask, name=f"check {name}")
+        except UpstreamMissing:
+            await self._absences.said(name)
+            raise
+        except UpstreamDenied:
             raise  # the upstream's own word
         except (ContentUnavailable, TimeoutError) as error:
-            if latest is None:
+            if not is_known:
                 raise
             why = str(error) or f"no answer within {self._patience.tags:g} s"
-            return self._last_known(name, latest, why)
+            return self._last_known(name, latest, why, error)
+        self._absences.forget(name)
+        return meaning
 
     async def _ask(self, name: TaggedName, latest: NamedContent | None) -> Meaning:
         known = latest.target.digest if latest else None
@@ -123,7 +133,12 @@ class Tags:
         self._trusted.put(name, (self._clock(), fetched.target))
         return Meaning(fetched.target, fetched=fetched)
 
-    def _last_known(self, name: TaggedName, latest: NamedContent, why: str) -> Meaning:
+    def _last_known(
+        self, name: TaggedName, latest: NamedContent | None, why: str, failure: BaseException | None = None
+    ) -> Meaning:
+        """What it meant last, or that it was absent: raises AbsentLately."""
         self._metrics.stale()
         _log.info("a tag is answered with what it meant last", extra={"image": str(name), "why": why})
+        if latest is None:
+            raise AbsentLately(name, self._absences.age(name) or 0.0, why, failure)
         return Meaning(latest.target, stale=why)

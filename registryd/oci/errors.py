@@ -12,13 +12,16 @@ from typing import Final, NamedTuple
 class OciError(Exception):
     """A request that is answered with an OCI error body; the message is for people and names what to change."""
 
+    cache_status = ""
+    """What the answer's Cache-Status says, if it has one (RFC 9211)."""
+
 
 class NameInvalid(OciError):
     """Not a repository name."""
 
 
 class NameUnknown(OciError):
-    """A repository without its registry: there is no default to assume."""
+    """A repository that the registry does not have, or one without its registry: there is no default to assume."""
 
 
 class DigestInvalid(OciError):
@@ -74,6 +77,11 @@ class Unavailable(OciError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+def about(what: str, reason: str) -> str:
+    """A reason with what it is about, unless it begins with that itself."""
+    return reason if reason.startswith(what) else f"{what}: {reason}"
 
 
 class Code(NamedTuple):

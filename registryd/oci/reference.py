@@ -194,4 +194,6 @@ Reference = Tag | Digest
 
 def parse_reference(text: str) -> Reference:
     """Read a tag or a digest; only a digest has a colon. Raises DigestInvalid or TagInvalid."""
+    if "@" in text:
+        raise TagInvalid(f"{text[:200]!r} is both a tag and a digest: ask for one of them, the digest says more")
     return Digest.parse(text) if ":" in text else Tag(text)

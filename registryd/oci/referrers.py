@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from registryd.json_text import parse_json
 from registryd.oci.descriptor import INDEX_TYPES, OCI_INDEX
-from registryd.oci.errors import ManifestInvalid, TagInvalid
+from registryd.oci.digest import Digest
+from registryd.oci.errors import DigestInvalid, ManifestInvalid, TagInvalid
 from registryd.oci.manifest import parse_manifest
 from registryd.oci.reference import Tag, TaggedName
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from registryd.oci.descriptor import Descriptor
-    from registryd.oci.digest import Digest
     from registryd.oci.reference import FullName
 
 # "Referrers Tag Schema": no more than so many characters of a digest's two parts.
@@ -36,6 +36,15 @@ _ATTACHED_TAG: Final = re.compile(r"sha256-[0-9a-f]{64}\.(?:sig|att|sbom)", re.A
 def referrers_tag(subject: Digest) -> Tag:
     """The tag of the list of what is attached to the subject."""
     return Tag(f"{subject.algorithm[:_LONGEST_ALGORITHM]}-{subject.encoded[:_LONGEST_ENCODED]}")
+
+
+def subject_of(tag: Tag) -> Digest | None:
+    """What something is attached to that has this tag; None if the tag does not say it whole."""
+    algorithm, dash, encoded = tag.name.partition("-")
+    try:
+        return Digest(algorithm, encoded.partition(".")[0]) if dash else None
+    except DigestInvalid:
+        return None
 
 
 def is_referrers_tag(tag: Tag) -> bool:

@@ -18,6 +18,8 @@ def error_response(error: OciError) -> web.Response:
     headers = {"Server": SERVER}
     data = json.dumps(body).encode()
     response = web.Response(body=data, status=status, headers=headers, content_type="application/json")
+    if error.cache_status:
+        response.headers["Cache-Status"] = error.cache_status
     if isinstance(error, RangeInvalid):
         response.headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, MethodUnsupported):

@@ -11,7 +11,7 @@ from registryd.content.lookup import NoSource
 from registryd.content.sought import Sought
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.digest import Digest
-from registryd.oci.errors import BlobUnknown, ManifestUnknown, OciError
+from registryd.oci.errors import BlobUnknown, ManifestUnknown, OciError, about
 from registryd.oci.manifest import is_manifest_type
 from registryd.oci.reference import Tag, TaggedName
 from registryd.serving.paths import BlobPath, ManifestPath
@@ -33,9 +33,11 @@ T = TypeVar("T")
 class Unlocated(Exception):
     """The content is not given: `error` is the answer; `is_miss` tells a plain no from a failed or timed-out search."""
 
-    def __init__(self, error: OciError, *, is_miss: bool, why: str = "") -> None:
+    def __init__(self, error: OciError, *, is_miss: bool, why: str = "", cache_status: str = "") -> None:
+        """`cache_status`: a cache's Cache-Status, if it has to do with one."""
         super().__init__(str(error))
         self.error = error
+        error.cache_status = error.cache_status or cache_status
         self.is_miss = is_miss
         self.why = why or ("nobody had it" if is_miss else "the search failed")
         """For people, in a few words."""
@@ -181,6 +183,5 @@ class _Search:
 
 
 def _unknown(path: ContentPath, reason: str) -> OciError:
-    if isinstance(path, BlobPath):
-        return BlobUnknown(f"{path.reference}: {reason}")
-    return ManifestUnknown(f"{path.reference}: {reason}")
+    text = about(str(path.reference), reason)
+    return BlobUnknown(text) if isinstance(path, BlobPath) else ManifestUnknown(text)

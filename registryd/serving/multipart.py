@@ -124,7 +124,8 @@ async def open_parts(
         hit = await locator.open(path, ranges)
     except Unlocated as no:
         # In words after which a client asks in a way that can be answered.
-        raise Unlocated(RangesUnsupported(f"one range at a time, please: {no}"), is_miss=no.is_miss) from no
+        text = f"several ranges are answered of what is here, and this is not; ask for one at a time ({no})"
+        raise Unlocated(RangesUnsupported(text), is_miss=no.is_miss, cache_status=no.error.cache_status) from no
     if len(ranges.spans) == 1:
         return hit, head_of(hit.value.content, hit.value.span)
     body = PartsBody(hit.value, ranges.spans, reopen)

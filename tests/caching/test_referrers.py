@@ -13,10 +13,11 @@ from aiohttp import web
 from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.config.cache import TagMode
 from registryd.oci.descriptor import OCI_INDEX
+from registryd.oci.digest import Digest
 from registryd.oci.referrers import EMPTY, referrers_tag, render_referrers
 from registryd.store.directory.store import open_directory_store
 from tests.caching.world import REGISTRY
-from tests.fakes.images import document_of, oci_image, raw_descriptor, signature_of
+from tests.fakes.images import oci_image, raw_descriptor, signature_of
 from tests.fakes.upstream import answering
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def attach(world: World, *artifacts: SampleImage, api: bool = True) -> None:
     if api:
         world.upstream.referrers = {("demo/app", str(SUBJECT)): entries}
     else:
-        data, target = document_of({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
-        for reference in (LIST_TAG, str(target.digest)):
+        # As Go writes it, in which the tools are written that put it there.
+        document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        data = json.dumps(document, separators=(",", ":")).encode()
+        for reference in (LIST_TAG, str(Digest.of(data))):
             world.upstream.manifests["demo/app", reference] = (OCI_INDEX, data)
 
 
@@ -316,7 +319,67 @@ async def test_in_an_outage_the_tags_are_those_that_are_here(world: World) -> No
 
 async def test_a_repository_that_is_not_there_has_no_tags(world: World) -> None:
     async with world.caching() as client:
-        assert (await client.get("demo/app/tags/list")).status == 404
+        answer = await client.get("demo/app/tags/list")
+    assert (answer.status, answer.cache_status) == (404, "registryd; fwd=miss; fwd-status=404")
+    assert json.loads(answer.body)["errors"][0]["code"] == "NAME_UNKNOWN"
+
+
+async def test_in_an_outage_a_repository_of_which_only_digests_are_here_has_no_tags(world: World) -> None:
+    attach(world)
+    async with world.caching() as client:
+        assert (await client.get(f"demo/app/manifests/{SUBJECT}")).status == 200
+        world.upstream.character = AWAY
+        for headers in ({}, {"Cache_Control": "only-if-cached"}):
+            answer = await client.get("demo/app/tags/list", **headers)
+            assert (answer.status, json.loads(answer.body)["tags"]) == (200, [])
+        # Of which nothing is here.
+        assert (await client.get("demo/other/tags/list")).status == 503
+
+
+@pytest.mark.parametrize("api", [True, False])
+async def test_in_an_outage_a_list_is_among_the_tags_if_the_registry_has_it_there(world: World, api: bool) -> None:
+    attach(world, SIGNATURE, api=api)
+    async with world.caching() as client:
+        assert (await client.get("demo/app/manifests/v1")).status == 200
+        await client.get(PATH)
+        await client.get(f"demo/app/referrers/{SIGNATURE.target.digest}")
+        expected = json.loads((await client.get("demo/app/tags/list")).body)["tags"]
+        assert (LIST_TAG in expected) != api
+        world.upstream.character = AWAY
+        assert json.loads((await client.get("demo/app/tags/list")).body)["tags"] == expected
+
+
+async def test_refusals_say_where_they_come_from(world: World) -> None:
+    attach(world)
+    async with world.caching() as client:
+        for path in ("demo/app/manifests/v7", f"demo/app/blobs/{BILL.target.digest}"):
+            assert (await client.get(path)).cache_status == "registryd; fwd=miss; fwd-status=404"
+        unasked = await client.get("demo/app/manifests/v7", Cache_Control="only-if-cached")
+        assert (unasked.status, unasked.cache_status.partition(";")[2][:8]) == (404, " detail=")
+        world.upstream.character = AWAY
+        for path in ("demo/app/manifests/v7", PATH, "demo/app/tags/list"):
+            answer = await client.get(path)
+            assert answer.status == 503
+            assert answer.cache_status.startswith('registryd; fwd=miss; detail="')
+        elsewhere = await client.get("demo/app/manifests/v7", ns="elsewhere.example")
+        assert elsewhere.cache_status.startswith('registryd; detail="elsewhere.example is not among')
+
+
+async def test_several_ranges_of_what_is_not_here_are_refused_in_one_clear_line(world: World) -> None:
+    attach(world)
+    layer = next(digest for digest in IMAGE.blobs if digest != SUBJECT)
+    async with world.caching() as client:
+        answer = await client.get(f"demo/app/blobs/{layer}", Range="bytes=0-1,3-4")
+    [error] = json.loads(answer.body)["errors"]
+    said = "several ranges are answered of what is here, and this is not; ask for one at a time"
+    assert (answer.status, error["message"]) == (400, f"{said} ({layer} is not in the store)")
+
+
+async def test_a_tag_and_a_digest_in_one_path_are_refused_in_words_that_help(world: World) -> None:
+    async with world.caching() as client:
+        answer = await client.get(f"demo/app/manifests/v1@{SUBJECT}")
+    [error] = json.loads(answer.body)["errors"]
+    assert (answer.status, "is both a tag and a digest" in error["message"]) == (400, True)
 
 
 def test_an_empty_list_is_one_that_clients_understand() -> None:

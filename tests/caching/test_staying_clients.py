@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +48,19 @@ async def test_in_an_outage_a_manifest_is_given_only_with_its_blobs(world: World
         assert (await client.get(f"{REGISTRY}/{path}", method=method, ns=None)).status == 200
 
 
+async def test_the_reason_is_the_layer_that_is_lacking(world: World) -> None:
+    world.upstream.add("demo/app", IMAGE)
+    async with world.caching() as client:
+        assert (await client.get(BY_TAG)).status == 200
+        world.upstream.character = answering(503, b"the registry is away", Retry_After="7")
+        answer = await client.get(f"{REGISTRY}/{BY_DIGEST}", ns=None)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "7")
+    [error] = json.loads(answer.body)["errors"]
+    lacking = next(digest for digest in IMAGE.blobs if f"{digest}, which belongs to it" in error["message"])
+    assert lacking != IMAGE.target.digest
+    assert "is not here, and cannot be had: http://127.0.0.1" in error["message"]
+
+
 async def test_a_registry_that_has_lost_a_blob_is_not_answered_for(world: World) -> None:
     world.upstream.add("demo/app", IMAGE)
     async with world.caching() as client:
@@ -56,6 +70,7 @@ async def test_a_registry_that_has_lost_a_blob_is_not_answered_for(world: World)
             assert (await client.get(f"demo/app/blobs/{digest}")).status == 200
         answer = await client.get(f"{REGISTRY}/{BY_DIGEST}", ns=None)
     assert answer.status == 404
+    assert f"{LAYER}, which belongs to it" in json.loads(answer.body)["errors"][0]["message"]
 
 
 async def test_a_first_pull_costs_nothing_more(world: World) -> None:

@@ -44,5 +44,5 @@ def reason(error: OSError) -> str:
 def read_error(what: object, error: OSError) -> ContentUnavailable:
     """What it means that `what` could not be read."""
     if error.errno in _NOT_THERE:
-        return ContentNotFound(f"{what} is not in the directory")
+        return ContentNotFound(f"{what} is not in the store")
     return StoreUnavailable(f"{what} cannot be read: {reason(error)}")

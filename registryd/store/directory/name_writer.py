@@ -51,7 +51,7 @@ class NameWriter:
             # Under the lock, under which content is evicted.
             for name, target in targets.items():
                 if not self._layout.has_blob(target.digest):
-                    raise ContentNotFound(f"{target.digest}, which {name} should mean, is not in the directory")
+                    raise ContentNotFound(f"{target.digest}, which {name} should mean, is not in the store")
             # In whole microseconds, as index.json has them.
             self._change(Change(targets, datetime.now(UTC).timestamp()))
 
