@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.transfer.errors import SourceBroken, SourceBusy
-from registryd.transfer.meter import MeteredSink
+from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
-    from registryd.transfer.comparing import RecentRates
+    from registryd.transfer.monitoring.rates import RecentRates
     from registryd.transfer.sink import Sink
     from registryd.transfer.slots import SlotMemory
     from registryd.transfer.supplying import Supplier

@@ -24,7 +24,7 @@ class ResumingBody:
 
     `reopen` is asked each time the latest body broke. It raises SourceBroken when a source failed it, which counts as
     one of `max_sources`, and SourcesExhausted when it has none left, which ends the attempt. Whether a source is too
-    slow is for its body to say (`registryd.transfer.pace`). Every body is closed once, here.
+    slow is for its body to say (`registryd.transfer.monitoring.floor`). Every body is closed once, here.
     """
 
     def __init__(

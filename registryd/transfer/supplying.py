@@ -6,6 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.monitoring.thresholds import (
+    LONGEST_SILENT_PAUSE_SECONDS,
+    MOST_SILENCES_IN_A_ROW,
+    SILENCE_SECONDS,
+    SILENT_PAUSE_SECONDS,
+    TELLING_SECONDS,
+    UNKNOWN_SECONDS,
+)
 from registryd.transfer.slots import SLOT_BYTES
 
 if TYPE_CHECKING:
@@ -20,17 +28,6 @@ _PIECE_SECONDS: Final = 0.2
 _LEAST_PIECE: Final = 256 * 1024
 # Of one that nothing is known of.
 _FIRST_PIECE: Final = 1 << 20
-# TCP sends a lost segment again after 0.2 s; who has said nothing for longer, while others have nothing to do, is left.
-SILENCE_SECONDS: Final = 0.5
-# What a piece may take one of which nothing is known.
-_UNKNOWN_SECONDS: Final = 0.5
-# Before so long, what has come says nothing about the rate.
-_TELLING_SECONDS: Final = 0.1
-# How long it is left alone after that, the first time; twice as long the next.
-_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE: Final = 4.0
-# How often in a row it may be left for silence, or be busy.
-_MOST_IN_A_ROW: Final = 4
 
 
 class Supplier(Protocol):
@@ -66,7 +63,7 @@ class Supply:
     @property
     def is_hopeless(self) -> bool:
         """Whether it has been silent or busy for too often."""
-        return self._left_in_a_row >= _MOST_IN_A_ROW
+        return self._left_in_a_row >= MOST_SILENCES_IN_A_ROW
 
     def retire(self) -> None:
         """It is asked for nothing any more; who is only busy is not to blame."""
@@ -113,17 +110,17 @@ class Supply:
             return
         now = _now()
         is_silent = now - self._heard >= SILENCE_SECONDS
-        self.rest(busy=False) if is_silent else self._pause(_PAUSE_SECONDS)
+        self.rest(busy=False) if is_silent else self._pause(SILENT_PAUSE_SECONDS)
         self._was_left = True
         following, self._following = self._following, None
         following.reschedule(now)
 
     def rest(self, *, busy: bool) -> None:
         """It is silent, or busy: it is asked for nothing for a while, each time for longer."""
-        seconds = _PAUSE_SECONDS * 2**self._left_in_a_row
+        seconds = SILENT_PAUSE_SECONDS * 2**self._left_in_a_row
         self._left_in_a_row += 1
         self._was_busy = busy
-        self._pause(min(_LONGEST_PAUSE, seconds))
+        self._pause(min(LONGEST_SILENT_PAUSE_SECONDS, seconds))
 
     def seconds_left(self, piece: Piece) -> float:
         """How long its piece is going to take it, at the present rate."""
@@ -131,12 +128,12 @@ class Supply:
         if now - self._heard >= SILENCE_SECONDS:
             return float("inf")
         count, seconds = piece.filled - self._begun_with, now - self._begun
-        rate = count / seconds if seconds >= _TELLING_SECONDS else self.rate
+        rate = count / seconds if seconds >= TELLING_SECONDS else self.rate
         return piece.rest.length / rate if rate else seconds
 
     def seconds_for(self, count: int) -> float:
         """How long so many bytes would take it."""
-        return count / self.rate if self.rate else _UNKNOWN_SECONDS
+        return count / self.rate if self.rate else UNKNOWN_SECONDS
 
     def _pause(self, seconds: float) -> None:
         self.rests_until = _now() + seconds
@@ -144,7 +141,7 @@ class Supply:
     def _learn(self, piece: Piece) -> None:
         count, seconds = piece.filled - self._begun_with, _now() - self._begun
         self.given += count
-        if count < _LEAST_PIECE and seconds < _TELLING_SECONDS:
+        if count < _LEAST_PIECE and seconds < TELLING_SECONDS:
             return
         rate = count / max(seconds, 1e-6)
         self.rate = rate if self.rate is None or self._was_left else (self.rate + rate) / 2

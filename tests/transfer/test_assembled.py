@@ -11,8 +11,8 @@ import pytest
 
 from registryd.oci.ranges import Span
 from registryd.transfer.assembled import BEGINNING_BYTES, AssembledBody
-from registryd.transfer.comparing import RecentRates
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.monitoring.rates import RecentRates
 from registryd.transfer.slots import SLOT_BYTES, SlotMemory
 from tests.fakes.sinks import FakeSink
 from tests.fakes.suppliers import MIB, FakeSupplier

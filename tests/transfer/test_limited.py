@@ -15,7 +15,8 @@ from registryd.transfer.allowance import Allowance, Priority
 from registryd.transfer.body import BytesBody
 from registryd.transfer.http.fetch import fetch
 from registryd.transfer.limited import LimitedBody
-from registryd.transfer.pace import FloorRate, PacedBody
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.floor import FloorCheck, FloorRate
 from tests.fakes.certificates import server_tls
 from tests.fakes.sinks import FakeSink
 from tests.transfer.receiver import receiver
@@ -45,7 +46,7 @@ async def fetched(address: tuple[str, int], context: ssl.SSLContext | None) -> B
         first_byte_timeout=5.0,
     )
     # Much quicker than the limit lets it be: a source that was blamed for that would be broken.
-    return PacedBody(body, FloorRate(bytes_per_second=1000 * MIB, window_seconds=0.3))
+    return MonitoredBody(body, FloorCheck(FloorRate(bytes_per_second=1000 * MIB, window_seconds=0.3)))
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])

@@ -9,7 +9,8 @@ import pytest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken, SourcesExhausted
 from registryd.transfer.memory import MemorySink
-from registryd.transfer.pace import FloorRate, PacedBody
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.floor import FloorCheck, FloorRate
 from registryd.transfer.resume import ResumingBody
 from tests.fakes.sinks import FakeSink
 
@@ -76,7 +77,7 @@ class Sources:
 
     def give(self, span: Span) -> Body:
         self.given.append(body := self.ways.pop(0)(span))
-        return PacedBody(body, self.floor) if self.floor else body
+        return MonitoredBody(body, FloorCheck(self.floor)) if self.floor else body
 
 
 def good(span: Span) -> FakeBody:
@@ -175,10 +176,10 @@ async def test_a_receiver_that_goes_away_is_nobodys_fault() -> None:
 
 
 async def test_a_source_below_the_floor_is_left_after_one_window() -> None:
-    sources = Sources([trickles(0.2), good])
+    sources = Sources([trickles(0.21), good])
     await sources.body().send_to(sink := MemorySink())
     assert sink.data == DATA
-    assert sources.asked == [Span(24, 100)]
+    assert sources.asked == [Span(23, 100)]
     assert now() == 5.0
     assert sources.given[0].closed == 1
 

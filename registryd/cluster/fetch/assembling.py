@@ -12,8 +12,10 @@ from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES, AssembledBody
-from registryd.transfer.comparing import ComparedBody, RecentRates
 from registryd.transfer.errors import SourceBroken, SourceBusy
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.comparison import ComparisonCheck
+from registryd.transfer.monitoring.rates import RecentRates
 from registryd.transfer.slots import SlotMemory
 from registryd.transfer.together import MOST_AT_ONCE
 from registryd.transfer.uploads import Part
@@ -82,7 +84,7 @@ class Assembler:
     def _compared(self, offer: Offer, body: Body) -> Body:
         """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
         has_other = partial(somebody_else_offers, self._locator, offer)
-        return ComparedBody(body, source=offer.member.address, rates=self._rates, has_other=has_other)
+        return MonitoredBody(body, ComparisonCheck(offer.member.address, self._rates, has_other))
 
     async def _others(self, offer: Offer) -> AsyncGenerator[_PeerSupplier, None]:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from registryd.aio.bound import bounded
 from registryd.content.asker import AskAgain
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.monitoring.thresholds import MOST_LEFT, REOPEN_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     from registryd.transfer.body import Body
 
     OpenOther = Callable[[Span], Awaitable[tuple[Offer, OpenContent]]]
-
-# A whole search and a connection, as registry.first_byte_timeout has it for the first source.
-_REOPEN_TIMEOUT: Final = 3.0
-# How many sources of one body may be left for being slow. The index nodes know of most slow ones before that; and a
-# body has five sources in all (`registryd.transfer.resume`), of which some are to be there for those that fail.
-_MOST_LEFT: Final = 3
 
 
 class Continuation:
@@ -49,7 +44,7 @@ class Continuation:
 
     @property
     def may_leave(self) -> bool:
-        return self._left < _MOST_LEFT
+        return self._left < MOST_LEFT
 
     def leave(self) -> None:
         """The source is slow, and is about to be broken off for that."""
@@ -63,11 +58,11 @@ class Continuation:
             self._avoid(self._source)
         self._is_left = False
         try:
-            async with bounded(_REOPEN_TIMEOUT):
+            async with bounded(REOPEN_TIMEOUT):
                 self._source, opened = await self._open_other(span)
         except (ContentUnavailable, AskAgain) as error:
             # Also when its place is needed: containerd keeps what it has got, and asks for the rest.
             raise SourcesExhausted(str(error)) from error
         except TimeoutError as error:
-            raise SourceBroken(f"no other source within {_REOPEN_TIMEOUT:g} s") from error
+            raise SourceBroken(f"no other source within {REOPEN_TIMEOUT:g} s") from error
         return opened.body

@@ -21,9 +21,10 @@ from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable, NotForName, OpenContent
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.allowance import Allowance, Priority
-from registryd.transfer.doubting import DoubtedBody
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.limited import LimitedBody
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.doubt import DoubtCheck
 from registryd.transfer.resume import ResumingBody
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Fetcher:
                 return given.body
             top = TopLink(source, self._locator.holders, totals=self._totals, tell=self._locator.distrust)
             lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top, totals=self._totals)
-            return DoubtedBody(given.body, given.span.start, is_slow=lag.is_slow)
+            return MonitoredBody(given.body, DoubtCheck(given.span.start, lag.is_slow))
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
             other, given = await self._open_first(offer.sought, lambda _: rest, size=opened.content.size)

@@ -14,7 +14,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.inflow import InflowSink
-from registryd.transfer.leaving import send_until
+from registryd.transfer.monitoring.leaving import send_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -184,7 +184,7 @@ class Intake:
             self._become(State.FLOWING)
             unwanted = self._wait_unwanted(inflow)
             try:
-                await send_until(unwanted, body, InflowSink(inflow), reason="containerd does not want it any more")
+                await send_until(unwanted, body, InflowSink(inflow))
             except SourceBroken as broken:
                 inflow.fail(broken)
             finally:
@@ -270,9 +270,11 @@ class Intake:
         while not inflow.is_used_up and not await self._is_left_for_good(inflow):
             pass
 
-    async def _wait_unwanted(self, inflow: Inflow) -> None:
+    async def _wait_unwanted(self, inflow: Inflow) -> str:
+        """Returns why nothing more is taken in."""
         while not await self._is_left_for_good(inflow):
             pass
+        return "containerd does not want it any more"
 
     async def _is_left_for_good(self, inflow: Inflow) -> bool:
         """Return when a reader has ended, or none has come for long: whether none is going to."""

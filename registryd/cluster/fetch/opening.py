@@ -26,7 +26,8 @@ from registryd.transfer.errors import SourceBroken, SourceRefused
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
-from registryd.transfer.pace import PacedBody
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.floor import FloorCheck
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Opener:
         )
         digest, source = offer.content.digest, offer.member.address
         counted = CountedBody(body, lambda count: self._on_received(digest, count, source))
-        return counted if is_growing else PacedBody(counted)
+        return counted if is_growing else MonitoredBody(counted, FloorCheck())
 
 
 def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, str], ...]:

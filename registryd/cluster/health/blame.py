@@ -11,6 +11,7 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import PeerDeclined
 from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
+from registryd.transfer.monitoring.thresholds import TAINTED_SECONDS
 
 if TYPE_CHECKING:
     from registryd.aio.scope import Scope
@@ -23,9 +24,6 @@ _log = logging.getLogger(__name__)
 # Contents whose givers are kept in mind: a node pulls three layers at a time for each image; what was given before that
 # and never came to an end is of no interest.
 _REMEMBERED: Final = 1000
-# How long content that was wrong once is taken from nobody who is still receiving it: others may be passing on the same
-# wrong bytes, and find out at their end. A kubelet tries again after 10, 20 and 40 s.
-_TAINTED_SECONDS: Final = 120.0
 
 
 class Asking(Protocol):
@@ -47,7 +45,7 @@ class Blame:
         self._asking = asking
         self._scope = scope
         self._givers: OrderedDict[Digest, dict[str, Offer]] = OrderedDict()
-        self._tainted: ExpiringSet[Digest] = ExpiringSet(lifetime=_TAINTED_SECONDS, capacity=_REMEMBERED)
+        self._tainted: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
 
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         """A member begins to give content, from its first byte or what is left of it."""

@@ -10,9 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from registryd.cluster.health.totals import available
+from registryd.transfer.monitoring.thresholds import (
+    FAR_BYTES,
+    LOOKS_PER_QUESTION,
+    MUCH_QUICKER,
+    QUICKER_IN_ALL,
+    SOME_BYTES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,18 +32,6 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
     Beside = Callable[[Sought, Address], Awaitable[Sequence[Member]]]
-
-# Nobody who gets it by a way as long is so far ahead: what containerd writes at a time, and what is in the sockets.
-_FAR_BYTES: Final = 4 << 20
-# Who is so far ahead may soon be far ahead, and is then to be compared at once: those who are quick are soon through.
-_SOME_BYTES: Final = 1 << 20
-# A source at the top gets it at a rate that differs by less from that of the two that share its link.
-_MUCH_QUICKER: Final = 3
-# In all that comes, nodes with links of the same kind differ by much less. Not more, because a node that has all of it
-# is known only for what it got of this content, and that shared its link with others.
-_QUICKER_IN_ALL: Final = 2
-# Who stands beside the source changes: it is asked again after so many looks.
-_LOOKS_PER_QUESTION: Final = 4
 
 
 class Pace:
@@ -79,7 +74,7 @@ class Lag:
     async def is_slow(self, arrived: int, rate: float) -> bool:
         """Whether the source is, for one who has so many bytes of it, and got so many a second lately."""
         self._looks += 1
-        if self._looks % _LOOKS_PER_QUESTION == 1 or not self._others:
+        if self._looks % LOOKS_PER_QUESTION == 1 or not self._others:
             await self._ask_who_is_beside()
         if not self._others:
             return await self._top.is_limit(arrived)
@@ -96,7 +91,7 @@ class Lag:
         """Of those who are beginning to be ahead, for the next look."""
         for other in self._others:
             look, *_ = self._latest_totals.get(other.address, (0,))
-            is_ahead = self._paces[other.address].available - arrived >= _SOME_BYTES
+            is_ahead = self._paces[other.address].available - arrived >= SOME_BYTES
             if is_ahead and look < self._looks and not self._totals.are_of_one:
                 await self._look_at_all(other)
 
@@ -111,8 +106,8 @@ class Lag:
         there = await available(other, self._source.sought)
         pace = self._paces.setdefault(other.address, Pace())
         pace.note(_now(), there, is_whole=there == self._source.content.size)
-        is_much_quicker = pace.rate > rate * _MUCH_QUICKER
-        return there - arrived if is_much_quicker and there - arrived >= _FAR_BYTES else 0
+        is_much_quicker = pace.rate > rate * MUCH_QUICKER
+        return there - arrived if is_much_quicker and there - arrived >= FAR_BYTES else 0
 
     async def _is_nearer_to_us(self, arrived: int, lead: int) -> bool:
         """Whether the source has hardly more than we do: else it is our link that is slow, or the one between."""
@@ -132,7 +127,7 @@ class Lag:
         rate = theirs.rate_since(other_before)
         if theirs.available.get(self._source.content.digest) == self._source.content.size:
             rate = max(rate, self._paces[other.address].rate)
-        return rate > source.rate_since(source_before) * _QUICKER_IN_ALL
+        return rate > source.rate_since(source_before) * QUICKER_IN_ALL
 
     async def _look_at_all(self, other: Member) -> tuple[Total, Total]:
         """What the source and that node have by now of all that is coming here."""

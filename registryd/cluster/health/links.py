@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
+from registryd.transfer.monitoring.thresholds import (
+    LINK_LOOKS,
+    LITTLE_ROOM,
+    PART_BYTES,
+    QUICKER_LINK,
+    SAMPLE_BYTES,
+    SAMPLE_SECONDS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,21 +32,6 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
     Holders = Callable[[Sought], Awaitable[Sequence[Member]]]
-
-# More than a shaper lets pass at once, and 20 ms of a link of 200 Mbit/s.
-SAMPLE_BYTES: Final = 512 << 10
-# Read one after the other: a peer that has not sent a message in 1.5 s is taken for dead (limits.READ_START_TIMEOUT).
-PART_BYTES: Final = 128 << 10
-# Who takes longer, at 100 KB/s, is not told from one that is gone.
-_SAMPLE_SECONDS: Final = 5.0
-# A link with so little room, as a multiple of the rate at which everything comes, is what limits that rate: some of it
-# the node need not send at the moment.
-_LITTLE_ROOM: Final = 4
-# Sending a second node to the origin costs a copy: it is to be worth it.
-_MUCH_QUICKER: Final = 3
-# A sample is a hundredth of a layer, so only at these looks are any taken: after 2, 4, 5.5, 11 and 30 seconds. Our own
-# link may be busy at the first ones, with layers that came from elsewhere.
-_LOOKS: Final = frozenset({4, 8, 10, 16, 24})
 
 
 class TopLink:
@@ -65,13 +58,13 @@ class TopLink:
         self._looks += 1
         begun_at, begun = self._begun = self._begun or (_now(), arrived)
         await self._note_total()
-        if self._looks not in _LOOKS or min(arrived, arrived - begun) < SAMPLE_BYTES:
+        if self._looks not in LINK_LOOKS or min(arrived, arrived - begun) < SAMPLE_BYTES:
             return False
         rate = self._gained / (_now() - begun_at)
         own = max([await self._sample(self._source.member) for _ in range(2)])
-        if not 0 < own < rate * _LITTLE_ROOM:
+        if not 0 < own < rate * LITTLE_ROOM:
             return False
-        is_limit = await self._somebody_gives(max(own, rate) * _MUCH_QUICKER)
+        is_limit = await self._somebody_gives(max(own, rate) * QUICKER_LINK)
         if is_limit:
             self._tell(self._source.member.address)
         return is_limit
@@ -93,7 +86,7 @@ class TopLink:
         """Bytes a second at which it gives the beginning of the content, beside all else that it does; 0: none."""
         begun = _now()
         try:
-            async with asyncio.timeout(_SAMPLE_SECONDS):
+            async with asyncio.timeout(SAMPLE_SECONDS):
                 for start in range(0, SAMPLE_BYTES, PART_BYTES):
                     await self._read(member, Span(start, start + PART_BYTES))
         except (ContentUnavailable, TimeoutError):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.index.tree import Spot, Tree
+from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,8 +45,6 @@ SOURCES: Final = 3
 SEVERAL: Final = 12
 # Of those that ought to get it as quickly as a node that is doubted, so many are named: one may be slow itself.
 _WITNESSES: Final = 2
-# A node that was reported is named to nobody for so long: who is really dead is set aside by then.
-SUSPECT_SECONDS: Final = 10.0
 # How often it may turn out to have another size than was said before. It has one.
 _MOST_SIZINGS: Final = 4
 # An origin that refuses one node mostly refuses all: after so many tops failed, everyone may ask for himself.
@@ -257,13 +256,13 @@ class Wave:
             if address in self._intending:  # it means to fetch it no longer: nothing has failed
                 self.drop(address)
                 continue
-            reported.suspected_until = now + SUSPECT_SECONDS
+            reported.suspected_until = now + REPORTED_SECONDS
             if reported.source is None and not reported.is_whole:
                 self._failed_tops += 1
                 self._last_failed_top = now
 
     def _is_hopeless(self, now: float) -> bool:
-        if now - self._last_failed_top > SUSPECT_SECONDS:
+        if now - self._last_failed_top > REPORTED_SECONDS:
             self._failed_tops = 0
         return self._failed_tops >= _MOST_FAILED_TOPS
 

@@ -112,7 +112,7 @@ async def test_when_all_break_off_the_body_breaks(lab: Lab) -> None:
 async def test_all_that_gave_are_suspected_for_a_moment_when_it_was_wrong(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registryd.cluster.health.avoided._ONE_OF_SEVERAL_SECONDS", 1.0)
+    monkeypatch.setattr("registryd.cluster.health.avoided.ONE_OF_SEVERAL_SECONDS", 1.0)
     doors = [door(), door(), door()]
     node = await node_with(lab, *doors)
     await pull(node, LARGE)

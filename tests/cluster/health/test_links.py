@@ -11,13 +11,14 @@ import pytest
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import Finding
 from registryd.cluster.errors import PeerDeclined, PeerSilent
-from registryd.cluster.health.links import PART_BYTES, SAMPLE_BYTES, TopLink
+from registryd.cluster.health.links import TopLink
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
 from registryd.notation import Address
 from registryd.oci.digest import Digest
+from registryd.transfer.monitoring.thresholds import PART_BYTES, SAMPLE_BYTES
 from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:

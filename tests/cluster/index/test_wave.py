@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from registryd.cluster.contract.index import Claim, Place
-from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, STEP_BYTES, SUSPECT_SECONDS, Wave
+from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, STEP_BYTES, Wave
+from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
 from tests.cluster.index.joining import DIGEST, MIB, address, join, require_no_circle
 
 
@@ -63,7 +64,7 @@ def test_one_that_was_reported_is_named_to_nobody_for_a_while() -> None:
     assert join(wave, 2, failed=(1,)) == []
     assert join(wave, 3) == [2]
     assert join(wave, 3, failed=(2,), now=1.0) == []  # 1 is suspect still
-    assert 1 in join(wave, 4, now=SUSPECT_SECONDS + 2.0)
+    assert 1 in join(wave, 4, now=REPORTED_SECONDS + 2.0)
 
 
 def test_reports_of_nodes_that_were_never_named_to_the_reporter_count_for_him_alone() -> None:
@@ -90,7 +91,7 @@ def test_an_origin_that_refuses_three_is_left_to_everyone() -> None:
         assert join(wave, number, size=1000) == [number - 1]
         assert join(wave, number, size=1000, failed=(number - 1,)) == []
     assert join(wave, 9, size=1000) == []
-    assert join(wave, 10, size=1000, now=SUSPECT_SECONDS + 1.0) != []
+    assert join(wave, 10, size=1000, now=REPORTED_SECONDS + 1.0) != []
 
 
 def test_holders_come_first_and_stand_in_for_each_other() -> None:

@@ -13,7 +13,7 @@ import pytest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.http.fetch import fetch
-from registryd.transfer.meter import MeteredSink
+from registryd.transfer.monitoring.meter import MeteredSink
 from tests.fakes.certificates import server_tls
 from tests.fakes.sinks import FakeSink
 from tests.transfer.receiver import receiver

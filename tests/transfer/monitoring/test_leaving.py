@@ -8,7 +8,7 @@ import pytest
 
 from registryd.transfer.body import BytesBody
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.leaving import send_until
+from registryd.transfer.monitoring.leaving import send_until
 from tests.fakes.bodies import BrokenBody, StalledBody
 from tests.fakes.sinks import FakeSink
 
@@ -25,35 +25,37 @@ class Instant(FakeSink):
         self.sent = len(self.data)
 
 
-async def never() -> None:
+async def never() -> str:
     await asyncio.Event().wait()
+    return ""
 
 
-async def after_a_second() -> None:
+async def after_a_second() -> str:
     await asyncio.sleep(1)
+    return "it is slow"
 
 
 async def test_a_body_that_is_sent_at_once_leaves_nothing_unawaited() -> None:
     """A coroutine that was never awaited is a warning in the log, and an error in tests."""
-    await send_until(never(), BytesBody(DATA), sink := Instant(), reason="it is slow")
+    await send_until(never(), BytesBody(DATA), sink := Instant())
     assert sink.data == DATA
     with pytest.raises(SourceBroken, match="the fake source broke"):
-        await send_until(never(), BrokenBody(DATA, breaks_after=3), Instant(), reason="it is slow")
+        await send_until(never(), BrokenBody(DATA, breaks_after=3), Instant())
 
 
 async def test_it_is_broken_off_for_the_reason_that_is_given() -> None:
     with pytest.raises(SourceBroken, match="it is slow"):
-        await send_until(after_a_second(), StalledBody(DATA, stalls_after=4), sink := FakeSink(), reason="it is slow")
+        await send_until(after_a_second(), StalledBody(DATA, stalls_after=4), sink := FakeSink())
     assert sink.data == DATA[:4]
 
 
 async def test_what_goes_wrong_in_watching_is_raised() -> None:
-    async def fail() -> None:
+    async def fail() -> str:
         await asyncio.sleep(0)
         raise OSError("a bug")
 
     body = StalledBody(DATA)
-    sending = asyncio.create_task(send_until(fail(), body, FakeSink(), reason="it is slow"))
+    sending = asyncio.create_task(send_until(fail(), body, FakeSink()))
     await body.stalled.wait()
     await asyncio.sleep(0.1)
     body.resume.set()
@@ -62,7 +64,7 @@ async def test_what_goes_wrong_in_watching_is_raised() -> None:
 
 
 async def test_cancelling_ends_the_watch_too() -> None:
-    sending = asyncio.create_task(send_until(never(), StalledBody(DATA), FakeSink(), reason="it is slow"))
+    sending = asyncio.create_task(send_until(never(), StalledBody(DATA), FakeSink()))
     await asyncio.sleep(1)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from registryd.transfer.sink import Sink
 
 
-async def send_until(leave: Coroutine[Any, Any, None], body: Body, sink: Sink, *, reason: str) -> None:
-    """Send the body; raises SourceBroken for this reason when `leave` returns before, and what it raises."""
+async def send_until(leave: Coroutine[Any, Any, str], body: Body, sink: Sink) -> None:
+    """Send the body; raises SourceBroken for the reason that `leave` returns before, and what it raises."""
     limit = asyncio.timeout(None)
+    reason = ""
 
     async def watch() -> None:
-        await leave
+        nonlocal reason
+        reason = await leave
         limit.reschedule(asyncio.get_running_loop().time())
 
     try:

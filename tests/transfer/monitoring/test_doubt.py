@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.transfer.doubting import DoubtedBody
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.doubt import DoubtCheck
 from tests.fakes.sinks import FakeSink, StuckSink
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Judge:
         return now() >= self._slow_from
 
 
-def doubted(body: SteadyBody, judge: Judge, *, start: int = 0) -> DoubtedBody:
-    return DoubtedBody(body, start, is_slow=judge.is_slow)
+def doubted(body: SteadyBody, judge: Judge, *, start: int = 0) -> MonitoredBody:
+    return MonitoredBody(body, DoubtCheck(start, judge.is_slow))
 
 
 def now() -> float:
@@ -115,7 +116,7 @@ async def test_what_goes_wrong_while_it_is_asked_is_not_hidden() -> None:
         raise ValueError("a mistake")
 
     with pytest.raises(ValueError, match="a mistake"):
-        await DoubtedBody(SteadyBody(30), 0, is_slow=fail).send_to(FakeSink())
+        await MonitoredBody(SteadyBody(30), DoubtCheck(0, fail)).send_to(FakeSink())
 
 
 async def test_closing_it_closes_the_body() -> None:

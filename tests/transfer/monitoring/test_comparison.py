@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.transfer.comparing import ComparedBody, RecentRates
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.comparison import ComparisonCheck
+from registryd.transfer.monitoring.rates import RecentRates
 from tests.fakes.sinks import FakeSink, StuckSink
 
 if TYPE_CHECKING:
@@ -69,8 +71,8 @@ def rates(**known: float) -> RecentRates:
     return recent
 
 
-def compared(body: SteadyBody, recent: RecentRates, others: Others) -> ComparedBody:
-    return ComparedBody(body, source="this", rates=recent, has_other=others.has_other)
+def compared(body: SteadyBody, recent: RecentRates, others: Others) -> MonitoredBody:
+    return MonitoredBody(body, ComparisonCheck("this", recent, others.has_other))
 
 
 def now() -> float:
@@ -129,9 +131,8 @@ async def test_a_receiver_that_takes_nothing_is_not_put_down_to_the_source(other
 
 async def test_what_a_source_gave_is_the_measure_for_others(others: Others) -> None:
     recent = RecentRates()
-    await ComparedBody(
-        SteadyBody(8, mebibytes_per_second=16), source="quick", rates=recent, has_other=others.has_other
-    ).send_to(FakeSink())
+    quick = ComparisonCheck("quick", recent, others.has_other)
+    await MonitoredBody(SteadyBody(8, mebibytes_per_second=16), quick).send_to(FakeSink())
     assert recent.typical_of_others("this") == pytest.approx(16 * MIB)
     assert recent.typical_of_others("quick") == 0
 

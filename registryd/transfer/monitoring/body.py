@@ -1,0 +1,71 @@
+"""A body whose source is watched while it gives."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.transfer.monitoring.leaving import send_until
+from registryd.transfer.monitoring.meter import MeteredSink
+
+if TYPE_CHECKING:
+    from registryd.transfer.body import Body
+    from registryd.transfer.monitoring.meter import Reading
+    from registryd.transfer.sink import Sink
+
+
+class Check(Protocol):
+    """One way in which the source of one body may be too slow."""
+
+    def begin(self, begun: Reading) -> None:
+        """The body begins to be sent."""
+
+    def pause(self) -> float:
+        """Seconds until it wants to look."""
+
+    async def look(self, now: Reading, *, left: int) -> str | None:
+        """Why the body is to be broken off; None: it goes on. `left` is what of it has not been sent, in bytes."""
+
+    def end(self, ended: Reading) -> None:
+        """Nothing more is sent, whether the body is whole or not."""
+
+
+class MonitoredBody:
+    """Another body, broken when a check finds that its source is too slow.
+
+    Only the time in which the receiver waited for the source counts: one that takes nothing is not put down to it.
+    """
+
+    def __init__(self, body: Body, *checks: Check) -> None:
+        self._body = body
+        self._checks = checks
+
+    @property
+    def length(self) -> int:
+        return self._body.length
+
+    async def send_to(self, sink: Sink) -> None:
+        metered = MeteredSink(sink)
+        begun = metered.read_meter()
+        for check in self._checks:
+            check.begin(begun)
+        try:
+            await send_until(self._watch(metered, begun), self._body, metered)
+        finally:
+            for check in self._checks:
+                check.end(metered.read_meter())
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+    async def _watch(self, sink: MeteredSink, begun: Reading) -> str:
+        """Returns why the source is to be left."""
+        due = {check: begun.at + check.pause() for check in self._checks}
+        while True:
+            check = min(due, key=due.__getitem__)
+            await asyncio.sleep(due[check] - asyncio.get_running_loop().time())
+            now = sink.read_meter()
+            reason = await check.look(now, left=self.length - (now.sent - begun.sent))
+            if reason is not None:
+                return reason
+            due[check] = asyncio.get_running_loop().time() + check.pause()

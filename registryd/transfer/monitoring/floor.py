@@ -1,0 +1,52 @@
+"""Whether a source that has everything gives less than any link between nodes does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.transfer.monitoring.thresholds import FLOOR_BYTES_PER_SECOND, FLOOR_WINDOW_SECONDS
+
+if TYPE_CHECKING:
+    from registryd.transfer.monitoring.meter import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class FloorRate:
+    """What a source must give: bytes a second, looked at once in each window of so many seconds."""
+
+    bytes_per_second: float
+    window_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.bytes_per_second <= 0 or self.window_seconds <= 0:
+            raise ValueError(f"{self} is no floor")
+
+
+DEFAULT_FLOOR: Final = FloorRate(bytes_per_second=FLOOR_BYTES_PER_SECOND, window_seconds=FLOOR_WINDOW_SECONDS)
+
+
+class FloorCheck:
+    """A Check: the source gave less than the floor in a window, in at least half of which the receiver waited for it.
+
+    For sources that have everything: one that is still receiving cannot be quicker than its own source, and is judged
+    by others (`registryd.transfer.monitoring.doubt`).
+    """
+
+    def __init__(self, floor: FloorRate = DEFAULT_FLOOR) -> None:
+        self._floor = floor
+
+    def begin(self, begun: Reading) -> None:
+        self._before = begun
+
+    def pause(self) -> float:
+        return self._floor.window_seconds
+
+    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - it is too slow for anything
+        floor, before, self._before = self._floor, self._before, now
+        if now.is_starved(before) and now.rate_since(before) < floor.bytes_per_second:
+            return f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s"
+        return None
+
+    def end(self, ended: Reading) -> None:
+        """It keeps nothing."""

@@ -1,0 +1,120 @@
+"""All numbers by which a source is found to be slow, silent or bad, with what each is taken from.
+
+In the order in which they matter to a body: the floor of a source that has everything; the comparison with what others
+gave; the doubt of a source that is still receiving; the parts of a body that several give; the comparison with sources
+beside it; the link of the one at the top; and for how long what was found out counts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ------------------------------ a source that has everything (`floor`)
+
+# 256 KiB/s is a 50 MiB layer in more than three minutes: no link between nodes is meant to be that slow.
+FLOOR_BYTES_PER_SECOND: Final = 256.0 * 1024
+# Outlives a few lost segments in a row (see `transfer.http.fetch.STALL_TIMEOUT`).
+FLOOR_WINDOW_SECONDS: Final = 5.0
+
+# ------------------------------ compared with what others gave (`comparison`)
+
+# How often a source is looked at, and so how long it may say nothing before somebody else is looked for. TCP sends a
+# lost segment again after 0.2 and 0.6 s: two in a row are waited for, and changing costs a connection.
+COMPARISON_SECONDS: Final = 1.0
+# "Much slower": a node's own link is often shared by some layers at a time, which makes each of them that much slower.
+MUCH_SLOWER: Final = 10
+# A source that gave so much less is not chosen while there are others.
+SLOWER: Final = 4
+# Short bodies say little about a source: a megabyte may come out of buffers.
+TELLING_BYTES: Final = 1024 * 1024
+# What a source gave is remembered for so long; of more sources, the latest.
+RATE_REMEMBERED_SECONDS: Final = 300.0
+RATES_REMEMBERED: Final = 100
+
+# ------------------------------ one that is still receiving (`doubt`)
+
+# Between looks at a source. Slow nodes below each other are found one after the other, each within two looks: by
+# simulation of 100 nodes in a chain, eight of them slow, half a second is a quarter quicker than a second.
+DOUBT_SECONDS: Final = 0.5
+# Later, an eighth of what the body has lasted so far: what takes ten times as long costs a dozen questions more.
+DOUBT_SHARE: Final = 1 / 8
+LONGEST_DOUBT_SECONDS: Final = 30.0
+# What is left is to take so long at the present rate: below, a better source hardly pays for its search, and waves of
+# some seconds ask nothing at all.
+WORTH_SECONDS: Final = 10.0
+
+# ------------------------------ parts of a body that several give (`transfer.supplying`)
+
+# TCP sends a lost segment again after 0.2 s; who has said nothing for longer, while others have nothing to do, is left.
+SILENCE_SECONDS: Final = 0.5
+# What a piece may take one of which nothing is known.
+UNKNOWN_SECONDS: Final = 0.5
+# Before so long, what has come says nothing about the rate.
+TELLING_SECONDS: Final = 0.1
+# How long it is left alone after that, the first time; twice as long the next.
+SILENT_PAUSE_SECONDS: Final = 0.5
+LONGEST_SILENT_PAUSE_SECONDS: Final = 4.0
+# How often in a row it may be left for silence, or be busy.
+MOST_SILENCES_IN_A_ROW: Final = 4
+
+# ------------------------------ a source beside others that have the same one (`cluster.health.lagging`)
+
+# Nobody who gets it by a way as long is so far ahead: what containerd writes at a time, and what is in the sockets.
+FAR_BYTES: Final = 4 << 20
+# Who is so far ahead may soon be far ahead, and is then to be compared at once: those who are quick are soon through.
+SOME_BYTES: Final = 1 << 20
+# A source at the top gets it at a rate that differs by less from that of the two that share its link.
+MUCH_QUICKER: Final = 3
+# In all that comes, nodes with links of the same kind differ by much less. Not more, because a node that has all of it
+# is known only for what it got of this content, and that shared its link with others.
+QUICKER_IN_ALL: Final = 2
+# Who stands beside the source changes: it is asked again after so many looks.
+LOOKS_PER_QUESTION: Final = 4
+
+# ------------------------------ the link of the node that gets it from the origin (`cluster.health.links`)
+
+# More than a shaper lets pass at once, and 20 ms of a link of 200 Mbit/s.
+SAMPLE_BYTES: Final = 512 << 10
+# Read one after the other: a peer that has not sent a message in 1.5 s is taken for dead (limits.READ_START_TIMEOUT).
+PART_BYTES: Final = 128 << 10
+# Who takes longer, at 100 KB/s, is not told from one that is gone.
+SAMPLE_SECONDS: Final = 5.0
+# A link with so little room, as a multiple of the rate at which everything comes, is what limits that rate: some of it
+# the node need not send at the moment.
+LITTLE_ROOM: Final = 4
+# Sending a second node to the origin costs a copy: it is to be worth it.
+QUICKER_LINK: Final = 3
+# A sample is a hundredth of a layer, so only at these looks are any taken: after 2, 4, 5.5, 11 and 30 seconds. Our own
+# link may be busy at the first ones, with layers that came from elsewhere.
+LINK_LOOKS: Final = frozenset({4, 8, 10, 16, 24})
+
+# ------------------------------ changing sources (`cluster.fetch.continuing`)
+
+# A whole search and a connection, as registry.first_byte_timeout has it for the first source.
+REOPEN_TIMEOUT: Final = 3.0
+# How many sources of one body may be left for being slow. The index nodes know of most slow ones before that; and a
+# body has five sources in all (`registryd.transfer.resume`), of which some are to be there for those that fail.
+MOST_LEFT: Final = 3
+
+# ------------------------------ how long it counts (`cluster.health.avoided`, `blame`; `cluster.index.wave`)
+
+# How long a peer that failed for a digest is not asked for it. A layer is pulled within minutes; after that the peer
+# may have got a good copy.
+AVOID_SECONDS: Final = 60.0
+# How long one whose content was wrong is not asked for it: the first time, until it has looked at its copy. It may have
+# been innocent (several gave parts; an image was removed as soon as it was there), and may be the only one that has it.
+# A kubelet tries after 10, 30, 70 and 150 s.
+SUSPECT_SECONDS: Final = 120.0
+# The same where several gave parts of it, of which most are innocent: a kubelet's next try goes elsewhere, and the one
+# after it gets the content from one at a time, so that it is known whose fault it was.
+ONE_OF_SEVERAL_SECONDS: Final = 15.0
+# The second time: each new attempt with a bad one costs a failed pull.
+BLAME_SECONDS: Final = 1800.0
+# A peer that failed for so many different digests within AVOID_SECONDS is asked for nothing until the first of them is
+# forgotten. It may still answer finds well, and each of its failures costs a pull a time-out.
+STRIKES: Final = 3
+# How long content that was wrong once is taken from nobody who is still receiving it: others may be passing on the same
+# wrong bytes, and find out at their end. A kubelet tries again after 10, 20 and 40 s.
+TAINTED_SECONDS: Final = 120.0
+# A node that was reported is named to nobody for so long: who is really dead is set aside by then.
+REPORTED_SECONDS: Final = 10.0
