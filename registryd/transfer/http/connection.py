@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
 
+# Each time that a relay wakes up costs some 0.15 ms of processor time here, in those that follow it and in containerd,
+# however little has come; from a link of 100 Mbit/s that was 20 KiB. So a body is waited for until a lot has come, as
+# far as the socket's buffer has room for some times that: the kernel would make the window smaller otherwise, and tells
+# in any case when the buffer is nearly full. Half of what followers are told of at a time.
+_LOT_BYTES: Final = 64 * 1024
+_BUFFER_SHARE: Final = 4
+# But no longer than this: what comes slowly is passed on as it comes.
+_LOT_SECONDS: Final = 0.02
+# Of what is left of a body, so much may be in OpenSSL's memory already: a record that has not come completely.
+_RECORD_BYTES: Final = 32 * 1024
 # Seconds until the next of a host's addresses is tried beside one that says nothing (RFC 8305, 5).
 FAMILY_PAUSE: Final = 0.25
 
@@ -41,6 +51,7 @@ class Wire:
         self.is_answered = False
         """Whether a byte came after the latest request."""
         self._link = link
+        self._wakes_at = 1
 
     @property
     def splice_fd(self) -> int | None:
@@ -54,6 +65,7 @@ class Wire:
         """Whether there is nothing to receive: no byte that nobody asked for, no end, no error."""
         if isinstance(self._link, TlsStream) and not self._link.is_quiet:
             return False
+        self._wake_at(1)
         look = select.poll()
         look.register(self._link, select.POLLIN)
         return not look.poll(0)
@@ -93,10 +105,49 @@ class Wire:
             except BlockingIOError:
                 await self.wait_readable(stall_timeout=stall_timeout)
 
-    async def wait_readable(self, *, stall_timeout: float | None = None) -> None:
-        """Wait until there is something to take; raises SourceBroken after `stall_timeout` seconds of silence."""
+    async def wait_lot(self, left: int, *, stall_timeout: float | None = None) -> None:
+        """Wait until there is a lot to take, of a body of which so many bytes are left, but not for long.
+
+        Raises as `wait_readable` does.
+        """
+        lot = self._lot()
+        is_much_left = left >= lot + _RECORD_BYTES
+        if not (is_much_left and await self._has_come(lot)):
+            await self.wait_readable(stall_timeout=stall_timeout, waited=_LOT_SECONDS if is_much_left else 0.0)
+
+    async def _has_come(self, lot: int) -> bool:
+        """Whether so much has come, or the end, within a moment."""
+        self._wake_at(lot)
         try:
-            await wait_readable(self._link.fileno(), seconds=stall_timeout)
+            await wait_readable(self._link.fileno(), seconds=_LOT_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    def _lot(self) -> int:
+        with source_errors():
+            buffered = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return min(_LOT_BYTES, buffered // _BUFFER_SHARE)
+
+    def _wake_at(self, count: int) -> None:
+        """Let the socket be readable with so many bytes, or with the end or an error."""
+        if self._wakes_at != count:
+            with source_errors():
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._wakes_at = count
+
+    @property
+    def _socket(self) -> socket.socket:
+        return self._link.socket if isinstance(self._link, TlsStream) else self._link
+
+    async def wait_readable(self, *, stall_timeout: float | None = None, waited: float = 0.0) -> None:
+        """Wait until there is something to take; raises SourceBroken after `stall_timeout` seconds of silence.
+
+        Of which so many have been `waited` already.
+        """
+        self._wake_at(1)
+        try:
+            await wait_readable(self._link.fileno(), seconds=None if stall_timeout is None else stall_timeout - waited)
         except TimeoutError as error:
             raise SourceBroken(f"no byte for {stall_timeout:g} s") from error
 

@@ -87,7 +87,7 @@ class RelayBody:
                 try:
                     filled = _count_or_broken(_fill(source, pipe, self._left), self._left)
                 except BlockingIOError:
-                    await wire.wait_readable(stall_timeout=self._stall_timeout)
+                    await wire.wait_lot(self._left, stall_timeout=self._stall_timeout)
                     continue
                 await _empty(pipe, sink, out, filled)
                 self._left -= filled
@@ -101,7 +101,7 @@ class RelayBody:
                 try:
                     count = _count_or_broken(wire.receive_now(room[: min(self._left, _TURN_BYTES)]), self._left)
                 except BlockingIOError:
-                    await wire.wait_readable(stall_timeout=self._stall_timeout)
+                    await wire.wait_lot(self._left, stall_timeout=self._stall_timeout)
                 else:
                     sink.filled(count)
                     self._left -= count
@@ -114,7 +114,7 @@ class RelayBody:
                 try:
                     await self._copy_turn(wire, sink, buffer)
                 except BlockingIOError:
-                    await wire.wait_readable(stall_timeout=self._stall_timeout)
+                    await wire.wait_lot(self._left, stall_timeout=self._stall_timeout)
 
     async def _copy_turn(self, wire: Wire, sink: Sink, buffer: memoryview) -> None:
         turn_ends = max(0, self._left - _TURN_BYTES)
