@@ -34,7 +34,7 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socke
 _LOT_BYTES: Final = 64 * 1024
 _BUFFER_SHARE: Final = 4
 # But no longer than this: what comes slowly is passed on as it comes.
-_LOT_SECONDS: Final = 0.02
+_LOT_SECONDS: Final = 0.05
 # Of what is left of a body, so much may be in OpenSSL's memory already: a record that has not come completely.
 _RECORD_BYTES: Final = 32 * 1024
 # Seconds until the next of a host's addresses is tried beside one that says nothing (RFC 8305, 5).

@@ -1,16 +1,107 @@
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from registryd.transfer.http.connection import connect
+import pytest
+
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.http.connection import Wire, connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+MUCH = 100 << 20
 
 
-async def test_a_request_is_not_kept_back_until_the_handshake_is_acknowledged() -> None:
+@contextmanager
+def _socket_of(wire: Wire) -> Iterator[socket.socket]:
+    with socket.fromfd(wire.fileno(), socket.AF_INET, socket.SOCK_STREAM) as sock:
+        yield sock
+
+
+def _wakes_at(wire: Wire) -> int:
+    with _socket_of(wire) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[tuple[Wire, socket.socket]]:
+    """A connection to a source, and the source's end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire = await connect(listener.getsockname(), ssl=None, timeout=2.0)
-        try:
-            assert wire.splice_fd is not None
-            with socket.fromfd(wire.splice_fd, socket.AF_INET, socket.SOCK_STREAM) as connection:
-                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        finally:
-            wire.close()
+        source, _ = listener.accept()
+        with source:
+            try:
+                yield wire, source
+            finally:
+                wire.close()
+
+
+async def test_a_request_is_not_kept_back_until_the_handshake_is_acknowledged(
+    ends: tuple[Wire, socket.socket],
+) -> None:
+    with _socket_of(ends[0]) as sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_little_of_much_wakes_nobody_up_at_once_and_is_received(ends: tuple[Wire, socket.socket]) -> None:
+    wire, source = ends
+    waiting = asyncio.create_task(wire.wait_lot(MUCH, stall_timeout=60.0))
+    await asyncio.sleep(0)
+    assert _wakes_at(wire) > 10_000
+    source.send(b"little")
+    await waiting
+    assert wire.receive_now(memoryview(bytearray(100))) == len(b"little")
+
+
+async def test_a_lot_ends_the_wait(ends: tuple[Wire, socket.socket]) -> None:
+    wire, source = ends
+    waiting = asyncio.create_task(wire.wait_lot(MUCH))
+    await asyncio.sleep(0)
+    lot = _wakes_at(wire)
+    source.sendall(bytes(lot))
+    await waiting
+    assert wire.receive_now(memoryview(bytearray(lot))) > 0
+
+
+async def test_the_end_is_not_waited_for(ends: tuple[Wire, socket.socket]) -> None:
+    wire, source = ends
+    waiting = asyncio.create_task(wire.wait_lot(MUCH))
+    await asyncio.sleep(0)
+    source.shutdown(socket.SHUT_WR)
+    await waiting
+    assert wire.receive_now(memoryview(bytearray(100))) == 0
+
+
+async def test_the_last_of_a_body_is_received_as_it_comes(ends: tuple[Wire, socket.socket]) -> None:
+    wire, source = ends
+    source.send(b"x")
+    await wire.wait_lot(MUCH)
+    await wire.wait_lot(1000)
+    assert _wakes_at(wire) == 1
+
+
+async def test_a_single_byte_that_nobody_asked_for_is_seen_after_a_body(ends: tuple[Wire, socket.socket]) -> None:
+    wire, source = ends
+    waiting = asyncio.create_task(wire.wait_lot(MUCH))
+    await asyncio.sleep(0)
+    lot = _wakes_at(wire)
+    source.sendall(bytes(lot))
+    await waiting
+    while lot:
+        lot -= await wire.receive(memoryview(bytearray(lot)))
+    assert wire.is_quiet()
+    assert _wakes_at(wire) == 1
+    source.send(b"x")
+    await wire.wait_readable()
+    assert not wire.is_quiet()
+
+
+@pytest.mark.looptime
+async def test_silence_is_as_long_as_it_is_said_to_be(ends: tuple[Wire, socket.socket]) -> None:
+    with pytest.raises(SourceBroken, match="no byte for 3 s"):
+        await ends[0].wait_lot(MUCH, stall_timeout=3.0)
+    assert asyncio.get_running_loop().time() == pytest.approx(3.0)
