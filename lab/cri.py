@@ -34,6 +34,7 @@ class PresentImage:
     id: str  # the config's digest
     tags: tuple[str, ...]
     digests: tuple[str, ...]
+    is_pinned: bool = False  # the kubelet's garbage collection passes it by
 
 
 class ImageService:
@@ -63,11 +64,16 @@ class ImageService:
         async with grpc.aio.insecure_channel(self._target) as channel:
             answer = await ImageServiceStub(channel).ListImages(ListImagesRequest(), timeout=10)
         return tuple(
-            PresentImage(image.id, tuple(image.repo_tags), tuple(image.repo_digests)) for image in answer.images
+            PresentImage(image.id, tuple(image.repo_tags), tuple(image.repo_digests), image.pinned)
+            for image in answer.images
         )
 
     async def tags(self) -> frozenset[str]:
         return frozenset(tag for image in await self.images() for tag in image.tags)
+
+    async def pinned(self) -> frozenset[str]:
+        """The tags of images that are pinned."""
+        return frozenset(tag for image in await self.images() if image.is_pinned for tag in image.tags)
 
     async def is_ready(self) -> bool:
         try:

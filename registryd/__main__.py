@@ -47,6 +47,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "registryd.commands.prefetch:prefetch",
         "Fill a cache, or this node's containerd, with all images of a list.",
     ),
+    "pins": (
+        "registryd.commands.pins:pins",
+        "Show the images that are kept from the kubelet's garbage collection here.",
+    ),
+    "unpin": ("registryd.commands.pins:unpin", "Let the kubelet collect images again that lists have pinned."),
     "secret": ("registryd.commands.secret:print_secret", "Print a new cluster secret: registryd secret new."),
     "version": ("registryd.commands.version:print_version", "Print the version."),
 }

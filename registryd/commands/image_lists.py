@@ -40,6 +40,8 @@ _STANDARD_INPUT = "-"
 _ALL = "all"
 _WIDTH = 240
 _FEW = 2
+# Of a container's message, at most (terminationMessagePath); all containers of a pod have 12 KiB.
+_REPORT_BYTES = 4096
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -124,6 +126,7 @@ def show_pulled(outcomes: Sequence[Pulled], *, as_json: bool) -> int:
                 "complete": outcome.is_complete,
                 "bytes": outcome.size,
                 "was_there": outcome.was_there,
+                "pinned": outcome.is_pinned,
                 "problem": outcome.problem,
             }
             for outcome in outcomes
@@ -131,12 +134,25 @@ def show_pulled(outcomes: Sequence[Pulled], *, as_json: bool) -> int:
         complete = all(outcome.is_complete for outcome in outcomes)
         sys.stdout.write(json.dumps({"complete": complete, "images": images}, indent=2) + "\n")
     else:
-        rows = [
-            (str(each.image), decimal(each.size), each.problem or ("was there" if each.was_there else "pulled"))
-            for each in outcomes
-        ]
+        rows = [(str(each.image), decimal(each.size), each.problem or _became(each)) for each in outcomes]
         _print_rows(("image", "size", "outcome"), rows, incomplete=sum(not each.is_complete for each in outcomes))
     return 0 if all(outcome.is_complete for outcome in outcomes) else 1
+
+
+def write_report(path: Path, outcomes: Sequence[Pulled]) -> None:
+    """What became of the images, in as few bytes as Kubernetes takes for a message. Raises CommandFailed."""
+    lacking = [outcome for outcome in outcomes if not outcome.is_complete]
+    pinned = sum(outcome.is_pinned for outcome in outcomes)
+    head = f"{len(outcomes) - len(lacking)} of {len(outcomes)} images" + (f", {pinned} pinned" if pinned else "")
+    lines = [head, *(f"{each.image}: {each.problem}" for each in lacking)]
+    try:
+        path.write_bytes("\n".join(lines).encode()[:_REPORT_BYTES])
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _became(outcome: Pulled) -> str:
+    return ("was there" if outcome.was_there else "pulled") + (", pinned" if outcome.is_pinned else "")
 
 
 def _document(outcomes: Sequence[Outcome]) -> object:
@@ -171,14 +187,19 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= _FEW else f"{', '.join(names[:_FEW])} and {len(names) - _FEW} more"
 
 
-def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, incomplete: int) -> None:
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output."""
     # Where nobody watches a name should stay in one piece, for grep.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     table = Table(*(Column(name, overflow="fold") for name in columns))
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(f"{len(rows)} image{'' if len(rows) == 1 else 's'}, {incomplete or 'none'} incomplete")
+
+
+def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, incomplete: int) -> None:
+    print_rows(columns, rows)
+    sys.stdout.write(f"{len(rows)} image{'' if len(rows) == 1 else 's'}, {incomplete or 'none'} incomplete\n")
 
 
 def _secret(path: Path) -> str:

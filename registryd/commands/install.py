@@ -16,7 +16,7 @@ from registryd.commands.findings import print_findings
 from registryd.commands.install_report import agents_settings, report_install, report_uninstall
 from registryd.commands.mirror_flags import endpoint_from, node_socket, registries_of, require_ours_or_free, root_from
 from registryd.commands.node_token_file import node_token
-from registryd.commands.release import let_go_of_layers
+from registryd.commands.release import let_go
 from registryd.commands.settings_flags import takes_settings
 from registryd.config.agent import Settings, SettingsError
 from registryd.doctor.finding import Severity
@@ -166,7 +166,7 @@ def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = N
         _print(diff_of(outcome.plan).splitlines())
     _print(report_uninstall(outcome, is_done=not node.dry_run))
     if not node.dry_run:
-        _print(let_go_of_layers(socket, settings.store.namespaces))
+        _print(let_go(socket, settings.store.namespaces))
 
 
 def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:

@@ -1,11 +1,15 @@
 """`registryd prefetch`: a cache, or this node's containerd, is given all images of a list."""
 
+from __future__ import annotations
+
+import sys
 import time
-from pathlib import Path
-from typing import Annotated
+from pathlib import Path  # noqa: TC003 - read by the parser of the command line
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
+from registryd.commands.containerd_socket import containerd_at
 from registryd.commands.image_lists import (
     LIST,
     PLATFORM,
@@ -16,16 +20,23 @@ from registryd.commands.image_lists import (
     read_platforms,
     show,
     show_pulled,
+    write_report,
 )
 from registryd.commands.meant import refuse_logins_for_every_pod
 from registryd.commands.progress import showing_progress
-from registryd.config.agent import ADMIN_ADDRESS, StoreSettings
+from registryd.config.agent import ADMIN_ADDRESS
+from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 from registryd.inventory.filling import Filler
-from registryd.inventory.lists import ImageName
 from registryd.node.host_root import HostRoot
 from registryd.notation import Address, parse_duration
-from registryd.store.socket import is_containerd_at, socket_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.inventory.lists import ImageName
+    from registryd.inventory.pinning import ListPinning
+    from registryd.inventory.pulling import Pulled
 
 _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
@@ -34,6 +45,9 @@ _LOGINS = (
     "by every pod of this node, because its kubelet has no record of it: refused there without --for-every-pod."
 )
 _FOR_EVERY_POD = "containerd: images that are pulled with a login may be used by every pod of this node."
+_PIN = "containerd: keep the images from the kubelet's garbage collection, until `registryd unpin`."
+_UNPIN_OTHERS = "With --pin: let go of the images that earlier lists pinned and that are not on this one."
+_REPORT = "containerd: a file for what became of the images, in a few lines; in a pod, /dev/termination-log."
 _SOCKET = "containerd: its gRPC socket. Found where it is not given."
 _AGENT = "containerd: host:port of the agent's admin port. The agent is told, so that pulls of pods go before these."
 _PATIENCE = "A cache: how long to wait, in all, for a registry that asks to be left alone (429, Retry-After)."
@@ -54,26 +68,38 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     patience: Annotated[str, Parameter(help=_PATIENCE)] = "1h",
     ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
+    pin: Annotated[bool, Parameter(help=_PIN, negative=())] = False,
+    unpin_others: Annotated[bool, Parameter(help=_UNPIN_OTHERS, negative=())] = False,
     containerd_socket: Annotated[Path | None, Parameter(help=_SOCKET)] = None,
     agent: Annotated[str, Parameter(help=_AGENT)] = str(ADMIN_ADDRESS),
     docker_config: Annotated[Path | None, Parameter(help=_LOGINS)] = None,
+    report: Annotated[Path | None, Parameter(help=_REPORT)] = None,
     for_every_pod: Annotated[bool, Parameter(help=_FOR_EVERY_POD, negative=())] = False,
 ) -> int:
     """Pull every image of a list, what is there already left out; returns 1 when something is lacking."""
+    if unpin_others and not pin:
+        raise CommandFailed("--unpin-others goes with --pin")
     if into == _CONTAINERD:
         if platform or ca or token_file or referrers:
             raise CommandFailed("--platform, --referrers, --ca and --token-file are for a cache, not for containerd")
         if docker_config and not for_every_pod:
             refuse_logins_for_every_pod(HostRoot())
         wanted = read_lists(images)
-        return await _into_containerd(
+        pulled = await _into_containerd(
             wanted,
-            _socket(containerd_socket),
+            containerd_at(containerd_socket),
             docker_config,
             agent=_address(agent),
             parallel=parallel or _PULLS_AT_ONCE,
-            as_json=json,
+            quiet=json,
+            pins=pin,
+            unpins_others=unpin_others,
         )
+        if report:
+            write_report(report, pulled)
+        return show_pulled(pulled, as_json=json)
+    if pin or report:
+        raise CommandFailed("--pin and --report are for --into containerd; a cache has cache.pinned")
     if docker_config or for_every_pod:
         raise CommandFailed("--docker-config is for --into containerd; a cache has upstreams.docker_config")
     place = Place(url=into, ca=ca, token_file=token_file)
@@ -107,19 +133,37 @@ async def _into_containerd(  # noqa: PLR0913 - the flags that are for it
     *,
     agent: Address,
     parallel: int,
-    as_json: bool,
-) -> int:
+    quiet: bool,
+    pins: bool,
+    unpins_others: bool,
+) -> Sequence[Pulled]:
     # Here, because a cache is filled without gRPC.
     from registryd.commands.bringing import BringingPuller  # noqa: PLC0415
+    from registryd.inventory.pinning import ListPinning  # noqa: PLC0415
     from registryd.inventory.pulling import pull_all  # noqa: PLC0415
+    from registryd.store.containerd.pins import open_pins  # noqa: PLC0415
     from registryd.store.containerd.pulling import open_puller  # noqa: PLC0415
     from registryd.upstream.docker_config import DockerConfig  # noqa: PLC0415
 
     logins = DockerConfig(docker_config, clock=time.monotonic) if docker_config else None
-    async with open_puller(socket) as puller:
-        with showing_progress("pulling", len(wanted), quiet=as_json) as progress:
-            outcomes = await pull_all(wanted, BringingPuller(puller, agent), progress, logins=logins, parallel=parallel)
-    return show_pulled(outcomes, as_json=as_json)
+    async with open_puller(socket) as puller, open_pins(socket) as opened:
+        pinning = ListPinning(opened, puller) if pins else None
+        with showing_progress("pulling", len(wanted), quiet=quiet) as progress:
+            outcomes = await pull_all(
+                wanted, BringingPuller(puller, agent), progress, logins=logins, parallel=parallel, pinning=pinning
+            )
+        if pinning and unpins_others:
+            await _unpin_others(pinning, wanted)
+    return outcomes
+
+
+async def _unpin_others(pinning: ListPinning, wanted: tuple[ImageName, ...]) -> None:
+    try:
+        gone = await pinning.let_go_others(wanted)
+    except ContentUnavailable as error:
+        raise CommandFailed(f"what earlier lists pinned stays so: {error}") from error
+    for name in gone:
+        sys.stderr.write(f"unpinned {name}\n")
 
 
 def _address(text: str) -> Address:
@@ -127,10 +171,3 @@ def _address(text: str) -> Address:
         return Address.parse(text)
     except ValueError as error:
         raise CommandFailed(f"--agent: {error}") from error
-
-
-def _socket(given: Path | None) -> Path:
-    path = socket_of(StoreSettings(containerd_socket=given))
-    if not is_containerd_at(path):
-        raise CommandFailed(f"there is no containerd at {path}; --containerd-socket says where it is")
-    return path.absolute()

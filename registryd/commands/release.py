@@ -14,34 +14,40 @@ from registryd.store.socket import is_containerd_at, socket_of
 
 @takes_settings("store")
 async def release(settings: Settings) -> None:
-    """Let go of the layers that an agent keeps in containerd (store.keep_layers); the agent must have ended.
+    """Let go of the layers and images that are kept in containerd for us; the agent must have ended.
 
-    `registryd uninstall` does it, too; without either they go by themselves a day after the agent's end.
+    Layers are an agent's (store.keep_layers), images are pinned (`registryd prefetch --pin`, images.keep). `registryd
+    uninstall` does it, too; without either, layers go by themselves a day after the agent's end, and pins stay.
     """
     store = settings.store
     try:
-        count = await _release(socket_of(store), store.namespaces)
+        count, unpinned = await _release(socket_of(store), store.namespaces)
     except StoreUnavailable as error:
         raise CommandFailed(f"containerd does not answer, and what is kept goes within a day: {error}") from error
-    sys.stdout.write(f"{_told(count)}\n")
+    sys.stdout.write(f"{_told(count)}\n{_unpinned(unpinned)}\n")
 
 
-def let_go_of_layers(socket: Path, namespaces: Sequence[str]) -> list[str]:
-    """What there is to say after it; nothing where no containerd is, or nothing was kept."""
+def let_go(socket: Path, namespaces: Sequence[str]) -> list[str]:
+    """What there is to say after it; nothing where no containerd is, or nothing was kept or pinned."""
     if not is_containerd_at(socket):
         return []
     try:
-        count = asyncio.run(_release(socket, namespaces))
+        count, unpinned = asyncio.run(_release(socket, namespaces))
     except StoreUnavailable as error:
-        return [f"containerd does not answer, so layers that an agent kept go within a day: {error}"]
-    return [_told(count)] if count else []
+        return [f"containerd does not answer, so layers that an agent kept go within a day, and pins stay: {error}"]
+    return [*([_told(count)] if count else []), *([_unpinned(unpinned)] if unpinned else [])]
 
 
-async def _release(socket: Path, namespaces: Sequence[str]) -> int:
+async def _release(socket: Path, namespaces: Sequence[str]) -> tuple[int, int]:
     # Here, because an uninstall where there is no containerd need not wait for gRPC.
+    from registryd.store.containerd.pins import release_pins  # noqa: PLC0415
     from registryd.store.containerd.releasing import release_layers  # noqa: PLC0415
 
-    return await release_layers(socket, namespaces)
+    return await release_layers(socket, namespaces), await release_pins(socket)
+
+
+def _unpinned(count: int) -> str:
+    return f"{count} pinned images are left to the kubelet again." if count else "No images were pinned."
 
 
 def _told(count: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.content.source import ContentUnavailable
@@ -39,6 +39,13 @@ class Logins(Protocol):
         """None where there is none. Raises ContentUnavailable."""
 
 
+class Pinning(Protocol):
+    """Keeps images from the kubelet's garbage collection. Raises ContentUnavailable."""
+
+    async def pin(self, name: str) -> None:
+        """Return when the image that is there is kept."""
+
+
 class Progress(Protocol):
     """Is told how far it has come."""
 
@@ -57,21 +64,30 @@ class Pulled:
     size: int = 0
     was_there: bool = False
     problem: str = ""
+    is_pinned: bool = False
 
     @property
     def is_complete(self) -> bool:
         return not self.problem
 
 
-async def pull_all(
-    images: Sequence[ImageName], puller: Puller, progress: Progress, *, logins: Logins | None, parallel: int
+async def pull_all(  # noqa: PLR0913 - what takes part, all named
+    images: Sequence[ImageName],
+    puller: Puller,
+    progress: Progress,
+    *,
+    logins: Logins | None,
+    parallel: int,
+    pinning: Pinning | None = None,
 ) -> Sequence[Pulled]:
-    """The outcome of each, in order."""
+    """The outcome of each, in order; with `pinning`, an image is pinned as soon as it is there."""
     slots = asyncio.Semaphore(parallel)
 
     async def pull_one(image: ImageName) -> Pulled:
         async with slots:
             outcome = await _pull(image, puller, logins)
+            if pinning and outcome.is_complete:
+                outcome = await _pin(outcome, pinning)
         progress.advanced(outcome.size)
         progress.finished(outcome)
         return outcome
@@ -94,6 +110,14 @@ async def _pull(image: ImageName, puller: Puller, logins: Logins | None) -> Pull
         else:
             return Pulled(image, size, was_there=attempt == 0)
     return Pulled(image, problem=problem)
+
+
+async def _pin(outcome: Pulled, pinning: Pinning) -> Pulled:
+    try:
+        await pinning.pin(str(outcome.image.pull_name))
+    except ContentUnavailable as error:
+        return replace(outcome, problem=f"it is there and not pinned: {error}")
+    return replace(outcome, is_pinned=True)
 
 
 async def _secret(image: ImageName, logins: Logins | None) -> PullSecret | None:

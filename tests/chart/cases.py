@@ -167,6 +167,12 @@ CASES: dict[str, dict[str, Any]] = {
         "prefetch": {"images": ["alpine"]},
         "monitoring": {"expose": True},
     },
+    "pinned prefetch": {
+        "prefetch": {"images": ["alpine"], "pin": True, "nodeSelector": {"pool": "gpu"}, "maxUnavailable": 2},
+    },
+    "pinned prefetch by kubelets": {
+        "prefetch": {"images": ["alpine"], "pin": True, "by": "kubelet", "dockerConfigSecret": "logins"},
+    },
     "prefetch by kubelets": {
         "prefetch": {"images": ["alpine", "ghcr.io/acme/app:v1"], "by": "kubelet", "dockerConfigSecret": "logins"},
         "imagePullSecrets": [{"name": "pull"}],

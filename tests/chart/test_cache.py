@@ -261,11 +261,12 @@ async def test_the_containers_command_line_prefetches(helm: Helm, tmp_path: Path
     container = _prefetch(rendered)["container"]
     (tmp_path / "images.txt").write_text(rendered.one("ConfigMap", "registryd-prefetch")["data"]["images.txt"])
     (tmp_path / "config.json").write_text("{}")
-    images, here = FakeImages(), {"images.txt": "images.txt", "config.json": "config.json", "containerd.sock": "c.sock"}
+    images = FakeImages()
     arguments = []
     for argument in container["args"]:
         flag, _, value = argument.partition("=")
-        arguments.append(f"{flag}={tmp_path / here[Path(value).name]}" if value.startswith("/") else argument)
+        here = "c.sock" if flag == "--containerd-socket" else Path(value).name
+        arguments.append(f"{flag}={tmp_path / here}" if value.startswith("/") else argument)
     async with serve_images(images, tmp_path / "c.sock"):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "registryd", *arguments, stdout=asyncio.subprocess.PIPE
@@ -274,6 +275,7 @@ async def test_the_containers_command_line_prefetches(helm: Helm, tmp_path: Path
     assert process.returncode == 0
     assert [name for name, _ in images.pulls] == ["docker.io/library/alpine:latest"]
     assert b"1 image, none incomplete" in said
+    assert (tmp_path / "termination-log").read_text() == "1 of 1 images"
 
 
 def test_prefetching_sees_the_socket_and_nothing_else_of_the_node(helm: Helm) -> None:

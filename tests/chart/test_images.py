@@ -44,3 +44,27 @@ def test_a_list_of_ones_own_is_used_in_its_place(helm: Helm) -> None:
     rendered = helm.render(CASES["blocked by a list of one's own"])
     assert list_of(rendered) == "blocked"
     assert not [each for each in rendered.all("ConfigMap") if "block" in each["data"]]
+
+
+def prefetching(rendered: Rendered) -> Object:
+    found: Object = rendered.one("DaemonSet", "registryd-prefetch")["spec"]["template"]["spec"]
+    return found
+
+
+def test_a_list_goes_to_the_nodes_of_a_selector_in_waves_and_is_pinned(helm: Helm) -> None:
+    rendered = helm.render(CASES["pinned prefetch"])
+    pod = prefetching(rendered)
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "pool": "gpu"}
+    strategy = rendered.one("DaemonSet", "registryd-prefetch")["spec"]["updateStrategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 2}
+    (container,) = pod["initContainers"]
+    assert {"--pin", "--unpin-others", "--report=/dev/termination-log"} <= set(container["args"])
+
+
+def test_what_kubelets_have_pulled_is_pinned_without_their_logins(helm: Helm) -> None:
+    pod = prefetching(helm.render(CASES["pinned prefetch by kubelets"]))
+    *_, image, last = pod["initContainers"]
+    assert (image["name"], last["name"]) == ("image-0", "prefetch")
+    assert not [argument for argument in last["args"] if "docker-config" in argument]
+    assert {volume["name"] for volume in pod["volumes"]} == {"program", "containerd", "images", "tmp"}
+    assert "logins" not in str([volume for volume in pod["volumes"] if "secret" in volume])

@@ -87,9 +87,20 @@ class WriteApi:
         return images_pb2.CreateImageResponse(image=request.image)
 
     async def _update_image(self, request: images_pb2.UpdateImageRequest, context: Context) -> Any:
-        assert list(request.update_mask.paths) == ["target"]
-        self._set(request.image, context)
-        return images_pb2.UpdateImageResponse(image=request.image)
+        assert request.image.HasField("target")  # which containerd reads whatever the mask says
+        if list(request.update_mask.paths) == ["target"]:
+            self._set(request.image, context)
+            return images_pb2.UpdateImageResponse(image=request.image)
+        image = self._fake.images[namespace_of(context)].get(request.image.name)
+        if image is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f'image "{request.image.name}": not found')
+        for path in request.update_mask.paths:
+            assert path.startswith("labels.")
+            image.labels.pop(label := path.removeprefix("labels."), None)
+            if value := request.image.labels.get(label, ""):
+                image.labels[label] = value
+        image.updated_at.CopyFrom(request.source_date_epoch)
+        return images_pb2.UpdateImageResponse(image=image)
 
     def _set(self, image: images_pb2.Image, context: Context) -> None:
         target = Descriptor(image.target.media_type, Digest.parse(image.target.digest), image.target.size)

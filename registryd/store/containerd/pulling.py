@@ -51,6 +51,13 @@ class ImagePuller:
             answer = await self._images.ImageStatus(request, timeout=_STATUS_TIMEOUT)
         return answer.image.size if answer.HasField("image") else None
 
+    async def is_pinned(self, name: str) -> bool:
+        """Whether the kubelet's garbage collection is told to pass it by."""
+        with containerd_errors():
+            request = ImageStatusRequest(image=ImageSpec(image=name))
+            answer = await self._images.ImageStatus(request, timeout=_STATUS_TIMEOUT)
+        return answer.image.pinned
+
     async def pull(self, name: str, secret: PullSecret | None) -> None:
         """Return when it is there, unpacked."""
         with containerd_errors():

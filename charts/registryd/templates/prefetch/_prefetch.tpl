@@ -31,3 +31,43 @@ labels:
     - {name: program, mountPath: /registryd-prefetch, readOnly: true}
 {{- end }}
 {{- end }}
+
+{{/* Pulls, where kubelets have not, and pins. What became of it is the container's message. */}}
+{{- define "registryd.prefetchByAgent" -}}
+{{- $login := and .Values.prefetch.dockerConfigSecret (eq .Values.prefetch.by "agent") }}
+- name: prefetch
+  image: {{ include "registryd.image" . | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  args:
+    - prefetch
+    - --images=/etc/registryd/prefetch/images.txt
+    - --into=containerd
+    - --containerd-socket={{ .Values.containerd.socket }}
+    - --parallel={{ .Values.prefetch.parallel }}
+    - --agent={{ include "registryd.adminAddress" . }}
+    - --report=/dev/termination-log
+    {{- if .Values.prefetch.pin }}
+    - --pin
+    - --unpin-others
+    {{- end }}
+    {{- if $login }}
+    - --docker-config=/etc/registryd/docker/config.json
+    - --for-every-pod
+    {{- end }}
+  {{- if include "registryd.adminIsExposed" . }}
+  env:
+    - name: HOST_IP
+      valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+  {{- end }}
+  securityContext:
+    {{- toYaml .Values.securityContext | nindent 4 }}
+  resources:
+    {{- toYaml .Values.resources | nindent 4 }}
+  volumeMounts:
+    - {name: containerd, mountPath: {{ dir .Values.containerd.socket }}, readOnly: true}
+    - {name: images, mountPath: /etc/registryd/prefetch, readOnly: true}
+    {{- if $login }}
+    - {name: docker, mountPath: /etc/registryd/docker, readOnly: true}
+    {{- end }}
+    - {name: tmp, mountPath: /tmp}
+{{- end }}

@@ -1,0 +1,81 @@
+"""Pinning the images of a list in a node's containerd, which tells by its CRI whether it heeds that."""
+
+from __future__ import annotations
+
+import asyncio
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.content.source import StoreUnavailable
+from registryd.store.containerd.pins import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from registryd.inventory.lists import ImageName
+    from registryd.store.containerd.pins import PinnedImage
+
+# containerd's CRI hears of a label by an event, some milliseconds later.
+_HEEDED_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.02
+
+
+class Pins(Protocol):
+    """`registryd.store.containerd.pins.Pins`."""
+
+    async def all(self) -> Sequence[PinnedImage]: ...
+
+    async def pin(self, name: str, reason: Reason) -> bool: ...
+
+    async def let_go(self, name: str, reasons: Collection[Reason] = ...) -> bool: ...
+
+
+class Heeding(Protocol):
+    """containerd's CRI. Raises ContentUnavailable."""
+
+    async def is_pinned(self, name: str) -> bool:
+        """Whether it says so of the image."""
+
+
+class ListPinning:
+    """A Pinning (`registryd.inventory.pulling`) of what lists name."""
+
+    def __init__(self, pins: Pins, cri: Heeding) -> None:
+        self._pins = pins
+        self._cri = cri
+
+    async def pin(self, name: str) -> None:
+        """Return when the image is pinned and containerd's CRI says so. Raises ContentUnavailable."""
+        if not await self._pins.pin(name, Reason.LIST):
+            raise StoreUnavailable("it has gone again")
+        try:
+            async with asyncio.timeout(_HEEDED_SECONDS):
+                while not await self._cri.is_pinned(name):  # noqa: ASYNC110 - CRI has no event for it
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError as error:
+            await self._pins.let_go(name, {Reason.LIST})
+            raise StoreUnavailable("this containerd's CRI does not heed the label that pins images") from error
+
+    async def let_go_others(self, wanted: Collection[ImageName]) -> list[str]:
+        """Let go of what lists have pinned and this one does not name; the names."""
+        return await let_go(self._pins, listed(await self._pins.all()) - {str(image.pull_name) for image in wanted})
+
+
+async def let_go(pins: Pins, names: Collection[str], reason: Reason = Reason.LIST) -> list[str]:
+    """Take the pins that lists have set from these; the names that had one."""
+    return [name for name in sorted(names) if await pins.let_go(name, {reason})]
+
+
+def listed(pinned: Sequence[PinnedImage]) -> frozenset[str]:
+    """The names that lists have pinned."""
+    return frozenset().union(*(each.names.get(Reason.LIST, frozenset()) for each in pinned))
+
+
+def matching(names: Collection[str], patterns: Collection[str]) -> frozenset[str]:
+    """Those that one of the patterns covers: all of a name, or its repository."""
+    return frozenset(name for name in names if any(_covers(pattern, name) for pattern in patterns))
+
+
+def _covers(pattern: str, name: str) -> bool:
+    head, slash, last = name.partition("@")[0].rpartition("/")
+    return any(fnmatchcase(each, pattern) for each in (name, f"{head}{slash}{last.partition(':')[0]}"))

@@ -1,0 +1,163 @@
+"""Images that the kubelet's garbage collection passes by: the label that containerd's CRI has for it, and ours.
+
+What is pinned is an image's name by digest (`repository@digest`), which CRI gives to each that it pulls. A pull of the
+same tag replaces all labels of the tag's name, and none of that one's. Ours tell for what it is pinned, so that it is
+known whose it is: what somebody else has pinned is never taken, nor let go.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from registryd.content.source import ContentNotFound
+from registryd.pb.containerd.images_pb2 import GetImageRequest, Image, ListImagesRequest, UpdateImageRequest
+from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.timing import Timing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from pathlib import Path
+
+# containerd's CRI is in this namespace, whatever is shared with peers.
+_NAMESPACE: Final = "k8s.io"
+# internal/cri/labels of containerd: what CRI's ImageStatus tells as `pinned`, when its value is this.
+_PINNED: Final = "io.cri-containerd.pinned"
+_PINNED_VALUE: Final = "pinned"
+# Ours have the names that are pinned, separated by commas.
+_OURS: Final = "registryd.pinned-for."
+# Of a label and its value, in containerd (pkg/labels).
+_MOST_BYTES: Final = 4096
+
+
+class Reason(Enum):
+    """Why an image is pinned by us."""
+
+    LIST = "list"
+    """Somebody named it: a list of `registryd prefetch --pin`."""
+    COPIES = "copies"
+    """This node has one of the copies that the cluster keeps (images.keep)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedImage:
+    """What is pinned, and the names that it is pinned for; none of ours: by somebody else."""
+
+    record: str
+    """Its name in containerd, mostly by digest."""
+    names: Mapping[Reason, frozenset[str]] = field(default_factory=dict)
+
+
+class Pins:
+    """The pins in one containerd. Every method raises StoreUnavailable."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def all(self) -> Sequence[PinnedImage]:
+        """All that is pinned, sorted."""
+        return sorted((_told(image) for image in await self._pinned()), key=lambda pinned: pinned.record)
+
+    async def pin(self, name: str, reason: Reason) -> bool:
+        """Pin what an image's name in containerd means now, instead of before; False when there is no such name."""
+        image = await self._get(name)
+        if image is None:
+            return False
+        target = await self._get(f"{_repository_of(name)}@{image.target.digest}") or image
+        told = _told(target)
+        if not _is_pinned(target) or told.names:
+            names = told.names.get(reason, frozenset()) | {name}
+            if names != told.names.get(reason) or not _is_pinned(target):
+                await self._set(target, {_PINNED: _PINNED_VALUE, _OURS + reason.value: _joined(names)})
+        for other in await self._pinned():
+            if other.name != target.name:
+                await self._take(other, name, {reason})
+        return True
+
+    async def let_go(self, name: str, reasons: Collection[Reason] = frozenset(Reason)) -> bool:
+        """Take this name from what is pinned for it, for these reasons of ours; whether it was."""
+        return any([await self._take(image, name, reasons) for image in await self._pinned()])
+
+    async def _take(self, image: Image, name: str, reasons: Collection[Reason]) -> bool:
+        names = dict(_told(image).names)
+        had = [reason for reason in reasons if name in names.get(reason, ())]
+        for reason in had:
+            names[reason] -= {name}
+        if had:
+            taken = {_OURS + reason.value: _joined(names[reason]) for reason in had}
+            await self._set(image, taken if any(names.values()) else {**taken, _PINNED: ""})
+        return bool(had)
+
+    async def _pinned(self) -> Sequence[Image]:
+        request = ListImagesRequest(filters=[f'labels."{_PINNED}"=={_PINNED_VALUE}'])
+        timeout = self._connection.timing.listing
+        answer = await self._connection.ask(
+            self._connection.images.List, request, namespace=_NAMESPACE, timeout=timeout
+        )
+        return [image for image in answer.images if _is_pinned(image)]
+
+    async def _get(self, name: str) -> Image | None:
+        request, timeout = GetImageRequest(name=name), self._connection.timing.listing
+        try:
+            answer = await self._connection.ask(
+                self._connection.images.Get, request, namespace=_NAMESPACE, timeout=timeout
+            )
+        except ContentNotFound:
+            return None
+        return answer.image
+
+    async def _set(self, image: Image, labels: Mapping[str, str]) -> None:
+        """An empty value removes a label (core/metadata/boltutil of containerd).
+
+        When it was updated stays what it was: by that peers know which meaning of a name is the newest. The target is
+        not changed and has to be there: containerd reads it all the same.
+        """
+        changed = Image(name=image.name, labels=labels, target=image.target)
+        request = UpdateImageRequest(image=changed, source_date_epoch=image.updated_at)
+        request.update_mask.paths.extend(f"labels.{label}" for label in labels)
+        try:
+            await self._connection.change(self._connection.images.Update, request, namespace=_NAMESPACE)
+        except ContentNotFound:
+            return  # it has gone meanwhile, and its labels with it
+
+
+def _is_pinned(image: Image) -> bool:
+    return image.labels.get(_PINNED) == _PINNED_VALUE
+
+
+def _told(image: Image) -> PinnedImage:
+    texts = {reason: image.labels.get(_OURS + reason.value, "") for reason in Reason}
+    return PinnedImage(image.name, {reason: frozenset(text.split(",")) for reason, text in texts.items() if text})
+
+
+def _joined(names: Collection[str]) -> str:
+    """As many as there is room for: an image of so many tags is let go with the ones that are told."""
+    text = ",".join(sorted(names))
+    most = _MOST_BYTES - len(_OURS) - max(len(reason.value) for reason in Reason)
+    return text if len(text) <= most else text[:most].rpartition(",")[0]
+
+
+def _repository_of(name: str) -> str:
+    head, slash, last = name.partition("@")[0].rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"
+
+
+@asynccontextmanager
+async def open_pins(socket: Path) -> AsyncIterator[Pins]:
+    """The pins of the containerd behind a socket, for the length of the block."""
+    connection = Connection(socket, Timing())
+    try:
+        yield Pins(connection)
+    finally:
+        await connection.aclose()
+
+
+async def release_pins(socket: Path) -> int:
+    """Let go of all that we have pinned; how many images that were. Raises StoreUnavailable."""
+    async with open_pins(socket) as pins:
+        ours = [pinned for pinned in await pins.all() if pinned.names]
+        for name in frozenset().union(*(names for pinned in ours for names in pinned.names.values())):
+            await pins.let_go(name)
+    return len(ours)
