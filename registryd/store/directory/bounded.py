@@ -156,8 +156,13 @@ class BoundedStore:
                 self._partials.unclaim(kept)
             raise
         # From here on nobody else receives it.
-        await self._sources.note_began(digest, repository)
-        return ReservedIngest(ingest, self._space, room, partial(self._sources.note, digest, repository))
+        reserved = ReservedIngest(ingest, self._space, room, partial(self._sources.note, digest, repository))
+        try:
+            await self._sources.note_began(digest, repository)
+        except BaseException:
+            await reserved.aclose()
+            raise
+        return reserved
 
     async def put(self, digest: Digest, data: bytes, *, repository: Repository) -> None:
         """As DirectoryStore has it, from that repository; StoreFull also when the limits leave no room."""

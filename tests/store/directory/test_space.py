@@ -22,7 +22,10 @@ from registryd.oci.referrers import referrers_tag
 from registryd.store.directory.bounded import BoundedStore, open_bounded_store
 from registryd.store.directory.fsck import check_layout, repair_layout
 from registryd.store.directory.layout import Layout
-from registryd.store.directory.space import SpaceLimits
+from registryd.store.directory.partials import Partials
+from registryd.store.directory.sources import Sources
+from registryd.store.directory.space import Space, SpaceLimits
+from registryd.store.directory.store import open_directory_store
 from registryd.store.directory.usage import stored_blobs
 from tests.fakes.entitled import REPOSITORY
 from tests.fakes.images import (
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from registryd.oci.reference import Repository
     from registryd.store.directory.bounded import ReservedIngest
     from registryd.store.directory.usage import StoredBlob
 
@@ -300,3 +304,37 @@ async def test_damage_is_found_and_put_right(root: Path) -> None:
         for entry in json.loads((root / "index.json").read_text())["manifests"]
     ]
     assert names == [str(sample.name)]
+
+
+class SlowToNote(Sources):
+    """Never through with noting where content begins to come from."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout, lambda _: False)
+        self.noting = asyncio.Event()
+
+    async def note_began(self, digest: Digest, repository: Repository) -> None:
+        self.noting.set()
+        await asyncio.Event().wait()
+
+
+async def test_who_gives_up_while_it_begins_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither room nor the right to receive it, which would keep it from ever being stored."""
+    data = sample_bytes(10_000)
+    layout = Layout(tmp_path / "store")
+    partials, slow = Partials(layout), SlowToNote(layout)
+    async with open_directory_store(layout.root, partials, slow) as inner:
+        space = Space(layout, inner.media_types, partials, inner.named, SpaceLimits(size_limit=15_000))
+        await space.measure()
+        store = BoundedStore(inner, layout, space, partials, slow)
+        beginning = asyncio.create_task(store.begin(Digest.of(data), size=len(data), repository=REPOSITORY))
+        await slow.noting.wait()
+        beginning.cancel()
+        await asyncio.wait((beginning,))
+        assert beginning.cancelled()
+        again = BoundedStore(inner, layout, space, partials, Sources(layout, lambda _: False))
+        ingest = await again.begin(Digest.of(data), size=len(data), repository=REPOSITORY)
+        await ingest.write(data)
+        await ingest.commit()
+        await ingest.aclose()
+    assert there(layout.root) == {Digest.of(data).encoded}
