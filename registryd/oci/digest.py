@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # The registered algorithms that the image-spec asks implementations for; lengths in hexadecimal digits.
 _LENGTHS: Final = {"sha256": 64, "sha512": 128}
-_DIGEST: Final = re.compile(r"(?P<algorithm>sha256|sha512):(?P<encoded>[0-9a-f]{64}|[0-9a-f]{128})", re.ASCII)
+ALGORITHMS: Final = tuple(_LENGTHS)
+_ALGORITHM_OF_SIZE: Final = {length // 2: algorithm for algorithm, length in _LENGTHS.items()}
+_ENCODED: Final = re.compile(r"[0-9a-f]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,8 +32,7 @@ class Digest:
     encoded: str
 
     def __post_init__(self) -> None:
-        match = _DIGEST.fullmatch(f"{self.algorithm}:{self.encoded}")
-        if match is None or len(self.encoded) != _LENGTHS[self.algorithm]:
+        if len(self.encoded) != _LENGTHS.get(self.algorithm) or not _ENCODED.fullmatch(self.encoded):
             raise DigestInvalid(f"{str(self)[:100]!r} is not a digest: expected sha256:<64 hex> or sha512:<128 hex>")
 
     @classmethod
@@ -44,6 +45,14 @@ class Digest:
     def of(cls, data: Buffer, *, algorithm: str = "sha256") -> Self:
         """Compute the digest of these bytes."""
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+
+    @classmethod
+    def of_hash(cls, value: bytes) -> Self:
+        """The digest whose hash is this: 32 bytes of sha256, 64 of sha512. Raises DigestInvalid for another size."""
+        algorithm = _ALGORITHM_OF_SIZE.get(len(value))
+        if algorithm is None:
+            raise DigestInvalid(f"{len(value)} bytes are the hash of no algorithm: sha256 has 32, sha512 has 64")
+        return cls(algorithm, value.hex())
 
     def hasher(self) -> HASH:
         """A fresh hash object of this digest's algorithm, to be fed and compared with `matches`."""

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from registryd.oci.digest import Digest
+from registryd.oci.digest import ALGORITHMS, Digest
 from registryd.oci.errors import DigestInvalid
 from registryd.store.local_files import is_local
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FOLDER: Final = "blobs"
-_ALGORITHMS: Final = ("sha256", "sha512")
 
 
 class BlobFolder:
@@ -28,7 +27,7 @@ class BlobFolder:
     def folders(self) -> list[Path]:
         """Those whose entries decide what is here."""
         parent = self.root / _FOLDER
-        return [parent, *(folder for name in _ALGORITHMS if (folder := parent / name).is_dir())]
+        return [parent, *(folder for name in ALGORITHMS if (folder := parent / name).is_dir())]
 
     def is_local(self) -> bool:
         """Whether nobody but this machine writes to it. Raises OSError."""
@@ -38,7 +37,7 @@ class BlobFolder:
 
     def digests(self) -> frozenset[Digest]:
         """What is called anything else is passed over. Raises OSError for what is there and cannot be read."""
-        return frozenset(digest for name in _ALGORITHMS for digest in self._list(name) if digest)
+        return frozenset(digest for name in ALGORITHMS for digest in self._list(name) if digest)
 
     def _list(self, algorithm: str) -> list[Digest | None]:
         known = self._known.get(algorithm, {})

@@ -24,6 +24,7 @@ from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.rpc.codec import RequestInvalid
 from registryd.notation import Address
 from registryd.oci.digest import Digest
+from registryd.oci.errors import DigestInvalid
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from registryd.identity.requester import Requester
 
 _MAX_SIZE: Final = 2**63 - 1
-_ALGORITHMS: Final = {32: "sha256", 64: "sha512"}
 
 
 def claim_message(claim: Claim) -> pb.ClaimRequest:
@@ -179,6 +179,6 @@ def _raw(digests: Iterable[Digest]) -> list[bytes]:
 
 def _digests(raw: Iterable[bytes]) -> tuple[Digest, ...]:
     try:
-        return tuple(Digest(_ALGORITHMS[len(data)], data.hex()) for data in raw)
-    except KeyError:
+        return tuple(Digest.of_hash(data) for data in raw)
+    except DigestInvalid:
         raise RequestInvalid("neither a sha256 nor a sha512") from None

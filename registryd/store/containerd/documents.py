@@ -18,7 +18,6 @@ _MOST_DIGESTS: Final = 100_000
 # Documents above content that are looked at: a base layer is in the manifest of every image that is built on it.
 _MOST_ABOVE: Final = 1000
 _MOST_DISMISSED: Final = 4096
-_ALGORITHM_OF_LENGTH: Final = {32: "sha256", 64: "sha512"}
 
 
 class _Document(NamedTuple):
@@ -52,7 +51,7 @@ class Documents:
     def digests(self) -> Iterator[Digest]:
         """Documents, and all that they refer to, whether or not it is here."""
         for key in self._documents.keys() | self._referred.keys():
-            yield Digest(_ALGORITHM_OF_LENGTH[len(key)], key.hex())
+            yield Digest.of_hash(key)
 
     def has_seen(self, digest: Digest) -> bool:
         """Whether the content was looked at before, and turned out to be a document or not."""
@@ -64,7 +63,7 @@ class Documents:
         document = self._documents.get(_key(digest))
         for child in document.children if document else ():
             if is_manifest_type(self._referred[child]):
-                yield Digest(_ALGORITHM_OF_LENGTH[len(child)], child.hex())
+                yield Digest.of_hash(child)
 
     def above(self, digest: Digest) -> Iterator[Digest]:
         """The content, the documents that refer to it, and those that refer to them; a thousand at most."""
@@ -74,7 +73,7 @@ class Documents:
             parents = self._parents.get(waiting.pop(), ())
             waiting += [parent for parent in parents if parent not in found]
             found.update(dict.fromkeys(parents))
-        return (Digest(_ALGORITHM_OF_LENGTH[len(key)], key.hex()) for key in found)
+        return (Digest.of_hash(key) for key in found)
 
     def learn(self, digest: Digest, manifest: Manifest) -> None:
         """Take in a document."""
