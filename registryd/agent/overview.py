@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.bandwidth import told
 from registryd.agent.traffic import traffic_of
+from registryd.aio import clock
 from registryd.cluster.assembly import Vitals
 from registryd.content.source import ContentUnavailable
 from registryd.oci.reference import Repository
@@ -134,9 +135,9 @@ class AgentOverview:
 
     async def cluster(self) -> Mapping[str, Any]:
         async with self._looking:
-            if _now() >= self._looked_until:
+            if clock.now() >= self._looked_until:
                 self._looked = await self._look()
-                self._looked_until = _now() + _LOOK_SECONDS
+                self._looked_until = clock.now() + _LOOK_SECONDS
             return self._looked
 
     async def _look(self) -> Mapping[str, Any]:
@@ -154,10 +155,6 @@ class AgentOverview:
 
     def brings(self, repository: str, seconds: float) -> None:
         self._signs.bandwidth.background.announce(Repository.parse(repository), seconds)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _vitals(vitals: Vitals) -> dict[str, Any]:

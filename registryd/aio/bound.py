@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio import clock
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -27,7 +29,7 @@ class _Bound:
         self._stops += 1
         timeout = self._timeout
         if self._stops == 1 and timeout is not None and not timeout.expired() and (when := timeout.when()) is not None:
-            self._left = when - _now()
+            self._left = when - clock.now()
             timeout.reschedule(None)
         if self._outer is not None:
             self._outer.stop()
@@ -36,7 +38,7 @@ class _Bound:
         self._stops -= 1
         timeout = self._timeout
         if self._stops == 0 and timeout is not None and not timeout.expired():
-            timeout.reschedule(_now() + self._left)
+            timeout.reschedule(clock.now() + self._left)
         if self._outer is not None:
             self._outer.go_on()
 
@@ -72,7 +74,3 @@ def off_the_clock() -> Iterator[None]:
         yield
     finally:
         bound.go_on()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

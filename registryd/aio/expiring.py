@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from registryd.aio import clock
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -26,7 +27,7 @@ class ExpiringSet(Generic[K]):
         self._expiries.pop(item, None)
         if len(self._expiries) >= self._capacity:
             del self._expiries[next(iter(self._expiries))]
-        self._expiries[item] = _now() + self._lifetime
+        self._expiries[item] = clock.now() + self._lifetime
 
     def discard(self, item: K) -> None:
         """Forget it, if it is there."""
@@ -34,7 +35,7 @@ class ExpiringSet(Generic[K]):
 
     def __contains__(self, item: K) -> bool:
         expiry = self._expiries.get(item)
-        return expiry is not None and expiry > _now()
+        return expiry is not None and expiry > clock.now()
 
     def __iter__(self) -> Iterator[K]:
         """What is there now, the oldest first; it may change meanwhile."""
@@ -46,13 +47,9 @@ class ExpiringSet(Generic[K]):
         return len(self._expiries)
 
     def _drop_expired(self) -> None:
-        now = _now()
+        now = clock.now()
         while self._expiries:
             oldest = next(iter(self._expiries))
             if self._expiries[oldest] > now:
                 return
             del self._expiries[oldest]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
@@ -10,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio import clock
 from registryd.content.provenance import Provenance
 from registryd.content.source import Content, OpenContent
 from registryd.oci.descriptor import OCI_MANIFEST
@@ -91,7 +91,7 @@ class Trials:
         if image.manifest not in {known.manifest for known in self._current()}:
             if len(self._offered) >= _MOST_OFFERED:
                 raise TooManyTrials(f"{_MOST_OFFERED} trials are going on")
-            self._offered.append((_now() + _LASTS_SECONDS, image))
+            self._offered.append((clock.now() + _LASTS_SECONDS, image))
         return image
 
     def get(self, digest: Digest) -> tuple[str, bytes] | None:
@@ -101,7 +101,7 @@ class Trials:
         return next((image.content[digest] for image in self._current() if digest in image.content), None)
 
     def _current(self) -> list[TrialImage]:
-        now = _now()
+        now = clock.now()
         self._offered = [(until, image) for until, image in self._offered if until > now]
         return [image for _, image in self._offered]
 
@@ -154,7 +154,3 @@ def _layer(word: str) -> bytes:
 
 def _descriptor(media_type: str, data: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": str(Digest.of(data)), "size": len(data)}
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from registryd.aio import clock
+
 # Seconds. A rate that was changed counts for those that wait already after so long.
 _LONGEST_SLEEP: Final = 0.5
 # What a timer of the event loop is good for.
@@ -63,7 +65,7 @@ class Allowance:
 
     def take(self, count: int, priority: Priority = Priority.PULL) -> Ticket:
         """So many bytes were taken."""
-        now = _now()
+        now = clock.now()
         self._pay(now)
         if priority is Priority.BACKGROUND:
             return Ticket(self._total.take(count), self._of_background.take(count))
@@ -77,7 +79,7 @@ class Allowance:
             await asyncio.sleep(max(_SHORTEST_SLEEP, min(seconds, _LONGEST_SLEEP)))
 
     def _seconds_until(self, ticket: Ticket) -> float:
-        now = _now()
+        now = clock.now()
         self._pay(now)
         of_background = self._of_background.seconds_until(ticket.background, self._background_rate(now))
         return max(of_background, self._total.seconds_until(ticket.total, self.bytes_per_second))
@@ -118,7 +120,3 @@ class _Account:
     def seconds_until(self, paid: int, rate: float) -> float:
         """Until so many are."""
         return (paid - self._paid) / rate if rate and paid > self._paid else 0.0
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio import clock
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.monitoring.thresholds import (
     LONGEST_SILENT_PAUSE_SECONDS,
@@ -81,7 +82,7 @@ class Supply:
         Raises SourceBroken.
         """
         self.piece, self._begun_with, self._was_left = piece, piece.filled, False
-        self._begun = self._heard = _now()
+        self._begun = self._heard = clock.now()
         limit = self._following = asyncio.timeout(None)
         try:
             async with limit:
@@ -102,13 +103,13 @@ class Supply:
 
     def heard(self) -> None:
         """Note that it has just given something."""
-        self._heard = _now()
+        self._heard = clock.now()
 
     def leave(self) -> None:
         """Let others give the rest of its piece; a silent one is left alone for a while."""
         if self._following is None:
             return
-        now = _now()
+        now = clock.now()
         is_silent = now - self._heard >= SILENCE_SECONDS
         self.rest(busy=False) if is_silent else self._pause(SILENT_PAUSE_SECONDS)
         self._was_left = True
@@ -124,7 +125,7 @@ class Supply:
 
     def seconds_left(self, piece: Piece) -> float:
         """How long its piece is going to take it, at the present rate."""
-        now = _now()
+        now = clock.now()
         if now - self._heard >= SILENCE_SECONDS:
             return float("inf")
         count, seconds = piece.filled - self._begun_with, now - self._begun
@@ -136,10 +137,10 @@ class Supply:
         return count / self.rate if self.rate else UNKNOWN_SECONDS
 
     def _pause(self, seconds: float) -> None:
-        self.rests_until = _now() + seconds
+        self.rests_until = clock.now() + seconds
 
     def _learn(self, piece: Piece) -> None:
-        count, seconds = piece.filled - self._begun_with, _now() - self._begun
+        count, seconds = piece.filled - self._begun_with, clock.now() - self._begun
         self.given += count
         if count < _LEAST_PIECE and seconds < TELLING_SECONDS:
             return
@@ -179,7 +180,3 @@ class _PieceSink:
 
     async def wait_writable(self) -> None:
         """There is always room."""
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio import clock
 from registryd.aio.racing import AllFailed
 from registryd.cluster.fetch.outcome import find_outcome
 from registryd.cluster.fetch.remaining import Doubts, Remaining
@@ -165,7 +165,7 @@ class Locator:
 
     async def _found(self, sought: Sought, candidates: list[Member]) -> AsyncGenerator[Offer, None]:
         members = [member for member in candidates if not self._is_avoided(sought.digest, member.address)]
-        begun = _now()
+        begun = clock.now()
         is_found = False
         try:
             async with aclosing(offers(members, sought, self._waves)) as found:
@@ -189,8 +189,4 @@ class Locator:
 
     def _observe(self, begun: float, outcome: FindOutcome) -> None:
         if self._observer is not None:
-            self._observer.find(_now() - begun, outcome=outcome)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+            self._observer.find(clock.now() - begun, outcome=outcome)

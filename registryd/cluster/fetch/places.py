@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio import clock
 from registryd.content.asker import AskAgain, current_asker
 from registryd.content.source import ContentUnavailable
 
@@ -89,7 +90,7 @@ class Places:
         if asker is None or not asker.lines_up:
             yield
             return
-        if not self._present and _now() - self._left_at > _FORGOTTEN_SECONDS:
+        if not self._present and clock.now() - self._left_at > _FORGOTTEN_SECONDS:
             self._known = 1  # it may have been restarted with fewer
         self._present += 1
         self._known = max(self._known, self._present)
@@ -97,13 +98,13 @@ class Places:
             yield
         finally:
             self._present -= 1
-            self._left_at = _now()
+            self._left_at = clock.now()
 
     def promise(self, digest: Digest) -> None:
         """Note that containerd is sent to the origin for it."""
         asker = current_asker()
         if asker is not None and asker.lines_up:
-            self._promised[digest] = _now()
+            self._promised[digest] = clock.now()
             if len(self._promised) > _REMEMBERED:  # nobody waits, or containerd's files cannot be seen here
                 del self._promised[next(iter(self._promised))]
             self.tell()
@@ -119,7 +120,7 @@ class Places:
 
     def end(self, digest: Digest, start: int) -> None:
         """A request for what begins there is ended without a byte."""
-        self._ends[digest, start] = _Ends(self._ended(digest, start).count + 1, _now())
+        self._ends[digest, start] = _Ends(self._ended(digest, start).count + 1, clock.now())
         self._ends.move_to_end((digest, start))
         if len(self._ends) > _REMEMBERED:
             self._ends.popitem(last=False)
@@ -162,7 +163,7 @@ class Places:
     async def _watch(self, digest: Digest, start: int, limit: asyncio.Timeout) -> None:
         changed = asyncio.Event()
         self._watching.add(changed)
-        begun = _now()
+        begun = clock.now()
         try:
             await asyncio.sleep(_QUICK_SECONDS)
             while not await self._is_to_end(digest, start, begun):
@@ -170,13 +171,13 @@ class Places:
                     async with asyncio.timeout(_TURN_SECONDS):
                         await changed.wait()
                 changed.clear()  # before the next look, which takes a moment: what changes meanwhile is looked at again
-            limit.reschedule(_now())
+            limit.reschedule(clock.now())
         finally:
             self._watching.discard(changed)
 
     async def _is_to_end(self, digest: Digest, start: int, begun: float) -> bool:
         is_needed = await self._is_needed(digest, self._ended(digest, start))
-        return is_needed or self._had_its_turn(self._ended(digest, start), _now() - begun)
+        return is_needed or self._had_its_turn(self._ended(digest, start), clock.now() - begun)
 
     def _had_its_turn(self, ended: _Ends, seconds: float) -> bool:
         if ended.count >= _MOST_TURNS:
@@ -206,7 +207,3 @@ class Places:
 
     def _ended(self, digest: Digest, start: int) -> _Ends:
         return self._ends.get((digest, start)) or _Ends()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

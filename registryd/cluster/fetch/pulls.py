@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio import clock
 from registryd.content.growing import GrowingContent
 from registryd.content.provenance import Provenance
 from registryd.content.source import ContentUnavailable
@@ -105,8 +106,8 @@ class Pulls:
         pull = self._lately(sought.digest)
         if pull is None or pull.repository != sought.repository:
             by_digest = {blob.digest: place for place, blob in enumerate(blobs)}
-            pull = Pull(blobs, sought.repository, _now(), by_digest=by_digest)
-        pull.seen_at, pull.is_first = _now(), pull.is_first or is_first
+            pull = Pull(blobs, sought.repository, clock.now(), by_digest=by_digest)
+        pull.seen_at, pull.is_first = clock.now(), pull.is_first or is_first
         self._forget(sought.digest)
         self._remember(sought.digest, pull)
         if len(self._pulls) > _REMEMBERED:
@@ -116,9 +117,9 @@ class Pulls:
     def asked(self, digest: Digest, *, lines_up: bool) -> None:
         """Note that containerd has asked for this blob."""
         for pull in self._candidates(digest):
-            pull.seen_at, pull.lines_up = _now(), lines_up
+            pull.seen_at, pull.lines_up = clock.now(), lines_up
             if pull.asked_at is None:
-                pull.asked_at = _now()
+                pull.asked_at = clock.now()
                 self._tell()
 
     def current(self) -> Iterator[Pull]:
@@ -171,7 +172,7 @@ class Pulls:
         return isinstance(content, GrowingContent) and await self._is_alive(pull)
 
     async def _is_to_begin(self, pull: Pull, place: int) -> bool:
-        if (pull.asked_at or pull.seen_at) >= _now() - _BEGINNING_SECONDS:
+        if (pull.asked_at or pull.seen_at) >= clock.now() - _BEGINNING_SECONDS:
             return True
         if pull.lines_up or pull.asked_at is None:  # all that it wants has begun by now
             return False
@@ -181,11 +182,11 @@ class Pulls:
         return await self._is_alive(pull)
 
     async def _is_alive(self, pull: Pull) -> bool:
-        if pull.seen_at >= _now() - _SILENCE_SECONDS or pull.moved_at >= _now() - _BELIEVED_SECONDS:
+        if pull.seen_at >= clock.now() - _SILENCE_SECONDS or pull.moved_at >= clock.now() - _BELIEVED_SECONDS:
             return True
         for blob in pull.blobs:
             if await self.is_moving(blob.digest):
-                pull.moved_at = _now()
+                pull.moved_at = clock.now()
                 return True
         return False
 
@@ -224,8 +225,4 @@ class Pulls:
 
 
 def _is_current(pull: Pull) -> bool:
-    return pull.seen_at >= _now() - _PULL_SECONDS
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return pull.seen_at >= clock.now() - _PULL_SECONDS

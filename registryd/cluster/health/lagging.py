@@ -12,6 +12,7 @@ import asyncio
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from registryd.aio import clock
 from registryd.cluster.health.totals import available
 from registryd.transfer.monitoring.thresholds import (
     FAR_BYTES,
@@ -105,7 +106,7 @@ class Lag:
         """By how much that node is ahead of us, if it is far ahead and was much quicker; else 0."""
         there = await available(other, self._source.sought)
         pace = self._paces.setdefault(other.address, Pace())
-        pace.note(_now(), there, is_whole=there == self._source.content.size)
+        pace.note(clock.now(), there, is_whole=there == self._source.content.size)
         is_much_quicker = pace.rate > rate * MUCH_QUICKER
         return there - arrived if is_much_quicker and there - arrived >= FAR_BYTES else 0
 
@@ -134,7 +135,3 @@ class Lag:
         source, theirs = await asyncio.gather(self._totals.of(self._source.member), self._totals.of(other))
         self._latest_totals[other.address] = self._looks, source, theirs
         return source, theirs
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

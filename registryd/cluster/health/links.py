@@ -11,6 +11,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from registryd.aio import clock
 from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.monitoring.thresholds import (
@@ -56,11 +57,11 @@ class TopLink:
         For one who has so many bytes. Steps are large at the top: the rate is the one since the first look.
         """
         self._looks += 1
-        begun_at, begun = self._begun = self._begun or (_now(), arrived)
+        begun_at, begun = self._begun = self._begun or (clock.now(), arrived)
         await self._note_total()
         if self._looks not in LINK_LOOKS or min(arrived, arrived - begun) < SAMPLE_BYTES:
             return False
-        rate = self._gained / (_now() - begun_at)
+        rate = self._gained / (clock.now() - begun_at)
         own = max([await self._sample(self._source.member) for _ in range(2)])
         if not 0 < own < rate * LITTLE_ROOM:
             return False
@@ -84,20 +85,16 @@ class TopLink:
 
     async def _sample(self, member: Member) -> float:
         """Bytes a second at which it gives the beginning of the content, beside all else that it does; 0: none."""
-        begun = _now()
+        begun = clock.now()
         try:
             async with asyncio.timeout(SAMPLE_SECONDS):
                 for start in range(0, SAMPLE_BYTES, PART_BYTES):
                     await self._read(member, Span(start, start + PART_BYTES))
         except (ContentUnavailable, TimeoutError):
             return 0.0
-        return SAMPLE_BYTES / (_now() - begun)
+        return SAMPLE_BYTES / (clock.now() - begun)
 
     async def _read(self, member: Member, span: Span) -> None:
         async with aclosing(member.read(self._source.sought, span)) as chunks:
             async for _ in chunks:
                 pass
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

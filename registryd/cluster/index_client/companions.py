@@ -7,12 +7,12 @@ layer to layer and don't ask each other, so each claim tells what they need to k
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio import clock
 from registryd.oci.manifest import is_manifest_type
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Companions:
         if digest in self._children:
             return
         self._below = address
-        self._until = _now() + _LINE_SECONDS
+        self._until = clock.now() + _LINE_SECONDS
         self._ranks[digest] = rank, self._until
         self._ranks.move_to_end(digest)
         if len(self._ranks) > _LINES:
@@ -100,11 +100,11 @@ class Companions:
 
     def _rank_of(self, manifest: Digest) -> int | None:
         rank, until = self._ranks.get(manifest, (None, 0.0))
-        return rank if _now() < until else None
+        return rank if clock.now() < until else None
 
     @property
     def _is_lately(self) -> bool:
-        return _now() < self._until
+        return clock.now() < self._until
 
     def _places(self, digest: Digest, own: Address) -> int | None:
         found = self._children.get(digest)
@@ -117,10 +117,6 @@ class Companions:
             return None
         is_passed_on = position - first == _number(own) % together
         return together if is_passed_on else 0
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _number(own: Address) -> int:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from registryd.aio import clock
 from registryd.aio.expiring import ExpiringSet
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.store.containerd.shelf import Layer, Shelf
@@ -116,7 +117,7 @@ class Keeper:
                 await self._leases.release()
                 self._is_new = False
         else:
-            await self._adjust(_now())
+            await self._adjust(clock.now())
 
     async def _adjust(self, now: float) -> None:
         if self._is_new:
@@ -196,7 +197,3 @@ def _by_namespace(layers: Iterable[Layer]) -> Mapping[str, list[Digest]]:
     for layer in layers:
         found[layer.namespace].append(layer.digest)
     return found
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

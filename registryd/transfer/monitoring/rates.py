@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from registryd.aio import clock
 from registryd.transfer.monitoring.thresholds import RATE_REMEMBERED_SECONDS, RATES_REMEMBERED, SLOWER
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ class RecentRates:
         self._rates.pop(source, None)
         if len(self._rates) >= RATES_REMEMBERED:
             del self._rates[next(iter(self._rates))]
-        self._rates[source] = (rate, _now())
+        self._rates[source] = (rate, clock.now())
 
     def of(self, source: Hashable) -> float | None:
         """What it gave; None when that is not known."""
         rate, at = self._rates.get(source, (0.0, 0.0))
-        return rate if rate and at >= _now() - RATE_REMEMBERED_SECONDS else None
+        return rate if rate and at >= clock.now() - RATE_REMEMBERED_SECONDS else None
 
     def is_slow(self, source: Hashable) -> bool:
         """Whether it gave much less than others."""
@@ -36,10 +36,6 @@ class RecentRates:
 
     def typical_of_others(self, source: Hashable) -> float:
         """What others gave, the median (of two, the higher); 0 when nothing is known."""
-        known_since = _now() - RATE_REMEMBERED_SECONDS
+        known_since = clock.now() - RATE_REMEMBERED_SECONDS
         rates = sorted(rate for other, (rate, at) in self._rates.items() if other != source and at >= known_since)
         return rates[len(rates) // 2] if rates else 0.0
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

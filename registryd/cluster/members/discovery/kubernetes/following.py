@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from registryd.aio import clock
 from registryd.cluster.members.discovery.kubernetes.answers import Bookmark, Deleted, Stored
 from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
 
@@ -40,7 +41,7 @@ class SliceFollower:
     async def changes(self) -> AsyncGenerator[tuple[EndpointSlice, ...], None]:
         """Yield all slices after each list and after each change. Never ends; close it."""
         while True:
-            self._began = _now()
+            self._began = clock.now()
             try:
                 if not self._version:
                     await self._list()
@@ -100,8 +101,4 @@ class SliceFollower:
 
     def _has_lasted(self) -> bool:
         """Whether this attempt took longer than any pause would have: then it counts as one that went well."""
-        return _now() - self._began >= self._backoff.longest
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        return clock.now() - self._began >= self._backoff.longest
