@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from registryd.caching.absences import AbsentLately
 from registryd.content.source import ContentNotFound, ContentUnavailable
-from registryd.oci.errors import BlobUnknown, Denied, ManifestUnknown, NameUnknown, Unavailable, about
+from registryd.oci.errors import BlobUnknown, Denied, ManifestUnknown, NameUnknown, RangeInvalid, Unavailable, about
 from registryd.serving.cache_status import no_answer, not_asked, stale_status, upstream_said
 from registryd.serving.locating import Unlocated
 from registryd.serving.paths import BlobPath, TagsPath
@@ -47,6 +47,9 @@ class Bounds:
         except ContentUnavailable as reason:
             is_miss, status = isinstance(reason, ContentNotFound), _status(reason)
             raise Unlocated(_error(path, reason), is_miss=is_miss, cache_status=status) from reason
+        except RangeInvalid as error:
+            error.cache_status = "registryd"
+            raise
         except TimeoutError as error:
             why = f"no first byte within {self._seconds:g} s"
             late = Unavailable(about(_what(path), why))

@@ -18,7 +18,7 @@ from registryd.config.agent import Settings, StoreKind
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 from registryd.oci.errors import OciError
-from registryd.oci.reference import FullName, Registry, Repository, looks_like_host, parse_full_name
+from registryd.oci.reference import DigestedName, FullName, Registry, Repository, looks_like_host, parse_full_name
 from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
 from registryd.store.archive.reading import Imported, read_archive
@@ -157,7 +157,10 @@ def _complaining(archive: str) -> Iterator[None]:
 
 def _lines(what: Plan | Imported) -> list[str]:
     """One for each image, one for all that is attached to them, one for what is known to have nothing attached."""
-    lines = [f"{name} {what.images[name].digest}" for name in sorted(what.images, key=str)]
+    lines = [
+        str(name) if isinstance(name, DigestedName) else f"{name} {what.images[name].digest}"
+        for name in sorted(what.images, key=str)
+    ]
     if attached := len(what.attached) - len(what.bare):
         lines.append(f"what is attached to them, under {counted(attached, 'name')}")
     if what.bare:

@@ -165,6 +165,7 @@ def _document(outcomes: Sequence[Outcome]) -> object:
                 "pieces": outcome.pieces,
                 "bytes": outcome.size,
                 **({} if outcome.attached is None else {"attached": outcome.attached}),
+                **({"note": outcome.note} if outcome.note else {}),
                 "lacking": [{"what": lacking.what, "why": lacking.why} for lacking in outcome.lacking],
             }
             for outcome in outcomes
@@ -180,7 +181,13 @@ def _row(outcome: Outcome, *, with_attached: bool) -> tuple[str, ...]:
         pieces.setdefault(each.why.replace(f"{each.what}: ", ""), []).append(each.what)
     lacking = "\n".join(f"{_few(what)}: {why}" for why, what in pieces.items())
     attached = [str(outcome.attached or "none")] if with_attached else []
-    return str(outcome.image), str(outcome.pieces), decimal(outcome.size), *attached, lacking or "nothing"
+    return (
+        str(outcome.image),
+        str(outcome.pieces),
+        decimal(outcome.size),
+        *attached,
+        lacking or outcome.note or "nothing",
+    )
 
 
 def _few(names: Sequence[str]) -> str:

@@ -98,10 +98,10 @@ class Asking:
                 raise Damaged(str(error)) from error
             return got.data
 
-    async def ask_tag(self, repository: Repository, tag: Tag) -> None:
-        """Let a cache know the tag, if its upstream does."""
+    async def ask_tag(self, repository: Repository, tag: Tag) -> Digest | None:
+        """Let a cache know the tag, if its upstream does; what it means, if that is said. Raises ContentUnavailable."""
         async with self._slots:
-            await self._client.head_manifest(self._endpoint, repository, tag)
+            return (await self._client.head_manifest(self._endpoint, repository, tag)).digest
 
     async def has_manifest(self, repository: Repository, reference: Reference) -> bool:
         """Whether it is there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -37,6 +36,7 @@ _ATTEMPTS: Final = 3
 # ask whether it is there costs as much as to read so much again.
 _READ_ANYWAY: Final = 1024 * 1024
 _NOT_KEPT: Final = "came, and is not in the cache: it has no room for it (cache.size_limit, cache.keep_free)"
+_BY_DIGEST: Final = "is there by its digest; {} (export --images gives it the tag)"
 _REMOVED: Final = "came, and was removed for others: the cache is too small for the list (cache.size_limit)"
 
 
@@ -129,16 +129,15 @@ class Filler:
         _require_no_pause(failures)
         if job.attempts + 1 < _ATTEMPTS and any(map(_may_pass, failures)):
             return None
-        if not failures:
-            await self._learn_tag(image)
+        note = await self._learn_tag(image) if not failures else ""
         lacking = [Lacking(str(digest), str(problem)) for digest, problem in problems.items() if problem]
         pieces = len(parts.blobs) + len(parts.manifests)
-        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached)
+        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached, note)
 
     async def _stored_as_whole(self, image: ImageName, root: ManifestBytes, whole: StoredWhole) -> Outcome:
-        await self._learn_tag(image)
+        note = await self._learn_tag(image)
         self._progress.advanced(whole.size)
-        return Outcome(image, whole.pieces, whole.size, (), root.digest)
+        return Outcome(image, whole.pieces, whole.size, (), root.digest, note=note)
 
     async def _bring(self, repository: Repository, blob: Descriptor, *, is_new: bool) -> ContentUnavailable | None:
         """Have the cache get a blob; why it has not got it."""
@@ -162,11 +161,17 @@ class Filler:
             return problem
         return NotKept(_NOT_KEPT)
 
-    async def _learn_tag(self, image: ImageName) -> None:
-        """An image that is named by both is found by its tag as well, if that still means it."""
-        with suppress(ContentUnavailable):
-            if image.tag and image.digest:
-                await self._through.ask_tag(image.repository, image.tag)
+    async def _learn_tag(self, image: ImageName) -> str:
+        """An image that is named by both is found by its tag as well, if that still means it; a note if it does not."""
+        if not (image.tag and image.digest):
+            return ""
+        try:
+            means = await self._through.ask_tag(image.repository, image.tag)
+        except ContentNotFound:
+            return _BY_DIGEST.format(f"there is no tag {image.tag} any more")
+        except ContentUnavailable as failure:
+            return _BY_DIGEST.format(f"what {image.tag} means cannot be asked: {failure}")
+        return _BY_DIGEST.format(f"{image.tag} means another image by now") if means not in {None, image.digest} else ""
 
     async def _look_again(self, waiting: Iterator[int], outcomes: dict[int, Outcome]) -> None:
         for position in waiting:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Outcome:
     """What became of one image: its pieces of content, their bytes, and what it lacks; `root` is its manifest.
 
-    `attached`: how many signatures and the like are among it, if that was looked for.
+    `attached`: how many signatures and the like are among it, if that was looked for. `note`: what is not as whoever
+    named it may think, though nothing is lacking.
     """
 
     image: ImageName
@@ -25,6 +26,7 @@ class Outcome:
     lacking: tuple[Lacking, ...]
     root: Digest | None = None
     attached: int | None = None
+    note: str = ""
 
     @property
     def is_complete(self) -> bool:

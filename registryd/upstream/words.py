@@ -18,13 +18,12 @@ _AUTHORIZATION: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8
 def reason_in(body: bytes, media_type: str | None) -> str:
     """The reason in an error's body: OCI errors (distribution-spec, "Error Codes"), or plain text; empty if none."""
     text = body.decode(errors="replace")
-    if media_type == "text/plain":
-        return _shown(text)
+    # First: olareg sends it as text/plain.
     try:
         errors = parse_json(text)["errors"]
         return _shown("; ".join(_of_error(error) for error in errors[:2]))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return ""
+        return _shown(text) if media_type == "text/plain" else ""
 
 
 def _of_error(error: dict[str, object]) -> str:

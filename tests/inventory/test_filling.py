@@ -77,6 +77,20 @@ async def test_every_form_of_name_has_the_image_and_its_names(world: World, list
         f"{REGISTRY}/demo/app2@{by_both.target.digest}",
         f"{REGISTRY}/demo/app3@{moved.target.digest}",
     }
+    assert ["note" in each for each in document["images"]] == [False, False, False, True]
+    assert "v1 means another image by now" in document["images"][3]["note"]
+
+
+async def test_of_a_tag_that_is_gone_it_is_said_that_the_digest_is_there(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.upstream.add("demo/app0", image(0))
+    name = f"{REGISTRY}/demo/app0:v7@{image(0).target.digest}"
+    (tmp_path / "images.txt").write_text(name)
+    async with world.caching() as client:
+        assert await prefetch(images=[str(tmp_path / "images.txt")], into=client.url, platform=["all"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "is there by its digest; there is no tag v7 any more (export --images gives it the tag)" in said
 
 
 async def test_images_are_whole_one_after_the_other(world: World, lists: Lists) -> None:

@@ -23,6 +23,7 @@ def oci(*errors: object) -> bytes:
         (oci({"message": "one"}, {"message": "two"}, {"message": "three"}), "application/json", "one; two"),
         (oci({"message": "many\n\x1b[31m lines\r\n"}), None, "many [31m lines"),
         (b"404 page not found\n", "text/plain", "404 page not found"),
+        (b'{"errors": [{"code": "NAME_UNKNOWN", "message": "no such"}]}', "text/plain", "no such"),
         (b"<html>nginx</html>", "text/html", ""),
         (b'{"errors": []}', "application/json", ""),
         (b'{"errors": {}}', "application/json", ""),
