@@ -18,12 +18,16 @@ def called(archive: str) -> str:
 
 @contextmanager
 def reading_archive(archive: str) -> Iterator[int]:
-    """The archive's descriptor."""
+    """The archive's descriptor. Raises CommandFailed for what is none, OSError for what cannot be opened."""
     if archive == STANDARD_STREAM:
         if sys.stdin.isatty():
             raise CommandFailed("standard input is a terminal: redirect an archive into it or name a file")
         yield sys.stdin.fileno()
         return
+    if Path(archive).is_dir():
+        raise CommandFailed(
+            f"{archive} is a folder; of an OCI layout, `tar -C {archive} -cf - . | registryd import -` takes the images"
+        )
     with Path(archive).open("rb", buffering=0) as file:
         yield file.fileno()
 

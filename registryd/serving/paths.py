@@ -118,11 +118,16 @@ def _is_called(registry: Registry, host: str) -> bool:
 def _named(name: str, default: Registry | None) -> Repository:
     host, slash, path = name.partition("/")
     if slash and looks_like_host(host):
-        return Repository(Registry(host), path)
+        return _as_people_write(Registry(host), path)
     if default is None:
         raise NameUnknown(
             "which registry? Name it by ?ns=docker.io or as the first component, /v2/docker.io/…; "
             "for clients that can do neither there is the setting registry.default"
         )
-    # Docker Hub's own images have one component, which only people leave out.
-    return Repository(default, f"library/{name}" if default.host == DOCKER_HUB and not slash else name)
+    return _as_people_write(default, name)
+
+
+def _as_people_write(registry: Registry, path: str) -> Repository:
+    """Docker Hub's own images are in `library`, which people leave out and no client puts before a name of ours."""
+    is_hubs_own = registry.host == DOCKER_HUB and "/" not in path
+    return Repository(registry, f"library/{path}" if is_hubs_own else path)

@@ -324,6 +324,18 @@ async def test_absent_file_is_told(settings: Settings, tmp_path: Path) -> None:
         await import_archive(settings, str(tmp_path / "absent.tar"))
 
 
+async def test_a_layout_that_is_no_archive_yet_is_told_and_the_way_leads_in(
+    settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = oci_image()
+    write_image(tmp_path / "layout", image)
+    with pytest.raises(CommandFailed, match=r"`(tar .*) \| registryd import -`") as told:
+        await import_archive(settings, str(tmp_path / "layout"))
+    (tmp_path / "in.tar").write_bytes(await run(*str(told.value).split("`")[1].split(" | ")[0].split()))
+    await import_archive(settings, str(tmp_path / "in.tar"))
+    assert f"imported {image.name}" in capfd.readouterr().out
+
+
 async def test_bad_archive_is_told(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "bad.tar").write_bytes(b"x" * 1024)
     with pytest.raises(CommandFailed, match=r"bad\.tar: not a tar archive"):

@@ -58,6 +58,16 @@ def test_the_default_registry_is_that_of_names_without_one(name: str, expected: 
     assert path == BlobPath(Repository(Registry("docker.io"), expected), DIGEST)
 
 
+@pytest.mark.parametrize("host", ["docker.io", "registry-1.docker.io"])
+def test_docker_hubs_own_images_may_be_named_in_the_path_as_people_write_them(host: str) -> None:
+    """`crane pull cache:3172/docker.io/alpine`: the client knows nothing of the registry behind."""
+    path = parse_path(f"/v2/{host}/alpine/manifests/3", namespace=None)
+    assert path == ManifestPath(ALPINE, Tag("3"), stays=True)
+    assert parse_path("/v2/quay.io/alpine/tags/list", namespace=None) == TagsPath(
+        Repository(Registry("quay.io"), "alpine")
+    )
+
+
 def test_only_docker_hub_has_a_library() -> None:
     path = parse_path(f"/v2/app/blobs/{DIGEST}", namespace=None, default=Registry("r.example"))
     assert path == BlobPath(Repository(Registry("r.example"), "app"), DIGEST)
