@@ -40,7 +40,7 @@ class Diagnosing:
         folders: HostsFolders | None = None,
     ) -> None:
         self.transfers = Transfers()
-        self.pulls = PullLog(sees_elsewhere=store.newcomers is not None)
+        self.pulls = PullLog(node=settings.agent.node_name, sees_elsewhere=store.newcomers is not None)
         self._trials = Trials()
         self._desk = TrialDesk(self._trials)
         self._signs = VitalSigns(

@@ -10,6 +10,7 @@ from registryd.agent.blocking import BlocklistKeeper
 from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.descriptors import share_of
 from registryd.agent.diagnosing import Diagnosing
+from registryd.agent.pull_telling import tell_pulls
 from registryd.cluster.assembly import ClusterService, Joining, Node, NodeId, Pulls, Zones
 from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import SecondLook
@@ -93,6 +94,7 @@ class Membership:
         if self.bandwidth.may_change:
             scope.serve(self.bandwidth.run, name="bandwidth")
         scope.serve(self.diagnosing.pulls.run, name="pull log")
+        await tell_pulls(settings, self.diagnosing.pulls, scope, doors.stack)
         given = UnblockedStore(EntitledStore(self._shared, self._entitlement), self.blocklist)
         uploads = self.bandwidth.uploads
         bytes_door = PeerBytesDoor(

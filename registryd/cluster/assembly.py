@@ -37,6 +37,8 @@ from registryd.cluster.index_client.name_search import NameIndex
 from registryd.cluster.index_client.telling_names import announce_names
 from registryd.cluster.members.discovery.choice import choose_discovery
 from registryd.cluster.members.discovery.contract import KnowsZones
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, NotInCluster
+from registryd.cluster.members.discovery.kubernetes.pod_events import Pod, open_pod_events
 from registryd.cluster.members.heartbeat import Heartbeat
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from registryd.transfer.inflow import Inflows
 
 __all__ = [
+    "ApiFailed",
     "Checkup",
     "ClusterService",
     "ClusterSource",
@@ -83,9 +86,12 @@ __all__ = [
     "Members",
     "Node",
     "NodeId",
+    "NotInCluster",
+    "Pod",
     "Pulls",
     "Vitals",
     "Zones",
+    "open_pod_events",
 ]
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
@@ -236,7 +242,14 @@ class Joining:
         self._announcers = (content, naming)
         index = IndexNodes(members, self._desk, own_place=place, view=self._view)
         companions = Companions()
-        coalescing = Coalescing(index, members, own, fetch_wait=peers.fetch_wait, companions=companions)
+        coalescing = Coalescing(
+            index,
+            members,
+            own,
+            fetch_wait=peers.fetch_wait,
+            companions=companions,
+            hindrances=self._ledger.pulls.hindrances,
+        )
         locator = Locator(
             members,
             fanout_limit=limit,
@@ -270,6 +283,7 @@ class Joining:
             memory=memory,
             allowance=self._downloads,
             priority_of=self._priority_of,
+            hindrances=self._ledger.pulls.hindrances,
         )
         intakes = Intakes(
             fetcher,

@@ -386,6 +386,19 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PullsSettings:
+    """Who is told of each pull besides the log, `/status` and the page. Nobody, unless asked for."""
+
+    events_pod: str = ""
+    """namespace/name/uid of this agent's pod: each pull is a Kubernetes event on it, for `kubectl describe pod`; 20 at
+    once, and one in 30 seconds after that. Needs the right to create events. The chart sets it (pulls.events)."""
+
+    traces: bool = False
+    """Make a span of OpenTelemetry of each pull, which joins containerd's own trace where its requests carry one. Needs
+    registryd[otel]; where to is said by OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP)."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """What is written to standard error."""
 
@@ -426,6 +439,7 @@ class Settings:
     bandwidth: BandwidthSettings = field(default_factory=BandwidthSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
+    pulls: PullsSettings = field(default_factory=PullsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)

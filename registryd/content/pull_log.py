@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from registryd.content.hindrances import LONG_WAIT, Hindrances
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ _LOOK: Final = 0.5
 _REMEMBERED: Final = 50
 _MOST_UNDER_WAY: Final = 200
 _SOURCES_REMEMBERED: Final = 4_000
-# A wait is worth telling from here on: a search takes milliseconds.
-_LONG_WAIT: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -56,6 +55,8 @@ class Pull:
     broken: int = 0
     running: int = 0
     last: float = 0.0
+    traceparent: str = ""
+    """Of containerd's own trace, where its requests carry one (W3C Trace Context)."""
 
     @property
     def image(self) -> str:
@@ -75,8 +76,11 @@ class Pull:
 class PullLog:
     """The pulls that are under way, and those of lately."""
 
-    def __init__(self, *, sees_elsewhere: bool = True, clock: Callable[[], float] = time.time) -> None:
-        """`sees_elsewhere`: what containerd gets elsewhere is told of, and can be waited for."""
+    def __init__(self, *, node: str = "", sees_elsewhere: bool = True, clock: Callable[[], float] = time.time) -> None:
+        """`node` is its name. `sees_elsewhere`: what containerd gets elsewhere is told of, and can be waited for."""
+        self._node = node
+        self.hindrances = Hindrances()
+        self._listeners: list[Callable[[Pull, Mapping[str, Any]], None]] = []
         self._clock = clock
         self._patience = _PATIENCE if sees_elsewhere else _QUIET
         self._under_way: list[Pull] = []
@@ -85,10 +89,15 @@ class PullLog:
 
     # What happens
 
-    def begins(self, repository: Repository, reference: Reference) -> Pull:
+    def listen(self, listener: Callable[[Pull, Mapping[str, Any]], None]) -> None:
+        """Have each pull that is over told to somebody else as well, as `told` has it."""
+        self._listeners.append(listener)
+
+    def begins(self, repository: Repository, reference: Reference, *, traceparent: str = "") -> Pull:
         """A request begins; who answers it says in the end how that was."""
         pull = self._pull_of(repository, reference)
         pull.running += 1
+        pull.traceparent = pull.traceparent or traceparent
         return pull
 
     def ends(self, pull: Pull, *, waited: float) -> None:
@@ -138,7 +147,10 @@ class PullLog:
             pull.ended = pull.last
             if pull.size or pull.missed:
                 self._recent.append(pull)
-                _tell(pull, self.told(pull))
+                told = self.told(pull)
+                _tell(pull, told)
+                for listener in self._listeners:
+                    listener(pull, told)
 
     # What people see
 
@@ -156,12 +168,13 @@ class PullLog:
         shares = {source: count / size for source, count in by_source.most_common() if size}
         return {
             "image": pull.image,
+            "node": self._node,
             "began": pull.began,
             "ended": pull.ended,
             "size": size,
             "share": 1 - sum(pull.elsewhere.values()) / size if size else 0.0,
             "sources": shares,
-            "slowed": _slowed(pull),
+            "slowed": [*_slowed(pull), *self.hindrances.told(pull.missed.keys() | pull.given.keys())],
         }
 
     def _is_over(self, pull: Pull) -> bool:
@@ -204,7 +217,7 @@ def _slowed(pull: Pull) -> list[str]:
         reasons = Counter(pull.missed.values()).most_common(2)
         told = "; ".join(reason for reason, _ in reasons)
         found.append(f"went elsewhere for {len(pull.missed)} of {len(pull.missed.keys() | pull.given.keys())}: {told}")
-    if pull.waited >= _LONG_WAIT:
+    if pull.waited >= LONG_WAIT:
         found.append(f"waited {pull.waited:.1f} s for a first byte")
     if pull.broken:
         found.append(f"{pull.broken} bodies broke off")
@@ -218,6 +231,7 @@ def _tell(pull: Pull, told: Mapping[str, Any]) -> None:
         "pull",
         extra={
             "image": pull.image,
+            "node": told["node"],
             "size": pull.size,
             "seconds": round((pull.ended or pull.began) - pull.began, 2),
             "share": round(told["share"], 3),

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# W3C Trace Context; version 00 has 55 characters, and later ones may have more.
+_TRACE_HEADER = "traceparent"
+_LONGEST_TRACE = 128
+
 _OUTCOMES = {Origin.LOCAL: Outcome.LOCAL, Origin.PEER: Outcome.PEER, Origin.UPSTREAM: Outcome.UPSTREAM}
 _SOURCES = {Origin.LOCAL: Source.LOCAL, Origin.PEER: Source.PEER, Origin.UPSTREAM: Source.UPSTREAM}
 
@@ -48,7 +52,7 @@ class Record:
         self._digest: Digest | None = None
         self._waited = 0.0
         self._reason = ""
-        self._pull = self._pull_of(path)
+        self._pull = self._pull_of(request, path)
 
     def located(self, origin: Origin) -> None:
         """A source showed the first byte."""
@@ -105,10 +109,11 @@ class Record:
             },
         )
 
-    def _pull_of(self, path: ContentPath | ListPath) -> Pull | None:
+    def _pull_of(self, request: web.BaseRequest, path: ContentPath | ListPath) -> Pull | None:
         if not isinstance(path, ManifestPath | BlobPath) or path.repository.path == TRIAL_PATH:
             return None
-        return self._ledger.pulls.begins(path.repository, path.reference)
+        traceparent = request.headers.get(_TRACE_HEADER, "")[:_LONGEST_TRACE]
+        return self._ledger.pulls.begins(path.repository, path.reference, traceparent=traceparent)
 
     def _tell_pull(self, pull: Pull) -> None:
         pulls, asked = self._ledger.pulls, getattr(self._path, "reference", None)

@@ -162,6 +162,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "containerd": {"socket": "/run/k3s/containerd/containerd.sock"},
     },
+    "events of pulls": {"pulls": {"events": True}},
     "bandwidth": {
         "bandwidth": {"limits": ["mon-fri 08:00-18:00 upload=20MiB download=50MiB", "background=10%"]},
         "prefetch": {"images": ["alpine"]},

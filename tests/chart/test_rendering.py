@@ -43,6 +43,7 @@ def validate(text: str, version: str) -> None:
 def settings_of(rendered: Rendered, *, family: str = "IPv4") -> Settings:
     """What an agent started with this pod's variables would run with."""
     given = {"HOST_IP": HOST_IP[family], "NODE_NAME": "node-a", "NODE_ZONE": "zone-a"}
+    given |= {"POD_NAME": "registryd-x7k2p", "POD_UID": "5d3f0c1e-8a8b-4f1e-9c2d-0123456789ab"}
     return load(flags={}, environment=variables_of(rendered.agent, given), file=None)
 
 
@@ -369,3 +370,16 @@ def test_prefetch_tells_the_agent_of_its_node(helm: Helm) -> None:
         spec = helm.render(CASES[case]).one("DaemonSet", "registryd-prefetch")["spec"]["template"]["spec"]
         assert spec["hostNetwork"] is True
         assert f"--agent={address}" in spec["initContainers"][0]["args"]
+
+
+def test_agents_may_create_events_only_where_that_is_asked_for(helm: Helm) -> None:
+    rules = [
+        rule for rule in helm.render(CASES["events of pulls"]).one("Role")["rules"] if "events" in rule["resources"]
+    ]
+    assert rules == [{"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}]
+    assert "events" not in str(helm.render({}).one("Role")["rules"])
+    env = helm.render(CASES["events of pulls"]).agent["env"]
+    named = {each["name"]: each for each in env}
+    assert named["REGISTRYD_PULLS_EVENTS_POD"]["value"] == f"{NAMESPACE}/$(POD_NAME)/$(POD_UID)"
+    names = list(named)
+    assert max(names.index("POD_NAME"), names.index("POD_UID")) < names.index("REGISTRYD_PULLS_EVENTS_POD")

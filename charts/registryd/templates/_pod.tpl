@@ -7,6 +7,12 @@
 {{- /* Since Kubernetes 1.35 pods have this label of their node; before, it is empty here, and the EndpointSlice tells the agent. */}}
 - name: NODE_ZONE
   valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
+{{- if .Values.pulls.events }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_UID
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+{{- end }}
 {{- include "registryd.settingsEnv" (include "registryd.config.agent" .) }}
 {{- end }}
 

@@ -34,6 +34,9 @@
 {{- if .Values.bandwidth.limits }}
 {{- $_ := set $settings "bandwidth" (dict "file" "/etc/registryd/bandwidth/limits") }}
 {{- end }}
+{{- if .Values.pulls.events }}
+{{- $_ := set $settings "pulls" (dict "events_pod" (printf "%s/$(POD_NAME)/$(POD_UID)" (include "registryd.namespace" .))) }}
+{{- end }}
 {{- if .Values.nodeSetup.enabled }}
 {{- $_ := set $settings.registry "token_file" (printf "%s/token" .Values.nodeSetup.stateDirectory) }}
 {{- end }}

@@ -22,6 +22,7 @@ from registryd.cluster.health.totals import available
 from registryd.cluster.index_client.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
+from registryd.content.hindrances import Hindrances
 from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
@@ -79,7 +80,7 @@ class Receiving(Protocol):
 class Coalescing:
     """Asks a digest's index nodes who it is to be got from, and follows what they say."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all named
         self,
         index: IndexNodes,
         roster: Roster,
@@ -87,6 +88,7 @@ class Coalescing:
         *,
         fetch_wait: float,
         companions: Companions | None = None,
+        hindrances: Hindrances | None = None,
     ) -> None:
         """`fetch_wait`: how long, in seconds, a request may wait for others who are visibly at work.
 
@@ -97,6 +99,7 @@ class Coalescing:
         self._own = own
         self._fetch_wait = fetch_wait
         self._companions = companions or Companions()
+        self._hindrances = hindrances or Hindrances()
         self._places: Places | None = None
         self._failed = _Reports()
         self._slow = _Reports()
@@ -298,9 +301,13 @@ class Coalescing:
         member = self._roster.get(address)
         if member is None:
             raise ContentNotFound(f"{address} is not among the members")
-        with off_the_clock():
-            async with self._waiting(want):
-                return await self._ask_until_there(member, want, patience, waits)
+        begun = asyncio.get_running_loop().time()
+        try:
+            with off_the_clock():
+                async with self._waiting(want):
+                    return await self._ask_until_there(member, want, patience, waits)
+        finally:
+            self._hindrances.waited(want.digest, asyncio.get_running_loop().time() - begun, address)
 
     def _waiting(self, want: _Want) -> AbstractAsyncContextManager[None]:
         if self._places is None or want.size is None:

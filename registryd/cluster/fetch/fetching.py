@@ -18,6 +18,7 @@ from registryd.cluster.health.lagging import Lag
 from registryd.cluster.health.links import TopLink
 from registryd.cluster.health.totals import Totals
 from registryd.content.growing import GrowingContent
+from registryd.content.hindrances import Hindrances
 from registryd.content.source import ContentUnavailable, NotForName, OpenContent
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.allowance import Allowance, Priority
@@ -69,6 +70,7 @@ class Fetcher:
         memory: SlotMemory | None = None,
         allowance: Allowance | None = None,
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
+        hindrances: Hindrances | None = None,
     ) -> None:
         """`blame` is told who gives large content; `receiving`: what flows into this node, no more than `allowance`.
 
@@ -80,6 +82,7 @@ class Fetcher:
         self._totals = Totals(receiving)
         self._allowance = allowance or Allowance()
         self._priority_of = priority_of
+        self._hindrances = hindrances or Hindrances()
         self._assembler = Assembler(locator, opener, blame=blame, memory=memory)
 
     async def find(self, sought: Sought) -> Content:
@@ -127,11 +130,19 @@ class Fetcher:
             other, given = await self._open_first(offer.sought, lambda _: rest, size=opened.content.size)
             return other, replace(given, body=doubted(other, given))
 
-        way_on = Continuation(offer, open_other=open_other, avoid=self._locator.avoid, leave=self._locator.leave)
+        way_on = Continuation(offer, open_other=open_other, avoid=self._lost, leave=self._left)
         is_growing = isinstance(opened.content, GrowingContent)
         first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
         body = ResumingBody(first, opened.span, way_on.reopen)
         return replace(opened, body=LimitedBody(body, self._allowance, priority))
+
+    def _lost(self, offer: Offer) -> None:
+        self._hindrances.lost(offer.content.digest, offer.member.address)
+        self._locator.avoid(offer)
+
+    def _left(self, offer: Offer) -> None:
+        self._hindrances.left(offer.content.digest, offer.member.address)
+        self._locator.leave(offer)
 
     async def _open_first(
         self, sought: Sought, wanted: RangeOf, *, size: int | None = None, verdict: Verdict | None = None
