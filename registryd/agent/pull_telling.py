@@ -40,7 +40,7 @@ async def _as_events(settings: Settings, pulls: PullLog, scope: Scope, stack: As
 
 def _as_spans(settings: Settings, pulls: PullLog, stack: AsyncExitStack) -> None:
     try:
-        from registryd.observability.pull_spans import PullSpans  # noqa: PLC0415
+        from registryd.agent.pull_spans import PullSpans  # noqa: PLC0415
     except ImportError as error:
         raise SettingsError("pulls.traces", f"needs registryd[otel]: {error}") from error
     spans = PullSpans(settings.agent.node_name)

@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from registryd.agent.pull_events import PullEvents, sentence
+from registryd.agent.pull_spans import PullSpans
 from registryd.agent.pull_telling import tell_pulls
 from registryd.aio.scope import open_scope
 from registryd.cluster.assembly import ApiFailed, Pod, open_pod_events
 from registryd.config.agent import PullsSettings, Settings, SettingsError
 from registryd.content.pull_log import Pull, PullLog
-from registryd.observability.pull_spans import PullSpans
 from tests.fakes.kubernetes import Selection
 from tests.fakes.kubernetes_server import FakeApiServer, Refusal, running_api_server
 
