@@ -80,6 +80,9 @@ async def test_a_cache_with_a_volume(stage: Stage, seen: Callable[..., None]) ->
         assert all(ADDRESS in entry_of(stage, node) for node in stage.nodes)
         await gives_as_the_next_endpoint(stage, seen)
         await is_replaced(stage, seen)
+    except Exception:
+        print(await stage.cluster.kubectl("-n", NAMESPACE, "logs", "deployment/registryd-cache", "--tail=200"))
+        raise
     finally:
         stage.caches = 0
         stage.installed = (ENABLE,)

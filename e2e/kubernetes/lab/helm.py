@@ -56,7 +56,7 @@ def _upgrade(config: Config, given: argparse.Namespace) -> str:
         return _install(config, given)
     before: Values = {}
     if given.reset_then_reuse_values:
-        before = dict(config.get_values(given.name).get("config") or {})
+        before = dict(config.get_values(given.name))
     with Chart.load(given.chart) as chart:
         release = config.upgrade(
             chart,
