@@ -28,7 +28,7 @@ TRIAL_REGISTRY: Final = "registryd.invalid"
 TRIAL_PATH: Final = "registryd/trial"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
-# Just more than goes by gRPC (cluster.opening.SMALL_BYTES), so that the trial takes the way of real layers.
+# Just more than goes by gRPC (cluster.fetch.opening.SMALL_BYTES), so that the trial takes the way of real layers.
 _PAYLOAD_BYTES: Final = 1024 * 1024 + 4096
 _LASTS_SECONDS: Final = 60.0
 # 4 MiB of memory at most, whoever asks.

@@ -20,7 +20,7 @@ _BURST_SECONDS: Final = 0.1
 _MEAN_SECONDS: Final = 1.0
 # Without a byte for so long, no pull is under way.
 _QUIET_SECONDS: Final = 1.0
-# What the background gets at least, a second: four times the pace at which a source is left (pace.DEFAULT_FLOOR).
+# What the background gets at least, a second: four times the pace at which a source is left (monitoring.floor).
 _LEAST_IN_BACKGROUND: Final = 1024 * 1024
 DEFAULT_BACKGROUND: Final = 0.25
 

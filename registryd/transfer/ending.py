@@ -25,7 +25,7 @@ async def end_short(transport: Transport | None, *, drain_seconds: float = _DRAI
     close when the receiver has closed. containerd then asks for the rest; a RST would have failed its pull.
 
     Nothing can be written to the connection afterwards, so no later response can be taken for the missing bytes.
-    An encrypted connection is ended in the same way, with a goodbye (close_notify) before FIN (transfer.tls_transport).
+    An encrypted connection is ended in the same way, with a goodbye (close_notify) before FIN (transfer.tls.transport).
     """
     if transport is None or transport.is_closing():
         return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # asm-generic/socket.h; not among the constants of Python's socket module. Bytes a second, 32 bits; all ones: no limit.
 _SO_MAX_PACING_RATE: Final = 47
 _UNLIMITED: Final = 2**32 - 1
-# A share of the rate is never less: four times the pace at which a receiver leaves a source (pace.DEFAULT_FLOOR).
+# A share of the rate is never less: four times the pace at which a receiver leaves a source (monitoring.floor).
 _LEAST_SHARE: Final = 1024 * 1024
 # Of one receiver, however few there may be in all: a node takes three layers of an image at a time, and several ahead.
 _LEAST_OF_ONE: Final = 8

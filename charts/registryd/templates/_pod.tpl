@@ -13,7 +13,7 @@
 - name: POD_UID
   valueFrom: {fieldRef: {fieldPath: metadata.uid}}
 {{- end }}
-{{- include "registryd.settingsEnv" (include "registryd.config.agent" .) }}
+{{- include "registryd.settingsEnv" (include "registryd.settings" .) }}
 {{- end }}
 
 {{/* What members prove themselves with, where it is mounted. */}}

@@ -1,6 +1,6 @@
 {{/* The settings as one dictionary of sections; .Values.settings goes before what the other values say. */}}
 
-{{- define "registryd.config.agent" -}}
+{{- define "registryd.settings" -}}
 {{- $settings := dict
   "registry" (dict "listen" (printf "127.0.0.1:%v" .Values.registry.port))
   "authorization" (dict "mode" .Values.authorization.mode "registries" .Values.authorization.registries)

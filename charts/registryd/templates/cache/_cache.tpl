@@ -44,7 +44,7 @@ secret:
 {{- end }}
 {{- end }}
 
-{{/* As registryd.config.agent, for `registryd cache`. */}}
+{{/* As registryd.settings, for `registryd cache`. */}}
 {{- define "registryd.cacheSettings" -}}
 {{- $cache := .Values.cache }}
 {{- $everywhere := ternary "[::]" "0.0.0.0" (eq (include "registryd.ipFamily" .) "IPv6") }}
