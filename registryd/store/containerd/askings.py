@@ -1,8 +1,9 @@
 """For which names containerd is asking for what it is receiving now.
 
-containerd asks under a name, and labels content with it only when it is whole (`registryd.store.containerd.source_labels`).
-Until then its requests tell: it begins an ingest before it asks anybody for the bytes, and only the pull that has begun
-it asks. So the name of a request at this node's door is that of the ingest that is there at this moment.
+containerd asks under a name, and labels content with it only when it is whole
+(`registryd.store.containerd.source_labels`). Until then its requests tell: it begins an ingest before it asks anybody
+for the bytes, and only the pull that has begun it asks. So the name of a request at this node's door is that of the
+ingest that is there at this moment.
 """
 
 from __future__ import annotations
