@@ -9,51 +9,27 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from registryd.commands import afresh
+from registryd.commands import about, afresh
 from registryd.failures import CommandFailed
-
-_AGENT_HELP = """Run the agent of this node.
-
-containerd asks it first, and it answers from what this node and its peers have.
-
-Every setting is a flag, an environment variable and a key of the TOML file, and goes before in this order:
---peers.find_timeout 1s, REGISTRYD_PEERS_FIND_TIMEOUT=1s, [peers] find_timeout = "1s".
-A list is separated by commas, or its flag is repeated."""
-
-_CACHE_HELP = """Run a pull-through cache of many registries.
-
-It answers what it has, and fetches what it lacks from the registries that upstreams.allow names, each byte once."""
 
 # name: where the function is, and its help, whose first paragraph is shown in the list of commands.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "agent": ("registryd.commands.agent:run_agent", _AGENT_HELP),
-    "cache": ("registryd.commands.cache:run_cache", _CACHE_HELP),
-    "import": ("registryd.commands.import_export:import_command", "Put the images of an OCI archive into the store."),
-    "export": ("registryd.commands.import_export:export_command", "Write images of the store into an OCI archive."),
-    "install": ("registryd.commands.install:install", "Make this node's containerd ask registryd first."),
-    "uninstall": ("registryd.commands.install:uninstall", "Put back what install changed on this node."),
-    "doctor": (
-        "registryd.commands.doctor:doctor",
-        "Look at this node and its peers; say what is wrong, and what to do about it.",
-    ),
-    "status": ("registryd.commands.status:status", "Show members, content and transfers of the cluster."),
-    "release": ("registryd.commands.release:release", "Let go of the layers that the agent keeps in containerd."),
-    "talos": (
-        "registryd.commands.talos:talos",
-        "Print the machine configuration that does the same on Talos.",
-    ),
-    "verify": ("registryd.commands.verify:verify", "Check that an endpoint has all images of a list, whole and right."),
-    "prefetch": (
-        "registryd.commands.prefetch:prefetch",
-        "Fill a cache, or this node's containerd, with all images of a list.",
-    ),
-    "pins": (
-        "registryd.commands.pins:pins",
-        "Show the images that are kept from the kubelet's garbage collection here.",
-    ),
-    "unpin": ("registryd.commands.pins:unpin", "Let the kubelet collect images again that lists have pinned."),
-    "secret": ("registryd.commands.secret:print_secret", "Print a new cluster secret: registryd secret new."),
-    "version": ("registryd.commands.version:print_version", "Print the version."),
+    "agent": ("registryd.commands.agent:run_agent", about.AGENT),
+    "cache": ("registryd.commands.cache:run_cache", about.CACHE),
+    "import": ("registryd.commands.import_export:import_command", about.IMPORT),
+    "export": ("registryd.commands.import_export:export_command", about.EXPORT),
+    "install": ("registryd.commands.install:install", about.INSTALL),
+    "uninstall": ("registryd.commands.install:uninstall", about.UNINSTALL),
+    "doctor": ("registryd.commands.doctor:doctor", about.DOCTOR),
+    "status": ("registryd.commands.status:status", about.STATUS),
+    "release": ("registryd.commands.release:release", about.RELEASE),
+    "talos": ("registryd.commands.talos:talos", about.TALOS),
+    "verify": ("registryd.commands.verify:verify", about.VERIFY),
+    "prefetch": ("registryd.commands.prefetch:prefetch", about.PREFETCH),
+    "pins": ("registryd.commands.pins:pins", about.PINS),
+    "unpin": ("registryd.commands.pins:unpin", about.UNPIN),
+    "secret": ("registryd.commands.secret:print_secret", about.NEW_KEY),
+    "version": ("registryd.commands.version:print_version", about.VERSION),
 }
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141

@@ -15,8 +15,8 @@ def run_agent(settings: Settings, *, configure_containerd: Annotated[bool, Param
     """Run until SIGTERM or SIGINT; raises `CommandFailed` if the agent cannot start.
 
     Args:
-        settings: The agent's.
-        configure_containerd: Put this agent into containerd's configuration; short for --agent.configure_containerd.
+        settings: The agent's settings.
+        configure_containerd: Make containerd ask this agent first: short for --agent.configure_containerd.
     """
     if configure_containerd:
         settings = replace(settings, agent=replace(settings.agent, configure_containerd=True))

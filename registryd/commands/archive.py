@@ -31,8 +31,8 @@ from registryd.store.socket import is_containerd_at, socket_of
 _MIB = 1024 * 1024
 _OF_CONTAINERD = "`ctr -n k8s.io images import` and `export`"
 _NAME = (
-    "What the archive's image is called, registry/repository:tag, if the archive does not say; or registry/repository, "
-    "and its images by their tags in it."
+    "Name for an image that has none in the archive: registry/repository:tag; or registry/repository, and the tags of "
+    "the archive complete the names."
 )
 
 
@@ -47,7 +47,7 @@ def _is_no_flag(_: object, archive: str) -> None:
 
 async def import_archive(
     settings: Settings,
-    archive: Annotated[str, _archive("OCI archive, a tar file, gzipped or not; - is standard input.")],
+    archive: Annotated[str, _archive("OCI archive: a tar file, gzipped or not. - is standard input.")],
     /,
     *,
     name: Annotated[str | None, Parameter(help=_NAME)] = None,
@@ -66,15 +66,17 @@ async def import_archive(
 
 async def export_archive(  # noqa: PLR0913 - the flags of a command
     settings: Settings,
-    archive: Annotated[str, _archive("File to write; - is standard output.")],
+    archive: Annotated[str, _archive("File to write. - is standard output.")],
     /,
-    *names: Annotated[str, Parameter(help="Full names, registry/repository:tag or @digest. None: all there are.")],
+    *names: Annotated[
+        str, Parameter(help="Full names: registry/repository:tag or @digest. The default is all images.")
+    ],
     images: Annotated[list[str] | None, Parameter(help=LIST, negative=(), allow_leading_hyphen=True)] = None,
     partly: Annotated[
-        bool, Parameter(help="Also images of which the store lacks some platforms.", negative=())
+        bool, Parameter(help="Include images of which some platforms are not stored.", negative=())
     ] = False,
     referrers: Annotated[bool, Parameter(help=REFERRERS, negative=())] = False,
-    unnamed: Annotated[bool, Parameter(help="With all there are, also manifests without a name.", negative=())] = False,
+    unnamed: Annotated[bool, Parameter(help="With all images: include manifests without a name.", negative=())] = False,
 ) -> int:
     """Write images of the directory store into an OCI archive; returns 1 when something had to be left out.
 

@@ -22,13 +22,15 @@ _MIB = 1024 * 1024
 def run_cache(
     settings: Settings,
     action: Annotated[
-        Literal["fsck"] | None, Parameter(help="fsck: hash everything in the store and say what is wrong.")
+        Literal["fsck"] | None, Parameter(help="fsck: hash all stored content and print what is damaged.")
     ] = None,
     /,
     *,
-    repair: Annotated[bool, Parameter(help="fsck: remove what is damaged; it is fetched again.", negative=())] = False,
+    repair: Annotated[
+        bool, Parameter(help="fsck: remove damaged content; the cache fetches it again.", negative=())
+    ] = False,
 ) -> int:
-    """Run until SIGTERM or SIGINT; raises `CommandFailed` if it cannot start. fsck returns 1 for a damaged store."""
+    """Run until SIGTERM or SIGINT; raises `CommandFailed` if the cache cannot start. fsck: 1 for a damaged store."""
     if action == "fsck":
         return check_store(settings, repair=repair)
     if repair:

@@ -11,7 +11,7 @@ from registryd.store.socket import is_containerd_at, socket_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-SOCKET = "containerd's gRPC socket. Found where it is not given."
+SOCKET = "containerd's gRPC socket. The default is the first socket that the command finds."
 
 
 def containerd_at(given: Path | None) -> Path:

@@ -24,22 +24,22 @@ _IN_A_POD: Final = "KUBERNETES_SERVICE_HOST"
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """Where the node is; all of it is found out where it is not given."""
+    """Where the node's files are. The command finds every value that is not given."""
 
     root: Path = Path("/")
-    """Where the node's file system is mounted. All paths are the node's."""
+    """Folder where the node's file system is mounted. All other paths are paths of the node."""
 
     state: Path = STATE
-    """Folder of `registryd install`'s record."""
+    """Folder with the record of `registryd install`."""
 
     containerd_config: Path | None = None
     """containerd's main configuration file."""
 
     containerd_program: Path | None = None
-    """containerd's program, which is asked for its version when the daemon does not answer."""
+    """containerd's program. It tells its version when the daemon does not answer."""
 
     endpoint: str | None = None
-    """Where containerd reaches the agent. The default is http:// and registry.listen."""
+    """URL at which containerd reaches the agent. The default is http:// and registry.listen."""
 
 
 @takes_settings("registry", "store", "peers", "discovery", "admin")
@@ -50,15 +50,15 @@ async def doctor(
     verbose: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
-    """Look at this node, its containerd, its agent and its peers; say what is wrong, and what to do about it.
+    """Examine this node, its containerd, its agent and its peers; print each problem with its remedy.
 
-    Changes nothing: a tiny image is pulled through containerd in the end, and removed again. Run it as root, with the
-    settings of the agent. The exit code is 1 when there is a problem.
+    The command changes nothing. At the end it pulls a tiny image through containerd and removes the image again. Run
+    the command as root, with the agent's settings. The exit code is 1 when there is a problem.
 
     Args:
-        settings: Those of the agent.
-        where: Where the node is.
-        verbose: Tell the details of what is well, too.
+        settings: The agent's settings.
+        where: Where the node's files are.
+        verbose: Print details of the checks without a problem too.
         json: Print the findings as JSON, with all details.
     """
     root = root_from(where.root)

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from registryd.inventory.pulling import Pulled
     from registryd.upstream.client import RegistryClient
 
-REFERRERS = "Also what is attached to the images: signatures, attestations, bills of material."
-LIST = "List of images: names, one a line, or JSON as `kubectl get pods -A -o json` prints it; - is standard input."
-PLATFORM = "os/architecture[/variant], repeated for several, or all. Default: this machine's."
+REFERRERS = "Include referrers of the images: signatures, attestations, bills of material."
+LIST = "List of images: a name a line, or JSON as `kubectl get pods -A -o json` prints it; - is standard input."
+PLATFORM = "os/architecture[/variant], or all. Repeat the flag for several. The default is this machine's platform."
 
 _STANDARD_INPUT = "-"
 _ALL = "all"

@@ -40,31 +40,31 @@ _SWITCH = Parameter(negative=(), show_default=False)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """Where the node is and what it runs; all of it is found out where it is not given."""
+    """Where the node's files are, and its containerd. The command finds every value that is not given."""
 
     root: Path = Path("/")
-    """Where the node's file system is mounted, as in an init container. All paths are the node's."""
+    """Folder where the node's file system is mounted, as in an init container. Other paths are paths of the node."""
 
     state: Path = STATE
-    """Folder for the record of what was there."""
+    """Folder for the record of the files' earlier content."""
 
     containerd_config: Path | None = None
     """containerd's main configuration file."""
 
     containerd_program: Path | None = None
-    """containerd's program, which is asked for its version and whether it takes its configuration."""
+    """containerd's program. It tells its version, and whether it accepts the configuration."""
 
     containerd_version: str | None = None
-    """containerd's version, where its program cannot be asked."""
+    """containerd's version, where the program cannot be run."""
 
     restart_containerd: Annotated[bool, _SWITCH] = False
-    """Restart containerd if that is needed; without this nobody does."""
+    """Restart containerd if a restart is needed. Without this flag the command never restarts containerd."""
 
     restart_command: str | None = None
-    """How to restart it. The default is systemctl restart containerd, or what the distribution needs."""
+    """Command that restarts containerd. The default is systemctl restart containerd, or the distribution's command."""
 
     dry_run: Annotated[bool, _SWITCH] = False
-    """Say what would be done, and do nothing."""
+    """Print the changes, and change nothing."""
 
     def setup(self, settings: Settings) -> NodeSetup:
         """Raises CommandFailed or NodeError."""
@@ -94,22 +94,22 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
-    """What containerd is to ask registryd for."""
+    """What containerd asks registryd for."""
 
     registries: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True, show_default=False)] = ()
-    """Registries to mirror, such as docker.io ghcr.io. All of them if none is named."""
+    """Registries to mirror, such as docker.io ghcr.io. The default is all registries."""
 
     resolve: bool = True
-    """Whether containerd may ask us what a tag is; content by digest it always may."""
+    """Whether containerd may ask the agent which image a tag means. containerd may always ask for content by digest."""
 
     endpoint: str | None = None
-    """Where containerd reaches us. The default is http:// and registry.listen."""
+    """URL at which containerd reaches the agent. The default is http:// and registry.listen."""
 
     token_file: Path | None = None
-    """File with the token that containerd shows; made if it is not there. The default is registry.token_file."""
+    """File with the token that containerd shows. A missing file is created. The default is registry.token_file."""
 
     config_path: Path | None = None
-    """Folder for the hosts.toml files. The default is where containerd looks for them."""
+    """Folder for the hosts.toml files. The default is the folder in which containerd looks for them."""
 
 
 @takes_settings("registry", "store", "admin")
@@ -120,13 +120,13 @@ def install(
     *,
     verify: Annotated[bool, _SWITCH] = False,
 ) -> int:
-    """Make this node's containerd ask registryd first, and everything else as before.
+    """Make this node's containerd ask registryd first. After registryd, containerd asks the same hosts as before.
 
     Args:
-        settings: The agent's.
-        mirror: What containerd is to ask for.
-        node: Where it is.
-        verify: Pull a tiny image through containerd and the agent afterwards; exit with 1 if that is not how it comes.
+        settings: The agent's settings.
+        mirror: What containerd asks registryd for.
+        node: Where the node's files are.
+        verify: Afterwards pull a tiny image through containerd and the agent. If that fails, the exit code is 1.
     """
     with _failures():
         setup = node.setup(settings)
@@ -157,7 +157,7 @@ async def _verify(settings: Settings, setup: NodeSetup, endpoint: str) -> int:
 
 @takes_settings("store")
 def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = Node()) -> None:
-    """Put everything that `registryd install` changed back as it was, and let go of kept layers."""
+    """Undo all changes of `registryd install`, and free the layers and pins that agents keep in containerd."""
     with _failures():
         setup = node.setup(settings)
         socket = setup.root.locate(setup.facts.socket)

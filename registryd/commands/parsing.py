@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+_ABOUT = """What one containerd node has, every node can pull.
+
+registryd is a peer-to-peer image mirror for containerd: one agent runs on each node.
+`registryd cache` is a pull-through cache for many registries."""
+
+
 def call(arguments: Sequence[str] | None, commands: Mapping[str, tuple[str, str]]) -> object:
     """What the command returns that the words name (default: those of the process). Raises CommandFailed."""
     try:
@@ -26,7 +32,7 @@ def call(arguments: Sequence[str] | None, commands: Mapping[str, tuple[str, str]
 def _app(commands: Mapping[str, tuple[str, str]]) -> App:
     app = App(
         name="registryd",
-        help="What one containerd node has, every node can pull.",
+        help=_ABOUT,
         help_epilogue="`registryd COMMAND --help` shows the flags of a command.",
         help_format="plaintext",
         version=VERSION,

@@ -13,9 +13,9 @@ from registryd.commands.image_lists import LIST, print_rows, read_lists
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed, UsageError
 
-_MATCH = "Patterns such as ghcr.io/corp/*, of whole names or of repositories; quote them."
+_MATCH = "Patterns of full names or repositories, such as ghcr.io/corp/*. Quote them."
 _REASONS = {"list": "a list (prefetch --pin)", "copies": "copies of the cluster (images.keep)"}
-_OTHERS = "somebody else, such as containerd's configuration"
+_OTHERS = "another program, or containerd's configuration"
 
 
 async def pins(
@@ -23,7 +23,7 @@ async def pins(
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
     containerd_socket: Annotated[Path | None, Parameter(help=SOCKET)] = None,
 ) -> None:
-    """Show the images that are pinned on this node, and for whom."""
+    """Show the images that are pinned on this node, and what each is pinned for."""
     # Here, because no other command of the sort needs gRPC to be parsed.
     from registryd.store.containerd.pins import open_pins  # noqa: PLC0415
 
@@ -51,15 +51,15 @@ async def unpin(
     *,
     images: Annotated[list[str] | None, Parameter(help=LIST, negative=(), allow_leading_hyphen=True)] = None,
     match: Annotated[list[str] | None, Parameter(help=_MATCH, negative=())] = None,
-    all_: Annotated[bool, Parameter(name="--all", help="All that lists have pinned.", negative=())] = False,
+    all_: Annotated[bool, Parameter(name="--all", help="All images that lists have pinned.", negative=())] = False,
     containerd_socket: Annotated[Path | None, Parameter(help=SOCKET)] = None,
 ) -> None:
-    """Let the kubelet collect images again that lists have pinned; those of somebody else stay as they are."""
+    """Unpin images that lists have pinned, so that the kubelet may remove them. Other programs' pins stay."""
     from registryd.inventory.pinning import let_go, listed, matching  # noqa: PLC0415
     from registryd.store.containerd.pins import open_pins  # noqa: PLC0415
 
     if not (images or match or all_):
-        raise UsageError("say which: --images LIST, --match PATTERN or --all")
+        raise UsageError("name the images to unpin: --images LIST, --match PATTERN or --all")
     named = {str(image.pull_name) for image in read_lists(images)} if images else set()
     try:
         async with open_pins(containerd_at(containerd_socket)) as opened:

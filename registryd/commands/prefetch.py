@@ -39,19 +39,19 @@ if TYPE_CHECKING:
     from registryd.inventory.pulling import Pulled
 
 _CONTAINERD = "containerd"
-_INTO = "URL of the cache, such as http://cache.example:3172; or containerd: that of this node pulls them, by its CRI."
+_INTO = "URL of the cache, such as http://cache.example:3172; or containerd: this node's containerd pulls, by its CRI."
 _LOGINS = (
-    "containerd: a config.json of Docker's with the logins to pull with. On Kubernetes, what is pulled so may be used "
-    "by every pod of this node, because its kubelet has no record of it: refused there without --for-every-pod."
+    "containerd: Docker's config.json with the logins for the pulls. On Kubernetes every pod of this node may use the "
+    "images, because the kubelet has no record of these pulls: there the flag --for-every-pod is needed too."
 )
-_FOR_EVERY_POD = "containerd: images that are pulled with a login may be used by every pod of this node."
-_PIN = "containerd: keep the images from the kubelet's garbage collection, until `registryd unpin`."
-_UNPIN_OTHERS = "With --pin: let go of the images that earlier lists pinned and that are not on this one."
-_REPORT = "containerd: a file for what became of the images, in a few lines; in a pod, /dev/termination-log."
-_SOCKET = "containerd: its gRPC socket. Found where it is not given."
-_AGENT = "containerd: host:port of the agent's admin port. The agent is told, so that pulls of pods go before these."
-_PATIENCE = "A cache: how long to wait, in all, for a registry that asks to be left alone (429, Retry-After)."
-_PARALLEL = "Requests (default 16), or pulls of containerd (4), at a time."
+_FOR_EVERY_POD = "containerd: every pod of this node may use the images that are pulled with a login."
+_PIN = "containerd: pin the images against the kubelet's garbage collection, until `registryd unpin`."
+_UNPIN_OTHERS = "With --pin: unpin the images that earlier lists pinned and that this list does not have."
+_REPORT = "containerd: file for a short report on the images; in a pod, /dev/termination-log."
+_SOCKET = "containerd: its gRPC socket. The default is the first socket that the command finds."
+_AGENT = "containerd: host:port of the agent's admin port. The agent lets pulls of pods go before these pulls."
+_PATIENCE = "A cache: longest total wait for registries that limit requests (429, Retry-After)."
+_PARALLEL = "Number of requests to a cache (default 16), or of containerd's pulls (default 4), at a time."
 # A cache is asked for many small things, each of which is synced to its disk; a pull of containerd's is a whole image.
 _REQUESTS_AT_ONCE = 16
 _PULLS_AT_ONCE = 4
@@ -66,7 +66,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
     parallel: Annotated[int | None, Parameter(help=_PARALLEL, validator=validators.Number(gte=1))] = None,
     patience: Annotated[str, Parameter(help=_PATIENCE)] = "1h",
-    ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
+    ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust in addition to the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
     pin: Annotated[bool, Parameter(help=_PIN, negative=())] = False,
     unpin_others: Annotated[bool, Parameter(help=_UNPIN_OTHERS, negative=())] = False,
@@ -76,7 +76,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     report: Annotated[Path | None, Parameter(help=_REPORT)] = None,
     for_every_pod: Annotated[bool, Parameter(help=_FOR_EVERY_POD, negative=())] = False,
 ) -> int:
-    """Pull every image of a list, what is there already left out; returns 1 when something is lacking."""
+    """Pull every image of a list that is not there yet; returns 1 when content is missing."""
     if unpin_others and not pin:
         raise CommandFailed("--unpin-others goes with --pin")
     if into == _CONTAINERD:

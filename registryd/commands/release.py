@@ -14,10 +14,11 @@ from registryd.store.socket import is_containerd_at, socket_of
 
 @takes_settings("store")
 async def release(settings: Settings) -> None:
-    """Let go of the layers and images that are kept in containerd for us; the agent must have ended.
+    """Free the layers and unpin the images that registryd keeps in containerd. Stop the agent first.
 
-    Layers are an agent's (store.keep_layers), images are pinned (`registryd prefetch --pin`, images.keep). `registryd
-    uninstall` does it, too; without either, layers go by themselves a day after the agent's end, and pins stay.
+    The agent keeps layers (store.keep_layers). Pins come from `registryd prefetch --pin` and from images.keep.
+    `registryd uninstall` does the same. Without either command, containerd frees the layers a day after the end of the
+    agent, and the pins stay.
     """
     store = settings.store
     try:

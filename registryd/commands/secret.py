@@ -7,5 +7,5 @@ from registryd.identity.secret import new_secret
 
 
 def print_secret(action: Literal["new"], /) -> None:  # noqa: ARG001 - there is only one
-    """Print a new cluster secret, to be kept in peers.secret_file of every node and nowhere else."""
+    """Print a new cluster secret. Keep it in the peers.secret_file of every node, and nowhere else."""
     sys.stdout.write(f"{new_secret()}\n")

@@ -50,7 +50,7 @@ def _signature(command: Callable[..., Any], options: list[Option]) -> inspect.Si
 
 
 def _config_parameter() -> inspect.Parameter:
-    about = f"TOML file with settings, named there as here: [peers] listen = … is --peers.listen. Or {CONFIG_VARIABLE}."
+    about = f"TOML file with settings: [peers] listen = … is --peers.listen. {CONFIG_VARIABLE} can name the file too."
     annotation = Annotated[Path | None, Parameter(name="--config", help=about, metavar="FILE")]
     return inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

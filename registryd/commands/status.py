@@ -36,12 +36,12 @@ async def status(
     watch: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
-    """Show members, versions, content and transfers of the cluster, as this node's agent sees them.
+    """Show the members, versions, content and transfers of the cluster, as this node's agent sees them.
 
     Args:
-        settings: Where the agent's admin port is.
-        watch: Show it anew every two seconds, until Ctrl-C.
-        json: Print it as JSON, once.
+        settings: The address of the agent's admin port.
+        watch: Refresh the tables every two seconds, until Ctrl-C.
+        json: Print the status as JSON, once.
     """
     if json:
         _print_json(await _ask(settings))

@@ -26,14 +26,14 @@ def talos(
     registries: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True, show_default=False)] = (),
     endpoint: str | None = None,
 ) -> None:
-    """Print the machine configuration with which a Talos node asks registryd first, and everything else as before.
+    """Print the machine configuration with which a Talos node asks registryd first, and then its mirrors as before.
 
     Args:
-        settings: Where the local registry listens.
-        machine_config: The node's machine configuration, or - for standard input; none: a node without mirrors.
-        format: documents for Talos 1.12 and later, v1alpha1 for a patch that every version takes.
-        registries: Registries to mirror, such as docker.io ghcr.io. All of them if none is named.
-        endpoint: Where containerd reaches us. The default is http:// and registry.listen.
+        settings: The address of the agent's local registry.
+        machine_config: The node's machine configuration; - is standard input. Without it: for a node without mirrors.
+        format: documents: for Talos 1.12 and later. v1alpha1: a patch that every version accepts.
+        registries: Registries to mirror, such as docker.io ghcr.io. The default is all registries.
+        endpoint: URL at which containerd reaches the agent. The default is http:// and registry.listen.
     """
     # Here, because it needs the YAML library, which no other command does.
     from registryd.node.talos.advice import advice_for  # noqa: PLC0415

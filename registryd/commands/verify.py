@@ -26,17 +26,19 @@ async def verify(  # noqa: PLR0913 - the flags of a command
     from_: Annotated[str, Parameter(name="--from", help="URL of the endpoint, such as http://cache.example:3172.")],
     platform: Annotated[list[str] | None, Parameter(help=PLATFORM, negative=())] = None,
     referrers: Annotated[bool, Parameter(help=REFERRERS, negative=())] = False,
-    quick: Annotated[bool, Parameter(help="Ask for presence and size only; read nothing.", negative=())] = False,
+    quick: Annotated[
+        bool, Parameter(help="Check only that content exists, and its size; read no content.", negative=())
+    ] = False,
     fetch: Annotated[bool, Parameter(help="Let a cache fetch what it lacks.", negative=())] = False,
     json: Annotated[bool, Parameter(help="Print JSON.", negative=())] = False,
     parallel: Annotated[int, Parameter(help="Requests at a time.", validator=validators.Number(gte=1))] = 4,
-    override_path: Annotated[bool, Parameter(help="Don't append /v2 to the URL.", negative=())] = False,
-    ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust besides the system's.")] = None,
+    override_path: Annotated[bool, Parameter(help="Do not append /v2 to the URL.", negative=())] = False,
+    ca: Annotated[Path | None, Parameter(help="Authorities (PEM) to trust in addition to the system's.")] = None,
     token_file: Annotated[Path | None, Parameter(help="File with the token that a cache asks for.")] = None,
     username: Annotated[str, Parameter(help="User name for the endpoint.")] = "",
-    password_file: Annotated[Path | None, Parameter(help="File with the password that goes with it.")] = None,
+    password_file: Annotated[Path | None, Parameter(help="File with the password of the user.")] = None,
 ) -> int:
-    """Check every image of a list, manifests and blobs of the wanted platforms; returns 1 when something is lacking."""
+    """Check manifests and blobs of each image of a list for the wanted platforms; returns 1 when content is missing."""
     place = Place(
         url=from_,
         override_path=override_path,

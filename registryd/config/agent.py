@@ -82,28 +82,31 @@ class RegistrySettings:
     """The local registry that containerd asks."""
 
     listen: Address = REGISTRY_ADDRESS
-    """Where containerd's requests are answered. Loopback, because only this node's containerd should ask."""
+    """Address at which the agent answers containerd. Loopback, because only this node's containerd should ask."""
 
     token_file: Path | None = None
-    """File with the token that every request must carry. Empty: none is asked for."""
+    """File with the token that every request must carry. Empty: the agent asks for no token."""
 
     next_endpoints: tuple[str, ...] = ()
-    """URLs of caches, such as http://cache.example:3172, that containerd asks after us and before whatever it asks so
-    far. Written by install and agent.configure_containerd, which uninstall takes back, and printed by talos."""
+    """URLs of caches, such as http://cache.example:3172. containerd asks them after the agent and before all other
+    mirrors. `registryd install` and agent.configure_containerd write them into containerd's configuration; `registryd
+    uninstall` removes them; `registryd talos` prints them."""
 
     next_ca: Path | None = None
-    """Authorities (PEM) by which containerd knows caches that are https, a path of the node. Empty: the system's."""
+    """Authorities (PEM) by which containerd verifies https caches: a path on the node. Empty: the system's."""
 
     next_token_file: Path | None = None
-    """File with the token that caches ask for (cache.token_file there); read where install runs. Empty: none."""
+    """File with the token that the caches ask for (their cache.token_file). `registryd install` reads the file. Empty:
+    no token."""
 
     default: str = ""
-    """The registry of requests that name none, such as docker.io for Docker's classic image store, whose mirrors are
-    asked by a repository alone. Holds for `registryd cache` as well. Empty: such requests get a 404."""
+    """Registry of the requests that name no registry, such as docker.io for Docker's classic image store: Docker sends
+    its mirrors only the repository. Also used by `registryd cache`. Empty: such requests get a 404."""
 
     first_byte_timeout: Seconds = 3.0
-    """How long a request may wait for its first byte, search and connecting included, before containerd is sent on
-    with a 404. Below the patience of a person and far above a search, which takes milliseconds."""
+    """How long a request may wait for its first byte, search and connecting included. After that the agent answers 404
+    and containerd asks its next mirror. The default is far above a search, which takes milliseconds, and below the
+    time that a person is willing to wait."""
 
     def __post_init__(self) -> None:
         _require_positive("registry.first_byte_timeout", self.first_byte_timeout)
@@ -119,27 +122,28 @@ class RegistrySettings:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationSettings:
-    """Who may have which content."""
+    """Which clients may have which content."""
 
     mode: AuthorizationMode = AuthorizationMode.PUBLIC
-    """public: resolve only what the upstream gives to anyone. upstream: never resolve, so that the upstream checks
-    every pull's credentials; content still comes from peers. open: answer everything, for air-gapped or trusted
-    registries. The default gives nobody what they may not have and still works when the upstream is away."""
+    """Which references the agent resolves. public: only images that the upstream gives to anyone. upstream: none, so
+    that the upstream checks the credentials of every pull; content still comes from peers. open: all, for air-gapped or
+    trusted registries. The default shows private images to nobody without credentials, and works when the upstream
+    cannot be reached."""
 
     registries: Mapping[str, AuthorizationMode] = field(default_factory=dict)
     """Mode of single registries, such as ghcr.io=upstream."""
 
     exclude: tuple[str, ...] = ()
-    """Images that are always left to the upstream, bytes too: patterns of registry/repository:tag, such as
-    ghcr.io/acme/*, or *:latest for a tag that moves. An asterisk stands for anything, slashes included."""
+    """Images that the agent always leaves to the upstream, with all their bytes: patterns of registry/repository:tag,
+    such as ghcr.io/acme/*, or *:latest for a tag that moves. An asterisk matches any text, slashes included."""
 
     hosts_dir: Path | None = None
-    """public: the folder whose hosts.toml files say where upstreams are asked. Empty: containerd's own config_path, so
-    that they are asked as this node's containerd asks them: through the same mirrors, with the same authorities."""
+    """public: folder with the hosts.toml files by which the agent reaches upstreams. Empty: the config_path of this
+    node's containerd, so that the agent uses the same mirrors and the same authorities as containerd."""
 
     public_timeout: Seconds = 2.0
-    """public: how long a pull may wait until the upstream has said what anyone may pull; then this node leaves the pull
-    to it. A part of registry.first_byte_timeout."""
+    """public: how long a pull may wait for the upstream to say whether anyone may pull the image. After that the agent
+    leaves the pull to the upstream. This time is a part of registry.first_byte_timeout."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))
@@ -153,31 +157,33 @@ class AuthorizationSettings:
 
 @dataclass(frozen=True, slots=True)
 class ImagesSettings:
-    """What single images are to be treated like."""
+    """Rules for single images."""
 
     block: tuple[str, ...] = ()
-    """What must not spread: digests, and patterns of registry/repository:tag as in authorization.exclude. This agent
-    gives it to nobody, peers included, and takes it from no peer; containerd goes to the origin for it."""
+    """Images that must not spread: digests, and patterns of registry/repository:tag as in authorization.exclude. The
+    agent gives them to no client and no peer, and takes them from no peer. containerd fetches them from the origin."""
 
     block_file: Path | None = None
-    """The same, one to a line, in a file that is watched: a change takes effect within seconds. A file that is missing
-    or wrong changes nothing."""
+    """File with more of images.block, one entry a line. The agent watches the file: a change takes effect within
+    seconds. A file that is missing or wrong changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """This node's content."""
+    """Where this node's content is, and what the agent keeps of it."""
 
     kind: StoreKind = StoreKind.AUTO
-    """auto: containerd where a socket, a node's token or `registryd install` says that there is one, or its socket is
-    there; else the directory, until the socket of a containerd is there."""
+    """Store that the agent serves. containerd: containerd's content store. directory: the store in store.directory.
+    auto: containerd if store.containerd_socket or registry.token_file is set, `registryd install` has set containerd
+    up, or a containerd socket exists; otherwise the directory, until a containerd socket appears."""
 
     containerd_socket: Path | None = None
-    """containerd's gRPC socket. Empty: that of the containerd that `registryd install` has set up, else the first that
-    is there of k3s' and RKE2's, k0s', MicroK8s' and /run/containerd/containerd.sock."""
+    """containerd's gRPC socket. Empty: the socket of the containerd that `registryd install` has set up. Without
+    `registryd install`, the first that exists: k3s' and RKE2's, k0s', MicroK8s', /run/containerd/containerd.sock."""
 
     containerd_root: Path = Path("/var/lib/containerd")
-    """containerd's root directory. Blobs are sent straight from its files if it is readable, over gRPC otherwise."""
+    """containerd's root directory. If the agent can read it, it sends blobs straight from the files; otherwise it reads
+    them over gRPC."""
 
     namespaces: tuple[str, ...] = ("k8s.io",)
     """containerd namespaces whose content is shared. Kubernetes uses k8s.io, ctr default, Docker moby."""
@@ -186,12 +192,13 @@ class StoreSettings:
     """Root of the directory store, an OCI image layout. Not touched when the store is containerd."""
 
     keep_layers: ByteCount = 10 << 30
-    """How much of the layers that containerd would throw away after unpacking (discard_unpacked_layers, the default of
-    Talos) is kept for peers, least recently used first out; they go with their image in any case. The default holds the
-    images of some dozens of deployments, and little of a node's disk. 0B: nothing is kept."""
+    """How many bytes of layers the agent keeps for peers that containerd would delete after unpacking
+    (discard_unpacked_layers, the default of Talos). The least recently used layers are deleted first, and every layer
+    is deleted with its image. The default holds the images of some dozens of deployments, and takes little of a node's
+    disk. 0B: the agent keeps no layers."""
 
     keep_layers_age: Seconds = 168 * 3600
-    """For how long after the last use a layer is kept. A week: after that most nodes that will ever want it have it."""
+    """How long after its last use the agent keeps a layer. After a week, most nodes that need the layer have it."""
 
     def __post_init__(self) -> None:
         # containerd's own grammar of namespaces (pkg/identifiers): they become metadata and path components.
@@ -207,79 +214,85 @@ class PeersSettings:
     """How nodes reach each other."""
 
     listen: Address = PEERS_ADDRESS
-    """Where peers ask this node what it has (gRPC)."""
+    """Address at which peers ask this agent for content (gRPC)."""
 
     content_listen: Address = PEERS_CONTENT_ADDRESS
-    """Where peers fetch bytes from this node (HTTP)."""
+    """Address from which peers fetch this node's content (HTTP)."""
 
     advertise: str = ""
-    """Host under which peers reach this node. Empty: the address that the system would use towards them."""
+    """Host by which peers reach this agent. Empty: the address that the system would use towards them."""
 
     secret_file: Path | None = None
-    """File with the cluster secret that all agents share. Without one, peers listen on loopback only."""
+    """File with the cluster secret, the same for all agents. Without credentials, the agent answers peers on loopback
+    only."""
 
     tls_cert: Path | None = None
-    """This node's own certificate and its intermediates (PEM), instead of one that follows from the secret. Watched."""
+    """This node's own certificate and its intermediates (PEM), in place of a certificate that follows from the cluster
+    secret. The agent watches the file."""
 
     tls_key: Path | None = None
-    """Its private key (PEM, not encrypted). RSA, ECDSA P-256 or P-384: gRPC accepts no others."""
+    """Private key of peers.tls_cert (PEM, not encrypted). RSA, ECDSA P-256 or P-384: gRPC accepts no others."""
 
     tls_ca: Path | None = None
-    """The authorities (PEM) whose certificates make a member. Give the cluster some of its own."""
+    """Authorities (PEM) whose certificates make a node a member. Use authorities of the cluster's own."""
 
     tls_name: str = "registryd.peer"
-    """The DNS name that every node's own certificate carries; checked when connecting to a peer, not its address."""
+    """DNS name in the certificate of every node. An agent checks this name, and not the address, when it connects to a
+    peer."""
 
     transport: PeerTransport = PeerTransport.TLS
-    """tls: bytes between peers are encrypted. plain: a ticket authenticates them, for networks that encrypt already."""
+    """tls: bytes between peers are encrypted. plain: bytes are not encrypted, and a ticket authenticates each transfer,
+    for networks that encrypt already."""
 
     insecure: bool = False
-    """Let anyone who reaches the peers' ports ask and fetch, unencrypted. For trials and trusted networks."""
+    """Anyone who reaches the peers' ports may ask and fetch, unencrypted. For trials and trusted networks."""
 
     fanout_limit: int = 32
-    """Up to this many peers all may be asked for a digest: those of which its index node does not know all that they
-    have. In a larger cluster only index nodes are."""
+    """Clusters up to this number of peers may query every peer whose content the index node does not fully know. Larger
+    clusters query index nodes only."""
 
     max_uploads: int = 64
-    """Bodies that are sent to peers at once. Whoever would be one too many is told "busy" and goes elsewhere. On a link
-    of 10 Gbit/s each of 64 gets 20 MB a second: with more, all would be slower than most registries."""
+    """Number of bodies that the agent sends to peers at a time. Further peers are told "busy" and use another source.
+    On a link of 10 Gbit/s each of 64 gets 20 MB a second: with more, all would be slower than most registries."""
 
     max_upload_rate: ByteCount = 0
-    """Bytes a second for all that is sent to peers together, kept by the kernel in equal shares; 0B: no limit. The node
-    is busy when another share would be less than 1 MiB a second, so that nobody takes it for a slow one."""
+    """Bytes a second that the agent sends to all peers together. 0B: no limit. The kernel divides the rate into equal
+    shares. The agent says "busy" when another share would be less than 1 MiB a second, so that peers do not take the
+    node for a slow one."""
 
     max_download_rate: ByteCount = 0
-    """Bytes a second for all that is taken from peers together; 0B: no limit. What containerd fetches from registries
-    itself is not in it: this agent never sees that."""
+    """Bytes a second that the agent takes from all peers together. 0B: no limit. Bytes that containerd fetches from
+    registries are not counted: the agent never sees them."""
 
     find_timeout: Seconds = 1.0
-    """How long peers may take to say whether they have a digest. A healthy peer needs milliseconds; a part of
-    registry.first_byte_timeout, so that time is left to fetch."""
+    """How long peers may take to say whether they have a digest. A healthy peer needs milliseconds. This time is a part
+    of registry.first_byte_timeout: the rest is left for the fetch."""
 
     fetch_wait: Seconds = 15.0
-    """How long a request may wait for other nodes that are fetching the same content from the origin, as long as they
-    are visibly at work. Half of what containerd 2.3 waits for an answer; then this node asks the origin itself."""
+    """How long a request may wait while other nodes fetch the same content from the origin and visibly make progress.
+    After that this node asks the origin itself. The default is half of the time that containerd 2.3 waits for an
+    answer."""
 
     receive_buffer: ByteCount = 64 << 20
-    """How much of the layers that come from other nodes may be kept in memory until containerd asks for them: it asks
-    for a few at a time, in an order of its own. The default holds a usual image; more than this arrives only while
-    containerd takes it. 0B: nothing is taken in ahead."""
+    """Memory for layers that arrive from other nodes before containerd asks for them: containerd asks for a few layers
+    at a time, in an order of its own. The default holds a usual image. Bytes beyond it arrive only while containerd
+    reads them. 0B: no bytes arrive ahead of containerd."""
 
     assembly_buffer: ByteCount = 128 << 20
-    """How much memory the layers may take that are got from several peers at once: 32 MiB each, so that what one peer
-    gives can wait for its turn. Those for which less than 12 MiB is left come from one peer at a time. 0B: all do."""
+    """Memory for layers that come from several peers at once: 32 MiB a layer, in which the bytes of one peer wait for
+    their turn. A layer for which less than 12 MiB is left comes from one peer at a time. 0B: all layers do."""
 
     zone: str = ""
-    """The zone of this node, such as its topology.kubernetes.io/zone: nodes of the same one are preferred as sources.
-    Empty: what discovery is told (kubernetes: EndpointSlices have the zone of nodes), or not known, and all are equally
-    near."""
+    """Zone of this node, such as its label topology.kubernetes.io/zone. The agent prefers sources in its own zone.
+    Empty: the zone that discovery tells (kubernetes: EndpointSlices have the zones of nodes). Where no zone is known,
+    all peers are equally near."""
 
     backoff_min: Seconds = 0.25
-    """How long a peer that did not answer is set aside the first time; doubled with each further failure. An agent
-    that restarts is back within a second, and asking it again costs one packet."""
+    """How long a peer that did not answer is set aside the first time. Each further failure doubles the time. An agent
+    that restarts is back within a second, and another question to it costs one packet."""
 
     backoff_max: Seconds = 60.0
-    """The longest that a peer is set aside: an hour-long outage is over for us a minute after it ends."""
+    """Longest time that a peer is set aside. A peer that comes back after an hour is used again within a minute."""
 
     def __post_init__(self) -> None:
         _require_positive("peers.fanout_limit", self.fanout_limit)
@@ -305,20 +318,20 @@ class PeersSettings:
 
 @dataclass(frozen=True, slots=True)
 class BandwidthSettings:
-    """How much is moved when, and for whom. Lines and file may change the three rates without a restart."""
+    """How fast content moves, and when. A change of the file takes effect without a restart."""
 
     limits: tuple[str, ...] = ()
-    """Lines such as "mon-fri 08:00-18:00 upload=20MiB download=50MiB origin=10MiB background=10%": days and hours (of
-    the node's own clock; without them, always) and what counts then in place of peers.max_upload_rate,
+    """Lines such as "mon-fri 08:00-18:00 upload=20MiB download=50MiB origin=10MiB background=10%". A line has days and
+    hours of the node's clock (without them the line always applies), and the values that replace peers.max_upload_rate,
     peers.max_download_rate, cache.max_origin_rate and bandwidth.background. The first line that applies counts."""
 
     file: Path | None = None
-    """The same, one to a line, in a file that is watched and goes before bandwidth.limits: a change counts within
-    seconds, for bodies that are on their way as well. A file that is missing or wrong changes nothing."""
+    """File with such lines, one limit a line. The file goes before bandwidth.limits. The agent watches the file: a
+    change takes effect within seconds, for running transfers too. A file that is missing or wrong changes nothing."""
 
     background: int = 25
-    """Percent of what comes to this node that prefetch and copies may be while a pull is under way; 1 MiB a second at
-    least. When nothing is pulled they may have all of it."""
+    """Percent of this node's incoming bytes that prefetch and copies may take while a pull is running; at least 1 MiB a
+    second. When no pull is running, prefetch and copies may take all."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.background <= 100:  # noqa: PLR2004 - percent
@@ -331,38 +344,40 @@ class BandwidthSettings:
 
 @dataclass(frozen=True, slots=True)
 class DiscoverySettings:
-    """Who the peers are."""
+    """How the agent finds its peers."""
 
     kind: DiscoveryKind = DiscoveryKind.STATIC
-    """static: those in discovery.peers. file: those in discovery.file. dns: the addresses of discovery.dns_name.
-    kubernetes: the endpoints of our own service. mdns: whoever announces itself on the local network."""
+    """How the agent finds its peers. static: the addresses in discovery.peers. file: the addresses in discovery.file.
+    dns: the addresses of discovery.dns_name. kubernetes: the endpoints of registryd's own Service. mdns: the agents
+    that announce themselves on the local network."""
 
     peers: tuple[Address, ...] = ()
-    """static: the gRPC addresses of the peers; this node itself may be among them."""
+    """static: the gRPC addresses of the peers. This node may be among them."""
 
     file: Path | None = None
-    """file: one host:port per line, or a JSON list of them. Watched: a change takes effect at once."""
+    """file: one host:port per line, or a JSON list of them. The agent watches it: a change takes effect at once."""
 
     dns_name: Address | None = None
-    """dns: name and port of the peers, such as a headless service: registryd.kube-system.svc:3173."""
+    """dns: name and port of the peers, such as a headless Service: registryd.kube-system.svc:3173."""
 
     interval: Seconds = 10.0
-    """dns: how long until the name is resolved again. A new node matters within seconds; a resolver bears this."""
+    """dns: time until the agent resolves the name again. The agent learns of a new node within seconds, and a resolver
+    bears this rate."""
 
     service: str = "_registryd._tcp.local."
-    """mdns: the service type under which agents find each other; different ones make separate clusters."""
+    """mdns: service type by which agents find each other. Agents with different types form separate clusters."""
 
     interface: str = ""
-    """mdns: the address of the interface to use. Empty: all interfaces."""
+    """mdns: IP address of the interface to use. Empty: all interfaces."""
 
     namespace: str = ""
-    """kubernetes: the namespace of our service. Empty: that of this pod."""
+    """kubernetes: namespace of registryd's Service. Empty: the namespace of this pod."""
 
     service_name: str = "registryd"
-    """kubernetes: the headless service whose endpoints are the peers."""
+    """kubernetes: name of the headless Service whose endpoints are the peers."""
 
     port_name: str = "peers"
-    """kubernetes: what the service calls the port of the peers' gRPC."""
+    """kubernetes: name that the Service gives to the peers' gRPC port."""
 
     def __post_init__(self) -> None:
         _require_positive("discovery.interval", self.interval)
@@ -379,10 +394,10 @@ class DiscoverySettings:
 
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
-    """Probes and metrics."""
+    """Probes, metrics and the dashboard."""
 
     listen: Address = ADMIN_ADDRESS
-    """Where /metrics, /livez, /readyz and the dashboard are. Loopback, because they tell what the node runs."""
+    """Address of /metrics, /livez, /readyz and the dashboard. Loopback, because they show what the node runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,10 +418,10 @@ class LogSettings:
     """What is written to standard error."""
 
     format: LogFormat = LogFormat.AUTO
-    """human: lines for people. json: one object per line. auto: human on a terminal, else json."""
+    """human: lines for people. json: one object per line. auto: human on a terminal, otherwise json."""
 
     level: LogLevel = LogLevel.INFO
-    """The least severe lines to write. debug includes one line per request."""
+    """Least severe level that is written. debug includes one line per request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,11 +432,11 @@ class AgentSettings:
     """How long running transfers may go on after SIGTERM. A third of the 30 s that Kubernetes allows by default."""
 
     configure_containerd: bool = False
-    """Make this node's containerd ask this agent first, as `registryd install` does; `registryd uninstall` takes it
-    back. Off, because nobody's configuration is changed unasked."""
+    """Make this node's containerd ask this agent first, as `registryd install` does. `registryd uninstall` restores the
+    configuration. Off, because registryd changes no configuration unasked."""
 
     node_name: str = field(default_factory=socket.gethostname)
-    """What this node is called in logs and metrics, and towards peers. The default is the host's name."""
+    """Name of this node in logs and metrics, and for peers. The default is the host name."""
 
     def __post_init__(self) -> None:
         _require_positive("agent.shutdown_timeout", self.shutdown_timeout)

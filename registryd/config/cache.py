@@ -29,55 +29,57 @@ class TagMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """What a pull-through cache keeps, and whom it answers."""
+    """What a pull-through cache keeps, and which clients it answers."""
 
     listen: Address = CACHE_ADDRESS
-    """Where clients' requests are answered. All interfaces, because a cache is for other machines; what it gives them
-    is decided by `authorization`."""
+    """Address at which the cache answers clients. All interfaces, because a cache is for other machines. The
+    `authorization` settings decide what the cache gives to them."""
 
     token_file: Path | None = None
-    """File with a token that every request must carry, as hosts.toml can. Empty: none is asked for."""
+    """File with a token that every request must carry; hosts.toml can send it. Empty: the cache asks for no token."""
 
     tls_cert: Path | None = None
-    """Certificate and its intermediates (PEM), to be asked over HTTPS. Empty: plain HTTP."""
+    """Certificate and its intermediates (PEM): the cache answers over HTTPS. Empty: plain HTTP."""
 
     tls_key: Path | None = None
-    """Its private key (PEM, not encrypted)."""
+    """Private key of cache.tls_cert (PEM, not encrypted)."""
 
     insecure: bool = False
-    """Let anyone who reaches the cache have what its credentials open. Otherwise such registries need a token, mode
-    public, or a cache on loopback."""
+    """Anyone who reaches the cache may have the images that its credentials open. Without this setting, registries with
+    credentials need a token, authorization mode public, or a cache on loopback."""
 
     member: bool = False
-    """Be a member of the cluster besides, by the settings of peers and discovery: peers are given what is stored here,
-    by digest, as an agent gives it. Nothing is fetched for them."""
+    """The cache is also a member of the cluster, by the settings of peers and discovery. It gives peers the content
+    that it stores, by digest, as an agent does. It fetches nothing for peers."""
 
     first_byte_timeout: Seconds = 20.0
-    """How long a request may wait for its first byte. Longer than an agent's, for behind a cache there may be no other
-    endpoint; shorter than the 30 s after which containerd 2.3 gives up."""
+    """How long a request may wait for its first byte. The default is longer than an agent's, because behind a cache
+    there may be no other endpoint, and shorter than the 30 s after which containerd 2.3 gives up."""
 
     tags: TagMode = TagMode.CHECK
-    """check: ask the upstream what a tag means whenever it is pulled (HEAD, which costs no pull). trust: believe the
-    last answer for cache.trust_for. digests: leave tags to the next endpoint. The default is never out of date."""
+    """How the cache resolves a tag. check: the cache asks the upstream at every pull (HEAD, which costs no pull).
+    trust: the cache uses the last answer for cache.trust_for. digests: the cache leaves tags to the next endpoint. The
+    default is never out of date."""
 
     trust_for: Seconds = 300.0
-    """trust: how long an answer is believed. Five minutes: a fleet that rolls out together asks once."""
+    """trust: how long the cache uses an answer. With five minutes, a fleet that rolls out together asks once."""
 
     size_limit: ByteCount = 0
-    """Most bytes to keep; what was not used for longest goes first. 0B: as much as cache.keep_free leaves."""
+    """Largest size of the store, in bytes. Content whose last use is longest ago is removed first. 0B: the store grows
+    until only cache.keep_free is left."""
 
     keep_free: ByteCount = 1 << 30
-    """Bytes to leave free on the file system, so that a cache does not fill a disk that others use too."""
+    """Bytes that stay free on the file system, so that a cache does not fill a disk that other programs use too."""
 
     max_origin_rate: ByteCount = 0
-    """Bytes a second for all that this cache takes from registries together; 0B: no limit. Clients that it answers at
-    the same time get what is stored as quickly as ever."""
+    """Bytes a second that this cache takes from all registries together. 0B: no limit. Content that is stored is not
+    slowed down."""
 
     min_age: Seconds = 600.0
-    """Content that came or was read more recently is not removed: the pull that it belongs to may not be over."""
+    """Content that was stored or read more recently than this is not removed: its pull may still be running."""
 
     pinned: tuple[str, ...] = ()
-    """Images that are never removed: patterns of registry/repository:tag, such as registry.k8s.io/*."""
+    """Images that the cache never removes: patterns of registry/repository:tag, such as registry.k8s.io/*."""
 
     def __post_init__(self) -> None:
         if not self.first_byte_timeout > 0:
@@ -94,41 +96,43 @@ class RegistryUpstream:
     """Where one registry's content comes from: a table [upstreams.registries."docker.io"]."""
 
     url: str = ""
-    """Where it is asked. Empty: its own address. https://harbor.example/v2/proxy-docker.io with override_path."""
+    """URL of the registry. Empty: the registry's own address. https://harbor.example/v2/proxy-docker.io with
+    override_path."""
 
     override_path: bool = False
-    """Repositories are below the path of the URL as it is; otherwise /v2 is appended, as containerd does."""
+    """Repositories are directly below the path of the URL. Otherwise /v2 is appended, as containerd does."""
 
     plain_http: bool = False
-    """Without a URL: its own address, by plain HTTP."""
+    """Without a URL: the registry's own address is asked by plain HTTP."""
 
     mirrors: tuple[str, ...] = ()
-    """URLs that are asked before, in this order. A mirror is trusted with pulls, and given no credentials."""
+    """URLs that the cache asks before the registry, in this order. The cache believes a mirror's answers, and sends it
+    no credentials."""
 
     leads_to: tuple[str, ...] = ()
-    """Servers that its redirects and token servers may be at although they are on this machine or link:
-    127.0.0.1:9000. With http:// before it, also by plain HTTP."""
+    """Servers on this machine or link that the registry's redirects and token servers may name: 127.0.0.1:9000. With
+    http:// before the server, also by plain HTTP."""
 
     username: str = ""
     """User name for the URL."""
 
     password_file: Path | None = None
-    """File with the password or access token that goes with it; read anew when it changes."""
+    """File with the password or access token of the user. The cache reads the file again when it changes."""
 
     ca: Path | None = None
-    """Authorities (PEM) to trust besides the system's."""
+    """Authorities (PEM) that the cache trusts in addition to the system's."""
 
     client_cert: Path | None = None
-    """Certificate (PEM) to show to the URL."""
+    """Certificate (PEM) that the cache shows to the URL."""
 
     client_key: Path | None = None
-    """Its private key."""
+    """Private key of the client certificate."""
 
     tags: TagMode | None = None
-    """When to ask what a tag means; empty: as cache.tags."""
+    """How the cache resolves this registry's tags. Empty: as cache.tags."""
 
     trust_for: Seconds | None = None
-    """How long an answer is believed; empty: as cache.trust_for."""
+    """How long the cache uses an answer about a tag. Empty: as cache.trust_for."""
 
     def __post_init__(self) -> None:
         if bool(self.username) != bool(self.password_file):
@@ -139,18 +143,18 @@ class RegistryUpstream:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamsSettings:
-    """Which registries a cache fetches from, and how it reaches them."""
+    """The registries that a cache fetches from, and how it reaches them."""
 
     allow: tuple[str, ...] = _ALLOWED
-    """Registries that may be asked, besides those with a table; * is any that a client names, as on a cache that only
-    friends reach."""
+    """Registries that the cache may ask, in addition to those with a table. *: every registry that a client names, for
+    a cache that only trusted clients reach."""
 
     docker_config: Path | None = None
-    """A config.json of Docker's, with credentials and credential helpers, used for registries without a username."""
+    """Docker's config.json, with credentials and credential helpers, for registries without a username."""
 
     registries: Mapping[str, RegistryUpstream] = field(default_factory=dict)
-    """How single registries are reached: tables [upstreams.registries."HOST"] with url, override_path, plain_http,
-    mirrors, leads_to, username, password_file, ca, client_cert, client_key, tags, trust_for."""
+    """How the cache reaches single registries: tables [upstreams.registries."HOST"] with url, override_path,
+    plain_http, mirrors, leads_to, username, password_file, ca, client_cert, client_key, tags, trust_for."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))
