@@ -64,11 +64,11 @@ def _metrics() -> Iterator[str]:
     yield "`/metrics` on the admin address (`admin.listen`), in Prometheus' text format. No label has values that grow"
     yield "with use: no repository, digest, peer or client is one. Formulas and alerts: [operations.md](operations.md)."
     agent = Metrics()
-    yield from ("", "## Of every agent and cache", "")
+    yield from ("", "## Metrics of every agent and cache", "")
     yield from _families(agent.render().decode())
     known = set(_FAMILY.findall(agent.render().decode()))
     CacheMetrics(agent.page)
-    yield from ("", "## Of a cache besides", "")
+    yield from ("", "## Further metrics of a cache", "")
     yield from (line for line in _families(agent.render().decode(), without={name for name, _, _ in known}))
 
 

@@ -43,17 +43,25 @@ class CacheMetrics:
     """Adds its series to the page `/metrics`. Only registries that the settings name become labels."""
 
     def __init__(self, page: Page) -> None:
-        requests = page.counters("registryd_upstream_requests_total", "Requests to upstreams.", "answer")
+        requests = page.counters("registryd_upstream_requests_total", "Requests to upstreams, by answer.", "answer")
         self._requests = {answer: requests.labels(answer) for answer in Answer}
         self._bytes = page.counter("registryd_upstream_bytes_total", "Bytes of blobs from upstreams.")
-        self._stale = page.counter("registryd_cache_stale_total", "Tags answered from memory in an outage.")
-        self._unstored = page.counter("registryd_cache_unstored_total", "Content sent on without storing it.")
-        self._mismatched = page.counter("registryd_cache_mismatched_total", "Content thrown away as wrong.")
-        self._evicted = page.counter("registryd_cache_evicted_bytes_total", "Bytes removed for others.")
-        self._used = page.gauge("registryd_cache_used_bytes", "Bytes in the store, with what broke off.")
-        text = "What an upstream said is left of its limit."
+        self._stale = page.counter(
+            "registryd_cache_stale_total", "Tags that the cache resolved from its store in an outage."
+        )
+        self._unstored = page.counter(
+            "registryd_cache_unstored_total", "Content that the cache sent to a client without storing it."
+        )
+        self._mismatched = page.counter(
+            "registryd_cache_mismatched_total", "Content that the cache discarded because its bytes were wrong."
+        )
+        self._evicted = page.counter(
+            "registryd_cache_evicted_bytes_total", "Bytes that the cache removed to make room."
+        )
+        self._used = page.gauge("registryd_cache_used_bytes", "Bytes in the store, interrupted downloads included.")
+        text = "What is left of the upstream's rate limit, as the upstream says."
         self._left = page.gauges("registryd_upstream_limit_remaining", text, "registry")
-        text = "What an upstream said its limit is."
+        text = "The upstream's rate limit, as the upstream says."
         self._limit = page.gauges("registryd_upstream_limit", text, "registry")
 
     def answered(self, failure: UpstreamFailed | None) -> None:

@@ -149,7 +149,7 @@ class Metrics:
         self._received_from_peers = self._page.counter("registryd_peer_received_bytes_total", text)
         text = "Bytes of content that containerd got without this agent."
         self._elsewhere = self._page.counter("registryd_elsewhere_bytes_total", text)
-        text = "Bytes of content that containerd got, by where they came from and whose they are."
+        text = "Bytes of content that containerd got, by source and by the registry of the content."
         self._pulled_family = self._page.counters("registryd_pulled_bytes_total", text, "source", "registry")
         self._pulled: dict[tuple[PulledFrom, str], Counter] = {}
         self._registries: set[str] = set()
@@ -159,8 +159,8 @@ class Metrics:
         self._find_seconds = self._find_histograms()
         self._peers = self._peer_gauges()
         self._troubles = self._trouble_gauges()
-        self._store_up = self._page.gauge("registryd_store_up", "Whether the store answers (1) or not (0).")
-        text = "Whether anyone who reaches the peers' ports may fetch (1): peers.insecure."
+        self._store_up = self._page.gauge("registryd_store_up", "1: the store answers. 0: it does not.")
+        text = "1: anyone who reaches the peers' ports may fetch (peers.insecure). 0: only members may."
         self._peers_insecure = self._page.gauge("registryd_peers_insecure", text)
 
     @property
@@ -238,11 +238,11 @@ class Metrics:
         info.labels(VERSION).set(1)
 
     def _count_tasks(self) -> None:
-        self._page.read("registryd_tasks", "Asyncio tasks: idle connections have one each.", _running_tasks)
+        self._page.read("registryd_tasks", "Asyncio tasks. Each idle connection has one.", _running_tasks)
 
     def _request_counters(self) -> Mapping[tuple[Outcome, Kind, Method], Counter]:
         labels = ("outcome", "kind", "method")
-        family = self._page.counters("registryd_requests_total", "Requests of containerd.", *labels)
+        family = self._page.counters("registryd_requests_total", "Requests of containerd, by their outcome.", *labels)
         return {
             (outcome, kind, method): family.labels(outcome, kind, method)
             for outcome in Outcome
@@ -251,12 +251,12 @@ class Metrics:
         }
 
     def _sent_byte_counters(self) -> Mapping[Source, Counter]:
-        text = "Bytes of content sent to containerd, by where they came from."
+        text = "Bytes of content sent to containerd, by source."
         family = self._page.counters("registryd_sent_bytes_total", text, "source")
         return {source: family.labels(source) for source in Source}
 
     def _sent_to_peer_counters(self) -> Mapping[Nearness, Counter]:
-        text = "Bytes of content sent to peers, of this node's zone and of others."
+        text = "Bytes of content sent to peers, by whether the peer is in this node's zone."
         family = self._page.counters("registryd_peer_sent_bytes_total", text, "zone")
         return {nearness: family.labels(nearness) for nearness in Nearness}
 
@@ -266,16 +266,16 @@ class Metrics:
         return {outcome: family.labels(outcome) for outcome in Outcome}
 
     def _find_histograms(self) -> Mapping[FindOutcome, Histogram]:
-        text = "Time that a search among the peers took."
+        text = "Time that a search for content among the peers took."
         family = self._page.histograms("registryd_find_seconds", text, "outcome", bounds=_FIND_BUCKETS)
         return {outcome: family.labels(outcome) for outcome in FindOutcome}
 
     def _trouble_gauges(self) -> Mapping[Trouble, Gauge]:
-        family = self._page.gauges("registryd_peers_set_aside", "Peers that are set aside, by what is wrong.", "reason")
+        family = self._page.gauges("registryd_peers_set_aside", "Peers that are set aside, by reason.", "reason")
         return {trouble: family.labels(trouble) for trouble in Trouble}
 
     def _peer_gauges(self) -> Mapping[PeerState, Gauge]:
-        family = self._page.gauges("registryd_peers", "Peers that discovery knows.", "state")
+        family = self._page.gauges("registryd_peers", "Peers that discovery knows, by state.", "state")
         return {state: family.labels(state) for state in PeerState}
 
 

@@ -25,10 +25,14 @@ def add_process_series(page: Page) -> None:
     size = resource.getpagesize()
     page.read("process_virtual_memory_bytes", "Virtual memory.", lambda: _pages(0) * size)
     page.read("process_resident_memory_bytes", "Resident memory.", lambda: _pages(1) * size)
-    page.read("process_start_time_seconds", "When the process started, in Unix time.", lambda: started)
+    page.read("process_start_time_seconds", "Start of the process, in Unix time.", lambda: started)
     page.read("process_cpu_seconds_total", "Processor time, user and system.", time.process_time)
-    page.read("process_open_fds", "Open descriptors.", lambda: len(list((_SELF / "fd").iterdir())))
-    page.read("process_max_fds", "How many there may be.", lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    page.read("process_open_fds", "Open file descriptors.", lambda: len(list((_SELF / "fd").iterdir())))
+    page.read(
+        "process_max_fds",
+        "Largest number of open file descriptors.",
+        lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    )
 
 
 def _pages(field: int) -> int:

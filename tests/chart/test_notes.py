@@ -19,7 +19,7 @@ LOOKS_AT_A_REMOVAL = (
     f"kubectl -n kube-system get pods -o wide -l {SELECTOR}",
 )
 LOGIN: Object = {"images": ["ghcr.io/acme/app:v1"], "dockerConfigSecret": "logins"}
-OPEN_TO_EVERY_POD = "may be used by every pod"
+OPEN_TO_EVERY_POD = "Every pod of a node may use the images"
 MODE_OPEN = "WARNING: mode open"
 
 
