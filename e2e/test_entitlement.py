@@ -403,7 +403,7 @@ async def _wait_certificates(node: Node, count: int) -> None:
     """Return when an agent has begun to use its count-th certificate."""
     assert node.agent
     async with asyncio.timeout(60):
-        while node.agent.process.log.read_text().count("this node's certificate is new") < count:  # noqa: ASYNC110
+        while node.agent.process.log.read_text().count("this node has a new certificate") < count:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

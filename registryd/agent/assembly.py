@@ -68,7 +68,7 @@ class Agent:
     async def wait_outdated(self) -> None:
         """Return when another agent should be opened in its place: a containerd has come to this node."""
         await self._wait_other_store()
-        _log.info("this node has a containerd now, which is served from now on")
+        _log.info("a containerd has appeared on this node; the agent serves its content from now on")
 
     async def drain(self, seconds: float) -> None:
         """Take no new work and let what runs come to its end, at most so long."""

@@ -81,7 +81,7 @@ class Bandwidth:
             # Once. A file that went away lifts no limit: what was read before stays.
             if str(error) != self._complaint:
                 self._complaint = str(error)
-                _log.warning("bandwidth.file cannot be read, and its limits stay as they were: %s", error)
+                _log.warning("bandwidth.file cannot be read, and its earlier limits stay in force: %s", error)
         else:
             self._complaint = ""
 

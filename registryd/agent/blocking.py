@@ -66,7 +66,7 @@ class BlocklistKeeper:
 
     def _cut(self) -> None:
         if count := self.blocklist.cut():
-            _log.info("%d bodies under way were broken off, because what they are is blocked now", count)
+            _log.info("%d running transfers were ended, because their content is blocked now", count)
 
     def _read(self) -> None:
         if self._file is None:
@@ -85,7 +85,7 @@ class BlocklistKeeper:
         """Once. A list that went away unblocks nothing: what was read before stays."""
         if complaint != self._complaint:
             self._complaint = complaint
-            _log.warning("images.block_file cannot be read, and what was blocked stays so: %s", complaint)
+            _log.warning("images.block_file cannot be read, and its earlier entries stay blocked: %s", complaint)
 
     async def _find_images(self) -> None:
         rules = self.blocklist.rules

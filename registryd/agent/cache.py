@@ -298,7 +298,7 @@ class _Public:
 
 def _log_start(settings: Settings, address: Address) -> None:
     if settings.cache.insecure:
-        _log.warning("cache.insecure is set: whoever reaches this cache can have what its logins open")
+        _log.warning("cache.insecure is set: anyone who reaches this cache can have the images that its logins open")
     for problem in unreadable_files(settings.upstreams):
         _log.warning("%s", problem)
     _log.info(

@@ -31,7 +31,7 @@ async def make_credentials(settings: Settings, scope: Scope, metrics: Metrics) -
     metrics.peers_insecure(insecure=peers.insecure)
     if not peers.has_credentials:
         if peers.insecure:
-            _log.warning("peers.insecure is set: whoever reaches the peers' ports can fetch this node's images")
+            _log.warning("peers.insecure is set: anyone who reaches the peers' ports can fetch this node's images")
         return NoCredentials()
     # Not needed without a secret, and the heaviest import after gRPC.
     from registryd.identity.membership import MemberCredentials  # noqa: PLC0415

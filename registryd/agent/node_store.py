@@ -38,7 +38,7 @@ def recorded_socket(settings: Settings) -> Path | None:
     try:
         record = RecordStore(HostRoot(), Disk(), _RECORD.parent).load()
     except NodeError as error:
-        _log.warning("the record of `registryd install` is passed over: %s", error)
+        _log.warning("the record of `registryd install` is ignored: %s", error)
         return None
     return record.socket if record else None
 

@@ -17,7 +17,7 @@ def note_unexpected(work: str, error: BaseException) -> None:
     first = _first_of(error)
     wants_traceback = _log.isEnabledFor(logging.DEBUG)
     _log.error(
-        "%s failed, which the agent goes on without: %s: %s",
+        "%s failed, and the agent goes on without it: %s: %s",
         work,
         type(first).__name__,
         first,

@@ -88,7 +88,7 @@ class Absences:
             try:
                 self._said.put(TaggedName(Repository(registry, path), Tag(tag)), now - age)
             except OciError as error:
-                _log.warning("that a tag was absent is not believed: %s", error)
+                _log.warning("a saved absent tag cannot be used: %s", error)
 
     async def keep(self) -> None:
         """Write it down when it has changed, for ever."""

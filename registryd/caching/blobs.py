@@ -111,7 +111,7 @@ class Blobs:
 
     def _reopener(self, repository: Repository, content: Content) -> Callable[[Span], Awaitable[Body]]:
         async def reopen(rest: Span) -> Body:
-            _log.info("the rest is sent to one client by itself", extra={"digest": str(content.digest)})
+            _log.info("the rest of the content is fetched for one client alone", extra={"digest": str(content.digest)})
             try:
                 return await self._passing(repository, content, rest)
             except UpstreamFailed as error:

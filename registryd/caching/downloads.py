@@ -84,7 +84,7 @@ class Downloads:
         self._metrics.unstored()
         if isinstance(why, StoreUnavailable):
             if not self._is_full:
-                _log.warning("content goes past the store: %s", why)
+                _log.warning("content is sent without being stored: %s", why)
             self._full_until = self._clock() + _FULL_SECONDS
 
     @property

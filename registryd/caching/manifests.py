@@ -177,7 +177,7 @@ class Manifests:
             async with self._keeping.turn(digest):
                 await self._store.put_manifest(digest, data, manifest, names, repository=repository)
         except (StoreUnavailable, IngestInProgress, ContentMismatch) as error:
-            _log.warning("a manifest is not stored: %s", error)
+            _log.warning("a manifest could not be stored: %s", error)
             self._metrics.unstored()
             return Fetched(target, data, is_stored=False)
         return Fetched(target, data, is_stored=True)

@@ -94,4 +94,4 @@ class Naming:
         except ContentNotFound:
             _log.debug("%s was evicted before it was named", target.digest)
         except ContentUnavailable as error:
-            _log.warning("a name is not kept: %s", error)
+            _log.warning("a name could not be stored: %s", error)

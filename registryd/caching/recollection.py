@@ -53,7 +53,7 @@ class Recollection:
         except ContentNotFound:
             return []
         except (ContentUnavailable, NameInvalid, ValueError, RecursionError) as error:
-            _log.warning("%s is ignored, upstreams are asked again: %s", self._note, error)
+            _log.warning("%s is ignored, so the upstreams are asked again: %s", self._note, error)
             return []
 
     async def write(self, said: Iterable[tuple[Registry, str, float]]) -> None:
@@ -61,7 +61,7 @@ class Recollection:
         try:
             await self._note.write(self._render(said))
         except StoreUnavailable as error:
-            _log.warning("what upstreams said (%s) is not kept for the next start: %s", self._kind, error)
+            _log.warning("the upstreams' answers (%s) cannot be saved for the next start: %s", self._kind, error)
 
     def _render(self, said: Iterable[tuple[Registry, str, float]]) -> bytes:
         now, registries = self._now(), dict[str, dict[str, Any]]()

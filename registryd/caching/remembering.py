@@ -31,7 +31,9 @@ class PublicMemory:
         try:
             ages = [(Repository(registry, path), age) for registry, path, age in known]
         except NameInvalid as error:
-            _log.warning("what was public is not believed, upstreams are asked again: %s", error)
+            _log.warning(
+                "the saved list of public repositories cannot be used, so the upstreams are asked again: %s", error
+            )
             return
         for repository, age in ages:
             self._public.recall(repository, age=age)

@@ -138,7 +138,7 @@ class Tags:
     ) -> Meaning:
         """What it meant last, or that it was absent: raises AbsentLately."""
         self._metrics.stale()
-        _log.info("a tag is answered with what it meant last", extra={"image": str(name), "why": why})
+        _log.info("the last known answer about a tag is used", extra={"image": str(name), "why": why})
         if latest is None:
             raise AbsentLately(name, self._absences.age(name) or 0.0, why, failure)
         return Meaning(latest.target, stale=why)

@@ -52,10 +52,10 @@ class SecondLook:
             try:
                 is_good = await _is_good(self._store, digest)
             except (ContentUnavailable, SourceBroken) as reason:
-                _log.info("a peer doubts %s, which cannot be read: %s", digest, reason)
+                _log.info("a peer got wrong bytes of %s, and the copy here cannot be read: %s", digest, reason)
                 continue
             if is_good:
-                _log.info("a peer doubts %s, but the copy here is good", digest)
+                _log.info("a peer got wrong bytes of %s, but the copy here is good", digest)
             else:
                 await self._withdraw(digest)
 

@@ -30,7 +30,7 @@ class SoundStore:
     async def withdraw(self, digest: Digest) -> None:
         """Do not give this copy any more; one that replaces it will be given again."""
         self._withdrawn.add(digest)
-        _log.error("the copy of %s here is corrupt and is not given to anybody any more", digest)
+        _log.error("this node's copy of %s is corrupt; the agent gives it to no client and no peer any more", digest)
         await self._set_aside(digest)
 
     async def find(self, digest: Digest) -> Content:

@@ -104,7 +104,7 @@ async def check_secret(patient: Patient) -> list[Finding]:
         remedy = "give all nodes the same peers.secret_file (or certificates of one authority)"
         return [problem("secret", f"{len(strangers)} nodes have another secret: {found}", remedy)]
     if peers.insecure:
-        found = "peers.insecure: whoever reaches the peers' ports can fetch this node's images"
+        found = "peers.insecure: anyone who reaches the peers' ports can fetch this node's images"
         return [warning("secret", found, "`registryd secret new` prints a secret for peers.secret_file")]
     if not peers.has_credentials and not (peers.listen.is_loopback and peers.content_listen.is_loopback):
         found = "neither a secret nor certificates are set, and no agent starts like that"

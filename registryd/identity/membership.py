@@ -79,7 +79,7 @@ class MemberCredentials:
         self._for_channels = channel_credentials(material)
         # Last: whoever sees it finds what belongs to it.
         self._generation += 1
-        _log.info("this node's certificate is new", extra={"expires": expires_at.isoformat()})
+        _log.info("this node has a new certificate", extra={"expires": expires_at.isoformat()})
 
     def _rehearse(self, material: TlsMaterial) -> tuple[ssl.SSLContext, ssl.SSLContext, datetime]:
         try:

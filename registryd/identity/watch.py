@@ -45,7 +45,7 @@ async def follow(paths: Sequence[Path], load: Callable[[], object]) -> None:
             except IdentityError as error:
                 if str(error) != complaint:
                     complaint = str(error)
-                    _log.warning("what was loaded before is kept: %s", complaint)
+                    _log.warning("the changed files cannot be loaded, and the earlier ones stay in use: %s", complaint)
 
 
 async def looks_at(

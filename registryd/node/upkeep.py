@@ -53,7 +53,9 @@ class Upkeep:
             return False, self._paths(setup, None)
         if outcome is None:
             self.is_over = True
-            _log.warning("this node was taken back by `registryd uninstall`; it is set up when an agent starts again")
+            _log.warning(
+                "`registryd uninstall` has undone this node's set-up; the next start of an agent sets the node up again"
+            )
             return False, frozenset()
         self._was_set_up = True
         self._tell(outcome)

@@ -88,7 +88,7 @@ async def test_a_file_that_is_wrong_or_gone_changes_nothing(tmp_path: Path, capl
     async with running(bandwidth):
         file.write_text("upload=soon\n")
         async with asyncio.timeout(30):
-            while "stay as they were" not in caplog.text:  # noqa: ASYNC110
+            while "stay in force" not in caplog.text:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         file.unlink()
         file.with_suffix(".new").write_text("upload=3MiB\n")

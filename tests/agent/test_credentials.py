@@ -41,7 +41,7 @@ async def test_an_open_cluster_is_loud_in_the_log_and_in_the_metrics(
     metrics = Metrics()
     async with open_scope() as scope:
         await make_credentials(replace(Settings(), peers=PeersSettings(insecure=insecure)), scope, metrics)
-    assert ("peers.insecure is set: whoever reaches the peers' ports" in caplog.text) is insecure
+    assert ("peers.insecure is set: anyone who reaches the peers' ports" in caplog.text) is insecure
     assert f"registryd_peers_insecure {float(insecure)}\n" in metrics.render().decode()
 
 

@@ -83,7 +83,7 @@ async def test_a_job_that_fails_is_a_line_in_the_log(caplog: pytest.LogCaptureFi
         assert await scope.run(fail, name="job") is None
         assert not other.done()
     (line,) = caplog.records
-    assert line.getMessage() == "job failed, which the agent goes on without: OSError: disk"
+    assert line.getMessage() == "job failed, and the agent goes on without it: OSError: disk"
     assert line.__dict__["at"].startswith("scope.py:")
     assert line.exc_info is None
 

@@ -78,7 +78,7 @@ class Blame:
         self._tainted.add(digest)
         suspects = self._givers.pop(digest, {})
         if suspects:
-            _log.warning("%s was wrong as it came from %s", digest, ", ".join(suspects))
+            _log.warning("wrong bytes of %s came from %s", digest, ", ".join(suspects))
         for offer in suspects.values():
             self._asking.blame(offer, is_certain=len(suspects) == 1)
             self._scope.run(partial(_tell, offer), name=f"doubt {digest}")
@@ -88,4 +88,4 @@ async def _tell(offer: Offer) -> None:
     try:
         await offer.member.doubt(offer.content.digest)
     except ContentUnavailable as error:
-        _log.info("%s cannot be told that its copy is doubted: %s", offer.member.address, error)
+        _log.info("%s cannot be asked to verify its copy: %s", offer.member.address, error)

@@ -69,7 +69,7 @@ class Speakers:
         if may:
             self._note(host, source)
         else:
-            _log.warning("%s speaks for %s, which is passed over", source, host)
+            _log.warning("%s sent an announcement in the name of %s, and it is ignored", source, host)
         return may
 
     async def _is_named(self, host: str, source: str) -> bool:

@@ -83,7 +83,7 @@ class Sources:
         try:
             await run_writing(write)
         except StoreUnavailable as error:
-            _log.warning("where content is from is not kept for the next start: %s", error)
+            _log.warning("the sources of stored content cannot be saved for the next start: %s", error)
 
     # Everything below blocks.
 
@@ -95,7 +95,7 @@ class Sources:
         except ContentNotFound:
             return
         except StoreUnavailable as error:
-            _log.warning("where content is from is not known, upstreams are asked again: %s", error)
+            _log.warning("the sources of stored content cannot be loaded, so the upstreams are asked again: %s", error)
             return
         for has_begun, digest, repository in _parsed(text):
             if has_begun:
