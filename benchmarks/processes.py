@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
