@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.cluster.assembly import Joining, Node, Zones
     from registryd.config.agent import Settings
+    from registryd.content.savings import Savings
     from registryd.content.sound import SoundStore
     from registryd.identity.credentials import PeerCredentials
     from registryd.observability.metrics import Metrics
@@ -55,6 +56,10 @@ class Diagnosing:
             folders=folders,
         )
 
+    @property
+    def savings(self) -> Savings:
+        return self._signs.savings
+
     def with_trials(self, store: SoundStore) -> WithTrials:
         return WithTrials(store, self._trials)
 
@@ -71,7 +76,12 @@ class Diagnosing:
 
     def service(self, node: Node, joining: Joining, credentials: PeerCredentials) -> DiagnosisService:
         return DiagnosisService(
-            node, joining.members, vitals=self._signs.take, trials=self._trials, credentials=credentials
+            node,
+            joining.members,
+            vitals=self._signs.take,
+            view=self._signs.view,
+            trials=self._trials,
+            credentials=credentials,
         )
 
     def overview(self, node: Node, joining: Joining, credentials: PeerCredentials) -> AgentOverview:

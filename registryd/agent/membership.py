@@ -94,6 +94,7 @@ class Membership:
         if self.bandwidth.may_change:
             scope.serve(self.bandwidth.run, name="bandwidth")
         scope.serve(self.diagnosing.pulls.run, name="pull log")
+        scope.serve(self.diagnosing.savings.run, name="savings")
         await tell_pulls(settings, self.diagnosing.pulls, scope, doors.stack)
         given = UnblockedStore(EntitledStore(self._shared, self._entitlement), self.blocklist)
         uploads = self.bandwidth.uploads

@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.bandwidth import told
+from registryd.agent.cluster_view import cluster_view, without_names
 from registryd.agent.traffic import traffic_of
 from registryd.aio import clock
-from registryd.cluster.assembly import Vitals
+from registryd.cluster.assembly import Flow, Hour, View, Vitals, image_keys, label_of
+from registryd.content.savings import Savings
 from registryd.content.source import ContentUnavailable
 from registryd.oci.reference import Repository
 from registryd.version import VERSION
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 # One look at all members is for everybody who asks within this time: it is a handshake with each of them, and where the
 # admin port is open to the network anyone may ask. The page asks every ten seconds.
 _LOOK_SECONDS: Final = 2.0
+# Of bodies to peers; the largest are what people look for.
+_MOST_FLOWS: Final = 16
 
 
 class VitalSigns:
@@ -51,14 +55,15 @@ class VitalSigns:
         folders: HostsFolders | None = None,
     ) -> None:
         self.settings = settings
+        self._metrics = metrics
         self._folders = folders
         self._zones = zones
         self.transfers = transfers
         self.pulls = pulls
         self.bandwidth = bandwidth
         self.began = time.time()
+        self.savings = Savings(self._saved, clock.now)
         self._store = store
-        self._metrics = metrics
         self._readiness = readiness
 
     async def take(self) -> Vitals:
@@ -80,11 +85,26 @@ class VitalSigns:
             zone=self._zones.own(),
         )
 
+    async def view(self) -> View:
+        """What people want to see of the cluster."""
+        store = await self.store()
+        running = [each for each in self.transfers.running() if not each.name]
+        running.sort(key=lambda each: each.sent_bytes - each.size)
+        flows = [
+            Flow(label_of(each.digest), each.size, min(each.sent_bytes, each.size), each.receiver) for each in running
+        ]
+        hours = [Hour(each.spared, each.elsewhere) for each in self.savings.hours()]
+        return View(tuple(flows[:_MOST_FLOWS]), image_keys(store.images if store else ()), tuple(hours))
+
     async def hosts_dirs(self) -> list[str]:
         """Whose hosts.toml files say where upstreams are asked; none where they are not asked."""
         if self._folders is None or not self._folders.are_needed:
             return []
         return [str(folder) for folder in await self._folders.get()]
+
+    def _saved(self) -> tuple[int, int]:
+        traffic = traffic_of(self._metrics)
+        return traffic.spared_bytes, traffic.elsewhere_bytes
 
     async def store(self) -> StoreDescription | None:
         try:
@@ -133,16 +153,26 @@ class AgentOverview:
             },
         }
 
-    async def cluster(self) -> Mapping[str, Any]:
+    async def cluster(self, *, with_names: bool) -> Mapping[str, Any]:
         async with self._looking:
             if clock.now() >= self._looked_until:
                 self._looked = await self._look()
                 self._looked_until = clock.now() + _LOOK_SECONDS
-            return self._looked
+            looked = self._looked
+        return looked if with_names else {**looked, "view": without_names(looked["view"])}
 
     async def _look(self) -> Mapping[str, Any]:
-        vitals = await self._signs.take()
-        return {"node": _vitals(vitals), "members": [_examined(each) for each in await self._checkup.reports()]}
+        vitals, view, store = await self._signs.take(), await self._signs.view(), await self._signs.store()
+        examined = await self._checkup.reports()
+        own_host = self._checkup.own_address().host
+        names = {label_of(each.digest): each.name for each in self._signs.transfers.known() if each.name}
+        whole = cluster_view(view, own_host, examined, images=store.images if store else (), names=names)
+        return {
+            "node": _vitals(vitals),
+            "own_host": own_host,
+            "members": [_examined(each) for each in examined],
+            "view": whole,
+        }
 
     async def checkup(self) -> Mapping[str, Any]:
         return {
@@ -210,6 +240,7 @@ def _examined(found: Examination) -> dict[str, Any]:
         "address": str(found.address),
         **{name: getattr(found, name) for name in plain},
         "vitals": _vitals(found.report.vitals) if found.report else None,
+        "asked_at": found.asked_at,
         "back": back
         and {
             "is_known": back.is_known,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from registryd.aio.backoff import Backoff
 from registryd.cluster.contract.index import Place
 from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.view import Flow, Hour, View, image_key, image_keys, label_of
 from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Examination, Vitals
@@ -82,6 +83,8 @@ __all__ = [
     "ClusterSource",
     "DiagnosisService",
     "Examination",
+    "Flow",
+    "Hour",
     "Joining",
     "Members",
     "Node",
@@ -89,8 +92,12 @@ __all__ = [
     "NotInCluster",
     "Pod",
     "Pulls",
+    "View",
     "Vitals",
     "Zones",
+    "image_key",
+    "image_keys",
+    "label_of",
     "open_pod_events",
 ]
 

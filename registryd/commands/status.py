@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import re
 import sys
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -16,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from registryd.commands.settings_flags import takes_settings
+from registryd.commands.status_whole import brief, clock, whole
 from registryd.config.agent import Settings
 from registryd.doctor.asking import Unanswered, ask_json
 from registryd.failures import CommandFailed
@@ -25,8 +24,6 @@ _WATCH_SECONDS: Final = 2.0
 _TIMEOUT: Final = 5.0
 _SHOWN_TRANSFERS: Final = 15
 _WIDTH: Final = 160
-# Twelve digits tell contents apart for people, as docker and crictl show them; --json has them all.
-_DIGEST: Final = re.compile(r"(sha\d+:[0-9a-f]{12})[0-9a-f]+")
 
 
 @takes_settings("admin")
@@ -74,7 +71,10 @@ async def _ask(settings: Settings) -> dict[str, Any]:
             raise
         reason = f"no agent answers at {listen}: {unanswered.exceptions[0]}; `registryd doctor` tells more"
         raise CommandFailed(reason) from None
-    return {**own.result(), "cluster": cluster.result()["members"]}
+    told = cluster.result()
+    # An agent of an older version tells no more than its members.
+    more = {name: told[name] for name in ("view", "own_host") if name in told}
+    return {**own.result(), **more, "cluster": told["members"]}
 
 
 def _print_json(answer: Mapping[str, Any]) -> None:
@@ -82,7 +82,7 @@ def _print_json(answer: Mapping[str, Any]) -> None:
 
 
 def _shown(answer: Mapping[str, Any]) -> Group:
-    return Group(_members(answer), _transfers(answer["transfers"]))
+    return Group(*whole(answer), _members(answer), _transfers(answer["transfers"]))
 
 
 def _members(answer: Mapping[str, Any]) -> Table:
@@ -111,15 +111,8 @@ def _members(answer: Mapping[str, Any]) -> Table:
 def _state(member: Mapping[str, Any]) -> str:
     """What this node takes the member for, why and since when."""
     if member["state"] == "set aside":
-        return f"{member['reason']}, since {_clock(member['since'])}"
+        return f"{member['reason']}, since {clock(member['since'])}"
     return f"{member['state']}: {member['problem'][:60]}" if member["problem"] else str(member["state"])
-
-
-def _clock(moment: float) -> str:
-    """With its date when that is not today's."""
-    at = time.localtime(moment)
-    is_today = at[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M" if is_today else "%d %b %H:%M", at)
 
 
 def _told(vitals: Mapping[str, Any], *, has_zones: bool) -> list[str]:
@@ -144,7 +137,7 @@ def _transfers(transfers: Mapping[str, Any]) -> Table:
     for name in ("sent", "of", "state"):
         table.add_column(name, justify="right")
     for transfer in [*transfers["running"], *transfers["recent"]][:_SHOWN_TRANSFERS]:
-        name = _DIGEST.sub(r"\1", transfer["name"] or transfer["digest"])
+        name = brief(transfer["name"] or transfer["digest"])
         sizes = decimal(transfer["sent"]), decimal(transfer["size"])
         table.add_row(name, transfer["source"], transfer["receiver"], *sizes, transfer["outcome"])
     return table

@@ -85,6 +85,10 @@ class Transfers:
     def running(self) -> list[Transfer]:
         return list(self._running.values())
 
+    def known(self) -> list[Transfer]:
+        """Those that run and those of lately."""
+        return [*self._running.values(), *self._recent]
+
     def recent(self) -> list[Transfer]:
         """Those that have ended, the latest first."""
         return list(reversed(self._recent))

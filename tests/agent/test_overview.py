@@ -8,7 +8,10 @@ from typing import Any, cast
 import pytest
 
 from registryd.agent.overview import AgentOverview
+from registryd.cluster.contract.view import View
 from registryd.cluster.diagnosis.values import Examination, Vitals
+from registryd.notation import Address
+from registryd.serving.transfers import Transfers
 
 pytestmark = pytest.mark.looptime
 
@@ -17,12 +20,24 @@ class Signs:
     async def take(self) -> Vitals:
         return Vitals(name="n1", version="1.0", time=0.0, up_seconds=5, images=3, hits=2)
 
+    async def view(self) -> View:
+        return View()
+
+    async def store(self) -> None:
+        return None
+
+    transfers = Transfers()
+
 
 class CountedCheckup:
     """Asks its members for a second, and counts how often."""
 
     def __init__(self) -> None:
         self.looks = 0
+
+    @staticmethod
+    def own_address() -> Address:
+        return Address("127.0.0.1", 3173)
 
     async def reports(self) -> list[Examination]:
         self.looks += 1
@@ -44,21 +59,21 @@ def overview(checkup: CountedCheckup) -> AgentOverview:
 async def test_one_look_at_the_members_is_for_all_who_ask_in_two_seconds(
     overview: AgentOverview, checkup: CountedCheckup
 ) -> None:
-    told = await asyncio.gather(*(overview.cluster() for _ in range(100)))
+    told = await asyncio.gather(*(overview.cluster(with_names=True) for _ in range(100)))
     await asyncio.sleep(1.9)
-    told.append(await overview.cluster())
+    told.append(await overview.cluster(with_names=True))
     assert checkup.looks == 1
     assert [each["node"]["name"] for each in told] == ["n1"] * 101
     await asyncio.sleep(0.2)
-    await overview.cluster()
+    await overview.cluster(with_names=True)
     assert checkup.looks == 2
 
 
 async def test_who_goes_away_while_it_looks_takes_nothing_from_the_next(
     overview: AgentOverview, checkup: CountedCheckup
 ) -> None:
-    asking = asyncio.create_task(overview.cluster())
-    waiting = asyncio.create_task(overview.cluster())
+    asking = asyncio.create_task(overview.cluster(with_names=True))
+    waiting = asyncio.create_task(overview.cluster(with_names=True))
     await asyncio.sleep(0.5)
     asking.cancel()
     assert (await waiting)["members"] == []

@@ -65,7 +65,7 @@ class FakeOverview:
     async def status(self, *, with_names: bool) -> dict[str, object]:
         return {"names": ["ghcr.io/acme/secret:v1"] if with_names else []}
 
-    async def cluster(self) -> dict[str, object]:
+    async def cluster(self, *, with_names: bool) -> dict[str, object]:
         return {"members": []}
 
     async def checkup(self) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,8 @@ _AT_ONCE: Final = 32
 _REPORTS_SECONDS: Final = 2.0
 # In a large cluster a sample shows what is wrong as well as all members would.
 MOST_EXAMINED: Final = 32
+# How many are asked how they are at a look: all of a cluster in which a page shows every member, some of a larger one.
+MOST_ASKED: Final = 32
 # Who is asked to hold a trial image before this node does it itself.
 _MOST_REHEARSALS: Final = 3
 
@@ -51,13 +54,32 @@ class Checkup:
         self._credentials = credentials
         self.own_address = own_address
         self._content_port = content_port
+        self._known: tuple[Examination, ...] = ()
 
     async def reports(self, *, seconds: float = _REPORTS_SECONDS) -> list[Examination]:
-        """All members and how they are: one short question to each; who has not answered in time is told without."""
+        """All members and how they are: one short question to so many of them, and what others have said before.
+
+        Who has not answered in time is told without.
+        """
         until = asyncio.get_running_loop().time() + seconds
+        others = self._others()
         # Those that are well first: they need milliseconds, and the others all of the time.
-        found = await _side_by_side(partial(self._ask_until, until), self._others()[::-1])
-        return found[::-1]
+        asked = await _side_by_side(partial(self._ask_until, until), self._next_of(others)[::-1])
+        known = {each.address: each for each in self._known}
+        known |= {each.address: replace(each, asked_at=time.time()) for each in asked}
+        found = [_now_of(member, known.get(member.address)) for member in others]
+        self._known = tuple(each for each in found if each.asked_at)
+        return found
+
+    def _next_of(self, others: Sequence[Member]) -> list[Member]:
+        """Those that were asked longest ago; of those that fail, which take long, a quarter at most of what may be."""
+        if len(others) <= MOST_ASKED:
+            return list(others)
+        asked_at = {each.address: each.asked_at for each in self._known}
+        in_turn = sorted(others, key=lambda member: asked_at.get(member.address, 0.0))
+        failing = [member for member in in_turn if not member.is_available][: MOST_ASKED // 4]
+        well = [member for member in in_turn if member.is_available][: MOST_ASKED - len(failing)]
+        return [*failing, *well]
 
     async def examine(self) -> list[Examination]:
         """A sample of the members, each port of theirs and of ours tried anew; takes six seconds at most."""
@@ -94,7 +116,7 @@ class Checkup:
         skew: float | None = None
         with _evidence(member) as evidence:
             async with asking(member.address, self._credentials) as patient:
-                report, skew = await _timed_report(patient.report)
+                report, skew = await _timed_report(partial(patient.report, with_view=True))
                 member.heard_from(report.node)
         return _of(member, report=report, skew=skew, problem=evidence.problem)
 
@@ -166,6 +188,13 @@ async def _timed_report(ask: Callable[[], Coroutine[Any, Any, Report]]) -> tuple
     report = await ask()
     travelled = asyncio.get_running_loop().time() - began
     return report, report.vitals.time - (wall + travelled / 2)
+
+
+def _now_of(member: Member, known: Examination | None) -> Examination:
+    """What the member said, and what it is taken for now."""
+    if known is None:
+        return _of(member)
+    return replace(known, state=member.state.value, since=member.since, reason=member.trouble or "")
 
 
 def _of(member: Member, **found: Any) -> Examination:

@@ -44,8 +44,8 @@ class Patient:
         self._channel = channel
         self._address = address
 
-    async def report(self) -> Report:
-        return report_value(await self._ask("Report", pb.ReportRequest(), pb.ReportReply))
+    async def report(self, *, with_view: bool = False) -> Report:
+        return report_value(await self._ask("Report", pb.ReportRequest(with_view=with_view), pb.ReportReply))
 
     async def reach(self, own: Address, content_port: int) -> Reached:
         place = cluster_pb2.Place(host=own.host, port=own.port)

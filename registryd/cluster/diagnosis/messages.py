@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.contract.view import HOURS, KEY_BYTES, MOST_FLOWS, MOST_IMAGES, Flow, Hour, View
 from registryd.cluster.diagnosis.values import Reached, Report, Vitals
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.rpc.codec import RequestInvalid, node_message, node_value
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[A-Za-z0-9._:-]{0,253}", re.ASCII)
 _VERSION: Final = re.compile(r"[A-Za-z0-9.+_-]{0,64}", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}", re.ASCII)
+_LABEL: Final = re.compile(r"[a-z0-9+._-]{1,12}:[0-9a-f]{0,12}", re.ASCII)
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%-]{1,253}", re.ASCII)
 _MAX_PROBLEM: Final = 200
 _MAX_COUNT: Final = 2**63 - 1
 _HIGHEST_PORT: Final = 65535
@@ -29,8 +32,8 @@ _HIGHEST_PORT: Final = 65535
 _END_OF_TIME: Final = 253_402_300_799_000
 
 
-def report_message(node: Node, vitals: Vitals) -> pb.ReportReply:
-    return pb.ReportReply(
+def report_message(node: Node, vitals: Vitals, view: View | None = None) -> pb.ReportReply:
+    reply = pb.ReportReply(
         node=node_message(node),
         name=vitals.name[:253],
         version=vitals.version[:64],
@@ -47,6 +50,18 @@ def report_message(node: Node, vitals: Vitals) -> pb.ReportReply:
         problem=vitals.problem[:_MAX_PROBLEM],
         zone=vitals.zone,
     )
+    if view is not None:
+        _tell_view(reply, view)
+    return reply
+
+
+def _tell_view(reply: pb.ReportReply, view: View) -> None:
+    reply.flows.extend(
+        pb.Flow(label=flow.label, size=flow.size, sent=flow.sent, receiver=flow.receiver)
+        for flow in view.flows[:MOST_FLOWS]
+    )
+    reply.images_by_key.extend(view.images[:MOST_IMAGES])
+    reply.hours.extend(pb.Hour(spared_bytes=hour.spared, elsewhere_bytes=hour.elsewhere) for hour in view.hours[:HOURS])
 
 
 def report_value(message: pb.ReportReply) -> Report:
@@ -76,7 +91,23 @@ def report_value(message: pb.ReportReply) -> Report:
         problem=_line(message.problem),
         zone=message.zone,
     )
-    return Report(node_value(message.node), vitals)
+    return Report(node_value(message.node), vitals, _view_value(message))
+
+
+def _view_value(message: pb.ReportReply) -> View:
+    """As much of it as may be: more is nonsense, and nothing that anybody needs."""
+    flows = [
+        Flow(each.label, each.size, each.sent, each.receiver)
+        for each in message.flows[:MOST_FLOWS]
+        if _LABEL.fullmatch(each.label) and _HOST.fullmatch(each.receiver) and each.sent <= each.size <= _MAX_COUNT
+    ]
+    images = [key for key in message.images_by_key[:MOST_IMAGES] if len(key) == KEY_BYTES]
+    hours = [
+        Hour(each.spared_bytes, each.elsewhere_bytes)
+        for each in message.hours[:HOURS]
+        if max(each.spared_bytes, each.elsewhere_bytes) <= _MAX_COUNT
+    ]
+    return View(tuple(flows), tuple(images), tuple(hours))
 
 
 def reached_message(reached: Reached) -> pb.ReachReply:

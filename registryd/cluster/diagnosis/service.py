@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from registryd.cluster.contract.node import Node
+    from registryd.cluster.contract.view import View
     from registryd.cluster.diagnosis.values import Vitals
     from registryd.content.trial import Trials
     from registryd.identity.credentials import ClientCredentials
@@ -36,23 +37,26 @@ class Discovered(Protocol):
 class DiagnosisService:
     """The questions of diagnosis.proto. Raises OciError for a request that is not valid, ContentUnavailable."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all named
         self,
         node: Node,
         members: Discovered,
         *,
         vitals: Callable[[], Awaitable[Vitals]],
+        view: Callable[[], Awaitable[View]] | None = None,
         trials: Trials,
         credentials: ClientCredentials,
     ) -> None:
+        self._view = view
         self._node = node
         self._members = members
         self._vitals = vitals
         self._trials = trials
         self._credentials = credentials
 
-    async def report(self, _request: pb.ReportRequest, _requester: Requester) -> pb.ReportReply:
-        return report_message(self._node, await self._vitals())
+    async def report(self, request: pb.ReportRequest, _requester: Requester) -> pb.ReportReply:
+        view = await self._view() if request.with_view and self._view else None
+        return report_message(self._node, await self._vitals(), view)
 
     async def reach(self, request: pb.ReachRequest, requester: Requester) -> pb.ReachReply:
         address, door = requester_of(request, requester.address)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from registryd.cluster.contract.node import Node
+    from registryd.cluster.contract.view import View
     from registryd.notation import Address
 
 
@@ -38,10 +39,11 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An agent's vitals, and who it is."""
+    """An agent's vitals, who it is, and what people want to see of the cluster, if that was asked for."""
 
     node: Node
     vitals: Vitals
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +74,7 @@ class Examination:
     peers_problem: str = ""
     content_problem: str = ""
     is_stranger: bool = False
+    asked_at: float = 0.0
+    """When it gave this report, or failed to; seconds since the epoch, 0: never."""
     back: Reached | None = None
     skew: float | None = None

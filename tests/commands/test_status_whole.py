@@ -1,0 +1,61 @@
+"""In a terminal the cluster is what it is on the page: the same problems and remedies, who feeds whom, what few have."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console, Group
+
+from registryd.commands.status_whole import REMEDIES, whole
+from tests.fakes.overviews import overview
+
+PAGE = Path(__file__).parents[2] / "registryd/serving/dashboard.html"
+
+
+async def shown(kind: str, width: int = 160) -> str:
+    told = overview(kind)
+    cluster = await told.cluster(with_names=True)
+    more = {name: cluster[name] for name in ("view", "own_host")}
+    answer = {**await told.status(with_names=True), **more, "cluster": cluster["members"]}
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(Group(*whole(json.loads(json.dumps(answer)))))
+    return console.export_text()
+
+
+async def test_problems_come_first_with_their_remedies() -> None:
+    text = await shown("damaged")
+    lines = text.splitlines()
+    assert re.match(r"! 10\.0\.0\.3:3173: no answer, since .+\. Is the node up\?", lines[0])
+    assert "! node5: containerd does not answer." in text
+    assert "! agents of 2 versions: 0.9.2, 1.0.0." in text
+    assert "! images that only one node has: node1 (1), node4 (2)." in text
+    assert "!" not in await shown("idle")
+
+
+async def test_who_feeds_whom_is_a_tree() -> None:
+    text = await shown("busy")
+    assert re.search(r"node1 gives\n.*node2 .*90 %\n.*node4 .*74 %\n.*node6 .*55 %", text)
+    assert text.index("node7") > text.index("node3")
+    assert "ghcr.io/corp/api:2026.11.3  812.0 MB" in text
+
+
+async def test_savings_spread_and_pulls_are_there() -> None:
+    text = await shown("busy")
+    assert re.search(r"Saved  \[.{24}\]  360\.0 GB in 24 h, 91 % of all; 36\.0 GB from elsewhere", text)
+    assert "only here" in text
+    assert "left a slow source: 10.0.0.8" in await shown("busy", 300)
+
+
+@pytest.mark.parametrize("kind", ["idle", "busy", "damaged"])
+async def test_it_fits_into_a_narrow_terminal(kind: str) -> None:
+    assert max(map(len, (await shown(kind, 80)).splitlines())) <= 80
+
+
+def test_the_page_has_the_same_remedies() -> None:
+    script = PAGE.read_text(encoding="utf-8")
+    table = script.partition("const remedies = {")[2].partition("};")[0]
+    assert dict(re.findall(r'"([^"]+)":\s*"([^"]+)"', table)) == REMEDIES
