@@ -74,7 +74,7 @@ async def _take(folder: Path, *, is_dark: bool) -> None:
             for width, height in WIDTHS.items():
                 path = folder / f"page-{kind}-{width}{'-dark' if is_dark else ''}.png"
                 await browse(address, f"--screenshot={path}", f"--window-size={width},{height}", is_dark=is_dark)
-                print(path)  # noqa: T201 - a program's output
+                print(path)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The status page in a real browser: a phone, a laptop, a wall; an idle, a busy, a damaged cluster. Nothing overflows."""
+"""The status page in a real browser: a phone, a laptop, a wall; an idle, a busy, a damaged cluster."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 # The page in a frame of a width, and what is seen of it.
-_FRAME = """<!doctype html><iframe id="frame" src="/" width="{width}" height="3000" style="border:0"></iframe><pre id="seen"></pre>
-<script>setInterval(() => {{ const page = frame.contentDocument.documentElement;
+_FRAME = """<!doctype html><iframe id="frame" src="/" width="{width}" height="3000" style="border:0"></iframe>
+<pre id="seen"></pre><script>setInterval(() => {{ const page = frame.contentDocument.documentElement;
 const wide = [...page.querySelectorAll("section, .tile, #problems li")].filter(e => e.scrollWidth > e.clientWidth + 1);
-seen.textContent = JSON.stringify({{ over: page.scrollWidth - page.clientWidth, wide: wide.map(e => e.innerText.slice(0, 60)),
+seen.textContent = JSON.stringify({{ over: page.scrollWidth - page.clientWidth,
+  wide: wide.map(e => e.innerText.slice(0, 60)),
   text: page.innerText, loaded: performance.getEntriesByType("resource").map(e => e.name) }}); }}, 200);</script>"""
 
 SAID = {

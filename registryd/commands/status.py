@@ -73,7 +73,7 @@ async def _ask(settings: Settings) -> dict[str, Any]:
         raise CommandFailed(reason) from None
     told = cluster.result()
     # An agent of an older version tells no more than its members.
-    more = {name: told[name] for name in ("view", "own_host") if name in told}
+    more: dict[str, Any] = {name: told[name] for name in ("view", "own_host") if name in told}
     return {**own.result(), **more, "cluster": told["members"]}
 
 

@@ -1,4 +1,4 @@
-"""In a terminal the cluster is what it is on the page: the same problems and remedies, who feeds whom, what few have."""
+"""In a terminal the cluster is what it is on the page: problems and remedies, who feeds whom, what few have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three clusters as an agent's admin port tells of them: an idle one, a busy one, a damaged one. Times are the present."""
+"""Three clusters as an agent's admin port tells of them: idle, busy, damaged. Times are the present."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _member(number: int, *, is_damaged: bool) -> dict[str, Any]:
     reasons = {3: "no answer", 7: "another secret", 11: "clock"} if is_damaged else {}
     reason = reasons.get(number, "")
     vitals = None if reason else _vitals(number)
-    if is_damaged and number == 5 and vitals:  # noqa: PLR2004 - one of them
+    if is_damaged and number == 5 and vitals:
         vitals |= {"problem": "containerd does not answer", "version": "0.9.2"}
     return {
         "address": f"10.0.0.{number}:3173",
@@ -152,7 +152,7 @@ def _slow_pull() -> dict[str, Any]:
 
 
 def _hour(number: int, *, is_idle: bool) -> dict[str, int]:
-    if is_idle and number < 20:  # noqa: PLR2004 - hours
+    if is_idle and number < 20:
         return {"spared": 0, "elsewhere": 0}
     busy = (number * 7919) % 11
-    return {"spared": busy * 3 * GB, "elsewhere": busy * GB // 4 + (number == 5) * 6 * GB}  # noqa: PLR2004
+    return {"spared": busy * 3 * GB, "elsewhere": busy * GB // 4 + (number == 5) * 6 * GB}
