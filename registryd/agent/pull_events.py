@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-from registryd.cluster.assembly import ApiFailed
+from registryd.cluster.kubernetes import ApiFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,7 +26,7 @@ async def tell_pulls(settings: Settings, pulls: PullLog, scope: Scope, stack: As
 async def _as_events(settings: Settings, pulls: PullLog, scope: Scope, stack: AsyncExitStack) -> None:
     # Here, because most agents write none.
     from registryd.agent.pull_events import PullEvents  # noqa: PLC0415
-    from registryd.cluster.assembly import NotInCluster, Pod, open_pod_events  # noqa: PLC0415
+    from registryd.cluster.kubernetes import NotInCluster, Pod, open_pod_events  # noqa: PLC0415
 
     try:
         pod = Pod.parse(settings.pulls.events_pod)

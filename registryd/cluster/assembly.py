@@ -38,8 +38,6 @@ from registryd.cluster.index_client.name_search import NameIndex
 from registryd.cluster.index_client.telling_names import announce_names
 from registryd.cluster.members.discovery.choice import choose_discovery
 from registryd.cluster.members.discovery.contract import KnowsZones
-from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, NotInCluster
-from registryd.cluster.members.discovery.kubernetes.pod_events import Pod, open_pod_events
 from registryd.cluster.members.heartbeat import Heartbeat
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
@@ -77,7 +75,6 @@ if TYPE_CHECKING:
     from registryd.transfer.inflow import Inflows
 
 __all__ = [
-    "ApiFailed",
     "Checkup",
     "ClusterService",
     "ClusterSource",
@@ -89,8 +86,6 @@ __all__ = [
     "Members",
     "Node",
     "NodeId",
-    "NotInCluster",
-    "Pod",
     "Pulls",
     "View",
     "Vitals",
@@ -98,7 +93,6 @@ __all__ = [
     "image_key",
     "image_keys",
     "label_of",
-    "open_pod_events",
 ]
 
 # Reads of peers are small or a fallback; what they need to end is a moment.

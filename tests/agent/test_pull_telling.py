@@ -16,7 +16,7 @@ from registryd.agent.pull_events import PullEvents, sentence
 from registryd.agent.pull_spans import PullSpans
 from registryd.agent.pull_telling import tell_pulls
 from registryd.aio.scope import open_scope
-from registryd.cluster.assembly import ApiFailed, Pod, open_pod_events
+from registryd.cluster.kubernetes import ApiFailed, Pod, open_pod_events
 from registryd.config.agent import PullsSettings, Settings, SettingsError
 from registryd.content.pull_log import Pull, PullLog
 from tests.fakes.kubernetes import Selection
