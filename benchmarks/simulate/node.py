@@ -17,6 +17,7 @@ from registryd.cluster.fetch.intakes import Intakes
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.fetch.source import ClusterSource
+from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.assignment import Assignment
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
@@ -109,13 +110,20 @@ class SimulatedNode:
         desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
         own = Receiving(shared)
         self.pulls = Pulls(own, self.store.arrivals.tell)
+        own_pace = OwnPace()
         self.service = ClusterService(
-            node, EntitledStore(shared, _ENTITLEMENT), growing=self.store, expected=self.pulls
+            node,
+            EntitledStore(shared, _ENTITLEMENT),
+            growing=self.store,
+            expected=self.pulls,
+            hear_slow=own_pace.left_by,
         )
         self.index = IndexService(desk, NameDesk(node.id, clock), Anyone())
         index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
         self.companions = Companions()
-        coalescing = Coalescing(index, self.roster, own, fetch_wait=FETCH_WAIT, companions=self.companions)
+        coalescing = Coalescing(
+            index, self.roster, own, fetch_wait=FETCH_WAIT, companions=self.companions, own_pace=own_pace
+        )
         locator = Locator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
         inflows = self.store.inflows
         inflows.memory.most = BUFFER_BYTES

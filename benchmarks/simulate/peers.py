@@ -74,6 +74,16 @@ class SimulatedPeer:
         )
         return finding(reply, sought.digest)
 
+    async def tell_slow(self, sought: Sought) -> None:
+        request = pb.FindRequest(digest=str(sought.digest), repository=str(sought.repository), is_left=True)
+        await self._network.call(
+            self._address,
+            "find",
+            request,
+            timeout=FIND_TIMEOUT,
+            ask=lambda node: node.service.find(request, self._requester),
+        )
+
     async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         node = self._network.nodes.get(self._address)
         if node is None or node.store.available.get(sought.digest, 0) < span.stop:

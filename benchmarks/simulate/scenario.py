@@ -19,9 +19,12 @@ from .peers import Roster
 from .store import Blob
 from .transport import STEP
 
+Image = tuple[list[Blob], list[Blob]]  # documents and layers
+
 MIB = 1 << 20
 ACQUAINTED_SECONDS = 3.0  # until nodes that have just started have told each other what they have
 START_SECONDS = 0.1  # within which all nodes begin
+PAUSE_SECONDS = 30.0  # between two images
 DISCOVERY_SECONDS = 5.0  # until members who came or went are known
 
 
@@ -46,15 +49,19 @@ class Scenario:
     shared_layers: int = 0  # that all images have in common
     start_seconds: float = START_SECONDS  # within which all nodes begin
     origin_first_byte: float = 0.0
+    is_second: bool = False  # image that these nodes pull, one after the other; that one is measured
     seed: str = ""
 
     @property
-    def all_images(self) -> list[tuple[list[Blob], list[Blob]]]:
+    def all_images(self) -> list[Image]:
         """Documents and layers of each."""
-        sizes = self.sizes or (self.megabytes * MIB // self.layers,) * self.layers
-        return [self._image(number, sizes) for number in range(self.images)]
+        return self.images_from(0)
 
-    def _image(self, number: int, sizes: tuple[int, ...]) -> tuple[list[Blob], list[Blob]]:
+    def images_from(self, first: int) -> list[Image]:
+        sizes = self.sizes or (self.megabytes * MIB // self.layers,) * self.layers
+        return [self._image(first + number, sizes) for number in range(self.images)]
+
+    def _image(self, number: int, sizes: tuple[int, ...]) -> Image:
         name = self.name + self.seed
         own = f"{name} {number}" if number else name
         documents = [Blob(_digest(own, f"document {i}"), 2000) for i in range(2)]
@@ -132,16 +139,29 @@ class _Wave:
         for node in self.all:
             self._join(node)
         await asyncio.sleep(ACQUAINTED_SECONDS)
-        self.began = asyncio.get_running_loop().time()
-        self.network.traffic.clear()
-        for node in self.all:
-            self._start(node)
-        churn = asyncio.create_task(self._churn())
-        await self._wait_pulls()
-        churn.cancel()
+        if self.scenario.is_second:
+            await self._pull_everywhere(self.scenario.images_from(self.scenario.images))
+            await asyncio.sleep(PAUSE_SECONDS)
+        self._forget()
+        await self._pull_everywhere(self.scenario.all_images)
         await asyncio.sleep(3)  # announcements of the last
         for task in self.announcing:
             task.cancel()
+
+    def _forget(self) -> None:
+        """What was before is not measured."""
+        self.began = asyncio.get_running_loop().time()
+        self.network.traffic.clear()
+        self.origin.up.carried = 0
+        for node in self.all:
+            node.lookups, node.done_at = 0, None
+
+    async def _pull_everywhere(self, images: list[Image]) -> None:
+        for node in self.all:
+            self._start(node, images)
+        churn = asyncio.create_task(self._churn(images))
+        await self._wait_pulls()
+        churn.cancel()
 
     async def _wait_pulls(self) -> None:
         while pending := [task for task in self.pulls.values() if not task.done()]:
@@ -172,14 +192,14 @@ class _Wave:
         self.network.nodes[address] = node
         return node
 
-    def _start(self, node: SimulatedNode) -> None:
+    def _start(self, node: SimulatedNode, images: list[Image]) -> None:
         async def pull() -> None:
             delay = self.start_chance.uniform(0, self.scenario.start_seconds)
             await asyncio.sleep(0 if self.scenario.is_first_slow and node is self.all[0] else delay)
-            images = self.scenario.all_images
-            self.start_chance.shuffle(images)
+            own_order = list(images)
+            self.start_chance.shuffle(own_order)
             async with asyncio.TaskGroup() as group:
-                for image in images:
+                for image in own_order:
                     group.create_task(node.pull(*image))
 
         self.pulls[node.address] = asyncio.create_task(pull())
@@ -187,7 +207,7 @@ class _Wave:
     def _join(self, node: SimulatedNode) -> None:
         self.announcing.append(asyncio.create_task(node.run()))
 
-    async def _churn(self) -> None:
+    async def _churn(self, images: list[Image]) -> None:
         rate = self.scenario.churn_per_minute * self.scenario.nodes / 60
         while rate:
             await asyncio.sleep(self.chance.expovariate(rate))
@@ -196,7 +216,7 @@ class _Wave:
             self.pulls[leaving.address].cancel()
             added = self._add()
             self._join(added)
-            self._start(added)
+            self._start(added, images)
             asyncio.get_running_loop().call_later(DISCOVERY_SECONDS, self._discover)
 
     def _discover(self) -> None:

@@ -133,6 +133,7 @@ class Membership:
             given,
             remembers_public=public.vouches_for,
             hear_doubt=look.doubt,
+            hear_slow=joining.own_pace.left_by,
             growing=self._store,
             uploads=uploads,
             on_sent=lambda digest, count, requester: self.ledger.sent_to_peer(

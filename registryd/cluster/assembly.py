@@ -27,6 +27,7 @@ from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.blame import Blame
+from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.names import NameDesk
 from registryd.cluster.index.speakers import Speakers
@@ -156,6 +157,7 @@ class Joining:
             greet_limit=peers.fanout_limit,
             report=metrics.peers,
         )
+        self.own_pace = OwnPace()
         self.names = NameDesk(node.id, asyncio.get_running_loop().time)
         self._listen = peers.listen
         self._announcers: tuple[Announcer, ...] = ()
@@ -250,6 +252,7 @@ class Joining:
             fetch_wait=peers.fetch_wait,
             companions=companions,
             hindrances=self._ledger.pulls.hindrances,
+            own_pace=self.own_pace,
         )
         locator = Locator(
             members,

@@ -51,6 +51,8 @@ class Claim:
     `is_ahead`: the claimant's containerd has not asked for it yet. `is_pressed`: the claimant is to be sent to nobody,
     because a request that waits would keep it from fetching what it was told to. `rank`: how many were before it in
     the line of those that claimed the manifest. `unfit` do not give it for the name that it is wanted for.
+
+    `is_slow`: the claimant is known to be slower than others, and better nobody's source.
     """
 
     digest: Digest
@@ -66,6 +68,7 @@ class Claim:
     is_pressed: bool = False
     rank: int | None = None
     unfit: tuple[Address, ...] = ()
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

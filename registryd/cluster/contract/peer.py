@@ -71,6 +71,9 @@ class Peer(IndexNode, Protocol):
     async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
         """Whether it has the content for that name; when it is only arriving there, the answer may wait."""
 
+    async def tell_slow(self, sought: Sought) -> None:
+        """Tell it that it gets the content much more slowly than others do, and is left for that."""
+
     async def resolve(self, name: TaggedName) -> Resolution:
         """What it knows of a tag."""
 

@@ -18,6 +18,7 @@ from registryd.cluster.contract.index import Claim, Verdict
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.places import Pressed
+from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.health.totals import available
 from registryd.cluster.index_client.companions import LARGE_BYTES, Companions, Side
 from registryd.cluster.members.offer import offer_of
@@ -89,10 +90,11 @@ class Coalescing:
         fetch_wait: float,
         companions: Companions | None = None,
         hindrances: Hindrances | None = None,
+        own_pace: OwnPace | None = None,
     ) -> None:
         """`fetch_wait`: how long, in seconds, a request may wait for others who are visibly at work.
 
-        `companions`: what is known of the content that comes at the same time.
+        `companions`: what is known of the content that comes at the same time; `own_pace`, whether this node is slow.
         """
         self._index = index
         self._roster = roster
@@ -100,6 +102,7 @@ class Coalescing:
         self._fetch_wait = fetch_wait
         self._companions = companions or Companions()
         self._hindrances = hindrances or Hindrances()
+        self._own_pace = own_pace or OwnPace()
         self._places: Places | None = None
         self._failed = _Reports()
         self._slow = _Reports()
@@ -274,6 +277,7 @@ class Coalescing:
             is_pressed=urgency is Urgency.PRESSED,
             rank=side.rank,
             unfit=unfit,
+            is_slow=self._own_pace.is_slow,
         )
         verdict = await self._index.claim(claim)
         if verdict is not None and unfit:

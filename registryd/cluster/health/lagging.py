@@ -9,11 +9,13 @@ time, it is the one that is slow. Nobody gets it from where the one at the top d
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from registryd.aio import clock
 from registryd.cluster.health.totals import available
+from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import (
     FAR_BYTES,
     LOOKS_PER_QUESTION,
@@ -78,15 +80,24 @@ class Lag:
         if self._looks % LOOKS_PER_QUESTION == 1 or not self._others:
             await self._ask_who_is_beside()
         if not self._others:
-            return await self._top.is_limit(arrived)
+            is_limit = await self._top.is_limit(arrived)
+            if is_limit:
+                await self._tell_source()
+            return is_limit
         leads = [(await self._lead(other, arrived, rate), other) for other in self._others]
         lead, other = max(leads, key=itemgetter(0))
         is_slow = lead > 0 and await self._is_nearer_to_us(arrived, lead) and await self._gets_less_than(other)
         if is_slow:
             self._leave()
+            await self._tell_source()
         else:
             await self._take_down_totals(arrived)
         return is_slow
+
+    async def _tell_source(self) -> None:
+        """So that it is nobody's source for a while, of other images either. One of an older version hears a find."""
+        with suppress(ContentUnavailable):
+            await self._source.member.tell_slow(self._source.sought)
 
     async def _take_down_totals(self, arrived: int) -> None:
         """Of those who are beginning to be ahead, for the next look."""

@@ -81,7 +81,7 @@ class IndexDesk:
             return self.claim(claim)
         now = self._clock()
         wave, _ = self._waves.get(claim.digest, (Wave(crowd=self._count_members()), now))
-        if claim.below and wave.lacks_predecessor(claim):
+        if claim.below and not claim.is_slow and wave.lacks_predecessor(claim):
             has_come = await self._arrivals.wait(claim.digest, claim.below, seconds=LINE_SECONDS)
             return replace(self.claim(claim), is_below_missing=not has_come)
         if seconds := wave.seconds_too_early(claim, now):

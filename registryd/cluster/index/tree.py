@@ -37,6 +37,8 @@ class Spot:
     latest: tuple[Address, ...] = ()
     """The children that came last."""
     is_slow: bool = False
+    is_last: bool = False
+    """It is known to be slow by itself: followed when there is nobody else, and as much a burden as any other."""
     is_whole: bool = False
     suspected_until: float = 0.0
     places: int = 1
@@ -161,7 +163,8 @@ class Tree:
 
     def cost(self, spot: Spot) -> float:
         children = spot.children - spot.slow_children
-        return spot.depth + max(0, children + 1 - spot.places) * self._weight + (_SLOW_COST if spot.is_slow else 0)
+        is_last = spot.is_slow or spot.is_last
+        return spot.depth + max(0, children + 1 - spot.places) * self._weight + (_SLOW_COST if is_last else 0)
 
     def cheapest(self, zone: str, is_fit: Callable[[Spot], bool], count: int) -> list[Spot]:
         """At most so many spots of the zone that are fit and cost least."""

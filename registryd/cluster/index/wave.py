@@ -86,12 +86,13 @@ class Wave:
         spot = self._spot(claim.claimant)
         spot.places = 1 if claim.places is None or self._is_chain else claim.places
         spot.rank = spot.rank if claim.rank is None else claim.rank
+        spot.is_last = claim.is_slow
         self._line_up(spot, now)
         self._take_reports(spot, claim, now)
         spot.is_whole, spot.suspected_until = False, 0.0
         refused, slow = frozenset((*claim.failed, *claim.unfit)), frozenset(claim.slow)
         stays = spot.source is not None and spot.source not in refused | slow and self._tree.get(spot.source)
-        is_good = stays and stays.suspected_until <= now and not stays.is_slow
+        is_good = stays and stays.suspected_until <= now and not (stays.is_slow or stays.is_last)
         if stays and is_good and not self._gives_way(stays, spot, claim):
             spot.named.add(stays.place.address)  # it may have been put there without being told
             return (stays.place.address,)
@@ -137,10 +138,11 @@ class Wave:
         """How long the claim may wait for others.
 
         In a tree those that pass it on to several are to be at the top, and those that pass it on to nobody to fill
-        the places that are left, whoever came first.
+        the places that are left, whoever came first. One that is slow comes after all that are not.
         """
         self._learn_size(claim)
-        if self._is_chain or claim.below is None or claim.places != 0:
+        is_leaf = not self._is_chain and claim.below is not None and claim.places == 0
+        if not (is_leaf or claim.is_slow):
             return 0.0
         opened_at = now if self._opened_at is None else self._opened_at
         return max(0.0, opened_at + LINE_SECONDS - now)
@@ -285,7 +287,7 @@ class Wave:
         found.sort(key=tree.cost)
         other = tree.get(claim.below) if claim.below and self._is_chain else None
         is_near = other is not None and other.place.zone == spot.place.zone
-        if other is not None and is_near and not other.children and is_fit(other):
+        if other is not None and is_near and not (other.children or other.is_last) and is_fit(other):
             found = [other, *(one for one in found if one is not other)]
         return found[:count]
 

@@ -116,6 +116,9 @@ class Member:
         self._refuse_self(finding.node)
         return finding
 
+    async def tell_slow(self, sought: Sought) -> None:
+        await self._judged(self._peer.tell_slow(sought))
+
     async def claim(self, claim: Claim) -> Verdict:
         return await self._judged(self._peer.claim(claim))
 

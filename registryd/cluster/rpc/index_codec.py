@@ -50,6 +50,7 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         is_pressed=claim.is_pressed,
         rank=claim.rank,
         unfit=[str(address) for address in claim.unfit[-MAX_FAILED:]],
+        is_slow=claim.is_slow,
     )
 
 
@@ -71,6 +72,7 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
         message.is_pressed,
         message.rank if message.HasField("rank") else None,
         tuple(_address(text) for text in message.unfit),
+        message.is_slow,
     )
 
 

@@ -78,6 +78,9 @@ class GrpcPeer:
         reply = await self._ask("Find", _find_request(sought, wait), longer=wait.seconds if wait else 0)
         return finding(parse_reply(pb.FindReply, reply), sought.digest)
 
+    async def tell_slow(self, sought: Sought) -> None:
+        parse_reply(pb.FindReply, await self._ask("Find", _find_request(sought, None, is_left=True)))
+
     async def claim(self, claim: Claim) -> Verdict:
         return verdict_value(parse_reply(pb.ClaimReply, await self._ask("Claim", claim_message(claim))))
 
@@ -181,9 +184,9 @@ def _is_own_cancellation(error: BaseException) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _find_request(sought: Sought, wait: Wait | None) -> bytes:
+def _find_request(sought: Sought, wait: Wait | None, *, is_left: bool = False) -> bytes:
     """The same for everyone who is asked."""
-    request = pb.FindRequest(digest=str(sought.digest), repository=sought_message(sought))
+    request = pb.FindRequest(digest=str(sought.digest), repository=sought_message(sought), is_left=is_left)
     if wait is not None:
         request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
     return request.SerializeToString()

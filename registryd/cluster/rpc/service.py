@@ -94,6 +94,7 @@ class ClusterService:
         issue_ticket: IssueTicket = lambda _sought, _requester: "",
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
+        hear_slow: Callable[[str], None] = lambda _host: None,
         growing: GrowingSource | None = None,
         told_of: Callable[[TaggedName], NameAnswer] = lambda _name: NameAnswer(),
         expected: Expected | None = None,
@@ -104,7 +105,8 @@ class ClusterService:
 
         `issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
         `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
-        told that a peer thinks little of this node's copy; it is up to no good, or right. `growing` is what peers may
+        told that a peer thinks little of this node's copy; it is up to no good, or right. `hear_slow` is told that one
+        has left this node for being slow. `growing` is what peers may
         wait for; without it they are answered at once. `told_of` is what others have told this node of a name,
         `expected` what this node's containerd is going to fetch.
         """
@@ -115,6 +117,7 @@ class ClusterService:
         self._issue_ticket = issue_ticket
         self._remembers_public = remembers_public
         self._hear_doubt = hear_doubt
+        self._hear_slow = hear_slow
         self._growing = growing
         self._told_of = told_of
         self._expected = expected
@@ -125,6 +128,8 @@ class ClusterService:
 
     async def find(self, request: pb.FindRequest, requester: Requester) -> pb.FindReply:
         sought = sought_value(request.digest, request.repository)
+        if request.is_left:
+            self._hear_slow(requester.address)
         try:
             content = await self._found(sought, request)
         except NotForName:

@@ -18,6 +18,7 @@ from registryd.cluster.errors import PeerSilent, PeerUnreachable
 from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.remaining import Remaining
+from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.desk import IndexDesk
 from registryd.cluster.index.ring import Ring
 from registryd.cluster.index.wave import LINE_SECONDS
@@ -129,11 +130,11 @@ class OwnStore:
 OWN = 9
 
 
-def make(*nodes: ScriptedNode) -> tuple[Coalescing, IndexDesk]:
+def make(*nodes: ScriptedNode, own_pace: OwnPace | None = None) -> tuple[Coalescing, IndexDesk]:
     desk = IndexDesk(NodeId("own"), lambda: 0.0)
     roster = ScriptedRoster(*nodes)
     index = IndexNodes(roster, desk, own_place=partial(place, OWN))
-    return Coalescing(index, roster, OwnStore(), fetch_wait=FETCH_WAIT), desk
+    return Coalescing(index, roster, OwnStore(), fetch_wait=FETCH_WAIT, own_pace=own_pace), desk
 
 
 def digest_of(first: int, *others: int) -> Digest:
@@ -420,6 +421,15 @@ async def test_index_nodes_are_told_who_does_not_give_it_for_that_name() -> None
     await asyncio.sleep(11)
     await sources(coalescing, digest)
     assert index.claims[2].unfit == (), "it may have come to be for that name"
+
+
+async def test_index_nodes_are_told_that_this_node_is_slow_as_long_as_that_is_known() -> None:
+    index, pace = ScriptedNode(1, desk=IndexDesk(NodeId("index"), lambda: 0.0)), OwnPace()
+    coalescing, _ = make(index, own_pace=pace)
+    for _ in range(2):
+        await sources(coalescing, digest_of(1, OWN))
+        pace.left_by("10.0.0.7")
+    assert [claim.is_slow for claim in index.claims] == [False, True]
 
 
 class Forgetful(IndexDesk):

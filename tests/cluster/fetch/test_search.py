@@ -49,6 +49,9 @@ class TimedPeer:
         self._after = after
         self._content_port = content_port
 
+    async def tell_slow(self, wanted: Sought) -> None:
+        raise NotImplementedError
+
     async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
         self.asked_at = asyncio.get_running_loop().time()
         try:

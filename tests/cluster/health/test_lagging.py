@@ -47,6 +47,12 @@ class Growing:
     beside: float | None = None
     is_gone: bool = False
     finds: int = 0
+    told: int = 0
+
+    async def tell_slow(self, wanted: Sought) -> None:
+        self.told += 1
+        if self.is_gone:
+            raise PeerUnreachable("gone")
 
     async def find(self, wanted: Sought, wait: object = None) -> Finding:
         digest = wanted.digest
@@ -114,7 +120,8 @@ async def test_a_source_whose_neighbour_gets_far_ahead_is_slow() -> None:
     found = await judgements(scene, rate=1)
     assert found[:2] == [False, True]  # one look to see how far they are, one to see how quick
     assert scene.asked[0] == (DIGEST, SOURCE)
-    assert scene.left == sum(found)
+    assert scene.left == scene.source.told == sum(found)
+    assert [other.told for other in scene.beside] == [0, 0]
 
 
 async def test_one_quick_neighbour_is_enough_where_the_other_is_slow_or_gone() -> None:
@@ -131,6 +138,11 @@ async def test_of_one_that_goes_to_the_origin_its_link_tells_and_it_counts_as_fa
     scene = Scene(Growing(0.5), [], is_top_slow=is_slow)
     assert set(await judgements(scene, rate=0.5)) == {is_slow}
     assert (scene.source.finds, scene.left) == (0, 0)
+    assert bool(scene.source.told) is is_slow
+
+
+async def test_a_source_that_cannot_be_told_is_left_all_the_same() -> None:
+    assert any(await judgements(Scene(Growing(0.5, is_gone=True), [], is_top_slow=True), rate=0.5))
 
 
 async def test_a_link_that_is_shared_by_two_or_unevenly_is_no_reason() -> None:

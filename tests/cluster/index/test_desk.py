@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -185,6 +186,18 @@ async def test_in_a_tree_those_that_pass_nothing_on_come_last() -> None:
     assert now() == pytest.approx(LINE_SECONDS / 4)
     assert (await leaf).sources == (place(3).address,)
     assert now() == pytest.approx(LINE_SECONDS)
+
+
+@pytest.mark.looptime
+async def test_one_that_is_slow_lets_others_go_before_it_and_goes_itself_when_nobody_comes() -> None:
+    desk = virtual_desk()
+    slow = asyncio.create_task(desk.decide(replace(below(1, 9), is_slow=True)))
+    await asyncio.sleep(LINE_SECONDS / 4)
+    assert not (await desk.decide(Claim(digest(1), place(2), 100 << 20))).sources
+    assert (await slow).sources == (place(2).address,)
+    alone = await desk.decide(Claim(digest(2), place(1), 100 << 20, is_slow=True))
+    assert (alone.sources, alone.is_below_missing) == ((), False)
+    assert now() == pytest.approx(2 * LINE_SECONDS)
 
 
 @pytest.mark.looptime

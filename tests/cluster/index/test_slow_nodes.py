@@ -109,3 +109,54 @@ def test_whoever_is_slow_nobody_waits_in_a_circle_nor_goes_to_the_origin_for_it(
         follows[number] = sources[0] if sources else None
         require_no_circle(follows)
     assert [number for number, source in follows.items() if source is None] == [1]
+
+
+# ---------------------------------------------------------------- who is known to be slow before
+
+
+def claim_of(number: int, *, below: int | None = None, is_slow: bool = False) -> Claim:
+    predecessor = address(below) if below else None
+    return Claim(DIGEST, Place(address(number)), 100 * MIB, below=predecessor, is_slow=is_slow)
+
+
+def joined(wave: Wave, claim: Claim) -> list[int]:
+    return [source.port for source in wave.join(claim, 0.0)]
+
+
+def test_one_that_is_known_to_be_slow_is_nobodys_source_while_there_is_another() -> None:
+    wave = chain(1)
+    assert joined(wave, claim_of(2, is_slow=True)) == [1]
+    assert joined(wave, claim_of(3, below=2)) == [1]
+    assert joined(wave, claim_of(4, below=3))[0] == 3
+
+
+def test_one_that_is_known_to_be_slow_is_followed_when_there_is_nobody_else() -> None:
+    wave = Wave()
+    assert joined(wave, claim_of(1, is_slow=True)) == []
+    assert joined(wave, claim_of(2)) == [1]
+
+
+def test_where_all_are_said_to_be_slow_all_are_placed_as_if_nobody_were() -> None:
+    wave = Wave(crowd=1000)
+    placed = [joined(wave, claim_of(number, is_slow=True))[:1] for number in range(1, 60)]
+    other = Wave(crowd=1000)
+    assert placed == [joined(other, claim_of(number))[:1] for number in range(1, 60)]
+
+
+def test_one_that_has_become_slow_is_left_by_who_asks_again_and_taken_back_when_it_is_quick() -> None:
+    wave = chain(3)
+    joined(wave, claim_of(2, is_slow=True))
+    assert joined(wave, claim_of(3)) == [1]
+    joined(wave, claim_of(2))
+    assert joined(wave, claim_of(4, below=2)) == [2]
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_whoever_is_known_to_be_slow_nobody_waits_in_a_circle(*, is_told: bool) -> None:
+    wave, follows = Wave(crowd=1000 if is_told else 0), dict[int, int | None]()
+    for step in range(600):
+        number = step * 7 % 50 + 1
+        sources = joined(wave, claim_of(number, below=step * 3 % 50 + 1, is_slow=step % 4 == 0))
+        follows[number] = sources[0] if sources else None
+        require_no_circle(follows)
+    assert [number for number, source in follows.items() if source is None] == [1]

@@ -51,6 +51,9 @@ class ScriptedPeer:
         await self._answer("hello", well=self.is_well)
         return self.node
 
+    async def tell_slow(self, wanted: Sought) -> None:
+        raise NotImplementedError
+
     async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
         await self._answer("find", well=self.is_well and self.answers_find)
         return Finding(self.node, None, busy=False)

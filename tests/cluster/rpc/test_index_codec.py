@@ -44,6 +44,8 @@ def test_values_survive_the_wire() -> None:
     assert claim_value(claim_message(slow), REQUESTER) == slow
     unfit = Claim(DIGEST, PLACE, unfit=(Address("10.0.0.3", 1), Address("10.0.0.4", 2)))
     assert claim_value(claim_message(unfit), REQUESTER) == unfit
+    known_slow = Claim(DIGEST, PLACE, is_slow=True)
+    assert claim_value(claim_message(known_slow), REQUESTER) == known_slow
     announcement = Announcement(PLACE, (DIGEST, Digest.of(b"", algorithm="sha512")), (Digest.of(b"x"),), is_all=True)
     assert announcement_value(announcement_message(announcement), REQUESTER) == announcement
     statement = Announcement(

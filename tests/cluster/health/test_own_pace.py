@@ -1,0 +1,29 @@
+"""What a node makes of being left: it says of itself that it is slow, for a while."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from registryd.cluster.health.own_pace import OwnPace
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_it_is_remembered_for_ten_minutes_after_the_last_time() -> None:
+    pace, found = OwnPace(), []
+    for seconds in (0, 400, 599, 2):
+        await asyncio.sleep(seconds)
+        found.append(pace.is_slow)
+        if len(found) < 3:
+            pace.left_by("10.0.0.1")
+    assert found == [False, True, True, False]
+
+
+async def test_it_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="registryd.cluster.health")
+    pace = OwnPace()
+    for _ in range(20):
+        pace.left_by("10.0.0.1")
+    assert len(caplog.records) == 1
