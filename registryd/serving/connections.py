@@ -6,13 +6,16 @@ import asyncio
 import fcntl
 import logging
 import termios
+import time
 from array import array
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
+from registryd.aio.pace import Pace
 from registryd.serving.newcomers import Newcomers
 
 if TYPE_CHECKING:
@@ -31,23 +34,33 @@ class ConnectionLimits:
     A connection costs some 15 KB, and descriptors are scarce: 1,024 by default on many systems. containerd keeps a
     handful, and a peer one for each layer that it fetches. Half of them may have asked for nothing yet, a quarter if
     they come from one address.
+    `of_address`: the same of one address, where others come as well; None: as many as there are.
     `head_seconds`: to the last byte of a request's head, from when the connection was accepted or, after an answer,
     from the head's first byte. Heads arrive in one packet. A handshake has as long.
     `requests_per_second`: more are answered, but not sooner. A pull makes some tens of requests in all.
+    `handshakes_per_second`: of one address, where there is TLS: more wait for their turn. One takes 1.5 ms of the
+    processor. A hundred may come at once: a peer opens a few for each layer.
     `idle_at_once`: those that were answered and may ask again; of more, the one that has been silent for longest is
     closed, and so it is for a new one when all places are taken.
     `idle_seconds`: longer than Go's HTTP client keeps an idle connection (90 s), so that it is the client who closes.
     """
 
     at_once: int = 512
+    of_address: int | None = None
     head_seconds: float = 10.0
     requests_per_second: int = 1000
+    handshakes_per_second: int = 50
     idle_at_once: int = 512
     idle_seconds: float = 120.0
 
     def within(self, most: int) -> Self:
         """The same, with no more connections than so many."""
         return replace(self, at_once=min(self.at_once, most), idle_at_once=min(self.idle_at_once, most))
+
+    def pace_of_handshakes(self) -> Pace[str]:
+        """For each address; who would have to wait for longer than for a head is turned away."""
+        rate = self.handshakes_per_second
+        return Pace(rate=rate, burst=2 * rate, longest=self.head_seconds / 2, clock=time.monotonic)
 
     def newcomers(self) -> Newcomers:
         """Keeps those that have asked for nothing within bounds."""
@@ -61,6 +74,7 @@ class LimitedServer(web.Server):
         super().__init__(handler, keepalive_timeout=limits.idle_seconds, **options)
         self.limits = limits
         self.newcomers = limits.newcomers()
+        self.of_address: Counter[str] = Counter()
         self._idle: dict[web.RequestHandler, None] = {}
         """In the order in which they were answered."""
 
@@ -82,6 +96,10 @@ class LimitedServer(web.Server):
         self.is_idle_no_more(longest)
         longest.force_close()
         return True
+
+    def has_room_for(self, address: str) -> bool:
+        """Whether that address has less connections than one may have."""
+        return self.limits.of_address is None or self.of_address[address] < self.limits.of_address
 
     def make_room(self) -> bool:
         """Close one that nobody misses; whether there was one."""
@@ -109,6 +127,7 @@ class _Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._server.of_address[self.address] += 1
         if len(self._server.connections) > self._limits.at_once and not self._server.make_room():
             _log.warning("a connection is refused: %d are open", self._limits.at_once)
             self.force_close()
@@ -135,6 +154,7 @@ class _Connection(web.RequestHandler):
         self._stop_timer()
         self._server.newcomers.leave(self)
         self._server.is_idle_no_more(self)
+        self._server.of_address -= Counter((self.address,))
         super().connection_lost(exc)
 
     async def answering(self) -> None:

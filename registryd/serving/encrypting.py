@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from registryd.aio.pace import TooFast
 from registryd.serving.connections import unread_bytes
 from registryd.transfer.tls.stream import TlsStream, until_done
 from registryd.transfer.tls.transport import TlsTransport
@@ -34,6 +35,7 @@ class TlsWelcome:
         self._context = context
         self._limits = server.limits
         self._newcomers = server.limits.newcomers()
+        self._pace = server.limits.pace_of_handshakes()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._transports: WeakSet[TlsTransport] = WeakSet()
         self._is_closed = False
@@ -58,11 +60,20 @@ class TlsWelcome:
         if self._is_closed:
             sock.close()
             return
+        address = _address_of(sock)
+        try:
+            delay = self._pace.take(address)
+        except TooFast:
+            sock.close()
+            return
+        if not self._server.has_room_for(address):
+            sock.close()
+            return
         if not self._has_room() and not (self._newcomers.make_room() or self._server.make_room()):
             _log.warning("a connection is refused: %d are open", self._limits.at_once)
             sock.close()
             return
-        task = asyncio.get_running_loop().create_task(self._welcome(sock), name="TLS handshake")
+        task = asyncio.get_running_loop().create_task(self._welcome(sock, delay), name="TLS handshake")
         self._handshakes.add(task)
         newcomer = _Handshake(sock, task)
         task.add_done_callback(partial(self._end, newcomer))
@@ -77,9 +88,11 @@ class TlsWelcome:
         if task.cancelled():  # perhaps before its first step
             newcomer.sock.close()
 
-    async def _welcome(self, sock: socket.socket) -> None:
+    async def _welcome(self, sock: socket.socket, delay: float) -> None:
         try:
             async with asyncio.timeout(self._limits.head_seconds):
+                if delay:
+                    await asyncio.sleep(delay)
                 stream = TlsStream(sock, self._context, server_side=True)
                 await until_done(stream, stream.shake_hands_now)
             self._transports.add(TlsTransport(stream, self._server()))

@@ -42,7 +42,7 @@ _RECEIVER_PATIENCE: Final = 20.0
 _RETRY_AFTER: Final = 1.0
 # Peers keep connections for the next body (transfer.http.pool), for less time, so that it is they who close. With TLS
 # one costs 30 KB, and 115 after a body: in a large cluster not everybody who asked lately can be waited for.
-CONNECTION_LIMITS: Final = ConnectionLimits(idle_at_once=128, idle_seconds=45.0)
+CONNECTION_LIMITS: Final = ConnectionLimits(of_address=128, idle_at_once=128, idle_seconds=45.0)
 
 _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
 

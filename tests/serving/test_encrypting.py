@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
@@ -178,6 +179,29 @@ async def test_of_too_many_idle_connections_the_longest_idle_is_closed(node: Nod
         assert await first.read() == b""
         ask_second.write(REQUEST)
         assert await second.readuntil(b"hello")
+
+
+async def test_handshakes_of_one_address_wait_for_their_turn(node: Node) -> None:
+    limits = ConnectionLimits(handshakes_per_second=1)
+    async with open_door(Greeter(), LOOPBACK, ssl=node.credentials.listener_context(), limits=limits) as door:
+        began = time.monotonic()
+        assert [await greeted(door) for _ in range(4)] == [True] * 4
+        assert time.monotonic() - began > 1.5
+
+
+async def test_one_address_has_its_share_of_the_connections(node: Node) -> None:
+    limits = ConnectionLimits(of_address=2)
+    context = node.credentials.listener_context()
+    async with open_door(Greeter(), LOOPBACK, ssl=context, limits=limits) as door:
+        async with AsyncExitStack() as stack:
+            for _ in range(2):
+                reader, writer = await stack.enter_async_context(connected(door))
+                writer.write(REQUEST)
+                await reader.readuntil(b"hello")
+            assert not await greeted(door)
+        async with asyncio.timeout(30):
+            while not await greeted(door):  # noqa: ASYNC110 - the others are gone when the door has noticed
+                await asyncio.sleep(0.1)
 
 
 # ---------------------------------------------------------------- how it ends

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.cluster.diagnosis.contact import Contact, contact
 from registryd.cluster.diagnosis.messages import reached_message, report_message, requester_of, words_of
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from registryd.identity.credentials import ClientCredentials
     from registryd.identity.requester import Requester
     from registryd.notation import Address
+
+
+# How the node is, is for everybody who asks within this time: containerd is asked for it.
+_TAKEN_SECONDS: Final = 1.0
 
 
 class Discovered(Protocol):
@@ -46,8 +52,15 @@ class DiagnosisService:
         view: Callable[[], Awaitable[View]] | None = None,
         trials: Trials,
         credentials: ClientCredentials,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._view = view
+        self._clock = clock
+        self._taking = asyncio.Lock()
+        self._taken: Vitals | None = None
+        self._taken_at = 0.0
+        self._seen: View | None = None
+        self._seen_at = 0.0
         self._node = node
         self._members = members
         self._vitals = vitals
@@ -55,8 +68,20 @@ class DiagnosisService:
         self._credentials = credentials
 
     async def report(self, request: pb.ReportRequest, _requester: Requester) -> pb.ReportReply:
-        view = await self._view() if request.with_view and self._view else None
-        return report_message(self._node, await self._vitals(), view)
+        async with self._taking:
+            vitals = await self._latest_vitals()
+            view = await self._latest_view() if request.with_view else None
+        return report_message(self._node, vitals, view)
+
+    async def _latest_vitals(self) -> Vitals:
+        if self._taken is None or self._clock() >= self._taken_at + _TAKEN_SECONDS:
+            self._taken, self._taken_at = await self._vitals(), self._clock()
+        return replace(self._taken, time=self._taken.time + self._clock() - self._taken_at)
+
+    async def _latest_view(self) -> View | None:
+        if self._view and (self._seen is None or self._clock() >= self._seen_at + _TAKEN_SECONDS):
+            self._seen, self._seen_at = await self._view(), self._clock()
+        return self._seen
 
     async def reach(self, request: pb.ReachRequest, requester: Requester) -> pb.ReachReply:
         address, door = requester_of(request, requester.address)

@@ -2,35 +2,45 @@
 
 gRPC accepts connections itself. It bounds how many there are, and ends handshakes that take too long. It does not
 know that ten of one address which say nothing should go before one of another. So we look at this process's sockets:
-which of them are connections to the door, and which of those have not carried a call yet.
+which of them are connections to the door, and which of those have not carried a call yet (`rpc.sockets`).
+
+Calls of one address have a pace: more are answered, but not sooner. A refusal costs as much as an answer, so whoever
+goes on after many of them is barred for a while: its connections end, and the kernel lets it make no new ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
+import logging
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
+from registryd.aio.pace import TooFast
 from registryd.aio.shares import NoPlace, Shares
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.rpc import limits
+from registryd.cluster.rpc.sockets import End, Sockets
 from registryd.identity.requester import Requester
+from registryd.transfer.barring import bar
 from registryd.transfer.errors import SinkClosed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-_DESCRIPTORS: Final = "/proc/self/fd"
-# Looking costs a microsecond and a half for each descriptor. More often while places are short.
-_LOOK_SECONDS: Final = 1.0
-_SHORT_SECONDS: Final = 0.2
+    from registryd.aio.pace import Pace
+    from registryd.cluster.rpc.sockets import Connection
+
+_log = logging.getLogger(__name__)
+
+# Looking costs a microsecond and a half for each descriptor, and may cost a hundredth of the time: a member can open
+# a thousand connections in a second, of 80 KB each.
+_LOOK_SHARE: Final = 0.01
+_LOOK_SECONDS: Final = (0.1, 1.0)
 # Of one address, without a call: a node has one connection to another, and a few more while it restarts. Behind one
 # address that is translated (NAT) there may be many nodes, which call as soon as they have connected.
 _MOST_SILENT_OF_ADDRESS: Final = 16
@@ -40,26 +50,17 @@ class CallRefused(Exception):
     """Whoever asks has as many calls under way as one may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The other end of a connection, by whatever way it was found out."""
-
-    address: str
-    port: int
-
-
-@dataclass(slots=True)
-class _Connection:
-    end: _End
-    descriptor: int
-
-
 @dataclass(slots=True, eq=False)
 class Call:
     """One call, until gRPC is rid of its answer."""
 
-    end: _End
-    answered_at: float | None = None
+    end: End
+    due_since: float | None
+    """Since when the other end is to do something: to send its message, then to take the answer."""
+    has_share: bool = True
+
+
+_NOBODY: Final = End("", 0)
 
 
 class Caller(Protocol):
@@ -77,13 +78,18 @@ class Callers:
         """`most`: connections that gRPC accepts."""
         self._most = most
         self._clock = clock
-        self._called: set[_End] = set()
+        self._called: set[End] = set()
         self._calls: dict[Call, None] = {}
         self._of_address: Counter[str] = Counter()
-        self._idle: set[_End] = set()
+        self._idle: set[End] = set()
         """Whose answers are not taken: their connections are to be ended."""
-        self._connections: dict[str, _Connection | None] = {}
-        """By the name of their socket, in the order in which they were seen; None for sockets of another kind."""
+        self._pace: Pace[str] = limits.pace(limits.CALLS, clock, longest=limits.CALL_PATIENCE)
+        self._refusals: Pace[str] = limits.pace(limits.REFUSALS, clock)
+        self._arrivals: Pace[str] = limits.pace(limits.ARRIVALS, clock)
+        self._barred: dict[str, float] = {}
+        """Addresses at which somebody does not stop, and until when nobody connects from there."""
+        self._kept_out: set[str] = set()
+        self._look_now = asyncio.Event()
         self._small: Shares[str] = Shares(
             most=limits.MAX_SMALL_READS,
             most_of_one=limits.MAX_SMALL_READS_OF_ADDRESS,
@@ -93,19 +99,43 @@ class Callers:
 
     @contextmanager
     def call(self, caller: Caller) -> Iterator[Call]:
-        """One that has come, until it is answered. Raises CallRefused."""
-        end = _end_of_grpc(caller.peer())
-        self._called.add(end)
-        if self._of_address[end.address] >= limits.MAX_CALLS_OF_ADDRESS:
-            raise CallRefused(f"{end.address} has {limits.MAX_CALLS_OF_ADDRESS} calls under way")
-        call = Call(end)
+        """One that has begun, until it is answered. Raises CallRefused."""
+        call = Call(_end_of_grpc(caller.peer()), self._clock())
+        if call.end is _NOBODY:
+            raise CallRefused("the connection has ended")
+        self._called.add(call.end)
         self._calls[call] = None
-        self._of_address[end.address] += 1
+        self._of_address[call.end.address] += 1
         caller.add_done_callback(lambda _: self._over(call))
         try:
+            if self._of_address[call.end.address] > limits.MAX_CALLS_OF_ADDRESS:
+                raise self._refusal(call, f"{limits.MAX_CALLS_OF_ADDRESS} calls are under way")
             yield call
         finally:
-            call.answered_at = self._clock()
+            call.due_since = self._clock()
+
+    def delay(self, call: Call, size: int) -> float:
+        """The message has come, of so many bytes: in how many seconds it may be answered. Raises CallRefused."""
+        call.due_since = None
+        try:
+            return self._pace.take(call.end.address, limits.tokens(size))
+        except TooFast as reason:
+            raise self._refusal(call, str(reason)) from reason
+
+    def _refusal(self, call: Call, reason: str) -> CallRefused:
+        """Who goes on after many of them is barred."""
+        self._leave_share(call)
+        try:
+            self._refusals.take(call.end.address)
+        except TooFast:
+            self._bar(call.end.address)
+        return CallRefused(f"too much at once from {call.end.address}: {reason}")
+
+    def _bar(self, address: str) -> None:
+        if address not in self._barred:
+            _log.warning("%s asks for too much, and is left alone for %g s", address, limits.BARRED_SECONDS)
+        self._barred[address] = self._clock() + limits.BARRED_SECONDS
+        self._look_now.set()
 
     @asynccontextmanager
     async def read(self, call: Call, length: int) -> AsyncIterator[None]:
@@ -123,50 +153,76 @@ class Callers:
     def _over(self, call: Call) -> None:
         if call in self._calls:
             del self._calls[call]
+            self._leave_share(call)
+
+    def _leave_share(self, call: Call) -> None:
+        if call.has_share:
+            call.has_share = False
             self._of_address[call.end.address] -= 1
             if not self._of_address[call.end.address]:
                 del self._of_address[call.end.address]
 
     async def keep_within_bounds(self, port: int) -> None:
         """End those that are too many, until cancelled."""
+        sockets = Sockets(port)
+        shortest, longest = _LOOK_SECONDS
         while True:
+            began = time.thread_time()
             try:
-                self.look(port)
+                self.look(sockets)
             except Exception as error:  # noqa: BLE001 - gRPC's own bounds hold all the same
                 note_unexpected("looking at the connections of peers", error)
-            await asyncio.sleep(_SHORT_SECONDS if self._is_short() else _LOOK_SECONDS)
+            self._look_now.clear()
+            took = time.thread_time() - began
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(longest, max(shortest, took / _LOOK_SHARE))):
+                    await self._look_now.wait()
 
-    def look(self, port: int) -> None:
-        """See who is there, and end those that are too many."""
-        self._see(port)
-        connections = [one for one in self._connections.values() if one]
+    def look(self, sockets: Sockets) -> None:
+        """See who is there, end those that are too many, and have the kernel let in no more than may come."""
+        for one in sockets.see(self._clock()):
+            try:
+                self._arrivals.take(one.end.address)
+            except TooFast:
+                self._bar(one.end.address)
+        connections = sockets.connections
         self._called &= {one.end for one in connections}
         silent = [one for one in connections if one.end not in self._called]
-        for one in (*self._too_many(silent, len(connections)), *self._unwelcome(connections)):
-            _end(one, port)
+        sockets.end((*self._too_many(silent, len(connections)), *self._unwelcome(connections)))
+        self._keep_out(sockets)
 
-    def _unwelcome(self, connections: list[_Connection]) -> list[_Connection]:
-        """Those that do not take their answers, and of one address those that came after its share was full."""
+    def _unwelcome(self, connections: list[Connection]) -> list[Connection]:
+        """Those that leave calls half made or answers untaken, those of barred addresses, those beyond their share."""
         since = self._clock() - limits.UNTAKEN_SECONDS
-        idle = self._idle | {
-            call.end for call in self._calls if call.answered_at is not None and call.answered_at < since
-        }
+        idle = self._idle | {call.end for call in self._calls if call.due_since is not None and call.due_since < since}
         self._idle.clear()
         of_address: Counter[str] = Counter()
         found = []
         for one in connections:
             of_address[one.end.address] += 1
-            if one.end in idle or of_address[one.end.address] > limits.MAX_CONNECTIONS_OF_ADDRESS:
+            is_stuck = one.stuck_since is not None and one.stuck_since < since
+            is_beyond = of_address[one.end.address] > limits.MAX_CONNECTIONS_OF_ADDRESS
+            if is_stuck or is_beyond or one.end in idle or one.end.address in self._barred:
                 found.append(one)
         return found
 
-    def _is_short(self) -> bool:
-        return 2 * sum(1 for one in self._connections.values() if one) > self._most
+    def _keep_out(self, sockets: Sockets) -> None:
+        """Have the kernel let nobody connect who is barred, or has all the connections that one may have."""
+        now = self._clock()
+        self._barred = {address: until for address, until in self._barred.items() if until > now}
+        of_address = Counter(one.end.address for one in sockets.connections)
+        full = [address for address, count in of_address.items() if count >= limits.MAX_CONNECTIONS_OF_ADDRESS]
+        kept_out = {*self._barred, *full}
+        if kept_out != self._kept_out:
+            self._kept_out = kept_out
+            for sock in sockets.listeners():
+                with sock:
+                    bar(sock, kept_out)
 
-    def _too_many(self, silent: list[_Connection], connected: int) -> Iterator[_Connection]:
+    def _too_many(self, silent: list[Connection], connected: int) -> Iterator[Connection]:
         """The last ones of each address stay, and of all no more than leave a quarter of the places free."""
         of_address: dict[str, int] = {}
-        kept: list[_Connection] = []
+        kept: list[Connection] = []
         for one in reversed(silent):
             count = of_address[one.end.address] = of_address.get(one.end.address, 0) + 1
             if count > _MOST_SILENT_OF_ADDRESS:
@@ -178,51 +234,12 @@ class Callers:
             connected -= 1
             yield kept.pop()
 
-    def _see(self, port: int) -> None:
-        """Which sockets there are; those that were known are not looked into again."""
-        seen: dict[str, int] = {}
-        for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - their number is all that is wanted
-            try:
-                target = os.readlink(f"{_DESCRIPTORS}/{name}")  # noqa: PTH115 - as above
-            except OSError:
-                continue  # closed meanwhile
-            if target.startswith("socket:"):
-                seen[target] = int(name)
-        self._connections = {target: one for target, one in self._connections.items() if target in seen}
-        for target, descriptor in seen.items():
-            if target not in self._connections:
-                self._connections[target] = _connection(descriptor, port)
-
-
-def _connection(descriptor: int, port: int) -> _Connection | None:
-    """What a descriptor is; None if it is no connection to the door."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as sock:
-            end = _end_of(sock, port)
-    except OSError:
-        return None
-    return _Connection(end, descriptor) if end else None
-
-
-def _end_of(sock: socket.socket, port: int) -> _End | None:
-    if sock.family not in {socket.AF_INET, socket.AF_INET6} or sock.getsockname()[1] != port:
-        return None
-    host, other_port = sock.getpeername()[:2]  # OSError for the socket that listens
-    return _End(Requester(host.partition("%")[0]).address, other_port)
-
-
-def _end(connection: _Connection, port: int) -> None:
-    """Shut it down; gRPC, whose it is, then closes it. Another one may have its number by now, so that is looked at."""
-    try:
-        with socket.socket(fileno=os.dup(connection.descriptor)) as sock:
-            if _end_of(sock, port) == connection.end:
-                sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it has gone by itself
-
 
 @lru_cache(maxsize=1024)
-def _end_of_grpc(peer: str) -> _End:
+def _end_of_grpc(peer: str) -> End:
+    """Of nobody if gRPC does not know it any more: the connection has ended."""
+    if not peer:
+        return _NOBODY
     _, _, endpoint = unquote(peer).partition(":")
     _, _, port = endpoint.rpartition(":")
-    return _End(Requester.of_grpc(peer).address, int(port))
+    return End(Requester.of_grpc(peer).address, int(port))

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from registryd.aio.pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Rate(NamedTuple):
+    """So many a second in the long run, and so many at once."""
+
+    per_second: float
+    burst: float
+
 
 # Read's messages: the size at which gRPC's cost per message no longer shows (1 MiB: 0.65 GB/s in Python).
 READ_CHUNK_BYTES: Final = 1024 * 1024
@@ -22,13 +35,40 @@ MAX_CONNECTIONS: Final = 8192
 CONNECTION_AGE_MILLISECONDS: Final = 3_600_000
 CONNECTION_GRACE_MILLISECONDS: Final = 60_000
 
-# Per connection and in all. A node asks for some ten layers at once, each with one find and perhaps one Read.
-MAX_STREAMS_PER_CONNECTION: Final = 100
+# Per connection and in all. A node asks for some ten layers at once, each with one find and perhaps one Read. What one
+# address may have waiting in gRPC is this times its connections, of some 5 KB each.
+MAX_STREAMS_PER_CONNECTION: Final = 50
 MAX_CALLS: Final = 1000
+# Calls that gRPC has and nobody has looked at yet: more than one address can have. Beyond, it drops some of anybody's.
+MAX_PENDING: Final = 4096
 # Of one address: other nodes go on being answered whatever one does. Behind an address that is translated (NAT) several
 # nodes share them; each of their connections has its own streams.
 MAX_CALLS_OF_ADDRESS: Final = 250
-MAX_CONNECTIONS_OF_ADDRESS: Final = 128
+MAX_CONNECTIONS_OF_ADDRESS: Final = 64
+# Calls of one address that are answered at once; what is more waits, which slows nobody else down. A call costs 0.3 ms
+# of the processor, so one address has an eighth of it. A node makes three calls for a layer.
+CALLS: Final = Rate(400, 200)
+# A call counts as one, and one more for so many bytes of its request: announcing 400 digests takes 4 ms.
+BYTES_OF_TOKEN: Final = 512
+# Longer than peers.find_timeout nobody waits for an answer.
+CALL_PATIENCE: Final = 0.5
+# Refusals, each of which costs as much as an answer, before an address is barred: it has no connections for a while.
+REFUSALS: Final = Rate(25, 250)
+# New connections, as far as they are seen: all of a host's share when its agents start, and then a few now and then.
+ARRIVALS: Final = Rate(5, MAX_CONNECTIONS_OF_ADDRESS + 16)
+BARRED_SECONDS: Final = 20.0
+
+
+def pace(rate: Rate, clock: Callable[[], float], *, longest: float = 0.0) -> Pace[str]:
+    """For each address; what would have to wait for longer than that is refused."""
+    return Pace(rate=rate.per_second, burst=rate.burst, longest=longest, clock=clock)
+
+
+def tokens(size: int) -> float:
+    """As how many calls one counts whose request has so many bytes."""
+    return 1 + size // BYTES_OF_TOKEN
+
+
 # Reads of up to a chunk, which gRPC keeps in memory until they are taken: in all, of one address, and how long one
 # waits for a place. A healthy node takes milliseconds for each.
 MAX_SMALL_READS: Final = 32

@@ -1,12 +1,14 @@
 """The door at which peers ask: gRPC around `ClusterService`.
 
 Requests arrive as bytes and are decoded by ourselves: gRPC would answer what cannot be decoded with a traceback in
-the log and INTERNAL.
+the log and INTERNAL. Their one message is read by ourselves, too: gRPC would let calls that never send it have all
+places, and we would not hear of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from contextlib import asynccontextmanager
@@ -18,7 +20,7 @@ import grpc
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.callers import Callers, CallRefused
-from registryd.cluster.rpc.codec import DIAGNOSIS, SERVICE, parse_request
+from registryd.cluster.rpc.codec import DIAGNOSIS, SERVICE, RequestInvalid, parse_request
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.oci.errors import OciError, RangeInvalid
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.rpc.callers import Call
     from registryd.cluster.rpc.index_service import IndexService
     from registryd.cluster.rpc.service import ClusterService
     from registryd.identity.credentials import ServerCredentials
@@ -52,8 +55,7 @@ _STATUS: Final[dict[type[Exception], grpc.StatusCode]] = {
     CallRefused: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
-# A connection has one spelling of its peer for all of its calls.
-_requester: Final = lru_cache(maxsize=1024)(Requester.of_grpc)
+_requester: Final = lru_cache(maxsize=1024)(Requester)
 
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second agent on the same port is an error, not half of the requests
@@ -64,6 +66,8 @@ _OPTIONS: Final = (
     ("grpc.max_connection_age_ms", limits.CONNECTION_AGE_MILLISECONDS),
     ("grpc.max_connection_age_grace_ms", limits.CONNECTION_GRACE_MILLISECONDS),
     ("grpc.max_concurrent_streams", limits.MAX_STREAMS_PER_CONNECTION),
+    ("grpc.server.max_pending_requests", limits.MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * limits.MAX_PENDING),
     ("grpc.http2.bdp_probe", 0),  # requests are small: how fast they could come is not worth a ping beside each
     ("grpc.keepalive_time_ms", limits.KEEPALIVE_MILLISECONDS),
     ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MILLISECONDS),
@@ -85,6 +89,20 @@ class DiagnosisAnswers(Protocol):
         self, request: diagnosis_pb2.RehearseRequest, requester: Requester, /
     ) -> diagnosis_pb2.RehearseReply:
         """Have something that a trial can pull."""
+
+
+class _GoneAreNoBugs(logging.Filter):
+    """gRPC's tracebacks when a connection ends in the middle of a call: for debugging only."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError):
+            record.msg, record.args, record.exc_info = "a call ended with its connection", (), None
+            record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return record.levelno >= _grpc_log.getEffectiveLevel()
+
+
+_grpc_log: Final = logging.getLogger("grpc._cython.cygrpc")
+_grpc_log.addFilter(_GoneAreNoBugs())
 
 
 class CannotListen(Exception):
@@ -118,6 +136,7 @@ async def serve_peers(  # noqa: PLR0913 - how this node is seen by others, all n
     server.add_generic_rpc_handlers((_handlers(service, index, on_contact, callers),))
     if diagnosis is not None:
         server.add_generic_rpc_handlers((_diagnosis_handlers(diagnosis, callers),))
+    server.add_generic_rpc_handlers((_Unknown(callers),))
     port = _listen(server, address, credentials)
     await server.start()
     looking = asyncio.create_task(callers.keep_within_bounds(port), name="callers")
@@ -157,7 +176,7 @@ def _handlers(
         "Resolve": unary(pb.ResolveRequest, service.resolve),
         "Vouch": unary(pb.VouchRequest, service.vouch),
         "Doubt": unary(pb.DoubtRequest, service.doubt),
-        "Read": grpc.unary_stream_rpc_method_handler(
+        "Read": grpc.stream_stream_rpc_method_handler(
             partial(_answer_read, service, callers), response_serializer=_serialize
         ),
     }
@@ -182,34 +201,69 @@ def _diagnosis_handlers(service: DiagnosisAnswers, callers: Callers) -> grpc.Gen
 def _unary(
     on_contact: OnContact, callers: Callers, kind: type[M], answer: Callable[[M, Requester], Awaitable[Message]]
 ) -> Any:
-    async def handle(raw: bytes, context: Context) -> Message:
+    async def handle(_messages: object, context: Context) -> Message:
         try:
-            with callers.call(context):
-                requester = _requester(context.peer())
+            with callers.call(context) as call:
+                request, requester = (
+                    parse_request(kind, await _message(callers, call, context)),
+                    _requester(call.end.address),
+                )
                 on_contact(requester)
-                return await answer(parse_request(kind, raw), requester)
+                return await answer(request, requester)
         except Exception as error:  # noqa: BLE001 - each has its status
             await _abort(context, error)
 
-    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
+    return grpc.stream_unary_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+async def _message(callers: Callers, call: Call, context: Context) -> bytes:
+    """The one message of a call, when it may be answered."""
+    message: Any = await context.read()
+    if message is grpc.aio.EOF:
+        raise RequestInvalid("a call without a message")
+    raw: bytes = message
+    if delay := callers.delay(call, len(raw)):
+        await asyncio.sleep(delay)
+    return raw
+
+
+class _Unknown(grpc.GenericRpcHandler):
+    """Methods of other versions: gRPC's own answer would have no bounds."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+        self._handler: Any = grpc.stream_unary_rpc_method_handler(self._answer)
+
+    def service(self, _details: grpc.HandlerCallDetails) -> Any:
+        return self._handler
+
+    async def _answer(self, _messages: object, context: Context) -> NoReturn:
+        try:
+            with self._callers.call(context) as call:
+                await _message(self._callers, call, context)
+        except Exception as error:  # noqa: BLE001 - each has its status
+            await _abort(context, error)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
 
 
 def _serialize(reply: Message) -> bytes:
     return reply.SerializeToString()
 
 
-async def _answer_read(service: ClusterService, callers: Callers, raw: bytes, context: Context) -> None:
+async def _answer_read(service: ClusterService, callers: Callers, _messages: object, context: Context) -> None:
     try:
         with callers.call(context) as call:
-            request, requester = parse_request(pb.ReadRequest, raw), _requester(context.peer())
+            request = parse_request(pb.ReadRequest, await _message(callers, call, context))
             async with callers.read(call, request.length):
-                await service.read(request, requester, context.write)
+                await service.read(request, _requester(call.end.address), context.write)
     except Exception as error:  # noqa: BLE001 - each has its status
         await _abort(context, error)
 
 
 async def _abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the status that an error stands for."""
+    if isinstance(error, grpc.aio.InternalError):
+        raise error  # nobody is there any more
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
     if status is None:
         # A mistake of ours: it belongs into our log, and nothing of it to the peer.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -250,3 +250,40 @@ async def test_the_mark_holds_in_tasks_that_are_started_under_it(lab: Lab) -> No
 async def test_listening_on_what_is_not_ours(lab: Lab, store: MemorySource) -> None:
     with pytest.raises(CannotListen, match=r"Cannot assign requested address$"):
         await lab.good(store, address=Address("192.0.2.254", 0))
+
+
+async def test_a_method_of_another_version_is_said_not_to_be_there(lab: Lab, store: MemorySource) -> None:
+    async with asking(await lab.good(store)) as asker:
+        assert await asker.status_of("Nothing", b"") == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("method", ["Find", "Read", "Nothing"])
+async def test_a_call_without_a_message_is_refused(lab: Lab, store: MemorySource, method: str) -> None:
+    async with grpc.aio.insecure_channel(str((await lab.good(store)).address)) as channel:
+        call: Any = channel.stream_stream(f"/registryd.v1.Cluster/{method}")(iter(()), timeout=5)
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_calls_that_are_never_made_whole_leave_room_for_others(
+    lab: Lab, store: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_CALLS_OF_ADDRESS", 20)
+    peer = await lab.good(store)
+    async with AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(str(peer.address)))
+        halves: list[Any] = [channel.stream_unary("/registryd.v1.Cluster/Hello")() for _ in range(40)]
+        codes = [asyncio.ensure_future(call.code()) for call in halves]
+        for number, code in enumerate(asyncio.as_completed(codes, timeout=10), 1):
+            assert await code == grpc.StatusCode.RESOURCE_EXHAUSTED
+            if number == 20:
+                break
+        for call in halves:
+            call.cancel()
+        await asyncio.wait(codes)
+
+
+def test_a_call_that_ends_with_its_connection_is_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("grpc._cython.cygrpc").error("raised in core", exc_info=grpc.aio.InternalError("batch"))
+    assert not caplog.records
+    logging.getLogger("grpc._cython.cygrpc").error("something else")
+    assert caplog.messages == ["something else"]
