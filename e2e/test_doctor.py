@@ -182,7 +182,7 @@ async def test_faults_of_configuration_are_found(release: Release, tmp_path: Pat
         (hosts / "empty.lab").rmdir()
 
         with changed(hosts / "broken.lab" / "hosts.toml", lambda _: "[host"):
-            assert ("hosts broken.lab", "problem", "in silence, because it is not TOML") in await doctor(node)
+            assert ("hosts broken.lab", "problem", "hosts.toml, because it is not TOML") in await doctor(node)
         with changed(
             hosts / "other.lab" / "hosts.toml", lambda _: 'server = "https://o.lab"\n[host."https://o.lab"]\n'
         ):
@@ -202,7 +202,7 @@ async def test_faults_of_configuration_are_found(release: Release, tmp_path: Pat
         for word in ('capabilities = ["pull", "push", "sing"]', 'server = "http://a b"'):
             text = f'{word}\n[host."{US}"]\n'
             with changed(hosts / "slip.lab" / "hosts.toml", partial(_instead, text)):
-                assert ("hosts slip.lab", "problem", "in silence, because") in await doctor(node)
+                assert ("hosts slip.lab", "problem", "hosts.toml, because") in await doctor(node)
 
         found = await doctor(node, "--store.namespaces", "elsewhere")
         assert ("namespaces", "warning", "no namespace elsewhere") in found
@@ -276,7 +276,7 @@ async def test_faults_of_this_node_are_found(release: Release, tmp_path: Path) -
         assert (f"upstream {ORIGIN}", "warning", "does not answer") in await doctor(node)
         await cluster.origin.start()
 
-        assert ("token", "problem", "does not take the token") in await doctor(node, *other_token(tmp_path))
+        assert ("token", "problem", "does not accept the token") in await doctor(node, *other_token(tmp_path))
         assert ("port", "problem", "the settings here say") in await doctor(node, "--registry.listen", "127.0.0.1:3999")
 
         await node.containerd.stop()

@@ -64,7 +64,7 @@ def _without_agent(listen: Address, port: Occupancy) -> Finding:
         found = f"a registryd is at {listen}, and its admin port does not answer"
         return warning("port", found, "give doctor the agent's own settings (--config)")
     remedy = "look for a packet filter on the loopback interface"
-    return problem("port", f"it cannot be known who is at {listen}: {port.how}", remedy)
+    return problem("port", f"doctor cannot tell which program is at {listen}: {port.how}", remedy)
 
 
 async def check_token(patient: Patient) -> list[Finding]:
@@ -88,12 +88,12 @@ async def _tried(patient: Patient, token: str) -> Finding:
     except Unanswered as error:
         return warning("token", f"it could not be tried: {error}", "see the finding of the agent")
     if with_token.status != HTTPStatus.OK:
-        found = f"the agent does not take the token of {patient.settings.registry.token_file}"
+        found = f"the agent does not accept the token of {patient.settings.registry.token_file}"
         return problem("token", found, "give the agent the same registry.token_file, and restart it")
     if without.status == HTTPStatus.OK:
         found = "the agent answers without a token"
         return warning("token", found, "start the agent with registry.token_file set, too")
-    return ok("token", "the agent answers who shows it, and nobody else")
+    return ok("token", "the agent answers only clients that show the token")
 
 
 def _exposed(patient: Patient) -> Iterator[Finding]:

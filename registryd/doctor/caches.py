@@ -71,7 +71,7 @@ async def _problem(patient: Patient, url: str, table: Mapping[str, Any]) -> str:
         async with open_client(clock=clock, patience=Patience(total=_TIMEOUT)) as client:
             await client.ping(endpoint, 200)
     except UpstreamMissing:
-        return "refuses this node's token, so everything asked for is a miss"
+        return "refuses this node's token, so every request is a miss"
     except (UpstreamFailed, ValueError) as error:
         return str(error)
     return ""

@@ -38,15 +38,15 @@ async def check_config_path(patient: Patient) -> list[Finding]:
 def _in_a_pod(patient: Patient) -> Finding:
     if patient.config_path:
         return _by_path(patient, "containerd itself")
-    found = "not looked at, and no hosts.toml: this is a pod, which does not have the node's files"
-    return warning("config_path", found, "for them, mount the node's file system and name it: --root")
+    found = "config_path and the hosts.toml files are not checked: this pod does not have the node's files"
+    return warning("config_path", found, "to check them, mount the node's file system and name its folder: --root")
 
 
 def _judged(patient: Patient, facts: NodeFacts, config: ContainerdConfig, judgement: Judgement) -> Finding:
     where = config.owner.path
     images = judgement.images or config.images
     if images.in_the_way:
-        found = f"{where} has {images.in_the_way}, which containerd does not take together with config_path"
+        found = f"{where} has {images.in_the_way}, which containerd does not accept together with config_path"
         return problem("config_path", found, "write it as hosts.toml files (containerd's docs/hosts.md), then install")
     if judgement.is_outdated or _is_owed(patient, facts, judgement):
         return problem("config_path", _outdated(judgement), facts.distribution.how_to_restart)
@@ -57,7 +57,7 @@ def _judged(patient: Patient, facts: NodeFacts, config: ContainerdConfig, judgem
 
 def _by_path(patient: Patient, by: str) -> Finding:
     if len(roots_of(patient.config_path)) > 1 and patient.ignores_path_lists:
-        found = f"config_path is a list, {patient.config_path}, which this containerd ignores in silence, by {by}"
+        found = f"config_path is a list, {patient.config_path}, which this containerd ignores silently, by {by}"
         return problem("config_path", found, "run `registryd install`, which sets one path, and restart containerd")
     return ok("config_path", str(patient.config_path), f"by {by}")
 
@@ -72,7 +72,7 @@ def _by(facts: NodeFacts, config: ContainerdConfig, judgement: Judgement) -> str
 
 def _outdated(judgement: Judgement) -> str:
     if judgement.uses is None:
-        return "the configuration has changed since containerd started, and it reads it only then"
+        return "the configuration has changed since containerd started, and containerd reads it only at its start"
     now = f"looks in {judgement.uses}" if judgement.uses else "looks for no hosts.toml"
     return f"the containerd that runs {now}; its configuration says {judgement.takes or 'nothing'} since it started"
 
@@ -82,7 +82,7 @@ def _nothing_set(config: ContainerdConfig) -> str:
         return f"there is no {config.main.path}, so containerd reads no hosts.toml"
     if config.dropped:
         names = ", ".join(str(file.path) for file in config.dropped)
-        return f"containerd passes over the settings of images in {names}, because another file is of a later version"
+        return f"containerd ignores the settings of images in {names}, because another file is of a later version"
     return f"{config.owner.path} sets no config_path, so containerd reads no hosts.toml"
 
 
@@ -123,7 +123,7 @@ async def check_hosts_dir(patient: Patient) -> list[Finding]:
     # The later ones of a list are seldom there.
     if asked and asked == theirs[: len(asked)]:
         return []
-    own, other = ", ".join(asked) or "no hosts.toml", ", ".join(theirs)
-    found = f"the agent learns from {own} where upstreams are asked who may pull, and containerd from {other}"
-    remedy = "leave authorization.hosts_dir empty, or set it to that; in a pod mount that folder (containerd.hostsDir)"
+    own, other = ", ".join(asked) or "no folder", ", ".join(theirs)
+    found = f"the agent reads the hosts.toml files in {own}, and containerd reads those in {other}"
+    remedy = "leave authorization.hosts_dir empty, or name containerd's folder; in a pod mount it (containerd.hostsDir)"
     return [warning("hosts_dir", found, remedy)]

@@ -26,15 +26,17 @@ _TRAPS: Final = (
 async def check_containerd(patient: Patient) -> list[Finding]:
     """Whether it answers, and which version it is."""
     if isinstance(patient.containerd, str):
-        remedy = "start containerd, or say where it is: store.containerd_socket"
+        remedy = "start containerd, or name its socket: store.containerd_socket"
         return [problem("containerd", f"containerd does not answer: {patient.containerd}", remedy)]
     version = Release.parse(patient.containerd.version).version
     if version < _OLDEST:
         return [warning("containerd", f"containerd {patient.containerd.version} is not tested", "use 1.6 or later")]
     if not patient.containerd.has_cri:
-        found = f"containerd {patient.containerd.version} answers without its CRI plugin, so no kubelet can pull by it"
+        found = (
+            f"containerd {patient.containerd.version} answers without its CRI plugin, so no kubelet can pull through it"
+        )
         remedy = (
-            "take cri out of disabled_plugins in its configuration (Docker's package puts it there), and restart it"
+            "remove cri from disabled_plugins in its configuration (Docker's package puts it there), then restart it"
         )
         return [warning("containerd", found, remedy)]
     traps = [text for since, until, text in _TRAPS if since <= version < until]
@@ -54,10 +56,8 @@ async def check_store(patient: Patient) -> list[Finding]:
         return []
     store = patient.status["store"]
     if store and store["kind"] != "containerd":
-        found = (
-            f"the agent serves a {store['kind']} and not the containerd of this node, which answers at {patient.socket}"
-        )
-        remedy = "unset store.kind, or set it to containerd; with --config doctor knows the agent's own settings"
+        found = f"the agent serves a {store['kind']}, not this node's containerd, which answers at {patient.socket}"
+        remedy = "unset store.kind, or set it to containerd; give doctor the agent's own settings by --config"
         return [problem("store", found, remedy)]
     return []
 

@@ -63,8 +63,8 @@ def _that_count(patient: Patient) -> list[RegistryFolder]:
 def _look(folder: RegistryFolder, patient: Patient) -> Iterator[Finding]:
     name = f"hosts {folder.registry}"
     if folder.ignored_because:
-        found = f"containerd ignores {folder.file} in silence, because {folder.ignored_because}"
-        yield problem(name, found, "mend the file, then run `registryd install` again")
+        found = f"containerd silently ignores {folder.file}, because {folder.ignored_because}"
+        yield problem(name, found, "repair the file, then run `registryd install` again")
     elif not folder.hosts:
         yield from _look_at_bare_folder(name, folder)
     elif not (ours := _our_url(folder, patient)):
@@ -88,7 +88,7 @@ def _look_at_bare_folder(name: str, folder: RegistryFolder) -> Iterator[Finding]
 def _look_at_other(name: str, folder: RegistryFolder, patient: Patient) -> Iterator[Finding]:
     assert folder.hosts  # noqa: S101 - who calls has looked
     if MARK in folder.hosts.text:
-        found = f"{folder.file} has an entry of ours for another address than {patient.place.endpoint}"
+        found = f"{folder.file} has registryd's entry for another address than {patient.place.endpoint}"
         yield problem(name, found, _INSTALL)
     else:
         yield warning(name, f"{folder.registry} is not mirrored: {folder.file} does not have the agent", _INSTALL)
@@ -103,13 +103,13 @@ def _look_at_order(name: str, folder: RegistryFolder, ours: str) -> Iterator[Fin
 
 def _look_at_entry(name: str, folder: RegistryFolder, entry: dict[str, Any], patient: Patient) -> Iterator[Finding]:
     if wrong := [key for key in _NEVER if entry.get(key)]:
-        found = f"{folder.file} sets {wrong[0]} for the agent: containerd then speaks TLS to it, and passes it by"
+        found = f"{folder.file} sets {wrong[0]} for the agent: so containerd speaks TLS to it, fails, and goes on"
         yield problem(name, found, f"remove {wrong[0]} from that entry, or {_INSTALL}")
     if "pull" not in entry.get("capabilities", ["pull"]):
         yield problem(name, f"{folder.file} does not let the agent serve pulls", f"add it, or {_INSTALL}")
     token = _token(patient)
     if token and _header(entry) != token:
-        found = f"{folder.file} shows another token than the agent's, so everything asked for is a miss"
+        found = f"{folder.file} has another token than the agent's, so every request is a miss"
         yield problem(name, found, _INSTALL)
 
 

@@ -27,15 +27,18 @@ async def check_peers(patient: Patient) -> list[Finding]:
         return [] if isinstance(patient.status, str) else [_unexamined(patient.checkup)]
     if not patient.members:
         kind = patient.settings.discovery.kind
-        found = f"discovery ({kind}) knows no other node, so everything comes from the upstream"
-        return [warning("peers", found, "if there are others: check [discovery], and the agent's log")]
+        found = f"discovery ({kind}) knows no other node, so all content comes from the upstream"
+        return [warning("peers", found, "if there are other nodes, check [discovery] and the agent's log")]
     faults = [finding for member in patient.members for finding in _faults(member)]
     if not faults and all(member["is_stranger"] for member in patient.members):
         return []  # what to say of them is said by the check of the secret
     if not any(map(_is_reached, patient.members)):
         count = len(patient.members)
         found = "the only other node cannot be reached" if count == 1 else f"none of {count} other nodes can be reached"
-        return [problem("peers", found, "everything comes from the upstream meanwhile; see below why"), *faults]
+        return [
+            problem("peers", found, "all content comes from the upstream meanwhile; the findings below say why"),
+            *faults,
+        ]
     if faults:
         return faults
     own = patient.checkup["own_address"]
@@ -88,9 +91,7 @@ async def check_zones(patient: Patient) -> list[Finding]:
         return []
     found = ", ".join(f"{count} in {zone}" for zone, count in sorted(zones.items())[:_MOST_ZONES])
     if lost:
-        remedy = (
-            "label these nodes with topology.kubernetes.io/zone, or set peers.zone: they count as far from everybody"
-        )
+        remedy = "label these nodes with topology.kubernetes.io/zone, or set peers.zone: now they are far from all"
         return [warning("zones", f"{found}; {lost} in none", remedy)]
     return [ok("zones", f"nodes that answer: {found}")]
 
@@ -107,7 +108,7 @@ async def check_secret(patient: Patient) -> list[Finding]:
         found = "peers.insecure: anyone who reaches the peers' ports can fetch this node's images"
         return [warning("secret", found, "`registryd secret new` prints a secret for peers.secret_file")]
     if not peers.has_credentials and not (peers.listen.is_loopback and peers.content_listen.is_loopback):
-        found = "neither a secret nor certificates are set, and no agent starts like that"
+        found = "neither a secret nor certificates are set, and no agent starts with such settings"
         return [warning("secret", found, "give doctor the agent's own settings (--config)")]
     others = sum(member["vitals"] is not None for member in patient.members)
     if peers.has_credentials and others:

@@ -30,7 +30,7 @@ async def check_upstream(patient: Patient) -> list[Finding]:
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(_problem(patient, registry), name=f"ask {registry}") for registry in registries]
     problems = {registry: task.result() for registry, task in zip(registries, asked, strict=True)}
-    remedy = "check the network and the proxy; until then, what peers have is all that can be had"
+    remedy = "check the network and the proxy; until then only content that peers have can be pulled"
     away = [warning(f"upstream {name}", f"does not answer: {why}", remedy) for name, why in problems.items() if why]
     there = ", ".join(str(registry) for registry, why in problems.items() if not why)
     return [*away, *([ok("upstream", f"{there} answers")] if there else [])]
