@@ -6,10 +6,10 @@ drops the first packet of new connections from the addresses that it names, and 
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import socket
 import struct
+from array import array
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -42,11 +42,9 @@ def bar(listening: socket.socket, addresses: Iterable[str]) -> None:
     Connections that are there stay. Raises OSError where the kernel has no such filters.
     """
     program = _program([ipaddress.ip_address(text) for text in addresses][:MOST_BARRED])
-    code = b"".join(struct.pack("HBBI", *each) for each in program)
-    buffer = ctypes.create_string_buffer(code)
-    listening.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(buffer))
-    )
+    code = array("B", b"".join(struct.pack("HBBI", *each) for each in program))
+    place, _ = code.buffer_info()  # the kernel is given a pointer
+    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), place))
 
 
 def _program(addresses: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> list[_Instruction]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from registryd.config.agent import (
+    AdminSettings,
     AgentSettings,
     AuthorizationMode,
     AuthorizationSettings,
@@ -159,3 +160,7 @@ def test_an_open_registry_may_not_be_there() -> None:
     assert not AuthorizationSettings().may_lack_origin
     assert AuthorizationSettings(AuthorizationMode.OPEN).may_lack_origin
     assert AuthorizationSettings(registries={"lab.example": AuthorizationMode.OPEN}).may_lack_origin
+
+
+def test_the_admin_port_is_for_this_machine_unless_somebody_decides_otherwise() -> None:
+    assert AdminSettings().listen.is_loopback
