@@ -106,7 +106,7 @@ def _left_out(selection: Selection, plan: Plan) -> list[str]:
     return [
         *selection.absent,
         *(f"{name}: {fault}" for name, fault in plan.left_out.items()),
-        *(f"{target.digest}: no name leads to it (--unnamed takes it along)" for target in unnamed),
+        *(f"{target.digest}: no image name refers to it (--unnamed includes it)" for target in unnamed),
     ]
 
 
@@ -164,9 +164,9 @@ def _lines(what: Plan | Imported) -> list[str]:
         for name in sorted(what.images, key=str)
     ]
     if attached := len(what.attached) - len(what.bare):
-        lines.append(f"what is attached to them, under {counted(attached, 'name')}")
+        lines.append(f"their referrers, under {counted(attached, 'name')}")
     if what.bare:
-        lines.append(f"that nothing is attached to {counted(len(what.bare), 'manifest')} of them")
+        lines.append(f"the record of {counted(len(what.bare), 'manifest')} without referrers")
     return lines
 
 

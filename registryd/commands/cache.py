@@ -51,7 +51,9 @@ def check_store(settings: Settings, *, repair: bool) -> int:
     outcome = f"{len(report.findings)} wrong" if report.findings else "all sound"
     removed = ", removed" if repair and report.findings else ""
     if report.partial:
-        sys.stdout.write(f"{report.partial / _MIB:.1f} MiB broke off and are gone on with when they are asked for\n")
+        sys.stdout.write(
+            f"{report.partial / _MIB:.1f} MiB of interrupted downloads, which continue when they are asked for\n"
+        )
     sys.stdout.write(
         f"{report.blobs} pieces of content, {report.size / _MIB:.1f} MiB, {report.names} names: {outcome}{removed}\n"
     )

@@ -87,7 +87,7 @@ async def with_attached(store: DirectoryStore, selection: Selection) -> Selectio
             continue
         found = await _attached(store, name.repository, target)
         if TaggedName(name.repository, referrers_tag(target.digest)) not in found:
-            absent.append(f"{name}: what is attached to it is not known here (prefetch --referrers finds out)")
+            absent.append(f"{name}: its referrers are not known here (prefetch --referrers finds them)")
         attached |= {each: found[each] for each in found if each not in selection.images}
     return replace(selection, attached=attached, absent=tuple(absent))
 
@@ -96,7 +96,7 @@ async def without_attached(store: DirectoryStore, selection: Selection) -> Selec
     """The same, and what is attached stays here; that there is some is said."""
     manifests = await store.manifests() if selection.attached else {}
     count = len(selection.attached.keys() - bare_lists(selection.attached, manifests))
-    stays = (f"what is attached to the images stays here, under {counted(count, 'name')}: --referrers takes it along",)
+    stays = (f"the images' referrers are left out, {counted(count, 'name')}: --referrers includes them",)
     return replace(selection, attached={}, notes=selection.notes + (stays if count else ()))
 
 

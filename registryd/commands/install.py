@@ -88,7 +88,9 @@ class Node:
         distribution = setup.facts.distribution
         if not distribution.restart:
             how = distribution.how_to_restart
-            raise CommandFailed(f"{distribution.name} has no one command for that ({how}): say it by --restart-command")
+            raise CommandFailed(
+                f"{distribution.name} has no one command to restart containerd ({how}): give --restart-command"
+            )
         return distribution.restart
 
 

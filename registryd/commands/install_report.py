@@ -30,7 +30,7 @@ def report_install(outcome: Outcome, *, is_done: bool, has_token: bool) -> list[
 def report_uninstall(outcome: Outcome | None, *, is_done: bool) -> list[str]:
     """The lines for an uninstall; None: there was nothing of ours."""
     if outcome is None:
-        return ["Nothing to take back: registryd is not set up on this node."]
+        return ["Nothing to undo: registryd is not set up on this node."]
     return [*_changes(outcome), *_notes(outcome), *_closing(outcome, is_done=is_done)]
 
 
@@ -51,7 +51,7 @@ def agents_settings(
     lines = [f"  agent    {key} = {value}" for key, value, given in wanted if value and value != given]
     if not lines:
         return []
-    return ["The agent's settings that belong to this node, as far as they are not given here:", *lines]
+    return ["Settings that the agent needs on this node, and that are not given here:", *lines]
 
 
 def _hosts_dir(outcome: Outcome) -> Path | None:
@@ -61,7 +61,7 @@ def _hosts_dir(outcome: Outcome) -> Path | None:
 
 def _head(outcome: Outcome) -> str:
     facts = outcome.facts
-    release = str(facts.release) if facts.release.is_known else "containerd of a version that nobody could say"
+    release = str(facts.release) if facts.release.is_known else "containerd of an unknown version"
     whose = "" if facts.distribution == PLAIN else f"{facts.distribution.name}: "
     return f"{whose}{release}, configured by {facts.config}"
 
@@ -101,9 +101,9 @@ def _confirmed(outcome: Outcome, *, is_done: bool) -> Iterator[str]:
     if judgement.uses == path:
         yield f"containerd itself says that it looks for hosts.toml files in {path}."
     elif judgement.takes is None:
-        yield f"Nobody could be asked whether containerd looks for hosts.toml files in {path}: no program was found."
+        yield f"It is not known whether containerd looks for hosts.toml files in {path}: no program was found."
     elif not facts.is_running:
         yield (
-            f"No containerd answers at {facts.socket}, so nobody knows yet whether it will be started with "
+            f"No containerd answers at {facts.socket}, so it is not known yet whether it will start with "
             f"{facts.config}: run `registryd doctor` when it is."
         )

@@ -44,7 +44,7 @@ def require_ours_or_free(endpoint: str) -> None:
     found = occupancy_of(address)
     if found.occupant is Occupant.OTHER:
         raise CommandFailed(
-            f"{address} is taken by {found.who} ({found.how}), and containerd would be sent there: stop it, or let the "
+            f"{address} is taken by {found.who} ({found.how}), and containerd would ask it: stop it, or let the "
             "agent listen elsewhere (registry.listen)"
         )
 

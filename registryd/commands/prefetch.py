@@ -161,7 +161,7 @@ async def _unpin_others(pinning: ListPinning, wanted: tuple[ImageName, ...]) -> 
     try:
         gone = await pinning.let_go_others(wanted)
     except ContentUnavailable as error:
-        raise CommandFailed(f"what earlier lists pinned stays so: {error}") from error
+        raise CommandFailed(f"the images that earlier lists pinned stay pinned: {error}") from error
     for name in gone:
         sys.stderr.write(f"unpinned {name}\n")
 

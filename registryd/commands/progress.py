@@ -147,4 +147,4 @@ def showing_progress(doing: str, total: int, *, quiet: bool) -> Iterator[Shown]:
 
 
 def _waiting(registry: Registry, seconds: float, why: str) -> str:
-    return f"{registry} is left alone for {format_duration(round(seconds))}: {why}"
+    return f"waiting {format_duration(round(seconds))} for {registry}: {why}"

@@ -24,7 +24,7 @@ async def release(settings: Settings) -> None:
     try:
         count, unpinned = await _release(socket_of(store), store.namespaces)
     except StoreUnavailable as error:
-        raise CommandFailed(f"containerd does not answer, and what is kept goes within a day: {error}") from error
+        raise CommandFailed(f"containerd does not answer; it frees the kept layers within a day: {error}") from error
     sys.stdout.write(f"{_told(count)}\n{_unpinned(unpinned)}\n")
 
 
@@ -35,7 +35,9 @@ def let_go(socket: Path, namespaces: Sequence[str]) -> list[str]:
     try:
         count, unpinned = asyncio.run(_release(socket, namespaces))
     except StoreUnavailable as error:
-        return [f"containerd does not answer, so layers that an agent kept go within a day, and pins stay: {error}"]
+        return [
+            f"containerd does not answer; it frees the layers that an agent kept within a day, and pins stay: {error}"
+        ]
     return [*([_told(count)] if count else []), *([_unpinned(unpinned)] if unpinned else [])]
 
 
@@ -48,8 +50,8 @@ async def _release(socket: Path, namespaces: Sequence[str]) -> tuple[int, int]:
 
 
 def _unpinned(count: int) -> str:
-    return f"{count} pinned images are left to the kubelet again." if count else "No images were pinned."
+    return f"{count} images are unpinned: the kubelet may remove them." if count else "No images were pinned."
 
 
 def _told(count: int) -> str:
-    return "Kept layers are left to containerd again." if count else "No layers were kept."
+    return "The kept layers are freed: containerd may delete them." if count else "No layers were kept."

@@ -274,7 +274,7 @@ async def test_manifests_without_a_name_are_left_out_or_taken_along(
     out = tmp_path / "out.tar"
     capsys.readouterr()
     assert await export_archive(settings, str(out), partly=True) == 1
-    assert f"left out: {unnamed.target.digest}: no name leads to it" in capsys.readouterr().err
+    assert f"left out: {unnamed.target.digest}: no image name refers to it" in capsys.readouterr().err
     assert await export_archive(settings, str(out), partly=True, unnamed=True) == 0
     elsewhere = directory_settings(tmp_path / "elsewhere")
     await import_archive(elsewhere, str(out))

@@ -118,7 +118,7 @@ async def test_that_nothing_is_known_of_what_is_attached_is_said(
 ) -> None:
     await put(settings, tmp_path, IMAGE)
     assert await export_archive(settings, str(tmp_path / "out.tar"), NAME, referrers=True) == 1
-    assert "left out: registry.example/demo/app:v1: what is attached to it is not known" in capsys.readouterr().err
+    assert "left out: registry.example/demo/app:v1: its referrers are not known" in capsys.readouterr().err
     assert (tmp_path / "out.tar").exists()
 
 
@@ -137,7 +137,7 @@ async def test_without_the_flag_all_images_go_alone_and_it_is_said(
     capsys.readouterr()
     assert await export_archive(settings, str(tmp_path / "out.tar")) == 0
     said = capsys.readouterr()
-    assert said.err == "note: what is attached to the images stays here, under 1 name: --referrers takes it along\n"
+    assert said.err == "note: the images' referrers are left out, 1 name: --referrers includes them\n"
     assert "attached" not in said.out
     await import_archive(inside, str(tmp_path / "out.tar"))
     assert await listed(inside, IMAGE) is None
@@ -179,8 +179,8 @@ async def test_the_count_is_of_what_is_attached(
     await import_archive(inside, str(tmp_path / "out.tar"))
     said = capsys.readouterr().out
     for verb in ("exported", "imported"):
-        assert f"{verb} what is attached to them, under 1 name\n" in said
-        assert f"{verb} that nothing is attached to 1 manifest of them\n" in said
+        assert f"{verb} their referrers, under 1 name\n" in said
+        assert f"{verb} the record of 1 manifest without referrers\n" in said
 
 
 async def test_that_nothing_is_attached_takes_nothing_away(

@@ -54,13 +54,13 @@ def test_it_says_each_file_and_why_and_what_is_left_to_do(run: Callable[..., tup
         f"  create   /{CERTS}/_default/hosts.toml: registryd first for every registry without a folder of its own",
         "No restart is needed: containerd reads hosts.toml files at every pull.",
         (
-            "Nobody could be asked whether containerd looks for hosts.toml files in /etc/containerd/certs.d: "
+            "It is not known whether containerd looks for hosts.toml files in /etc/containerd/certs.d: "
             "no program was found."
         ),
     ]
     assert "Nothing to change" in run("install")[1]
     assert "as it was" in run("uninstall")[1]
-    assert "Nothing to take back" in run("uninstall")[1]
+    assert "Nothing to undo" in run("uninstall")[1]
 
 
 def test_a_dry_run_shows_a_diff_without_secrets(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
@@ -248,7 +248,7 @@ def test_the_agents_settings_that_belong_to_the_node_are_told(
     node.with_files({f"{folder}/config.toml": CONFIG_V2.replace("/etc/containerd", f"/{folder}")})
     said = run("install", "--token-file", "/etc/registryd/token", "--endpoint", "http://127.0.0.1:3182")[1]
     assert said.splitlines()[-5:] == [
-        "The agent's settings that belong to this node, as far as they are not given here:",
+        "Settings that the agent needs on this node, and that are not given here:",
         "  agent    store.containerd_socket = /run/k3s/containerd/containerd.sock",
         f"  agent    authorization.hosts_dir = /{folder}/certs.d",
         "  agent    registry.token_file = /etc/registryd/token",
