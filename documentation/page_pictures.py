@@ -20,7 +20,7 @@ from registryd.serving.listener import open_door
 from tests.fakes.overviews import overview
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 KINDS: Final = ("idle", "busy", "damaged")
 # A phone, a laptop, a wall.
@@ -41,8 +41,14 @@ async def serving(kind: str) -> AsyncIterator[Address]:
         yield opened.address
 
 
-async def browse(address: Address, *words: str, path: str = "/", is_dark: bool = False) -> str:
-    """What chromium prints about the page, when its script has shown everything."""
+async def browse(
+    address: Address,
+    *words: str,
+    path: str = "/",
+    is_dark: bool = False,
+    inside: Callable[..., list[str]] = lambda *command: list(command),
+) -> str:
+    """What chromium prints about the page, when its script has shown everything; `inside` a network namespace."""
     program = shutil.which("chromium")
     if program is None:
         raise FileNotFoundError("chromium is not installed (apt-get install chromium)")
@@ -52,9 +58,7 @@ async def browse(address: Address, *words: str, path: str = "/", is_dark: bool =
         if is_dark:
             flags += ["--blink-settings=preferredColorScheme=0"]
         process = await asyncio.create_subprocess_exec(
-            program,
-            *flags,
-            f"http://{address}{path}",
+            *inside(program, *flags, f"http://{address}{path}"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )

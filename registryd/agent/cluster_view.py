@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from registryd.cluster.assembly import Flow, Hour, image_key
+from registryd.cluster.assembly import Flow, Hour, image_key, image_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -61,7 +61,7 @@ def _flow(source: str, flow: Flow, names: Mapping[str, str]) -> dict[str, Any]:
 def _spread(views: Mapping[str, View], images: Collection[str]) -> list[dict[str, Any]]:
     keys = Counter(key for view in views.values() for key in view.images)
     # A node that has more than can be told may have an image that it does not name: this one has it in any case.
-    spread = [{"image": name, "nodes": max(1, keys[image_key(name)])} for name in images]
+    spread = [{"image": name, "nodes": max(1, keys[image_key(name)])} for name in image_names(images)]
     spread.sort(key=lambda each: (each["nodes"], each["image"]))
     return spread[:_MOST_IMAGES]
 

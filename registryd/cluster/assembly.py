@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from registryd.aio.backoff import Backoff
 from registryd.cluster.contract.index import Place
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.view import Flow, Hour, View, image_key, image_keys, label_of
+from registryd.cluster.contract.view import Flow, Hour, View, image_key, image_keys, image_names, label_of
 from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Examination, Vitals
@@ -93,6 +93,7 @@ __all__ = [
     "Zones",
     "image_key",
     "image_keys",
+    "image_names",
     "label_of",
 ]
 

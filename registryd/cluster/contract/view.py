@@ -54,8 +54,15 @@ def image_key(name: str) -> bytes:
     return sha256(name.encode()).digest()[:KEY_BYTES]
 
 
+def image_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Those by which people know images, each image once: CRI has it under its tag, its digest and its id as well."""
+    full = sorted(name for name in names if "/" in name)
+    tagged = {name.rpartition(":")[0] for name in full if "@" not in name}
+    return tuple(name for name in full if "@" not in name or name.partition("@")[0] not in tagged)
+
+
 def image_keys(names: Iterable[str]) -> tuple[bytes, ...]:
-    return tuple(sorted(image_key(name) for name in names)[:MOST_IMAGES])
+    return tuple(sorted(image_key(name) for name in image_names(names))[:MOST_IMAGES])
 
 
 def label_of(digest: str) -> str:

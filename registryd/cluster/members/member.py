@@ -173,7 +173,11 @@ class Member:
         self._become(MemberState.SET_ASIDE)
 
     def _explain(self, error: PeerFailed) -> None:
+        """A process that was killed hangs up first, and refuses after that: what is told follows."""
+        is_news = self.state is MemberState.SET_ASIDE and error.trouble is not self.trouble
         self.trouble = error.trouble
+        if is_news:
+            self._on_change(self)
 
     def heard_from(self, node: Node) -> None:
         """It says who it is."""

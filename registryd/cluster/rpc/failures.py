@@ -39,9 +39,10 @@ _TOLD: Final = (
     ("BAD_SIGNATURE", Trouble.OTHER_SECRET),
     ("WRONG_VERSION_NUMBER", Trouble.NO_TLS),
     ("Connection refused", Trouble.REFUSED),
-    ("No route to host", Trouble.NO_ROUTE),
+    # Of a host that is gone, once nobody answers for its address any more (ARP): silence by another word.
+    ("No route to host", Trouble.NO_ANSWER),
+    ("Host is unreachable", Trouble.NO_ANSWER),
     ("Network is unreachable", Trouble.NO_ROUTE),
-    ("Host is unreachable", Trouble.NO_ROUTE),
     ("errors resolving", Trouble.NO_ADDRESS),
     ("imed out", Trouble.NO_ANSWER),
     ("imeout", Trouble.NO_ANSWER),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.view import Flow, Hour, View, image_keys, label_of
+from registryd.cluster.contract.view import Flow, Hour, View, image_keys, image_names, label_of
 from registryd.cluster.diagnosis.checkup import MOST_ASKED, Checkup
 from registryd.cluster.diagnosis.messages import report_message, report_value
 from registryd.cluster.diagnosis.values import Vitals
@@ -45,6 +45,19 @@ def test_the_largest_fits_into_what_anybody_takes() -> None:
 
 def test_names_of_images_are_not_in_it() -> None:
     assert b"corp" not in report_message(NODE, VITALS, FULL).SerializeToString()
+
+
+def test_an_image_counts_once_whatever_names_containerd_has_for_it() -> None:
+    digest = f"sha256:{'a' * 64}"
+    names = (
+        digest,
+        f"ghcr.io/corp/app@{digest}",
+        "ghcr.io/corp/app:v1",
+        f"localhost:5000/tool@{digest}",
+        "import-2026",
+    )
+    assert image_names(names) == ("ghcr.io/corp/app:v1", f"localhost:5000/tool@{digest}")
+    assert len(image_keys(names)) == 2
 
 
 def test_nonsense_is_left_out_and_bounded() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -113,13 +114,18 @@ class Ground:
         self.discovery = ScriptedDiscovery(*addresses)
         self.peers: dict[Address, ScriptedPeer] = {}
         self.reports: list[Mapping[PeerState, int]] = []
+        self.troubles: list[Mapping[Trouble, int]] = []
         self.members = Members(
             OWN_ID,
             self._connect,
             backoff=Backoff(first=1.0, longest=4.0, jitter=0.0),
             greet_limit=greet_limit,
-            report=lambda states, _troubles: self.reports.append(states),
+            report=self._note,
         )
+
+    def _note(self, states: Mapping[PeerState, int], troubles: Mapping[Trouble, int]) -> None:
+        self.reports.append(states)
+        self.troubles.append(troubles)
 
     def _connect(self, address: Address) -> ScriptedPeer:
         return self.peers.setdefault(address, ScriptedPeer(address))
@@ -381,6 +387,19 @@ async def test_a_failure_elsewhere_counts_unless_there_was_an_answer_meanwhile()
         member.failed(PeerUnreachable("refused", Trouble.REFUSED), asked_at=now + 0.5)
         assert made.states() == {A: MemberState.SET_ASIDE}
         assert member.trouble is Trouble.REFUSED
+
+
+async def test_another_reason_is_reported_and_logged_like_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    """A process that is killed hangs up, and then its host refuses: metrics and log follow what `/status` says."""
+    caplog.set_level(logging.INFO)
+    async with ground(A) as made:
+        [member] = made.members.available()
+        for trouble in (Trouble.HUNG_UP, Trouble.REFUSED, Trouble.REFUSED):
+            await asyncio.sleep(0.01)
+            member.failed(PeerUnreachable("", trouble), asked_at=asyncio.get_running_loop().time())
+            assert made.troubles[-1] == {trouble: 1}
+    told = [record.message for record in caplog.records if "is set aside" in record.message]
+    assert told == [f"peer {A} is set aside: hung up", f"peer {A} is set aside: refused"]
 
 
 async def test_a_member_of_which_something_does_not_answer_is_looked_at() -> None:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.errors import PeerFailed
+from registryd.cluster.errors import PeerFailed, PeerUnreachable
+from registryd.cluster.rpc.failures import reason_of
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
@@ -101,3 +103,20 @@ async def test_another_time(hours: float) -> None:
 
 async def test_without_a_secret() -> None:
     assert await trouble_with(NoCredentials()) is Trouble.NO_TLS
+
+
+@pytest.mark.parametrize(
+    ("words", "trouble"),
+    [
+        ("connect: No route to host (113)", Trouble.NO_ANSWER),
+        ("connect: Network is unreachable (101)", Trouble.NO_ROUTE),
+        ("connect: Connection refused (111)", Trouble.REFUSED),
+    ],
+)
+def test_a_host_that_is_gone_gives_no_answer_whatever_the_kernel_calls_it(words: str, trouble: Trouble) -> None:
+    """The kernel says so when nobody answers for the address: seconds after the same silence had no name at all."""
+    nothing = grpc.aio.Metadata()
+    error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, details=f"failed to connect: {words}")
+    reason = reason_of(error, LOOPBACK)
+    assert isinstance(reason, PeerUnreachable)
+    assert reason.trouble is trouble
