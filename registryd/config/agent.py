@@ -402,15 +402,16 @@ class AdminSettings:
 
 @dataclass(frozen=True, slots=True)
 class PullsSettings:
-    """Who is told of each pull besides the log, `/status` and the page. Nobody, unless asked for."""
+    """Systems to which the agent reports each pull, in addition to the log, `/status` and the page. Off by default."""
 
     events_pod: str = ""
-    """namespace/name/uid of this agent's pod: each pull is a Kubernetes event on it, for `kubectl describe pod`; 20 at
-    once, and one in 30 seconds after that. Needs the right to create events. The chart sets it (pulls.events)."""
+    """namespace/name/uid of this agent's pod: the agent writes a Kubernetes event on the pod for each pull, for
+    `kubectl describe pod`; 20 events at once, and one in 30 seconds after that. The agent needs the right to create
+    events. The chart sets this (pulls.events)."""
 
     traces: bool = False
-    """Make a span of OpenTelemetry of each pull, which joins containerd's own trace where its requests carry one. Needs
-    registryd[otel]; where to is said by OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP)."""
+    """Make an OpenTelemetry span of each pull. The span joins containerd's own trace if its requests carry one. Needs
+    registryd[otel]; OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP) says where the spans go."""
 
 
 @dataclass(frozen=True, slots=True)
