@@ -22,14 +22,18 @@ SMALL = 100  # nodes: a chain
 def scenarios(sizes: list[int]) -> list[Scenario]:
     base = [Scenario("all at once", nodes) for nodes in sizes]
     largest = replace(base[-1])
+    small = [one for one in base if one.nodes == SMALL]
     return [
         *base,
         *[replace(one, name="one layer", layers=1) for one in base],
         replace(largest, name="1 % churn a minute", churn_per_minute=0.01),
         replace(largest, name="5 % slow nodes", slow_share=0.05),
         replace(largest, name="5 % slow nodes", slow_share=0.05, layers=1),
-        *[replace(one, name="slow top", is_first_slow=True) for one in base if one.nodes == SMALL],
-        *[replace(one, name="slow top", is_first_slow=True, layers=1) for one in base if one.nodes == SMALL],
+        *[replace(one, name="slow top", is_first_slow=True) for one in small],
+        *[replace(one, name="slow top", is_first_slow=True, layers=1) for one in small],
+        *[replace(one, name="5 % slow nodes, next image", slow_share=0.05, is_second=True) for one in small],
+        *[replace(one, name="slow top, next image", is_first_slow=True, is_second=True) for one in small],
+        *[replace(one, name="slow top, next image", is_first_slow=True, is_second=True, layers=1) for one in small],
         replace(largest, name="slow origin", origin_bandwidth=20 * MEGABIT),
         replace(largest, name="2 % of messages late", loss=0.02),
         replace(largest, name="two zones, thin link", zones=2, zone_bandwidth=50 * MEGABIT),
