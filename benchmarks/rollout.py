@@ -1,7 +1,7 @@
 """A new image on all nodes: real containerds in network namespaces whose links are limited, with registryd and without.
 
     python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--kinds create update]
-                                 [--megabits 100] [--runs 3] [--without] [--insecure] [--containerd 2.4]
+                                 [--megabits 100] [--runs 3] [--without] [--insecure] [--containerd 2.4] [--links]
                                  [--fault fetcher|index|origin|partition]
     python -m benchmarks.rollout --app --nodes 6 --at-a-time 2 6
 
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.agents import make_secret
+from benchmarks.link_use import print_link_use
 from lab.cluster import Cluster, NodePlan, running_cluster
 from lab.containerd_config import Options
 from lab.errors import PullError
@@ -63,6 +64,7 @@ class Plan:
     has_agents: bool = True
     fault: str = ""
     is_insecure: bool = False
+    shows_links: bool = False
 
     @property
     def name(self) -> str:
@@ -128,9 +130,12 @@ async def roll_out(plan: Plan, release: Release) -> Result:
             cluster.origin.forget_requests()
             before = await _agents_seconds(cluster)
             trouble = asyncio.create_task(_trouble(plan, cluster, image))
+            watch = asyncio.create_task(print_link_use(cluster)) if plan.shows_links else None
             begun = time.monotonic()
             pulls = await _pull_everywhere(plan, cluster, image, reference)
             seconds = time.monotonic() - begun
+            if watch is not None:
+                watch.cancel()
             await trouble
             return _result(cluster, image, pulls, seconds, agents_seconds=await _agents_seconds(cluster) - before)
 
@@ -279,6 +284,7 @@ def _plans(arguments: argparse.Namespace, sizes: tuple[int, ...]) -> list[Plan]:
             has_agents,
             fault=arguments.fault,
             is_insecure=arguments.insecure,
+            shows_links=arguments.links,
         )
         for nodes in arguments.nodes
         for at_once in _at_once(arguments, nodes)
@@ -305,6 +311,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--without", action="store_true", help="also without registryd")
     parser.add_argument("--insecure", action="store_true", help="peers without TLS")
+    parser.add_argument("--links", action="store_true", help="print what each link carries, every half second")
     parser.add_argument("--fault", choices=FAULTS, default="")
     asyncio.run(compare(parser.parse_args()))
 
