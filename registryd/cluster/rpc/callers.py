@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -89,7 +90,8 @@ class Callers:
         self._barred: dict[str, float] = {}
         """Addresses at which somebody does not stop, and until when nobody connects from there."""
         self._kept_out: set[str] = set()
-        self._look_now = asyncio.Event()
+        self._wake = threading.Event()
+        self._is_over = False
         self._small: Shares[str] = Shares(
             most=limits.MAX_SMALL_READS,
             most_of_one=limits.MAX_SMALL_READS_OF_ADDRESS,
@@ -135,7 +137,7 @@ class Callers:
         if address not in self._barred:
             _log.warning("%s asks for too much, and is left alone for %g s", address, limits.BARRED_SECONDS)
         self._barred[address] = self._clock() + limits.BARRED_SECONDS
-        self._look_now.set()
+        self._wake.set()
 
     @asynccontextmanager
     async def read(self, call: Call, length: int) -> AsyncIterator[None]:
@@ -162,31 +164,46 @@ class Callers:
             if not self._of_address[call.end.address]:
                 del self._of_address[call.end.address]
 
-    async def keep_within_bounds(self, port: int) -> None:
-        """End those that are too many, until cancelled."""
-        sockets = Sockets(port)
+    @asynccontextmanager
+    async def kept_within_bounds(self, port: int) -> AsyncIterator[None]:
+        """End those that are too many, for the length of the block.
+
+        In a thread of its own: while the loop works off a thousand calls, it would let in as many connections.
+        """
+        thread = threading.Thread(target=self._keep_within_bounds, args=(Sockets(port),), name="callers", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._is_over = True
+            self._wake.set()
+            await asyncio.to_thread(thread.join)
+
+    def _keep_within_bounds(self, sockets: Sockets) -> None:
         shortest, longest = _LOOK_SECONDS
-        while True:
+        while not self._is_over:
             began = time.thread_time()
             try:
                 self.look(sockets)
             except Exception as error:  # noqa: BLE001 - gRPC's own bounds hold all the same
                 note_unexpected("looking at the connections of peers", error)
-            self._look_now.clear()
             took = time.thread_time() - began
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(longest, max(shortest, took / _LOOK_SHARE))):
-                    await self._look_now.wait()
+            self._wake.wait(min(longest, max(shortest, took / _LOOK_SHARE)))
+            self._wake.clear()
 
     def look(self, sockets: Sockets) -> None:
-        """See who is there, end those that are too many, and have the kernel let in no more than may come."""
+        """See who is there, end those that are too many, and have the kernel let in no more than may come.
+
+        In another thread than calls are answered in: what both change is looked at in copies.
+        """
+        called = list(self._called)
         for one in sockets.see(self._clock()):
             try:
                 self._arrivals.take(one.end.address)
             except TooFast:
                 self._bar(one.end.address)
         connections = sockets.connections
-        self._called &= {one.end for one in connections}
+        self._called.difference_update(set(called).difference(one.end for one in connections))
         silent = [one for one in connections if one.end not in self._called]
         sockets.end((*self._too_many(silent, len(connections)), *self._unwelcome(connections)))
         self._keep_out(sockets)
@@ -194,8 +211,8 @@ class Callers:
     def _unwelcome(self, connections: list[Connection]) -> list[Connection]:
         """Those that leave calls half made or answers untaken, those of barred addresses, those beyond their share."""
         since = self._clock() - limits.UNTAKEN_SECONDS
-        idle = self._idle | {call.end for call in self._calls if call.due_since is not None and call.due_since < since}
-        self._idle.clear()
+        idle, self._idle = self._idle, set()
+        idle |= {call.end for call in list(self._calls) if call.due_since is not None and call.due_since < since}
         of_address: Counter[str] = Counter()
         found = []
         for one in connections:
@@ -209,7 +226,8 @@ class Callers:
     def _keep_out(self, sockets: Sockets) -> None:
         """Have the kernel let nobody connect who is barred, or has all the connections that one may have."""
         now = self._clock()
-        self._barred = {address: until for address, until in self._barred.items() if until > now}
+        for address in [one for one, until in list(self._barred.items()) if until <= now]:
+            del self._barred[address]
         of_address = Counter(one.end.address for one in sockets.connections)
         full = [address for address, count in of_address.items() if count >= limits.MAX_CONNECTIONS_OF_ADDRESS]
         kept_out = {*self._barred, *full}

@@ -139,12 +139,10 @@ async def serve_peers(  # noqa: PLR0913 - how this node is seen by others, all n
     server.add_generic_rpc_handlers((_Unknown(callers),))
     port = _listen(server, address, credentials)
     await server.start()
-    looking = asyncio.create_task(callers.keep_within_bounds(port), name="callers")
     try:
-        yield port
+        async with callers.kept_within_bounds(port):
+            yield port
     finally:
-        looking.cancel()
-        await asyncio.wait((looking,))
         await server.stop(drain_timeout)
 
 
