@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 from cyclopts import Parameter
 
-from registryd.commands.archive_file import STANDARD_STREAM, called, reading_archive
+from registryd.commands.archive_file import STANDARD_STREAM, called, is_stream, reading_archive, refuse_target
 from registryd.commands.counting import counted
 from registryd.commands.exported import Selection, select, select_all, with_attached, without_attached
 from registryd.commands.exporting import write_out
@@ -84,8 +84,10 @@ async def export_archive(  # noqa: PLR0913 - the flags of a command
     """
     wanted = [_full_name(name) for name in names]
     listed = read_lists(images) if images else ()
+    directory = _directory(settings)
+    refuse_target(archive, directory)
     with _complaining(archive):
-        async with open_directory_store(_directory(settings)) as store:
+        async with open_directory_store(directory) as store:
             selection = await (select(store, wanted, listed) if wanted or listed else select_all(store))
             selection = await (with_attached if referrers else without_attached)(store, selection)
             chosen = partial(plan_archive, store, selection.images, attached=selection.attached, partly=partly)
@@ -95,7 +97,7 @@ async def export_archive(  # noqa: PLR0913 - the flags of a command
     if not plan.images and not plan.unnamed:
         raise CommandFailed("; ".join(left_out[:3]) or "the store has no images to export")
     exported = [*_lines(plan), *(f"{target.digest}" for target in plan.unnamed)]
-    _say(sys.stderr if archive == STANDARD_STREAM else sys.stdout, "exported", exported, plan.contents)
+    _say(sys.stderr if is_stream(archive) else sys.stdout, "exported", exported, plan.contents)
     sys.stderr.writelines(f"note: {line}\n" for line in selection.notes)
     sys.stderr.writelines(f"left out: {line}\n" for line in left_out)
     return 1 if left_out else 0

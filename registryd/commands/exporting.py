@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from registryd.commands.archive_file import STANDARD_STREAM, refuse_terminal, writing_archive
+from registryd.commands.archive_file import is_stream, writing_archive
 from registryd.store.archive.copying import damaged_among
 from registryd.store.archive.errors import ArchiveIncomplete
 from registryd.store.archive.writing import write_archive
@@ -27,17 +27,16 @@ async def write_out(archive: str, store: ContentSource, planning: Planning) -> P
     A file is begun again. What went into a pipe cannot be taken back, so all is read first. Raises ArchiveIncomplete
     for what is damaged only then, and whatever `planning` and writing raise.
     """
-    refuse_terminal(archive)
     damaged: dict[Digest, str] = {}
-    plan = await planning(damaged)
-    if archive == STANDARD_STREAM and (damaged := await damaged_among(store, plan.contents.there)):
+    plan, cannot_be_undone = await planning(damaged), is_stream(archive)
+    if cannot_be_undone and (damaged := await damaged_among(store, plan.contents.there)):
         plan = await planning(damaged)
     while plan.images or plan.unnamed:
         try:
             with writing_archive(archive) as fd:
                 await write_archive(partial(write_all, fd), store, plan)
         except ArchiveIncomplete as error:
-            if archive == STANDARD_STREAM:
+            if cannot_be_undone:
                 raise
             # All of it is looked at now: to begin once more for each would take long on a disk that fails.
             damaged |= {error.digest: error.why, **await damaged_among(store, plan.contents.there)}

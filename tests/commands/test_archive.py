@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
 import socket
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -299,6 +301,63 @@ async def test_failed_export_leaves_no_file(settings: Settings, tmp_path: Path) 
     with pytest.raises(CommandFailed, match="is not there"):
         await export_archive(settings, str(out))
     assert sorted(names_in(tmp_path)) == ["in.tar", "store"]
+
+
+async def test_into_a_fifo_or_a_device_the_archive_is_written_and_it_stays_one(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = oci_image()
+    await imported(settings, tmp_path, image)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reading = asyncio.create_task(asyncio.to_thread(fifo.read_bytes))
+    assert await export_archive(settings, str(fifo)) == 0
+    (tmp_path / "out.tar").write_bytes(await reading)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert f"exported {image.name}" in capsys.readouterr().err
+    elsewhere = directory_settings(tmp_path / "elsewhere")
+    await import_archive(elsewhere, str(tmp_path / "out.tar"))
+
+
+async def test_a_full_device_is_told_and_stays_one(settings: Settings, tmp_path: Path) -> None:
+    await imported(settings, tmp_path, oci_image())
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")  # by a link: were the test to fail, it would harm no device
+    with pytest.raises(CommandFailed, match="No space left"):
+        await export_archive(settings, str(full))
+    assert full.is_symlink()
+
+
+async def test_a_link_stays_one_and_its_file_is_the_archive(settings: Settings, tmp_path: Path) -> None:
+    await imported(settings, tmp_path, oci_image())
+    (tmp_path / "stick").mkdir()
+    (tmp_path / "link.tar").symlink_to(tmp_path / "stick" / "out.tar")
+    await export_archive(settings, str(tmp_path / "link.tar"))
+    assert (tmp_path / "link.tar").is_symlink()
+    assert names_in(tmp_path / "stick") == ["out.tar"]
+    await import_archive(directory_settings(tmp_path / "elsewhere"), str(tmp_path / "link.tar"))
+
+
+async def test_an_archive_is_not_written_into_its_store(settings: Settings, tmp_path: Path) -> None:
+    await imported(settings, tmp_path, oci_image())
+    before = (settings.store.directory / "index.json").read_bytes()
+    for target, why in (("index.json", "is in the store"), ("", "is a folder")):
+        with pytest.raises(CommandFailed, match=why):
+            await export_archive(settings, str(settings.store.directory / target))
+    assert (settings.store.directory / "index.json").read_bytes() == before
+
+
+async def test_two_exports_do_not_write_one_file(settings: Settings, tmp_path: Path) -> None:
+    await imported(settings, tmp_path, oci_image())
+    with (tmp_path / "out.tar.partial").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b"begun")
+        other.flush()
+        with pytest.raises(CommandFailed, match="another export"):
+            await export_archive(settings, str(tmp_path / "out.tar"))
+        assert (tmp_path / "out.tar.partial").read_bytes() == b"begun"
+    assert await export_archive(settings, str(tmp_path / "out.tar")) == 0, "what was killed is in nobody's way"
+    await import_archive(directory_settings(tmp_path / "elsewhere"), str(tmp_path / "out.tar"))
 
 
 async def test_running_store_sees_what_is_imported(settings: Settings, tmp_path: Path) -> None:

@@ -193,6 +193,21 @@ async def test_that_nothing_is_attached_takes_nothing_away(
     assert await listed(inside, IMAGE) == digests(SIGNATURE)
 
 
+@pytest.mark.parametrize(
+    ("known", "coming"), [((SIGNATURE,), (BILL,)), ((SIGNATURE, BILL), (BILL,)), ((BILL,), (SIGNATURE, BILL))]
+)
+async def test_a_list_that_comes_takes_nothing_from_the_one_that_is_there(
+    settings: Settings, inside: Settings, tmp_path: Path, known: Sequence[SampleImage], coming: Sequence[SampleImage]
+) -> None:
+    """A stick of last month, or of another cache, does not lose the signature that came by this month's."""
+    await put(settings, tmp_path, IMAGE, list_of(IMAGE, *coming))
+    await put(inside, tmp_path, IMAGE, list_of(IMAGE, *known))
+    await export_archive(settings, str(tmp_path / "out.tar"), NAME, referrers=True)
+    for _ in range(2):
+        await import_archive(inside, str(tmp_path / "out.tar"))
+        assert await listed(inside, IMAGE) == digests(SIGNATURE, BILL)
+
+
 @pytest.mark.parametrize("name", [None, "registry.example/given/app:v7"])
 async def test_what_is_attached_follows_its_image_to_a_name_that_is_given(
     settings: Settings, inside: Settings, tmp_path: Path, name: str | None

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from registryd.content.reading import read_content
-from registryd.content.source import ContentSource, ContentUnavailable, NameSource
-from registryd.content.writer import ContentWriter
-from registryd.oci.descriptor import INDEX_TYPES, OCI_INDEX, Descriptor
-from registryd.oci.digest import Digest
-from registryd.oci.errors import ManifestInvalid
-from registryd.oci.manifest import MAX_MANIFEST_SIZE
-from registryd.oci.reference import FullName, Repository, TaggedName
-from registryd.oci.referrers import (
-    is_attached_name,
-    is_referrers_tag,
-    parse_referrers,
-    referrer_entry,
-    referrers_tag,
-    render_referrers,
-)
+from registryd.oci.descriptor import INDEX_TYPES
+from registryd.oci.reference import TaggedName
+from registryd.oci.referrers import is_attached_name, is_referrers_tag, referrers_tag
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.limits import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from registryd.content.source import NameSource
+    from registryd.oci.descriptor import Descriptor
+    from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
+    from registryd.oci.reference import FullName, Repository
 
 
 # Images and their parts, each for every repository it is in; an archive of a thousand images has some ten thousand.
@@ -35,10 +26,6 @@ _MOST_STEPS: Final = 1_000_000
 # attached has a kilobyte or two, and is read again for every list that it is in.
 _MOST_LIST_BYTES: Final = 4 * 1024 * 1024
 _MOST_LISTED_BYTES: Final = 64 * 1024 * 1024
-
-
-class Target(ContentSource, NameSource, ContentWriter, Protocol):
-    """A store of content and names, to be added to."""
 
 
 def without_attached(images: Mapping[FullName, Descriptor]) -> dict[FullName, Descriptor]:
@@ -84,15 +71,6 @@ def attached_lists(
     return lists
 
 
-async def put_lists(store: Target, lists: Mapping[TaggedName, Sequence[Descriptor]]) -> dict[FullName, Descriptor]:
-    """Put the lists into the store, which has what they list; what it knew besides is kept. Raises as it does."""
-    named: dict[FullName, Descriptor] = {}
-    for name, attached in lists.items():
-        entries = [*await _known(store, name), *[await _entry(store, each) for each in attached]]
-        named[name] = await _put(store, render_referrers(entries))
-    return named
-
-
 def _is_bare(manifest: Manifest | None) -> bool:
     return manifest is not None and manifest.media_type in INDEX_TYPES and not manifest.children
 
@@ -127,32 +105,3 @@ def _subjects(
         if digest in attached:
             waiting += [(repository, each.digest) for each in attached[digest]]
             yield one
-
-
-async def _known(store: Target, name: TaggedName) -> Sequence[dict[str, Any]]:
-    """What the store's own list says."""
-    known = await store.resolve(name)
-    latest = max(known, key=lambda meaning: meaning.seen_at, default=None)
-    try:
-        return parse_referrers(await _read(store, latest.target.digest)) if latest else ()
-    except (ContentUnavailable, ManifestInvalid):
-        return ()
-
-
-async def _entry(store: Target, target: Descriptor) -> dict[str, Any]:
-    return referrer_entry(target, await _read(store, target.digest))
-
-
-async def _read(store: Target, digest: Digest) -> bytes:
-    return await read_content(store, digest, limit=MAX_MANIFEST_SIZE)
-
-
-async def _put(store: Target, data: bytes) -> Descriptor:
-    digest = Digest.of(data)
-    ingest = await store.begin(digest, size=len(data))
-    try:
-        await ingest.write(data)
-        await ingest.commit()
-    finally:
-        await ingest.aclose()
-    return Descriptor(OCI_INDEX, digest, len(data))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from registryd.content.source import ContentNotFound, ContentSource, NameSource
 from registryd.content.writer import ContentMismatch, ContentWriter
-from registryd.store.archive.attached import attached_lists, bare_lists, put_lists, without_attached, without_known
+from registryd.store.archive.attached import attached_lists, bare_lists, without_attached, without_known
 from registryd.store.archive.contents import contents_of
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.limits import DEFAULT_LIMITS, ArchiveLimits
+from registryd.store.archive.merging import merge_lists, put_lists
 from registryd.store.archive.staging import Staging
 from registryd.store.archive.stream import ArchiveStream
 from registryd.store.archive.tar import TarReader
@@ -76,7 +77,7 @@ async def read_archive(
         lists = attached_lists(images, staging.manifests, contents.there) if referrers else {}
         for digest in contents.there:
             await staging.ingests[digest].commit()
-        images |= await put_lists(store, lists)
+        images |= {**await merge_lists(store, images), **await put_lists(store, lists)}
         await store.name(images)
         return _imported(images, contents, titles, staging.manifests)
 
