@@ -318,7 +318,7 @@ async def test_in_a_pod_all_but_the_nodes_files_is_looked_at(release: Release, t
             assert ("config_path", "ok", "") in found, "containerd says it itself"
             assert ("layers", "ok", "") in found
             return
-        assert ("config_path", "warning", "this is a pod") in found
+        assert ("config_path", "warning", "this pod does not have") in found
         assert not {"hosts", "layers"} & set(found.findings)
 
         shutil.rmtree(node.containerd.places.hosts / "_default")  # as if only some were mirrored

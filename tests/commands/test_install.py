@@ -254,7 +254,7 @@ def test_the_agents_settings_that_belong_to_the_node_are_told(
         "  agent    registry.token_file = /etc/registryd/token",
         "  agent    registry.listen = 127.0.0.1:3182",
     ]
-    assert "The agent's settings" not in run("uninstall")[1]
+    assert "Settings that the agent needs" not in run("uninstall")[1]
 
 
 @pytest.mark.parametrize(

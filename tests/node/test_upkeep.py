@@ -62,7 +62,7 @@ def test_a_node_that_was_taken_back_is_left_alone(node: FolderNode, caplog: pyte
     before = node.state()
     assert upkeep.look() == (False, frozenset())
     assert upkeep.is_over
-    assert "taken back" in caplog.text
+    assert "has undone this node's set-up" in caplog.text
     assert node.state() == before
 
 
