@@ -14,7 +14,7 @@ from registryd.serving.transfers import Transfers
 if TYPE_CHECKING:
     from registryd.agent.bandwidth import Bandwidth
     from registryd.agent.hosts_folders import HostsFolders
-    from registryd.cluster.assembly import Joining, Node, Zones
+    from registryd.cluster.assembly import Copies, Joining, Node, Zones
     from registryd.config.agent import Settings
     from registryd.content.savings import Savings
     from registryd.content.sound import SoundStore
@@ -84,6 +84,8 @@ class Diagnosing:
             credentials=credentials,
         )
 
-    def overview(self, node: Node, joining: Joining, credentials: PeerCredentials) -> AgentOverview:
+    def overview(
+        self, node: Node, joining: Joining, credentials: PeerCredentials, copies: Copies | None = None
+    ) -> AgentOverview:
         checkup = Checkup(joining.members, credentials, own_address=joining.own_address, content_port=node.content_port)
-        return AgentOverview(node, joining.members, signs=self._signs, checkup=checkup, desk=self._desk)
+        return AgentOverview(node, joining.members, signs=self._signs, checkup=checkup, desk=self._desk, copies=copies)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from registryd.agent.bandwidth import Bandwidth
 from registryd.agent.blocking import BlocklistKeeper
+from registryd.agent.copies import copies_of
 from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.descriptors import share_of
 from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.pull_telling import tell_pulls
-from registryd.cluster.assembly import ClusterService, Joining, Node, NodeId, Pulls, Zones
+from registryd.cluster.assembly import ClusterService, CopyAnswer, Joining, Node, NodeId, Pulls, Zones
 from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import SecondLook
 from registryd.content.entitled import EntitledStore
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from registryd.cluster.assembly import ClusterSource
     from registryd.config.agent import Settings
     from registryd.content.entitlement import Entitlement
+    from registryd.content.keepable import KeptImage
     from registryd.content.sought import Sought
     from registryd.identity.requester import Requester
     from registryd.identity.ticket import Tickets
@@ -81,6 +83,13 @@ class Membership:
         self._shared = SharedStore(self.offered, store)
         self._blocking = BlocklistKeeper(settings.images, store)
         self.blocklist = self._blocking.blocklist
+        self.copies = copies_of(
+            settings.images,
+            store,
+            background=self.bandwidth.background,
+            is_blocked=self._is_blocked,
+            metrics=metrics,
+        )
         store.inflows.memory.most = settings.peers.receive_buffer
 
     async def join(self, scope: Scope, doors: Doors, public: PublicRepositories) -> Joined:
@@ -126,6 +135,7 @@ class Membership:
             most_connections=share_of("peers.listen"),
             downloads=self.bandwidth.downloads,
             priority_of=self.bandwidth.background.priority_of,
+            copies=self.copies,
         )
         answering = partial(ClusterService, issue_ticket=_issuing(tickets)) if tickets else ClusterService
         service = answering(
@@ -141,6 +151,7 @@ class Membership:
             ),
             told_of=joining.names.answer,
             expected=pulls,
+            offered=self.copies.offered if self.copies else lambda _offer: CopyAnswer.REFUSED,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
         cluster = joining.find_peers(
@@ -152,7 +163,11 @@ class Membership:
             is_vital=self._is_vital,
             blocklist=self.blocklist,
         )
-        return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials))
+        return Joined(joining, opened, cluster, self.diagnosing.overview(node, joining, credentials, self.copies))
+
+    def _is_blocked(self, image: KeptImage) -> bool:
+        rules = self.blocklist.rules
+        return self.blocklist.has(image.digest) or any(map(rules.matches, (str(image), str(image.name.repository))))
 
     def _is_vital(self, digest: Digest) -> bool:
         """Whether a pull may end where the cluster does not give it: without an origin, or in a trial."""

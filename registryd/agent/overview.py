@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registryd.agent.bandwidth import Bandwidth
     from registryd.agent.hosts_folders import HostsFolders
     from registryd.agent.trial import TrialDesk
-    from registryd.cluster.assembly import Checkup, Examination, Members, Node, Zones
+    from registryd.cluster.assembly import Checkup, Copies, Examination, Members, Node, Zones
     from registryd.config.agent import Settings
     from registryd.content.description import StoreDescription
     from registryd.content.pull_log import PullLog
@@ -116,12 +116,22 @@ class VitalSigns:
 class AgentOverview:
     """An Overview (`registryd.serving.admin`) of a running agent."""
 
-    def __init__(self, node: Node, members: Members, *, signs: VitalSigns, checkup: Checkup, desk: TrialDesk) -> None:
+    def __init__(  # noqa: PLR0913 - what there is to be seen of, by name
+        self,
+        node: Node,
+        members: Members,
+        *,
+        signs: VitalSigns,
+        checkup: Checkup,
+        desk: TrialDesk,
+        copies: Copies | None = None,
+    ) -> None:
         self._node = node
         self._members = members
         self._signs = signs
         self._checkup = checkup
         self._desk = desk
+        self._copies = copies
         self._looking = asyncio.Lock()
         self._looked: Mapping[str, Any] = {}
         self._looked_until = 0.0
@@ -147,6 +157,7 @@ class AgentOverview:
                 "running": [_pull(each, with_names=with_names) for each in self._signs.pulls.under_way()],
                 "recent": [_pull(each, with_names=with_names) for each in self._signs.pulls.recent()],
             },
+            "copies": [_copy(each, with_names=with_names) for each in self._copies.status()] if self._copies else [],
             "transfers": {
                 "running": [_transfer(each, with_names=with_names) for each in self._signs.transfers.running()],
                 "recent": [_transfer(each, with_names=with_names) for each in self._signs.transfers.recent()],
@@ -217,6 +228,10 @@ def _store(store: StoreDescription | None, *, with_names: bool) -> dict[str, Any
 
 def _pull(told: Mapping[str, Any], *, with_names: bool) -> dict[str, Any]:
     return {**told, "image": told["image"] if with_names else ""}
+
+
+def _copy(told: Mapping[str, Any], *, with_names: bool) -> dict[str, Any]:
+    return dict(told) if with_names else {**told, "image": "", "digest": ""}
 
 
 def _transfer(transfer: Transfer, *, with_names: bool) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from registryd.aio.backoff import Backoff
+from registryd.cluster.contract.copies import CopyAnswer
 from registryd.cluster.contract.index import Place
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.view import Flow, Hour, View, image_key, image_keys, image_names, label_of
+from registryd.cluster.copies.joining import Copies
 from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Examination, Vitals
@@ -79,6 +81,8 @@ __all__ = [
     "Checkup",
     "ClusterService",
     "ClusterSource",
+    "Copies",
+    "CopyAnswer",
     "DiagnosisService",
     "Examination",
     "Flow",
@@ -131,12 +135,14 @@ class Joining:
         most_connections: int,
         downloads: Allowance,
         priority_of: Callable[[Sought], Priority],
+        copies: Copies | None = None,
     ) -> None:
         """`zones` learns from discovery who is near; peers may have `most_connections` at once.
 
-        What is taken from them is of `downloads`, and of a priority.
+        What is taken from them is of `downloads`, and of a priority. `copies` are the ones that this node keeps.
         """
         self._most_connections = most_connections
+        self.copies = copies
         peers = self._peers = settings.peers
         self._zones = zones
         self._settings = settings
@@ -197,8 +203,14 @@ class Joining:
         except CannotListen as error:
             raise SettingsError("peers.listen", str(error)) from error
 
+    def _zone_at(self, address: Address) -> str:
+        place = self._own_place()
+        return place.zone if address == place.address else self._zones.at(address.host)
+
     async def withdraw(self) -> None:
         """Let nobody be sent here any more."""
+        if self.copies:
+            self.copies.stop()
         async with asyncio.TaskGroup() as group:
             for announcer in self._announcers:
                 group.create_task(announcer.withdraw(), name="withdraw")
@@ -239,12 +251,15 @@ class Joining:
         self._zones.follow(told, lambda: place().zone)
         scope.serve(Heartbeat(members, lambda: place().address).run, name="heartbeat")
         limit = peers.fanout_limit
-        content = Announcer(store, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
+        told_of = self.copies.told_with(store) if self.copies else store
+        content = Announcer(told_of, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
         scope.serve(content.run, name="announce")
         naming = announce_names(store, members, self.names, own_id=self._node.id, own_place=place, above=limit)
         scope.serve(naming.run, name="announce names")
         self._announcers = (content, naming)
         index = IndexNodes(members, self._desk, own_place=place, view=self._view)
+        if self.copies:
+            self.copies.join(scope, index, members, lambda: place().address, self._zone_at)
         companions = Companions()
         coalescing = Coalescing(
             index,

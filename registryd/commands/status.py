@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -24,6 +24,8 @@ _WATCH_SECONDS: Final = 2.0
 _TIMEOUT: Final = 5.0
 _SHOWN_TRANSFERS: Final = 15
 _WIDTH: Final = 160
+# As registryd.cluster.copies has them, the worst first.
+_COPY_STATES: Final = ("alone", "few", "taking", "unknown", "enough")
 
 
 @takes_settings("admin")
@@ -82,7 +84,22 @@ def _print_json(answer: Mapping[str, Any]) -> None:
 
 
 def _shown(answer: Mapping[str, Any]) -> Group:
-    return Group(*whole(answer), _members(answer), _transfers(answer["transfers"]))
+    copies = answer.get("copies") or []  # an agent of an older version says nothing of them
+    return Group(
+        *whole(answer), _members(answer), *([_copies(copies)] if copies else []), _transfers(answer["transfers"])
+    )
+
+
+def _copies(copies: Sequence[Mapping[str, Any]]) -> Table:
+    """What this node keeps for the cluster; what only it keeps comes first."""
+    table = Table(title="Copies kept here", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("image", "state", "nodes"):
+        table.add_column(name, overflow="fold")
+    table.add_column("size", justify="right")
+    for each in sorted(copies, key=lambda copy: _COPY_STATES.index(copy["state"])):
+        nodes = f"{len(each['nodes'])} of {each['wanted']}" if each["nodes"] else ""
+        table.add_row(each["image"], each["state"], nodes, decimal(each["size"]))
+    return table
 
 
 def _members(answer: Mapping[str, Any]) -> Table:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from registryd.config.bandwidth import LEAST_RATE, parse_limits
 from registryd.config.cache import CacheSettings, UpstreamsSettings
+from registryd.config.keeping import parse_rules
 from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
 from registryd.notation import Address, ByteCount, Seconds, is_endpoint, is_registry
 
@@ -166,6 +167,43 @@ class ImagesSettings:
     block_file: Path | None = None
     """File with more of images.block, one entry a line. The agent watches the file: a change takes effect within
     seconds. A file that is missing or wrong changes nothing."""
+
+    keep: tuple[str, ...] = ()
+    """Images of which the cluster keeps several copies: lines such as "ghcr.io/corp/* copies=3 zones=2", with a pattern
+    of registry/repository:tag as in authorization.exclude. Nodes that have them keep them from their kubelets, and
+    others pull them when too few have. Give all nodes the same lines. Needs containerd."""
+
+    keep_max_size: ByteCount = 20 << 30
+    """How much of such images this node keeps, at most. The default is a fifth of a small node's disk. 0B: nothing."""
+
+    keep_max_disk: int = 80
+    """Percent of the disk with containerd's content up to which this node pulls copies, as kubelets reckon it. They
+    remove images from 85 % on (imageGCHighThresholdPercent), and stop at 80."""
+
+    keep_delay: Seconds = 300
+    """How long copies have to be lacking before another node pulls one, a fifth of it for the last one: longer than a
+    node's restart, so that a rolling upgrade makes no copies."""
+
+    keep_docker_config: Path | None = None
+    """A config.json of Docker's with logins to pull copies with. What is pulled so may be used by every pod of this
+    node, unless its kubelet verifies all images: refused without images.keep_for_every_pod."""
+
+    keep_for_every_pod: bool = False
+    """Copies that are pulled with a login may be used by every pod of this node."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.keep_max_disk <= 100:  # noqa: PLR2004 - percent
+            raise SettingsError("images.keep_max_disk", "must be from 1 to 100")
+        try:
+            parse_rules(self.keep)
+        except ValueError as error:
+            raise SettingsError("images.keep", str(error)) from error
+        if self.keep_docker_config and not self.keep_for_every_pod:
+            raise SettingsError(
+                "images.keep_docker_config",
+                "what is pulled with these logins may be used by every pod of this node; say images.keep_for_every_pod "
+                "if that is meant",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ async def _pull(image: ImageName, puller: Puller, logins: Logins | None) -> Pull
         try:
             size = await puller.size_of(name)
             if size is None:
-                await puller.pull(name, await _secret(image, logins))
+                await puller.pull(name, await secret_for(image.repository, logins))
                 return Pulled(image, await puller.size_of(name) or 0)
         except ContentUnavailable as error:
             problem = str(error)
@@ -120,9 +120,10 @@ async def _pin(outcome: Pulled, pinning: Pinning) -> Pulled:
     return replace(outcome, is_pinned=True)
 
 
-async def _secret(image: ImageName, logins: Logins | None) -> PullSecret | None:
-    registry = image.repository.registry
-    login = await logins.login(image.repository) if logins else None
+async def secret_for(repository: Repository, logins: Logins | None) -> PullSecret | None:
+    """The login to pull from a repository with; None: as anybody. Raises ContentUnavailable."""
+    registry = repository.registry
+    login = await logins.login(repository) if logins else None
     if login is None:
         return None
     server = str(default_endpoints(registry)[0].root.origin())

@@ -116,10 +116,16 @@ class Trouble(StrEnum):
     """What it says is no valid answer."""
 
 
+# As registryd.cluster.copies.keeper has them.
+_COPY_STATES = ("unknown", "enough", "few", "alone")
+
+
 class Metrics:
     """The metrics of one agent, on a page of their own; all methods are cheap and none can fail."""
 
     __slots__ = (
+        "_copies",
+        "_copy_bytes",
         "_elsewhere",
         "_find_seconds",
         "_first_byte_seconds",
@@ -158,6 +164,10 @@ class Metrics:
         self._first_byte_seconds = self._first_byte_histograms()
         self._find_seconds = self._find_histograms()
         self._peers = self._peer_gauges()
+        self._copies = self._copy_gauges()
+        self._copy_bytes = self._page.gauge(
+            "registryd_copy_bytes", "Bytes of images that this node keeps for the cluster."
+        )
         self._troubles = self._trouble_gauges()
         self._store_up = self._page.gauge("registryd_store_up", "1: the store answers. 0: it does not.")
         text = "1: anyone who reaches the peers' ports may fetch (peers.insecure). 0: only members may."
@@ -217,6 +227,12 @@ class Metrics:
         for trouble, gauge in self._troubles.items():
             gauge.set((troubles or {}).get(trouble, 0))
 
+    def copies(self, states: Mapping[str, int], kept_bytes: int) -> None:
+        """Of the images that this node keeps for the cluster, there are now so many in each state; and their bytes."""
+        for state, gauge in self._copies.items():
+            gauge.set(states.get(state, 0))
+        self._copy_bytes.set(kept_bytes)
+
     def store_up(self, *, up: bool) -> None:
         """The store answers now, or does not."""
         self._store_up.set(up)
@@ -273,6 +289,11 @@ class Metrics:
     def _trouble_gauges(self) -> Mapping[Trouble, Gauge]:
         family = self._page.gauges("registryd_peers_set_aside", "Peers that are set aside, by reason.", "reason")
         return {trouble: family.labels(trouble) for trouble in Trouble}
+
+    def _copy_gauges(self) -> Mapping[str, Gauge]:
+        text = "Images that this node keeps for the cluster, by whether enough nodes do; alone: no other one does."
+        family = self._page.gauges("registryd_copies", text, "state")
+        return {state: family.labels(state) for state in _COPY_STATES}
 
     def _peer_gauges(self) -> Mapping[PeerState, Gauge]:
         family = self._page.gauges("registryd_peers", "Peers that discovery knows, by state.", "state")

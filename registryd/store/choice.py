@@ -17,20 +17,43 @@ from registryd.content.provenance import NamedStore
 from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at, is_listened_at, socket_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Collection, Iterable
     from pathlib import Path
 
     from registryd.aio.file_events import Changes
     from registryd.config.agent import StoreSettings
     from registryd.content.description import StoreDescription
     from registryd.content.elsewhere import Newcomers
+    from registryd.content.keepable import ImageHere
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
+    from registryd.oci.reference import FullName
+    from registryd.store.containerd.pulling import PullSecret
     from registryd.transfer.inflow import Inflows
 
 
 # A socket is seen when it has its name, and is listened at some microseconds later.
 _SETTLE_SECONDS: Final = 0.1
+
+
+class PullsInto(Protocol):
+    """Images that can be kept (`registryd.content.keepable.Keepable`), and pulled with a login."""
+
+    async def images(self) -> Collection[ImageHere]: ...
+
+    async def wait_changed(self) -> None: ...
+
+    async def size_of(self, name: FullName) -> int | None: ...
+
+    async def kept(self) -> Collection[FullName]: ...
+
+    async def keep(self, name: FullName) -> bool: ...
+
+    async def let_go(self, name: FullName) -> None: ...
+
+    async def pull(self, name: FullName, secret: PullSecret | None) -> None: ...
+
+    def has_room(self, size: int, *, most_used: float) -> bool: ...
 
 
 class NodeStore(NamedStore, GrowingSource, Inventory, NameInventory, Protocol):
@@ -52,6 +75,10 @@ class NodeStore(NamedStore, GrowingSource, Inventory, NameInventory, Protocol):
 
         Raises StoreUnavailable.
         """
+
+    @property
+    def keepable(self) -> PullsInto | None:
+        """Its images as ones that can be kept, where it is a containerd."""
 
     @property
     def newcomers(self) -> Newcomers | None:

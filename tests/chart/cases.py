@@ -148,6 +148,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cache elsewhere": {
         "cache": {"nextEndpoint": {"enabled": True, "url": "http://cache.corp:3172"}, "tokenSecret": {"name": "token"}}
     },
+    "kept images": {"images": {"keep": ["ghcr.io/corp/* copies=3 zones=2", "*:v1 copies=2"], "keepMaxSize": "50GiB"}},
     "blocked images": {"images": {"block": ["sha256:" + "b" * 64, "ghcr.io/corp/app:1.2.3"]}},
     "blocked by a list of one's own": {"images": {"blockConfigMap": "blocked"}},
     "prefetch": {"prefetch": {"images": ["docker.io/library/alpine:3", "ghcr.io/acme/app:v1"]}},

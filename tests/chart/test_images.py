@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.config.loader import load
 from registryd.content.blocked import BlockRules
 from registryd.oci.digest import Digest
 from tests.chart.cases import CASES
@@ -68,3 +69,12 @@ def test_what_kubelets_have_pulled_is_pinned_without_their_logins(helm: Helm) ->
     assert not [argument for argument in last["args"] if "docker-config" in argument]
     assert {volume["name"] for volume in pod["volumes"]} == {"program", "containerd", "images", "tmp"}
     assert "logins" not in str([volume for volume in pod["volumes"] if "secret" in volume])
+
+
+def test_copies_are_the_agents_to_keep(helm: Helm) -> None:
+    rendered = helm.render(CASES["kept images"])
+    variables = variables_of(rendered.agent, dict.fromkeys(("HOST_IP", "NODE_NAME", "NODE_ZONE"), ""))
+    given = {name: value for name, value in variables.items() if name.startswith("REGISTRYD_IMAGES_")}
+    settings = load(flags={}, environment=given, file=None).images
+    assert settings.keep == ("ghcr.io/corp/* copies=3 zones=2", "*:v1 copies=2")
+    assert settings.keep_max_size == 50 << 30

@@ -16,7 +16,10 @@
     "zone" "$(NODE_ZONE)"
     "transport" .Values.peers.transport)
   "discovery" (include "registryd.discovery" . | fromJson)
-  "images" (dict "block_file" "/etc/registryd/images/block")
+  "images" (dict
+    "block_file" "/etc/registryd/images/block"
+    "keep" .Values.images.keep
+    "keep_max_size" .Values.images.keepMaxSize)
   "admin" (dict "listen" (printf "127.0.0.1:%v" .Values.admin.port))
   "log" (dict "format" "json" "level" .Values.log.level)
   "agent" (dict "node_name" "$(NODE_NAME)")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
     from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.node import Node
@@ -82,6 +83,9 @@ class Peer(IndexNode, Protocol):
 
     async def doubt(self, digest: Digest) -> None:
         """Tell it that what it gave of this content was wrong."""
+
+    async def keep(self, offer: CopyOffer) -> CopyAnswer:
+        """Whether it takes a copy of an image."""
 
     def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         """The bytes of a span in chunks, never more than the span has; closing it ends the call."""

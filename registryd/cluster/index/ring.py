@@ -45,6 +45,18 @@ class Ring:
         scored = [((key ^ point) * _SPREAD & _WORD, address) for address, key in self._keys.items()]
         return [address for _, address in nlargest(INDEX_NODES, scored, key=itemgetter(0))]
 
+    def ranked(self, digest: Digest, among: Iterable[Address]) -> list[Address]:
+        """These addresses, whether they are on the ring or not, as all nodes rank them."""
+        point = _point(digest)
+        scores = {each: _score(self._keys.get(each) or _key(each), point) for each in among}
+        return sorted(scores, key=lambda each: scores[each], reverse=True)
+
+    def position(self, address: Address, digest: Digest) -> int:
+        """How many of the ring rank before it."""
+        point = _point(digest)
+        own = _score(_key(address), point)
+        return sum((key ^ point) * _SPREAD & _WORD > own for key in self._keys.values())
+
     def is_better(self, address: Address, nodes: Sequence[Address], digest: Digest) -> bool:
         """Whether the address would be one of the index nodes if these were, or are no longer, the others."""
         point = _point(digest)

@@ -14,6 +14,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
     from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.node import Node, NodeId
@@ -138,6 +139,9 @@ class Member:
 
     async def doubt(self, digest: Digest) -> None:
         await self._judged(self._peer.doubt(digest))
+
+    async def keep(self, offer: CopyOffer) -> CopyAnswer:
+        return await self._judged(self._peer.keep(offer))
 
     async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         chunks = self._peer.read(sought, span)

@@ -27,6 +27,10 @@ class Zones:
         """This node's; empty while it is not known."""
         return self._own()
 
+    def at(self, host: str) -> str:
+        """Of the peer at this IP address; empty while it is not known."""
+        return self._told.zone_of(host) if self._told else ""
+
     def nearness_of(self, host: str) -> Nearness:
         """Of the peer at this IP address."""
         theirs, own = self._told.zone_of(host) if self._told else "", self._own()

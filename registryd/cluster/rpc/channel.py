@@ -33,7 +33,7 @@ _OPTIONS: Final = (
 )
 
 
-_QUESTIONS: Final = ("Hello", "Find", "Resolve", "Vouch", "Doubt", "Claim", "Announce", "AnnounceNames")
+_QUESTIONS: Final = ("Hello", "Find", "Resolve", "Vouch", "Doubt", "Keep", "Claim", "Announce", "AnnounceNames")
 
 
 class Connection:

@@ -18,6 +18,7 @@ from registryd.cluster.rpc.codec import (
     resolution,
     sought_message,
 )
+from registryd.cluster.rpc.copy_codec import answer_value, offer_message
 from registryd.cluster.rpc.failures import reason_of
 from registryd.cluster.rpc.index_codec import (
     announcement_message,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
     from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.node import Node
@@ -102,6 +104,10 @@ class GrpcPeer:
 
     async def doubt(self, digest: Digest) -> None:
         await self._ask("Doubt", pb.DoubtRequest(digest=str(digest)))
+
+    async def keep(self, offer: CopyOffer) -> CopyAnswer:
+        reply = await self._ask("Keep", offer_message(offer))
+        return answer_value(parse_reply(pb.KeepReply, reply))
 
     async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         request = pb.ReadRequest(

@@ -174,6 +174,7 @@ def _handlers(
         "Resolve": unary(pb.ResolveRequest, service.resolve),
         "Vouch": unary(pb.VouchRequest, service.vouch),
         "Doubt": unary(pb.DoubtRequest, service.doubt),
+        "Keep": unary(pb.KeepRequest, service.keep),
         "Read": grpc.stream_stream_rpc_method_handler(
             partial(_answer_read, service, callers), response_serializer=_serialize
         ),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from registryd.cluster.contract.copies import CopyAnswer
 from registryd.cluster.contract.names import NameAnswer
 from registryd.cluster.contract.no_forwarding import AnsweringPeer
 from registryd.cluster.rpc.codec import find_reply, node_message, resolve_reply, sought_value
+from registryd.cluster.rpc.copy_codec import answer_message, offer_value
 from registryd.cluster.rpc.limits import (
     MAX_WAIT_SECONDS,
     MAX_WAITS,
@@ -37,6 +39,7 @@ from registryd.transfer.uploads import UploadRefused, Uploads
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from registryd.cluster.contract.copies import CopyOffer
     from registryd.cluster.contract.node import Node
     from registryd.content.growing import GrowingSource
     from registryd.content.provenance import Provenance
@@ -98,6 +101,7 @@ class ClusterService:
         growing: GrowingSource | None = None,
         told_of: Callable[[TaggedName], NameAnswer] = lambda _name: NameAnswer(),
         expected: Expected | None = None,
+        offered: Callable[[CopyOffer], CopyAnswer] = lambda _offer: CopyAnswer.REFUSED,
     ) -> None:
         """`uploads` limits how much large content is sent at once, and so says when this node is busy.
 
@@ -108,7 +112,7 @@ class ClusterService:
         told that a peer thinks little of this node's copy; it is up to no good, or right. `hear_slow` is told that one
         has left this node for being slow. `growing` is what peers may
         wait for; without it they are answered at once. `told_of` is what others have told this node of a name,
-        `expected` what this node's containerd is going to fetch.
+        `expected` what this node's containerd is going to fetch. `offered` says whether it takes a copy of an image.
         """
         self._node = node
         self._store = store
@@ -121,6 +125,7 @@ class ClusterService:
         self._growing = growing
         self._told_of = told_of
         self._expected = expected
+        self._offered = offered
         self._waits = 0
 
     async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
@@ -150,6 +155,9 @@ class ClusterService:
     async def doubt(self, request: pb.DoubtRequest, _requester: Requester) -> pb.DoubtReply:
         self._hear_doubt(Digest.parse(request.digest))
         return pb.DoubtReply()
+
+    async def keep(self, request: pb.KeepRequest, _requester: Requester) -> pb.KeepReply:
+        return answer_message(self._offered(offer_value(request)))
 
     async def resolve(self, request: pb.ResolveRequest, _requester: Requester) -> pb.ResolveReply:
         name = TaggedName.parse(request.name)

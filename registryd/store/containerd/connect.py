@@ -14,6 +14,7 @@ from registryd.store.containerd.following import Follower
 from registryd.store.containerd.holdings import Holdings
 from registryd.store.containerd.images import Images
 from registryd.store.containerd.ingests import IngestEvents, Ingests
+from registryd.store.containerd.keepable import KeepableImages
 from registryd.store.containerd.keeping import Keeper
 from registryd.store.containerd.layers import UnkeptLayers
 from registryd.store.containerd.leases import Leases
@@ -76,9 +77,12 @@ def _assemble(
     looks = Stocktaking(growing.events), Stocktaking(growing.events)
     askings = Askings(ingests, lambda digest: growing.inflows.of(digest) is not None)
 
+    keepable = KeepableImages(connection, images, socket_of(settings), settings.containerd_root)
+
     def tell() -> None:
         for look in looks:
             look.tell()
+        keepable.tell()
 
     follower = Follower(
         connection,
@@ -104,5 +108,6 @@ def _assemble(
         holdings=take(stocktaking=looks[0]),
         arrivals=IngestEvents(route, growing.events),
         newcomers=ContainerdNewcomers(take(stocktaking=looks[1]), presence),
+        keepable=keepable,
     )
     return store, follower, keeper, looks

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # containerd's CRI is in this namespace, whatever is shared with peers.
-_NAMESPACE: Final = "k8s.io"
+NAMESPACE: Final = "k8s.io"
 # internal/cri/labels of containerd: what CRI's ImageStatus tells as `pinned`, when its value is this.
 _PINNED: Final = "io.cri-containerd.pinned"
 _PINNED_VALUE: Final = "pinned"
@@ -93,16 +93,14 @@ class Pins:
     async def _pinned(self) -> Sequence[Image]:
         request = ListImagesRequest(filters=[f'labels."{_PINNED}"=={_PINNED_VALUE}'])
         timeout = self._connection.timing.listing
-        answer = await self._connection.ask(
-            self._connection.images.List, request, namespace=_NAMESPACE, timeout=timeout
-        )
+        answer = await self._connection.ask(self._connection.images.List, request, namespace=NAMESPACE, timeout=timeout)
         return [image for image in answer.images if _is_pinned(image)]
 
     async def _get(self, name: str) -> Image | None:
         request, timeout = GetImageRequest(name=name), self._connection.timing.listing
         try:
             answer = await self._connection.ask(
-                self._connection.images.Get, request, namespace=_NAMESPACE, timeout=timeout
+                self._connection.images.Get, request, namespace=NAMESPACE, timeout=timeout
             )
         except ContentNotFound:
             return None
@@ -118,7 +116,7 @@ class Pins:
         request = UpdateImageRequest(image=changed, source_date_epoch=image.updated_at)
         request.update_mask.paths.extend(f"labels.{label}" for label in labels)
         try:
-            await self._connection.change(self._connection.images.Update, request, namespace=_NAMESPACE)
+            await self._connection.change(self._connection.images.Update, request, namespace=NAMESPACE)
         except ContentNotFound:
             return  # it has gone meanwhile, and its labels with it
 

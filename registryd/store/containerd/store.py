@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.holdings import Holdings
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.ingests import IngestEvents
+    from registryd.store.containerd.keepable import KeepableImages
     from registryd.store.containerd.keeping import Keeper
     from registryd.store.containerd.newcomers import ContainerdNewcomers
     from registryd.store.containerd.origins import Origins
@@ -55,6 +56,7 @@ class ContainerdStore:
         holdings: Holdings,
         arrivals: IngestEvents,
         newcomers: ContainerdNewcomers,
+        keepable: KeepableImages,
     ) -> None:
         self._presence = presence
         self._origins = origins
@@ -68,6 +70,7 @@ class ContainerdStore:
         self._holdings = holdings
         self.arrivals = arrivals
         self.newcomers = newcomers
+        self.keepable = keepable
 
     async def find(self, digest: Digest) -> Content:
         located = await self._locate(digest)

@@ -123,6 +123,10 @@ class BoundedStore:
         await self._store.withdraw(digest)
 
     @property
+    def keepable(self) -> None:
+        """Nothing pulls into it."""
+
+    @property
     def newcomers(self) -> None:
         """Nobody else writes here."""
 

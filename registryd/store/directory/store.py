@@ -155,6 +155,10 @@ class DirectoryStore:
         return {digest: manifest for digest, manifest in found if manifest}
 
     @property
+    def keepable(self) -> None:
+        """Nothing is tidied up here by anybody else, and nothing pulls into it."""
+
+    @property
     def newcomers(self) -> None:
         """Nobody else writes here."""
 

@@ -25,6 +25,7 @@ from tests.fakes.peers import FindRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
     from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.peer import Resolution, Wait
@@ -78,6 +79,9 @@ class TimedPeer:
 
     async def vouch(self, repository: Repository) -> bool:
         raise AssertionError("nobody asks")
+
+    async def keep(self, offer: CopyOffer) -> CopyAnswer:
+        raise AssertionError(f"nobody asks for {offer.image}")
 
     async def doubt(self, digest: Digest) -> None:
         raise NotImplementedError

@@ -24,6 +24,7 @@ from tests.fakes.entitled import sought
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
+    from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
     from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.peer import Wait
@@ -70,6 +71,9 @@ class ScriptedPeer:
 
     async def vouch(self, repository: Repository) -> bool:
         raise AssertionError("nobody asks")
+
+    async def keep(self, offer: CopyOffer) -> CopyAnswer:
+        raise AssertionError(f"nobody asks for {offer.image}")
 
     async def doubt(self, digest: Digest) -> None:
         raise NotImplementedError

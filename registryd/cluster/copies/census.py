@@ -1,0 +1,126 @@
+"""Who keeps an image, who has it, and who comes next: as the index nodes and the members say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.cluster.contract.index import Claim, Place
+from registryd.cluster.index.ring import Ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from registryd.cluster.contract.index import Verdict
+    from registryd.config.keeping import Wanted
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+# As many as an index node names (registryd.cluster.index.wave).
+_MOST_NAMED: Final = 12
+# No node is in it: those of all zones are named.
+_NO_ZONE: Final = "-"
+
+
+class Asking(Protocol):
+    """The index nodes; `registryd.cluster.index_client.index_nodes.IndexNodes`."""
+
+    async def claim(self, claim: Claim) -> Verdict | None:
+        """What the first that answers says; None: none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether there are enough. `stay` are those that go on when there are too many; `first` is who sees to it."""
+
+    is_enough: bool
+    first: Address
+    stay: frozenset[Address]
+    lacks_zone: bool
+
+
+class Census:
+    """As this node sees it. `own_address` is where others find it, `zone_of` gives the zone of a member, if known."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        members: Callable[[], frozenset[Address]],
+        own_address: Callable[[], Address],
+        zone_of: Callable[[Address], str] = lambda _: "",
+        *,
+        make_ring: Callable[[frozenset[Address]], Ring] = Ring,
+    ) -> None:
+        """`members`: where those are that may be asked; the same object until it changes.
+
+        Many nodes in one process can share the rings that `make_ring` gives.
+        """
+        self._make_ring = make_ring
+        self._asking = asking
+        self._members = members
+        self._own_address = own_address
+        self._zone_of = zone_of
+        self._ring = Ring(())
+        self._seen: tuple[frozenset[Address], Address] | None = None
+
+    @property
+    def own_address(self) -> Address:
+        return self._own_address()
+
+    async def who_tell(self, digest: Digest) -> frozenset[Address] | None:
+        """Of the other members that answer, those that have told of it, twelve at most; None: that cannot be said."""
+        claim = Claim(digest, Place(self.own_address, _NO_ZONE), is_question=True, places=_MOST_NAMED)
+        verdict = await self._asking.claim(claim)
+        if verdict is None or (verdict.is_new and self._members()):
+            return None
+        return frozenset(verdict.sources) & self._members() - {self.own_address}
+
+    def standing(self, key: Digest, keepers: Collection[Address], wanted: Wanted) -> Standing:
+        """Of those that keep it, this node perhaps among them; there is at least one."""
+        ring = self._refreshed()
+        ranked = ring.ranked(key, keepers)
+        zones = {self._zone_of(each) for each in keepers} - {""}
+        lacks_zone = len(zones) < wanted.zones and len(zones) < min(wanted.zones, self._count_zones(ring))
+        stay = self._staying(ranked, wanted)
+        return Standing(len(ranked) >= wanted.copies and not lacks_zone, ranked[0], stay, lacks_zone)
+
+    def next_after(self, key: Digest, keepers: Collection[Address], *, lacks_zone: bool) -> Sequence[Address]:
+        """All other members, the one first that is to have it next."""
+        ring = self._refreshed()
+        others = ring.ranked(key, ring.addresses - set(keepers) - {self.own_address})
+        if not lacks_zone:
+            return others
+        zones = {self._zone_of(each) for each in keepers}
+        return sorted(others, key=lambda each: self._zone_of(each) in zones or not self._zone_of(each))
+
+    def is_new_zone(self, address: Address, keepers: Iterable[Address]) -> bool:
+        zone = self._zone_of(address)
+        return bool(zone) and zone not in {self._zone_of(each) for each in keepers}
+
+    def place_in_line(self, key: Digest) -> tuple[int, int]:
+        """How many members come before this one for that image, and how many there are."""
+        ring = self._refreshed()
+        return ring.position(self.own_address, key), len(ring.addresses)
+
+    def _count_zones(self, ring: Ring) -> int:
+        return len({self._zone_of(each) for each in ring.addresses} - {""})
+
+    def _staying(self, ranked: Sequence[Address], wanted: Wanted) -> frozenset[Address]:
+        """The first ones, as many as are wanted, of as many zones as are wanted."""
+        stay: list[Address] = []
+        zones: set[str] = set()
+        there = {self._zone_of(each) for each in ranked} - {""}
+        for each in ranked:
+            zone = self._zone_of(each)
+            missing = min(wanted.zones, len(there)) - len(zones)
+            is_new = bool(zone) and zone not in zones
+            if len(stay) < wanted.copies - (0 if is_new else max(0, missing)):
+                stay.append(each)
+                zones |= {zone} - {""}
+        return frozenset(stay)
+
+    def _refreshed(self) -> Ring:
+        seen = self._members(), self.own_address
+        if self._seen is None or seen[0] is not self._seen[0] or seen[1] != self._seen[1]:
+            self._seen, self._ring = seen, self._make_ring(seen[0] if seen[1] in seen[0] else seen[0] | {seen[1]})
+        return self._ring

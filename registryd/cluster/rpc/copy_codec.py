@@ -1,0 +1,44 @@
+"""Offers of copies as messages: checked here, once."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
+from registryd.cluster.rpc.codec import RequestInvalid
+from registryd.content.keepable import KeptImage
+from registryd.oci.digest import Digest
+from registryd.oci.reference import parse_full_name
+from registryd.pb.registryd.v1 import cluster_pb2 as pb
+
+# As in registryd.cluster.rpc.codec: signed 64 bits wherever else sizes occur.
+_MAX_SIZE: Final = 2**63 - 1
+_ANSWERS: Final = {
+    CopyAnswer.REFUSED: pb.REFUSED,
+    CopyAnswer.TAKEN: pb.TAKEN,
+    CopyAnswer.OUTDATED: pb.OUTDATED,
+}
+_OF_MESSAGES: Final = {message: answer for answer, message in _ANSWERS.items()}
+
+
+def offer_message(offer: CopyOffer) -> pb.KeepRequest:
+    image = offer.image
+    return pb.KeepRequest(name=str(image.name), digest=str(image.digest), size=offer.size, seen_at=offer.seen_at)
+
+
+def offer_value(request: pb.KeepRequest) -> CopyOffer:
+    """Raises OciError."""
+    if not 0 < request.size <= _MAX_SIZE or not math.isfinite(request.seen_at):
+        raise RequestInvalid("an offer without a size, or of no time")
+    image = KeptImage(parse_full_name(request.name), Digest.parse(request.digest))
+    return CopyOffer(image, request.size, request.seen_at)
+
+
+def answer_message(answer: CopyAnswer) -> pb.KeepReply:
+    return pb.KeepReply(answer=_ANSWERS[answer])
+
+
+def answer_value(reply: pb.KeepReply) -> CopyAnswer:
+    """What a newer version may say besides is a no."""
+    return _OF_MESSAGES.get(reply.answer, CopyAnswer.REFUSED)

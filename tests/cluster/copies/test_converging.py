@@ -1,0 +1,151 @@
+"""Copies come to be as many as are wanted, through losses, and nobody takes more than its budget. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from tests.cluster.copies.world import DELAY, PULL, SIZE, World
+
+pytestmark = pytest.mark.looptime
+
+NAME = "ghcr.io/corp/app:v1"
+# Everything that lacks is noticed, waited for, offered, and brought within this time.
+SETTLED = DELAY + PULL + 180.0
+
+
+async def test_those_that_have_it_keep_it_as_often_as_is_wanted_and_nobody_pulls() -> None:
+    async with World(50) as world:
+        image = world.push(NAME)
+        for node in world.nodes:
+            node.has(image)
+        await asyncio.sleep(SETTLED * 2)
+        assert len(world.keepers(image)) == 3
+        assert world.pulls() == 0
+        assert all(node.pinned == ({NAME} if node.keeps(image) else set()) for node in world.nodes)
+
+
+async def test_an_image_of_one_node_comes_to_two_others() -> None:
+    async with World(20) as world:
+        image = world.push(NAME)
+        world.nodes[7].has(image)
+        await asyncio.sleep(SETTLED)
+        assert len(world.keepers(image)) == 3
+        assert world.pulls() == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_losses_are_made_up_for_and_there_is_never_more_than_one_too_many(seed: int) -> None:
+    chance = random.Random(seed)
+    async with World(30) as world:
+        images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(10)]
+        for image in images:
+            for node in chance.sample(world.nodes, 3):
+                node.has(image)
+        await asyncio.sleep(SETTLED)
+        most = 0
+        for _ in range(6):
+            victim = chance.choice(list(world.alive.values()))
+            kind = chance.choice(["kill", "drain", "collect"])
+            if kind == "collect":
+                for image in images:
+                    victim.lose(image)
+            else:
+                await victim.stop(says_goodbye=kind == "drain")
+            for _ in range(int(SETTLED / 5)):
+                await asyncio.sleep(5)
+                most = max(most, *(len(world.keepers(image)) for image in images))
+            assert [len(world.keepers(image)) for image in images] == [3] * 10
+        assert most <= 4
+
+
+async def test_agents_that_start_anew_one_after_the_other_cost_no_pull() -> None:
+    async with World(10) as world:
+        images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(5)]
+        for image in images:
+            for node in world.nodes[:3]:
+                node.has(image)
+        await asyncio.sleep(SETTLED)
+        for node in world.nodes:
+            await node.stop(says_goodbye=True)
+            await asyncio.sleep(20)
+            node.start()
+            world.known = frozenset(world.alive)
+            await asyncio.sleep(40)
+        await asyncio.sleep(SETTLED)
+        assert world.pulls() == 0
+        assert [len(world.keepers(image)) for image in images] == [3] * 5
+
+
+async def test_a_node_that_comes_back_makes_one_go_again() -> None:
+    async with World(10) as world:
+        image = world.push(NAME)
+        for node in world.nodes[:3]:
+            node.has(image)
+        await asyncio.sleep(SETTLED)
+        gone = world.keepers(image)[0]
+        await gone.stop(says_goodbye=False)
+        await asyncio.sleep(SETTLED)
+        assert len(world.keepers(image)) == 3
+        gone.start()
+        world.known = frozenset(world.alive)
+        await asyncio.sleep(SETTLED * 2)
+        assert len(world.keepers(image)) == 3
+        assert world.pulls() == 1
+
+
+async def test_nobody_takes_more_than_its_budget() -> None:
+    async with World(12, most_bytes=4 * SIZE) as world:
+        images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(20)]
+        for number, image in enumerate(images):
+            world.nodes[number % 4].has(image)
+        await asyncio.sleep(SETTLED * 8)
+        assert max(node.most_used for node in world.nodes) <= 4 * SIZE
+        # There is room for 48 of 60 copies: what can be kept is kept.
+        assert sum(len(world.keepers(image)) for image in images) >= 40
+
+
+async def test_copies_are_in_as_many_zones_as_are_wanted() -> None:
+    async with World(12, lines=("ghcr.io/corp/* copies=3 zones=3",), zones=("a", "b", "c")) as world:
+        image = world.push(NAME)
+        for node in world.nodes[0:9:3]:  # all of zone a
+            node.has(image)
+        await asyncio.sleep(SETTLED * 3)
+        keepers = world.keepers(image)
+        assert sorted(node.zone for node in keepers) == ["a", "b", "c"]
+
+
+async def test_what_nobody_may_pull_is_tried_by_each_in_turn_and_not_again_and_again() -> None:
+    async with World(6) as world:
+        image = world.push(NAME)
+        world.origin_lacks.add(NAME)
+        world.nodes[0].has(image)
+        await asyncio.sleep(3600)
+        assert world.keepers(image) == [world.nodes[0]]
+        assert 5 <= world.pulls() <= 5 * 7
+        assert world.nodes[0].keeper
+        (keeping,) = world.nodes[0].keeper.kept.values()
+        assert keeping.state == "alone"
+
+
+async def test_a_tag_that_means_something_newer_elsewhere_is_not_copied_any_more() -> None:
+    async with World(6) as world:
+        old = world.push(NAME, "old")
+        world.nodes[0].has(old, seen_at=1.0)
+        new = world.push(NAME, "new")
+        await asyncio.sleep(SETTLED * 3)
+        # The copies were pulled by the tag, which means the new one by now.
+        assert world.keepers(old) == [world.nodes[0]]
+        assert len(world.keepers(new)) == 3
+        assert world.pulls() <= 4
+
+
+async def test_an_image_that_no_rule_names_is_left_alone() -> None:
+    async with World(6) as world:
+        image = world.push("docker.io/library/alpine:3")
+        world.nodes[0].has(image)
+        await asyncio.sleep(SETTLED)
+        assert world.keepers(image) == []
+        assert world.pulls() == 0
