@@ -38,9 +38,7 @@ async def measure(nodes: int, images: int, holders: int, *, weighs: bool) -> Non
         if weighs:
             memory, _ = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-            print(
-                f"  memory: {memory / images / holders / 1024:.1f} KiB for each image on a node, the simulation's included"
-            )
+            print(f"  memory: {memory / images / holders / 1024:.1f} KiB for each image on a node")
         await asyncio.sleep(_HOUR)
         _report(world, "an hour of rest", _HOUR)
         for node in chance.sample(list(world.alive.values()), nodes // 100):
