@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SERVICE = "followed"
 ACCOUNT = "follower"
 TABLE = "Discovery"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+_STREAMED = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2"
 _SECONDS = 120
 _LONGEST_LINE = 1 << 20  # 1,000 addresses are more than asyncio's 64 KiB
 
@@ -121,3 +123,8 @@ async def following(kubectl: Kubectl, plane: ControlPlane, folder: Path) -> Asyn
         of_it = [f"{kind}/{ACCOUNT}" for kind in ("serviceaccount", "role", "rolebinding")]
         await kubectl("delete", *of_it, "--ignore-not-found")
         await kubectl("delete", "endpointslices", "-l", f"kubernetes.io/service-name={SERVICE}")
+
+
+async def streamed_list(kubectl: Kubectl) -> list[str]:
+    """The lines that a server answers to a client that wants a list as a watch (KEP-3157), which agents do not."""
+    return (await kubectl("get", "--raw", f"{SLICES}?{_STREAMED}")).splitlines()

@@ -16,6 +16,7 @@ from e2e.kubernetes.lab.cluster import Cluster, check_machine, running_kubernete
 from e2e.kubernetes.lab.node import Node, Plan
 from e2e.kubernetes.lab.pki import Authority
 from e2e.kubernetes.lab.pods import Outcome, pod, run_pod
+from e2e.kubernetes.lab.programs import obtain_programs
 from e2e.kubernetes.lab.registry import Registry, running_registry
 from lab.agent import ADMIN, Metrics, parse_metrics
 from lab.commands import run
@@ -46,6 +47,7 @@ class Stage:
     registries: dict[str, Registry]
     authority: Authority
     folder: Path
+    started_seconds: float  # how long it took until three nodes were ready, their programs being there
     installed: tuple[str, ...] | None = None  # the options of the release; None: there is none
     caches: int = 0  # members of the agents' cluster that are on no node of their own
 
@@ -197,8 +199,11 @@ def _host(kind: str, registry: Registry) -> str:
 async def open_stage() -> AsyncIterator[Stage]:
     check_machine()
     old, new = await obtain("1.6"), await obtain("2.4")
+    await obtain_programs()
+    began = time.monotonic()
     plans = [Plan("node-a", new, "zone-a"), Plan("node-b", new, "zone-a"), Plan("node-c", old, "zone-b")]
     async with running_kubernetes(plans) as cluster, contextlib.AsyncExitStack() as stack:
+        started = time.monotonic() - began
         folder = cluster.folder / "stage"
         folder.mkdir()
         _write_programs(folder / "bin")
@@ -216,7 +221,7 @@ async def open_stage() -> AsyncIterator[Stage]:
                     is_private=kind == "private",
                 )
             )
-        stage = Stage(cluster, registries, authority, folder)
+        stage = Stage(cluster, registries, authority, folder, started_seconds=started)
         for node in cluster.nodes:
             stage.configure(node)
         yield stage

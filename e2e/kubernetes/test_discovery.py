@@ -11,6 +11,7 @@ from e2e.kubernetes.follower import (
     endpoint_slice,
     following,
     make_account,
+    streamed_list,
     write_account,
 )
 from e2e.kubernetes.lab.control_plane import running_control_plane
@@ -19,6 +20,8 @@ from e2e.kubernetes.lab.programs import etcd_version
 from lab.apt import debian_codename, unpack_package
 from lab.commands import run
 from lab.kept import cache_folder, keep
+from registryd.cluster.members.discovery.kubernetes.answers import read_event
+from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,4 +90,8 @@ async def test_over_an_old_etcd(stage: Stage, seen: Callable[..., None]) -> None
             await follower.until(1)
             await kubectl.apply(endpoint_slice("followed-b", [("10.99.0.2", "b"), ("10.99.0.3", "c")]))
             await follower.until(3)
+            (refusal,) = await streamed_list(kubectl)
+            with pytest.raises(ApiFailed) as failure:
+                read_event(refusal.encode(), port_name="peers")
     seen(TABLE, what=f"over etcd {version} instead of {etcd_version()}", seen="listed and watched")
+    seen(TABLE, what="the same, asked for a list as a watch, which agents do not", seen=f"{str(failure.value)!r}")

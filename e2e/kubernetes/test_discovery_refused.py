@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from e2e.kubernetes.busy import refusing
-from e2e.kubernetes.follower import ACCOUNT, TABLE, endpoint_slice, following, write_authority
+from e2e.kubernetes.follower import ACCOUNT, SLICES, TABLE, endpoint_slice, following, streamed_list, write_authority
 from e2e.kubernetes.lab.control_plane import ETCD, ControlPlane, running_control_plane
 from e2e.kubernetes.lab.kubectl import Kubectl
 from e2e.kubernetes.lab.pki import Authority
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from e2e.kubernetes.stage import Stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
-
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-STREAMED = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2"
 
 
 @dataclass
@@ -55,7 +52,7 @@ class Server:
     async def speaks(self) -> str:
         """The version that it is to its clients, such as "1.37"."""
         said = json.loads(await self.kubectl("get", "--raw", "/version"))
-        return f"{said['major']}.{said['minor'].rstrip('+')}"
+        return f"{said['emulationMajor']}.{said['emulationMinor']}"
 
     async def forget_versions(self) -> None:
         """Have etcd compact all that was before, as an API server does every five minutes."""
@@ -170,7 +167,7 @@ async def test_what_a_real_bookmark_is(server: Server, seen: Callable[..., None]
     """Of a kind that has no endpoints at all, which is not to be parsed as a slice."""
     await server.replace()
     await server.add(1)
-    lines = (await server.kubectl("get", "--raw", f"{SLICES}?{STREAMED}")).splitlines()
+    lines = await streamed_list(server.kubectl)
     events = [read_event(line.encode(), port_name="peers") for line in lines]
     marks = [line for line, event in zip(lines, events, strict=True) if isinstance(event, Bookmark)]
     assert any(isinstance(event, Stored) and event.slice.endpoints for event in events)

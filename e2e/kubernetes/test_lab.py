@@ -36,6 +36,8 @@ async def test_three_nodes_are_ready(stage: Stage, seen: Callable[..., None]) ->
             zone=node.plan.zone,
             etcd=etcd_version(),
         )
+    what = "a control plane and three nodes until all are ready, their programs being there"
+    seen("Installation", what=what, seconds=f"{stage.started_seconds:.0f}")
 
 
 def left_of(pid: int) -> list[str]:
