@@ -59,7 +59,7 @@ async def test_a_node_dies_and_is_deleted(stage: Stage, seen: Callable[..., None
         seconds = await pull_without_registry(stage, stage.nodes[1], reference)
     finally:  # what comes afterwards would wait for it
         await cluster.kubectl("delete", "node", node.name)
-    what = "another pulls from a third, registry off"
+    what = "another pulls from a third, registry off, at the kubelet's second try at the latest"
     seen(TABLE, what="a node loses its power", seen=what, seconds=f"{seconds:.1f}")
     gone = await cluster.kubectl.until(lambda: is_gone(stage, node), what=f"{node.name} is no endpoint", timeout=240)
     await stage.wait_acquainted()
