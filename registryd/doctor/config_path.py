@@ -56,7 +56,7 @@ def _judged(patient: Patient, facts: NodeFacts, config: ContainerdConfig, judgem
 
 
 def _by_path(patient: Patient, by: str) -> Finding:
-    if len(roots_of(patient.config_path)) > 1 and patient.ignores_path_lists:
+    if patient.has_ignored_list:
         found = f"config_path is a list, {patient.config_path}, which this containerd ignores silently, by {by}"
         return problem("config_path", found, "run `registryd install`, which sets one path, and restart containerd")
     return ok("config_path", str(patient.config_path), f"by {by}")

@@ -102,11 +102,14 @@ class Patient:
         return self.facts.release.ignores_path_lists and not (dumped or self.config.images).pulls_locally
 
     @property
+    def has_ignored_list(self) -> bool:
+        """One path with a colon after it is a list as well."""
+        return ":" in self.config_path and self.ignores_path_lists
+
+    @property
     def hosts_roots(self) -> tuple[Path, ...]:
         """The folders in which this containerd looks for hosts.toml files, as far as they can be seen from here."""
-        roots = roots_of(self.config_path)
-        if len(roots) > 1 and self.ignores_path_lists:
-            return ()
+        roots = () if self.has_ignored_list else roots_of(self.config_path)
         return roots if self.place.has_files else tuple(root for root in roots if self.tree.is_folder(root))
 
     @property

@@ -25,13 +25,15 @@ _MOST_FILES = 200
 class ConfigFile:
     """One file; `image` is None for a main file that does not exist, for containerd runs without one.
 
-    `version` is that of the format; 0: the file names none.
+    `version` is that of the format; 0: the file names none. `folder` is where containerd looks for what the file
+    imports: that of its name, though the name be a link to elsewhere.
     """
 
     path: Path
     image: FileImage | None
     document: dict[str, Any]
     version: int
+    folder: Path
 
     @property
     def says_nothing(self) -> bool:
@@ -43,7 +45,7 @@ def read_files(tree: Tree, path: Path, release: Release, *, drop_ins: Path | Non
 
     Raises ConfigConflict when one is no TOML, or PathProblem.
     """
-    main = _read(tree, path) or ConfigFile(tree.canonical(path), None, {}, 0)
+    main = _read(tree, path) or ConfigFile(tree.canonical(path), None, {}, 0, path.parent)
     return tuple(_with_imports(tree, main, release, [str(drop_ins / "*.toml")] if drop_ins else None))
 
 
@@ -64,7 +66,7 @@ def _with_imports(
 
 
 def _read(tree: Tree, path: Path) -> ConfigFile | None:
-    path = tree.canonical(path)
+    folder, path = path.parent, tree.canonical(path)
     image = tree.read(path)
     if image is None:
         return None
@@ -75,7 +77,7 @@ def _read(tree: Tree, path: Path) -> ConfigFile | None:
     version = document.get("version", 0)
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise ConfigConflict(f"{path}: {version!r} is no version of the format")
-    return ConfigFile(path, image, document, version)
+    return ConfigFile(path, image, document, version, folder)
 
 
 def imports_of(file: ConfigFile, release: Release) -> list[str]:
@@ -84,7 +86,7 @@ def imports_of(file: ConfigFile, release: Release) -> list[str]:
     patterns = [pattern for pattern in named if isinstance(pattern, str)] if isinstance(named, list) else []
     if not release.resolves_relative_patterns:
         patterns = [pattern for pattern in patterns if pattern.startswith("/") or "*" not in pattern]
-    return [str(file.path.parent / pattern) for pattern in patterns]
+    return [str(file.folder / pattern) for pattern in patterns]
 
 
 # Where it listens

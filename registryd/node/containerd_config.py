@@ -93,7 +93,7 @@ class ContainerdConfig:
         if self.drop_ins is not None:
             return self.drop_ins
         patterns = [Path(pattern) for pattern in imports_of(self.main, self.rules)]
-        return next((pattern.parent for pattern in patterns if pattern.name == "*.toml"), None)
+        return next((each.parent for each in patterns if each.name == "*.toml" and "*" not in str(each.parent)), None)
 
     def _has_say(self, file: ConfigFile) -> bool:
         tables = [table_at(file.document, path) for path in counting_tables(self.rules, self.format_of(file))]

@@ -27,6 +27,10 @@ class PathProblem(NodeError):
     """A path leads nowhere that we may write to."""
 
 
+class NotAFile(PathProblem):
+    """A folder, a pipe or a device has the name of a file."""
+
+
 class RecordBroken(NodeError):
     """The record of what was there cannot be read; without it nothing can be put back."""
 

@@ -107,7 +107,7 @@ def find_facts(
     Raises ConfigConflict when it has two containerds, or hints are wrong.
     """
     tree = NodeTree(root)
-    found = _choose([_look_at(root, tree, socket, ask) for socket in _sockets(root, tree, hints, recorded)])
+    found = _choose([_look_at(root, tree, socket, ask) for socket in _sockets(root, tree, hints, recorded)], recorded)
     config = _config(tree, found.process, hints)
     distribution = find_distribution(tree, config)
     candidates = [hints.program] if hints.program else distribution.programs
@@ -132,10 +132,12 @@ def _sockets(root: HostRoot, tree: NodeTree, hints: Containerd, recorded: Path |
         yield hints.socket
     elif hints.config:
         yield address_in(tree, hints.config)
-    elif recorded and is_containerd_at(root.locate(recorded)):
-        yield recorded
     else:
-        yield from (socket for socket in KNOWN_SOCKETS if is_containerd_at(root.locate(socket)))
+        # A link from one known place to another, as people make for crictl, is not a second containerd.
+        names: dict[Path, Path] = {}
+        for socket in (recorded, *KNOWN_SOCKETS) if recorded else KNOWN_SOCKETS:
+            names.setdefault(root.locate(socket), socket)
+        yield from (socket for here, socket in names.items() if is_containerd_at(here))
 
 
 def _look_at(root: HostRoot, tree: NodeTree, socket: Path, ask: Ask) -> _Found:
@@ -146,9 +148,11 @@ def _look_at(root: HostRoot, tree: NodeTree, socket: Path, ask: Ask) -> _Found:
     return _Found(socket, told, process) if told or process else _Found()
 
 
-def _choose(found: list[_Found]) -> _Found:
-    """The one that a kubelet can use: Docker's own has no CRI."""
+def _choose(found: list[_Found], recorded: Path | None) -> _Found:
+    """The one that a kubelet can use: Docker's own has no CRI. The recorded one while it answers; it may have gone."""
     there = [each for each in found if each.socket]
+    if recorded and (known := next((each for each in there if each.socket == recorded), None)):
+        return known
     usable = [each for each in there if each.told and each.told.has_cri]
     if len(usable) > 1:
         names = " and ".join(str(each.socket) for each in usable)

@@ -21,31 +21,44 @@ _REFERRERS: Final = "referrers"
 _DURATION: Final = re.compile(r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 # Go's url.Parse, as far as people get it wrong: a blank in the host, a port that is no number, half an escape.
 _URL: Final = re.compile(
-    r"https?://(?:[^\s/?#%\\^`{|}@]*@)?(?:\[[^\]\s]*\]|[^\s/?#%\\^`{|}:@\[\]]*)(?::\d*)?"
-    r"(?:[/?#](?:[^%\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})*)?"
+    r"[a-z][a-z0-9+.-]*://(?:[^\s/?#%\\^`{|}]*@)?(?:\[[^\]\s%]*(?:%25[^\]\s]*)?\]|[^\s/?#%\\^`{|}:@\[\]]*)(?::\d*)?"
+    r"(?:[/#](?:[^?%\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})*)?(?:\?[^\x00-\x1f\x7f]*)?"
 )
+# A host whose name begins like that, `httpd.lab`, is taken for a URL as it is: a path, or a scheme and the rest.
+_BEGINS_LIKE_A_SCHEME: Final = re.compile(r"http(?:[A-Za-z0-9+.-]*:(?!//)[^\s%]*|[^:/?#\s%]*(?:[/?#][^\s%]*)?)")
+_WITH_BRACKET: Final = re.compile(r"[ \t]*\[[ \t]*host[ \t]*\.[ \t]*([\"'])(?:(?!\1).)*[\[\]]", re.MULTILINE)
 
 
 def ignored_because(data: bytes, release: Release) -> str | None:
     """Why this containerd ignores the file; None when it does not. Names the line where there is one."""
     try:
-        document = tomllib.loads(data.decode())
+        text = data.decode()
+        document = tomllib.loads(text)
     except UnicodeDecodeError:
         return "it is not UTF-8"
     except tomllib.TOMLDecodeError as error:
         return f"it is not TOML: {error}"
+    return next(_slips(text, document, release), None)
+
+
+def _slips(text: str, document: dict[str, Any], release: Release) -> Iterator[str]:
+    if not release.reads_brackets_in_names and (found := _WITH_BRACKET.search(text)):
+        yield f"{release} reads no table whose name has a bracket, as IPv6 addresses have: {found[0].strip()}"
     server, hosts = document.get("server", ""), document.get("host", {})
     if not isinstance(server, str):
-        return "server is not a text"
-    if not isinstance(hosts, dict) or not all(isinstance(host, dict) for host in hosts.values()):
-        return "host is not a table of tables"
-    if wrong := next((url for url in (server, *hosts) if url and not _is_url(url)), None):
-        return f"{wrong!r} is not a URL"
-    tables = {"": document} | {f'host."{url}".': host for url, host in hosts.items()}
-    return next((each for table, settings in tables.items() for each in _wrong(table, settings, release)), None)
+        yield "server is not a text"
+    elif not isinstance(hosts, dict) or not all(isinstance(host, dict) for host in hosts.values()):
+        yield "host is not a table of tables"
+    else:
+        yield from (f"{url!r} is not a URL" for url in (server, *hosts) if url and not _is_url(url))
+        tables = {"": document} | {f'host."{url}".': host for url, host in hosts.items()}
+        for table, settings in tables.items():
+            yield from _wrong(table, settings, release)
 
 
 def _is_url(text: str) -> bool:
+    if _BEGINS_LIKE_A_SCHEME.fullmatch(text):
+        return True
     return bool(_URL.fullmatch(text if text.startswith("http") else f"https://{text}"))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from registryd.node.change import Change, Kind, Plan
 from registryd.node.containerd_config import read_config
+from registryd.node.errors import ConfigConflict
 from registryd.node.intent import Wanted
 from registryd.node.record import Entry, Record, digest_of
 from registryd.node.tree import FileImage, Tree
@@ -32,6 +33,7 @@ def plan_install(tree: Tree, record: Record | None, intent: Intent, facts: NodeF
     It starts from the node as it would be without us, so that a second install changes nothing, and what is no longer
     wished is put back. Raises ConfigConflict or UnsupportedNode.
     """
+    _require_readable(intent, facts)
     original = without_us(tree, record)
     config = read_config(original, facts.config, facts.release, drop_ins=facts.distribution.drop_ins)
     roots = tuple(dict.fromkeys(map(original.canonical, hosts_roots(config, intent, facts.distribution))))
@@ -51,6 +53,16 @@ def plan_install(tree: Tree, record: Record | None, intent: Intent, facts: NodeF
     notes = (*hosts.notes, *_generated(entries), *notes_on(original, config, changed))
     path = wanted_path(config, intent, facts.distribution)
     return Plan(changes, record, new and replace(new, socket=facts.socket), notes, path)
+
+
+def _require_readable(intent: Intent, facts: NodeFacts) -> None:
+    """With one host that containerd cannot read, it ignores the whole file, and so each that we would write."""
+    urls = [entry.url for entry in intent.entries if "[" in entry.url]
+    if urls and not facts.release.reads_brackets_in_names:
+        raise ConfigConflict(
+            f"{facts.release} ignores a hosts.toml file that names an IPv6 address: give {' and '.join(urls)} by a "
+            "host name; 2.0 and later take the address"
+        )
 
 
 def _generated(entries: Iterable[Entry]) -> Iterable[str]:

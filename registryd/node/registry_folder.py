@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registryd.node.errors import CannotMerge
+from registryd.node.errors import CannotMerge, NotAFile
 from registryd.node.hosts_entry import Certificates
 from registryd.node.hosts_meaning import ignored_because
 from registryd.node.release import Release
@@ -26,7 +26,7 @@ _SOME_RELEASE = Release()
 class RegistryFolder:
     """`registry` is what containerd looks up, `docker.io` or `host:5000`, or `_default` for all others.
 
-    `certificates` are named relative to the folder.
+    `certificates` are named relative to the folder. `is_no_file`: what has the name of the hosts.toml is none.
     """
 
     path: Path
@@ -34,6 +34,7 @@ class RegistryFolder:
     hosts: FileImage | None = None
     certificates: Certificates = _NO_CERTIFICATES
     release: Release = _SOME_RELEASE
+    is_no_file: bool = False
 
     @property
     def file(self) -> Path:
@@ -42,6 +43,8 @@ class RegistryFolder:
     @property
     def ignored_because(self) -> str | None:
         """Why this node's containerd does not heed the hosts.toml that is there."""
+        if self.is_no_file:
+            return f"{HOSTS_TOML} is a folder, a pipe or a device, and every pull from {self.registry} fails with it"
         return ignored_because(self.hosts.data, self.release) if self.hosts else None
 
 
@@ -65,8 +68,11 @@ def read_folders(tree: Tree, config_path: Path, release: Release) -> tuple[Regis
 
 def read_folder(tree: Tree, path: Path, registry: str, release: Release) -> RegistryFolder:
     # The file may be a link of its own, into a store of configurations: then that file is the one to change.
-    hosts = tree.read(path / HOSTS_TOML)
-    return RegistryFolder(path, registry, hosts, _certificates(tree.names(path)), release)
+    try:
+        hosts, is_no_file = tree.read(path / HOSTS_TOML), False
+    except NotAFile:
+        hosts, is_no_file = None, True
+    return RegistryFolder(path, registry, hosts, _certificates(tree.names(path)), release, is_no_file)
 
 
 def _certificates(names: tuple[str, ...]) -> Certificates:

@@ -74,6 +74,11 @@ class Release:
     # hosts.toml files
 
     @property
+    def reads_brackets_in_names(self) -> bool:
+        """1.6 and 1.7 take a bracket in the quoted name of a table for its end. If unknown: those alive do not."""
+        return not self.is_known or self.version >= (2,)
+
+    @property
     def heeds_a_lone_server(self) -> bool:
         """Before 2.0 a hosts.toml without any [host] is an error, and so ignored."""
         return self.version >= (2,)

@@ -11,7 +11,7 @@ from registryd.node.config_text import MARK as CONFIG_MARK
 from registryd.node.config_text import marked_values
 from registryd.node.containerd_config import read_config
 from registryd.node.distribution import ALL
-from registryd.node.errors import ConfigConflict
+from registryd.node.errors import ConfigConflict, NotAFile
 from registryd.node.hosts_entry import MARKS
 from registryd.node.hosts_file import hosts_with_mark
 from registryd.node.record import Entry, Record, digest_of
@@ -50,9 +50,16 @@ def _hosts(tree: Tree, known: Iterable[Entry], facts: NodeFacts, roots: Iterable
     for root in dict.fromkeys(map(tree.canonical, (*roots, *of_record, *usual))):
         for name in tree.names(root):
             path = tree.canonical(root / name / HOSTS_TOML)
-            image = tree.read(path) if tree.is_folder(root / name) else None
+            image = _read(tree, path) if tree.is_folder(root / name) else None
             if image and (urls := _marked_hosts(image)):
                 yield Entry(path, Kind.HOSTS, None, (), (), " ".join(urls))
+
+
+def _read(tree: Tree, path: Path) -> FileImage | None:
+    try:
+        return tree.read(path)
+    except NotAFile:
+        return None
 
 
 def _configs(tree: Tree, facts: NodeFacts) -> Iterator[Entry]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.node.errors import PathProblem, reason_of
+from registryd.node.errors import NotAFile, PathProblem, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +64,10 @@ class NodeTree:
 
     def read(self, path: Path) -> FileImage | None:
         try:
-            with self.root.locate(path).open("rb") as file:
+            with open(self.root.locate(path), "rb", opener=_without_waiting) as file:
                 return _image(file.fileno(), file.read(_MAX_BYTES + 1), path)
+        except IsADirectoryError as error:
+            raise NotAFile(f"{path} is a folder, and should be a file") from error
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -89,6 +91,15 @@ class NodeTree:
             return ()
         except OSError as error:
             raise PathProblem(f"cannot list {path}: {reason_of(error)}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A named pipe would have us wait for somebody who writes."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(mode := os.fstat(descriptor).st_mode) or stat.S_ISDIR(mode):
+        return descriptor
+    os.close(descriptor)
+    raise NotAFile(f"{path} is a pipe or a device, and should be a file")
 
 
 def _image(descriptor: int, data: bytes, path: Path) -> FileImage:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from registryd.node.change import Change, Kind, Plan
 from registryd.node.config_text import WRITTEN_BY_US, set_config_path
 from registryd.node.errors import CannotMerge
-from registryd.node.hosts_file import take_out
+from registryd.node.hosts_entry import MARKS
+from registryd.node.hosts_file import hosts_with_mark, take_out
 from registryd.node.images_settings import TABLES, table_at
 from registryd.node.record import digest_of
 from registryd.node.tree import ChangedTree, FileImage, Tree
@@ -58,7 +59,7 @@ def _without_ours(entry: Entry, current: FileImage) -> Undone:
 
 def _take_out(entry: Entry, text: str) -> str:
     if entry.kind is Kind.HOSTS:
-        return take_out(text, *entry.ours.split())
+        return take_out(text, *entry.ours.split(), *hosts_with_mark(text, MARKS))  # also at another address by now
     document = tomllib.loads(text)
     before = tomllib.loads(entry.before.text) if entry.before else {}
     for table in TABLES:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registryd.node.config_text import WRITTEN_BY_US, set_config_path
+from registryd.node.containerd_config import roots_of
 from registryd.node.errors import CannotMerge, ConfigConflict
 from registryd.node.images_settings import NEW, OLD, TABLE_OF_FORMAT, TABLES, counting_tables, table_at
 from registryd.node.intent import Intent, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from registryd.node.config_files import ConfigFile
     from registryd.node.containerd_config import ContainerdConfig
@@ -34,17 +35,23 @@ _HEAD_BYTES = 1024
 def hosts_roots(config: ContainerdConfig, intent: Intent, distribution: Distribution) -> tuple[Path, ...]:
     """The folders that count, ours first, then those that count today."""
     wanted = wanted_path(config, intent, distribution)
-    return tuple(dict.fromkeys([*(Path(part) for part in wanted.split(":")), *config.hosts_roots]))
+    return tuple(dict.fromkeys([*roots_of(wanted), *config.hosts_roots]))
 
 
 def wanted_path(config: ContainerdConfig, intent: Intent, distribution: Distribution) -> str:
-    """What `config_path` shall be."""
+    """What `config_path` shall be. Raises ConfigConflict when the intent names what containerd would ignore."""
     if intent.config_path:
-        return str(intent.config_path)
-    is_ignored = len(config.hosts_roots) > 1 and config.ignores_path_lists
+        return _one(str(intent.config_path), config)
+    is_ignored = ":" in config.config_path and config.ignores_path_lists  # one path and a colon is a list as well
     if not config.hosts_roots or (is_ignored and not config.images.config_path):
         return str(distribution.hosts)
     return str(config.hosts_roots[0]) if is_ignored else config.config_path
+
+
+def _one(path: str, config: ContainerdConfig) -> str:
+    if ":" in path and config.ignores_path_lists:
+        raise ConfigConflict(f"{config.release} may ignore a list in config_path: name one folder instead of {path}")
+    return path
 
 
 def wanted_config(

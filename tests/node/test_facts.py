@@ -112,6 +112,23 @@ def test_a_record_of_one_that_is_gone_is_no_hint(tmp_path: Path) -> None:
         assert str(find(tmp_path, {PLAIN: NEW}, recorded=K3S).socket) == PLAIN
 
 
+def test_a_dead_socket_of_the_recorded_one_hides_no_other(tmp_path: Path) -> None:
+    """A reinstalled node: the file of the earlier containerd's socket is there until the next boot."""
+    with containerds(tmp_path, PLAIN, K3S):
+        facts = find(tmp_path, {K3S: NEW}, recorded=PLAIN)
+        assert (str(facts.socket), facts.told) == (K3S, NEW)
+
+
+def test_a_link_from_one_known_place_to_another_is_no_second_one(tmp_path: Path) -> None:
+    with containerds(tmp_path, K3S):
+        link = tmp_path / PLAIN[1:]
+        link.parent.mkdir(parents=True)
+        link.symlink_to(K3S)
+        assert str(find(tmp_path, {K3S: NEW}).socket) == K3S
+        assert find(tmp_path, {K3S: NEW}, recorded=PLAIN).told == NEW
+        assert find(tmp_path, {K3S: NEW}, Containerd(socket=Path(PLAIN))).told == NEW
+
+
 def test_a_file_that_is_named_says_where_its_containerd_answers(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('version = 2\n[grpc]\naddress = "/run/own/containerd.sock"\n')
     with containerds(tmp_path, PLAIN, "/run/own/containerd.sock"):

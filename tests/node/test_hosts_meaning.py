@@ -24,7 +24,9 @@ HEEDED = (
     f'server = "x.lab"\n{US}',
     f'server = "https://x.lab/v2/proxy?a=b%20c"\n{US}',
     f'{US}[host."http://127.0.0.1:3172".rewrite]\n"a" = "b"\n',
-    f'[host."https://[fd00::1]:5000/v2"]\n{US}',
+    f'server = "https://[fd00::1]:5000/v2"\n{US}',
+    f'{US}[host."httpd.lab:5000"]\n[host."httpbin.lab"]\n[host."http:b"]\n[host."http:/b"]\n[host."httpx://b"]\n',
+    f'{US}[host."http://a@b@c"]\n[host."http://b?a=%zz"]\n',
 )
 DROPPED = {
     f'{US}capabilities = ["pull", "frob"]\n': 'capabilities has "frob"',
@@ -47,6 +49,12 @@ DROPPED_LATER = {
     f'{US}dial_timeout = "1d"\n': "not a time with its unit",
     f'dial_timeout = "x"\n{US}': 'dial_timeout is "x"',
 }
+# In 1.6.20 and 1.7.24 the name of a table has no bracket, quoted or not.
+WITH_BRACKETS = (
+    f'{US}[host."http://[::1]:5000"]\n',
+    f"[host.'https://[fd00::1]:5000/v2']\n{US}",
+    f'{US}[host."http://[fe80::1%25eth0]:1".header]\nx = "y"\n',
+)
 REFERRERS = f'{US}capabilities = ["pull", "resolve", "referrers"]\n'
 
 
@@ -60,6 +68,16 @@ def test_what_is_heeded(text: str, release: Release) -> None:
 @pytest.mark.parametrize(("text", "why"), DROPPED.items())
 def test_what_is_dropped(text: str, why: str, release: Release) -> None:
     assert why in (ignored_because(text.encode(), release) or "")
+
+
+@pytest.mark.parametrize("text", WITH_BRACKETS)
+def test_an_address_of_ipv6_is_read_since_2_0(text: str) -> None:
+    for release in (Release((1, 6, 20)), OLD):
+        assert "has a bracket" in (ignored_because(text.encode(), release) or "")
+    for release in (MIDDLE, Release((2, 3, 7)), NEW, Release()):
+        assert ignored_because(text.encode(), release) is None
+    zone = f'{US}[host."http://[fe80::1%eth0]:1"]\n'.encode()
+    assert "is not a URL" in (ignored_because(zone, NEW) or "")
 
 
 @pytest.mark.parametrize(("text", "why"), DROPPED_LATER.items())

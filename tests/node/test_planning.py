@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from registryd.node.errors import ConfigConflict, UnsupportedNode
+from registryd.node.hosts_entry import MirrorEntry
 from registryd.node.hosts_file import hosts_in_order
 from registryd.node.preview import diff_of
 from tests.node.nodes import CERTS, CONFIG_V2, CONFIG_V3, URL, FolderNode, intent
@@ -57,6 +60,27 @@ def test_what_containerd_ignores_is_left_and_said_with_its_line(node: FolderNode
     broken, wrong = outcome.plan.notes
     assert "line 1" in broken
     assert 'host."http://x".override_path' in wrong
+
+
+def test_what_has_the_name_of_a_file_and_is_none_stops_no_other(node: FolderNode) -> None:
+    node.with_files({f"{CERTS}/folder.lab/hosts.toml/x": "", f"{CERTS}/pipe.lab": None})
+    os.mkfifo(node.root / CERTS / "pipe.lab/hosts.toml")
+    outcome = node.setup("2.4.2").install(intent())
+    assert URL in node.hosts("_default")
+    assert [note.split("hosts.toml: ")[1].split(",")[0] for note in outcome.plan.notes] == [
+        "containerd ignores this file"
+    ] * 2
+    node.setup("2.4.2").uninstall()
+    assert not (node.root / CERTS / "_default").exists()
+
+
+def test_an_address_that_containerd_cannot_read_is_not_written(node: FolderNode) -> None:
+    wish = replace(intent(), next_entries=(MirrorEntry("http://[fd00::1]:3172"),))
+    before = node.state()
+    with pytest.raises(ConfigConflict, match=r"1\.7\.24 ignores .* give http://\[fd00::1\]:3172 by a host name"):
+        node.setup("1.7.24").install(wish)
+    assert node.state() == before
+    node.with_files({"etc/containerd/config.toml": CONFIG_V3}).setup("2.4.2").install(wish)
 
 
 def test_a_lone_server_keeps_its_meaning_on_2(node: FolderNode) -> None:

@@ -41,7 +41,7 @@ def test_a_folder_where_a_file_should_be_and_a_file_that_is_too_large(tmp_path: 
     (tmp_path / "hosts.toml").mkdir()
     (tmp_path / "image").write_bytes(bytes(5 << 20))
     tree = NodeTree(HostRoot(tmp_path))
-    with pytest.raises(PathProblem, match=r"hosts\.toml: Is a directory"):
+    with pytest.raises(PathProblem, match=r"hosts\.toml is a folder"):
         tree.read(Path("/hosts.toml"))
     with pytest.raises(PathProblem, match="larger than 4 MiB"):
         tree.read(Path("/image"))

@@ -104,6 +104,35 @@ def test_what_imported_files_import_counts_too(node: FolderNode) -> None:
     assert not (node.root / DROP_IN).exists()
 
 
+def test_a_linked_file_imports_from_where_its_name_is(node: FolderNode) -> None:
+    """Not from where the link leads (2.4.2)."""
+    text = "version = 3\nimports = ['conf.d/*.toml']\n"
+    node.with_files({"opt/c/config.toml": text, CONF_D: None})
+    (node.root / CONFIG).symlink_to("/opt/c/config.toml")
+    assert install(node, "2.4.2", {}) == ()
+    assert "config_path" in node.text(DROP_IN)
+    assert not (node.root / "opt/c/conf.d").exists()
+
+
+def test_a_pattern_of_folders_is_no_place_for_a_file_of_ours(node: FolderNode) -> None:
+    install(node, "2.4.2", {CONFIG: "version = 3\nimports = ['/etc/containerd/*/*.toml']\n"})
+    assert "config_path" in node.text(CONFIG)
+
+
+def test_one_path_with_a_colon_is_a_list_that_is_ignored(node: FolderNode) -> None:
+    """Its other part is empty, and is not the root of the file system."""
+    text = f'version = 3\n[plugins."{NEW}".registry]\nconfig_path = "/etc/a:"\n'
+    install(node, "2.4.2", {CONFIG: text, "etc/a/x.lab/hosts.toml": "[host.'http://m']\n", "srv/x": ""})
+    assert 'config_path = "/etc/a" ' in node.text(CONFIG)
+    assert sorted(each.name for each in (node.root / "etc/a").iterdir()) == ["_default", "x.lab"]
+
+
+def test_a_list_is_not_asked_for_where_it_is_ignored(node: FolderNode) -> None:
+    node.with_files({CONFIG: "version = 3\n"})
+    with pytest.raises(ConfigConflict, match="name one folder instead of /a:/b"):
+        node.setup("2.4.2").install(intent(config_path="/a:/b"))
+
+
 def test_a_list_that_counts_is_left(node: FolderNode) -> None:
     install(node, "2.4.2", {CONFIG: f"version = 3\n[plugins.'{NEW}']\nuse_local_image_pull = true\n"})
     assert "config_path" not in node.text(CONFIG)
