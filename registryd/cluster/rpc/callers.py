@@ -61,6 +61,8 @@ class Call:
     has_share: bool = True
 
 
+# Addresses whose past is known. Whoever can connect can be barred, be it no member.
+_MOST_REMEMBERED: Final = 1024
 _NOBODY: Final = End("", 0)
 
 
@@ -89,6 +91,8 @@ class Callers:
         self._arrivals: Pace[str] = limits.pace(limits.ARRIVALS, clock)
         self._barred: dict[str, float] = {}
         """Addresses at which somebody does not stop, and until when nobody connects from there."""
+        self._bars: dict[str, tuple[int, float]] = {}
+        """How often each was barred, and until when the last time."""
         self._kept_out: set[str] = set()
         self._wake = threading.Event()
         self._is_over = False
@@ -134,9 +138,19 @@ class Callers:
         return CallRefused(f"too much at once from {call.end.address}: {reason}")
 
     def _bar(self, address: str) -> None:
-        if address not in self._barred:
-            _log.warning("%s asks for too much, and is left alone for %g s", address, limits.BARRED_SECONDS)
-        self._barred[address] = self._clock() + limits.BARRED_SECONDS
+        """For longer each time, unless it has been good for long."""
+        now = self._clock()
+        if address in self._barred:
+            return
+        times, until = self._bars.get(address, (0, now))
+        if now - until > limits.BAR_FORGOTTEN_SECONDS:
+            times = 0
+        seconds = min(limits.BARRED_SECONDS * 2**times, limits.LONGEST_BARRED_SECONDS)
+        if len(self._bars) >= _MOST_REMEMBERED:
+            self._bars.clear()
+        self._bars[address] = times + 1, now + seconds
+        self._barred[address] = now + seconds
+        _log.warning("%s asks for too much, and is left alone for %g s", address, seconds)
         self._wake.set()
 
     @asynccontextmanager

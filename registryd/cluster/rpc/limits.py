@@ -57,6 +57,9 @@ REFUSALS: Final = Rate(25, 250)
 # New connections, as far as they are seen: all of a host's share when its agents start, and then a few now and then.
 ARRIVALS: Final = Rate(5, MAX_CONNECTIONS_OF_ADDRESS + 16)
 BARRED_SECONDS: Final = 20.0
+# Twice as long each time, up to this; as at first after an hour in which it was not barred.
+LONGEST_BARRED_SECONDS: Final = 600.0
+BAR_FORGOTTEN_SECONDS: Final = 3600.0
 
 
 def pace(rate: Rate, clock: Callable[[], float], *, longest: float = 0.0) -> Pace[str]:

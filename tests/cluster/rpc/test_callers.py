@@ -277,6 +277,19 @@ def test_who_goes_on_after_being_refused_is_barred_for_a_while(door: Door) -> No
     now = limits.BARRED_SECONDS + 1
     callers.look(door.sockets)
     assert door.can_be_connected()
+    for wait in (40, 80, 160, 320, 600, 600):
+        callers._bar("127.0.0.1")
+        now += wait - 1
+        callers.look(door.sockets)
+        assert callers._barred
+        now += 2
+        callers.look(door.sockets)
+        assert not callers._barred
+    now += limits.BAR_FORGOTTEN_SECONDS
+    callers._bar("127.0.0.1")
+    now += limits.BARRED_SECONDS + 1
+    callers.look(door.sockets)
+    assert not callers._barred
 
 
 def test_who_has_all_connections_that_one_may_have_makes_no_more(door: Door) -> None:
