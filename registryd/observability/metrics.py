@@ -90,6 +90,15 @@ class FindOutcome(StrEnum):
     ERROR = "error"
 
 
+class CopyState(StrEnum):
+    """Whether enough nodes keep an image; unknown before the first look, alone: no other node does."""
+
+    UNKNOWN = "unknown"
+    ENOUGH = "enough"
+    FEW = "few"
+    ALONE = "alone"
+
+
 class PeerState(StrEnum):
     """Whether a peer is asked, or left alone for a while because it did not answer."""
 
@@ -114,10 +123,6 @@ class Trouble(StrEnum):
     NO_TLS = "no TLS"
     GARBLED = "nonsense"
     """What it says is no valid answer."""
-
-
-# As registryd.cluster.copies.keeper has them.
-_COPY_STATES = ("unknown", "enough", "few", "alone")
 
 
 class Metrics:
@@ -227,7 +232,7 @@ class Metrics:
         for trouble, gauge in self._troubles.items():
             gauge.set((troubles or {}).get(trouble, 0))
 
-    def copies(self, states: Mapping[str, int], kept_bytes: int) -> None:
+    def copies(self, states: Mapping[CopyState, int], kept_bytes: int) -> None:
         """Of the images that this node keeps for the cluster, there are now so many in each state; and their bytes."""
         for state, gauge in self._copies.items():
             gauge.set(states.get(state, 0))
@@ -290,10 +295,10 @@ class Metrics:
         family = self._page.gauges("registryd_peers_set_aside", "Peers that are set aside, by reason.", "reason")
         return {trouble: family.labels(trouble) for trouble in Trouble}
 
-    def _copy_gauges(self) -> Mapping[str, Gauge]:
+    def _copy_gauges(self) -> Mapping[CopyState, Gauge]:
         text = "Images that this node keeps for the cluster, by whether enough nodes do; alone: no other one does."
         family = self._page.gauges("registryd_copies", text, "state")
-        return {state: family.labels(state) for state in _COPY_STATES}
+        return {state: family.labels(state) for state in CopyState}
 
     def _peer_gauges(self) -> Mapping[PeerState, Gauge]:
         family = self._page.gauges("registryd_peers", "Peers that discovery knows, by state.", "state")

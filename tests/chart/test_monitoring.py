@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from registryd.observability.metrics import FindOutcome, Metrics, Outcome, PeerState, Source
+from registryd.observability.metrics import CopyState, FindOutcome, Metrics, Outcome, PeerState, Source
 from tests.chart.cases import CASES
 from tests.chart.conftest import CHART
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What Prometheus and the operator's relabelling add to every sample.
 ADDED = {"namespace", "node", "pod", "instance", "job", "le", "version"}
-VALUES = {"outcome": {*Outcome, *FindOutcome}, "source": set(Source), "state": set(PeerState)}
+VALUES = {"outcome": {*Outcome, *FindOutcome}, "source": set(Source), "state": {*PeerState, *CopyState}}
 SELECTOR = re.compile(r"\b(?P<name>(?:registryd|process|kube)_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 MATCHER = re.compile(r"(?P<label>\w+)\s*(?:=~|!~|!=|=)\s*\"(?P<value>[^\"]*)\"")
 

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from registryd.content.inventory import Inventory, Stock
     from registryd.content.keepable import Keepable
     from registryd.notation import Address
+    from registryd.observability.metrics import CopyState
     from registryd.oci.digest import Digest
 
 
 class Observer(Protocol):
     """Is told how many images are kept, by their state, and their bytes."""
 
-    def copies(self, states: Mapping[str, int], kept_bytes: int) -> None: ...
+    def copies(self, states: Mapping[CopyState, int], kept_bytes: int) -> None: ...
 
 
 class Copies:
@@ -97,7 +98,7 @@ class Copies:
                 "image": str(image),
                 "digest": str(image.digest),
                 "size": keeping.size,
-                "state": keeping.state,
+                "state": keeping.state.value,
                 "wanted": keeping.wanted.copies,
                 "zones": keeping.wanted.zones,
                 "nodes": sorted(map(str, keeping.keepers)),

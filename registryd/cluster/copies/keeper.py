@@ -20,6 +20,7 @@ from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
 from registryd.cluster.copies.taking import Budget, Taking
 from registryd.config.keeping import Wanted, wanted_of
 from registryd.content.source import ContentUnavailable
+from registryd.observability.metrics import CopyState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -76,13 +77,12 @@ class Keeping:
     refused: dict[Address, float] = field(default_factory=dict)
 
     @property
-    def state(self) -> str:
-        """enough, few, alone; unknown before the first look."""
+    def state(self) -> CopyState:
         if not self.is_known:
-            return "unknown"
+            return CopyState.UNKNOWN
         if self.is_enough:
-            return "enough"
-        return "alone" if len(self.keepers) == 1 else "few"
+            return CopyState.ENOUGH
+        return CopyState.ALONE if len(self.keepers) == 1 else CopyState.FEW
 
 
 class CopyKeeper:
