@@ -12,7 +12,7 @@ from registryd.caching.download import Download
 from registryd.caching.fetching import BlobFetch
 from registryd.caching.window import WindowMemory
 from registryd.content.source import StoreUnavailable
-from registryd.content.writer import ContentMismatch
+from registryd.content.writer import ContentMismatch, StoreFull
 from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Downloads:
         self.memory = WindowMemory(_WINDOW_BYTES)
         self.behind_seconds = patience.behind
         self._full_until = float("-inf")
+        self._fits = 0
         self._running: dict[tuple[Digest, Registry], Download] = {}
         self._suspects: Recent[Digest, float] = Recent(_MOST_SUSPECTS)
 
@@ -72,7 +73,7 @@ class Downloads:
         download = self._running.get(key)
         is_gone = download is None or (download.is_over and not download.is_in_memory)
         if download is None or is_gone or (from_start and not download.has(0)):
-            if self._is_full and not from_start:
+            if not from_start and self._is_full_for(self._size_of(digest)):
                 return None
             download = Download(digest, self, is_suspect=self._is_suspect(digest))
             self._running[key] = download
@@ -83,28 +84,33 @@ class Downloads:
         """As `Circumstances` has it."""
         self._metrics.unstored()
         if isinstance(why, StoreUnavailable):
-            if not self._is_full:
+            if not self._is_full_for(None):
                 _log.warning("content is sent without being stored: %s", why)
             self._full_until = self._clock() + _FULL_SECONDS
+            self._fits = why.fits if isinstance(why, StoreFull) else 0
 
-    @property
-    def _is_full(self) -> bool:
-        return self._clock() < self._full_until
+    def _is_full_for(self, size: int | None) -> bool:
+        """Whether the store has lately refused what was no larger; a layer that is too large keeps no other out."""
+        return self._clock() < self._full_until and (size is None or size > self._fits)
+
+    def _size_of(self, digest: Digest) -> int | None:
+        known = self._store.described(digest)
+        return known.size if known else None
 
     def _is_suspect(self, digest: Digest) -> bool:
         wrong_at = self._suspects.get(digest)
         return wrong_at is not None and self._clock() - wrong_at < _SUSPECT_SECONDS
 
     async def _run(self, download: Download, repository: Repository) -> None:
-        known = self._store.described(download.digest)
+        size = self._size_of(download.digest)
         fetch = BlobFetch(
             self._upstreams,
             repository,
             download.digest,
             observer=self._metrics,
-            expected=known.size if known else None,
+            expected=size,
         )
-        store = None if self._is_full else self._store
+        store = None if self._is_full_for(size) else self._store
         if store is None:
             self._metrics.unstored()
         work = asyncio.create_task(download.run(fetch, store), name=f"receive {download.digest}")

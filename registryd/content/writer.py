@@ -23,7 +23,14 @@ class IngestInProgress(Exception):
 
 
 class StoreFull(StoreUnavailable):
-    """There is no room; nothing of what was received is kept. The store goes on serving what it has."""
+    """There is no room; nothing of what was received is kept. The store goes on serving what it has.
+
+    `fits`: content of so many bytes may still have room.
+    """
+
+    def __init__(self, message: str, *, fits: int = 0) -> None:
+        super().__init__(message)
+        self.fits = fits
 
 
 class Ingest(Protocol):

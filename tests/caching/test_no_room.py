@@ -16,7 +16,7 @@ from registryd.oci.digest import Digest
 from registryd.store.directory.bounded import open_bounded_store
 from tests.caching.test_pull_through import slow
 from tests.caching.world import until
-from tests.fakes.images import sample_bytes
+from tests.fakes.images import oci_image, sample_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,6 +46,19 @@ async def test_fifty_at_once_cost_the_upstream_one_fetch(full: World) -> None:
     assert full.blob_gets() == [f"/v2/{BLOB}"]
     assert full.requests("HEAD", "blobs") == 0
     assert full.stored() == set()
+
+
+@pytest.mark.parametrize("size", [100, 200_000])
+async def test_what_is_too_large_keeps_nothing_else_out(full: World, size: int) -> None:
+    """A list with one large layer filled a small cache with nothing for 5 s."""
+    image = oci_image(layers=(DATA, sample_bytes(size)))
+    full.upstream.add("demo/app", image)
+    async with full.caching() as client:
+        await client.get(f"demo/app/manifests/{image.target.digest}")
+        await client.get(BLOB)
+        small = Digest.of(sample_bytes(size))
+        await client.get(f"demo/app/blobs/{small}")
+        assert {small.encoded, DIGEST.encoded} & full.stored() == {small.encoded}
 
 
 async def test_who_comes_while_it_is_under_way_joins(full: World) -> None:

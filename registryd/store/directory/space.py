@@ -99,12 +99,14 @@ class Space:
 
     async def reserve(self, size: int, *, written: int = 0) -> Room:
         """Room for so many bytes, some of which may be there already, when it is taken; raises StoreFull."""
+        if 0 < (limit := self._limits.size_limit) < size:  # nothing may go for what never fits
+            raise StoreFull(f"content of {size} bytes is larger than all that may be stored ({limit})", fits=limit)
         room = Room(size, written)
         async with self._evicting:
             if self._shortage(room) > 0:
                 await self.measure()  # other processes remove and bring in, and what was received twice counted twice
             if (shortage := self._shortage(room)) > 0:
-                await self._make_room(shortage)
+                await self._make_room(shortage, fits=max(0, size - shortage))
             self._rooms.add(room)
         return room
 
@@ -131,14 +133,14 @@ class Space:
         lacking = limits.keep_free + coming - status.f_bavail * status.f_frsize if limits.keep_free else 0
         return max(over, lacking)
 
-    async def _make_room(self, need: int) -> None:
+    async def _make_room(self, need: int, *, fits: int) -> None:
         """What broke off goes before what is whole: it is the least of use."""
         freed = await run_writing(partial(self._partials.shrink, need))
         if freed < need:
             evicted = await run_writing(partial(self._evict, need - freed, frozenset(+self.in_use)))
             self._names.have_changed()
             if freed + evicted < need:
-                raise StoreFull(f"there is no room for {need} more bytes, and nothing that may be removed")
+                raise StoreFull(f"there is no room for {need} more bytes, and nothing that may be removed", fits=fits)
             await self.measure()
             self._tell(evicted=evicted)
 
