@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from registryd.inventory.lists import ImageName
+    from registryd.inventory.recalled import Recalled
     from registryd.inventory.walk import Parts
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -58,16 +59,20 @@ class Asking:
         platforms: Collection[Platform],
         *,
         root: ManifestBytes | None = None,
+        recalled: Recalled | None = None,
         referrers: bool = False,
     ) -> Parts:
         """All that the image consists of; what could not be had is in it. `root` has been read already.
 
+        `recalled` knows what was said before.
+
         `referrers`: what is attached to it as well.
         """
-        read = partial(self.manifest, image.repository)
+        asked = recalled or self
+        read = partial(asked.manifest, image.repository)
         parts = await parts_of(image.reference, read, platforms=platforms, root=root)
         if referrers:
-            parts.attached = await attach(parts, image.repository, self)
+            parts.attached = await attach(parts, image.repository, asked)
         return parts
 
     async def whole(self, image: ImageName, platforms: Collection[Platform]) -> ManifestBytes:

@@ -11,6 +11,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.inventory.asking import Asking, NotKept, stored_only
 from registryd.inventory.once import Once
 from registryd.inventory.outcome import Outcome
+from registryd.inventory.recalled import Recalled
 from registryd.inventory.walk import Lacking, Parts
 from registryd.inventory.worklist import Worklist
 from registryd.upstream.answers import Kept
@@ -104,20 +105,22 @@ class Filler:
                 continue
             outcomes[job.position] = outcome
             self._progress.finished(outcome)
-            worklist.done()
+            worklist.done(job)
 
     async def _fill(self, job: Job, blobs: Once) -> Outcome | None:
         """What came of it; None when another attempt may do better. Raises _Deferred."""
-        image = job.image
+        image, recalled = job.image, Recalled(self._through, job.said)
         try:
-            root = await self._through.whole(image, self._platforms)
+            root = await recalled.root(partial(self._through.whole, image, self._platforms))
         except ContentUnavailable as failure:
             parts = Parts()
             parts.fails(image.reference, failure)
         else:
             if root.whole and not self._referrers:
                 return await self._stored_as_whole(image, root, root.whole)
-            parts = await self._through.parts(image, self._platforms, root=root, referrers=self._referrers)
+            parts = await self._through.parts(
+                image, self._platforms, root=root, recalled=recalled, referrers=self._referrers
+            )
         is_new = not any(manifest.kept is Kept.HIT for manifest in parts.manifests.values())
         looks = [
             blobs.problem_of(blob.digest, partial(self._bring, image.repository, blob, is_new=is_new))

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from registryd.inventory.recalled import Said
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,20 +19,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image, where it stood in the list, and how often it has been tried in vain."""
+    """One image, where it stood in the list, how often it has been tried in vain, and what was said in this attempt."""
 
     image: ImageName
     position: int
     attempts: int = 0
+    said: Said = field(default_factory=Said, compare=False)
 
 
 @dataclass(slots=True)
 class _Queue:
-    """The jobs of one registry; `quiet_until` is of the loop's clock, `waited` in seconds."""
+    """The jobs of one registry; `quiet_until` is of the loop's clock, `waited` in seconds.
+
+    `most` jobs run at a time: half as many after each pause that the registry asks for, one more with each that is
+    done. As many as before would use up what the registry admits before one of them comes to its end.
+    """
 
     jobs: deque[Job] = field(default_factory=deque)
     quiet_until: float = float("-inf")
     waited: float = 0.0
+    running: int = 0
+    most: float = float("inf")
+
+    def is_ready(self, now: float) -> bool:
+        return bool(self.jobs) and self.quiet_until <= now and self.running < self.most
+
+    def pause(self, until: float, now: float) -> None:
+        if self.quiet_until <= now:
+            self.most = max(1, self.running // 2)
+        self.quiet_until = max(self.quiet_until, until)
 
 
 class Worklist:
@@ -40,7 +57,6 @@ class Worklist:
         """`patience`: how many seconds in all a registry is waited for."""
         self._patience = patience
         self._queues: dict[Registry, _Queue] = {}
-        self._running = 0
         self._changed = asyncio.Event()
         for position, image in enumerate(images):
             self._queue(image).jobs.append(Job(image, position))
@@ -50,22 +66,23 @@ class Worklist:
         while True:
             now = asyncio.get_running_loop().time()
             waiting = [queue for queue in self._queues.values() if queue.jobs]
-            if ready := [queue for queue in waiting if queue.quiet_until <= now]:
-                self._running += 1
-                return min(ready, key=lambda queue: _rank(queue.jobs[0])).jobs.popleft()
-            if not waiting and not self._running:
+            if ready := [queue for queue in waiting if queue.is_ready(now)]:
+                chosen = min(ready, key=lambda queue: _rank(queue.jobs[0]))
+                chosen.running += 1
+                return chosen.jobs.popleft()
+            if not waiting and not any(queue.running for queue in self._queues.values()):
                 return None
-            await self._wait(min((queue.quiet_until for queue in waiting), default=None))
+            await self._wait(min((queue.quiet_until for queue in waiting if queue.quiet_until > now), default=None))
 
-    def done(self) -> None:
-        """A job that was taken needs nothing more."""
-        self._running -= 1
-        self._tell()
+    def done(self, job: Job) -> None:
+        """It needs nothing more."""
+        self._queue(job.image).most += 1
+        self._give_back(job)
 
     def again(self, job: Job) -> None:
         """It failed, and is tried once more after those that were not tried yet."""
         self._queue(job.image).jobs.append(Job(job.image, job.position, job.attempts + 1))
-        self.done()
+        self._give_back(job)
 
     def later(self, job: Job, seconds: float) -> bool:
         """Its registry wants to be left alone for so long: whether that is waited for."""
@@ -75,10 +92,14 @@ class Worklist:
         if queue.waited + more > self._patience:
             return False
         queue.waited += more
-        queue.quiet_until = max(queue.quiet_until, now + seconds)
+        queue.pause(now + seconds, now)
         queue.jobs.appendleft(job)
-        self.done()
+        self._give_back(job)
         return True
+
+    def _give_back(self, job: Job) -> None:
+        self._queue(job.image).running -= 1
+        self._tell()
 
     def _queue(self, image: ImageName) -> _Queue:
         return self._queues.setdefault(image.repository.registry, _Queue())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from registryd.inventory.worklist import Job
     from tests.caching.world import World
 
 
@@ -246,9 +247,16 @@ def named(*names: str) -> list[ImageName]:
     return [ImageName.parse(name) for name in names]
 
 
-async def taken(worklist: Worklist) -> str:
+async def taken(worklist: Worklist) -> Job:
     job = await worklist.take()
     assert job is not None
+    return job
+
+
+async def done_next(worklist: Worklist) -> str:
+    """The next job is done at once."""
+    job = await taken(worklist)
+    worklist.done(job)
     return str(job.image)
 
 
@@ -258,13 +266,10 @@ async def test_images_of_other_registries_go_on_meanwhile() -> None:
     first = await worklist.take()
     assert first is not None
     assert worklist.later(first, 30)
-    assert await taken(worklist) == "b.lab/x:1"
-    worklist.done()
-    assert await taken(worklist) == "a.lab/x:1"
+    assert await done_next(worklist) == "b.lab/x:1"
+    assert await done_next(worklist) == "a.lab/x:1"
     assert asyncio.get_running_loop().time() == pytest.approx(30)
-    worklist.done()
-    assert await taken(worklist) == "a.lab/y:1"
-    worklist.done()
+    assert await done_next(worklist) == "a.lab/y:1"
     assert await worklist.take() is None
 
 
@@ -291,12 +296,48 @@ async def test_who_finds_nothing_to_do_waits_for_what_may_fail() -> None:
     assert got is not None
     assert got.attempts == 1
     waiting = asyncio.create_task(worklist.take())
-    worklist.done()
+    worklist.done(got)
     assert await waiting is None
+
+
+@pytest.mark.looptime
+async def test_a_registry_that_asked_for_a_pause_gets_fewer_at_a_time_and_then_more() -> None:
+    worklist = Worklist(named(*(f"a.lab/{letter}:1" for letter in "stuvwxyz")), patience=1000)
+    at_once = [await taken(worklist) for _ in range(4)]
+    assert [worklist.later(job, 30) for job in at_once] == [True] * 4
+    at_once = [await taken(worklist) for _ in range(2)]
+    third = asyncio.create_task(worklist.take())
+    await asyncio.sleep(100)
+    assert not third.done(), "half of four"
+    worklist.done(at_once[0])
+    assert await third is not None
+    assert await worklist.take() is not None, "one that is done makes room for itself and another"
+
+
+async def test_a_registry_that_admits_little_at_a_time_is_come_to_an_end_with(world: World, lists: Lists) -> None:
+    """Fewer requests between two pauses than there are images, and than one image needs."""
+    world.upstream.add("demo/app0", image(0))
+    for number in range(1, 4):
+        world.upstream.add(f"demo/app{number}", image(number))
+    admitted = 0
+
+    async def sometimes(request: web.Request) -> web.StreamResponse:
+        nonlocal admitted
+        admitted += 1
+        if admitted % 4 == 0:
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        return world.upstream._registry(request)
+
+    world.upstream.character = sometimes
+    lists.write(*(f"{REGISTRY}/demo/app{number}:v1" for number in range(4)))
+    async with world.caching() as client:
+        code, document = await lists.fill(client.url, referrers=True)
+    assert code == 0, document
+    assert [each["complete"] for each in document["images"]] == [True] * 4
 
 
 @pytest.mark.parametrize("take", [lambda names: names, reversed])
 async def test_the_lists_order_is_kept(take: Callable[[list[str]], list[str]]) -> None:
     names = ["b.lab/x:1", "a.lab/x:1", "b.lab/y:1", "a.lab/y:1"]
     worklist = Worklist(named(*take(names)), patience=0)
-    assert [await taken(worklist) for _ in names] == list(take(names))
+    assert [str((await taken(worklist)).image) for _ in names] == list(take(names))
