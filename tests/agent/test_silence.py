@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 DATA = b"what a node has"
 DIGEST = Digest.of(DATA)
 DESCRIPTORS = 1024
+# Another address of loopback than that of containerd and of members.
+STRANGER = "127.0.0.9"
+# Before anybody has looked at who connects.
+LEAST_OPENED = 16
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +49,18 @@ async def agent(tmp_path: Path) -> AsyncIterator[LoneAgent]:
 
 @contextmanager
 def silent(address: Address, count: int) -> Iterator[list[socket.socket]]:
-    """So many connections that nothing is sent over. Some may have been refused or ended already."""
+    """So many connections of one stranger that nothing is sent over. Some may have been refused or ended already.
+
+    The stranger's address may be barred meanwhile: then the kernel lets it make no further ones.
+    """
     opened: list[socket.socket] = []
     try:
         for _ in range(count):
-            sock = socket.create_connection((address.host, address.port), timeout=10)
-            opened.append(sock)
+            try:
+                opened.append(socket.create_connection((address.host, address.port), 1, source_address=(STRANGER, 0)))
+            except TimeoutError:
+                break
+        assert len(opened) >= LEAST_OPENED
         yield opened
     finally:
         for sock in opened:
