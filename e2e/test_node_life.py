@@ -308,3 +308,88 @@ async def test_install_can_end_with_the_proof(node: NodeRoot, newest: Release) -
         await node.registryd("install", "--verify")  # there is no agent
     async with agent_on(node):
         assert "a trial image came" in await node.registryd("install", "--verify")
+
+
+# What only looks like a fault, and what does not look like one
+
+
+async def test_a_link_to_the_socket_is_no_second_containerd(node: NodeRoot, newest: Release) -> None:
+    """As people of k3s make it, for crictl."""
+    k3s = "/run/k3s/containerd/containerd.sock"
+    node.write({CONFIG: f"{WITH_PATH}[grpc]\n  address = '{k3s}'\n", "/run/containerd": None})
+    await node.start([newest.containerd, "--config", CONFIG], k3s)
+    node.at(SOCKET).symlink_to(k3s)
+    before = node.files()
+    assert f"store.containerd_socket = {k3s}" in await node.registryd("install")
+    async with agent_on(node):
+        assert {(await node.doctor())[name][0] for name in ("config_path", "hosts", "pull")} == {"ok"}
+    await node.registryd("uninstall")
+    assert node.files() == before
+
+
+async def test_the_dead_socket_of_the_one_before_hides_none(node: NodeRoot, newest: Release) -> None:
+    k3s = "/run/k3s/containerd/containerd.sock"
+    own = WITH_PATH.replace(CERTS, "/etc/own")
+    node.write({CONFIG: WITH_PATH, "/etc/own/c.toml": f"{own}[grpc]\n  address = '{k3s}'\n"})
+    await node.start([newest.containerd], SOCKET)
+    await node.registryd("install")
+    await node.stop()
+    node.at(SOCKET).unlink(missing_ok=True)
+    await node.run(sys.executable, "-c", f"import socket; socket.socket(socket.AF_UNIX).bind('{SOCKET}')")
+    await node.start([newest.containerd, "--config", "/etc/own/c.toml"], k3s)
+    assert "/etc/own/_default/hosts.toml" in await node.registryd("install")
+    async with agent_on(node):
+        assert {(await node.doctor())[name][0] for name in ("config_path", "hosts", "pull")} == {"ok"}
+
+
+async def test_one_path_with_a_colon_is_made_one_without(node: NodeRoot, newest: Release) -> None:
+    node.write({CONFIG: WITH_PATH.replace(CERTS, "/etc/own:")})
+    await node.start([newest.containerd], SOCKET)
+    before = node.files()
+    assert "must be restarted" in await node.registryd("install")
+    assert [each.name for each in node.at("/etc/own").iterdir()] == ["_default"]
+    await node.stop()
+    await node.start([newest.containerd], SOCKET)
+    async with agent_on(node):
+        assert {(await node.doctor())[name][0] for name in ("config_path", "hosts", "pull")} == {"ok"}
+    await node.registryd("uninstall")
+    assert node.files() == before
+
+
+async def test_one_that_sees_other_files_is_not_set_up_by_these(node: NodeRoot, newest: Release) -> None:
+    """The same words in both, so that what it says of itself fits; only the file system below its root is its own."""
+    node.write({CONFIG: WITH_PATH, "/opt/own/config.toml": WITH_PATH})
+    in_its_own = ("unshare", "-m", "sh", "-c", f"mount --bind /opt/own /etc/containerd && exec {newest.containerd}")
+    await node.start(in_its_own, SOCKET)
+    before = node.files()
+    with pytest.raises(CommandError, match="runs in a mount namespace of its own"):
+        await node.registryd("install")
+    assert node.files() == before
+    async with agent_on(node):
+        found = await node.doctor()
+        assert (found["config_path"][0], "namespace of its own" in found["config_path"][1]) == ("problem", True)
+        assert found["hosts"][0] == "warning"
+        (root,) = re.findall(r"--root (\S+)", found["config_path"][1])
+        await node.registryd("install", "--root", root)
+        assert node.at("/opt/own/certs.d/_default/hosts.toml").exists()
+        assert {(await node.doctor("--root", root))[name][0] for name in ("config_path", "hosts", "pull")} == {"ok"}
+        await node.registryd("uninstall", "--root", root)
+    assert node.files() == before
+
+
+@pytest.mark.parametrize("release", ["1.6", "2.4"], indirect=True)
+async def test_one_without_cri_is_said_to_be_of_no_use_to_a_kubelet(node: NodeRoot, release: Release) -> None:
+    node.write({CONFIG: "version = 2\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n"})
+    async with running(node.command(release.containerd), log=node.folder.with_suffix(".no-cri.log")):
+        await until(lambda: node.at(SOCKET).exists(), "its socket")
+        before = node.files()
+        try:
+            said = await node.registryd("install")
+        except CommandError as error:  # before 2.2 it looks nowhere then
+            said = str(error)
+        assert "CRI plugin" in said
+        assert "disabled_plugins" in said
+        assert "CRI plugin" in (await node.doctor())["containerd"][1]
+        if release.version >= (2, 2):
+            await node.registryd("uninstall")
+        assert node.files() == before

@@ -66,4 +66,4 @@ def root_from(flag: Path) -> HostRoot:
         raise CommandFailed(f"--root: {flag}: {reason_of(error)}") from error
     if not is_folder:
         raise SettingsError("--root", f"{flag} is not a folder; name the one that the node's / is mounted at")
-    return HostRoot(flag.resolve())
+    return HostRoot(flag.absolute())  # not resolved: /proc/PID/root would become the root folder of this process

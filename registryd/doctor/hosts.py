@@ -11,7 +11,7 @@ from registryd.identity.node_token import TOKEN_HEADER, read_token
 from registryd.node.errors import NodeError
 from registryd.node.hosts_entry import MARK
 from registryd.node.hosts_file import hosts_in_order
-from registryd.node.registry_folder import DEFAULT, RegistryFolder, read_folders
+from registryd.node.registry_folder import DEFAULT, RegistryFolder, files_named_in, read_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ async def check_hosts(patient: Patient) -> list[Finding]:
     except NodeError as error:
         return [problem("hosts", str(error), "run doctor as root, on the node or with --root")]
     if not patient.hosts_roots:
-        return [problem("hosts", "containerd looks for no hosts.toml files", "see the finding of config_path")]
+        return [_nowhere(patient)]
     found = [finding for folder in folders for finding in _look(folder, patient)]
     ours = [folder for folder in folders if _is_ours_first(folder, patient)]
     if not ours:
@@ -47,6 +47,13 @@ async def check_hosts(patient: Patient) -> list[Finding]:
             return [warning("hosts", later, "see the finding of config_path")]
         return [ok("hosts", f"containerd asks the agent first for {names}")]
     return found
+
+
+def _nowhere(patient: Patient) -> Finding:
+    remedy = "see the finding of config_path"
+    if isinstance(patient.config, str):
+        return warning("hosts", "not looked at: where containerd looks is not known", remedy)
+    return problem("hosts", "containerd looks for no hosts.toml files", remedy)
 
 
 def _that_count(patient: Patient) -> list[RegistryFolder]:
@@ -65,13 +72,28 @@ def _look(folder: RegistryFolder, patient: Patient) -> Iterator[Finding]:
     if folder.ignored_because:
         found = f"containerd silently ignores {folder.file}, because {folder.ignored_because}"
         yield problem(name, found, "repair the file, then run `registryd install` again")
-    elif not folder.hosts:
+        return
+    if not folder.hosts:
         yield from _look_at_bare_folder(name, folder)
-    elif not (ours := _our_url(folder, patient)):
+        return
+    yield from _look_at_files(name, folder, patient)
+    if not (ours := _our_url(folder, patient)):
         yield from _look_at_other(name, folder, patient)
     else:
         yield from _look_at_order(name, folder, ours)
         yield from _look_at_entry(name, folder, _hosts(folder)[ours], patient)
+
+
+def _look_at_files(name: str, folder: RegistryFolder, patient: Patient) -> Iterator[Finding]:
+    assert folder.hosts  # noqa: S101 - who calls has looked
+    for file in sorted(files_named_in(folder.hosts.text)):
+        try:
+            is_there = patient.tree.read(folder.path / file) is not None
+        except NodeError:
+            is_there = False
+        if not is_there and patient.place.has_files:
+            found = f"{folder.file} names {file!r}, which is not there: every pull from {folder.registry} fails"
+            yield problem(name, found, "bring the file, or take its name out")
 
 
 def _look_at_bare_folder(name: str, folder: RegistryFolder) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A registryd answers within milliseconds; one on a node that swaps, later.
 _TIMEOUT: Final = 3.0
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class Occupant(Enum):
@@ -40,7 +41,11 @@ def occupancy_of(listen: Address) -> Occupancy:
     try:
         answer = ask_and_wait(listen, Question("/v2/", timeout=_TIMEOUT))
     except NotConnected as error:
-        return Occupancy(Occupant.NOBODY if error.is_refused else Occupant.UNKNOWN, "", str(error))
+        if error.is_refused:
+            return Occupancy(Occupant.NOBODY, "", str(error))
+        # On this machine nothing is in between: the queue of the listener is full, and containerd would wait as well.
+        who = holder_of(listen.port) if listen.host in _LOOPBACK else ""
+        return Occupancy(Occupant.OTHER if who else Occupant.UNKNOWN, who, str(error))
     except Unanswered as error:
         return Occupancy(Occupant.OTHER, holder_of(listen.port) or "another program", str(error))
     if answer.server == SERVER:

@@ -11,7 +11,7 @@ from registryd.doctor.occupancy import occupancy_of
 from registryd.node.containerd_config import read_config, roots_of
 from registryd.node.disk import Disk
 from registryd.node.errors import NodeError
-from registryd.node.facts import Containerd, find_facts
+from registryd.node.facts import Containerd, find_facts, require_same_files
 from registryd.node.judging import Judgement, judge
 from registryd.node.record_store import STATE, RecordStore
 from registryd.node.release import Release
@@ -157,6 +157,8 @@ def _node(place: Place) -> tuple[NodeFacts | str, ContainerdConfig | str, Judgem
     hints = Containerd(config=place.config, program=place.program, socket=place.socket)
     try:
         facts = find_facts(place.root, hints, recorded=_recorded_socket(place), patience=_PROGRAM_PATIENCE)
+        if place.has_files:
+            require_same_files(place.root, facts)
     except NodeError as error:
         return str(error), str(error), str(error)
     try:

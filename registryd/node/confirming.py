@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # A restarted containerd answers within a second; a node that is full of containers takes longer.
 _RESTART_PATIENCE = 20.0
+_NO_CRI = ". Its CRI plugin, which reads that setting, is switched off (disabled_plugins)"
 _UNKNOWN = Judgement(None, None, None, is_outdated=False)
 
 
@@ -119,7 +120,7 @@ class Confirming:
             looks = f"looks for hosts.toml files in {config_path}" if config_path else "looks for no hosts.toml files"
             raise ContainerdRefused(
                 f"containerd {looks} and not in {plan.config_path}, whatever {self.facts.config} says; everything was "
-                "put back"
+                f"put back{_NO_CRI if self.facts.has_no_cri else ''}"
             )
 
     def _is_owed(self, plan: Plan, judgement: Judgement) -> bool:

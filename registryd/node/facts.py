@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registryd.content.source import StoreUnavailable
@@ -10,7 +11,7 @@ from registryd.node.config_files import address_in
 from registryd.node.distribution import PLAIN, find_distribution
 from registryd.node.errors import ConfigConflict
 from registryd.node.host_commands import PATIENCE, HostCommands
-from registryd.node.process import find_process
+from registryd.node.process import find_process, sees_other_files
 from registryd.node.program import ContainerdProgram, program_of
 from registryd.node.release import Release
 from registryd.node.tree import NodeTree
@@ -18,7 +19,6 @@ from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from registryd.node.distribution import Distribution
     from registryd.node.host_root import HostRoot
@@ -76,9 +76,26 @@ class NodeFacts:
         return self.release.default_config_paths
 
     @property
+    def has_no_cri(self) -> bool:
+        """Whether it answers without CRI, whose setting config_path is: Docker's own, as a rule."""
+        return self.told is not None and not self.told.has_cri
+
+    @property
     def is_running(self) -> bool:
         """Whether a containerd runs, as far as can be seen."""
         return self.told is not None or self.process is not None
+
+
+def require_same_files(root: HostRoot, facts: NodeFacts) -> None:
+    """Raises ConfigConflict when the containerd that runs does not see the files that are read and written here."""
+    told = facts.told.config_path if facts.told else None
+    paths = (facts.config, *(Path(part) for part in (told or "").split(":") if part))
+    process = facts.process
+    if process and sees_other_files(root, process, paths):
+        raise ConfigConflict(
+            f"the containerd at {facts.socket} (process {process.pid}) runs in a mount namespace of its own, as in a "
+            f"container, and reads other files than these: name the ones that it sees, by --root {process.files}"
+        )
 
 
 def ask_containerd(socket: Path, patience: float = 0) -> Introspection | None:

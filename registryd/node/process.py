@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 from registryd.node.command_line import flag_in, is_of_the_node, words_of
 from registryd.node.config_files import address_in
 from registryd.node.distribution import PLAIN
+from registryd.node.errors import PathProblem
+from registryd.node.host_root import HostRoot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from registryd.node.host_root import HostRoot
     from registryd.node.tree import Tree
 
 _PROC: Final = Path("/proc")
@@ -37,12 +38,14 @@ class Process:
         program: Where it is on the node; None: that cannot be seen from here.
         config: The main file that it was started with.
         executable: The very program that runs, for this process to run it again; also when an upgrade has replaced it.
+        files: The file system that it sees, as a path of this process; it may be one of its own.
     """
 
     pid: int
     program: Path | None
     config: Path
     executable: Path | None = None
+    files: Path | None = None
 
 
 def find_process(root: HostRoot, tree: Tree, socket: Path) -> Process | None:
@@ -103,7 +106,8 @@ def _read(folder: Path, *, is_own: bool) -> Process | None:
         return None
     config = Path(flag_in(words, _CONFIG_FLAGS) or PLAIN.config)
     executable = folder / "exe" if is_own else None
-    return Process(int(folder.name), _program(folder, words), _link(folder / "cwd") / config, executable)
+    program, cwd = _program(folder, words), _link(folder / "cwd")
+    return Process(int(folder.name), program, cwd / config, executable, folder / "root")
 
 
 def _program(folder: Path, words: list[str]) -> Path | None:
@@ -122,3 +126,29 @@ def _link(path: Path, otherwise: Path = Path("/")) -> Path:
         return path.readlink()
     except OSError:
         return otherwise
+
+
+# What it sees
+
+
+def sees_other_files(root: HostRoot, process: Process | None, paths: Iterable[Path]) -> bool:
+    """Whether one of these paths of the node is another file for the process: it runs in a mount namespace of its own.
+
+    False also where that cannot be seen, as from a container without the right to trace the node's processes.
+    """
+    if process is None or process.files is None:
+        return False
+    theirs = HostRoot(process.files)
+    try:
+        return any(_identity(root, path) != _identity(theirs, path) for path in paths)
+    except (OSError, PathProblem):
+        return False
+
+
+def _identity(root: HostRoot, path: Path) -> tuple[str, int, int]:
+    """Of the last part of a path that is there, and the rest."""
+    here, rest = root.locate(path), ""
+    while not here.exists() and here != here.parent:
+        here, rest = here.parent, f"{here.name}/{rest}"
+    status = here.stat()
+    return rest, status.st_dev, status.st_ino

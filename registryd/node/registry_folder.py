@@ -123,10 +123,15 @@ def moved(folder: RegistryFolder, meaning: Meaning, path: Path, registry: str) -
     return RegistryFolder(path, registry), Meaning(text, then)
 
 
-def _absolute(text: str, base: Path) -> str:
+def files_named_in(text: str) -> set[str]:
+    """Authorities, certificates and keys that a hosts.toml names, relative to its folder or not."""
     document = tomllib.loads(text)
     tables = [document, *(host for host in document.get("host", {}).values() if isinstance(host, dict))]
-    names = {name for table in tables for key in ("ca", "client") for name in _strings(table.get(key))}
+    return {name for table in tables for key in ("ca", "client") for name in _strings(table.get(key))}
+
+
+def _absolute(text: str, base: Path) -> str:
+    names = files_named_in(text)
     for name in sorted(names, key=len, reverse=True):
         if not Path(name).is_absolute():
             for quote in ('"', "'"):

@@ -14,7 +14,7 @@ from registryd.node.containerd_config import read_config
 from registryd.node.disk import Disk
 from registryd.node.distribution import ALL, TALOS
 from registryd.node.errors import ConfigConflict, PathProblem, RefusedAfterRestart, UnsupportedNode
-from registryd.node.facts import Containerd, ask_containerd, find_facts
+from registryd.node.facts import Containerd, ask_containerd, find_facts, require_same_files
 from registryd.node.host_commands import HostCommands
 from registryd.node.host_root import HostRoot
 from registryd.node.judging import reads_other_files, roots_in_use
@@ -67,6 +67,8 @@ class NodeSetup:
     def preview_install(self, intent: Intent) -> Outcome:
         self._require_config()
         plan = plan_install(self._tree, self._known(), intent, self.facts)
+        if self.facts.has_no_cri:
+            plan = replace(plan, notes=(*plan.notes, _on_no_cri(self.facts)))
         if self.facts.told and not self.facts.process and not self.containerd.config:
             self._require_its_config()
             if plan.touches_config:
@@ -150,6 +152,7 @@ class NodeSetup:
             raise UnsupportedNode(
                 "this is Talos, whose files are read-only: use `registryd talos`, which prints documents"
             )
+        require_same_files(self.root, self.facts)
         named, usual = self.containerd.config, {each.config for each in ALL}
         if named and named not in usual and self._tree.read(named) is None:
             raise PathProblem(f"there is no {named}; --containerd-config is the file that containerd was started with")
@@ -197,6 +200,10 @@ class NodeSetup:
 
 def _is_unset(entry: Entry) -> bool:
     return entry.kind is Kind.CONFIG and entry.before is None
+
+
+def _on_no_cri(facts: NodeFacts) -> str:
+    return f"the containerd at {facts.socket} runs without its CRI plugin (disabled_plugins): no kubelet can pull by it"
 
 
 def _on_guess(facts: NodeFacts) -> str:

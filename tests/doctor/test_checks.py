@@ -183,6 +183,20 @@ async def test_a_file_that_containerd_drops_is_named(tmp_path: Path, settings: s
     assert (found.severity, "silently" in found.found) == (severity, severity is PROBLEM)
 
 
+async def test_a_file_that_a_host_names_and_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """containerd fails each pull from that registry then, before it asks any host (1.6.20, 2.3.7, 2.4.2)."""
+    hosts = tmp_path / "etc/containerd/certs.d/_default/hosts.toml"
+    hosts.parent.mkdir(parents=True)
+    other = "[host.'http://m.lab']\nca = ['m.crt', '/etc/m.crt']\nclient = [['c', 'k']]\n"
+    hosts.write_text(f'[host."{ENDPOINT}"]\n{other}')
+    for name in ("m.crt", "c", "k"):
+        (hosts.parent / name).touch()
+    found = (await check_hosts(patient(tmp_path)))[0]
+    assert (found.severity, "'/etc/m.crt', which is not there" in found.found) == (PROBLEM, True)
+    (tmp_path / "etc/m.crt").touch()
+    assert (await only(check_hosts, patient(tmp_path))).severity is OK
+
+
 @pytest.mark.parametrize(
     ("asked", "mode", "count"),
     [

@@ -42,3 +42,17 @@ def test_who_accepts_and_says_nothing_is_somebody(monkeypatch: pytest.MonkeyPatc
         listener.listen()
         found = occupancy_of(Address("127.0.0.1", listener.getsockname()[1]))
     assert (found.occupant, found.how) == (Occupant.OTHER, "no answer within 0.1 s")
+
+
+def test_who_listens_and_takes_no_connection_is_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is full, and the kernel drops what comes."""
+    monkeypatch.setattr("registryd.doctor.occupancy._TIMEOUT", 0.1)
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for waiting in (first, second):
+            waiting.settimeout(0)
+            waiting.connect_ex(listener.getsockname())
+        found = occupancy_of(Address("127.0.0.1", listener.getsockname()[1]))
+    assert (found.occupant, found.how) == (Occupant.OTHER, "no connection within 0.1 s")
+    assert "process" in found.who

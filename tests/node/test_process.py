@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.node.host_root import HostRoot
-from registryd.node.process import Process, find_process
+from registryd.node.process import Process, find_process, sees_other_files
 from registryd.node.tree import NodeTree
 
 if TYPE_CHECKING:
@@ -148,3 +148,19 @@ def test_which_program_it_is(tmp_path: Path, exe: str, word: str, program: str |
     assert process
     assert process.program == (Path(program) if program else None)
     assert process.executable is None  # below another root it is not for us to run
+
+
+# What it sees
+
+
+def test_one_with_a_mount_namespace_of_its_own_sees_other_files(tmp_path: Path) -> None:
+    node, own = tmp_path / "node", tmp_path / "own"
+    (own / "etc/containerd").mkdir(parents=True)
+    (node / "etc").mkdir(parents=True)
+    (node / "etc/containerd").symlink_to("/data")
+    (node / "data").mkdir()
+    config = Path("/etc/containerd/config.toml")
+    for files, sees_other in ((own, True), (node, False), (tmp_path / "gone", True), (None, False)):
+        process = Process(1, None, config, files=files)
+        assert sees_other_files(HostRoot(node), process, [config, Path("/none/x")]) is sees_other
+    assert not sees_other_files(HostRoot(node), None, [config])
