@@ -11,6 +11,8 @@ from registryd.oci.manifest import parse_descriptor
 from registryd.oci.referrers import attached_tags, parse_referrers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registryd.inventory.walk import Parts
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Repository
@@ -46,16 +48,23 @@ class _Attaching:
     count: int = 0
 
     async def attach(self) -> int:
-        waiting = [(subject, 1) for subject in self.parts.manifests]
+        await self._follow(list(self.parts.manifests))
+        for tag in attached_tags(self.parts.root) if self.parts.root else ():
+            met = set(self.parts.manifests)
+            await self._take(tag, 1, may_lack=True)
+            # regctl asks for the referrers of a signature when it copies one.
+            await self._follow([digest for digest in self.parts.manifests if digest not in met])
+        return self.count
+
+    async def _follow(self, subjects: Sequence[Digest]) -> None:
+        """Take what is listed as attached to these, and what is attached to that."""
+        waiting = [(subject, 1) for subject in subjects]
         while waiting:
             subject, depth = waiting.pop()
             for found in await self._listed(subject):
                 await self._take(found, depth)
                 if depth < _DEEPEST:
                     waiting.append((found, depth + 1))
-        for tag in attached_tags(self.parts.root) if self.parts.root else ():
-            await self._take(tag, 1, may_lack=True)
-        return self.count
 
     async def _listed(self, subject: Digest) -> list[Digest]:
         """What is attached to the subject and has not been met yet."""

@@ -11,7 +11,7 @@ from registryd.commands.prefetch import prefetch
 from registryd.commands.verify import verify
 from registryd.failures import CommandFailed
 from registryd.oci.descriptor import OCI_INDEX
-from registryd.oci.referrers import referrers_tag
+from registryd.oci.referrers import parse_referrers, referrers_tag
 from tests.caching.world import REGISTRY
 from tests.fakes.images import SampleImage, document_of, oci_image, raw_descriptor, signature_of
 from tests.fakes.upstream import answering
@@ -147,6 +147,8 @@ async def test_cosigns_tags_belong_to_it(world: World, fill: Callable[..., Any],
         world.upstream.character = AWAY
         assert (await check(client.url))[1]["attached"] == 1
         assert (await client.get(f"demo/app/manifests/{tag}")).body == signed.manifest
+        listed = await client.get(f"demo/app/referrers/{signed.target.digest}")
+        assert (listed.status, parse_referrers(listed.body)) == (200, []), "regctl asks for those of a signature too"
 
 
 async def test_what_is_attached_to_that_or_to_one_platform_comes_too(world: World, fill: Callable[..., Any]) -> None:
