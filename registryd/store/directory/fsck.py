@@ -14,6 +14,7 @@ from registryd.store.directory.errors import writing
 from registryd.store.directory.folders import folder
 from registryd.store.directory.name_writer import NameWriter
 from registryd.store.directory.partials import partial_blobs
+from registryd.store.directory.session import abandoned_bytes
 from registryd.store.directory.usage import stored_blobs
 
 if TYPE_CHECKING:
@@ -73,10 +74,13 @@ def repair_layout(layout: Layout, report: Report) -> None:
 
 
 def _partial_bytes(layout: Layout) -> int:
-    try:
-        return sum(blob.size for blob in partial_blobs(layout))
-    except FileNotFoundError:
-        return 0
+    """What is kept of what broke off, and what the next owner of the layout will keep."""
+    total = 0
+    with suppress(FileNotFoundError):
+        total += sum(blob.size for blob in partial_blobs(layout))
+    with suppress(FileNotFoundError):
+        total += abandoned_bytes(layout)
+    return total
 
 
 def _problem_of(layout: Layout, digest: Digest) -> str | None:

@@ -163,6 +163,22 @@ def remove_dead_sessions(layout: Layout, partials: Partials | None = None) -> No
                 shutil.rmtree(name, ignore_errors=True, dir_fd=parent)
 
 
+def abandoned_bytes(layout: Layout) -> int:
+    """Bytes that processes killed since the machine started were receiving, and nobody has kept yet. Raises OSError."""
+    total = 0
+    with layout.locked(), folder(layout.root, INGEST_FOLDER) as parent:
+        for name in filter(_SESSION.fullmatch, os.listdir(parent)):  # noqa: PTH208 - of a descriptor
+            with suppress(FileNotFoundError), folder(layout.root, INGEST_FOLDER, name) as session:
+                if _is_dead(layout, name) and _is_of_this_boot(session):
+                    files = (file for file in os.listdir(session) if file != LOCK_FILE)  # noqa: PTH208
+                    total += sum(os.stat(file, dir_fd=session, follow_symlinks=False).st_size for file in files)
+    return total
+
+
+def _is_of_this_boot(session: int) -> bool:
+    return read_file(session, LOCK_FILE, limit=_LOCK_BYTES) == boot_id().encode()
+
+
 def _is_dead(layout: Layout, name: str) -> bool:
     with folder(layout.root, INGEST_FOLDER, name) as session:
         lock = open_lock(session, LOCK_FILE)
@@ -174,7 +190,7 @@ def _is_dead(layout: Layout, name: str) -> bool:
 
 def _keep_files(layout: Layout, name: str, partials: Partials) -> None:
     with suppress(OSError), folder(layout.root, INGEST_FOLDER, name) as session:
-        if read_file(session, LOCK_FILE, limit=_LOCK_BYTES) != boot_id().encode():
+        if not _is_of_this_boot(session):
             return
         for file in os.listdir(session):  # noqa: PTH208 - of a descriptor
             with suppress(DigestInvalid):

@@ -101,7 +101,9 @@ async def test_also_what_a_killed_process_was_receiving(root: Path) -> None:
     process = start(_RECEIVES, root)
     async with open_bounded_store(root, NONE) as store:
         assert store.kept(DIGEST, REPOSITORY) == 0, "it lives"
+    assert check_layout(Layout(root)).partial == 0, "what arrives has not broken off"
     kill(process)
+    assert check_layout(Layout(root)).partial == COME
     async with open_bounded_store(root, NONE) as store:
         await finish(store)
     assert not list(root.glob("ingest/*/lock"))
