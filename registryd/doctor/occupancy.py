@@ -44,11 +44,11 @@ def occupancy_of(listen: Address) -> Occupancy:
         if error.is_refused:
             return Occupancy(Occupant.NOBODY, "", str(error))
         # On this machine nothing is in between: the queue of the listener is full, and containerd would wait as well.
-        who = holder_of(listen.port) if listen.host in _LOOPBACK else ""
+        who = holder_of(listen) if listen.host in _LOOPBACK else ""
         return Occupancy(Occupant.OTHER if who else Occupant.UNKNOWN, who, str(error))
     except Unanswered as error:
-        return Occupancy(Occupant.OTHER, holder_of(listen.port) or "another program", str(error))
+        return Occupancy(Occupant.OTHER, holder_of(listen) or "another program", str(error))
     if answer.server == SERVER:
         return Occupancy(Occupant.REGISTRYD)
     said = f"it answers with {answer.status}" + (f" as {answer.server[:60]}" if answer.server else "")
-    return Occupancy(Occupant.OTHER, holder_of(listen.port) or "another program", said)
+    return Occupancy(Occupant.OTHER, holder_of(listen) or "another program", said)

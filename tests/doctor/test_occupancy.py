@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
+from registryd.doctor.holder import holder_of
 from registryd.doctor.occupancy import Occupant, occupancy_of
 from registryd.notation import Address
 from tests.fakes.listener import answering
@@ -56,3 +58,14 @@ def test_who_listens_and_takes_no_connection_is_somebody(monkeypatch: pytest.Mon
         found = occupancy_of(Address("127.0.0.1", listener.getsockname()[1]))
     assert (found.occupant, found.how) == (Occupant.OTHER, "no connection within 0.1 s")
     assert "process" in found.who
+
+
+def test_who_has_the_same_port_of_another_address_is_not_named() -> None:
+    """Each is named for its own address; one that listens everywhere for all of them."""
+    with socket.create_server(("127.0.0.2", 0)) as one:
+        port = one.getsockname()[1]
+        for host, is_named in (("127.0.0.2", True), ("127.0.0.1", False), ("::1", False), ("somewhere.lab", True)):
+            assert (f"(process {os.getpid()})" in holder_of(Address(host, port))) is is_named, host
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as everywhere:
+        for host in ("127.0.0.1", "::1"):
+            assert holder_of(Address(host, everywhere.getsockname()[1]))
