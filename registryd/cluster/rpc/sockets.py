@@ -77,7 +77,10 @@ class Sockets:
         found = []
         for one in self._known.values():
             if isinstance(one, _Listener):
-                sock = socket.socket(fileno=os.dup(one.descriptor))
+                try:
+                    sock = _duplicate(one.descriptor)
+                except OSError:
+                    continue  # closed meanwhile
                 if _listens(sock, self._port):
                     found.append(sock)
                 else:
@@ -88,7 +91,7 @@ class Sockets:
         """Shut them down; gRPC, whose they are, then closes them."""
         for one in connections:
             try:
-                with socket.socket(fileno=os.dup(one.descriptor)) as sock:
+                with _duplicate(one.descriptor) as sock:
                     # Another one may have its number by now.
                     if _end_of(sock, self._port) == one.end:
                         sock.shutdown(socket.SHUT_RDWR)
@@ -98,13 +101,23 @@ class Sockets:
     def _look_into(self, descriptor: int) -> Connection | _Listener | None:
         """What a descriptor is; None if it has nothing to do with the door."""
         try:
-            with socket.socket(fileno=os.dup(descriptor)) as sock:
+            with _duplicate(descriptor) as sock:
                 if _listens(sock, self._port):
                     return _Listener(descriptor)
                 end = _end_of(sock, self._port)
         except OSError:
             return None
         return Connection(end, descriptor) if end else None
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    """Raises OSError for one that is closed, or that something which is no socket has by now."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _is_of(sock: socket.socket, port: int) -> bool:
