@@ -156,7 +156,7 @@ async def test_an_agent_that_is_there_first_changes_over_to_a_containerd_that_co
         await node.start([newest.containerd], SOCKET)
         await node.registryd("install")
         log = node.at("/run/of-the-test/agent.log")
-        await until(lambda: b"has a containerd now" in log.read_bytes(), "a change of stores")
+        await until(lambda: b"a containerd has appeared" in log.read_bytes(), "a change of stores")
         await until(lambda: log.read_bytes().count(b'"serving"') > 1, "another agent")
         await agent.process.wait_ready(agent.is_ready)
         found = await node.doctor()
@@ -224,7 +224,7 @@ async def test_an_agent_leaves_a_node_alone_that_was_taken_back(node: NodeRoot, 
     before = node.files()
     async with agent_on(node, words=CONFIGURING):
         await node.registryd("uninstall")
-        await until(lambda: b"taken back" in node.at("/run/of-the-test/agent.log").read_bytes(), "the agent's word")
+        await until(lambda: b"has undone" in node.at("/run/of-the-test/agent.log").read_bytes(), "the agent's word")
         node.write({f"{CERTS}/a.lab/hosts.toml": '[host."http://m"]\n'})
         await asyncio.sleep(1)
         assert node.files() == before

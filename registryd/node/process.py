@@ -56,7 +56,7 @@ def find_process(root: HostRoot, tree: Tree, socket: Path) -> Process | None:
     listener = _PROC / str(_listener_of(root.locate(socket)))
     if found := _read(listener, is_own=True):
         return found
-    return next(_that_listen(root.path / "proc", tree, socket), None)
+    return next(_that_listen(root, tree, socket), None)
 
 
 def _listener_of(socket: Path) -> int:
@@ -78,10 +78,12 @@ def _listener_of(socket: Path) -> int:
         os.close(folder)
 
 
-def _that_listen(proc: Path, tree: Tree, socket: Path) -> Iterator[Process]:
-    for folder in sorted(proc.glob("[0-9]*")):
+def _that_listen(root: HostRoot, tree: Tree, socket: Path) -> Iterator[Process]:
+    for folder in sorted((root.path / "proc").glob("[0-9]*")):
         found = _read(folder, is_own=False)
-        if found and is_of_the_node(folder) and _address_of(folder, tree, found) == tree.canonical(socket):
+        if not (found and is_of_the_node(folder)) or sees_other_files(root, found, [socket]):
+            continue  # one in a container may have another socket of this name
+        if _address_of(folder, tree, found) == tree.canonical(socket):
             yield found
 
 
@@ -148,7 +150,12 @@ def sees_other_files(root: HostRoot, process: Process | None, paths: Iterable[Pa
 def _identity(root: HostRoot, path: Path) -> tuple[str, int, int]:
     """Of the last part of a path that is there, and the rest."""
     here, rest = root.locate(path), ""
-    while not here.exists() and here != here.parent:
-        here, rest = here.parent, f"{here.name}/{rest}"
-    status = here.stat()
-    return rest, status.st_dev, status.st_ino
+    while True:
+        try:
+            status = here.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            if here == root.path:
+                raise  # the process has ended
+            here, rest = here.parent, f"{here.name}/{rest}"
+        else:
+            return rest, status.st_dev, status.st_ino

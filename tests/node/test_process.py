@@ -160,7 +160,21 @@ def test_one_with_a_mount_namespace_of_its_own_sees_other_files(tmp_path: Path) 
     (node / "etc/containerd").symlink_to("/data")
     (node / "data").mkdir()
     config = Path("/etc/containerd/config.toml")
-    for files, sees_other in ((own, True), (node, False), (tmp_path / "gone", True), (None, False)):
+    for files, sees_other in ((own, True), (node, False), (tmp_path / "gone", False), (None, False)):
         process = Process(1, None, config, files=files)
         assert sees_other_files(HostRoot(node), process, [config, Path("/none/x")]) is sees_other
     assert not sees_other_files(HostRoot(node), None, [config])
+
+
+def test_one_that_has_another_socket_of_this_name_is_not_the_one(tmp_path: Path) -> None:
+    node, own, socket = tmp_path / "node", tmp_path / "own", Path("/run/containerd/containerd.sock")
+    add_process(node, 7, "/usr/bin/containerd")
+    for root in (node, own):
+        (root / "run/containerd").mkdir(parents=True)
+        (root / "run/containerd/containerd.sock").touch()
+    link = node / "proc/7/root"
+    link.symlink_to(node)
+    assert found(node, socket) is not None
+    link.unlink()
+    link.symlink_to(own)
+    assert found(node, socket) is None
