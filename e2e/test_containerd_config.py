@@ -19,7 +19,7 @@ from registryd.node.tree import NodeTree
 
 if TYPE_CHECKING:
     from lab.versions import Release
-    from registryd.node.images_settings import ImagesSettings
+    from registryd.node.images_settings import ContainerdImagesSettings
 
 pytestmark = [pytest.mark.every_series, pytest.mark.timeout(180)]
 
@@ -65,7 +65,7 @@ def drop_ins() -> list[str]:
     return ["", *dict.fromkeys(written)]
 
 
-def seen(images: ImagesSettings) -> tuple[str, bool, bool]:
+def seen(images: ContainerdImagesSettings) -> tuple[str, bool, bool]:
     return images.config_path, images.discards_layers, images.pulls_locally
 
 

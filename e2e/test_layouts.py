@@ -15,7 +15,7 @@ from lab.agent import AGENT, Agent
 from lab.errors import CommandError
 from lab.toml_text import merged
 from lab.versions import ALIVE_SERIES
-from registryd.node.images_settings import ImagesSettings, images_table
+from registryd.node.images_settings import ContainerdImagesSettings, images_table
 from registryd.node.release import Release as NodeRelease
 from registryd.store.containerd.introspection import introspect
 
@@ -75,7 +75,7 @@ class Laid:
         document = tomllib.loads(await self.node.run(self.layout.program, "--config", config, "config", "dump"))
         version = document["version"]
         release = NodeRelease(self.release.version)
-        found = ImagesSettings(images_table(document, NodeRelease.of_format(version), version)).config_path
+        found = ContainerdImagesSettings(images_table(document, NodeRelease.of_format(version), version)).config_path
         return found or release.default_config_paths
 
 

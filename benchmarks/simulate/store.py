@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from registryd.aio.file_events import Told
+from registryd.aio.file_events import Waiter
 from registryd.content.growing import GrowingContent
 from registryd.content.inventory import Stock
 from registryd.content.provenance import Provenance
@@ -39,8 +39,8 @@ class SimulatedStore:
         self.available: dict[Digest, int] = {}
         self.is_dead = False
         self.inflows = Inflows()
-        self.arrivals = Told()
-        self._changes: dict[Digest, list[Told]] = {}
+        self.arrivals = Waiter()
+        self._changes: dict[Digest, list[Waiter]] = {}
         self._changed = asyncio.Event()
 
     def begin(self, blob: Blob) -> None:
@@ -68,7 +68,7 @@ class SimulatedStore:
 
     async def wait_beyond(self, digest: Digest, offset: int) -> int:
         """How much is there, once it is more; SourceBroken when that will not be."""
-        changes = Told()
+        changes = Waiter()
         self._changes.setdefault(digest, []).append(changes)
         try:
             with self.inflows.watching(digest, changes):

@@ -46,12 +46,12 @@ class FileEvents:
 
     def __init__(self) -> None:
         self._inotify: Inotify | None = None
-        self._watched: dict[int, Watched] = {}
+        self._watched: dict[int, SharedWatch] = {}
 
     @contextmanager
     def watching(self, fd: int) -> Iterator[Changes]:
         """Watch the open file, by whatever name, until the block ends; looks at intervals if inotify is exhausted."""
-        changes = Told()
+        changes = Waiter()
         try:
             # The inode itself: the file may be renamed while it is watched, or may have been already.
             watched = self._add(f"/proc/self/fd/{fd}", _CHANGES, changes)
@@ -64,27 +64,27 @@ class FileEvents:
         finally:
             self._remove(watched, changes)
 
-    def watch_folder(self, path: Path, told: Told) -> Watched:
+    def watch_folder(self, path: Path, told: Waiter) -> SharedWatch:
         """Tell of names that come and go in the folder that is there now, until `unwatch`; once, for each `told`.
 
         Raises OSError. The end of the folder is told, too, and is the last that is.
         """
         return self._add(str(path), _ENTRIES, told)
 
-    def unwatch(self, watched: Watched, told: Told) -> None:
+    def unwatch(self, watched: SharedWatch, told: Waiter) -> None:
         self._remove(watched, told)
 
-    def _add(self, path: str, mask: Mask, changes: Told) -> Watched:
+    def _add(self, path: str, mask: Mask, changes: Waiter) -> SharedWatch:
         inotify = self._inotify or self._open()
         try:
             watch = inotify.add_watch(path, mask)
-            watched = self._watched.setdefault(watch.wd, Watched(watch))
+            watched = self._watched.setdefault(watch.wd, SharedWatch(watch))
             watched.waiting.add(changes)
         finally:
             self._close_if_idle()
         return watched
 
-    def _remove(self, watched: Watched, changes: Told) -> None:
+    def _remove(self, watched: SharedWatch, changes: Waiter) -> None:
         watched.waiting.remove(changes)
         if not watched.waiting:
             del self._watched[watched.watch.wd]
@@ -118,7 +118,7 @@ class FileEvents:
                 each.tell()
 
 
-class Told:
+class Waiter:
     """One who waits, for one thing or for several; told before, it does not wait."""
 
     def __init__(self) -> None:
@@ -133,18 +133,18 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class SharedWatch:
     """A watch, and all who wait for it."""
 
     watch: Watch
-    waiting: set[Told] = field(default_factory=set)
+    waiting: set[Waiter] = field(default_factory=set)
 
     def tell(self) -> None:
         for changes in self.waiting:
             changes.tell()
 
 
-class _Looking(Told):
+class _Looking(Waiter):
     """Says that the file may have changed, at intervals too."""
 
     async def wait(self) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from registryd.aio.file_events import Told
+from registryd.aio.file_events import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from registryd.aio.file_events import FileEvents, Watched
+    from registryd.aio.file_events import FileEvents, SharedWatch
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ class FolderEvents:
 
     def __init__(self, events: FileEvents) -> None:
         self._events = events
-        self._told = Told()
-        self._watched: dict[Path, Watched] = {}
+        self._told = Waiter()
+        self._watched: dict[Path, SharedWatch] = {}
         self._look: asyncio.TimerHandle | None = None
 
     def follow(self, folders: Iterable[Path]) -> bool:

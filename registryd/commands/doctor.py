@@ -13,7 +13,7 @@ from registryd.commands.settings_flags import takes_settings
 from registryd.config.agent import Settings
 from registryd.doctor.examination import examine
 from registryd.doctor.finding import Severity
-from registryd.doctor.patient import Place
+from registryd.doctor.patient import ExaminationScope
 from registryd.node.record_store import STATE
 
 _PROBLEM: Final = 1
@@ -62,7 +62,7 @@ async def doctor(
         json: Print the findings as JSON, with all details.
     """
     root = root_from(where.root)
-    place = Place(
+    place = ExaminationScope(
         root=root,
         endpoint=endpoint_from(where.endpoint, settings.registry.listen),
         has_files=where.root != Path("/") or _IN_A_POD not in os.environ,

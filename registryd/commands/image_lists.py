@@ -46,7 +46,7 @@ _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class EndpointOptions:
     """The endpoint that is asked, as the command line names it."""
 
     url: str

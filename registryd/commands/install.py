@@ -95,7 +95,7 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mirror:
+class MirrorOptions:
     """What containerd asks registryd for."""
 
     registries: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True, show_default=False)] = ()
@@ -117,7 +117,7 @@ class Mirror:
 @takes_settings("registry", "store", "admin")
 def install(
     settings: Settings,
-    mirror: Annotated[Mirror, Parameter(name="*")] = Mirror(),
+    mirror: Annotated[MirrorOptions, Parameter(name="*")] = MirrorOptions(),
     node: Annotated[Node, Parameter(name="*")] = Node(),
     *,
     verify: Annotated[bool, _SWITCH] = False,
@@ -147,10 +147,10 @@ def install(
 
 async def _verify(settings: Settings, setup: NodeSetup, endpoint: str) -> int:
     # Here, because most installs need no doctor.
-    from registryd.doctor.patient import Place, look_at  # noqa: PLC0415
+    from registryd.doctor.patient import ExaminationScope, look_at  # noqa: PLC0415
     from registryd.doctor.trial import check_pull, why_not_tried  # noqa: PLC0415
 
-    place = Place(root=setup.root, endpoint=endpoint, state=setup.state, socket=setup.facts.socket)
+    place = ExaminationScope(root=setup.root, endpoint=endpoint, state=setup.state, socket=setup.facts.socket)
     patient = await look_at(settings, place)
     findings = await check_pull(patient) or [why_not_tried(patient)]
     print_findings(findings, with_summary=False)
@@ -171,7 +171,7 @@ def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = N
         _print(let_go(socket, settings.store.namespaces))
 
 
-def _intent(settings: Settings, mirror: Mirror, root: HostRoot) -> Intent:
+def _intent(settings: Settings, mirror: MirrorOptions, root: HostRoot) -> Intent:
     file = _absolute(mirror.token_file or settings.registry.token_file)
     token, token_file = node_token(root, file) if file else (None, None)
     headers = ((TOKEN_HEADER, token),) if token else ()

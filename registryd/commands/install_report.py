@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registryd.config.agent import Settings
-    from registryd.node.change import Change
+    from registryd.node.change import FileChange
     from registryd.node.setup import Outcome
 
 
@@ -70,7 +70,7 @@ def _changes(outcome: Outcome) -> list[str]:
     return [f"  {_verb(change):8} {change.path}: {change.why}" for change in outcome.plan.changes]
 
 
-def _verb(change: Change) -> str:
+def _verb(change: FileChange) -> str:
     if change.after is None:
         return "remove"
     return "change" if change.before else "create"

@@ -14,7 +14,7 @@ from registryd.commands.image_lists import (
     LIST,
     PLATFORM,
     REFERRERS,
-    Place,
+    EndpointOptions,
     opened_client,
     read_lists,
     read_platforms,
@@ -102,7 +102,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
         raise CommandFailed("--pin and --report are for --into containerd; a cache has cache.pinned")
     if docker_config or for_every_pod:
         raise CommandFailed("--docker-config is for --into containerd; a cache has upstreams.docker_config")
-    place = Place(url=into, ca=ca, token_file=token_file)
+    place = EndpointOptions(url=into, ca=ca, token_file=token_file)
     wanted, platforms, endpoint = read_lists(images), read_platforms(platform or []), place.endpoint()
     async with opened_client() as client:
         with showing_progress("fetching", len(wanted), quiet=json) as progress:

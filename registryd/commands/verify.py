@@ -9,7 +9,7 @@ from registryd.commands.image_lists import (
     LIST,
     PLATFORM,
     REFERRERS,
-    Place,
+    EndpointOptions,
     opened_client,
     read_lists,
     read_platforms,
@@ -39,7 +39,7 @@ async def verify(  # noqa: PLR0913 - the flags of a command
     password_file: Annotated[Path | None, Parameter(help="File with the password of the user.")] = None,
 ) -> int:
     """Check manifests and blobs of each image of a list for the wanted platforms; returns 1 when content is missing."""
-    place = Place(
+    place = EndpointOptions(
         url=from_,
         override_path=override_path,
         ca=ca,

@@ -23,7 +23,7 @@ _LONGEST_QUOTE = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenSetting:
     """What one source says about one key, and what to call that source in an error."""
 
     texts: tuple[str, ...]
@@ -36,19 +36,19 @@ def load(*, flags: Mapping[str, Sequence[str]], environment: Mapping[str, str], 
     path = file or (Path(named) if named else None)
     given = _from_file(path) if path else {}
     given |= _from_environment(environment)
-    given |= {key: Given(tuple(texts), all_options()[key].flag) for key, texts in flags.items()}
+    given |= {key: GivenSetting(tuple(texts), all_options()[key].flag) for key, texts in flags.items()}
     return Settings(**{section.name: _subsystem(section.name, section.type, given) for section in fields(Settings)})
 
 
 # The sources
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, GivenSetting]:
     keys = {option.variable: key for key, option in all_options().items()}
     given = {}
     for variable, text in environment.items():
         if variable in keys:
-            given[keys[variable]] = Given((text,), variable)
+            given[keys[variable]] = GivenSetting((text,), variable)
         elif (
             variable.startswith("REGISTRYD_") and variable != CONFIG_VARIABLE and not _OF_KUBERNETES.fullmatch(variable)
         ):
@@ -56,13 +56,13 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
     return given
 
 
-def _from_file(path: Path) -> dict[str, Given]:
+def _from_file(path: Path) -> dict[str, GivenSetting]:
     given = {}
     for section, table in _read_toml(path).items():
         for key, value in _entries(section, table):
             if key not in all_options():
                 raise SettingsError(key, f"there is no such setting (in {path}){_suggest(key, all_options())}")
-            given[key] = Given(_texts(value), str(path))
+            given[key] = GivenSetting(_texts(value), str(path))
     return given
 
 
@@ -100,7 +100,7 @@ def _text(value: Any) -> str:
 # From texts to values
 
 
-def _subsystem(section: str, kind: Any, given: Mapping[str, Given]) -> Any:
+def _subsystem(section: str, kind: Any, given: Mapping[str, GivenSetting]) -> Any:
     options = [option for option in all_options().values() if option.section == section and option.key in given]
     values = {option.name: _value(option, given[option.key]) for option in options}
     try:
@@ -111,7 +111,7 @@ def _subsystem(section: str, kind: Any, given: Mapping[str, Given]) -> Any:
         raise SettingsError(error.key, f"{error.problem}, got {_quote(given[error.key])}") from error
 
 
-def _value(option: Option, given: Given) -> Any:
+def _value(option: Option, given: GivenSetting) -> Any:
     try:
         return option.read(given.texts)
     except SettingsError as error:
@@ -120,7 +120,7 @@ def _value(option: Option, given: Given) -> Any:
         raise SettingsError(option.key, f"expected {option.accepts}; got {_quote(given)}") from error
 
 
-def _quote(given: Given) -> str:
+def _quote(given: GivenSetting) -> str:
     text = ",".join(given.texts)
     shown = text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
     return f"{shown!r} (from {given.source})"

@@ -33,7 +33,7 @@ class NotConnected(Unanswered):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EndpointAnswer:
     """`server` is who says to have given it."""
 
     status: int
@@ -60,7 +60,7 @@ class Question:
     timeout: float = 3.0
 
 
-async def ask(listen: Address, question: Question) -> Answer:
+async def ask(listen: Address, question: Question) -> EndpointAnswer:
     """Ask what listens at an address of this machine. Raises Unanswered."""
     return await asyncio.to_thread(ask_and_wait, listen, question)
 
@@ -80,7 +80,7 @@ async def ask_json(
     return answer.json()
 
 
-def ask_and_wait(listen: Address, question: Question) -> Answer:
+def ask_and_wait(listen: Address, question: Question) -> EndpointAnswer:
     """The same for whom there is no event loop."""
     host = _EVERYWHERE.get(listen.host, listen.host)
     connection = http.client.HTTPConnection(host, listen.port, timeout=question.timeout)
@@ -88,7 +88,7 @@ def ask_and_wait(listen: Address, question: Question) -> Answer:
         _connect(connection, question)
         connection.request(question.method, question.path, question.body or None, dict(question.headers))
         answer = connection.getresponse()
-        return Answer(answer.status, answer.read(_MOST_BYTES), answer.getheader("Server", ""))
+        return EndpointAnswer(answer.status, answer.read(_MOST_BYTES), answer.getheader("Server", ""))
     except TimeoutError as error:
         raise Unanswered(f"no answer within {question.timeout:g} s") from error
     except OSError as error:

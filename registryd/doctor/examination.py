@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from registryd.config.agent import Settings
-    from registryd.doctor.patient import Patient, Place
+    from registryd.doctor.patient import ExaminationScope, Patient
 
     Check = Callable[[Patient], Awaitable[list[Finding]]]
 
@@ -56,7 +56,7 @@ CHECKS: Final[dict[str, Check]] = {
 _ALL_SECONDS: Final = 14.0
 
 
-async def examine(settings: Settings, place: Place) -> list[Finding]:
+async def examine(settings: Settings, place: ExaminationScope) -> list[Finding]:
     """All findings, in the order of CHECKS."""
     ends_at = asyncio.get_running_loop().time() + _ALL_SECONDS
     patient = await look_at(settings, place)

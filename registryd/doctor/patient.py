@@ -37,7 +37,7 @@ _PROGRAM_PATIENCE = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ExaminationScope:
     """Where to look: the node's file system, and where its containerd is not where it is found.
 
     `has_files`: the node's files are there; in a pod they are not unless they are mounted. Paths are the node's.
@@ -57,7 +57,7 @@ class Patient:
     """Each part is there, or the text that says why it is not."""
 
     settings: Settings
-    place: Place
+    place: ExaminationScope
     tree: NodeTree
     facts: NodeFacts | str
     config: ContainerdConfig | str
@@ -117,7 +117,7 @@ class Patient:
         return [] if isinstance(self.checkup, str) else list(self.checkup["members"])
 
 
-async def look_at(settings: Settings, place: Place) -> Patient:
+async def look_at(settings: Settings, place: ExaminationScope) -> Patient:
     """Everything that the checks need, side by side; takes ten seconds at most."""
     async with asyncio.TaskGroup() as group:
         node = group.create_task(asyncio.to_thread(_node, place), name="look at the node")
@@ -140,7 +140,7 @@ async def look_at(settings: Settings, place: Place) -> Patient:
     )
 
 
-async def _containerd(settings: Settings, place: Place, facts: NodeFacts | str) -> Survey | str:
+async def _containerd(settings: Settings, place: ExaminationScope, facts: NodeFacts | str) -> Survey | str:
     socket = socket_of(settings.store) if isinstance(facts, str) else place.root.locate(facts.socket)
     is_there = await asyncio.to_thread(is_containerd_at, socket)
     return await survey(socket.absolute()) if is_there else f"there is no {socket}"
@@ -153,7 +153,7 @@ async def _said(settings: Settings, path: str, *, timeout: float) -> Mapping[str
         return str(error)
 
 
-def _node(place: Place) -> tuple[NodeFacts | str, ContainerdConfig | str, Judgement | str]:
+def _node(place: ExaminationScope) -> tuple[NodeFacts | str, ContainerdConfig | str, Judgement | str]:
     hints = Containerd(config=place.config, program=place.program, socket=place.socket)
     try:
         facts = find_facts(place.root, hints, recorded=_recorded_socket(place), patience=_PROGRAM_PATIENCE)
@@ -174,7 +174,7 @@ def _node(place: Place) -> tuple[NodeFacts | str, ContainerdConfig | str, Judgem
         return facts, config, str(error)
 
 
-def _recorded_socket(place: Place) -> Path | None:
+def _recorded_socket(place: ExaminationScope) -> Path | None:
     try:
         record = RecordStore(place.root, Disk(), place.state).load()
     except NodeError:

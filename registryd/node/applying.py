@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from registryd.node.change import Change, Plan
+    from registryd.node.change import ChangePlan, FileChange
     from registryd.node.disk import Disk
     from registryd.node.host_root import HostRoot
-    from registryd.node.record import Record
+    from registryd.node.record import InstallRecord
     from registryd.node.record_store import RecordStore
 
 
@@ -28,14 +28,14 @@ class Applying:
     disk: Disk
     records: RecordStore
 
-    def apply(self, plan: Plan, *, check: Callable[[], Plan]) -> None:
+    def apply(self, plan: ChangePlan, *, check: Callable[[], ChangePlan]) -> None:
         """Make every change, or none.
 
         `check` looks at the result and gives the plan back, with the record that is to be left; what it raises takes
         everything back. After a crash, at whatever point, another install or uninstall finds in the record what it
         needs. Raises ApplyFailed, or what `check` raised.
         """
-        done: list[Change] = []
+        done: list[FileChange] = []
         on_the_way = plan.record.covering(plan.known) if plan.record else plan.known
         try:
             if on_the_way and on_the_way != plan.known:
@@ -52,18 +52,18 @@ class Applying:
             self._take_back(done, plan, on_the_way)
             raise
 
-    def sweep(self, record: Record | None) -> None:
+    def sweep(self, record: InstallRecord | None) -> None:
         """Remove what an interrupted run left beside the files. Raises ApplyFailed."""
         try:
             self._sweep(record)
         except OSError as error:
             raise ApplyFailed(f"cannot tidy up after an interrupted run: {error}") from error
 
-    def _sweep(self, record: Record | None) -> None:
+    def _sweep(self, record: InstallRecord | None) -> None:
         for entry in record.entries if record else ():
             sweep(self.disk, self.root.locate(entry.path))
 
-    def _make(self, change: Change, record: Record | None) -> None:
+    def _make(self, change: FileChange, record: InstallRecord | None) -> None:
         path = self.root.locate(change.path)
         if change.after is not None:
             put(self.disk, path, change.after)
@@ -71,7 +71,7 @@ class Applying:
             is_ours = record is not None and change.path.parent in record.folders
             remove(self.disk, path, with_folder=is_ours)
 
-    def _finish(self, plan: Plan, on_the_way: Record | None) -> None:
+    def _finish(self, plan: ChangePlan, on_the_way: InstallRecord | None) -> None:
         kept = plan.record.folders if plan.record else ()
         self._remove_folders(folder for folder in (on_the_way.folders if on_the_way else ()) if folder not in kept)
         if plan.record is None:
@@ -85,7 +85,7 @@ class Applying:
             with suppress(OSError):
                 self.disk.remove_folder(self.root.locate(folder))
 
-    def _take_back(self, done: list[Change], plan: Plan, record: Record | None) -> None:
+    def _take_back(self, done: list[FileChange], plan: ChangePlan, record: InstallRecord | None) -> None:
         try:
             self._sweep(record)
             for change in reversed(done):
@@ -100,5 +100,5 @@ class Applying:
             raise ApplyFailed(f"cannot go on, nor go back: {error}; `registryd uninstall` will, once it can") from error
 
     @staticmethod
-    def _next(plan: Plan, done: list[Change]) -> Path | str:
+    def _next(plan: ChangePlan, done: list[FileChange]) -> Path | str:
         return plan.changes[len(done)].path if len(done) < len(plan.changes) else "the record"

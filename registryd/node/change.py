@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.node.record import Record
+    from registryd.node.record import InstallRecord
     from registryd.node.tree import FileImage
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """How a file is put right when someone has changed it since."""
 
     HOSTS = "hosts"  # our host is taken out
@@ -22,22 +22,22 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """One file, all at once. None: there is no such file."""
 
     path: Path
-    kind: Kind
+    kind: FileKind
     before: FileImage | None
     after: FileImage | None
     why: str
 
     @property
-    def inverse(self) -> Change:
+    def inverse(self) -> FileChange:
         return replace(self, before=self.after, after=self.before)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChangePlan:
     """Changes in an order in which every state on the way is one that containerd can use.
 
     Args:
@@ -48,9 +48,9 @@ class Plan:
         config_path: Where containerd is to look for hosts.toml files afterwards; empty: that is not for us to say.
     """
 
-    changes: tuple[Change, ...]
-    known: Record | None
-    record: Record | None
+    changes: tuple[FileChange, ...]
+    known: InstallRecord | None
+    record: InstallRecord | None
     notes: tuple[str, ...] = ()
     config_path: str = ""
 
@@ -61,4 +61,4 @@ class Plan:
     @property
     def touches_config(self) -> bool:
         """Whether containerd has to be restarted for it: hosts.toml it reads at every pull."""
-        return any(change.kind is Kind.CONFIG for change in self.changes)
+        return any(change.kind is FileKind.CONFIG for change in self.changes)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from registryd.node.release import Release
-    from registryd.node.tree import FileImage, Tree
+    from registryd.node.tree import FileImage, NodeFiles
 
 # Paths that match a pattern again and again: containerd itself takes each file once.
 _MOST_FILES = 200
@@ -40,7 +40,9 @@ class ConfigFile:
         return self.image is None or not self.image.data.strip()
 
 
-def read_files(tree: Tree, path: Path, release: Release, *, drop_ins: Path | None = None) -> tuple[ConfigFile, ...]:
+def read_files(
+    tree: NodeFiles, path: Path, release: Release, *, drop_ins: Path | None = None
+) -> tuple[ConfigFile, ...]:
     """The main file and what it imports, in order; with `drop_ins` what it is made of, and not what was made of that.
 
     Raises ConfigConflict when one is no TOML, or PathProblem.
@@ -50,7 +52,7 @@ def read_files(tree: Tree, path: Path, release: Release, *, drop_ins: Path | Non
 
 
 def _with_imports(
-    tree: Tree, main: ConfigFile, release: Release, patterns: Iterable[str] | None
+    tree: NodeFiles, main: ConfigFile, release: Release, patterns: Iterable[str] | None
 ) -> Iterator[ConfigFile]:
     """As containerd goes through them: the files of a folder before what they import themselves, each once."""
     pending, seen = [main], {main.path}
@@ -65,7 +67,7 @@ def _with_imports(
                 pending.append(imported)
 
 
-def _read(tree: Tree, path: Path) -> ConfigFile | None:
+def _read(tree: NodeFiles, path: Path) -> ConfigFile | None:
     folder, path = path.parent, tree.canonical(path)
     image = tree.read(path)
     if image is None:
@@ -95,7 +97,7 @@ _DEFAULT_ADDRESS = Path("/run/containerd/containerd.sock")
 _SERVER = ("plugins", "io.containerd.server.v1.grpc")
 
 
-def address_in(tree: Tree, path: Path) -> Path:
+def address_in(tree: NodeFiles, path: Path) -> Path:
     """The socket that a main file names, since format 4 in a table of its own; the usual one where it names none."""
     try:
         document = _read(tree, path)

@@ -14,10 +14,10 @@ from registryd.node.starting import has_started_since, wait_started_since
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.node.change import Plan
+    from registryd.node.change import ChangePlan
     from registryd.node.facts import Ask, NodeFacts
     from registryd.node.host_commands import HostCommands
-    from registryd.node.tree import Tree
+    from registryd.node.tree import NodeFiles
 
 # A restarted containerd answers within a second; a node that is full of containers takes longer.
 _RESTART_PATIENCE = 20.0
@@ -49,21 +49,21 @@ class Confirming:
         restart: The command for that; empty: nobody restarts it.
     """
 
-    tree: Tree
+    tree: NodeFiles
     facts: NodeFacts
     commands: HostCommands
     find: Callable[[], NodeFacts]
     ask: Ask
     restart: tuple[str, ...] = ()
 
-    def look(self, plan: Plan) -> Confirmation:
+    def look(self, plan: ChangePlan) -> Confirmation:
         """What it says now, before the plan or after it."""
         judgement = self._judge(self.facts, plan) if plan.record else _UNKNOWN
         is_elsewhere = bool(plan.config_path) and judgement.uses not in (None, plan.config_path)
         is_due = plan.touches_config or judgement.is_outdated or is_elsewhere or self._is_owed(plan, judgement)
         return Confirmation(judgement, restart_due=is_due and self._may_need_one(plan))
 
-    def confirm(self, plan: Plan) -> Confirmation:
+    def confirm(self, plan: ChangePlan) -> Confirmation:
         """The same after the plan was carried out.
 
         Raises ContainerdRefused, or RefusedAfterRestart, when it looks, or would look, elsewhere.
@@ -94,7 +94,7 @@ class Confirming:
         """With what it had before."""
         self.commands.complaint(self.restart)
 
-    def _judge_again(self, plan: Plan) -> Judgement:
+    def _judge_again(self, plan: ChangePlan) -> Judgement:
         if not plan.record:
             return _UNKNOWN
         if self.facts.told:
@@ -104,7 +104,7 @@ class Confirming:
         self._require(judgement.takes, plan)
         return judgement
 
-    def _judge(self, facts: NodeFacts, plan: Plan) -> Judgement:
+    def _judge(self, facts: NodeFacts, plan: ChangePlan) -> Judgement:
         root = self.commands.root
         try:
             config = read_config(self.tree, facts.config, facts.release, drop_ins=facts.distribution.drop_ins)
@@ -115,7 +115,7 @@ class Confirming:
                 raise
             return _UNKNOWN
 
-    def _require(self, config_path: str | None, plan: Plan) -> None:
+    def _require(self, config_path: str | None, plan: ChangePlan) -> None:
         if plan.config_path and config_path not in (None, plan.config_path):
             looks = f"looks for hosts.toml files in {config_path}" if config_path else "looks for no hosts.toml files"
             raise ContainerdRefused(
@@ -123,14 +123,14 @@ class Confirming:
                 f"put back{_NO_CRI if self.facts.has_no_cri else ''}"
             )
 
-    def _is_owed(self, plan: Plan, judgement: Judgement) -> bool:
+    def _is_owed(self, plan: ChangePlan, judgement: Judgement) -> bool:
         """By an earlier run, so far as containerd does not say itself what it uses."""
         record = plan.record or plan.known
         if record is None or judgement.uses is not None or not record.restart_due:
             return False
         return not has_started_since(self.commands.root, self.facts, record.changed_at)
 
-    def _may_need_one(self, plan: Plan) -> bool:
+    def _may_need_one(self, plan: ChangePlan) -> bool:
         """One that does not run reads its files when it starts. Where none is seen, it may run all the same."""
         return plan.touches_config or self.facts.is_running or bool(plan.known and plan.known.restart_due)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from registryd.node.config_files import ConfigFile, imports_of, read_files
 from registryd.node.errors import ConfigConflict
-from registryd.node.images_settings import TABLES, ImagesSettings, counting_tables, images_table, table_at
+from registryd.node.images_settings import TABLES, ContainerdImagesSettings, counting_tables, images_table, table_at
 from registryd.node.release import NEWEST_FORMAT, Release
 
 if TYPE_CHECKING:
-    from registryd.node.tree import Tree
+    from registryd.node.tree import NodeFiles
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class ContainerdConfig:
         return next((each.version for each in reversed(self.files) if each.version), 0)
 
     @cached_property
-    def images(self) -> ImagesSettings:
+    def images(self) -> ContainerdImagesSettings:
         """What counts of the settings of images."""
         merged: dict[str, Any] = {}
         if self.rules.migrates_each_file:
             for file in self.files:
                 _merge(merged, images_table(file.document, self.rules, file.version))
-            return ImagesSettings(merged)
+            return ContainerdImagesSettings(merged)
         for file in self.files:
             plugins = table_at(file.document, ("plugins",))
             if self.merges_drop_ins:
                 _merge(merged, {"plugins": plugins})
             else:
                 merged["plugins"] = merged.get("plugins", {}) | plugins
-        return ImagesSettings(images_table(merged, self.rules, self.format_of(self.main)))
+        return ContainerdImagesSettings(images_table(merged, self.rules, self.format_of(self.main)))
 
     @property
     def owner(self) -> ConfigFile:
@@ -110,7 +110,7 @@ def roots_of(config_path: str) -> tuple[Path, ...]:
     return tuple(Path(part) for part in config_path.split(":") if part)
 
 
-def read_config(tree: Tree, path: Path, release: Release, *, drop_ins: Path | None = None) -> ContainerdConfig:
+def read_config(tree: NodeFiles, path: Path, release: Release, *, drop_ins: Path | None = None) -> ContainerdConfig:
     """Read the main file and what it imports; with `drop_ins` what it is made of, and not what was made of that.
 
     Raises ConfigConflict when a file is no configuration of this containerd.

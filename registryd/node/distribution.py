@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from registryd.node.tree import Tree
+    from registryd.node.tree import NodeFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ _NIXOS: Final = (
 _KEPT_BY_OTHERS: Final = ((Path("/usr"), "Flatcar", _FLATCAR), (Path("/nix/store"), "NixOS", _NIXOS))
 
 
-def find_distribution(tree: Tree, config: Path | None = None) -> Distribution:
+def find_distribution(tree: NodeFiles, config: Path | None = None) -> Distribution:
     """Whose node this is: by the main file that containerd was started with, else by the files that are there."""
     release = tree.read(Path("/etc/os-release"))
     if release and b"\nID=talos" in b"\n" + release.data:
@@ -120,7 +120,7 @@ def find_distribution(tree: Tree, config: Path | None = None) -> Distribution:
     return _started_with(tree, config)
 
 
-def _started_with(tree: Tree, config: Path) -> Distribution:
+def _started_with(tree: NodeFiles, config: Path) -> Distribution:
     canonical = tree.canonical(config)
     for each in ALL:
         if canonical == tree.canonical(each.config):
@@ -133,7 +133,7 @@ def _started_with(tree: Tree, config: Path) -> Distribution:
     return replace(PLAIN, config=config)
 
 
-def _as_it_is(tree: Tree, distribution: Distribution) -> Distribution:
+def _as_it_is(tree: NodeFiles, distribution: Distribution) -> Distribution:
     """k0s leaves a main file alone from which somebody has taken its first line."""
     image = tree.read(distribution.config)
     is_taken_over = distribution.drop_ins and image and not image.data.startswith(_K0S_MANAGES)

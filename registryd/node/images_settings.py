@@ -64,7 +64,7 @@ def _migrated(table: Mapping[str, Any], release: Release) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class ImagesSettings:
+class ContainerdImagesSettings:
     """What a configuration says of images, all its files together, as 2.x would write it."""
 
     table: Mapping[str, Any] = field(default_factory=dict)

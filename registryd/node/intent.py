@@ -46,7 +46,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedFile:
     """A file as it shall be, and why; `ours` as in the record."""
 
     path: Path

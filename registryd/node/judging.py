@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from registryd.node.containerd_config import read_config, roots_of
 from registryd.node.errors import NodeError
-from registryd.node.images_settings import ImagesSettings
+from registryd.node.images_settings import ContainerdImagesSettings
 from registryd.node.starting import changed_at, has_started_since
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registryd.node.containerd_config import ContainerdConfig
     from registryd.node.facts import NodeFacts
     from registryd.node.host_root import HostRoot
-    from registryd.node.tree import Tree
+    from registryd.node.tree import NodeFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Judgement:
 
     uses: str | None
     takes: str | None
-    images: ImagesSettings | None
+    images: ContainerdImagesSettings | None
     is_outdated: bool
 
     @property
@@ -44,7 +44,7 @@ class Judgement:
 def judge(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> Judgement:
     """Ask. Raises ContainerdRefused when it would not start with its configuration."""
     is_there = config.main.image is not None
-    dumped = facts.program.images(facts.config) if is_there else ImagesSettings()
+    dumped = facts.program.images(facts.config) if is_there else ContainerdImagesSettings()
     # Where the main file is made of drop-ins, what is in it now is of the last time that this was done.
     images = config.images if config.drop_ins else dumped
     takes, has = (None if each is None else each.config_path or facts.default_paths for each in (images, dumped))
@@ -70,7 +70,7 @@ def _has_changed_since(root: HostRoot, facts: NodeFacts, config: ContainerdConfi
     return facts.is_running and any(not has_started_since(root, facts, changed_at(root, path)) for path in paths)
 
 
-def roots_in_use(root: HostRoot, tree: Tree, facts: NodeFacts) -> tuple[Path, ...]:
+def roots_in_use(root: HostRoot, tree: NodeFiles, facts: NodeFacts) -> tuple[Path, ...]:
     """The folders in which the containerd of the facts looks for hosts.toml files, as far as anybody can say."""
     if facts.told and facts.told.config_path is not None:
         return roots_of(facts.told.config_path)

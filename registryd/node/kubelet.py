@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registryd.node.host_root import HostRoot
-    from registryd.node.tree import Tree
+    from registryd.node.tree import NodeFiles
 
 _NAME: Final = "kubelet"
 _FIELD: Final = "imagePullCredentialsVerificationPolicy"
@@ -57,7 +57,7 @@ class Kubelet:
         return self.policy in _VERIFYING
 
 
-def find_kubelet(root: HostRoot, tree: Tree) -> Kubelet | None:
+def find_kubelet(root: HostRoot, tree: NodeFiles) -> Kubelet | None:
     """The node's, by its process or by its files; None: there is none, or neither can be seen from here."""
     for words in _processes(root.path / "proc"):
         files = [*_files(tree, flag_in(words, ("--config",))), *_files(tree, flag_in(words, ("--config-dir",)))]
@@ -75,7 +75,7 @@ def _processes(proc: Path) -> Iterator[list[str]]:
                 yield words_of(folder)
 
 
-def _files(tree: Tree, name: str) -> Iterator[Path]:
+def _files(tree: NodeFiles, name: str) -> Iterator[Path]:
     """The file itself, or those of a folder in the order in which the kubelet merges them."""
     if not name:
         return
@@ -87,7 +87,7 @@ def _files(tree: Tree, name: str) -> Iterator[Path]:
             yield path
 
 
-def _kubelet(tree: Tree, files: list[Path]) -> Kubelet:
+def _kubelet(tree: NodeFiles, files: list[Path]) -> Kubelet:
     """The last file that says it counts."""
     said = [(path, policy) for path in files if (policy := _policy_in(tree, path))]
     if said:
@@ -95,7 +95,7 @@ def _kubelet(tree: Tree, files: list[Path]) -> Kubelet:
     return Kubelet(files[0] if files else None, "")
 
 
-def _policy_in(tree: Tree, path: Path) -> str:
+def _policy_in(tree: NodeFiles, path: Path) -> str:
     with suppress(PathProblem, ValueError):
         image = tree.read(path)
         text = image.text if image else ""

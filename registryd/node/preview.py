@@ -7,13 +7,13 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
-from registryd.node.change import Kind
+from registryd.node.change import FileKind
 from registryd.node.toml_sections import lines_of, sections_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registryd.node.change import Change, Plan
+    from registryd.node.change import ChangePlan, FileChange
     from registryd.node.tree import FileImage
 
 _HIDDEN = '"…"'
@@ -23,12 +23,12 @@ _SECRET = re.compile(r"""[ \t]*["']?(?:header|auth|password|identitytoken|token|
 _SECRET_TABLES = frozenset({"header", "auth"})
 
 
-def diff_of(plan: Plan) -> str:
+def diff_of(plan: ChangePlan) -> str:
     """What would change, file by file; values of headers and passwords are left out."""
     return "".join(line for change in plan.changes for line in _diff(change))
 
 
-def _diff(change: Change) -> Iterator[str]:
+def _diff(change: FileChange) -> Iterator[str]:
     before, after = (_lines(change.kind, image) for image in (change.before, change.after))
     names = [str(change.path) if image else "/dev/null" for image in (change.before, change.after)]
     yield f"# {change.path}: {change.why}\n"
@@ -39,10 +39,10 @@ def _diff(change: Change) -> Iterator[str]:
         yield f"mode {change.before.mode:04o} becomes {change.after.mode:04o}\n"
 
 
-def _lines(kind: Kind, image: FileImage | None) -> list[str]:
+def _lines(kind: FileKind, image: FileImage | None) -> list[str]:
     if image is None:
         return []
-    if kind is Kind.OWN:
+    if kind is FileKind.OWN:
         return [f"{_HIDDEN}\n"]
     try:
         return [line for section in sections_of(image.text) for line in _masked(section.path, section.lines)]

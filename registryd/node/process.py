@@ -19,7 +19,7 @@ from registryd.node.host_root import HostRoot
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from registryd.node.tree import Tree
+    from registryd.node.tree import NodeFiles
 
 _PROC: Final = Path("/proc")
 _NAME: Final = "containerd"
@@ -48,7 +48,7 @@ class Process:
     files: Path | None = None
 
 
-def find_process(root: HostRoot, tree: Tree, socket: Path) -> Process | None:
+def find_process(root: HostRoot, tree: NodeFiles, socket: Path) -> Process | None:
     """The containerd that listens at a socket of the node; None: none does, or it cannot be seen from here.
 
     A container sees no processes of the node by the kernel's word; there those below the node's root are gone through.
@@ -78,7 +78,7 @@ def _listener_of(socket: Path) -> int:
         os.close(folder)
 
 
-def _that_listen(root: HostRoot, tree: Tree, socket: Path) -> Iterator[Process]:
+def _that_listen(root: HostRoot, tree: NodeFiles, socket: Path) -> Iterator[Process]:
     for folder in sorted((root.path / "proc").glob("[0-9]*")):
         found = _read(folder, is_own=False)
         if not (found and is_of_the_node(folder)) or sees_other_files(root, found, [socket]):
@@ -87,7 +87,7 @@ def _that_listen(root: HostRoot, tree: Tree, socket: Path) -> Iterator[Process]:
             yield found
 
 
-def _address_of(folder: Path, tree: Tree, process: Process) -> Path | None:
+def _address_of(folder: Path, tree: NodeFiles, process: Process) -> Path | None:
     """None: it was started with a file that the node does not have, so it is of something else."""
     words: list[str] = []
     with suppress(OSError):  # it has ended meanwhile

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from registryd.node.errors import ContainerdRefused
 from registryd.node.host_commands import end_of
-from registryd.node.images_settings import ImagesSettings, images_table
+from registryd.node.images_settings import ContainerdImagesSettings, images_table
 from registryd.node.release import Release
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ContainerdProgram:
         said = answer.stdout.split("containerd/containerd", 1)[-1] if answer else ""
         return Release.parse(said.split("containerd", 1)[-1])
 
-    def images(self, config: Path) -> ImagesSettings | None:
+    def images(self, config: Path) -> ContainerdImagesSettings | None:
         """What it makes of a configuration; None when it cannot be asked.
 
         Raises ContainerdRefused when it would not start with it.
@@ -51,7 +51,7 @@ class ContainerdProgram:
         except tomllib.TOMLDecodeError:
             return None
         version = int(document.get("version", 0))
-        return ImagesSettings(images_table(document, Release.of_format(version), version))
+        return ContainerdImagesSettings(images_table(document, Release.of_format(version), version))
 
     def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str] | None:
         if self.path is None:

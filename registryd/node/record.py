@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from registryd.json_text import parse_json
-from registryd.node.change import Kind
+from registryd.node.change import FileKind
 from registryd.node.errors import RecordBroken
 from registryd.node.tree import FileImage
 
@@ -18,7 +18,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecordedFile:
     """A file of ours.
 
     Args:
@@ -30,7 +30,7 @@ class Entry:
     """
 
     path: Path
-    kind: Kind
+    kind: FileKind
     before: FileImage | None
     written: tuple[str, ...]
     modes: tuple[int, ...]
@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class InstallRecord:
     """All files of ours, and the folders that we made.
 
     Args:
@@ -47,13 +47,13 @@ class Record:
         socket: Where the containerd answers that was set up; an agent on this node follows it.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[RecordedFile, ...]
     folders: tuple[Path, ...]
     restart_due: bool = False
     changed_at: float = 0
     socket: Path | None = None
 
-    def covering(self, other: Record | None) -> Record:
+    def covering(self, other: InstallRecord | None) -> InstallRecord:
         """The record for the way from `other` to this one, right wherever the way is broken off."""
         if other is None:
             return self
@@ -90,7 +90,7 @@ def digest_of(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def _either(old: Entry | None, new: Entry | None) -> Entry:
+def _either(old: RecordedFile | None, new: RecordedFile | None) -> RecordedFile:
     if old and new:
         written = dict.fromkeys([*old.written, *new.written])
         return replace(new, written=tuple(written), modes=tuple(dict.fromkeys([*old.modes, *new.modes])))
@@ -101,12 +101,12 @@ def _plain(value: Any) -> str | None:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def _entry(table: dict[str, Any]) -> Entry:
+def _entry(table: dict[str, Any]) -> RecordedFile:
     before = table["before"]
     image = before and FileImage(**before | {"data": base64.b64decode(before["data"], validate=True)})
-    return Entry(
+    return RecordedFile(
         Path(table["path"]),
-        Kind(table["kind"]),
+        FileKind(table["kind"]),
         image,
         tuple(table["written"]),
         tuple(table["modes"]),

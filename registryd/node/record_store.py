@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.node.errors import PathProblem, reason_of
 from registryd.node.placing import put, sweep
-from registryd.node.record import Record
+from registryd.node.record import InstallRecord
 from registryd.node.tree import FileImage, NodeTree
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class RecordStore:
         """Whether a run has at least begun; it may have been interrupted before the record was written."""
         return any(folder.is_dir() for folder in self._folders)
 
-    def load(self) -> Record | None:
+    def load(self) -> InstallRecord | None:
         """None when nothing of ours is on the node. Raises RecordBroken or PathProblem."""
         image = NodeTree(self.root).read(self.path)
-        return Record.from_json(image.data, self.path) if image else None
+        return InstallRecord.from_json(image.data, self.path) if image else None
 
-    def save(self, record: Record) -> None:
+    def save(self, record: InstallRecord) -> None:
         """On the disk when this returns. Raises `OSError`."""
         put(self.disk, self._here, FileImage(record.to_json(), _PRIVATE, os.geteuid(), os.getegid()))
 

@@ -14,7 +14,7 @@ from registryd.node.release import Release
 from registryd.node.toml_sections import quoted
 
 if TYPE_CHECKING:
-    from registryd.node.tree import FileImage, Tree
+    from registryd.node.tree import FileImage, NodeFiles
 
 HOSTS_TOML = "hosts.toml"
 DEFAULT = "_default"
@@ -49,14 +49,14 @@ class RegistryFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class FolderMeaning:
     """A hosts.toml that says what a folder means without us, and tables that have to come right after ours."""
 
     text: str
     then: str = ""
 
 
-def read_folders(tree: Tree, config_path: Path, release: Release) -> tuple[RegistryFolder, ...]:
+def read_folders(tree: NodeFiles, config_path: Path, release: Release) -> tuple[RegistryFolder, ...]:
     """Every registry's folder below a config_path; two names of one folder are one."""
     found: dict[Path, RegistryFolder] = {}
     for name in tree.names(config_path):
@@ -66,7 +66,7 @@ def read_folders(tree: Tree, config_path: Path, release: Release) -> tuple[Regis
     return tuple(found.values())
 
 
-def read_folder(tree: Tree, path: Path, registry: str, release: Release) -> RegistryFolder:
+def read_folder(tree: NodeFiles, path: Path, registry: str, release: Release) -> RegistryFolder:
     # The file may be a link of its own, into a store of configurations: then that file is the one to change.
     try:
         hosts, is_no_file = tree.read(path / HOSTS_TOML), False
@@ -90,37 +90,39 @@ def registry_of(folder: str) -> str:
     return f"{host}:{port}" if folder.endswith("_") and underscore and port.isdigit() and host else folder
 
 
-def meaning_of(folder: RegistryFolder) -> Meaning:
+def meaning_of(folder: RegistryFolder) -> FolderMeaning:
     """What containerd does for the registry now. Raises CannotMerge when that cannot be said or kept."""
     if problem := folder.ignored_because:
         raise CannotMerge(f"containerd ignores this file, because {problem}")
     if not folder.hosts or not folder.hosts.data:
-        return Meaning(folder.certificates.to_toml())
+        return FolderMeaning(folder.certificates.to_toml())
     text = folder.hosts.text
     if "host" in tomllib.loads(text) or folder.release.heeds_a_lone_server:
-        return Meaning(text)
+        return FolderMeaning(text)
     return _meaning_of_ignored_server(folder, text)
 
 
-def _meaning_of_ignored_server(folder: RegistryFolder, text: str) -> Meaning:
+def _meaning_of_ignored_server(folder: RegistryFolder, text: str) -> FolderMeaning:
     """1.6 and 1.7 ignore a file without hosts, and would heed it as soon as ours is in it.
 
     So the registry itself, which is what they use, is put before the server that they have not heard of yet.
     """
     if not tomllib.loads(text):
-        return Meaning(folder.certificates.to_toml() + text)
+        return FolderMeaning(folder.certificates.to_toml() + text)
     if not folder.release.is_known:
         raise CannotMerge("only 2.0 and later heed a file without [host], and it is not known which containerd this is")
     if folder.registry == DEFAULT or folder.registry.startswith("localhost"):
         raise CannotMerge(f"{folder.release} ignores a file without [host]; give it one, or remove it")
     upstream = "registry-1.docker.io" if folder.registry == "docker.io" else folder.registry
-    return Meaning(text, f"\n[host.{quoted('https://' + upstream)}]\n{folder.certificates.to_toml()}")
+    return FolderMeaning(text, f"\n[host.{quoted('https://' + upstream)}]\n{folder.certificates.to_toml()}")
 
 
-def moved(folder: RegistryFolder, meaning: Meaning, path: Path, registry: str) -> tuple[RegistryFolder, Meaning]:
+def moved(
+    folder: RegistryFolder, meaning: FolderMeaning, path: Path, registry: str
+) -> tuple[RegistryFolder, FolderMeaning]:
     """The same meaning in another folder: files that were named relative to the old one are named in full."""
     text, then = (_absolute(each, folder.path) for each in (meaning.text, meaning.then))
-    return RegistryFolder(path, registry), Meaning(text, then)
+    return RegistryFolder(path, registry), FolderMeaning(text, then)
 
 
 def files_named_in(text: str) -> set[str]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registryd.node.applying import Applying
-from registryd.node.change import Kind
+from registryd.node.change import FileKind
 from registryd.node.confirming import Confirmation, Confirming
 from registryd.node.containerd_config import read_config
 from registryd.node.disk import Disk
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from registryd.node.change import Plan
+    from registryd.node.change import ChangePlan
     from registryd.node.facts import Ask, NodeFacts
     from registryd.node.intent import Intent
-    from registryd.node.record import Entry, Record
+    from registryd.node.record import InstallRecord, RecordedFile
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What was done, or would be, and what containerd said to it."""
 
-    plan: Plan
+    plan: ChangePlan
     facts: NodeFacts
     confirmation: Confirmation
 
@@ -120,7 +120,7 @@ class NodeSetup:
         plan, confirming = _dated(outcome.plan), self._confirming
         said: list[Confirmation] = []
 
-        def check() -> Plan:
+        def check() -> ChangePlan:
             said.append(confirming.confirm(plan))
             return _with_restart_due(plan, due=said[-1].restart_due)
 
@@ -168,11 +168,11 @@ class NodeSetup:
                 "files have changed"
             )
 
-    def _known(self) -> Record | None:
+    def _known(self) -> InstallRecord | None:
         """What we did here: by the record, and by our marks."""
         return with_strays(self._tree, self._records.load(), self.facts, self._roots)
 
-    def _on_strays(self, known: Record) -> Iterator[str]:
+    def _on_strays(self, known: InstallRecord) -> Iterator[str]:
         recorded = self._records.load()
         paths = {entry.path for entry in recorded.entries} if recorded else set()
         for entry in known.entries:
@@ -198,8 +198,8 @@ class NodeSetup:
         return Applying(self.root, self.disk, self._records)
 
 
-def _is_unset(entry: Entry) -> bool:
-    return entry.kind is Kind.CONFIG and entry.before is None
+def _is_unset(entry: RecordedFile) -> bool:
+    return entry.kind is FileKind.CONFIG and entry.before is None
 
 
 def _on_no_cri(facts: NodeFacts) -> str:
@@ -213,12 +213,12 @@ def _on_guess(facts: NodeFacts) -> str:
     )
 
 
-def _dated(plan: Plan) -> Plan:
+def _dated(plan: ChangePlan) -> ChangePlan:
     """For a record that outlives a crash: until containerd is asked, it has not been restarted."""
     if not (plan.record and plan.touches_config):
         return plan
     return replace(plan, record=replace(plan.record, restart_due=True, changed_at=time.time()))
 
 
-def _with_restart_due(plan: Plan, *, due: bool) -> Plan:
+def _with_restart_due(plan: ChangePlan, *, due: bool) -> ChangePlan:
     return replace(plan, record=replace(plan.record, restart_due=due)) if plan.record else plan

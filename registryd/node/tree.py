@@ -35,7 +35,7 @@ class FileImage:
         return self.data.decode()
 
 
-class Tree(Protocol):
+class NodeFiles(Protocol):
     """A node's files. Paths are the node's. An `OSError` other than absence becomes PathProblem."""
 
     def canonical(self, path: Path) -> Path:
@@ -113,7 +113,7 @@ def _image(descriptor: int, data: bytes, path: Path) -> FileImage:
 class ChangedTree:
     """`base`, in which some files have other content (None: are not there) and some folders, if empty, are gone."""
 
-    base: Tree
+    base: NodeFiles
     files: Mapping[Path, FileImage | None] = field(default_factory=dict)
     gone_if_empty: frozenset[Path] = frozenset()
 
@@ -142,7 +142,7 @@ class ChangedTree:
         return not self.base.is_folder(path) or self.is_folder(path)
 
 
-def matching(tree: Tree, pattern: Path) -> tuple[Path, ...]:
+def matching(tree: NodeFiles, pattern: Path) -> tuple[Path, ...]:
     """The files that a pattern of `imports` means, in the order in which Go's filepath.Glob has them."""
     if "*" not in str(pattern):
         return (pattern,)

@@ -6,18 +6,18 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registryd.node.change import Change, Kind, Plan
+from registryd.node.change import ChangePlan, FileChange, FileKind
 from registryd.node.config_text import WRITTEN_BY_US, set_config_path
 from registryd.node.errors import CannotMerge
 from registryd.node.hosts_entry import MARKS
 from registryd.node.hosts_file import hosts_with_mark, take_out
 from registryd.node.images_settings import TABLES, table_at
 from registryd.node.record import digest_of
-from registryd.node.tree import ChangedTree, FileImage, Tree
+from registryd.node.tree import ChangedTree, FileImage, NodeFiles
 
 if TYPE_CHECKING:
     from registryd.node.images_settings import Table
-    from registryd.node.record import Entry, Record
+    from registryd.node.record import InstallRecord, RecordedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +29,23 @@ class Undone:
     note: str = ""
 
 
-def undone(entry: Entry, current: FileImage | None) -> Undone:
+def undone(entry: RecordedFile, current: FileImage | None) -> Undone:
     """The file as it was; if someone has changed it since, as it is now without what is ours."""
     if current is None or current == entry.before:
         return Undone(current)
     if digest_of(current.data) in entry.written:
         return Undone(_with_own_mode(entry, current))
-    if entry.kind is Kind.OWN:
+    if entry.kind is FileKind.OWN:
         return Undone(current, note=f"{entry.path} has been changed since and is left")
     return _without_ours(entry, current)
 
 
-def _with_own_mode(entry: Entry, current: FileImage) -> FileImage | None:
+def _with_own_mode(entry: RecordedFile, current: FileImage) -> FileImage | None:
     has_other_mode = entry.before is not None and current.mode not in entry.modes
     return replace(entry.before, mode=current.mode) if entry.before and has_other_mode else entry.before
 
 
-def _without_ours(entry: Entry, current: FileImage) -> Undone:
+def _without_ours(entry: RecordedFile, current: FileImage) -> Undone:
     try:
         text = _take_out(entry, current.text)
     except (CannotMerge, ValueError) as error:
@@ -57,8 +57,8 @@ def _without_ours(entry: Entry, current: FileImage) -> Undone:
     return Undone(image, "changed since: only our part is taken out")
 
 
-def _take_out(entry: Entry, text: str) -> str:
-    if entry.kind is Kind.HOSTS:
+def _take_out(entry: RecordedFile, text: str) -> str:
+    if entry.kind is FileKind.HOSTS:
         return take_out(text, *entry.ours.split(), *hosts_with_mark(text, MARKS))  # also at another address by now
     document = tomllib.loads(text)
     before = tomllib.loads(entry.before.text) if entry.before else {}
@@ -73,9 +73,9 @@ def _config_path(document: dict[str, object], table: Table) -> object:
     return table_at(document, (*table, "registry")).get("config_path")
 
 
-def _is_nobodys(kind: Kind, text: str) -> bool:
+def _is_nobodys(kind: FileKind, text: str) -> bool:
     """Whether nothing is left that somebody else has written. A configuration that we have made says so."""
-    if kind is Kind.CONFIG and not text.startswith(WRITTEN_BY_US):
+    if kind is FileKind.CONFIG and not text.startswith(WRITTEN_BY_US):
         return False
     return not {key for key in tomllib.loads(text) if key != "version"} and not [
         line for line in text.splitlines() if line.strip() and not line.startswith(("version", WRITTEN_BY_US))
@@ -85,7 +85,7 @@ def _is_nobodys(kind: Kind, text: str) -> bool:
 # All files of a record
 
 
-def without_us(tree: Tree, record: Record | None) -> ChangedTree:
+def without_us(tree: NodeFiles, record: InstallRecord | None) -> ChangedTree:
     """The node as it would be after an uninstall."""
     if record is None:
         return ChangedTree(tree)
@@ -93,7 +93,7 @@ def without_us(tree: Tree, record: Record | None) -> ChangedTree:
     return ChangedTree(tree, files, frozenset(record.folders))
 
 
-def plan_uninstall(tree: Tree, record: Record) -> Plan:
+def plan_uninstall(tree: NodeFiles, record: InstallRecord) -> ChangePlan:
     """Everything back, in the opposite order."""
     changes, notes = [], []
     for entry in reversed(record.entries):
@@ -101,5 +101,5 @@ def plan_uninstall(tree: Tree, record: Record) -> Plan:
         result = undone(entry, current)
         notes += [result.note] if result.note else []
         if result.image != current:
-            changes.append(Change(entry.path, entry.kind, current, result.image, result.why))
-    return Plan(tuple(changes), record, None, tuple(notes))
+            changes.append(FileChange(entry.path, entry.kind, current, result.image, result.why))
+    return ChangePlan(tuple(changes), record, None, tuple(notes))

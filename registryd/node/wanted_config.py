@@ -10,7 +10,7 @@ from registryd.node.config_text import WRITTEN_BY_US, set_config_path
 from registryd.node.containerd_config import roots_of
 from registryd.node.errors import CannotMerge, ConfigConflict
 from registryd.node.images_settings import NEW, OLD, TABLE_OF_FORMAT, TABLES, counting_tables, table_at
-from registryd.node.intent import Intent, Wanted
+from registryd.node.intent import Intent, WantedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from registryd.node.containerd_config import ContainerdConfig
     from registryd.node.distribution import Distribution
     from registryd.node.images_settings import Table
-    from registryd.node.tree import FileImage, Tree
+    from registryd.node.tree import FileImage, NodeFiles
 
 # After what people number up to 90 and packages name by a word, for the last file that sets a key wins.
 DROP_IN: Final = "zz-registryd.toml"
@@ -55,8 +55,8 @@ def _one(path: str, config: ContainerdConfig) -> str:
 
 
 def wanted_config(
-    tree: Tree, config: ContainerdConfig, intent: Intent, distribution: Distribution
-) -> tuple[Wanted, ...]:
+    tree: NodeFiles, config: ContainerdConfig, intent: Intent, distribution: Distribution
+) -> tuple[WantedFile, ...]:
     """The one file to change, or none. Raises ConfigConflict when that would stop containerd, or would not last."""
     wanted = wanted_path(config, intent, distribution)
     if wanted == config.config_path:
@@ -67,10 +67,10 @@ def wanted_config(
         data = set_config_path(place.text(tree.read(place.path)), place.table, wanted).encode()
     except CannotMerge as error:
         raise ConfigConflict(f'{place.path} {error}; set config_path = "{wanted}" in it yourself') from error
-    return (Wanted(place.path, data, _why(config, wanted), wanted),)
+    return (WantedFile(place.path, data, _why(config, wanted), wanted),)
 
 
-def notes_on(tree: Tree, config: ContainerdConfig, wanted: tuple[Wanted, ...]) -> Iterator[str]:
+def notes_on(tree: NodeFiles, config: ContainerdConfig, wanted: tuple[WantedFile, ...]) -> Iterator[str]:
     """What the operator should know of the files that are changed, and of those that count for nothing."""
     for file in config.dropped:
         yield (
@@ -92,7 +92,7 @@ def _is_written_by_others(image: FileImage) -> bool:
     )
 
 
-def _require_possible(tree: Tree, config: ContainerdConfig, place: _Place, distribution: Distribution) -> None:
+def _require_possible(tree: NodeFiles, config: ContainerdConfig, place: _Place, distribution: Distribution) -> None:
     if config.images.in_the_way:
         raise ConfigConflict(
             f"{config.owner.path} has {config.images.in_the_way}, and containerd refuses that together with "

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from registryd.node.errors import CannotMerge
 from registryd.node.hosts_file import put_first
-from registryd.node.intent import Intent, Wanted
+from registryd.node.intent import Intent, WantedFile
 from registryd.node.registry_folder import (
     DEFAULT,
-    Meaning,
+    FolderMeaning,
     RegistryFolder,
     meaning_of,
     moved,
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registryd.node.release import Release
-    from registryd.node.tree import Tree
+    from registryd.node.tree import NodeFiles
 
 
 @dataclass(slots=True)
 class HostsFiles:
     """The files, in the order in which to write them, and what could not be done."""
 
-    wanted: list[Wanted] = field(default_factory=list)
+    wanted: list[WantedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def wanted_hosts(tree: Tree, roots: tuple[Path, ...], intent: Intent, release: Release) -> HostsFiles:
+def wanted_hosts(tree: NodeFiles, roots: tuple[Path, ...], intent: Intent, release: Release) -> HostsFiles:
     """Search `roots` as containerd does: the first folder for a registry counts, and nothing is merged.
 
     So our host goes into each folder that is there, and `_default` is written last: it hides the later roots, whose
@@ -59,7 +59,7 @@ _Found = tuple[RegistryFolder, Path, str]
 """The folder that counts for a registry today, the folder that shall count, and the registry."""
 
 
-def _of_all(tree: Tree, roots: tuple[Path, ...], release: Release) -> Iterator[_Found]:
+def _of_all(tree: NodeFiles, roots: tuple[Path, ...], release: Release) -> Iterator[_Found]:
     first = roots[0]
     seen: set[str] = set()
     for root in roots:
@@ -72,7 +72,7 @@ def _of_all(tree: Tree, roots: tuple[Path, ...], release: Release) -> Iterator[_
     yield RegistryFolder(first / DEFAULT, DEFAULT, release=release), first / DEFAULT, DEFAULT
 
 
-def _of_some(tree: Tree, roots: tuple[Path, ...], intent: Intent, release: Release) -> Iterator[_Found]:
+def _of_some(tree: NodeFiles, roots: tuple[Path, ...], intent: Intent, release: Release) -> Iterator[_Found]:
     first = roots[0]
     for host in (registry.written for registry in intent.registries):
         own = [folder for folder in read_folders(tree, first, release) if folder.registry == host]
@@ -82,7 +82,7 @@ def _of_some(tree: Tree, roots: tuple[Path, ...], intent: Intent, release: Relea
             yield _folder_that_counts(tree, roots, host, release), first / host, host
 
 
-def _folder_that_counts(tree: Tree, roots: tuple[Path, ...], host: str, release: Release) -> RegistryFolder:
+def _folder_that_counts(tree: NodeFiles, roots: tuple[Path, ...], host: str, release: Release) -> RegistryFolder:
     for root in roots:
         by_registry = {folder.registry: folder for folder in reversed(read_folders(tree, root, release))}
         if found := by_registry.get(host) or by_registry.get(DEFAULT):
@@ -90,7 +90,7 @@ def _folder_that_counts(tree: Tree, roots: tuple[Path, ...], host: str, release:
     return read_folder(tree, roots[0] / host, host, release)
 
 
-def _wanted(source: RegistryFolder, target: Path, registry: str, intent: Intent) -> Wanted:
+def _wanted(source: RegistryFolder, target: Path, registry: str, intent: Intent) -> WantedFile:
     meaning = meaning_of(source)
     if source.path != target:
         folder, meaning = moved(source, meaning, target, registry)
@@ -100,10 +100,10 @@ def _wanted(source: RegistryFolder, target: Path, registry: str, intent: Intent)
     why = _why(source, folder, meaning)
     urls = " ".join(entry.url for entry in intent.entries)
     is_secret = any(entry.headers for entry in intent.entries)
-    return Wanted(folder.file, text.encode(), why, urls, is_secret=is_secret)
+    return WantedFile(folder.file, text.encode(), why, urls, is_secret=is_secret)
 
 
-def _why(source: RegistryFolder, target: RegistryFolder, meaning: Meaning) -> str:
+def _why(source: RegistryFolder, target: RegistryFolder, meaning: FolderMeaning) -> str:
     if source.path != target.path:
         return f"registryd first; the rest as in {source.path}, which is not searched for it any more"
     if source.hosts and source.hosts.data:

@@ -22,7 +22,7 @@ from registryd.config.agent import (
 )
 from registryd.node.disk import Disk
 from registryd.node.host_root import HostRoot
-from registryd.node.record import Record
+from registryd.node.record import InstallRecord
 from registryd.node.record_store import RecordStore
 
 if TYPE_CHECKING:
@@ -64,23 +64,23 @@ def test_who_asks_no_upstream_needs_none(mode: str, single: str, *, are_needed: 
 
 
 @pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Record | None], None]:
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[InstallRecord | None], None]:
     """Puts a record where `install` would have; None: one that cannot be read."""
     store = RecordStore(HostRoot(), Disk(), tmp_path / "registryd/node")
     monkeypatch.setattr(node_store, "_RECORD", store.path)
 
-    def put(record: Record | None) -> None:
+    def put(record: InstallRecord | None) -> None:
         with store.locked():
-            store.save(record or Record((), ()))
+            store.save(record or InstallRecord((), ()))
         if record is None:
             store.path.write_text("{")
 
     return put
 
 
-def test_the_record_of_an_install_says_which_containerd(record: Callable[[Record | None], None]) -> None:
+def test_the_record_of_an_install_says_which_containerd(record: Callable[[InstallRecord | None], None]) -> None:
     assert recorded_socket(Settings()) is None
-    record(Record((), (), socket=SOCKET))
+    record(InstallRecord((), (), socket=SOCKET))
     assert recorded_socket(Settings()) == SOCKET
     assert choosing_of(Settings()).now().kind is StoreKind.CONTAINERD
     named = settings(store=StoreSettings(containerd_socket=Path("/named.sock")))
@@ -89,9 +89,9 @@ def test_the_record_of_an_install_says_which_containerd(record: Callable[[Record
     assert recorded_socket(settings(store=StoreSettings(kind=StoreKind.DIRECTORY))) is None
 
 
-@pytest.mark.parametrize("broken", [None, Record((), ())])
+@pytest.mark.parametrize("broken", [None, InstallRecord((), ())])
 def test_a_record_that_says_nothing_is_passed_over(
-    record: Callable[[Record | None], None], broken: Record | None
+    record: Callable[[InstallRecord | None], None], broken: InstallRecord | None
 ) -> None:
     record(broken)
     assert recorded_socket(Settings()) is None

@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from registryd.aio.file_events import Told
+from registryd.aio.file_events import Waiter
 from registryd.aio.scope import open_scope
 from registryd.content.elsewhere import Elsewhere, Whence
 from registryd.content.inventory import Stock
@@ -28,7 +28,7 @@ class Store:
         self.content: dict[Digest, Whence] = {}
         self.seen: set[Digest] = set()
         self.is_away = False
-        self._told = Told()
+        self._told = Waiter()
 
     def add(self, digest: Digest, *, age: float = 0.0) -> None:
         self.content[digest] = Whence(10, time.time() - age, "docker.io")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from registryd.config.agent import Settings, StoreSettings
 from registryd.doctor.occupancy import Occupancy, Occupant
-from registryd.doctor.patient import Patient, Place
+from registryd.doctor.patient import ExaminationScope, Patient
 from registryd.node.containerd_config import ContainerdConfig, read_config
 from registryd.node.distribution import PLAIN
 from registryd.node.facts import NodeFacts
@@ -63,7 +63,7 @@ def patient(root: Path, **changes: Any) -> Patient:
     """One that is well, with its files below `root`, and these parts exchanged."""
     well = Patient(
         settings=Settings(),
-        place=Place(root=HostRoot(root), endpoint=ENDPOINT),
+        place=ExaminationScope(root=HostRoot(root), endpoint=ENDPOINT),
         tree=NodeTree(HostRoot(root)),
         facts=facts_of(root),
         config=config_of(root),

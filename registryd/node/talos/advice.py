@@ -9,7 +9,7 @@ from registryd.notation import Address
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registryd.node.talos.machine_config import MachineConfig, Mirror
+    from registryd.node.talos.machine_config import MachineConfig, TalosMirror
 
 # Talos 1.9 and later; `localEnabled` switches it on.
 _IMAGE_CACHE = Address("127.0.0.1", 3172)
@@ -40,7 +40,7 @@ _NO_HEADER = """\
 Mirrors of Talos cannot carry a header: run the agent without registry.token_file."""
 
 
-def advice_for(config: MachineConfig, mirrors: tuple[Mirror, ...], listen: Address) -> Iterator[str]:
+def advice_for(config: MachineConfig, mirrors: tuple[TalosMirror, ...], listen: Address) -> Iterator[str]:
     """A paragraph for each thing to know or to do."""
     if config.has_image_cache and listen.port == _IMAGE_CACHE.port:
         yield (

@@ -10,7 +10,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from registryd.node.talos.machine_config import Mirror
+    from registryd.node.talos.machine_config import TalosMirror
 
 _REPLACE = """\
 Talos appends the lists of a patch to those that are there, which would put registryd last. So these, which your
@@ -18,7 +18,7 @@ configuration has already, must be replaced: edit them, or apply this patch firs
 
 
 def mirror_documents(
-    mirrors: Sequence[Mirror], *, advice: Sequence[str], authorities: Mapping[str, str] | None = None
+    mirrors: Sequence[TalosMirror], *, advice: Sequence[str], authorities: Mapping[str, str] | None = None
 ) -> str:
     """RegistryMirrorConfig documents, for Talos 1.12 and later; `authorities` (PEM) are those of endpoints' hosts."""
     there = [{**_head(mirror), "$patch": "delete"} for mirror in mirrors if mirror.is_document]
@@ -31,7 +31,7 @@ def mirror_documents(
 
 
 def v1alpha1_patch(
-    mirrors: Sequence[Mirror],
+    mirrors: Sequence[TalosMirror],
     *,
     there: Iterable[str],
     advice: Sequence[str],
@@ -44,7 +44,7 @@ def v1alpha1_patch(
     return _comments([*advice, *_shadowed(mirrors), *_replacing(patches)]) + _dump([_registries(table, authorities)])
 
 
-def _shadowed(mirrors: Sequence[Mirror]) -> list[str]:
+def _shadowed(mirrors: Sequence[TalosMirror]) -> list[str]:
     names = ", ".join(mirror.name for mirror in mirrors if mirror.is_document)
     return [f"RegistryMirrorConfig documents go before these: use the documents' form for {names}."] if names else []
 
@@ -54,19 +54,19 @@ def _registries(mirrors: dict[str, Any], authorities: Mapping[str, str] | None =
     return {"machine": {"registries": {"mirrors": mirrors} | ({"config": tls} if tls else {})}}
 
 
-def _head(mirror: Mirror) -> dict[str, Any]:
+def _head(mirror: TalosMirror) -> dict[str, Any]:
     return {"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", "name": mirror.name}
 
 
-def _endpoints(mirror: Mirror) -> list[dict[str, Any]]:
+def _endpoints(mirror: TalosMirror) -> list[dict[str, Any]]:
     return [{"url": each.url} | ({"overridePath": True} if each.override_path else {}) for each in mirror.endpoints]
 
 
-def _fallback(mirror: Mirror) -> dict[str, Any]:
+def _fallback(mirror: TalosMirror) -> dict[str, Any]:
     return {"skipFallback": True} if mirror.skip_fallback else {}
 
 
-def _v1alpha1(mirror: Mirror) -> dict[str, Any]:
+def _v1alpha1(mirror: TalosMirror) -> dict[str, Any]:
     """There overridePath is for all endpoints at once; with /v2 in their paths ours are right both ways."""
     ours, *others = mirror.endpoints
     override = {"overridePath": True} if any(each.override_path for each in others) else {}

@@ -23,17 +23,17 @@ class MachineConfigInvalid(NodeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class TalosEndpoint:
     url: str
     override_path: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
+class TalosMirror:
     """Where one registry's images come from; `is_document`: a RegistryMirrorConfig says so."""
 
     name: str
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: tuple[TalosEndpoint, ...] = ()
     skip_fallback: bool = False
     is_document: bool = False
 
@@ -49,7 +49,7 @@ class MachineConfig:
         has_firewall: Whether what no rule allows is blocked.
     """
 
-    mirrors: dict[str, Mirror]
+    mirrors: dict[str, TalosMirror]
     configured: tuple[str, ...] = ()
     has_image_cache: bool = False
     has_firewall: bool = False
@@ -97,18 +97,18 @@ def _registries(document: dict[str, Any]) -> dict[str, Any]:
     return machine.get("registries") or {}
 
 
-def _v1alpha1_mirrors(document: dict[str, Any]) -> Iterator[Mirror]:
+def _v1alpha1_mirrors(document: dict[str, Any]) -> Iterator[TalosMirror]:
     for name, mirror in (_registries(document).get("mirrors") or {}).items():
         settings = mirror or {}
         override = bool(settings.get("overridePath"))
-        endpoints = tuple(Endpoint(url, override) for url in _list_of(str, settings.get("endpoints")))
-        yield Mirror(name, endpoints, bool(settings.get("skipFallback")))
+        endpoints = tuple(TalosEndpoint(url, override) for url in _list_of(str, settings.get("endpoints")))
+        yield TalosMirror(name, endpoints, bool(settings.get("skipFallback")))
 
 
-def _mirror_document(document: dict[str, Any]) -> Mirror:
+def _mirror_document(document: dict[str, Any]) -> TalosMirror:
     listed = _list_of(dict, document.get("endpoints"))
-    endpoints = tuple(Endpoint(each["url"], bool(each.get("overridePath"))) for each in listed)
-    return Mirror(document["name"], endpoints, bool(document.get("skipFallback")), is_document=True)
+    endpoints = tuple(TalosEndpoint(each["url"], bool(each.get("overridePath"))) for each in listed)
+    return TalosMirror(document["name"], endpoints, bool(document.get("skipFallback")), is_document=True)
 
 
 def _list_of(kind: type[T], value: object) -> list[T]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from registryd.aio.file_events import Told
+    from registryd.aio.file_events import Waiter
     from registryd.content.description import StoreDescription
     from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
@@ -92,7 +92,7 @@ class BoundedStore:
         return self._store.inflows
 
     @property
-    def arrivals(self) -> Told:
+    def arrivals(self) -> Waiter:
         return self._store.arrivals
 
     async def growing(self, digest: Digest) -> GrowingContent:

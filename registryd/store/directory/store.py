@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from registryd.aio.file_events import Told
+from registryd.aio.file_events import Waiter
 from registryd.content.description import StoreDescription
 from registryd.content.growing import GrowingContent
 from registryd.content.provenance import Provenance
@@ -65,7 +65,7 @@ class DirectoryStore:
         self._session: Session | None = None
         self._opening_session = asyncio.Lock()
         self._growing = GrowingFiles(self._open_ingest, self.media_types.known)
-        self._arrivals = Told()
+        self._arrivals = Waiter()
         self._blobs = BlobFolder(layout.root)
         self._stocktaking = Stocktaking(self._growing.events)
 
@@ -240,7 +240,7 @@ class DirectoryStore:
         return self._growing.inflows
 
     @property
-    def arrivals(self) -> Told:
+    def arrivals(self) -> Waiter:
         """Never tells by itself: nobody asks for what this store is receiving but the one who fetches it."""
         return self._arrivals
 

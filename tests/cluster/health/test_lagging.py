@@ -86,7 +86,7 @@ class Scene:
         return Totals(lambda: [sought(digest) for digest in self.receiving])
 
     async def is_limit(self, arrived: int) -> bool:
-        """As a TopLink does."""
+        """As an UplinkProbe does."""
         assert arrived > 0
         return self.is_top_slow
 
