@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.digest import Digest
-from registryd.oci.image_layout import Entry, render_index
+from registryd.oci.image_layout import IndexEntry, render_index
 from registryd.oci.reference import Repository, Tag, TaggedName
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def name_blobs(store: Path) -> None:
     ).encode()
     digest = Digest.of(manifest)
     (blobs / digest.encoded).write_bytes(manifest)
-    entry = Entry(Descriptor(OCI_MANIFEST, digest, len(manifest)), TaggedName(REPOSITORY, Tag("v1")))
+    entry = IndexEntry(Descriptor(OCI_MANIFEST, digest, len(manifest)), TaggedName(REPOSITORY, Tag("v1")))
     (store / "index.new").write_bytes(render_index([entry]))
     (store / "index.new").rename(store / "index.json")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registryd.cluster.assembly import Copies, Joining, Node, Zones
     from registryd.config.agent import Settings
     from registryd.content.savings import Savings
-    from registryd.content.sound import SoundStore
+    from registryd.content.sound import QuarantiningStore
     from registryd.identity.credentials import PeerCredentials
     from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
@@ -60,7 +60,7 @@ class Diagnosing:
     def savings(self) -> Savings:
         return self._signs.savings
 
-    def with_trials(self, store: SoundStore) -> WithTrials:
+    def with_trials(self, store: QuarantiningStore) -> WithTrials:
         return WithTrials(store, self._trials)
 
     def policy(self, policy: ResolvePolicy) -> TrialsToo:

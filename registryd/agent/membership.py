@@ -14,11 +14,11 @@ from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.pull_telling import tell_pulls
 from registryd.cluster.assembly import ClusterService, CopyAnswer, Joining, Node, NodeId, Pulls, Zones
 from registryd.content.blocked import UnblockedStore
-from registryd.content.doubt import SecondLook
+from registryd.content.doubt import Scrubber
 from registryd.content.entitled import EntitledStore
 from registryd.content.ledger import Ledger
 from registryd.content.sharing import Receiving, SharedStore
-from registryd.content.sound import SoundStore
+from registryd.content.sound import QuarantiningStore
 from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Membership:
         self._entitlement = entitlement
         self._metrics = metrics
         self._store = store
-        self._sound = SoundStore(store, set_aside=store.withdraw)
+        self._sound = QuarantiningStore(store, set_aside=store.withdraw)
         self._zones = Zones()
         self.diagnosing = Diagnosing(
             settings,
@@ -96,7 +96,7 @@ class Membership:
         """Answer peers and look for them while the scope lasts. Raises CommandFailed."""
         settings, peers = self._settings, self._settings.peers
         credentials, tickets = await make_credentials(settings, scope, self._metrics), make_tickets(peers)
-        look = SecondLook(self._store, withdraw=self._sound.withdraw)
+        look = Scrubber(self._store, withdraw=self._sound.withdraw)
         scope.serve(look.run, name="second look")
         if self._blocking.is_needed:
             scope.serve(self._blocking.run, name="blocklist")

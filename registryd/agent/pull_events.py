@@ -12,7 +12,7 @@ from registryd.cluster.kubernetes import ApiFailed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from registryd.content.pull_log import Pull
+    from registryd.content.pull_log import LoggedPull
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class PullEvents:
         self._news = asyncio.Event()
         self._complaint = ""
 
-    def pulled(self, _pull: Pull, told: Mapping[str, Any]) -> None:
+    def pulled(self, _pull: LoggedPull, told: Mapping[str, Any]) -> None:
         """A pull is over: a listener of a PullLog."""
         if not self._may():
             self._left_out += 1

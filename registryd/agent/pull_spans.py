@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from registryd.content.pull_log import Pull
+    from registryd.content.pull_log import LoggedPull
 
 _NANOSECONDS: Final = 1_000_000_000
 _SHUTDOWN_SECONDS: Final = 2
@@ -41,7 +41,7 @@ class PullSpans:
         self._tracer = self._provider.get_tracer("registryd", VERSION)
         self._propagator = TraceContextTextMapPropagator()
 
-    def pulled(self, pull: Pull, told: Mapping[str, Any]) -> None:
+    def pulled(self, pull: LoggedPull, told: Mapping[str, Any]) -> None:
         """A pull is over: a listener of a PullLog."""
         span = self._tracer.start_span(
             f"pull {told['image']}",

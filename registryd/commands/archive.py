@@ -23,7 +23,7 @@ from registryd.store.archive.contents import Contents
 from registryd.store.archive.errors import ArchiveIncomplete, ArchiveInvalid
 from registryd.store.archive.reading import Imported, read_archive
 from registryd.store.archive.titles import Given
-from registryd.store.archive.writing import Plan, plan_archive
+from registryd.store.archive.writing import ArchivePlan, plan_archive
 from registryd.store.directory.layout import is_layout
 from registryd.store.directory.store import open_directory_store
 from registryd.store.socket import is_containerd_at, socket_of
@@ -103,7 +103,7 @@ async def export_archive(  # noqa: PLR0913 - the flags of a command
     return 1 if left_out else 0
 
 
-def _left_out(selection: Selection, plan: Plan) -> list[str]:
+def _left_out(selection: Selection, plan: ArchivePlan) -> list[str]:
     unnamed = [target for target in selection.unnamed if target not in plan.unnamed]
     return [
         *selection.absent,
@@ -159,7 +159,7 @@ def _complaining(archive: str) -> Iterator[None]:
         raise CommandFailed(f"{error.filename or called(archive)}: {error.strerror or error}") from error
 
 
-def _lines(what: Plan | Imported) -> list[str]:
+def _lines(what: ArchivePlan | Imported) -> list[str]:
     """One for each image, one for all that is attached to them, one for what is known to have nothing attached."""
     lines = [
         str(name) if isinstance(name, DigestedName) else f"{name} {what.images[name].digest}"

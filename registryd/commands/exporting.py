@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from registryd.content.source import ContentSource
     from registryd.oci.digest import Digest
-    from registryd.store.archive.writing import Plan
+    from registryd.store.archive.writing import ArchivePlan
 
-    Planning = Callable[[Mapping[Digest, str]], Awaitable[Plan]]
+    Planning = Callable[[Mapping[Digest, str]], Awaitable[ArchivePlan]]
 
 
-async def write_out(archive: str, store: ContentSource, planning: Planning) -> Plan:
+async def write_out(archive: str, store: ContentSource, planning: Planning) -> ArchivePlan:
     """Write what is planned without what is damaged; returns that plan. When it has no image, nothing was written.
 
     A file is begun again. What went into a pipe cannot be taken back, so all is read first. Raises ArchiveIncomplete

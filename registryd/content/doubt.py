@@ -29,7 +29,7 @@ _WAITING: Final = 64
 _REMEMBERED: Final = 10_000
 
 
-class SecondLook:
+class Scrubber:
     """Takes doubts, hashes the copies in its own time, and reports the bad ones."""
 
     def __init__(self, store: ContentSource, *, withdraw: Callable[[Digest], Awaitable[None]]) -> None:

@@ -37,7 +37,7 @@ _SOURCES_REMEMBERED: Final = 4_000
 
 
 @dataclass(slots=True)
-class Pull:
+class LoggedPull:
     """One pull. Times are seconds since the epoch, `waited` is the longest time until the first byte of an answer."""
 
     repository: str
@@ -80,40 +80,40 @@ class PullLog:
         """`node` is its name. `sees_elsewhere`: what containerd gets elsewhere is told of, and can be waited for."""
         self._node = node
         self.hindrances = Hindrances()
-        self._listeners: list[Callable[[Pull, Mapping[str, Any]], None]] = []
+        self._listeners: list[Callable[[LoggedPull, Mapping[str, Any]], None]] = []
         self._clock = clock
         self._patience = _PATIENCE if sees_elsewhere else _QUIET
-        self._under_way: list[Pull] = []
-        self._recent: deque[Pull] = deque(maxlen=_REMEMBERED)
+        self._under_way: list[LoggedPull] = []
+        self._recent: deque[LoggedPull] = deque(maxlen=_REMEMBERED)
         self._sources: OrderedDict[Digest, Counter[str]] = OrderedDict()
 
     # What happens
 
-    def listen(self, listener: Callable[[Pull, Mapping[str, Any]], None]) -> None:
+    def listen(self, listener: Callable[[LoggedPull, Mapping[str, Any]], None]) -> None:
         """Have each pull that is over told to somebody else as well, as `told` has it."""
         self._listeners.append(listener)
 
-    def begins(self, repository: Repository, reference: Reference, *, traceparent: str = "") -> Pull:
+    def begins(self, repository: Repository, reference: Reference, *, traceparent: str = "") -> LoggedPull:
         """A request begins; who answers it says in the end how that was."""
         pull = self._pull_of(repository, reference)
         pull.running += 1
         pull.traceparent = pull.traceparent or traceparent
         return pull
 
-    def ends(self, pull: Pull, *, waited: float) -> None:
+    def ends(self, pull: LoggedPull, *, waited: float) -> None:
         """A request is over."""
         pull.running -= 1
         pull.last = self._clock()
         pull.waited = max(pull.waited, waited)
 
-    def given(self, pull: Pull, digest: Digest, count: int, *, is_local: bool, is_broken: bool) -> None:
+    def given(self, pull: LoggedPull, digest: Digest, count: int, *, is_local: bool, is_broken: bool) -> None:
         """So many bytes went to containerd."""
         pull.given[digest] = pull.given.get(digest, 0) + count
         pull.broken += is_broken
         if is_local:
             pull.from_here.add(digest)
 
-    def missed(self, pull: Pull, digest: Digest, reason: str) -> None:
+    def missed(self, pull: LoggedPull, digest: Digest, reason: str) -> None:
         """Note that containerd goes elsewhere for it."""
         pull.missed.setdefault(digest, reason)
 
@@ -161,7 +161,7 @@ class PullLog:
         """Those that are over, the latest first."""
         return [self.told(pull) for pull in reversed(self._recent)]
 
-    def told(self, pull: Pull) -> Mapping[str, Any]:
+    def told(self, pull: LoggedPull) -> Mapping[str, Any]:
         """As JSON: shares are of all bytes, `sources` of each source by name, the largest first."""
         by_source = self._by_source(pull)
         size = pull.size
@@ -177,11 +177,11 @@ class PullLog:
             "slowed": [*_slowed(pull), *self.hindrances.told(pull.missed.keys() | pull.given.keys())],
         }
 
-    def _is_over(self, pull: Pull) -> bool:
+    def _is_over(self, pull: LoggedPull) -> bool:
         quiet = self._clock() - pull.last
         return not pull.running and quiet >= (self._patience if pull.unsettled else _QUIET)
 
-    def _by_source(self, pull: Pull) -> Counter[str]:
+    def _by_source(self, pull: LoggedPull) -> Counter[str]:
         found: Counter[str] = Counter()
         for digest, count in pull.given.items():
             if digest in pull.from_here:
@@ -196,13 +196,13 @@ class PullLog:
                 found[ELSEWHERE] += count
         return found
 
-    def _pull_of(self, repository: Repository, reference: Reference) -> Pull:
+    def _pull_of(self, repository: Repository, reference: Reference) -> LoggedPull:
         name, tag = str(repository), "" if isinstance(reference, Digest) else str(reference)
         for pull in reversed(self._under_way):
             if pull.repository == name and not (tag and pull.tag and pull.tag != tag):
                 break
         else:
-            pull = Pull(name, self._clock())
+            pull = LoggedPull(name, self._clock())
             self._under_way = [*self._under_way, pull][-_MOST_UNDER_WAY:]
         pull.tag = pull.tag or tag
         pull.digest = pull.digest or ("" if tag else str(reference))
@@ -210,7 +210,7 @@ class PullLog:
         return pull
 
 
-def _slowed(pull: Pull) -> list[str]:
+def _slowed(pull: LoggedPull) -> list[str]:
     """What held it up, in words; empty when nothing did."""
     found = []
     if pull.missed:
@@ -226,7 +226,7 @@ def _slowed(pull: Pull) -> list[str]:
     return found
 
 
-def _tell(pull: Pull, told: Mapping[str, Any]) -> None:
+def _tell(pull: LoggedPull, told: Mapping[str, Any]) -> None:
     _log.info(
         "pull",
         extra={

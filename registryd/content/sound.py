@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class SoundStore:
+class QuarantiningStore:
     """A store without the content that has been withdrawn: for all who give, be it to peers or to containerd."""
 
     def __init__(self, store: NamedStore, *, set_aside: Callable[[Digest], Awaitable[None]]) -> None:

@@ -45,7 +45,7 @@ def stored_only(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, headers=(*endpoint.headers, ("Cache-Control", "only-if-cached")))
 
 
-class Asking:
+class EndpointQueries:
     """One endpoint. Every question raises ContentUnavailable, with the endpoint's own reason."""
 
     def __init__(self, client: RegistryClient, endpoint: Endpoint, slots: asyncio.Semaphore) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 3
 
 
-class Registry(Protocol):
+class ReferrersSource(Protocol):
     """Whoever is asked. Both raise ContentUnavailable."""
 
     async def manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
@@ -32,7 +32,7 @@ class Registry(Protocol):
         """The list of what is attached to it (`registryd.oci.referrers`)."""
 
 
-async def attach(parts: Parts, repository: Repository, registry: Registry) -> int:
+async def attach(parts: Parts, repository: Repository, registry: ReferrersSource) -> int:
     """Add what is attached to an image that has been walked through; returns how many things that are.
 
     By the referrers API, for all of its manifests, and by cosign's tags, for the one that its name means.
@@ -44,7 +44,7 @@ async def attach(parts: Parts, repository: Repository, registry: Registry) -> in
 class _Attaching:
     parts: Parts
     repository: Repository
-    registry: Registry
+    registry: ReferrersSource
     count: int = 0
 
     async def attach(self) -> int:

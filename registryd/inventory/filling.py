@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound, ContentUnavailable
-from registryd.inventory.asking import Asking, NotKept, stored_only
+from registryd.inventory.asking import EndpointQueries, NotKept, stored_only
 from registryd.inventory.once import Once
 from registryd.inventory.outcome import Outcome
 from registryd.inventory.recalled import Recalled
@@ -68,8 +68,8 @@ class Filler:
         `referrers`: what is attached to an image belongs to it.
         """
         slots = asyncio.Semaphore(parallel)
-        self._through = Asking(client, cache, slots)
-        self._stored = Asking(client, stored_only(cache), slots)
+        self._through = EndpointQueries(client, cache, slots)
+        self._stored = EndpointQueries(client, stored_only(cache), slots)
         self._progress = progress
         self._platforms = platforms
         self._parallel = parallel

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.content.source import ContentUnavailable
-from registryd.inventory.asking import Asking
+from registryd.inventory.asking import EndpointQueries
 from registryd.inventory.once import Once
 from registryd.inventory.outcome import Outcome
 from registryd.inventory.walk import Lacking
@@ -42,7 +42,7 @@ class Looker:
 
         `referrers`: what is attached to an image belongs to it.
         """
-        self._asking = Asking(client, endpoint, asyncio.Semaphore(parallel))
+        self._asking = EndpointQueries(client, endpoint, asyncio.Semaphore(parallel))
         self._progress = progress
         self._platforms = platforms
         self._parallel = parallel

@@ -20,8 +20,8 @@ _HEEDED_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 
 
-class Pins(Protocol):
-    """`registryd.store.containerd.pins.Pins`."""
+class PinnedImages(Protocol):
+    """`registryd.store.containerd.pins.ContainerdPins`."""
 
     async def all(self) -> Sequence[PinnedImage]: ...
 
@@ -40,7 +40,7 @@ class Heeding(Protocol):
 class ListPinning:
     """A Pinning (`registryd.inventory.pulling`) of what lists name."""
 
-    def __init__(self, pins: Pins, cri: Heeding) -> None:
+    def __init__(self, pins: PinnedImages, cri: Heeding) -> None:
         self._pins = pins
         self._cri = cri
 
@@ -61,7 +61,7 @@ class ListPinning:
         return await let_go(self._pins, listed(await self._pins.all()) - {str(image.pull_name) for image in wanted})
 
 
-async def let_go(pins: Pins, names: Collection[str], reason: Reason = Reason.LIST) -> list[str]:
+async def let_go(pins: PinnedImages, names: Collection[str], reason: Reason = Reason.LIST) -> list[str]:
     """Take the pins that lists have set from these; the names that had one."""
     return [name for name in sorted(names) if await pins.let_go(name, {reason})]
 

@@ -40,7 +40,7 @@ _HEAD: Final = {"schemaVersion": 2, "mediaType": OCI_INDEX}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IndexEntry:
     """What an index refers to; without a name if it has none, or only a short one that says no registry.
 
     `tag` is the short one: what the image was called where the registry and the repository went without saying.
@@ -61,18 +61,18 @@ def is_layout_file(data: bytes) -> bool:
     return isinstance(document, dict) and isinstance(document.get("imageLayoutVersion"), str)
 
 
-def parse_index(data: bytes) -> tuple[Entry, ...]:
+def parse_index(data: bytes) -> tuple[IndexEntry, ...]:
     """Read an index.json that may be a stranger's; raises ManifestInvalid when it is none, or one entry is wrong."""
     return tuple(map(_entry, _manifests_of(load_json(data))["manifests"]))
 
 
-def render_index(entries: Iterable[Entry]) -> bytes:
+def render_index(entries: Iterable[IndexEntry]) -> bytes:
     """A new index.json, the same for the same entries, whatever their times."""
     raw = [_raw_entry(entry.name, entry.target, None) for entry in entries]
     return _render(_HEAD, (_text(one) for one in raw))
 
 
-def entry_text(entry: Entry) -> bytes:
+def entry_text(entry: IndexEntry) -> bytes:
     """An entry as it stands in index.json: one line."""
     return _text(_raw_entry(entry.name, entry.target, entry.seen_at))
 
@@ -86,7 +86,7 @@ class IndexText:
         self._raw: list[Any] = document.pop("manifests")
         self._head = document
 
-    def entries(self) -> Iterator[tuple[Entry | ManifestInvalid, bytes]]:
+    def entries(self) -> Iterator[tuple[IndexEntry | ManifestInvalid, bytes]]:
         """Every entry, or what is wrong with it, and its text."""
         for raw in self._raw:
             text = _text(raw)
@@ -101,10 +101,10 @@ class IndexText:
         return _render(self._head, texts)
 
 
-def _entry(raw: object) -> Entry:
+def _entry(raw: object) -> IndexEntry:
     annotations = _annotations(raw)
     name, seen_at = _full_name(annotations), _seen_at(annotations.get(SEEN_AT))
-    return Entry(parse_descriptor(raw), name, seen_at, "" if name else annotations.get(REF_NAME, ""))
+    return IndexEntry(parse_descriptor(raw), name, seen_at, "" if name else annotations.get(REF_NAME, ""))
 
 
 def _full_name(annotations: dict[str, str]) -> FullName | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from registryd.content.ledger import Ledger
-    from registryd.content.pull_log import Pull
+    from registryd.content.pull_log import LoggedPull
     from registryd.observability.metrics import Metrics
     from registryd.serving.locating import Unlocated
     from registryd.serving.paths import ContentPath, ListPath
@@ -109,13 +109,13 @@ class Record:
             },
         )
 
-    def _pull_of(self, request: web.BaseRequest, path: ContentPath | ListPath) -> Pull | None:
+    def _pull_of(self, request: web.BaseRequest, path: ContentPath | ListPath) -> LoggedPull | None:
         if not isinstance(path, ManifestPath | BlobPath) or path.repository.path == TRIAL_PATH:
             return None
         traceparent = request.headers.get(_TRACE_HEADER, "")[:_LONGEST_TRACE]
         return self._ledger.pulls.begins(path.repository, path.reference, traceparent=traceparent)
 
-    def _tell_pull(self, pull: Pull) -> None:
+    def _tell_pull(self, pull: LoggedPull) -> None:
         pulls, asked = self._ledger.pulls, getattr(self._path, "reference", None)
         if self._origin and self._digest:
             is_broken = self._outcome is Outcome.ERROR

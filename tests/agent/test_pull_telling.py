@@ -18,7 +18,7 @@ from registryd.agent.pull_telling import tell_pulls
 from registryd.aio.scope import open_scope
 from registryd.cluster.kubernetes import ApiFailed, Pod, open_pod_events
 from registryd.config.agent import PullsSettings, Settings, SettingsError
-from registryd.content.pull_log import Pull, PullLog
+from registryd.content.pull_log import LoggedPull, PullLog
 from tests.fakes.kubernetes import Selection
 from tests.fakes.kubernetes_server import FakeApiServer, Refusal, running_api_server
 
@@ -37,7 +37,7 @@ TOLD: dict[str, Any] = {
     "sources": {"10.0.0.7": 0.75, "elsewhere": 0.25},
     "slowed": ["left a slow source: 10.0.0.9"],
 }
-PULL = Pull("ghcr.io/corp/app", 1000.0, tag="1.2.3")
+PULL = LoggedPull("ghcr.io/corp/app", 1000.0, tag="1.2.3")
 
 
 class FakeEvents:
@@ -166,7 +166,7 @@ async def test_outside_of_a_pod_there_are_no_events() -> None:
 def test_a_span_joins_the_trace_of_containerd(traceparent: str, trace: int | None, parent: int | None) -> None:
     exporter = InMemorySpanExporter()
     spans = PullSpans("node7", processor=SimpleSpanProcessor(exporter))
-    spans.pulled(Pull("ghcr.io/corp/app", 1000.0, traceparent=traceparent), TOLD)
+    spans.pulled(LoggedPull("ghcr.io/corp/app", 1000.0, traceparent=traceparent), TOLD)
     spans.close()
     (span,) = exporter.get_finished_spans()
     assert span.name == "pull ghcr.io/corp/app:1.2.3"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.content.doubt import SecondLook
-from registryd.content.sound import SoundStore
+from registryd.content.doubt import Scrubber
+from registryd.content.sound import QuarantiningStore
 from registryd.content.source import ContentNotFound
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
@@ -45,8 +45,8 @@ class Withdrawn(list[Digest]):
 
 
 @asynccontextmanager
-async def looking(store: ContentSource, withdrawn: Withdrawn) -> AsyncIterator[SecondLook]:
-    look = SecondLook(store, withdraw=withdrawn.withdraw)
+async def looking(store: ContentSource, withdrawn: Withdrawn) -> AsyncIterator[Scrubber]:
+    look = Scrubber(store, withdraw=withdrawn.withdraw)
     task = asyncio.create_task(look.run())
     try:
         yield look
@@ -78,7 +78,7 @@ async def test_a_copy_is_looked_at_once_in_a_while(store: MemorySource) -> None:
 
 async def test_more_doubts_than_can_wait_are_ignored(store: MemorySource) -> None:
     withdrawn = Withdrawn()
-    look = SecondLook(store, withdraw=withdrawn.withdraw)
+    look = Scrubber(store, withdraw=withdrawn.withdraw)
     for number in range(1000):
         look.doubt(Digest.of(str(number).encode()))
     look.doubt(BAD)
@@ -109,7 +109,7 @@ async def test_what_cannot_be_read_now_is_left_alone() -> None:
 
 async def test_a_withdrawn_copy_is_not_given_until_another_one_has_taken_its_place(store: MemorySource) -> None:
     set_aside = Withdrawn()
-    sound = SoundStore(store, set_aside=set_aside.withdraw)
+    sound = QuarantiningStore(store, set_aside=set_aside.withdraw)
     await sound.withdraw(BAD)
     assert set_aside == [BAD]
     with pytest.raises(ContentNotFound, match="corrupt"):

@@ -12,7 +12,7 @@ from registryd.oci.image_layout import (
     NAME,
     REF_NAME,
     SEEN_AT,
-    Entry,
+    IndexEntry,
     IndexText,
     entry_text,
     is_layout_file,
@@ -49,7 +49,7 @@ def named(**annotations: object) -> dict[str, object]:
 )
 def test_names_are_full_ones(annotations: dict[str, object], name: str | None) -> None:
     [entry] = parse_index(index_of(named(**annotations)))
-    assert entry == Entry(FIRST.target, None if name is None else parse_full_name(name))
+    assert entry == IndexEntry(FIRST.target, None if name is None else parse_full_name(name))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_short_name_is_kept_for_whoever_knows_the_rest() -> None:
 
 def test_what_is_written_is_read() -> None:
     by_digest = DigestedName(FIRST.name.repository, FIRST.target.digest)
-    entries = (Entry(FIRST.target, FIRST.name), Entry(SECOND.target), Entry(FIRST.target, by_digest))
+    entries = (IndexEntry(FIRST.target, FIRST.name), IndexEntry(SECOND.target), IndexEntry(FIRST.target, by_digest))
     assert parse_index(render_index(entries)) == entries
 
 
@@ -77,7 +77,7 @@ def test_an_index_is_taken_apart_and_put_together_again() -> None:
     index = IndexText(json.dumps(strange).encode())
     texts = [text for _, text in index.entries()]
     assert json.loads(index.with_entries(texts)) == strange
-    entry = Entry(SECOND.target, FIRST.name, 12.5)
+    entry = IndexEntry(SECOND.target, FIRST.name, 12.5)
     assert parse_index(index.with_entries([entry_text(entry)])) == (entry,)
     assert json.loads(index.with_entries([]))["manifests"] == []
 

@@ -8,7 +8,7 @@ from registryd.oci.descriptor import INDEX_TYPES
 from registryd.oci.reference import TaggedName
 from registryd.oci.referrers import is_attached_name, is_referrers_tag, referrers_tag
 from registryd.store.archive.errors import ArchiveInvalid
-from registryd.store.archive.limits import Allowance
+from registryd.store.archive.limits import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ def attached_lists(
     """
     lists: dict[TaggedName, Sequence[Descriptor]] = {}
     attached = _by_subject(manifests, there)
-    listed = Allowance(_MOST_LISTED_BYTES, "bytes of manifests to list as attached (--no-referrers)")
+    listed = Quota(_MOST_LISTED_BYTES, "bytes of manifests to list as attached (--no-referrers)")
     for repository, subject in _subjects(images, manifests, attached):
         name = TaggedName(repository, referrers_tag(subject))
         if name not in images:

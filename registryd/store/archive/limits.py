@@ -32,7 +32,7 @@ class ArchiveLimits:
     any_growth_bytes: int = 1024 * _MIB
 
 
-class Allowance:
+class Quota:
     """So many of something, and no more."""
 
     def __init__(self, most: int, what: str) -> None:

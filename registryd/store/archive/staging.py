@@ -16,7 +16,7 @@ from registryd.oci.image_layout import (
 )
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registryd.store.archive.errors import ArchiveInvalid
-from registryd.store.archive.limits import DEFAULT_LIMITS, Allowance, ArchiveLimits
+from registryd.store.archive.limits import DEFAULT_LIMITS, ArchiveLimits, Quota
 from registryd.store.archive.tar import NotAFile
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from registryd.content.writer import ContentWriter, Ingest
-    from registryd.oci.image_layout import Entry
+    from registryd.oci.image_layout import IndexEntry
     from registryd.oci.manifest import Manifest
-    from registryd.store.archive.tar import Member, TarReader
+    from registryd.store.archive.tar import ArchiveFile, TarReader
 
 # Some 20,000 images; an index.json is kept in memory.
 _MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
@@ -50,11 +50,11 @@ class Staging:
     def __init__(self, writer: ContentWriter, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
         self._writer = writer
         self._has_layout = self._has_docker = False
-        self._index: tuple[Entry, ...] | None = None
-        self._attached: tuple[Entry, ...] | None = None
-        self._blobs = Allowance(limits.blobs, "blobs")
-        self._references = Allowance(limits.references, "references to content")
-        self._others = Allowance(limits.other_bytes, _NO_CONTENT)
+        self._index: tuple[IndexEntry, ...] | None = None
+        self._attached: tuple[IndexEntry, ...] | None = None
+        self._blobs = Quota(limits.blobs, "blobs")
+        self._references = Quota(limits.references, "references to content")
+        self._others = Quota(limits.other_bytes, _NO_CONTENT)
         self.ingests: dict[Digest, Ingest] = {}
         self.sizes: dict[Digest, int] = {}
         self.manifests: dict[Digest, Manifest] = {}
@@ -68,7 +68,7 @@ class Staging:
         for ingest in self.ingests.values():
             await ingest.aclose()
 
-    async def take_all(self, tar: TarReader) -> tuple[Entry, ...]:
+    async def take_all(self, tar: TarReader) -> tuple[IndexEntry, ...]:
         """Take every file of the archive; what its index.json says. Raises ArchiveInvalid and whatever ingests do."""
         try:
             async for member in tar.members():
@@ -83,11 +83,11 @@ class Staging:
         return self._index
 
     @property
-    def attached(self) -> tuple[Entry, ...]:
+    def attached(self) -> tuple[IndexEntry, ...]:
         """What the archive lists as attached to its images, all with a name."""
         return self._attached or ()
 
-    async def _take(self, member: Member, tar: TarReader) -> None:
+    async def _take(self, member: ArchiveFile, tar: TarReader) -> None:
         if member.path == INDEX_FILE:
             self._index = _index_of(member, await tar.contents(limit=_MAX_INDEX_BYTES), before=self._index)
         elif member.path == ATTACHED_FILE:
@@ -117,7 +117,7 @@ class Staging:
             self.manifests[digest] = manifest
 
 
-def _index_of(member: Member, data: bytes, *, before: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+def _index_of(member: ArchiveFile, data: bytes, *, before: tuple[IndexEntry, ...] | None) -> tuple[IndexEntry, ...]:
     """The entries of a file of that form; `before` is what it had when it came before."""
     if before is not None:
         raise ArchiveInvalid(f"the archive has {member.path} twice")
@@ -146,7 +146,7 @@ class _Candidate:
             return None
 
 
-def _digest_of(member: Member) -> Digest:
+def _digest_of(member: ArchiveFile) -> Digest:
     _, _, name = member.path.partition("/")
     try:
         return Digest.parse(name.replace("/", ":", 1))

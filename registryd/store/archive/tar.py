@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from registryd.store.archive.errors import ArchiveInvalid
-from registryd.store.archive.limits import DEFAULT_LIMITS, Allowance, ArchiveLimits
+from registryd.store.archive.limits import DEFAULT_LIMITS, ArchiveLimits, Quota
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,7 +37,7 @@ class NotAFile(ArchiveInvalid):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveFile:
     """A regular file of the archive, by its plain relative path."""
 
     path: str
@@ -59,11 +59,11 @@ class TarReader:
         self._stream = stream
         self._unread = 0
         self._padding = 0
-        self._headers = Allowance(limits.headers, "headers")
-        self._extended_bytes = Allowance(limits.extended_bytes, "bytes of extended headers")
-        self._records = Allowance(limits.records, "records in extended headers")
+        self._headers = Quota(limits.headers, "headers")
+        self._extended_bytes = Quota(limits.extended_bytes, "bytes of extended headers")
+        self._records = Quota(limits.records, "records in extended headers")
 
-    async def members(self) -> AsyncIterator[Member]:
+    async def members(self) -> AsyncIterator[ArchiveFile]:
         """The regular files. Raises ArchiveInvalid for whatever has no business in an image archive."""
         extended = _Extended()
         while (header := await self._header()) is not None:
@@ -127,7 +127,7 @@ class TarReader:
         return _Extended(path, size)
 
 
-def _member(header: tarfile.TarInfo, extended: _Extended) -> Member | None:
+def _member(header: tarfile.TarInfo, extended: _Extended) -> ArchiveFile | None:
     path = _plain_path(header.name if extended.path is None else extended.path)
     size = header.size if extended.size is None else extended.size
     if header.type == tarfile.DIRTYPE:
@@ -136,7 +136,7 @@ def _member(header: tarfile.TarInfo, extended: _Extended) -> Member | None:
         raise NotAFile(path)
     if size < 0:
         raise ArchiveInvalid(f"{path[:100]!r} in the archive has a negative size")
-    return Member(path, size)
+    return ArchiveFile(path, size)
 
 
 def _plain_path(name: str) -> str:

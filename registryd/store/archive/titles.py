@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
-    from registryd.oci.image_layout import Entry
+    from registryd.oci.image_layout import IndexEntry
     from registryd.oci.manifest import Manifest
 
 Given = FullName | Repository | None
@@ -36,7 +36,11 @@ class Titles:
 
 
 def titles_of(
-    index: Sequence[Entry], manifests: Mapping[Digest, Manifest], given: Given, *, attached: Sequence[Entry] = ()
+    index: Sequence[IndexEntry],
+    manifests: Mapping[Digest, Manifest],
+    given: Given,
+    *,
+    attached: Sequence[IndexEntry] = (),
 ) -> Titles:
     """What the archive's images will be called, and what it lists as attached to them. Raises ArchiveInvalid."""
     images = list(_images(index, manifests))
@@ -71,7 +75,7 @@ def _give(named: dict[FullName, Descriptor], name: FullName, target: Descriptor)
         raise ArchiveInvalid(f"{INDEX_FILE} of the archive gives {name} two meanings")
 
 
-def _images(index: Sequence[Entry], manifests: Mapping[Digest, Manifest]) -> Iterator[Entry]:
+def _images(index: Sequence[IndexEntry], manifests: Mapping[Digest, Manifest]) -> Iterator[IndexEntry]:
     """Entries but those that are listed only because an index leads to them, or that are about another one."""
     led_to = {child.digest for manifest in manifests.values() for child in manifest.children}
     for entry in index:
@@ -81,7 +85,7 @@ def _images(index: Sequence[Entry], manifests: Mapping[Digest, Manifest]) -> Ite
             yield entry
 
 
-def _is_attached(entry: Entry) -> bool:
+def _is_attached(entry: IndexEntry) -> bool:
     """Whether its tag says that it is no image of its own."""
     try:
         return is_attached_tag(Tag(entry.tag))
@@ -89,7 +93,7 @@ def _is_attached(entry: Entry) -> bool:
         return False
 
 
-def _only_target(images: Sequence[Entry], given: TaggedName | DigestedName) -> Descriptor:
+def _only_target(images: Sequence[IndexEntry], given: TaggedName | DigestedName) -> Descriptor:
     targets = {entry.target for entry in images}
     if len(targets) != 1:
         raise ArchiveInvalid(
@@ -109,7 +113,7 @@ def _moved(name: FullName, repository: Repository) -> FullName:
     return DigestedName(repository, name.digest)
 
 
-def _name_in(repository: Repository, entry: Entry) -> FullName:
+def _name_in(repository: Repository, entry: IndexEntry) -> FullName:
     """By its tag if it has one, by what it is if not."""
     try:
         return TaggedName(repository, Tag(entry.tag))

@@ -19,7 +19,7 @@ from registryd.oci.image_layout import (
     INDEX_FILE,
     LAYOUT,
     LAYOUT_FILE,
-    Entry,
+    IndexEntry,
     render_index,
 )
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
@@ -45,7 +45,7 @@ _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ArchivePlan:
     """What an archive will hold: images, some perhaps without a name, what is attached to them, and all its content.
 
     `left_out`: those of which something is not there, and what. `bare`: of what is attached, lists of nothing.
@@ -85,7 +85,7 @@ async def plan_archive(  # noqa: PLR0913 - all are named
     unnamed: Sequence[Descriptor] = (),
     attached: Mapping[FullName, Descriptor] | None = None,
     damaged: Mapping[Digest, str] | None = None,
-) -> Plan:
+) -> ArchivePlan:
     """Find out which of these images are there. Without `partly` all platforms of an index have to be.
 
     Of what is attached all has to be there, and of a list all that it names. `damaged` is known to be of no use.
@@ -98,7 +98,7 @@ async def plan_archive(  # noqa: PLR0913 - all are named
     whole, added = (
         {name: target for name, target in names.items() if not faults[target]} for names in (images, attached)
     )
-    return Plan(
+    return ArchivePlan(
         whole,
         found.contents([*whole.values(), *besides, *added.values()]),
         besides,
@@ -108,12 +108,12 @@ async def plan_archive(  # noqa: PLR0913 - all are named
     )
 
 
-async def write_archive(write: Write, store: ContentSource, plan: Plan) -> None:
+async def write_archive(write: Write, store: ContentSource, plan: ArchivePlan) -> None:
     """Export what is planned; `write` is a blocking function that takes all it is given.
 
     Raises ArchiveIncomplete for what turns out to be damaged, ContentUnavailable, and whatever `write` raises.
     """
-    unnamed = [Entry(target) for target in sorted(plan.unnamed, key=lambda target: target.digest)]
+    unnamed = [IndexEntry(target) for target in sorted(plan.unnamed, key=lambda target: target.digest)]
     await _add_file(write, LAYOUT_FILE, LAYOUT)
     await _add_file(write, INDEX_FILE, render_index([*_entries(plan.images), *unnamed]))
     if plan.attached:
@@ -123,8 +123,8 @@ async def write_archive(write: Write, store: ContentSource, plan: Plan) -> None:
     await run_in_pool(partial(write, _END))
 
 
-def _entries(names: Mapping[FullName, Descriptor]) -> list[Entry]:
-    return [Entry(names[name], name) for name in sorted(names, key=str)]
+def _entries(names: Mapping[FullName, Descriptor]) -> list[IndexEntry]:
+    return [IndexEntry(names[name], name) for name in sorted(names, key=str)]
 
 
 async def _collect(store: ContentSource, targets: Collection[Descriptor], damaged: Mapping[Digest, str]) -> _Found:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from registryd.aio.scope import open_scope
 from registryd.store.containerd.askings import Askings
-from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.connection import ContainerdConnection
 from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
 from registryd.store.containerd.holdings import Holdings
 from registryd.store.containerd.images import Images
 from registryd.store.containerd.ingests import IngestEvents, Ingests
 from registryd.store.containerd.keepable import KeepableImages
-from registryd.store.containerd.keeping import Keeper
+from registryd.store.containerd.keeping import LayerKeeper
 from registryd.store.containerd.layers import UnkeptLayers
 from registryd.store.containerd.leases import Leases
 from registryd.store.containerd.newcomers import ContainerdNewcomers
@@ -23,7 +23,7 @@ from registryd.store.containerd.origins import Origins
 from registryd.store.containerd.presence import Presence
 from registryd.store.containerd.reading import DocumentReader
 from registryd.store.containerd.route import Route
-from registryd.store.containerd.shelf import KeepLimits
+from registryd.store.containerd.shelf import KeptLayersLimits
 from registryd.store.containerd.store import ContainerdStore
 from registryd.store.containerd.timing import Timing
 from registryd.store.growing import GrowingFiles
@@ -45,7 +45,7 @@ async def connect_containerd_store(
     Does not wait for containerd, which may be away and come back at any time: `wait_ready` does. If following ends by
     a fault of ours, the block is cancelled and an ExceptionGroup raised (see `registryd.aio.scope`).
     """
-    connection = Connection(socket_of(settings), timing or Timing())
+    connection = ContainerdConnection(socket_of(settings), timing or Timing())
     try:
         async with open_scope() as scope:
             store, follower, keeper, looks = _assemble(connection, settings)
@@ -58,18 +58,18 @@ async def connect_containerd_store(
 
 
 def _assemble(
-    connection: Connection, settings: StoreSettings
-) -> tuple[ContainerdStore, Follower, Keeper, tuple[Stocktaking, Stocktaking]]:
+    connection: ContainerdConnection, settings: StoreSettings
+) -> tuple[ContainerdStore, Follower, LayerKeeper, tuple[Stocktaking, Stocktaking]]:
     namespaces = settings.namespaces
     route = Route(connection, namespaces=namespaces, configured_root=settings.containerd_root)
     documents = Documents()
     reader = DocumentReader(documents, route)
     images = Images(namespaces)
-    keeper = Keeper(
+    keeper = LayerKeeper(
         images,
         UnkeptLayers(connection, route),
         Leases(connection, namespaces),
-        limits=KeepLimits(settings.keep_layers, settings.keep_layers_age),
+        limits=KeptLayersLimits(settings.keep_layers, settings.keep_layers_age),
     )
     ingests = Ingests(route, namespaces)
     growing = GrowingFiles(ingests.open, reader.known_media_type)

@@ -40,7 +40,7 @@ _CHANNEL_OPTIONS: Final = (
 )
 
 
-class Connection:
+class ContainerdConnection:
     """Talks to the containerd behind a socket, also when another one takes its place there."""
 
     def __init__(self, socket: Path, timing: Timing) -> None:

@@ -13,13 +13,13 @@ from registryd.store.containerd.errors import containerd_errors
 
 if TYPE_CHECKING:
     from registryd.pb.containerd.content_pb2 import WriteContentRequest
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
 
 
 class WriteDialogue:
     """One Content.Write; whoever begins it closes it."""
 
-    def __init__(self, connection: Connection, *, namespace: str, lease: str) -> None:
+    def __init__(self, connection: ContainerdConnection, *, namespace: str, lease: str) -> None:
         with containerd_errors():
             self._call = connection.content.Write(metadata=metadata(namespace, lease))
 

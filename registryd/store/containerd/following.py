@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from registryd.content.source import NamedContent
     from registryd.oci.reference import TaggedName
     from registryd.pb.containerd.types_pb2 import Envelope
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
     from registryd.store.containerd.images import Image, Images
     from registryd.store.containerd.reading import DocumentReader
     from registryd.store.containerd.route import Route
@@ -61,7 +61,7 @@ class Follower:
 
     def __init__(  # noqa: PLR0913 - its parts, and who is told, all named
         self,
-        connection: Connection,
+        connection: ContainerdConnection,
         *,
         route: Route,
         images: Images,

@@ -14,14 +14,14 @@ from registryd.store.containerd.streams import BlobStreams
 
 if TYPE_CHECKING:
     from registryd.oci.digest import Digest
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
 
 # What follows is for people; containerd's own clients number the children as well.
 REFERENCE: Final = "containerd.io/gc.ref.content."
 _NOTHING: Final = Manifest(media_type="", children=())
 
 
-async def label_references(connection: Connection, target: Digest, *, namespace: str) -> None:
+async def label_references(connection: ContainerdConnection, target: Digest, *, namespace: str) -> None:
     """Label an image's target, and the manifests below it that are there, with what they refer to.
 
     Raises ContentNotFound when the target is not there, StoreUnavailable.
@@ -35,14 +35,14 @@ async def label_references(connection: Connection, target: Digest, *, namespace:
             pending += await _label_if_there(connection, digest, namespace)
 
 
-async def _label_if_there(connection: Connection, digest: Digest, namespace: str) -> list[Digest]:
+async def _label_if_there(connection: ContainerdConnection, digest: Digest, namespace: str) -> list[Digest]:
     try:
         return await _label(connection, digest, namespace)
     except ContentNotFound:
         return []  # the manifest of another platform
 
 
-async def _label(connection: Connection, digest: Digest, namespace: str) -> list[Digest]:
+async def _label(connection: ContainerdConnection, digest: Digest, namespace: str) -> list[Digest]:
     """Label one document; return the documents among its children."""
     data = await BlobStreams(connection).read_document(digest, namespace)
     manifest = _manifest(data or b"")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from registryd.pb.containerd.images_pb2 import Image as ImageMessage
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class ImageIndex:
         return frozenset(self._hosts.get(host, ()))
 
 
-async def list_images(connection: Connection, namespace: str) -> list[Image]:
+async def list_images(connection: ContainerdConnection, namespace: str) -> list[Image]:
     """All images of a namespace. Raises StoreUnavailable."""
     answer = await connection.ask(
         connection.images.List, ListImagesRequest(), namespace=namespace, timeout=connection.timing.listing
@@ -156,7 +156,7 @@ async def list_images(connection: Connection, namespace: str) -> list[Image]:
     return [image for message in answer.images if (image := _image(namespace, message))]
 
 
-async def get_image(connection: Connection, namespace: str, name: str, *, timeout: float) -> Image | None:
+async def get_image(connection: ContainerdConnection, namespace: str, name: str, *, timeout: float) -> Image | None:
     """One image, None when there is none of that name (any more). Raises StoreUnavailable."""
     request = GetImageRequest(name=name)
     try:

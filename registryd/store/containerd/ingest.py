@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.digest import Digest
     from registryd.pb.containerd.content_pb2 import WriteAction
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
 
 # A message and its answer take half a millisecond: about what containerd needs to write and hash this much.
 _MESSAGE_BYTES: Final = 1024 * 1024
@@ -38,7 +38,7 @@ class _State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class IngestRef:
     """Where an ingest goes: its namespace, the lease that keeps it, and containerd's name for it."""
 
     namespace: str
@@ -54,7 +54,13 @@ class ContainerdIngest:
     """
 
     def __init__(
-        self, connection: Connection, digest: Digest, size: int | None, *, place: Place, release: Callable[[], None]
+        self,
+        connection: ContainerdConnection,
+        digest: Digest,
+        size: int | None,
+        *,
+        place: IngestRef,
+        release: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._digest = digest

@@ -44,7 +44,7 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True)
-class Ingest:
+class OngoingIngest:
     """An ingest that is there now, and the bytes that are in it."""
 
     began: Began
@@ -77,14 +77,14 @@ class Ingests:
                     return _open(folder)
         raise ContentNotFound("containerd is not receiving it")
 
-    def look(self, digest: Digest) -> Ingest | None:
+    def look(self, digest: Digest) -> OngoingIngest | None:
         """The ingest that `open` would open; None when there is none, or it cannot be seen."""
         for root in self._route.roots:
             for folder in self._folders(root, digest):
                 with suppress(OSError):
                     data = os.lstat(f"{folder}/data")
                     began = os.lstat(f"{folder}/startedat").st_mtime_ns
-                    return Ingest(Began(data.st_dev, data.st_ino, began), data.st_size)
+                    return OngoingIngest(Began(data.st_dev, data.st_ino, began), data.st_size)
         return None
 
     def whole(self, digest: Digest) -> os.stat_result | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.content.keepable import ImageHere, KeptImage
 from registryd.oci.errors import OciError
 from registryd.oci.reference import TaggedName, parse_full_name
-from registryd.store.containerd.pins import NAMESPACE, Pins, Reason
+from registryd.store.containerd.pins import NAMESPACE, ContainerdPins, Reason
 from registryd.store.containerd.pulling import open_puller
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.digest import Digest
     from registryd.oci.reference import FullName, Repository
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.pulling import PullSecret
 
@@ -29,10 +29,10 @@ _UNPACKED: Final = 3
 class KeepableImages:
     """Of containerd's CRI, so of one namespace."""
 
-    def __init__(self, connection: Connection, images: Images, socket: Path, root: Path) -> None:
+    def __init__(self, connection: ContainerdConnection, images: Images, socket: Path, root: Path) -> None:
         """`root` is containerd's, by which its disk is known if it is to be seen."""
         self._images = images
-        self._pins = Pins(connection)
+        self._pins = ContainerdPins(connection)
         self._socket = socket.absolute()
         self._content = root / "io.containerd.content.v1.content"
         self._have_changed = asyncio.Event()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.layers import UnkeptLayers
     from registryd.store.containerd.leases import Leases
-    from registryd.store.containerd.shelf import KeepLimits
+    from registryd.store.containerd.shelf import KeptLayersLimits
 
 # How long layers are kept for an image that does not come to be: its pull failed, or takes longer than this, and then
 # the image's own event is what counts.
@@ -40,14 +40,14 @@ _RETRY_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class LayerKeeper:
     """Leases what is about to be discarded, and lets go of it with its image, or when the limits say so.
 
     Everything is done by `run`, one thing after the other, and nobody ever waits for it: what it cannot do costs a pull
     of some other node a way to the origin.
     """
 
-    def __init__(self, images: Images, layers: UnkeptLayers, leases: Leases, *, limits: KeepLimits) -> None:
+    def __init__(self, images: Images, layers: UnkeptLayers, leases: Leases, *, limits: KeptLayersLimits) -> None:
         self._images = images
         self._layers = layers
         self._leases = leases

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.pb.containerd.content_pb2 import Info
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
     from registryd.store.containerd.route import Route
 
     _Found = tuple[Digest, Manifest]
@@ -35,7 +35,7 @@ _MOST_DOCUMENTS: Final = 256
 class UnkeptLayers:
     """Reads manifests and the labels that containerd gave them. Raises StoreUnavailable."""
 
-    def __init__(self, connection: Connection, route: Route) -> None:
+    def __init__(self, connection: ContainerdConnection, route: Route) -> None:
         self._connection = connection
         self._route = route
 

@@ -17,7 +17,7 @@ from registryd.store.containerd.errors import AlreadyExists
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
 
 EXPIRES: Final = "containerd.io/gc.expire"
 _PREFIX: Final = "registryd-layers-"
@@ -40,7 +40,7 @@ class Leases:
     """What this agent keeps in containerd. Every method raises StoreUnavailable."""
 
     def __init__(
-        self, connection: Connection, namespaces: Sequence[str], *, clock: Callable[[], datetime] = _now
+        self, connection: ContainerdConnection, namespaces: Sequence[str], *, clock: Callable[[], datetime] = _now
     ) -> None:
         self._connection = connection
         self._namespaces = tuple(namespaces)

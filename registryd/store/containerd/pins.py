@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound
 from registryd.pb.containerd.images_pb2 import GetImageRequest, Image, ListImagesRequest, UpdateImageRequest
-from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.connection import ContainerdConnection
 from registryd.store.containerd.timing import Timing
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class PinnedImage:
     names: Mapping[Reason, frozenset[str]] = field(default_factory=dict)
 
 
-class Pins:
+class ContainerdPins:
     """The pins in one containerd. Every method raises StoreUnavailable."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ContainerdConnection) -> None:
         self._connection = connection
 
     async def all(self) -> Sequence[PinnedImage]:
@@ -143,11 +143,11 @@ def _repository_of(name: str) -> str:
 
 
 @asynccontextmanager
-async def open_pins(socket: Path) -> AsyncIterator[Pins]:
+async def open_pins(socket: Path) -> AsyncIterator[ContainerdPins]:
     """The pins of the containerd behind a socket, for the length of the block."""
-    connection = Connection(socket, Timing())
+    connection = ContainerdConnection(socket, Timing())
     try:
-        yield Pins(connection)
+        yield ContainerdPins(connection)
     finally:
         await connection.aclose()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from registryd.pb.containerd.content_pb2 import Info
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
     from registryd.store.containerd.source_labels import Sources
 
 _REMEMBER_AT_MOST: Final = 1024
@@ -45,7 +45,7 @@ class Presence:
     of 1.7.)
     """
 
-    def __init__(self, connection: Connection, namespaces: Sequence[str]) -> None:
+    def __init__(self, connection: ContainerdConnection, namespaces: Sequence[str]) -> None:
         self._connection = connection
         self._namespaces = tuple(namespaces)
         self._recent: dict[Digest, tuple[float, Located]] = {}

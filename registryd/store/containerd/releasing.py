@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.connection import ContainerdConnection
 from registryd.store.containerd.leases import Leases
 from registryd.store.containerd.timing import Timing
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 async def release_layers(socket: Path, namespaces: Sequence[str]) -> int:
     """End our leases; how many there were. What they held is collected. Raises StoreUnavailable."""
-    connection = Connection(socket, Timing())
+    connection = ContainerdConnection(socket, Timing())
     try:
         return await Leases(connection, namespaces).release()
     finally:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from registryd.pb.containerd.content_pb2 import Info
     from registryd.store.containerd.blobs import Blobs
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
 
 _CONTENT_PLUGIN: Final = "io.containerd.content.v1"
 # The name of the content plugin's folder below containerd's root.
@@ -40,7 +40,7 @@ class Route:
     every answer would be a wrong "not here". So long as there is no content to prove it with, the API is used.
     """
 
-    def __init__(self, connection: Connection, *, namespaces: Sequence[str], configured_root: Path) -> None:
+    def __init__(self, connection: ContainerdConnection, *, namespaces: Sequence[str], configured_root: Path) -> None:
         self._connection = connection
         self._namespaces = tuple(namespaces)
         self._configured_root = configured_root

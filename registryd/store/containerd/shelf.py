@@ -21,7 +21,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepLimits:
+class KeptLayersLimits:
     """How much may be kept, in bytes, and for how long after its last use, in seconds."""
 
     most_bytes: int
@@ -35,7 +35,7 @@ class KeepLimits:
 class Shelf:
     """The layers that are kept, in the order of their last use. Times are seconds of any steady clock."""
 
-    def __init__(self, limits: KeepLimits) -> None:
+    def __init__(self, limits: KeptLayersLimits) -> None:
         self._limits = limits
         self._used: dict[Layer, float] = {}
         self._bytes = 0

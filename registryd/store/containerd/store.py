@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.ingests import IngestEvents
     from registryd.store.containerd.keepable import KeepableImages
-    from registryd.store.containerd.keeping import Keeper
+    from registryd.store.containerd.keeping import LayerKeeper
     from registryd.store.containerd.newcomers import ContainerdNewcomers
     from registryd.store.containerd.origins import Origins
     from registryd.store.containerd.presence import Located, Presence
@@ -52,7 +52,7 @@ class ContainerdStore:
         images: Images,
         growing: GrowingFiles,
         follower: Follower,
-        keeper: Keeper,
+        keeper: LayerKeeper,
         holdings: Holdings,
         arrivals: IngestEvents,
         newcomers: ContainerdNewcomers,

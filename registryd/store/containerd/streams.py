@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.oci.digest import Digest
-    from registryd.store.containerd.connection import Connection
+    from registryd.store.containerd.connection import ContainerdConnection
     from registryd.store.containerd.presence import Located
     from registryd.transfer.body import Body
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class BlobStreams:
     """Content.Read: messages of 1 MiB, which gRPC holds back while the receiver is slow."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ContainerdConnection) -> None:
         self._connection = connection
 
     def lacks(self, digest: Digest) -> bool:  # noqa: ARG002

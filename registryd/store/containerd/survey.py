@@ -14,7 +14,7 @@ from registryd.pb.containerd.images_pb2 import ListImagesRequest
 from registryd.pb.containerd.introspection_pb2 import PluginsRequest
 from registryd.pb.containerd.namespaces_pb2 import ListNamespacesRequest
 from registryd.pb.containerd.namespaces_pb2_grpc import NamespacesStub
-from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.connection import ContainerdConnection
 from registryd.store.containerd.introspection import described
 from registryd.store.containerd.timing import Timing
 
@@ -35,7 +35,7 @@ class Survey:
 
 async def survey(socket: Path) -> Survey | str:
     """Ask the containerd behind a socket, given by its whole path; in words why not when it gives no answer."""
-    connection = Connection(socket, Timing(answer=2.0, listing=4.0))
+    connection = ContainerdConnection(socket, Timing(answer=2.0, listing=4.0))
     try:
         return await _survey(connection, f"unix://{socket}")
     except ContentUnavailable as error:
@@ -44,7 +44,7 @@ async def survey(socket: Path) -> Survey | str:
         await connection.aclose()
 
 
-async def _survey(connection: Connection, target: str) -> Survey:
+async def _survey(connection: ContainerdConnection, target: str) -> Survey:
     version = (await connection.ask(connection.version.Version, Empty())).version
     plugins = await connection.ask(connection.introspection.Plugins, PluginsRequest())
     images: dict[str, int] = {}
@@ -58,7 +58,7 @@ async def _survey(connection: Connection, target: str) -> Survey:
     return Survey(version, images, registries, described(version, plugins.plugins).has_cri)
 
 
-async def _namespaces(connection: Connection, target: str) -> list[str]:
+async def _namespaces(connection: ContainerdConnection, target: str) -> list[str]:
     async with grpc.aio.insecure_channel(target) as channel:
         answer = await connection.ask(NamespacesStub(channel).List, ListNamespacesRequest())
     return sorted(namespace.name for namespace in answer.namespaces)

@@ -11,10 +11,10 @@ from registryd.aio.endings import run_to_end
 from registryd.content.source import ContentUnavailable
 from registryd.content.writer import IngestInProgress
 from registryd.pb.containerd import images_pb2, leases_pb2
-from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.connection import ContainerdConnection
 from registryd.store.containerd.errors import AlreadyExists
 from registryd.store.containerd.gc_labels import label_references
-from registryd.store.containerd.ingest import ContainerdIngest, Place
+from registryd.store.containerd.ingest import ContainerdIngest, IngestRef
 from registryd.store.containerd.timing import Timing
 from registryd.store.socket import socket_of
 
@@ -37,7 +37,7 @@ class ContainerdWriter:
     name leads to it. containerd has no transactions: when `name` raises StoreUnavailable, some names may be set.
     """
 
-    def __init__(self, connection: Connection, *, namespace: str, lease: str) -> None:
+    def __init__(self, connection: ContainerdConnection, *, namespace: str, lease: str) -> None:
         self._connection = connection
         self._namespace = namespace
         self._lease = lease
@@ -48,7 +48,7 @@ class ContainerdWriter:
             raise IngestInProgress(str(digest))
         self._in_progress.add(digest)
         # The lease's name makes it ours alone: containerd lets only one at a time write to a ref.
-        place = Place(self._namespace, self._lease, f"{self._lease}-{digest}")
+        place = IngestRef(self._namespace, self._lease, f"{self._lease}-{digest}")
         ingest = ContainerdIngest(
             self._connection, digest, size, place=place, release=lambda: self._in_progress.discard(digest)
         )
@@ -77,7 +77,7 @@ async def open_containerd_writer(
     settings: StoreSettings, *, timing: Timing | None = None
 ) -> AsyncIterator[ContainerdWriter]:
     """A writer into the first of the shared namespaces, for the length of the block. Raises StoreUnavailable."""
-    connection = Connection(socket_of(settings), timing or Timing())
+    connection = ContainerdConnection(socket_of(settings), timing or Timing())
     try:
         async with _lease(connection, namespace=settings.namespaces[0]) as lease:
             yield ContainerdWriter(connection, namespace=settings.namespaces[0], lease=lease)
@@ -86,7 +86,7 @@ async def open_containerd_writer(
 
 
 @asynccontextmanager
-async def _lease(connection: Connection, *, namespace: str) -> AsyncIterator[str]:
+async def _lease(connection: ContainerdConnection, *, namespace: str) -> AsyncIterator[str]:
     lease = f"registryd-import-{secrets.token_hex(8)}"
     expires_at = datetime.now(UTC) + _LEASE_LASTS
     labels = {"containerd.io/gc.expire": expires_at.isoformat(timespec="seconds")}
@@ -98,7 +98,7 @@ async def _lease(connection: Connection, *, namespace: str) -> AsyncIterator[str
         await run_to_end(_end_lease(connection, lease, namespace), name="end lease")
 
 
-async def _end_lease(connection: Connection, lease: str, namespace: str) -> None:
+async def _end_lease(connection: ContainerdConnection, lease: str, namespace: str) -> None:
     request = leases_pb2.DeleteRequest(id=lease)
     with suppress(ContentUnavailable):  # then it expires
         await connection.ask(connection.leases.Delete, request, namespace=namespace, timeout=connection.timing.listing)

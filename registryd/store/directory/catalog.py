@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from registryd.content.source import ContentNotFound, NamedContent, StoreUnavailable
 from registryd.oci.errors import ManifestInvalid
-from registryd.oci.image_layout import INDEX_FILE, Entry, IndexText, entry_text
+from registryd.oci.image_layout import INDEX_FILE, IndexEntry, IndexText, entry_text
 from registryd.store.directory.journal import Journal
 from registryd.store.directory.layout import EMPTY_INDEX
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
     from registryd.oci.reference import FullName, Repository
-    from registryd.store.directory.journal import Change
+    from registryd.store.directory.journal import CatalogChange
     from registryd.store.directory.layout import Layout
 
     Fingerprint = tuple[int, int, int, int]
@@ -37,7 +37,7 @@ _TICK_SECONDS: Final = 0.05
 _LOG: Final = logging.getLogger(__name__)
 
 
-class Member(NamedTuple):
+class CatalogEntry(NamedTuple):
     """An entry of index.json, of which only the text is known if it is wrong, and when it came to mean this."""
 
     target: Descriptor | None
@@ -56,9 +56,9 @@ class Catalog:
         self.wrong: Sequence[ManifestInvalid] = ()
         """What is wrong with entries of index.json, which are ignored."""
         self._index = IndexText(EMPTY_INDEX)
-        self._named: dict[FullName, tuple[Member, ...]] = {}
+        self._named: dict[FullName, tuple[CatalogEntry, ...]] = {}
         self._called: dict[Digest, frozenset[FullName]] = {}
-        self._others: list[Member] = []
+        self._others: list[CatalogEntry] = []
         self._read: Fingerprint | None = None
         self._unwalked: list[Descriptor] = []
         self._lock = threading.RLock()
@@ -78,15 +78,15 @@ class Catalog:
         """The repositories of the names that meant this at the last `catch_up`."""
         return frozenset(name.repository for name in self._called.get(target, ()))
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[IndexEntry]:
         """All entries that are right, with their names if they have one."""
         named = [
-            Entry(each.target, name, each.seen_at)
+            IndexEntry(each.target, name, each.seen_at)
             for name, members in list(self._named.items())
             for each in members
             if each.target
         ]
-        return named + [Entry(each.target, None, each.seen_at) for each in list(self._others) if each.target]
+        return named + [IndexEntry(each.target, None, each.seen_at) for each in list(self._others) if each.target]
 
     def take_unwalked(self) -> list[Descriptor]:
         """What entries mean that came since this was last called."""
@@ -124,7 +124,7 @@ class Catalog:
                 raise StoreUnavailable(f"nothing can be named in {self._layout.root}: {self.problem}")
             yield
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: CatalogChange) -> None:
         """A change that the files have by now, or will have in a moment; within `changing`."""
         self._apply(change)
 
@@ -164,15 +164,15 @@ class Catalog:
         self._take(entries, written_at)
         self._read = fingerprint if time.time() - written_at > _TICK_SECONDS else None
 
-    def _take(self, entries: Sequence[tuple[Entry | ManifestInvalid, bytes]], written_at: float) -> None:
-        named: dict[FullName, tuple[Member, ...]] = {}
+    def _take(self, entries: Sequence[tuple[IndexEntry | ManifestInvalid, bytes]], written_at: float) -> None:
+        named: dict[FullName, tuple[CatalogEntry, ...]] = {}
         others, wrong, targets = [], [], []
         for entry, text in entries:
             if isinstance(entry, ManifestInvalid):
                 wrong.append(entry)
-                others.append(Member(None, 0.0, text))
+                others.append(CatalogEntry(None, 0.0, text))
                 continue
-            member = Member(entry.target, written_at if entry.seen_at is None else entry.seen_at, text)
+            member = CatalogEntry(entry.target, written_at if entry.seen_at is None else entry.seen_at, text)
             targets.append(entry.target)
             if entry.name is None:
                 others.append(member)
@@ -189,14 +189,14 @@ class Catalog:
         self._called = {digest: frozenset(names) for digest, names in called.items()}
         self._unwalked = targets
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: CatalogChange) -> None:
         for name, target in change.named.items():
             for former in self._named.pop(name, ()):
                 if former.target:
                     self._called[former.target.digest] = self._called.get(former.target.digest, frozenset()) - {name}
             self._called[target.digest] = self._called.get(target.digest, frozenset()) | {name}
-            text = entry_text(Entry(target, name, change.seen_at))
-            self._named[name] = (Member(target, change.seen_at, text),)
+            text = entry_text(IndexEntry(target, name, change.seen_at))
+            self._named[name] = (CatalogEntry(target, change.seen_at, text),)
             self._unwalked.append(target)
         if change.gone:
             gone = set(change.gone)

@@ -28,7 +28,7 @@ _READ_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StoreFault:
     """Something that is not as it should be, and the content to remove to put it right."""
 
     problem: str
@@ -36,17 +36,17 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StoreReport:
     """What was looked at, and what was found. `partial`: bytes of what did not come to its end, which is no fault."""
 
     blobs: int
     size: int
     names: int
     partial: int
-    findings: tuple[Finding, ...]
+    findings: tuple[StoreFault, ...]
 
 
-def check_layout(layout: Layout) -> Report:
+def check_layout(layout: Layout) -> StoreReport:
     """Read and hash every blob; blocks for as long as the disk takes. Raises StoreUnavailable."""
     layout.require()
     count = size = 0
@@ -54,12 +54,12 @@ def check_layout(layout: Layout) -> Report:
     for blob in list(stored_blobs(layout)):
         count, size = count + 1, size + blob.size
         if problem := _problem_of(layout, blob.digest):
-            findings.append(Finding(problem, blob.digest))
+            findings.append(StoreFault(problem, blob.digest))
     names, wrong = _check_index(layout)
-    return Report(count, size, names, _partial_bytes(layout), (*findings, *wrong))
+    return StoreReport(count, size, names, _partial_bytes(layout), (*findings, *wrong))
 
 
-def repair_layout(layout: Layout, report: Report) -> None:
+def repair_layout(layout: Layout, report: StoreReport) -> None:
     """Remove damaged blobs, which a cache then fetches again, and names that mean nothing. Raises StoreUnavailable."""
     gone = {finding.digest for finding in report.findings if finding.digest}
     with closing(Catalog(layout)) as catalog:
@@ -100,17 +100,17 @@ def _problem_of(layout: Layout, digest: Digest) -> str | None:
     return None if digest.matches(hasher) else f"{digest} is damaged"
 
 
-def _check_index(layout: Layout) -> tuple[int, list[Finding]]:
+def _check_index(layout: Layout) -> tuple[int, list[StoreFault]]:
     with closing(Catalog(layout)) as catalog:
         catalog.catch_up()
         if catalog.problem:
-            return 0, [Finding(f"{INDEX_FILE}: {catalog.problem}")]
+            return 0, [StoreFault(f"{INDEX_FILE}: {catalog.problem}")]
         entries = catalog.entries()
-        findings = [Finding(f"{INDEX_FILE}: {problem}") for problem in catalog.wrong]
+        findings = [StoreFault(f"{INDEX_FILE}: {problem}") for problem in catalog.wrong]
     return len(entries), findings + list(_dangling(layout, {e.target.digest: str(e.name) for e in entries}))
 
 
-def _dangling(layout: Layout, names: dict[Digest, str]) -> Iterator[Finding]:
+def _dangling(layout: Layout, names: dict[Digest, str]) -> Iterator[StoreFault]:
     for digest, name in names.items():
         if not layout.has_blob(digest):
-            yield Finding(f"{INDEX_FILE}: {name} means {digest}, which is not there", digest)
+            yield StoreFault(f"{INDEX_FILE}: {name} means {digest}, which is not there", digest)

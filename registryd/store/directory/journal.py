@@ -35,7 +35,7 @@ _GO_ON: Final = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_C
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class CatalogChange:
     """Names that mean something from `seen_at` on (seconds since the epoch), or content that no name means any more."""
 
     named: Mapping[FullName, Descriptor] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Change:
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
-    def parse(cls, line: bytes) -> Change:
+    def parse(cls, line: bytes) -> CatalogChange:
         """Read a line; raises ValueError for what is none."""
         try:
             return cls._of(parse_json(line))
@@ -57,7 +57,7 @@ class Change:
             raise ValueError(f"not a change of names: {error}") from error
 
     @classmethod
-    def _of(cls, document: dict[str, Any]) -> Change:
+    def _of(cls, document: dict[str, Any]) -> CatalogChange:
         named = {
             parse_full_name(name): Descriptor(media_type, Digest.parse(digest), size)
             for name, media_type, digest, size in document.get("named", ())
@@ -99,7 +99,7 @@ class Journal:
         except OSError:  # closed by another thread
             return -1
 
-    def read(self) -> Iterator[Change]:
+    def read(self) -> Iterator[CatalogChange]:
         """What was added since this last read. Raises StoreUnavailable."""
         with reading(self._path):
             if self._fd < 0:
@@ -109,9 +109,9 @@ class Journal:
         self._read += whole
         for line in data[:whole].split(b"\n"):
             with suppress(ValueError):  # of a later version of ours, or somebody's scribble
-                yield Change.parse(line)
+                yield CatalogChange.parse(line)
 
-    def add(self, change: Change) -> int:
+    def add(self, change: CatalogChange) -> int:
         """Write one, and return a descriptor to sync and close. The lock is held, and all has been read.
 
         Raises StoreFull or StoreUnavailable; then nothing was added.

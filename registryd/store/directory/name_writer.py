@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.content.source import ContentNotFound
 from registryd.store.directory.errors import writing
-from registryd.store.directory.journal import Change
+from registryd.store.directory.journal import CatalogChange
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -53,7 +53,7 @@ class NameWriter:
                 if not self._layout.has_blob(target.digest):
                     raise ContentNotFound(f"{target.digest}, which {name} should mean, is not in the store")
             # In whole microseconds, as index.json has them.
-            self._change(Change(targets, datetime.now(UTC).timestamp()))
+            self._change(CatalogChange(targets, datetime.now(UTC).timestamp()))
 
     def forget(self, gone: Collection[Digest]) -> None:
         """Let no name mean this content any more; the layout's lock is held. Raises StoreFull or StoreUnavailable.
@@ -62,7 +62,7 @@ class NameWriter:
         """
         self._catalog.catch_up()
         if not self._catalog.problem:
-            self._change(Change(gone=gone))
+            self._change(CatalogChange(gone=gone))
 
     def checkpoint(self) -> None:
         """Put what the journal has into index.json. Raises StoreFull or StoreUnavailable."""
@@ -71,7 +71,7 @@ class NameWriter:
                 self._write_index()
                 self._catalog.journal.clear()
 
-    def _change(self, change: Change) -> None:
+    def _change(self, change: CatalogChange) -> None:
         with self._catalog.changing():
             self._index_bytes = self._layout.index_size()
             if not self.is_behind and self._index_bytes <= _SMALL_INDEX:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from registryd.oci.digest import Digest
-    from registryd.oci.image_layout import Entry
+    from registryd.oci.image_layout import IndexEntry
     from registryd.oci.manifest import Manifest
 
 
-class Pins:
+class PinPatterns:
     """Patterns of full names; an asterisk stands for anything."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -25,7 +25,7 @@ class Pins:
     def __bool__(self) -> bool:
         return bool(self._patterns)
 
-    def roots(self, entries: Iterable[Entry], manifests: Mapping[Digest, Manifest]) -> set[Digest]:
+    def roots(self, entries: Iterable[IndexEntry], manifests: Mapping[Digest, Manifest]) -> set[Digest]:
         """Of what names mean: what has to stay with all that it leads to."""
         roots: set[Digest] = set()
         attached: dict[str, list[Digest]] = {}

@@ -17,7 +17,7 @@ from registryd.oci.image_layout import BLOBS_FOLDER
 from registryd.store.directory.errors import reading, writing
 from registryd.store.directory.eviction import Keep, choose_evicted
 from registryd.store.directory.folders import folder
-from registryd.store.directory.pins import Pins
+from registryd.store.directory.pins import PinPatterns
 from registryd.store.directory.pool import run_writing
 from registryd.store.directory.usage import stored_blobs
 
@@ -79,7 +79,7 @@ class Space:
         self._names = names
         self._limits = limits
         self._observer = observer
-        self._pins = Pins(limits.pinned)
+        self._pins = PinPatterns(limits.pinned)
         self._used = 0
         self._stored = 0
         """Bytes of all that ever was stored, for who counts meanwhile."""

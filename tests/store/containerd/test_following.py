@@ -10,7 +10,7 @@ import pytest
 
 from registryd.content.source import StoreUnavailable
 from registryd.pb.containerd.images_pb2 import ImageCreate
-from registryd.store.containerd.connection import Connection
+from registryd.store.containerd.connection import ContainerdConnection
 from registryd.store.containerd.documents import Documents
 from registryd.store.containerd.following import Follower
 from registryd.store.containerd.images import Images
@@ -153,7 +153,7 @@ async def test_an_image_that_we_make_a_mistake_with_does_not_keep_the_rest_from_
 ) -> None:
     listed, told_of = oci_image("registry.example/odd:v1"), helm_chart()
     containerd.put(listed)
-    connection, images = Connection(containerd.socket, PATIENT), Images(("k8s.io",))
+    connection, images = ContainerdConnection(containerd.socket, PATIENT), Images(("k8s.io",))
     route = Route(connection, namespaces=images.namespaces, configured_root=folder / "nothing")
     follower = Follower(connection, route=route, images=images, reader=_Mistaken(Documents(), route))
     following = asyncio.create_task(follower.run())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.store.containerd.pins import PinnedImage, Pins, Reason, open_pins, release_pins
+from registryd.store.containerd.pins import ContainerdPins, PinnedImage, Reason, open_pins, release_pins
 from tests.fakes.images import oci_image
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def name(containerd: FakeContainerd) -> str:
 
 
 @pytest.fixture
-async def pins(containerd: FakeContainerd) -> AsyncIterator[Pins]:
+async def pins(containerd: FakeContainerd) -> AsyncIterator[ContainerdPins]:
     async with open_pins(containerd.socket) as pins:
         yield pins
 
@@ -36,7 +36,7 @@ def label(containerd: FakeContainerd, name: str) -> str:
 
 
 async def test_an_image_is_pinned_until_its_last_reason_is_gone(
-    containerd: FakeContainerd, pins: Pins, name: str
+    containerd: FakeContainerd, pins: ContainerdPins, name: str
 ) -> None:
     assert await pins.pin(name, Reason.LIST)
     assert await pins.pin(name, Reason.COPIES)
@@ -49,7 +49,9 @@ async def test_an_image_is_pinned_until_its_last_reason_is_gone(
     assert await pins.all() == []
 
 
-async def test_what_somebody_else_has_pinned_stays_as_it_is(containerd: FakeContainerd, pins: Pins, name: str) -> None:
+async def test_what_somebody_else_has_pinned_stays_as_it_is(
+    containerd: FakeContainerd, pins: ContainerdPins, name: str
+) -> None:
     containerd.images["k8s.io"][name].labels[CRI_LABEL] = "pinned"
     assert await pins.pin(name, Reason.LIST)
     assert await pins.all() == [PinnedImage(name)]
@@ -58,14 +60,16 @@ async def test_what_somebody_else_has_pinned_stays_as_it_is(containerd: FakeCont
     assert label(containerd, name) == "pinned"
 
 
-async def test_when_the_image_was_updated_is_not_changed(containerd: FakeContainerd, pins: Pins, name: str) -> None:
+async def test_when_the_image_was_updated_is_not_changed(
+    containerd: FakeContainerd, pins: ContainerdPins, name: str
+) -> None:
     before = containerd.images["k8s.io"][name].updated_at.ToNanoseconds()
     assert await pins.pin(name, Reason.LIST)
     assert containerd.images["k8s.io"][name].updated_at.ToNanoseconds() == before
 
 
 async def test_the_name_by_digest_is_pinned_and_only_for_what_the_tag_means_now(
-    containerd: FakeContainerd, pins: Pins, name: str
+    containerd: FakeContainerd, pins: ContainerdPins, name: str
 ) -> None:
     repository, records = name.rpartition(":")[0], []
     for image in (oci_image(), oci_image(layers=(b"a newer one",))):
@@ -80,7 +84,7 @@ async def test_the_name_by_digest_is_pinned_and_only_for_what_the_tag_means_now(
 
 
 async def test_two_tags_of_an_image_are_let_go_one_after_the_other(
-    containerd: FakeContainerd, pins: Pins, name: str
+    containerd: FakeContainerd, pins: ContainerdPins, name: str
 ) -> None:
     target, repository = oci_image().target, name.rpartition(":")[0]
     names = [name, f"{repository}:other"]
@@ -94,12 +98,12 @@ async def test_two_tags_of_an_image_are_let_go_one_after_the_other(
     assert [each.names for each in await pins.all()] == [{Reason.LIST: frozenset({names[1]})}]
 
 
-async def test_an_image_that_is_not_there_is_not_pinned(pins: Pins) -> None:
+async def test_an_image_that_is_not_there_is_not_pinned(pins: ContainerdPins) -> None:
     assert not await pins.pin("docker.io/library/none:1", Reason.LIST)
     assert not await pins.let_go("docker.io/library/none:1")
 
 
-async def test_all_of_ours_are_released(containerd: FakeContainerd, pins: Pins, name: str) -> None:
+async def test_all_of_ours_are_released(containerd: FakeContainerd, pins: ContainerdPins, name: str) -> None:
     await pins.pin(name, Reason.COPIES)
     assert await release_pins(containerd.socket) == 1
     assert label(containerd, name) == ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from registryd.oci.digest import Digest
-from registryd.store.containerd.shelf import KeepLimits, Layer, Shelf
+from registryd.store.containerd.shelf import KeptLayersLimits, Layer, Shelf
 
-LIMITS = KeepLimits(100, longest=10)
+LIMITS = KeptLayersLimits(100, longest=10)
 
 
 def layer(name: str, size: int) -> Layer:

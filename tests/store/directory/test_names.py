@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.content.source import ContentNotFound, StoreUnavailable
-from registryd.oci.image_layout import Entry, parse_index, render_index
+from registryd.oci.image_layout import IndexEntry, parse_index, render_index
 from registryd.oci.reference import DigestedName, TaggedName
 from registryd.store.directory.catalog import Catalog
-from registryd.store.directory.journal import Change, Journal
+from registryd.store.directory.journal import CatalogChange, Journal
 from registryd.store.directory.layout import JOURNAL_FILE, Layout
 from registryd.store.directory.name_writer import NameWriter
 from registryd.store.directory.store import DirectoryStore, open_directory_store
@@ -46,7 +46,7 @@ def image() -> SampleImage:
 def full(root: Path, image: SampleImage) -> Path:
     """A layout with many names."""
     write_image(root, image)
-    (root / "index.json").write_bytes(render_index(Entry(image.target, name(number)) for number in range(MANY)))
+    (root / "index.json").write_bytes(render_index(IndexEntry(image.target, name(number)) for number in range(MANY)))
     return root
 
 
@@ -191,8 +191,8 @@ async def test_a_killed_process_loses_no_name(full: Path, image: SampleImage) ->
 
 def test_a_line_that_was_not_finished_never_happened(full: Path, image: SampleImage) -> None:
     layout = Layout(full)
-    line = Change({name(MANY): image.target}, 5.0).line()
-    (full / JOURNAL_FILE).write_bytes(line + Change({name(MANY + 1): image.target}, 6.0).line()[:40])
+    line = CatalogChange({name(MANY): image.target}, 5.0).line()
+    (full / JOURNAL_FILE).write_bytes(line + CatalogChange({name(MANY + 1): image.target}, 6.0).line()[:40])
     os.utime(full / "index.json", (0, 0))  # else it might change again within the same tick of the clock
     with closing(Catalog(layout)) as catalog:
         catalog.catch_up()
@@ -235,10 +235,10 @@ def test_a_journal_that_is_applied_again_changes_nothing(full: Path, image: Samp
     ],
 )
 def test_lines_that_make_no_sense_are_passed_over(full: Path, image: SampleImage, line: bytes) -> None:
-    good = Change({name(MANY): image.target}, 5.0).line()
+    good = CatalogChange({name(MANY): image.target}, 5.0).line()
     (full / JOURNAL_FILE).write_bytes(line + b"\n" + good)
     with closing(Journal(Layout(full))) as journal:
-        assert Change.parse(good) in list(journal.read())
+        assert CatalogChange.parse(good) in list(journal.read())
 
 
 async def test_a_broken_index_is_not_written_over(full: Path, image: SampleImage) -> None:
@@ -255,7 +255,7 @@ async def test_a_broken_index_is_not_written_over(full: Path, image: SampleImage
 
 
 async def test_a_layout_that_cannot_be_written_has_the_names_of_its_journal(full: Path, image: SampleImage) -> None:
-    (full / JOURNAL_FILE).write_bytes(Change({name(MANY): image.target}, 5.0).line())
+    (full / JOURNAL_FILE).write_bytes(CatalogChange({name(MANY): image.target}, 5.0).line())
     (full / JOURNAL_FILE).chmod(0o444)
     with closing(Catalog(Layout(full))) as catalog:
         catalog.catch_up()
