@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.test_discovery import agents_on, each, until_peers, with_hosts_file
-from registryd.observability.metrics import Trouble
+from registryd.observability.metrics import PeerTrouble
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ async def test_an_idle_cluster_notices_who_ends_and_who_vanishes(network: Networ
         await agents[2].kill()
         await unplugged.unplug()
         for agent in agents[:2]:
-            for host, trouble in ((killed, Trouble.REFUSED), (unplugged, Trouble.NO_ANSWER)):
+            for host, trouble in ((killed, PeerTrouble.REFUSED), (unplugged, PeerTrouble.NO_ANSWER)):
                 await until_seen(agent, host, "set aside")
                 seen = await seen_of(agent, host)
                 assert seen["reason"] == trouble

@@ -28,7 +28,7 @@ from registryd.content.naming_rules import NamingRules
 from registryd.observability.metrics import Metrics
 from registryd.oci.platform import Platform, local_architecture
 from registryd.serving.admin import BODIES_AT, AdminDoor
-from registryd.serving.locating import Locator
+from registryd.serving.locating import PathLocator
 from registryd.serving.policy import ModePolicy
 from registryd.serving.readiness import Readiness
 from registryd.serving.referring import KnownReferrers
@@ -159,7 +159,7 @@ class _Assembly:
         by_mode = ModePolicy(self._rules, PublicByUpstreamOrPeers(public, cluster))
         policy = UnblockedOnly(diagnosing.policy(by_mode), blocklist)
         seek = partial(
-            Locator,
+            PathLocator,
             names=names,
             policy=policy,
             first_byte_timeout_seconds=settings.first_byte_timeout,

@@ -17,7 +17,7 @@ from registryd.agent.upstream_files import unreadable_files
 from registryd.aio.scope import open_scope
 from registryd.caching import absences, remembering
 from registryd.caching.absences import Absences
-from registryd.caching.blobs import Blobs
+from registryd.caching.blobs import BlobOpener
 from registryd.caching.bounds import Bounds
 from registryd.caching.downloads import Downloads
 from registryd.caching.filing import Claims, Filing
@@ -25,7 +25,7 @@ from registryd.caching.lists import CacheLists
 from registryd.caching.locating import CacheLocator
 from registryd.caching.manifests import Manifests
 from registryd.caching.metrics import CacheMetrics
-from registryd.caching.naming import Naming
+from registryd.caching.naming import TagFiling
 from registryd.caching.patience import CachePatience
 from registryd.caching.policy import CachePolicy
 from registryd.caching.recollection import Recollection
@@ -140,7 +140,7 @@ class _Assembly:
             client, registries, metrics=self._counted, clock=self._clock, allowance=self._bandwidth.origin
         )
         filing = Filing(store, Entitlement(self._rules, _anyones(registries, public.remembers_public)))
-        naming = Naming(store, filing)
+        naming = TagFiling(store, filing)
         bounds = Bounds(policy, seconds=settings.cache.first_byte_timeout)
         absent = await self._absences(scope, store, registries)
         locator, wholes, lists = self._pull_through(scope, store, bounds, registries, upstreams, naming, filing, absent)
@@ -232,7 +232,7 @@ class _Assembly:
         bounds: Bounds,
         registries: Registries,
         upstreams: Upstreams,
-        naming: Naming,
+        naming: TagFiling,
         filing: Filing,
         absent: Absences,
     ) -> tuple[CacheLocator, Wholes, CacheLists]:
@@ -244,7 +244,7 @@ class _Assembly:
         rule = (registries, upstreams, manifests, naming, absent)
         tags = Tags(*rule, scope=scope, metrics=counted, clock=clock, patience=patience)
         downloads = Downloads(upstreams, store, scope=scope, metrics=counted, clock=clock, patience=patience)
-        blobs = Blobs(store, filing, claims, downloads, upstreams, metrics=counted, patience=patience)
+        blobs = BlobOpener(store, filing, claims, downloads, upstreams, metrics=counted, patience=patience)
         locator = CacheLocator(filing=filing, bounds=bounds, tags=tags, manifests=manifests, blobs=blobs)
         referrers = Referrers(
             filing, registries, upstreams, manifests, tags, naming, scope=scope, clock=clock, patience=patience
@@ -253,7 +253,7 @@ class _Assembly:
         return locator, Wholes(filing, manifests, blobs), lists
 
     @staticmethod
-    def _stored(filing: Filing, bounds: Bounds, naming: Naming) -> CacheLocator:
+    def _stored(filing: Filing, bounds: Bounds, naming: TagFiling) -> CacheLocator:
         content = StoredContent(filing)
         return CacheLocator(filing=filing, bounds=bounds, tags=StoredTags(naming), manifests=content, blobs=content)
 

@@ -19,7 +19,7 @@ from registryd.upstream.recent import Recent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.keeping import CacheStore
     from registryd.caching.recollection import Recollection
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class AbsentLately(ContentNotFound):
 class Absences:
     """Tags of what is attached that upstreams said they do not have."""
 
-    def __init__(self, store: Keeper, kept: Recollection, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: CacheStore, kept: Recollection, *, now: Callable[[], float] = time.time) -> None:
         self._store = store
         self._kept = kept
         self._now = now

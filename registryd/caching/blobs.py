@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registryd.caching.download import Download
     from registryd.caching.downloads import Downloads
     from registryd.caching.filing import Claims, Filing
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.keeping import CacheStore
     from registryd.caching.metrics import CacheMetrics
     from registryd.caching.patience import CachePatience
     from registryd.caching.upstreams import Upstreams
@@ -37,12 +37,12 @@ _log = logging.getLogger(__name__)
 _ANY_SIZE: Final = 1 << 62
 
 
-class Blobs:
+class BlobOpener:
     """Opens blobs, whoever has them."""
 
     def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
-        store: Keeper,
+        store: CacheStore,
         filing: Filing,
         claims: Claims,
         downloads: Downloads,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registryd.caching.fetching import BlobFetch
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.keeping import CacheStore
     from registryd.caching.window import WindowMemory
     from registryd.oci.digest import Digest
     from registryd.transfer.sink import Sink
@@ -76,7 +76,7 @@ class Download:
 
     # filled
 
-    async def run(self, fetch: BlobFetch, store: Keeper | None) -> None:
+    async def run(self, fetch: BlobFetch, store: CacheStore | None) -> None:
         """Bring it into the store, if there is one for it, and to whoever reads; how it failed is for the readers.
 
         Raises ContentMismatch only.
@@ -105,7 +105,7 @@ class Download:
         self._is_dropped = True
         self._close_if_unread()
 
-    async def _open(self, fetch: BlobFetch, store: Keeper | None) -> None:
+    async def _open(self, fetch: BlobFetch, store: CacheStore | None) -> None:
         await fetch.go_to(store.kept(self.digest, fetch.repository) if store else 0)
         try:
             await fetch.open()
@@ -122,7 +122,7 @@ class Download:
             self._readable = max(0, min(len(self._beginning), fetch.size - 1))
         self._announce()
 
-    async def _take_at_once(self, fetch: BlobFetch, store: Keeper | None) -> None:
+    async def _take_at_once(self, fetch: BlobFetch, store: CacheStore | None) -> None:
         async with aclosing(fetch.chunks()) as chunks:
             data = b"".join([chunk async for chunk in chunks])
         if not self.digest.verifies(data):
@@ -135,7 +135,7 @@ class Download:
             await window.put(data)
         self._end(fetch.size)
 
-    async def _put(self, data: bytes, fetch: BlobFetch, store: Keeper) -> bool:
+    async def _put(self, data: bytes, fetch: BlobFetch, store: CacheStore) -> bool:
         try:
             await store.put(self.digest, data, repository=fetch.repository)
         except (StoreUnavailable, IngestInProgress) as error:
@@ -144,7 +144,7 @@ class Download:
         self.is_stored = True
         return True
 
-    async def _store(self, fetch: BlobFetch, store: Keeper) -> bool:
+    async def _store(self, fetch: BlobFetch, store: CacheStore) -> bool:
         try:
             await self._receive(fetch, store)
         except (StoreUnavailable, IngestInProgress) as error:
@@ -152,7 +152,7 @@ class Download:
             return False
         return True
 
-    async def _receive(self, fetch: BlobFetch, store: Keeper) -> None:
+    async def _receive(self, fetch: BlobFetch, store: CacheStore) -> None:
         ingest = await store.begin(self.digest, size=fetch.size, repository=fetch.repository)
         try:
             self._fd = ingest.open_written(self._show_written)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.aio.scope import Scope
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.keeping import CacheStore
     from registryd.caching.metrics import CacheMetrics
     from registryd.caching.patience import CachePatience
     from registryd.caching.upstreams import Upstreams
@@ -44,7 +44,7 @@ class Downloads:
     def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         upstreams: Upstreams,
-        store: Keeper,
+        store: CacheStore,
         *,
         scope: Scope,
         metrics: CacheMetrics,

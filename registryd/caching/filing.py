@@ -15,7 +15,7 @@ from registryd.content.sought import Sought, Standing
 from registryd.content.source import NotForName
 
 if TYPE_CHECKING:
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.keeping import CacheStore
     from registryd.caching.upstreams import Upstreams
     from registryd.content.entitlement import Entitlement
     from registryd.content.source import Content, ContentSource, OpenContent, RangeOf
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Filing:
     """The store, by repository. Raises as ContentSource does, and NotForName for what is here and not known as its."""
 
-    def __init__(self, store: Keeper, entitlement: Entitlement) -> None:
+    def __init__(self, store: CacheStore, entitlement: Entitlement) -> None:
         self._store = store
         self._entitled = EntitledStore(store, entitlement)
 
@@ -62,7 +62,7 @@ class _Filed:
 class Claims:
     """Has upstreams say that what is here is theirs, too."""
 
-    def __init__(self, store: Keeper, upstreams: Upstreams) -> None:
+    def __init__(self, store: CacheStore, upstreams: Upstreams) -> None:
         self._store = store
         self._upstreams = upstreams
 

@@ -31,7 +31,7 @@ class ReadableIngest(Ingest, Protocol):
         """
 
 
-class Keeper(NamedStore, Protocol):
+class CacheStore(NamedStore, Protocol):
     """A writable store. What it may hold is limited, so every call that brings content in may raise StoreFull."""
 
     def kept(self, digest: Digest, repository: Repository) -> int:

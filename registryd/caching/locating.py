@@ -18,7 +18,7 @@ from registryd.upstream.errors import UpstreamFailed
 if TYPE_CHECKING:
     from registryd.caching.bounds import Bounds
     from registryd.caching.filing import Filing
-    from registryd.caching.tags import Meaning
+    from registryd.caching.tags import TagMeaning
     from registryd.content.source import OpenContent, RangeOf
     from registryd.oci.reference import Repository
     from registryd.serving.paths import ContentPath, ManifestPath
@@ -37,7 +37,7 @@ class ContentOfRepositories(Protocol):
 class TagsOfRepositories(Protocol):
     """What tags mean."""
 
-    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> Meaning:
+    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> TagMeaning:
         """What this one means; `fetches`: its manifest is wanted as well. Raises ContentUnavailable."""
 
 

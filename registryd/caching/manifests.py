@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from registryd.aio.scope import Scope
     from registryd.caching.filing import Claims, Filing
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.keeping import CacheStore
     from registryd.caching.metrics import CacheMetrics
-    from registryd.caching.naming import Naming
+    from registryd.caching.naming import TagFiling
     from registryd.caching.upstreams import Upstreams
     from registryd.content.source import RangeOf
     from registryd.oci.manifest import Manifest
@@ -72,9 +72,9 @@ class Manifests:
 
     def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
-        store: Keeper,
+        store: CacheStore,
         upstreams: Upstreams,
-        naming: Naming,
+        naming: TagFiling,
         *,
         filing: Filing,
         claims: Claims,

@@ -14,12 +14,12 @@ from registryd.upstream.errors import (
 )
 
 if TYPE_CHECKING:
-    from registryd.observability.prometheus import Page
+    from registryd.observability.prometheus import MetricsPage
     from registryd.oci.reference import Registry
     from registryd.upstream.errors import RateLimit, UpstreamFailed
 
 
-class Answer(StrEnum):
+class UpstreamOutcome(StrEnum):
     """How an upstream answered."""
 
     GIVEN = "given"
@@ -30,21 +30,21 @@ class Answer(StrEnum):
     BROKEN = "broken"
 
 
-_ANSWERS: Final[tuple[tuple[type[UpstreamFailed], Answer], ...]] = (
-    (UpstreamMissing, Answer.MISSING),
-    (UpstreamDenied, Answer.DENIED),
-    (UpstreamLimited, Answer.LIMITED),
-    (UpstreamUnreachable, Answer.UNREACHABLE),
-    (UpstreamBroken, Answer.BROKEN),
+_ANSWERS: Final[tuple[tuple[type[UpstreamFailed], UpstreamOutcome], ...]] = (
+    (UpstreamMissing, UpstreamOutcome.MISSING),
+    (UpstreamDenied, UpstreamOutcome.DENIED),
+    (UpstreamLimited, UpstreamOutcome.LIMITED),
+    (UpstreamUnreachable, UpstreamOutcome.UNREACHABLE),
+    (UpstreamBroken, UpstreamOutcome.BROKEN),
 )
 
 
 class CacheMetrics:
     """Adds its series to the page `/metrics`. Only registries that the settings name become labels."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: MetricsPage) -> None:
         requests = page.counters("registryd_upstream_requests_total", "Requests to upstreams, by answer.", "answer")
-        self._requests = {answer: requests.labels(answer) for answer in Answer}
+        self._requests = {answer: requests.labels(answer) for answer in UpstreamOutcome}
         self._bytes = page.counter("registryd_upstream_bytes_total", "Bytes of blobs from upstreams.")
         self._stale = page.counter(
             "registryd_cache_stale_total", "Tags that the cache resolved from its store in an outage."
@@ -67,7 +67,7 @@ class CacheMetrics:
     def answered(self, failure: UpstreamFailed | None) -> None:
         """An upstream was asked something, and this is how it failed, if it did."""
         found = (answer for kind, answer in _ANSWERS if isinstance(failure, kind))
-        self._requests[Answer.GIVEN if failure is None else next(found, Answer.BROKEN)].inc()
+        self._requests[UpstreamOutcome.GIVEN if failure is None else next(found, UpstreamOutcome.BROKEN)].inc()
 
     def limit(self, registry: Registry, limit: RateLimit) -> None:
         """A registry that the settings name told what is left of its limit."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from registryd.caching.filing import Filing
-    from registryd.caching.keeping import Keeper
+    from registryd.caching.keeping import CacheStore
     from registryd.content.source import NamedContent
     from registryd.oci.descriptor import Descriptor
     from registryd.oci.digest import Digest
@@ -31,10 +31,10 @@ _MOST_AWAITED: Final = 4096
 _MOST_LED_TO: Final = 16384
 
 
-class Naming:
+class TagFiling:
     """Remembers which tags lead to manifests that are about to come, and which manifests something leads to."""
 
-    def __init__(self, store: Keeper, filing: Filing) -> None:
+    def __init__(self, store: CacheStore, filing: Filing) -> None:
         self._store = store
         self._filing = filing
         self._awaited: Recent[Digest, set[TaggedName]] = Recent(_MOST_AWAITED)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from registryd.aio.scope import Scope
     from registryd.caching.filing import Filing
     from registryd.caching.manifests import Manifests
-    from registryd.caching.naming import Naming
+    from registryd.caching.naming import TagFiling
     from registryd.caching.patience import CachePatience
     from registryd.caching.registries import Registries
     from registryd.caching.tags import Tags
@@ -55,7 +55,7 @@ class Referrers:
         upstreams: Upstreams,
         manifests: Manifests,
         tags: Tags,
-        naming: Naming,
+        naming: TagFiling,
         *,
         scope: Scope,
         clock: Callable[[], float],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.caching.tags import Meaning
+from registryd.caching.tags import TagMeaning
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import ContentNotFound
 
 if TYPE_CHECKING:
     from registryd.caching.filing import Filing
-    from registryd.caching.naming import Naming
+    from registryd.caching.naming import TagFiling
     from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository, TaggedName
@@ -34,12 +34,12 @@ class StoredContent:
 class StoredTags:
     """What tags meant last."""
 
-    def __init__(self, naming: Naming) -> None:
+    def __init__(self, naming: TagFiling) -> None:
         self._naming = naming
 
-    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> Meaning:  # noqa: ARG002 - nothing is
+    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> TagMeaning:  # noqa: ARG002 - nothing is
         """Raises ContentNotFound."""
         latest = await self._naming.latest(name)
         if latest is None:
             raise ContentNotFound(f"{name} is not here")
-        return Meaning(latest.target)
+        return TagMeaning(latest.target)

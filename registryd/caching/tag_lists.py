@@ -20,8 +20,8 @@ from registryd.upstream.errors import UpstreamDenied, UpstreamFailed, UpstreamMi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registryd.caching.keeping import Keeper
-    from registryd.caching.naming import Naming
+    from registryd.caching.keeping import CacheStore
+    from registryd.caching.naming import TagFiling
     from registryd.caching.registries import Registries
     from registryd.caching.upstreams import Upstreams
     from registryd.oci.reference import Repository, Tag
@@ -32,7 +32,7 @@ _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 class TagLists:
     """Asks the upstream each time; nothing of the answer is kept."""
 
-    def __init__(self, store: Keeper, naming: Naming, registries: Registries, upstreams: Upstreams) -> None:
+    def __init__(self, store: CacheStore, naming: TagFiling, registries: Registries, upstreams: Upstreams) -> None:
         self._store = store
         self._naming = naming
         self._registries = registries

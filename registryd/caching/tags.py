@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from registryd.caching.absences import Absences
     from registryd.caching.manifests import Fetched, Manifests
     from registryd.caching.metrics import CacheMetrics
-    from registryd.caching.naming import Naming
+    from registryd.caching.naming import TagFiling
     from registryd.caching.patience import CachePatience
     from registryd.caching.registries import Registries
     from registryd.caching.upstreams import Upstreams
@@ -37,7 +37,7 @@ _MOST_TRUSTED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class TagMeaning:
     """What a tag means. `stale` says why it may mean something else by now; `fetched` has come by the way."""
 
     target: Descriptor
@@ -53,7 +53,7 @@ class Tags:
         registries: Registries,
         upstreams: Upstreams,
         manifests: Manifests,
-        naming: Naming,
+        naming: TagFiling,
         absences: Absences,
         *,
         scope: Scope,
@@ -69,10 +69,10 @@ class Tags:
         self._metrics = metrics
         self._clock = clock
         self._patience = patience
-        self._checks: Shared[TaggedName, Meaning] = Shared(scope)
+        self._checks: Shared[TaggedName, TagMeaning] = Shared(scope)
         self._trusted: Recent[TaggedName, tuple[float, Descriptor]] = Recent(_MOST_TRUSTED)
 
-    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> Meaning:
+    async def resolve(self, name: TaggedName, *, fetches: bool = False) -> TagMeaning:
         """What the tag means. Raises ContentUnavailable.
 
         `fetches`: its manifest is wanted as well, so for a name that is not known it is asked for at once.
@@ -84,13 +84,13 @@ class Tags:
             case TagMode.TRUST:
                 trusted = self._trusted.get(name)
                 if trusted and self._clock() - trusted[0] < rule.trust_seconds:
-                    return Meaning(trusted[1])
+                    return TagMeaning(trusted[1])
                 return await self._check(name, fetches=fetches)
             case TagMode.CHECK:
                 return await self._check(name, fetches=fetches)
         assert_never(rule.mode)
 
-    async def _check(self, name: TaggedName, *, fetches: bool) -> Meaning:
+    async def _check(self, name: TaggedName, *, fetches: bool) -> TagMeaning:
         latest = await self._naming.latest(name)
         is_known = latest is not None or self._absences.age(name) is not None
         if is_known and self._upstreams.must_wait(name.repository.registry):
@@ -112,7 +112,7 @@ class Tags:
         self._absences.forget(name)
         return meaning
 
-    async def _ask(self, name: TaggedName, latest: NamedContent | None) -> Meaning:
+    async def _ask(self, name: TaggedName, latest: NamedContent | None) -> TagMeaning:
         known = latest.target.digest if latest else None
         try:
             head = await self._upstreams.head_manifest(name.repository, name.tag, known=known)
@@ -126,19 +126,19 @@ class Tags:
             return await self._fetch(name)
         self._trusted.put(name, (self._clock(), target))
         await self._naming.learnt(name, target, latest=latest)
-        return Meaning(target)
+        return TagMeaning(target)
 
-    async def _fetch(self, name: TaggedName) -> Meaning:
+    async def _fetch(self, name: TaggedName) -> TagMeaning:
         fetched = await self._manifests.fetch_tag(name.repository, name.tag)
         self._trusted.put(name, (self._clock(), fetched.target))
-        return Meaning(fetched.target, fetched=fetched)
+        return TagMeaning(fetched.target, fetched=fetched)
 
     def _last_known(
         self, name: TaggedName, latest: NamedContent | None, why: str, failure: BaseException | None = None
-    ) -> Meaning:
+    ) -> TagMeaning:
         """What it meant last, or that it was absent: raises AbsentLately."""
         self._metrics.stale()
         _log.info("the last known answer about a tag is used", extra={"image": str(name), "why": why})
         if latest is None:
             raise AbsentLately(name, self._absences.age(name) or 0.0, why, failure)
-        return Meaning(latest.target, stale=why)
+        return TagMeaning(latest.target, stale=why)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from registryd.transfer.allowance import Allowance
-from registryd.upstream.contact import Contact
+from registryd.upstream.contact import RegistryContact
 from registryd.upstream.errors import HeadRefused, UpstreamFailed, UpstreamLimited, UpstreamUnreachable
 from registryd.upstream.recent import Recent
 
@@ -51,7 +51,7 @@ class Upstreams:
         self._registries = registries
         self._metrics = metrics
         self._clock = clock
-        self._contacts: Recent[Site, Contact] = Recent(_MOST_ENDPOINTS)
+        self._contacts: Recent[Site, RegistryContact] = Recent(_MOST_ENDPOINTS)
         self._lies: Recent[tuple[Site, Digest], float] = Recent(_MOST_LIES)
 
     def is_named(self, registry: Registry) -> bool:
@@ -159,7 +159,7 @@ class Upstreams:
         self._metrics.answered(None)
         return answer
 
-    def _note(self, contact: Contact, failure: UpstreamFailed) -> None:
+    def _note(self, contact: RegistryContact, failure: UpstreamFailed) -> None:
         self._metrics.answered(failure)
         match failure:
             case UpstreamUnreachable():
@@ -169,5 +169,5 @@ class Upstreams:
             case _:
                 contact.answered(self._clock())
 
-    def _contact(self, endpoint: Endpoint) -> Contact:
-        return self._contacts.get_or_put(endpoint.site, Contact)
+    def _contact(self, endpoint: Endpoint) -> RegistryContact:
+        return self._contacts.get_or_put(endpoint.site, RegistryContact)

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from registryd.content.source import ContentUnavailable
-from registryd.observability.metrics import Trouble
+from registryd.observability.metrics import PeerTrouble
 
 
 class PeerFailed(ContentUnavailable):
     """The peer is not to be asked for a while: it does not answer, or not in a way that makes sense."""
 
-    usual: ClassVar = Trouble.HUNG_UP
+    usual: ClassVar = PeerTrouble.HUNG_UP
 
-    def __init__(self, text: str = "", trouble: Trouble | None = None) -> None:
+    def __init__(self, text: str = "", trouble: PeerTrouble | None = None) -> None:
         super().__init__(text)
-        self.trouble: Trouble = trouble or self.usual
+        self.trouble: PeerTrouble = trouble or self.usual
 
 
 class PeerUnreachable(PeerFailed):
@@ -28,13 +28,13 @@ class PeerUnreachable(PeerFailed):
 class PeerSilent(PeerFailed):
     """No answer in time."""
 
-    usual = Trouble.NO_ANSWER
+    usual = PeerTrouble.NO_ANSWER
 
 
 class PeerGarbled(PeerFailed):
     """An answer that is not valid."""
 
-    usual = Trouble.GARBLED
+    usual = PeerTrouble.GARBLED
 
 
 class PeerDeclined(ContentUnavailable):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from registryd.observability.process import add_process_series
-from registryd.observability.prometheus import Counter, Gauge, Histogram, Page
+from registryd.observability.prometheus import Counter, Gauge, Histogram, MetricsPage
 from registryd.version import VERSION
 
 # Seconds. A local hit takes under a millisecond, registry.first_byte_timeout is 3 s, containerd 2.3 gives up at 30 s.
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
     ERROR = "error"
 
 
-class Kind(StrEnum):
+class ContentKind(StrEnum):
     """What was asked for."""
 
     MANIFEST = "manifest"
@@ -106,7 +106,7 @@ class PeerState(StrEnum):
     SET_ASIDE = "set_aside"
 
 
-class Trouble(StrEnum):
+class PeerTrouble(StrEnum):
     """What is wrong with a peer, in the words that people read everywhere: page, `status`, metrics, log."""
 
     REFUSED = "refused"
@@ -149,7 +149,7 @@ class Metrics:
     )
 
     def __init__(self) -> None:
-        self._page = Page()
+        self._page = MetricsPage()
         add_process_series(self._page)
         self._build_info()
         self._count_tasks()
@@ -179,13 +179,13 @@ class Metrics:
         self._peers_insecure = self._page.gauge("registryd_peers_insecure", text)
 
     @property
-    def page(self) -> Page:
+    def page(self) -> MetricsPage:
         """Where subsystems that only some agents have add their own series."""
         return self._page
 
     # Recording
 
-    def request(self, outcome: Outcome, *, kind: Kind, method: Method) -> None:
+    def request(self, outcome: Outcome, *, kind: ContentKind, method: Method) -> None:
         """A request of containerd has been answered."""
         self._requests[outcome, kind, method].inc()
 
@@ -225,7 +225,7 @@ class Metrics:
         """A search among the peers ended, so long after it began."""
         self._find_seconds[outcome].observe(seconds)
 
-    def peers(self, counts: Mapping[PeerState, int], troubles: Mapping[Trouble, int] | None = None) -> None:
+    def peers(self, counts: Mapping[PeerState, int], troubles: Mapping[PeerTrouble, int] | None = None) -> None:
         """There are now so many peers in each state, and so many set aside for each trouble; the others have none."""
         for state, gauge in self._peers.items():
             gauge.set(counts.get(state, 0))
@@ -261,13 +261,13 @@ class Metrics:
     def _count_tasks(self) -> None:
         self._page.read("registryd_tasks", "Asyncio tasks. Each idle connection has one.", _running_tasks)
 
-    def _request_counters(self) -> Mapping[tuple[Outcome, Kind, Method], Counter]:
+    def _request_counters(self) -> Mapping[tuple[Outcome, ContentKind, Method], Counter]:
         labels = ("outcome", "kind", "method")
         family = self._page.counters("registryd_requests_total", "Requests of containerd, by their outcome.", *labels)
         return {
             (outcome, kind, method): family.labels(outcome, kind, method)
             for outcome in Outcome
-            for kind in Kind
+            for kind in ContentKind
             for method in Method
         }
 
@@ -291,9 +291,9 @@ class Metrics:
         family = self._page.histograms("registryd_find_seconds", text, "outcome", bounds=_FIND_BUCKETS)
         return {outcome: family.labels(outcome) for outcome in FindOutcome}
 
-    def _trouble_gauges(self) -> Mapping[Trouble, Gauge]:
+    def _trouble_gauges(self) -> Mapping[PeerTrouble, Gauge]:
         family = self._page.gauges("registryd_peers_set_aside", "Peers that are set aside, by reason.", "reason")
-        return {trouble: family.labels(trouble) for trouble in Trouble}
+        return {trouble: family.labels(trouble) for trouble in PeerTrouble}
 
     def _copy_gauges(self) -> Mapping[CopyState, Gauge]:
         text = "Images that this node keeps for the cluster, by whether enough nodes do; alone: no other one does."

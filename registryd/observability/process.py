@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from registryd.observability.prometheus import Page
+    from registryd.observability.prometheus import MetricsPage
 
 _SELF: Final = Path("/proc/self")
 # proc(5): fields are numbered from 1, and the first two end with the last parenthesis.
 _STARTED: Final = 22 - 3
 
 
-def add_process_series(page: Page) -> None:
+def add_process_series(page: MetricsPage) -> None:
     """Add them."""
     started = _started()
     size = resource.getpagesize()

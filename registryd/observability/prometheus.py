@@ -68,7 +68,7 @@ class Gauge:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadGauge:
     """What a function returns whenever the page is read."""
 
     read: Callable[[], float]
@@ -124,7 +124,7 @@ class Family(Generic[_S]):
             yield from series.samples(self._name, dict(zip(self._labels, values, strict=True)))
 
 
-class Page:
+class MetricsPage:
     """Families, in the order in which they were made. Names of counters end with _total."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class Page:
     def read(self, name: str, about: str, reading: Callable[[], float]) -> None:
         """A family of one series, whose value is asked for whenever the page is read."""
         kind = "counter" if name.endswith("_total") else "gauge"
-        self._add(kind, name, about, Family(name, (), lambda: Reading(reading))).labels()
+        self._add(kind, name, about, Family(name, (), lambda: ReadGauge(reading))).labels()
 
     def samples(self) -> Iterator[Sample]:
         for _, samples in self._families:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from registryd.aio.pace import Pace
-from registryd.serving.newcomers import Newcomers
+from registryd.serving.newcomers import NewConnections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,9 +62,9 @@ class ConnectionLimits:
         rate = self.handshakes_per_second
         return Pace(rate=rate, burst=2 * rate, longest=self.head_seconds / 2, clock=time.monotonic)
 
-    def newcomers(self) -> Newcomers:
+    def newcomers(self) -> NewConnections:
         """Keeps those that have asked for nothing within bounds."""
-        return Newcomers(most=max(1, self.at_once // 2), most_of_address=max(1, self.at_once // 4))
+        return NewConnections(most=max(1, self.at_once // 2), most_of_address=max(1, self.at_once // 4))
 
 
 class LimitedServer(web.Server):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from registryd.content.lookup import Hit
     from registryd.serving.paths import ListPath
-    from registryd.serving.record import Record
+    from registryd.serving.record import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Lists(Protocol):
 
 
 async def answer_list(
-    lists: Lists | None, request: web.BaseRequest, path: ListPath, record: Record
+    lists: Lists | None, request: web.BaseRequest, path: ListPath, record: RequestRecord
 ) -> web.StreamResponse:
     """The response to a GET or HEAD. Raises OciError or Unlocated."""
     if lists is None:
@@ -59,7 +59,7 @@ async def answer_list(
 
 
 async def _referrers(
-    lists: Lists, request: web.BaseRequest, path: ReferrersPath, record: Record, *, stored_only: bool
+    lists: Lists, request: web.BaseRequest, path: ReferrersPath, record: RequestRecord, *, stored_only: bool
 ) -> web.Response:
     hit = await lists.referrers(path, stored_only=stored_only)
     record.located(hit.origin)
@@ -71,7 +71,7 @@ async def _referrers(
 
 
 async def _tags(
-    lists: Lists, request: web.BaseRequest, path: TagsPath, record: Record, *, stored_only: bool
+    lists: Lists, request: web.BaseRequest, path: TagsPath, record: RequestRecord, *, stored_only: bool
 ) -> web.Response:
     asked = urlencode([(name, value) for name, value in request.query.items() if name != "ns"])
     hit = await lists.tags(path, asked, stored_only=stored_only)

@@ -43,7 +43,7 @@ class Unlocated(Exception):
         """For people, in a few words."""
 
 
-class Locator:
+class PathLocator:
     """Finds what a path means and opens it; everything but a hit is Unlocated."""
 
     def __init__(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _MOST_RANGES: Final = 256
 
 
-class Locating(Protocol):
+class BlobLocating(Protocol):
     """Says where a blob is, and opens it."""
 
     async def open(self, path: BlobPath, wanted: RangeOf, /) -> Hit[OpenContent]:
@@ -110,7 +110,7 @@ class PartsBody:
 
 
 async def open_parts(
-    locator: Locating, path: BlobPath, ranges: RangeList
+    locator: BlobLocating, path: BlobPath, ranges: RangeList
 ) -> tuple[Hit[OpenContent], web.StreamResponse]:
     """What a GET of several ranges is answered with, and its head. Raises Unlocated, RangeInvalid, RangesUnsupported.
 

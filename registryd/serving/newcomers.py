@@ -31,7 +31,7 @@ class Newcomer(Protocol):
         """End it."""
 
 
-class Newcomers:
+class NewConnections:
     """In the order in which they came."""
 
     def __init__(self, *, most: int, most_of_address: int) -> None:

@@ -21,7 +21,7 @@ from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathU
 from registryd.oci.reference import Repository
 from registryd.serving.connections import ConnectionLimits
 from registryd.serving.errors import error_response
-from registryd.serving.sending import Wanted, send_content, send_head
+from registryd.serving.sending import RequestedRange, send_content, send_head
 from registryd.serving.transfers import Transfers
 from registryd.transfer.allowance import Priority
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part, UploadRefused, Uploads
@@ -111,14 +111,14 @@ class PeerBytesDoor:
             priority = Priority.named(request.headers.get(PRIORITY_HEADER, ""))
             receiver = request.remote or ""
             with self._uploads.begin(_socket_of(request), part, receiver=receiver, priority=priority):
-                wanted = Wanted.of(request)
+                wanted = RequestedRange.of(request)
                 opened = await self._store.open(sought, wanted)
                 delivery = await self._send(request, opened, wanted)
         except ContentUnavailable as reason:
             raise BlobUnknown(f"{sought.digest}: {reason}") from reason
         return delivery.response
 
-    async def _send(self, request: web.BaseRequest, opened: OpenContent, wanted: Wanted) -> Delivery:
+    async def _send(self, request: web.BaseRequest, opened: OpenContent, wanted: RequestedRange) -> Delivery:
         receiver = request.remote or "a peer"
         with self._transfers.transfer(opened, name="", source="local", receiver=receiver) as transfer:
             nearness = self._nearness_of(request.remote or "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from registryd.content.lookup import Origin
 from registryd.content.trial import TRIAL_PATH
-from registryd.observability.metrics import Kind, Method, Outcome, Source
+from registryd.observability.metrics import ContentKind, Method, Outcome, Source
 from registryd.oci.digest import Digest
 from registryd.serving.paths import BlobPath, ManifestPath
 from registryd.transfer.errors import SinkClosed, SourceBroken
@@ -32,7 +32,7 @@ _OUTCOMES = {Origin.LOCAL: Outcome.LOCAL, Origin.PEER: Outcome.PEER, Origin.UPST
 _SOURCES = {Origin.LOCAL: Source.LOCAL, Origin.PEER: Source.PEER, Origin.UPSTREAM: Source.UPSTREAM}
 
 
-class Record:
+class RequestRecord:
     """Follows a request from its head to its last byte; closed once, whatever happens in between.
 
     A request whose body breaks counts as an error, not as the hit that it began as.
@@ -133,7 +133,7 @@ class Record:
         return asyncio.get_running_loop().time() - self._began
 
 
-def _kind_of(path: ContentPath | ListPath) -> Kind:
+def _kind_of(path: ContentPath | ListPath) -> ContentKind:
     if isinstance(path, ManifestPath):
-        return Kind.MANIFEST
-    return Kind.BLOB if isinstance(path, BlobPath) else Kind.LIST
+        return ContentKind.MANIFEST
+    return ContentKind.BLOB if isinstance(path, BlobPath) else ContentKind.LIST

@@ -21,8 +21,8 @@ from registryd.serving.locating import Unlocated
 from registryd.serving.multipart import RangeList, open_parts
 from registryd.serving.paths import ApiBase, BlobPath, ReferrersPath, TagsPath, parse_path
 from registryd.serving.preferring import Preference
-from registryd.serving.record import Record
-from registryd.serving.sending import Wanted, send_content, send_head, send_nothing
+from registryd.serving.record import RequestRecord
+from registryd.serving.sending import RequestedRange, send_content, send_head, send_nothing
 from registryd.serving.transfers import Transfers
 from registryd.transfer.sure import SureBytes
 from registryd.version import SERVER
@@ -131,7 +131,7 @@ class RegistryDoor:
         return await self._answer(request, path)
 
     async def _answer(self, request: web.BaseRequest, path: ContentPath | ListPath) -> web.StreamResponse:
-        record = Record(self._metrics, self._ledger, request, path)
+        record = RequestRecord(self._metrics, self._ledger, request, path)
         try:
             if isinstance(path, ReferrersPath | TagsPath):
                 return await answer_list(self._lists, request, path, record)
@@ -139,7 +139,7 @@ class RegistryDoor:
                 return await self._head(request, path, record)
             if isinstance(path, BlobPath) and (ranges := RangeList.of(request)):
                 return await self._get_parts(request, path, record, ranges)
-            wanted = Wanted.of(request)
+            wanted = RequestedRange.of(request)
             asker = self._askers.of(request.headers.get("User-Agent"), asks_for_all=wanted.names_all)
             if asker.waits and (start := wanted.start) is not None:
                 digest = path.reference if isinstance(path.reference, Digest) else None
@@ -152,13 +152,13 @@ class RegistryDoor:
         finally:
             record.close()
 
-    async def _head(self, request: web.BaseRequest, path: ContentPath, record: Record) -> web.StreamResponse:
+    async def _head(self, request: web.BaseRequest, path: ContentPath, record: RequestRecord) -> web.StreamResponse:
         hit = await self._locator_for(request).find(path)
         record.located(hit.origin)
         return await send_head(request, hit.value, headers=cache_status(hit))
 
     async def _get(
-        self, request: web.BaseRequest, path: ContentPath, record: Record, wanted: Wanted
+        self, request: web.BaseRequest, path: ContentPath, record: RequestRecord, wanted: RequestedRange
     ) -> web.StreamResponse:
         if self._aftermath and isinstance(path.reference, Digest) and not wanted.is_partial:
             await self._aftermath.asked_again(path.reference)
@@ -176,7 +176,7 @@ class RegistryDoor:
         return delivery.response
 
     async def _get_parts(
-        self, request: web.BaseRequest, path: BlobPath, record: Record, ranges: RangeList
+        self, request: web.BaseRequest, path: BlobPath, record: RequestRecord, ranges: RangeList
     ) -> web.StreamResponse:
         hit, response = await open_parts(self._local, path, ranges)
         record.located(hit.origin)
@@ -203,7 +203,7 @@ class RegistryDoor:
         request: web.BaseRequest,
         hit: Hit[OpenContent],
         response: web.StreamResponse,
-        record: Record,
+        record: RequestRecord,
         *,
         name: str,
     ) -> Delivery:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedRange:
     """What a request's Range header asks of content whose size is not known yet."""
 
     asked: RangeRequest | None
@@ -30,7 +30,7 @@ class Wanted:
     """Whether it asks for all bytes by name, which is answered as if it did not."""
 
     @classmethod
-    def of(cls, request: web.BaseRequest) -> Wanted:
+    def of(cls, request: web.BaseRequest) -> RequestedRange:
         """Read the header; `bytes=0-` asks for nothing special."""
         asked = RangeRequest.parse(request.headers.get("Range"))
         if asked is not None and asked.asks_for_all:
@@ -85,7 +85,7 @@ async def send_head(
     return response
 
 
-async def send_nothing(request: web.BaseRequest, size: int, wanted: Wanted) -> web.StreamResponse:
+async def send_nothing(request: web.BaseRequest, size: int, wanted: RequestedRange) -> web.StreamResponse:
     """Begin to answer a GET of content of that size, and end before the first byte: the client asks again."""
     span = wanted(size)
     response = web.StreamResponse(status=206 if wanted.is_partial else 200)

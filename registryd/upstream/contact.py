@@ -23,7 +23,7 @@ _AFTER_LIMIT: Final = Backoff(first=60.0, longest=3600.0)
 _LONGEST_LIMIT: Final = 3600.0
 
 
-class Presence(Enum):
+class RegistryState(Enum):
     """Whether a registry can be used now."""
 
     THERE = "there"
@@ -32,7 +32,7 @@ class Presence(Enum):
 
 
 @dataclass(slots=True)
-class Contact:
+class RegistryContact:
     """One registry's latest answers and failures; times are of one clock, in seconds."""
 
     answered_at: float = _LONG_AGO
@@ -43,11 +43,11 @@ class Contact:
     limited_until: float = _LONG_AGO
     limited_because: str = ""
 
-    def presence(self, now: float) -> Presence:
+    def presence(self, now: float) -> RegistryState:
         """What the latest contact says, if it is recent enough to say anything."""
         if now < self.limited_until or now - self.answered_at < _ANSWER_HOLDS:
-            return Presence.THERE
-        return Presence.GONE if self.failures and now - self.failed_at < _FAILURE_HOLDS else Presence.UNKNOWN
+            return RegistryState.THERE
+        return RegistryState.GONE if self.failures and now - self.failed_at < _FAILURE_HOLDS else RegistryState.UNKNOWN
 
     def is_quiet(self, now: float) -> bool:
         """Whether it should be left alone for now: it did not answer, or it said that it was too much."""

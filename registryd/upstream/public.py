@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.scope import open_scope
 from registryd.oci.digest import Digest
-from registryd.upstream.contact import Presence
+from registryd.upstream.contact import RegistryState
 from registryd.upstream.errors import (
     UpstreamBroken,
     UpstreamDenied,
@@ -168,7 +168,7 @@ class PublicRepositories:
         if self._is_missing(repository, reference):
             return
         if patience is None:
-            patience = 0.0 if contact.presence(now) is Presence.GONE else self._patience
+            patience = 0.0 if contact.presence(now) is RegistryState.GONE else self._patience
         question = None if contact.is_quiet(now) else self._question(repository, reference)
         if question is None:
             self._postponed.put(repository, reference)

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.unexpected import note_unexpected
-from registryd.upstream.contact import Contact, Presence
+from registryd.upstream.contact import RegistryContact, RegistryState
 from registryd.upstream.errors import UpstreamFailed, UpstreamLimited, UpstreamUnreachable
 from registryd.upstream.inflight import InFlight
 from registryd.upstream.recent import Recent
@@ -45,27 +45,27 @@ class Reachability:
         self._upstream = upstream
         self._patience = patience
         self._clock = clock
-        self._contacts: Recent[Registry, Contact] = Recent(_MOST_REGISTRIES)
+        self._contacts: Recent[Registry, RegistryContact] = Recent(_MOST_REGISTRIES)
         self._pings: InFlight[Registry] = InFlight(scope, most=_MOST_PINGS)
 
-    def contact(self, registry: Registry) -> Contact:
+    def contact(self, registry: Registry) -> RegistryContact:
         """What is known of this registry."""
-        return self._contacts.get_or_put(registry, Contact)
+        return self._contacts.get_or_put(registry, RegistryContact)
 
     async def is_reachable(self, registry: Registry) -> bool:
         """Whether the registry answers; one that takes longer than `patience` is not there for this pull."""
         contact = self.contact(registry)
         presence = contact.presence(self._clock())
         name = f"ping {registry}"
-        if presence is Presence.UNKNOWN:
+        if presence is RegistryState.UNKNOWN:
             await self._pings.wait(registry, lambda: self._ping(registry), name=name, patience=self._patience)
             presence = contact.presence(self._clock())
-            if presence is Presence.UNKNOWN:
+            if presence is RegistryState.UNKNOWN:
                 # Until it answers after all, nobody else waits.
                 contact.failed(self._clock())
-        elif presence is Presence.GONE and not contact.is_quiet(self._clock()):
+        elif presence is RegistryState.GONE and not contact.is_quiet(self._clock()):
             self._pings.start(registry, lambda: self._ping(registry), name=name)
-        return presence is Presence.THERE
+        return presence is RegistryState.THERE
 
     async def outcome(self, registry: Registry, question: Awaitable[None]) -> UpstreamFailed | None:
         """Ask the registry something, within a bound; how it failed, or None. What it shows of the registry is kept."""

@@ -14,7 +14,7 @@ from registryd.caching.metrics import CacheMetrics
 from registryd.caching.registries import Registries
 from registryd.config.agent import SettingsError
 from registryd.config.cache import UpstreamsSettings
-from registryd.observability.prometheus import Page
+from registryd.observability.prometheus import MetricsPage
 from registryd.oci.reference import Registry
 from registryd.upstream.errors import RateLimit, UpstreamDenied, UpstreamLimited, UpstreamMissing
 from tests.fakes.certificates import server_tls
@@ -58,7 +58,7 @@ async def test_a_cache_that_could_never_keep_anything_does_not_start(world: Worl
 
 
 def test_what_upstreams_answer_and_allow_is_counted() -> None:
-    page = Page()
+    page = MetricsPage()
     metrics = CacheMetrics(page)
     for failure in (None, UpstreamMissing("no"), UpstreamDenied("no"), UpstreamLimited("no")):
         metrics.answered(failure)

@@ -3,7 +3,16 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from registryd.observability.metrics import FindOutcome, Kind, Method, Metrics, Nearness, Outcome, PeerState, Source
+from registryd.observability.metrics import (
+    ContentKind,
+    FindOutcome,
+    Method,
+    Metrics,
+    Nearness,
+    Outcome,
+    PeerState,
+    Source,
+)
 from registryd.version import VERSION
 
 
@@ -24,7 +33,7 @@ def series(metrics: Metrics) -> list[str]:
 def use_everything(metrics: Metrics) -> None:
     for outcome in Outcome:
         metrics.first_byte(0.002, outcome=outcome)
-        for kind in Kind:
+        for kind in ContentKind:
             for method in Method:
                 metrics.request(outcome, kind=kind, method=method)
     for source in Source:
@@ -41,7 +50,7 @@ def use_everything(metrics: Metrics) -> None:
 def test_what_happened_is_counted() -> None:
     metrics = Metrics()
     use_everything(metrics)
-    metrics.request(Outcome.PEER, kind=Kind.BLOB, method=Method.GET)
+    metrics.request(Outcome.PEER, kind=ContentKind.BLOB, method=Method.GET)
     assert sample(metrics, "registryd_requests_total", outcome="peer", kind="blob", method="GET") == 2
     assert sample(metrics, "registryd_sent_bytes_total", source="peer") == 10
     assert sample(metrics, "registryd_peer_sent_bytes_total", zone="same") == 5
@@ -69,7 +78,7 @@ def test_every_series_is_there_from_the_start() -> None:
 
 def test_a_label_that_is_not_foreseen_is_a_bug() -> None:
     with pytest.raises(KeyError):
-        Metrics().request(Outcome.LOCAL, kind=Kind.BLOB, method="PATCH")  # type: ignore[arg-type]
+        Metrics().request(Outcome.LOCAL, kind=ContentKind.BLOB, method="PATCH")  # type: ignore[arg-type]
 
 
 def test_agents_in_one_process_count_apart() -> None:

@@ -1,10 +1,10 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from registryd.observability.prometheus import Page
+from registryd.observability.prometheus import MetricsPage
 
 
-def as_prometheus_reads(page: Page) -> dict[str, tuple[str, dict[tuple[tuple[str, str], ...], float]]]:
+def as_prometheus_reads(page: MetricsPage) -> dict[str, tuple[str, dict[tuple[tuple[str, str], ...], float]]]:
     """By the name of each sample: the type of its family, and the values by labels."""
     found: dict[str, tuple[str, dict[tuple[tuple[str, str], ...], float]]] = {}
     for family in text_string_to_metric_families(page.render().decode()):
@@ -15,7 +15,7 @@ def as_prometheus_reads(page: Page) -> dict[str, tuple[str, dict[tuple[tuple[str
 
 
 def test_each_type_is_read_as_what_it_is() -> None:
-    page = Page()
+    page = MetricsPage()
     page.counter("eaten_total", "How many.").inc(2.5)
     page.gauge("full", "How full.").set(-1)
     page.read("age", "How old.", lambda: 7)
@@ -29,7 +29,7 @@ def test_each_type_is_read_as_what_it_is() -> None:
 
 
 def test_a_series_without_labels_is_there_from_the_start_and_one_with_labels_from_its_first_mention() -> None:
-    page = Page()
+    page = MetricsPage()
     page.counter("alone_total", "One.")
     family = page.counters("many_total", "Some.", "kind", "size")
     assert as_prometheus_reads(page) == {"alone_total": ("counter", {(): 0})}
@@ -39,7 +39,7 @@ def test_a_series_without_labels_is_there_from_the_start_and_one_with_labels_fro
 
 
 def test_a_histogram_counts_what_is_at_most_its_bound() -> None:
-    page = Page()
+    page = MetricsPage()
     histogram = page.histograms("seconds", "How long.", bounds=(0.5, 1, 2)).labels()
     for value in (0.5, 0.6, 1, 100):
         histogram.observe(value)
@@ -52,18 +52,18 @@ def test_a_histogram_counts_what_is_at_most_its_bound() -> None:
 
 @pytest.mark.parametrize("value", ['say "no"', "C:\\new", "two\nlines", "name{a=b} 1", "Grüße"])
 def test_any_text_may_be_the_value_of_a_label(value: str) -> None:
-    page = Page()
+    page = MetricsPage()
     page.gauges("seen", "What.", "text").labels(value).set(1)
     assert as_prometheus_reads(page)["seen"][1] == {(("text", value),): 1}
 
 
 def test_labels_that_do_not_fit_are_a_bug() -> None:
     with pytest.raises(ValueError, match="kind"):
-        Page().counters("many_total", "Some.", "kind").labels("a", "b")
+        MetricsPage().counters("many_total", "Some.", "kind").labels("a", "b")
 
 
 def test_large_and_small_numbers_are_read_as_they_are() -> None:
-    page = Page()
+    page = MetricsPage()
     page.gauge("large", "Bytes.").set(2**60)
     page.gauge("small", "Seconds.").set(1e-7)
     read = as_prometheus_reads(page)

@@ -18,7 +18,7 @@ from registryd.content.naming_rules import NamingRules
 from registryd.notation import Address
 from registryd.observability.metrics import Metrics
 from registryd.serving.listener import open_door
-from registryd.serving.locating import Locator
+from registryd.serving.locating import PathLocator
 from registryd.serving.policy import ModePolicy
 from registryd.serving.referring import KnownReferrers
 from registryd.serving.registry import RegistryDoor
@@ -132,7 +132,9 @@ class Registry:
         names = NameLookup(self.names, timeout_seconds=1)
         policy = ModePolicy(NamingRules(self.authorization), self.public)
         bound = self.first_byte_timeout_seconds
-        seek = partial(Locator, names=names, policy=policy, first_byte_timeout_seconds=bound, platforms=self.platforms)
+        seek = partial(
+            PathLocator, names=names, policy=policy, first_byte_timeout_seconds=bound, platforms=self.platforms
+        )
         door = RegistryDoor(
             locator=seek(lookup=lookup),
             local=seek(lookup=Lookup({Origin.LOCAL: given(self.local)})),

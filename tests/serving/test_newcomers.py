@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from registryd.serving.newcomers import Newcomers
+from registryd.serving.newcomers import NewConnections
 
 
 @dataclass(eq=False)
@@ -23,33 +23,33 @@ class Connection:
 
 
 @pytest.fixture
-def newcomers() -> Newcomers:
-    return Newcomers(most=6, most_of_address=3)
+def newcomers() -> NewConnections:
+    return NewConnections(most=6, most_of_address=3)
 
 
-def arrived(newcomers: Newcomers, *connections: Connection) -> list[bool]:
+def arrived(newcomers: NewConnections, *connections: Connection) -> list[bool]:
     for connection in connections:
         newcomers.arrive(connection)
     return [connection.ended for connection in connections]
 
 
-def test_of_one_address_the_first_that_is_silent_goes(newcomers: Newcomers) -> None:
+def test_of_one_address_the_first_that_is_silent_goes(newcomers: NewConnections) -> None:
     others = [Connection("10.0.0.2") for _ in range(2)]
     assert arrived(newcomers, *others) == [False, False]
     assert arrived(newcomers, *(Connection() for _ in range(5))) == [True, True, False, False, False]
     assert not any(other.ended for other in others)
 
 
-def test_of_all_the_first_that_is_silent_goes(newcomers: Newcomers) -> None:
+def test_of_all_the_first_that_is_silent_goes(newcomers: NewConnections) -> None:
     assert arrived(newcomers, *(Connection(f"10.0.0.{number}") for number in range(8))) == [True] * 2 + [False] * 6
 
 
-def test_one_that_has_said_something_is_read_first(newcomers: Newcomers) -> None:
+def test_one_that_has_said_something_is_read_first(newcomers: NewConnections) -> None:
     assert arrived(newcomers, *(Connection(has_said_something=True) for _ in range(9))) == [False] * 9
     assert arrived(newcomers, Connection()) == [True]
 
 
-def test_one_that_has_asked_is_no_newcomer(newcomers: Newcomers) -> None:
+def test_one_that_has_asked_is_no_newcomer(newcomers: NewConnections) -> None:
     asked = Connection()
     newcomers.arrive(asked)
     newcomers.leave(asked)
@@ -60,7 +60,7 @@ def test_one_that_has_asked_is_no_newcomer(newcomers: Newcomers) -> None:
     assert not asked.ended
 
 
-def test_room_is_made_by_the_one_that_has_waited_longest(newcomers: Newcomers) -> None:
+def test_room_is_made_by_the_one_that_has_waited_longest(newcomers: NewConnections) -> None:
     first, second = Connection("10.0.0.1"), Connection("10.0.0.2")
     arrived(newcomers, first, second)
     assert newcomers.make_room()

@@ -10,7 +10,7 @@ from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.serving.listener import open_door
-from registryd.serving.sending import Wanted, send_content, send_head
+from registryd.serving.sending import RequestedRange, send_content, send_head
 from registryd.transfer.body import BytesBody
 from registryd.transfer.errors import SinkClosed
 
@@ -40,7 +40,7 @@ async def test_a_receiver_that_left_while_we_searched_is_no_bug(caplog: pytest.L
         assert request.transport is not None
         request.transport.abort()
         opened = OpenContent(CONTENT, Span.whole(len(DATA)), BytesBody(DATA))
-        delivery = await send_content(request, opened, Wanted(None).head_of(opened), on_sent=lambda _: None)
+        delivery = await send_content(request, opened, RequestedRange(None).head_of(opened), on_sent=lambda _: None)
         failures.append(delivery.failure)
         return delivery.response
 

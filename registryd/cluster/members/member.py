@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registryd.cluster.contract.peer import Finding, Peer, Wait
     from registryd.content.sought import Sought
     from registryd.notation import Address
-    from registryd.observability.metrics import Trouble
+    from registryd.observability.metrics import PeerTrouble
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
@@ -61,7 +61,7 @@ class Member:
         """How often in a row it failed, probes included; it starts anew with the first real answer."""
         self.since = time.time()
         """When it came to be in this state: seconds since the epoch."""
-        self.trouble: Trouble | None = None
+        self.trouble: PeerTrouble | None = None
         """Why it is set aside."""
         self.heard_at = float("-inf")
         """When it last answered anything, by the event loop's clock."""

@@ -15,7 +15,7 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.aio.scope import Scope, open_scope
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.members.member import Member, MemberState
-from registryd.observability.metrics import PeerState, Trouble
+from registryd.observability.metrics import PeerState, PeerTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
     Connect = Callable[[Address], Peer]
-    Report = Callable[[Mapping[PeerState, int], Mapping[Trouble, int]], None]
+    Report = Callable[[Mapping[PeerState, int], Mapping[PeerTrouble, int]], None]
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import grpc
 
 from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerGarbled, PeerOutdated, PeerSilent, PeerUnreachable
 from registryd.content.source import ContentNotFound, ContentUnavailable
-from registryd.observability.metrics import Trouble
+from registryd.observability.metrics import PeerTrouble
 
 if TYPE_CHECKING:
     from registryd.notation import Address
@@ -33,19 +33,19 @@ _MAX_REASON: Final = 200
 # What gRPC 1.85 says of a connection that could not be made, the first that fits: there is no code for it. What
 # is not among them is HUNG_UP.
 _TOLD: Final = (
-    ("CERTIFICATE_VERIFY_FAILED: certificate has expired", Trouble.CLOCK),
-    ("CERTIFICATE_VERIFY_FAILED: certificate is not yet valid", Trouble.CLOCK),
-    ("CERTIFICATE_VERIFY_FAILED", Trouble.OTHER_SECRET),
-    ("BAD_SIGNATURE", Trouble.OTHER_SECRET),
-    ("WRONG_VERSION_NUMBER", Trouble.NO_TLS),
-    ("Connection refused", Trouble.REFUSED),
+    ("CERTIFICATE_VERIFY_FAILED: certificate has expired", PeerTrouble.CLOCK),
+    ("CERTIFICATE_VERIFY_FAILED: certificate is not yet valid", PeerTrouble.CLOCK),
+    ("CERTIFICATE_VERIFY_FAILED", PeerTrouble.OTHER_SECRET),
+    ("BAD_SIGNATURE", PeerTrouble.OTHER_SECRET),
+    ("WRONG_VERSION_NUMBER", PeerTrouble.NO_TLS),
+    ("Connection refused", PeerTrouble.REFUSED),
     # Of a host that is gone, once nobody answers for its address any more (ARP): silence by another word.
-    ("No route to host", Trouble.NO_ANSWER),
-    ("Host is unreachable", Trouble.NO_ANSWER),
-    ("Network is unreachable", Trouble.NO_ROUTE),
-    ("errors resolving", Trouble.NO_ADDRESS),
-    ("imed out", Trouble.NO_ANSWER),
-    ("imeout", Trouble.NO_ANSWER),
+    ("No route to host", PeerTrouble.NO_ANSWER),
+    ("Host is unreachable", PeerTrouble.NO_ANSWER),
+    ("Network is unreachable", PeerTrouble.NO_ROUTE),
+    ("errors resolving", PeerTrouble.NO_ADDRESS),
+    ("imed out", PeerTrouble.NO_ANSWER),
+    ("imeout", PeerTrouble.NO_ANSWER),
 )
 
 
@@ -66,5 +66,5 @@ def _failure_of(status: grpc.StatusCode, details: str, address: Address) -> Peer
     kind: type[PeerFailed] = _FAILED.get(status, PeerGarbled)
     if kind is not PeerUnreachable:
         return kind(f"{address}: {kind.usual}")
-    trouble = next((trouble for told, trouble in _TOLD if told in details), Trouble.HUNG_UP)
+    trouble = next((trouble for told, trouble in _TOLD if told in details), PeerTrouble.HUNG_UP)
     return PeerUnreachable(f"{address}: {trouble}", trouble)

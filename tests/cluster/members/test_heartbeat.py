@@ -13,7 +13,7 @@ from registryd.aio.scope import open_scope
 from registryd.cluster.members.heartbeat import ALL_WATCHED, Heartbeat, watched
 from registryd.cluster.members.member import MemberState
 from registryd.notation import Address
-from registryd.observability.metrics import Trouble
+from registryd.observability.metrics import PeerTrouble
 from tests.cluster.members.test_roster import DIGEST, Ground
 from tests.fakes.entitled import sought
 
@@ -49,7 +49,7 @@ async def test_the_end_of_an_idle_member_is_noticed() -> None:
         await asyncio.sleep(_NOTICED_SECONDS - 2)
         assert made.states()[hosts(9)[4]] is MemberState.SET_ASIDE
         member = next(each for each in made.members.everyone() if each.address == hosts(9)[4])
-        assert member.trouble is Trouble.NO_ANSWER
+        assert member.trouble is PeerTrouble.NO_ANSWER
 
 
 @pytest.mark.parametrize("count", [9, 99, 4_999])

@@ -17,7 +17,7 @@ from registryd.cluster.members.member import MemberState
 from registryd.cluster.members.roster import Members
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address
-from registryd.observability.metrics import PeerState, Trouble
+from registryd.observability.metrics import PeerState, PeerTrouble
 from registryd.oci.digest import Digest
 from tests.fakes.entitled import sought
 
@@ -118,7 +118,7 @@ class Ground:
         self.discovery = ScriptedDiscovery(*addresses)
         self.peers: dict[Address, ScriptedPeer] = {}
         self.reports: list[Mapping[PeerState, int]] = []
-        self.troubles: list[Mapping[Trouble, int]] = []
+        self.troubles: list[Mapping[PeerTrouble, int]] = []
         self.members = Members(
             OWN_ID,
             self._connect,
@@ -127,7 +127,7 @@ class Ground:
             report=self._note,
         )
 
-    def _note(self, states: Mapping[PeerState, int], troubles: Mapping[Trouble, int]) -> None:
+    def _note(self, states: Mapping[PeerState, int], troubles: Mapping[PeerTrouble, int]) -> None:
         self.reports.append(states)
         self.troubles.append(troubles)
 
@@ -373,7 +373,7 @@ async def test_an_answer_to_anything_is_a_sign_of_life() -> None:
         made.peers[A].is_well = False
         await made.find()
         since, trouble = member.since, member.trouble
-        assert trouble is Trouble.NO_ANSWER
+        assert trouble is PeerTrouble.NO_ANSWER
         member.answered()
         assert made.states() == {A: MemberState.UP}
         assert member.trouble is None
@@ -385,12 +385,12 @@ async def test_a_failure_elsewhere_counts_unless_there_was_an_answer_meanwhile()
         [member] = made.members.available()
         now = asyncio.get_running_loop().time()
         await made.find()
-        member.failed(PeerUnreachable("refused", Trouble.REFUSED), asked_at=now - 1)
+        member.failed(PeerUnreachable("refused", PeerTrouble.REFUSED), asked_at=now - 1)
         assert made.states() == {A: MemberState.UP}
         await asyncio.sleep(1)
-        member.failed(PeerUnreachable("refused", Trouble.REFUSED), asked_at=now + 0.5)
+        member.failed(PeerUnreachable("refused", PeerTrouble.REFUSED), asked_at=now + 0.5)
         assert made.states() == {A: MemberState.SET_ASIDE}
-        assert member.trouble is Trouble.REFUSED
+        assert member.trouble is PeerTrouble.REFUSED
 
 
 async def test_another_reason_is_reported_and_logged_like_the_first(caplog: pytest.LogCaptureFixture) -> None:
@@ -398,7 +398,7 @@ async def test_another_reason_is_reported_and_logged_like_the_first(caplog: pyte
     caplog.set_level(logging.INFO)
     async with ground(A) as made:
         [member] = made.members.available()
-        for trouble in (Trouble.HUNG_UP, Trouble.REFUSED, Trouble.REFUSED):
+        for trouble in (PeerTrouble.HUNG_UP, PeerTrouble.REFUSED, PeerTrouble.REFUSED):
             await asyncio.sleep(0.01)
             member.failed(PeerUnreachable("", trouble), asked_at=asyncio.get_running_loop().time())
             assert made.troubles[-1] == {trouble: 1}

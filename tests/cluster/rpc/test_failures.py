@@ -18,7 +18,7 @@ from registryd.cluster.rpc.service import ClusterService
 from registryd.identity.credentials import NoCredentials
 from registryd.identity.membership import MemberCredentials
 from registryd.notation import Address
-from registryd.observability.metrics import Trouble
+from registryd.observability.metrics import PeerTrouble
 from tests.fakes.entitled import given
 from tests.fakes.peers import LOOPBACK, garbling, resetting, silent, unreachable
 from tests.fakes.sources import MemorySource
@@ -50,7 +50,7 @@ def showing(material: TlsMaterial) -> MemberCredentials:
     return credentials
 
 
-async def trouble_at(address: Address, credentials: ClientCredentials) -> Trouble:
+async def trouble_at(address: Address, credentials: ClientCredentials) -> PeerTrouble:
     peer = GrpcPeer(address, timeout=0.7, credentials=credentials)
     try:
         with pytest.raises(PeerFailed) as failed:
@@ -61,7 +61,7 @@ async def trouble_at(address: Address, credentials: ClientCredentials) -> Troubl
     return failed.value.trouble
 
 
-async def trouble_with(server: ServerCredentials) -> Trouble:
+async def trouble_with(server: ServerCredentials) -> PeerTrouble:
     service = ClusterService(Node(NodeId.random(), 0), given(MemorySource()))
     async with serve_peers(LOOPBACK, service, credentials=server) as port:
         return await trouble_at(Address(LOOPBACK.host, port), MemberCredentials(Shown(minted(OLD))))
@@ -69,51 +69,51 @@ async def trouble_with(server: ServerCredentials) -> Trouble:
 
 async def test_nobody_listens() -> None:
     with unreachable() as gone:
-        assert await trouble_at(gone.address, NoCredentials()) is Trouble.REFUSED
+        assert await trouble_at(gone.address, NoCredentials()) is PeerTrouble.REFUSED
 
 
 async def test_nobody_says_anything() -> None:
     async with silent() as mute:
-        assert await trouble_at(mute.address, NoCredentials()) is Trouble.NO_ANSWER
+        assert await trouble_at(mute.address, NoCredentials()) is PeerTrouble.NO_ANSWER
 
 
 async def test_a_name_that_nobody_has() -> None:
-    assert await trouble_at(Address("nobody.invalid", 1), NoCredentials()) is Trouble.NO_ADDRESS
+    assert await trouble_at(Address("nobody.invalid", 1), NoCredentials()) is PeerTrouble.NO_ADDRESS
 
 
 async def test_the_connection_is_reset() -> None:
     async with resetting() as peer:
-        assert await trouble_at(peer.address, NoCredentials()) is Trouble.HUNG_UP
+        assert await trouble_at(peer.address, NoCredentials()) is PeerTrouble.HUNG_UP
 
 
 async def test_another_program() -> None:
     async with garbling() as peer:
-        assert await trouble_at(peer.address, MemberCredentials(Shown(minted(OLD)))) is Trouble.NO_TLS
+        assert await trouble_at(peer.address, MemberCredentials(Shown(minted(OLD)))) is PeerTrouble.NO_TLS
 
 
 async def test_another_secret() -> None:
-    assert await trouble_with(showing(minted(OTHER))) is Trouble.OTHER_SECRET
-    assert await trouble_with(showing(replace(minted(NEW), roots=minted(OLD).roots))) is Trouble.OTHER_SECRET
+    assert await trouble_with(showing(minted(OTHER))) is PeerTrouble.OTHER_SECRET
+    assert await trouble_with(showing(replace(minted(NEW), roots=minted(OLD).roots))) is PeerTrouble.OTHER_SECRET
 
 
 @pytest.mark.parametrize("hours", [-25, 9])
 async def test_another_time(hours: float) -> None:
-    assert await trouble_with(showing(minted(OLD, hours=hours))) is Trouble.CLOCK
+    assert await trouble_with(showing(minted(OLD, hours=hours))) is PeerTrouble.CLOCK
 
 
 async def test_without_a_secret() -> None:
-    assert await trouble_with(NoCredentials()) is Trouble.NO_TLS
+    assert await trouble_with(NoCredentials()) is PeerTrouble.NO_TLS
 
 
 @pytest.mark.parametrize(
     ("words", "trouble"),
     [
-        ("connect: No route to host (113)", Trouble.NO_ANSWER),
-        ("connect: Network is unreachable (101)", Trouble.NO_ROUTE),
-        ("connect: Connection refused (111)", Trouble.REFUSED),
+        ("connect: No route to host (113)", PeerTrouble.NO_ANSWER),
+        ("connect: Network is unreachable (101)", PeerTrouble.NO_ROUTE),
+        ("connect: Connection refused (111)", PeerTrouble.REFUSED),
     ],
 )
-def test_a_host_that_is_gone_gives_no_answer_whatever_the_kernel_calls_it(words: str, trouble: Trouble) -> None:
+def test_a_host_that_is_gone_gives_no_answer_whatever_the_kernel_calls_it(words: str, trouble: PeerTrouble) -> None:
     """The kernel says so when nobody answers for the address: seconds after the same silence had no name at all."""
     nothing = grpc.aio.Metadata()
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, details=f"failed to connect: {words}")
