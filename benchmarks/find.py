@@ -28,7 +28,7 @@ from benchmarks.naming import REPOSITORY, name_blobs
 from benchmarks.peers import ECHO, member_credentials, peer_processes, silent_sockets
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
-from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.fetching import Fetcher
@@ -178,7 +178,7 @@ async def cluster_source(addresses: Sequence[Address], credentials: ClientCreden
         while len(members.states()) < len(addresses) or MemberState.UNKNOWN in members.states().values():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         desk = IndexDesk(own_id, asyncio.get_running_loop().time)
-        index = IndexNodes(members, desk, own_place=lambda: Place(_OWN))
+        index = IndexNodes(members, desk, own_place=lambda: NodeLocation(_OWN))
         coalescing = Coalescing(index, members, NothingArrives(), fetch_wait=1.0)
         locator = Locator(members, fanout_limit=32, coalescing=coalescing)
         opener = Opener(credentials, own=NothingArrives())

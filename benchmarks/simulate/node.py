@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.fetching import Fetcher
@@ -105,7 +105,7 @@ class SimulatedNode:
         node = Node(NodeId.random(), 3174)
         shared = SharedStore(self.store, self.store)
         self.roster = Roster(self, node.id)
-        place = partial(Place, self.address, self.zone)
+        place = partial(NodeLocation, self.address, self.zone)
         view = CurrentView(self.roster, place, most=FANOUT_LIMIT)
         desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
         own = Receiving(shared)

@@ -21,9 +21,9 @@ from registryd.pb.registryd.v1 import cluster_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
     from registryd.cluster.contract.node import NodeId
-    from registryd.cluster.contract.peer import Finding, Wait
+    from registryd.cluster.contract.peer import FindAnswer, Wait
     from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -61,7 +61,7 @@ class SimulatedPeer:
         self._requester = Requester(asker.address.host)
         self._address = address
 
-    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
         request = pb.FindRequest(digest=str(sought.digest), repository=str(sought.repository))
         if wait is not None:
             request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
@@ -93,7 +93,7 @@ class SimulatedPeer:
             await self._network.carry(count, node, self._asker)
             yield bytes(count)
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         request = claim_message(claim)
         reply = await self._network.call(
             self._address,

@@ -25,7 +25,7 @@ from registryd.notation import Address
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from registryd.cluster.members.discovery.kubernetes.answers import Event, Page
+    from registryd.cluster.members.discovery.kubernetes.answers import Event, SlicePage
     from registryd.cluster.members.discovery.kubernetes.api import SliceApi
 
 # Shorter than an agent's, which has thousands of others beside it.
@@ -38,7 +38,7 @@ class ReportingApi:
     def __init__(self, api: SliceApi) -> None:
         self._api = api
 
-    async def list_page(self, *, following: str = "", fresh: bool = False) -> Page:
+    async def list_page(self, *, following: str = "", fresh: bool = False) -> SlicePage:
         with _reporting(f"list, {'fresh' if fresh else 'cached'}"):
             return await self._api.list_page(following=following, fresh=fresh)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from registryd.aio.backoff import Backoff
 from registryd.cluster.contract.copies import CopyAnswer
-from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.view import Flow, Hour, View, image_key, image_keys, image_names, label_of
 from registryd.cluster.copies.joining import Copies
@@ -183,8 +183,8 @@ class Joining:
         """Where peers find this node's gRPC."""
         return self._place().address if self._place else self._listen
 
-    def _own_place(self) -> Place:
-        return self._place() if self._place else Place(self._listen)
+    def _own_place(self) -> NodeLocation:
+        return self._place() if self._place else NodeLocation(self._listen)
 
     async def answer_peers(self, stack: AsyncExitStack, service: ClusterService, diagnosis: DiagnosisService) -> None:
         """Let peers ask until the stack is unwound. Raises SettingsError."""

@@ -7,7 +7,7 @@ import pytest
 from registryd.agent.cluster_view import cluster_view, without_names
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.view import Flow, Hour, View, image_keys
-from registryd.cluster.diagnosis.values import Examination, Report, Vitals
+from registryd.cluster.diagnosis.values import Examination, NodeReport, Vitals
 from registryd.content.savings import Saved, Savings
 from registryd.notation import Address
 
@@ -16,7 +16,7 @@ ALL, MINE, THEIRS = "docker.io/library/all:1", "ghcr.io/corp/mine:1", "ghcr.io/c
 
 
 def member(host: str, view: View | None) -> Examination:
-    report = Report(Node(NodeId.random(), 0), VITALS, view) if view else None
+    report = NodeReport(Node(NodeId.random(), 0), VITALS, view) if view else None
     return Examination(address=Address(host, 3173), state="up", report=report)
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from registryd.cluster.contract.index import Verdict
+from registryd.cluster.contract.index import ClaimReply
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound
 from registryd.notation import Address
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from registryd.transfer.sink import Sink
 
 SOURCE = Address("10.0.0.7", 3173)
-NOBODY = Verdict()
-GROWING = Verdict((SOURCE,))
-WHOLE = Verdict((SOURCE,), is_whole=True)
+NOBODY = ClaimReply()
+GROWING = ClaimReply((SOURCE,))
+WHOLE = ClaimReply((SOURCE,), is_whole=True)
 
 PIECE = 256 * 1024
 
@@ -91,7 +91,7 @@ class ScriptedFinder:
     of it yet says so after `patience`.
     """
 
-    decide: Callable[[Digest, Urgency], Verdict | None] = lambda _digest, _urgency: NOBODY
+    decide: Callable[[Digest, Urgency], ClaimReply | None] = lambda _digest, _urgency: NOBODY
     sources: dict[Digest, Arriving] = field(default_factory=dict)
     patience: float = 5.0
     claim_seconds: float = 0.001
@@ -100,13 +100,13 @@ class ScriptedFinder:
     follows: list[tuple[Digest, int]] = field(default_factory=list)
     bodies: list[WitnessedBody] = field(default_factory=list)
 
-    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         digest = sought.digest
         self.claims[digest].append((urgency, now()))
         await asyncio.sleep(self.claim_seconds)
         return self.decide(digest, urgency)
 
-    async def follow(self, sought: Sought, span: Span, verdict: Verdict) -> Body:
+    async def follow(self, sought: Sought, span: Span, verdict: ClaimReply) -> Body:
         digest = sought.digest
         self.follows.append((digest, span.start))
         if self.failure is not None:

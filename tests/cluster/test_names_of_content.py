@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding, Wait
+from registryd.cluster.contract.peer import FindAnswer, Wait
 from registryd.cluster.members.offer import offer_of
 from registryd.cluster.rpc.codec import find_reply, finding
 from registryd.cluster.rpc.peer import GrpcPeer
@@ -210,9 +210,9 @@ async def test_who_waits_is_given_what_comes_for_his_name() -> None:
 # The node that asks
 
 
-def said(standing: Standing | None, *, is_not_for_name: bool = False) -> Finding:
+def said(standing: Standing | None, *, is_not_for_name: bool = False) -> FindAnswer:
     content = None if is_not_for_name else Content(DIGEST, 10, None, standing=standing)
-    return Finding(NODE, content, busy=False, is_not_for_name=is_not_for_name)
+    return FindAnswer(NODE, content, busy=False, is_not_for_name=is_not_for_name)
 
 
 @dataclass
@@ -220,7 +220,7 @@ class Somebody:
     address: Address = field(default_factory=lambda: Address("10.0.0.1", 3173))
 
 
-def offered(sought: Sought, answer: Finding) -> bool:
+def offered(sought: Sought, answer: FindAnswer) -> bool:
     try:
         offer_of(cast("Member", Somebody()), sought, answer)
     except NotForName:
@@ -245,7 +245,7 @@ def test_not_for_that_name_is_not_the_same_as_not_here() -> None:
     with pytest.raises(NotForName, match=r"a\.example/app"):
         offer_of(cast("Member", Somebody()), Sought(DIGEST, OWN), said(None, is_not_for_name=True))
     with pytest.raises(ContentNotFound) as caught:
-        offer_of(cast("Member", Somebody()), Sought(DIGEST, OWN), Finding(NODE, None, busy=False))
+        offer_of(cast("Member", Somebody()), Sought(DIGEST, OWN), FindAnswer(NODE, None, busy=False))
     assert not isinstance(caught.value, NotForName)
 
 

@@ -14,7 +14,7 @@ from tests.fakes.kubernetes import FakeCluster, Gone, Key, Selection
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from registryd.cluster.members.discovery.kubernetes.answers import Event, Page
+    from registryd.cluster.members.discovery.kubernetes.answers import Event, SlicePage
 
 SLICES = "endpointslices.discovery.k8s.io"
 NAMESPACE = "kube-system"
@@ -82,7 +82,7 @@ class InProcessSliceApi:
         self._cluster = cluster
         self._page_size = page_size
 
-    async def list_page(self, *, following: str = "", fresh: bool = False) -> Page:
+    async def list_page(self, *, following: str = "", fresh: bool = False) -> SlicePage:
         self.calls.append("next page" if following else "fresh list" if fresh else "list")
         self._fail_if_told()
         try:

@@ -25,7 +25,7 @@ MAX_UNHEARD: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodeLocation:
     """Where a node is: the address that its peers know it by, and its zone, empty when that is not known.
 
     Raises ValueError for a zone that is none.
@@ -56,7 +56,7 @@ class Claim:
     """
 
     digest: Digest
-    claimant: Place
+    claimant: NodeLocation
     size: int | None = None
     failed: tuple[Address, ...] = ()
     is_question: bool = False
@@ -72,7 +72,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ClaimReply:
     """Where to get it, the best first; from the origin when there is nobody.
 
     `is_new`: who says so has not been there for long, and others may know more. `before`: who claimed it just before.
@@ -101,7 +101,7 @@ class Announcement:
     with this, if it is the one that is told.
     """
 
-    holder: Place
+    holder: NodeLocation
     held: Sequence[Digest] = ()
     dropped: Sequence[Digest] = ()
     is_all: bool = False

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
-    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.node import Node
     from registryd.content.sought import Sought
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FindAnswer:
     """A peer's answer to "do you have this?"; no content means no, GrowingContent that it is arriving there.
 
     `is_not_for_name`: it is there, but not for the name that it is wanted for.
@@ -53,7 +53,7 @@ class Wait:
 class IndexNode(Protocol):
     """One node as an index node. Raises as Peer does."""
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         """Ask it where to get content from."""
 
     async def announce(self, announcement: Announcement) -> Receipt:
@@ -69,7 +69,7 @@ class Peer(IndexNode, Protocol):
     async def hello(self) -> Node:
         """Who is there."""
 
-    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
         """Whether it has the content for that name; when it is only arriving there, the answer may wait."""
 
     async def tell_slow(self, sought: Sought) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from registryd.cluster.contract.index import Claim, Place
+from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.cluster.index.ring import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.config.keeping import Wanted
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -25,7 +25,7 @@ _NO_ZONE: Final = "-"
 class Asking(Protocol):
     """The index nodes; `registryd.cluster.index_client.index_nodes.IndexNodes`."""
 
-    async def claim(self, claim: Claim) -> Verdict | None:
+    async def claim(self, claim: Claim) -> ClaimReply | None:
         """What the first that answers says; None: none does."""
 
 
@@ -69,7 +69,7 @@ class Census:
 
     async def who_tell(self, digest: Digest) -> frozenset[Address] | None:
         """Of the other members that answer, those that have told of it, twelve at most; None: that cannot be said."""
-        claim = Claim(digest, Place(self.own_address, _NO_ZONE), is_question=True, places=_MOST_NAMED)
+        claim = Claim(digest, NodeLocation(self.own_address, _NO_ZONE), is_question=True, places=_MOST_NAMED)
         verdict = await self._asking.claim(claim)
         if verdict is None or (verdict.is_new and self._members()):
             return None

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.cluster.diagnosis.client import asking
-from registryd.cluster.diagnosis.contact import Contact, contact
+from registryd.cluster.diagnosis.contact import ContactOutcome, contact
 from registryd.cluster.diagnosis.values import Examination
 from registryd.cluster.errors import PeerFailed, PeerOutdated
 from registryd.cluster.members.member import MemberState
@@ -20,7 +20,7 @@ from registryd.notation import Address
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from registryd.cluster.diagnosis.values import Reached, Report
+    from registryd.cluster.diagnosis.values import NodeReport, Reached
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.roster import Members
     from registryd.content.trial import TrialWords
@@ -112,7 +112,7 @@ class Checkup:
             return _of(member, problem="no answer in time")
 
     async def _ask(self, member: Member) -> Examination:
-        report: Report | None = None
+        report: NodeReport | None = None
         skew: float | None = None
         with _evidence(member) as evidence:
             async with asking(member.address, self._credentials) as patient:
@@ -125,7 +125,7 @@ class Checkup:
         peers = await contact(member.address, context)
         if peers.problem:
             return _of(member, peers_problem=peers.problem, is_stranger=peers.is_stranger, problem=peers.problem)
-        report: Report | None = None
+        report: NodeReport | None = None
         skew: float | None = None
         back: Reached | None = None
         with _evidence(member) as evidence:
@@ -136,9 +136,9 @@ class Checkup:
         door = await self._contact_door(member, report)
         return _of(member, report=report, back=back, skew=skew, problem=evidence.problem, content_problem=door.problem)
 
-    async def _contact_door(self, member: Member, report: Report | None) -> Contact:
+    async def _contact_door(self, member: Member, report: NodeReport | None) -> ContactOutcome:
         if report is None or not report.node.content_port:
-            return Contact()
+            return ContactOutcome()
         return await contact(Address(member.address.host, report.node.content_port), None)
 
 
@@ -182,7 +182,7 @@ async def _side_by_side(
     return [task.result() for task in tasks]
 
 
-async def _timed_report(ask: Callable[[], Coroutine[Any, Any, Report]]) -> tuple[Report, float]:
+async def _timed_report(ask: Callable[[], Coroutine[Any, Any, NodeReport]]) -> tuple[NodeReport, float]:
     """A report, and by how much the clock of its node is ahead: it was read half-way between question and answer."""
     began, wall = asyncio.get_running_loop().time(), time.time()
     report = await ask()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from registryd.cluster.diagnosis.values import Reached, Report
+    from registryd.cluster.diagnosis.values import NodeReport, Reached
     from registryd.content.trial import TrialWords
     from registryd.identity.credentials import ClientCredentials
     from registryd.notation import Address
@@ -37,14 +37,14 @@ _REACH_TIMEOUT: Final = 4.0
 _TIMEOUT: Final = 2.0
 
 
-class Patient:
+class ExaminedMember:
     """One node, asked; made by `asking`. Raises PeerFailed, ContentUnavailable for a "no", PeerOutdated."""
 
     def __init__(self, channel: grpc.aio.Channel, address: Address) -> None:
         self._channel = channel
         self._address = address
 
-    async def report(self, *, with_view: bool = False) -> Report:
+    async def report(self, *, with_view: bool = False) -> NodeReport:
         return report_value(await self._ask("Report", pb.ReportRequest(with_view=with_view), pb.ReportReply))
 
     async def reach(self, own: Address, content_port: int) -> Reached:
@@ -67,9 +67,9 @@ class Patient:
 
 
 @asynccontextmanager
-async def asking(address: Address, credentials: ClientCredentials) -> AsyncIterator[Patient]:
+async def asking(address: Address, credentials: ClientCredentials) -> AsyncIterator[ExaminedMember]:
     channel = credentials.open_channel(str(address), _OPTIONS)
     try:
-        yield Patient(channel, address)
+        yield ExaminedMember(channel, address)
     finally:
         await channel.close()

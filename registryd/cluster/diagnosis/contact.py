@@ -21,14 +21,14 @@ _OUT_OF_TIME: Final = frozenset({9, 10})
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
+class ContactOutcome:
     """`problem` is empty when there is none; `is_stranger`: somebody is there, and it is no member of this cluster."""
 
     problem: str = ""
     is_stranger: bool = False
 
 
-async def contact(address: Address, context: ssl.SSLContext | None) -> Contact:
+async def contact(address: Address, context: ssl.SSLContext | None) -> ContactOutcome:
     """Connect, shake hands if members do so, and hang up."""
     try:
         async with asyncio.timeout(_TIMEOUT):
@@ -39,21 +39,21 @@ async def contact(address: Address, context: ssl.SSLContext | None) -> Contact:
         return _refused_certificate(address, error)
     except ssl.SSLError as error:
         reason = error.reason or str(error)
-        return Contact(f"{address} does not speak TLS as members do: {reason}", is_stranger=True)
+        return ContactOutcome(f"{address} does not speak TLS as members do: {reason}", is_stranger=True)
     except TimeoutError:
-        return Contact(f"{address} does not answer within {_TIMEOUT:g} s, as if a firewall dropped it")
+        return ContactOutcome(f"{address} does not answer within {_TIMEOUT:g} s, as if a firewall dropped it")
     except ConnectionResetError:
-        return Contact(f"{address} hangs up during the handshake", is_stranger=context is not None)
+        return ContactOutcome(f"{address} hangs up during the handshake", is_stranger=context is not None)
     except OSError as error:
-        return Contact(f"{address}: {os.strerror(error.errno) if error.errno else error}")
+        return ContactOutcome(f"{address}: {os.strerror(error.errno) if error.errno else error}")
     writer.close()
     with suppress(OSError, ssl.SSLError, TimeoutError):
         async with asyncio.timeout(_TIMEOUT):
             await writer.wait_closed()
-    return Contact()
+    return ContactOutcome()
 
 
-def _refused_certificate(address: Address, error: ssl.SSLCertVerificationError) -> Contact:
+def _refused_certificate(address: Address, error: ssl.SSLCertVerificationError) -> ContactOutcome:
     if error.verify_code in _OUT_OF_TIME:
-        return Contact(f"{address} has another time, by hours: {error.verify_message}")
-    return Contact(f"{address} is no member of this cluster: {error.verify_message}", is_stranger=True)
+        return ContactOutcome(f"{address} has another time, by hours: {error.verify_message}")
+    return ContactOutcome(f"{address} is no member of this cluster: {error.verify_message}", is_stranger=True)

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.contract.view import HOURS, KEY_BYTES, MOST_FLOWS, MOST_IMAGES, Flow, Hour, View
-from registryd.cluster.diagnosis.values import Reached, Report, Vitals
+from registryd.cluster.diagnosis.values import NodeReport, Reached, Vitals
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.rpc.codec import RequestInvalid, node_message, node_value
 from registryd.content.trial import TrialWords
@@ -64,7 +64,7 @@ def _tell_view(reply: pb.ReportReply, view: View) -> None:
     reply.hours.extend(pb.Hour(spared_bytes=hour.spared, elsewhere_bytes=hour.elsewhere) for hour in view.hours[:HOURS])
 
 
-def report_value(message: pb.ReportReply) -> Report:
+def report_value(message: pb.ReportReply) -> NodeReport:
     counts = (message.up_seconds, message.images, message.received_bytes, message.sent_bytes, message.requests)
     if not (_NAME.fullmatch(message.name) and _VERSION.fullmatch(message.version)):
         raise PeerGarbled("its name or version is none")
@@ -91,7 +91,7 @@ def report_value(message: pb.ReportReply) -> Report:
         problem=_line(message.problem),
         zone=message.zone,
     )
-    return Report(node_value(message.node), vitals, _view_value(message))
+    return NodeReport(node_value(message.node), vitals, _view_value(message))
 
 
 def _view_value(message: pb.ReportReply) -> View:

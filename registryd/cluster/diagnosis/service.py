@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from registryd.cluster.diagnosis.contact import Contact, contact
+from registryd.cluster.diagnosis.contact import ContactOutcome, contact
 from registryd.cluster.diagnosis.messages import reached_message, report_message, requester_of, words_of
 from registryd.cluster.diagnosis.values import Reached
 from registryd.content.source import ContentUnavailable
@@ -102,11 +102,13 @@ class DiagnosisService:
             raise ContentUnavailable(str(error)) from error
         return pb.RehearseReply()
 
-    async def _contact_door(self, address: Address, door: Address | None) -> Contact:
+    async def _contact_door(self, address: Address, door: Address | None) -> ContactOutcome:
         """Only the port that the member itself has named, not any that somebody would like to have tried."""
         if door is None:
-            return Contact()
+            return ContactOutcome()
         if await self._members.content_port_of(address) != door.port:
-            return Contact(f"{door} is not tried: the member at {address} has not said that its bytes door is there")
+            return ContactOutcome(
+                f"{door} is not tried: the member at {address} has not said that its bytes door is there"
+            )
         # By TCP alone: whether it is behind TLS depends on the transport that it has chosen.
         return await contact(door, None)

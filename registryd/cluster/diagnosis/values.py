@@ -38,7 +38,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class NodeReport:
     """An agent's vitals, who it is, and what people want to see of the cluster, if that was asked for."""
 
     node: Node
@@ -69,7 +69,7 @@ class Examination:
     state: str
     since: float = 0.0
     reason: str = ""
-    report: Report | None = None
+    report: NodeReport | None = None
     problem: str = ""
     peers_problem: str = ""
     content_problem: str = ""

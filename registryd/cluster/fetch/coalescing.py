@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
 from registryd.aio.expiring import ExpiringSet
-from registryd.cluster.contract.index import Claim, Verdict
+from registryd.cluster.contract.index import Claim, ClaimReply
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.places import Pressed
@@ -179,7 +179,7 @@ class Coalescing:
         """Requests of containerd wait only as these allow."""
         self._places = places
 
-    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """Who this node is to get it from; None when no index node answers."""
         want = _Want(sought, Span.whole, size)
         verdict = await self._claim(want, urgency)
@@ -195,7 +195,7 @@ class Coalescing:
         return member is not None and await available(member, sought) > 0
 
     async def offers(
-        self, sought: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None = None
+        self, sought: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: ClaimReply | None = None
     ) -> AsyncGenerator[Offer, None]:
         """Yield the sources that this node is to get it from, each when it has the first byte that is wanted.
 
@@ -221,7 +221,7 @@ class Coalescing:
                 return
             verdict = None
 
-    async def follow(self, sought: Sought, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
+    async def follow(self, sought: Sought, wanted: RangeOf, verdict: ClaimReply) -> AsyncGenerator[Offer, None]:
         """Yield the sources that the verdict names, each when it has the first byte that is wanted.
 
         Raises NotArrived when they are at work, and have not got so far after a while.
@@ -233,7 +233,7 @@ class Coalescing:
         if want.is_awaited:
             raise NotArrived(f"{sought.digest} is to come from {_told(verdict)}", received=want.received)
 
-    async def _follow_all(self, verdict: Verdict, want: _Want, patience: _Patience) -> AsyncGenerator[Offer, None]:
+    async def _follow_all(self, verdict: ClaimReply, want: _Want, patience: _Patience) -> AsyncGenerator[Offer, None]:
         *_, last = verdict.sources
         for address in verdict.sources:
             waits = _NO_WAIT if verdict.is_whole else _WAITS if address == last else _BRIEF_WAIT
@@ -256,7 +256,7 @@ class Coalescing:
                     await _wait_set(failed)
             self.failed(want.digest, address)
 
-    async def _claim(self, want: _Want, urgency: Urgency) -> Verdict | None:
+    async def _claim(self, want: _Want, urgency: Urgency) -> ClaimReply | None:
         own = self._index.own_place()
         failed, slow, unfit = self._failed.take(want.digest), self._slow.take(want.digest), self._unfit_for(want.sought)
         is_large = want.size is not None and want.size > LARGE_BYTES
@@ -288,7 +288,9 @@ class Coalescing:
         elif verdict is not None and not is_large:
             self._companions.came_after(verdict.before, want.digest, rank=verdict.rank)
         if slow and (verdict is None or not verdict.sources):
-            return Verdict(slow)  # an index node that knows of nobody: what comes slowly is no reason to ask the origin
+            return ClaimReply(
+                slow
+            )  # an index node that knows of nobody: what comes slowly is no reason to ask the origin
         return verdict
 
     async def _size(self, digest: Digest) -> int | None:
@@ -356,7 +358,7 @@ async def _wait_set(failed: asyncio.Event) -> None:
             await failed.wait()
 
 
-def _told(verdict: Verdict | None) -> str:
+def _told(verdict: ClaimReply | None) -> str:
     if verdict is None:
         return "anywhere: no index node answers"
     return ", ".join(map(str, verdict.sources)) or "the origin"

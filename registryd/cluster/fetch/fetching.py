@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 
     from registryd.aio.race import Attempt
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.locator import Locator
     from registryd.cluster.fetch.opening import Opener
@@ -89,7 +89,7 @@ class Fetcher:
         """What the first member that has it says. Raises ContentUnavailable."""
         return await self._first(self._locator.offers(sought), self._opener.confirm)
 
-    async def open(self, sought: Sought, wanted: RangeOf, *, verdict: Verdict | None = None) -> OpenContent:
+    async def open(self, sought: Sought, wanted: RangeOf, *, verdict: ClaimReply | None = None) -> OpenContent:
         """The first offer that opens, and others after it when it breaks off. Raises ContentUnavailable, RangeInvalid.
 
         With the `verdict` of the digest's index nodes, if that is known.
@@ -98,10 +98,10 @@ class Fetcher:
 
     # As a finder of layers (`registryd.cluster.fetch.intake`)
 
-    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         return await self._locator.claim(sought, size, urgency)
 
-    async def follow(self, sought: Sought, span: Span, verdict: Verdict) -> Body:
+    async def follow(self, sought: Sought, span: Span, verdict: ClaimReply) -> Body:
         def wanted(_: int) -> Span:
             return span
 
@@ -145,7 +145,7 @@ class Fetcher:
         self._locator.leave(offer)
 
     async def _open_first(
-        self, sought: Sought, wanted: RangeOf, *, size: int | None = None, verdict: Verdict | None = None
+        self, sought: Sought, wanted: RangeOf, *, size: int | None = None, verdict: ClaimReply | None = None
     ) -> tuple[Offer, OpenContent]:
         offers = self._locator.offers(sought, wanted, verdict=verdict)
         use = partial(self._open_offer, wanted=wanted, size=size)

@@ -19,7 +19,7 @@ from registryd.transfer.monitoring.leaving import send_until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.transfer.body import Body
@@ -71,10 +71,10 @@ class Receiving(Protocol):
 class Finder(Protocol):
     """Where layers come from."""
 
-    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """The nodes that are to give it to this one; None when no index node answers."""
 
-    async def follow(self, sought: Sought, span: Span, verdict: Verdict) -> Body:
+    async def follow(self, sought: Sought, span: Span, verdict: ClaimReply) -> Body:
         """A body from one of these nodes, when its first byte is here. Raises ContentUnavailable, SourceBroken."""
 
 
@@ -103,7 +103,7 @@ class Intake:
         self.state = State.SEEKING
         self.since = asyncio.get_running_loop().time()
         """When it got into its state, in seconds of the event loop's clock."""
-        self.verdict: Verdict | None = None
+        self.verdict: ClaimReply | None = None
         """The latest."""
         self.inflow: Inflow | None = None
         self.heard_at = self.since
@@ -226,7 +226,7 @@ class Intake:
         if received >= self._moved + _MUCH_BYTES:
             self._moved, self.moved_at = received, self.heard_at
 
-    async def _seek(self) -> Verdict | None:
+    async def _seek(self) -> ClaimReply | None:
         """The nodes that give it; None when containerd is to look elsewhere, or does not want it any more."""
         while await self._available() is not None:
             self._asked.clear()

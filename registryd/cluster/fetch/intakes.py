@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from registryd.aio.file_events import Changes
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.intake import Finder, Receiving
     from registryd.cluster.fetch.pulls import Blob, Pull, Pulls
     from registryd.content.growing import GrowingContent
@@ -107,7 +107,7 @@ class Intakes:
 
     # containerd's requests
 
-    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | Verdict | None:
+    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | ClaimReply | None:
         """The layer as it is taken in; or who has it, perhaps nobody; None when that has to be found out.
 
         Raises AskAgain, ContentNotFound for what took too long, RangeInvalid.
@@ -337,7 +337,7 @@ class _Request:
         asker = current_asker()
         self._is_to_go_on = (lambda: not intakes.is_idle()) if asker and asker.lines_up else lambda: True
 
-    async def wait(self, patience: _Patience, *, head_after: float) -> OpenContent | Verdict | None:
+    async def wait(self, patience: _Patience, *, head_after: float) -> OpenContent | ClaimReply | None:
         """What `Intakes.open` returns."""
         head_at = asyncio.get_running_loop().time() + head_after
         while self._is_under_way:

@@ -17,7 +17,7 @@ from registryd.observability.metrics import FindOutcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.coalescing import Coalescing
     from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.outcome import FindObserver
@@ -124,12 +124,12 @@ class Locator:
         """Do not ask this member for this digest for a long while: what it gave was wrong, if that is certain."""
         self._avoided.blame(offer.content.digest, offer.member.address, is_certain=is_certain)
 
-    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> Verdict | None:
+    async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """Who is to give this content to this node, as its index nodes say; None when none of them does."""
         return None if self._coalescing is None else await self._coalescing.claim(sought, size, urgency)
 
     async def offers(
-        self, sought: Sought, wanted: RangeOf | None = None, *, verdict: Verdict | None = None
+        self, sought: Sought, wanted: RangeOf | None = None, *, verdict: ClaimReply | None = None
     ) -> AsyncGenerator[Offer, None]:
         """Yield who says to have it, as `registryd.cluster.fetch.search.offers` does. Raises AllFailed.
 
@@ -147,7 +147,7 @@ class Locator:
             async for offer in found:
                 yield offer
 
-    async def named_offers(self, sought: Sought, wanted: RangeOf, verdict: Verdict) -> AsyncGenerator[Offer, None]:
+    async def named_offers(self, sought: Sought, wanted: RangeOf, verdict: ClaimReply) -> AsyncGenerator[Offer, None]:
         """Yield those of the nodes that the verdict names that have the first byte that is wanted, and nobody else."""
         if self._coalescing is not None:
             async with aclosing(self._unavoided(self._coalescing.follow(sought, wanted, verdict))) as found:

@@ -9,7 +9,7 @@ from registryd.aio.expiring import ExpiringSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.members.member import Member
     from registryd.notation import Address
     from registryd.oci.digest import Digest
@@ -26,7 +26,7 @@ class Remaining:
     def __init__(self) -> None:
         self._only: Collection[Address] | None = None
 
-    def learn(self, verdict: Verdict | None) -> None:
+    def learn(self, verdict: ClaimReply | None) -> None:
         """This is what the index nodes say."""
         self._only = verdict.unheard if verdict is not None and verdict.view else None
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.fetching import Fetcher
     from registryd.cluster.fetch.locator import Locator
     from registryd.cluster.health.blame import Blame
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class TakingIn(Protocol):
     """What this node is taking in from others (`registryd.cluster.fetch.intakes.Intakes`)."""
 
-    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | Verdict | None:
+    async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | ClaimReply | None:
         """The content as it is taken in, or who has it, or None when that is not known."""
 
     async def adopt(self, sought: Sought, opened: OpenContent) -> OpenContent:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.contract.index import MAX_UNHEARD, Announcement, Receipt, Verdict
+from registryd.cluster.contract.index import MAX_UNHEARD, Announcement, ClaimReply, Receipt
 from registryd.cluster.index.arrivals import Arrivals
 from registryd.cluster.index.books import Books
 from registryd.cluster.index.hosts import Hosts
@@ -17,7 +17,7 @@ from registryd.cluster.index.wave import LINE_SECONDS, Wave
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from registryd.cluster.contract.index import Claim, Place
+    from registryd.cluster.contract.index import Claim, NodeLocation
     from registryd.cluster.contract.node import NodeId
     from registryd.cluster.index.view import View
     from registryd.notation import Address
@@ -75,7 +75,7 @@ class IndexDesk:
     def __len__(self) -> int:
         return self._spots
 
-    async def decide(self, claim: Claim) -> Verdict:
+    async def decide(self, claim: Claim) -> ClaimReply:
         """As `claim` does; a claim that had better come after others waits for them, `LINE_SECONDS` at most."""
         if claim.is_question or claim.is_pressed:
             return self.claim(claim)
@@ -88,7 +88,7 @@ class IndexDesk:
             await asyncio.sleep(seconds)
         return self.claim(claim)
 
-    def claim(self, claim: Claim) -> Verdict:
+    def claim(self, claim: Claim) -> ClaimReply:
         """Who is to give the claimant the content."""
         now = self._clock()
         if claim.is_question:
@@ -102,7 +102,7 @@ class IndexDesk:
             self._keep_within_quotas(claim.claimant.address)
         is_new = now - self._began < YOUNG_SECONDS
         claimant = claim.claimant.address
-        verdict = Verdict(sources, is_new=is_new, before=wave.before(claimant), rank=wave.number(claimant))
+        verdict = ClaimReply(sources, is_new=is_new, before=wave.before(claimant), rank=wave.number(claimant))
         if sources:
             return replace(verdict, is_whole=wave.are_whole(sources))
         if any(address != claimant for address in wave.addresses):
@@ -128,7 +128,7 @@ class IndexDesk:
         """The answer to an announcement that is not taken in, as if it were: whoever made it has others to tell."""
         return Receipt(self._own_id)
 
-    def _with_books(self, verdict: Verdict, now: float) -> Verdict:
+    def _with_books(self, verdict: ClaimReply, now: float) -> ClaimReply:
         """The verdict that nobody has it, with those who have not told whether they do."""
         view = self._view()
         unheard = self.books.unheard(view, now) if view else ()
@@ -136,7 +136,7 @@ class IndexDesk:
             return verdict
         return replace(verdict, view=view.name, unheard=unheard)
 
-    def _enter(self, place: Place, now: float) -> Place:
+    def _enter(self, place: NodeLocation, now: float) -> NodeLocation:
         """The place as it is kept; of a host that is too many, the one not heard of for longest is forgotten."""
         entered, forgotten = self._hosts.enter(place, now)
         for address in forgotten:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.index import NodeLocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,7 @@ class Hosts:
     def __len__(self) -> int:
         return len(self._hosts)
 
-    def enter(self, place: Place, now: float) -> tuple[Place, Iterable[Address]]:
+    def enter(self, place: NodeLocation, now: float) -> tuple[NodeLocation, Iterable[Address]]:
         """The place as it is to be kept, and those that are to be forgotten for it."""
         name, address = place.address.host, place.address
         host = self._hosts.setdefault(name, _Host(place.zone, now))
@@ -54,7 +54,7 @@ class Hosts:
         if len(self._hosts) > _MOST_HOSTS:
             _, oldest = self._hosts.popitem(last=False)
             forgotten.extend(oldest.places)
-        return (place if place.zone == host.zone else Place(address, host.zone)), forgotten
+        return (place if place.zone == host.zone else NodeLocation(address, host.zone)), forgotten
 
     def addresses_of(self, name: str) -> Iterable[Address]:
         """Where the host has said that it is."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from registryd.cluster.contract.index import Place
+    from registryd.cluster.contract.index import NodeLocation
     from registryd.notation import Address
 
 # Per source and digest. Beyond, sending small content to one more costs as much as another level of the tree: a call
@@ -28,7 +28,7 @@ _KNOWN_CHILDREN: Final = 4
 class Spot:
     """A node in the tree. `entry` is its valid entry among the open ones, 0 for none."""
 
-    place: Place
+    place: NodeLocation
     source: Address | None = None
     depth: int = 0
     children: int = 0

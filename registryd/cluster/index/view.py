@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.cluster.contract.index import Place
+    from registryd.cluster.contract.index import NodeLocation
     from registryd.notation import Address
 
 
@@ -40,7 +40,7 @@ class CurrentView:
     There nobody asks everyone, and so nobody needs to know whether somebody is left to be asked.
     """
 
-    def __init__(self, members: Discovered, own_place: Callable[[], Place], *, most: int) -> None:
+    def __init__(self, members: Discovered, own_place: Callable[[], NodeLocation], *, most: int) -> None:
         self._members = members
         self._own_place = own_place
         self._most = most

@@ -21,7 +21,7 @@ from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from registryd.cluster.contract.index import Claim, Place
+    from registryd.cluster.contract.index import Claim, NodeLocation
     from registryd.notation import Address
 
 # So much has to arrive before the next node sees any: agents pass on 128 KiB at a time (registryd.transfer.inflow),
@@ -185,7 +185,7 @@ class Wave:
         found = found[:_WITNESSES] if len(found) >= _WITNESSES else [*found, source]
         return tuple(other.place.address for other in found)
 
-    def hold(self, holder: Place) -> None:
+    def hold(self, holder: NodeLocation) -> None:
         """The node has all of it."""
         spot = self._spot(holder)
         self._tree.leave_source(spot)
@@ -193,7 +193,7 @@ class Wave:
         spot.is_whole, spot.suspected_until = True, 0.0
         self._tree.follow(spot, None)
 
-    def begin(self, holder: Place) -> None:
+    def begin(self, holder: NodeLocation) -> None:
         """The node is getting it. From whom is not known unless it has claimed it, so it is named to nobody.
 
         It might get it by way of those to whom it would be named. Whoever asks it finds out what it has.
@@ -223,7 +223,7 @@ class Wave:
             self._steps = claim.size / STEP_BYTES
             self._tree.reweigh(self._weight)
 
-    def _spot(self, place: Place) -> Spot:
+    def _spot(self, place: NodeLocation) -> Spot:
         spot = self._tree.get(place.address)
         if spot is None:
             self._strangers -= {place.address}

@@ -20,7 +20,7 @@ from registryd.content.source import ContentUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from registryd.cluster.contract.index import Place, Receipt
+    from registryd.cluster.contract.index import NodeLocation, Receipt
     from registryd.cluster.contract.node import NodeId
     from registryd.cluster.index.view import View
     from registryd.cluster.index_client.told import Batch
@@ -89,7 +89,7 @@ class Announcer:
         desk: OwnDesk,
         *,
         own_id: NodeId,
-        own_place: Callable[[], Place],
+        own_place: Callable[[], NodeLocation],
         view: Callable[[], View | None],
         assignment: Assignment | None = None,
     ) -> None:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from registryd.aio.race import Attempt
-    from registryd.cluster.contract.index import Claim, Place, Verdict
+    from registryd.cluster.contract.index import Claim, ClaimReply, NodeLocation
     from registryd.cluster.index.desk import IndexDesk
     from registryd.cluster.index.view import View
     from registryd.cluster.members.member import Member
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
-    Decide = Callable[[Claim], Awaitable[Verdict]]
+    Decide = Callable[[Claim], Awaitable[ClaimReply]]
 
 # Until the next index node is asked while the one before says nothing. It decides alone, so asking another too early
 # may send a second node to the origin, and too late costs a pull this much, once: after that it is set aside.
@@ -46,7 +46,7 @@ class IndexNodes:
         roster: Roster,
         desk: IndexDesk,
         *,
-        own_place: Callable[[], Place],
+        own_place: Callable[[], NodeLocation],
         view: Callable[[], View | None] = lambda: None,
         make_ring: Callable[[frozenset[Address]], Ring] = Ring,
     ) -> None:
@@ -63,7 +63,7 @@ class IndexNodes:
         self._addresses: frozenset[Address] = frozenset()
         self._whole_ring = self._ring
 
-    def own_place(self) -> Place:
+    def own_place(self) -> NodeLocation:
         return self._own_place()
 
     def of(self, digest: Digest) -> list[Address]:
@@ -74,7 +74,7 @@ class IndexNodes:
             self._ring = self._make_ring(addresses if own in addresses else addresses | {own})
         return self._ring.index_nodes(digest)
 
-    async def claim(self, claim: Claim) -> Verdict | None:
+    async def claim(self, claim: Claim) -> ClaimReply | None:
         """The verdict of the first that answers; None when none does.
 
         It has a view only if that is this node's own, and if it comes from the first of all index nodes in it. That is
@@ -86,7 +86,7 @@ class IndexNodes:
         except AllFailed:
             return None
 
-    def _attempts(self, claim: Claim) -> Iterator[Attempt[Verdict]]:
+    def _attempts(self, claim: Claim) -> Iterator[Attempt[ClaimReply]]:
         own = self._own_place().address
         for address in self.of(claim.digest):
             if address == own:
@@ -94,7 +94,7 @@ class IndexNodes:
             elif (member := self._roster.get(address)) is not None:
                 yield partial(self._ask, address, member.claim, claim)
 
-    async def _ask(self, address: Address, decide: Decide, claim: Claim) -> Verdict:
+    async def _ask(self, address: Address, decide: Decide, claim: Claim) -> ClaimReply:
         verdict = await decide(claim)
         is_believed = verdict.view and self._is_first_of_all(address, claim.digest, verdict.view)
         return verdict if is_believed else replace(verdict, view=0, unheard=())

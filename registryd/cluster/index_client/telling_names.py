@@ -19,7 +19,7 @@ from registryd.content.inventory import Stock
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from registryd.cluster.contract.index import Announcement, Place
+    from registryd.cluster.contract.index import Announcement, NodeLocation
     from registryd.cluster.index.names import NameDesk
     from registryd.cluster.index_client.index_nodes import Roster
     from registryd.content.naming import NameInventory, Naming
@@ -37,7 +37,7 @@ def announce_names(  # noqa: PLR0913 - what is told, to whom, by whom, all named
     desk: NameDesk,
     *,
     own_id: NodeId,
-    own_place: Callable[[], Place],
+    own_place: Callable[[], NodeLocation],
     above: int,
 ) -> Announcer:
     """An announcer of names; nothing is announced while there are no more than `above` members."""

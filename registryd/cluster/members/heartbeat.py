@@ -29,7 +29,7 @@ _QUIET: Final = (8.0, 9.0)
 _ROUND: Final = 2.0
 
 
-class Watched(Protocol):
+class WatchedMembers(Protocol):
     """The members; `registryd.cluster.members.roster.Members` is that."""
 
     def discovered(self) -> frozenset[Address]:
@@ -42,7 +42,7 @@ class Watched(Protocol):
 class Heartbeat:
     """Asks those of the watched that are taken for well; who has been set aside is looked after by Members."""
 
-    def __init__(self, members: Watched, own_address: Callable[[], Address]) -> None:
+    def __init__(self, members: WatchedMembers, own_address: Callable[[], Address]) -> None:
         self._members = members
         self._own_address = own_address
         self._seen: tuple[frozenset[Address], Address] | None = None

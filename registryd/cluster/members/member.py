@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
-    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.node import Node, NodeId
-    from registryd.cluster.contract.peer import Finding, Peer, Wait
+    from registryd.cluster.contract.peer import FindAnswer, Peer, Wait
     from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.observability.metrics import PeerTrouble
@@ -112,7 +112,7 @@ class Member:
         if self.state is not MemberState.SELF:
             self._become(MemberState.UP)
 
-    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
         finding = await self._judged(self._peer.find(sought, wait))
         self._refuse_self(finding.node)
         return finding
@@ -120,7 +120,7 @@ class Member:
     async def tell_slow(self, sought: Sought) -> None:
         await self._judged(self._peer.tell_slow(sought))
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         return await self._judged(self._peer.claim(claim))
 
     async def announce(self, announcement: Announcement) -> Receipt:

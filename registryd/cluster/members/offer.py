@@ -10,7 +10,7 @@ from registryd.content.source import ContentNotFound, NotForName
 from registryd.notation import Address
 
 if TYPE_CHECKING:
-    from registryd.cluster.contract.peer import Finding
+    from registryd.cluster.contract.peer import FindAnswer
     from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
     from registryd.content.source import Content
@@ -46,7 +46,7 @@ class Offer:
         return not (self.busy or isinstance(self.content, GrowingContent))
 
 
-def offer_of(member: Member, sought: Sought, finding: Finding) -> Offer:
+def offer_of(member: Member, sought: Sought, finding: FindAnswer) -> Offer:
     """What a member's answer comes to. Raises ContentNotFound when it is a no, NotForName when it is for that name."""
     if finding.is_not_for_name:
         raise NotForName(f"{member.address} does not know it as {sought.repository}'s")

@@ -7,7 +7,7 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.index import NodeLocation
 from registryd.notation import Address
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class OwnPlace:
         self._zones = zones
         self._guess: Address | None = None
 
-    def __call__(self) -> Place:
+    def __call__(self) -> NodeLocation:
         address = self._members.own_address() or self._guessed()
-        return Place(address, self._zone or (self._zones.zone_of(address.host) if self._zones else ""))
+        return NodeLocation(address, self._zone or (self._zones.zone_of(address.host) if self._zones else ""))
 
     def _guessed(self) -> Address:
         if self._guess is None:

@@ -36,7 +36,7 @@ _OPTIONS: Final = (
 _QUESTIONS: Final = ("Hello", "Find", "Resolve", "Vouch", "Doubt", "Keep", "Claim", "Announce", "AnnounceNames")
 
 
-class Connection:
+class PeerChannel:
     """A channel and its methods, made once: making them costs as much as half a call. Messages are bytes here."""
 
     def __init__(self, channel: grpc.aio.Channel, *, generation: int) -> None:
@@ -46,6 +46,6 @@ class Connection:
         self.read: Any = channel.unary_stream(f"/{SERVICE}/Read")
 
 
-def open_connection(address: Address, credentials: ClientCredentials) -> Connection:
+def open_connection(address: Address, credentials: ClientCredentials) -> PeerChannel:
     """A connection that is made with the first call, with the certificate that is current now."""
-    return Connection(credentials.open_channel(str(address), _OPTIONS), generation=credentials.generation)
+    return PeerChannel(credentials.open_channel(str(address), _OPTIONS), generation=credentials.generation)

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from registryd.cluster.contract.names import MAX_NAMED_TARGETS
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding, Resolution
+from registryd.cluster.contract.peer import FindAnswer, Resolution
 from registryd.cluster.errors import PeerGarbled
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought, Standing
@@ -107,14 +107,14 @@ def find_reply(
     return reply
 
 
-def finding(reply: pb.FindReply, digest: Digest) -> Finding:
+def finding(reply: pb.FindReply, digest: Digest) -> FindAnswer:
     content = _content(reply.content, digest) if reply.HasField("content") else None
     if content is not None:
         content = replace(content, standing=_OF_MESSAGES.get(reply.standing))
     # It becomes the value of a header.
     if not _TICKET.fullmatch(reply.ticket):
         raise PeerGarbled("what it sent is no ticket")
-    return Finding(node_value(reply.node), content, reply.busy, reply.ticket, reply.is_not_for_name)
+    return FindAnswer(node_value(reply.node), content, reply.busy, reply.ticket, reply.is_not_for_name)
 
 
 def resolve_reply(node: Node, known: Sequence[NamedContent], *, is_settled: bool = False) -> pb.ResolveReply:

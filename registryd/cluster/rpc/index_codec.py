@@ -13,9 +13,9 @@ from registryd.cluster.contract.index import (
     MAX_UNHEARD,
     Announcement,
     Claim,
-    Place,
+    ClaimReply,
+    NodeLocation,
     Receipt,
-    Verdict,
 )
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerGarbled
@@ -76,7 +76,7 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
     )
 
 
-def verdict_message(verdict: Verdict) -> pb.ClaimReply:
+def verdict_message(verdict: ClaimReply) -> pb.ClaimReply:
     sources = [str(address) for address in verdict.sources]
     return pb.ClaimReply(
         sources=sources,
@@ -90,14 +90,14 @@ def verdict_message(verdict: Verdict) -> pb.ClaimReply:
     )
 
 
-def verdict_value(message: pb.ClaimReply) -> Verdict:
+def verdict_value(message: pb.ClaimReply) -> ClaimReply:
     if len(message.sources) > SEVERAL or len(message.unheard) > MAX_UNHEARD:
         raise PeerGarbled(f"{len(message.sources)} sources and {len(message.unheard)} others at once")
     try:
         sources = tuple(_address(text) for text in message.sources)
         before = _address(message.before) if message.before else None
         unheard = tuple(_address(text) for text in message.unheard)
-        return Verdict(
+        return ClaimReply(
             sources,
             message.is_new,
             before,
@@ -150,13 +150,13 @@ def receipt_value(message: pb.AnnounceReply) -> Receipt:
         raise PeerGarbled(str(error)) from error
 
 
-def _place_message(place: Place) -> pb.Place:
+def _place_message(place: NodeLocation) -> pb.Place:
     return pb.Place(host=place.address.host, port=place.address.port, zone=place.zone)
 
 
-def _place(message: pb.Place, requester: Requester) -> Place:
+def _place(message: pb.Place, requester: Requester) -> NodeLocation:
     try:
-        return Place(Address(message.host or requester.address, message.port), message.zone)
+        return NodeLocation(Address(message.host or requester.address, message.port), message.zone)
     except ValueError as error:
         raise RequestInvalid(str(error)) from error
 

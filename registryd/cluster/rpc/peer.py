@@ -10,7 +10,7 @@ import grpc
 
 from registryd.cluster.errors import PeerGarbled, PeerSilent, PeerUnreachable
 from registryd.cluster.rpc import limits
-from registryd.cluster.rpc.channel import Connection, open_connection
+from registryd.cluster.rpc.channel import PeerChannel, open_connection
 from registryd.cluster.rpc.codec import (
     finding,
     node_value,
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
-    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.node import Node
-    from registryd.cluster.contract.peer import Finding, Resolution, Wait
+    from registryd.cluster.contract.peer import FindAnswer, Resolution, Wait
     from registryd.content.sought import Sought
     from registryd.content.source import ContentUnavailable
     from registryd.identity.credentials import ClientCredentials
@@ -68,22 +68,22 @@ class GrpcPeer:
         self._on_received = on_received
         self._timeout = timeout
         self._credentials = credentials
-        self._connection: Connection | None = None
-        self._former: Connection | None = None
+        self._connection: PeerChannel | None = None
+        self._former: PeerChannel | None = None
         self._is_closed = False
 
     async def hello(self) -> Node:
         reply = await self._ask("Hello", pb.HelloRequest())
         return node_value(parse_reply(pb.HelloReply, reply).node)
 
-    async def find(self, sought: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
         reply = await self._ask("Find", _find_request(sought, wait), longer=wait.seconds if wait else 0)
         return finding(parse_reply(pb.FindReply, reply), sought.digest)
 
     async def tell_slow(self, sought: Sought) -> None:
         parse_reply(pb.FindReply, await self._ask("Find", _find_request(sought, None, is_left=True)))
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         return verdict_value(parse_reply(pb.ClaimReply, await self._ask("Claim", claim_message(claim))))
 
     async def announce(self, announcement: Announcement) -> Receipt:
@@ -162,7 +162,7 @@ class GrpcPeer:
             return b""
         return parse_reply(pb.ReadReply, raw).data
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> PeerChannel:
         if self._is_closed:
             raise PeerUnreachable(f"{self._address} is no peer any more")
         connection = self._connection

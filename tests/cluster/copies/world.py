@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from registryd.cluster.contract.index import Verdict
+from registryd.cluster.contract.index import ClaimReply
 from registryd.cluster.copies.census import Census
 from registryd.cluster.copies.keeper import CopyKeeper
 from registryd.cluster.index.ring import Ring
@@ -136,11 +136,11 @@ class FakeNode:
 
     # The index and the others
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         await asyncio.sleep(ANSWER)
         self.world.questions[self.address] += 1
         told = sorted(self.world.told[claim.digest] - {self.address}, key=str)
-        return Verdict(tuple(told[:MOST_NAMED]), is_whole=True)
+        return ClaimReply(tuple(told[:MOST_NAMED]), is_whole=True)
 
     async def offer(self, address: Address, offer: CopyOffer) -> CopyAnswer:
         await asyncio.sleep(ANSWER)

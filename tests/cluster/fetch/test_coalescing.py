@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.bound import bounded
-from registryd.cluster.contract.index import Announcement, Claim, Place, Receipt, Verdict
+from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, NodeLocation, Receipt
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding
+from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerSilent, PeerUnreachable
 from registryd.cluster.fetch.coalescing import Coalescing
 from registryd.cluster.fetch.locator import Locator
@@ -45,8 +45,8 @@ OTHER_NAME = Repository.parse("other.example/app")
 FETCH_WAIT = 15.0
 
 
-def place(number: int) -> Place:
-    return Place(Address(f"10.0.0.{number}", 3173))
+def place(number: int) -> NodeLocation:
+    return NodeLocation(Address(f"10.0.0.{number}", 3173))
 
 
 def now() -> float:
@@ -65,7 +65,7 @@ class ScriptedNode:
     claims: list[Claim] = field(default_factory=list)
     finds: int = 0
 
-    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         digest = wanted.digest
         self.finds += 1
         until = now() + (wait.seconds if wait else 0)
@@ -77,13 +77,13 @@ class ScriptedNode:
             await asyncio.sleep(0.01)
         have = self.arrives(now())
         if self.gives_for_other_names and wanted.repository != OTHER_NAME:
-            return Finding(Node(NodeId("n"), 0), None, busy=False, is_not_for_name=True)
+            return FindAnswer(Node(NodeId("n"), 0), None, busy=False, is_not_for_name=True)
         if have is None:
-            return Finding(Node(NodeId("n"), 0), None, busy=False)
+            return FindAnswer(Node(NodeId("n"), 0), None, busy=False)
         content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
-        return Finding(Node(NodeId("n"), 0), said(content), busy=False)
+        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False)
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         self.claims.append(claim)
         if self.is_dead:
             await asyncio.sleep(1.0)
@@ -435,7 +435,7 @@ async def test_index_nodes_are_told_that_this_node_is_slow_as_long_as_that_is_kn
 class Forgetful(IndexDesk):
     """An index node of an older version, which does not know of names."""
 
-    async def decide(self, claim: Claim) -> Verdict:
+    async def decide(self, claim: Claim) -> ClaimReply:
         return await super().decide(replace(claim, unfit=()))
 
 

@@ -24,7 +24,7 @@ from tests.fakes.sinks import FakeSink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.transfer.inflow import Inflow
@@ -92,7 +92,7 @@ class Lab:
                 await self.intake.wait_changed()
 
 
-def lab(verdict: Verdict | None = NOBODY, source: Arriving | None = None, *, memory: int = 64 * MIB) -> Lab:
+def lab(verdict: ClaimReply | None = NOBODY, source: Arriving | None = None, *, memory: int = 64 * MIB) -> Lab:
     made = Lab(memory=memory)
     made.finder.decide = lambda _digest, _urgency: verdict
     if source is not None:
@@ -292,7 +292,7 @@ async def test_two_requests_may_be_pressed_while_the_wait_is_still_ending() -> N
     one.finder.decide = lambda _digest, urgency: NOBODY if urgency is PRESSED else GROWING
     real = one.finder.follow
 
-    async def follow(sought: Sought, span: Span, verdict: Verdict) -> object:
+    async def follow(sought: Sought, span: Span, verdict: ClaimReply) -> object:
         try:
             return await real(sought, span, verdict)
         finally:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.racing import AllFailed
-from registryd.cluster.contract.index import Verdict
+from registryd.cluster.contract.index import ClaimReply
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding
+from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.outcome import refusal
 from registryd.cluster.fetch.remaining import Doubts
@@ -54,22 +54,22 @@ class Holder:
     has_it: bool = False
     asked: int = 0
 
-    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         assert wait is None
         self.asked += 1
-        return Finding(NODE, said(Content(wanted.digest, 1, None)) if self.has_it else None, busy=False)
+        return FindAnswer(NODE, said(Content(wanted.digest, 1, None)) if self.has_it else None, busy=False)
 
 
 @dataclass
 class Told:
     """Index nodes that say the same each time, after the sources that they name."""
 
-    verdict: Verdict | None
+    verdict: ClaimReply | None
     sources: list[Member] = field(default_factory=list)
     failed_addresses: list[Address] = field(default_factory=list)
 
     async def offers(
-        self, target: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: Verdict | None
+        self, target: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: ClaimReply | None
     ) -> AsyncGenerator[Offer, None]:
         assert verdict is None
         assert wanted == Span.whole
@@ -88,7 +88,7 @@ class Told:
 class Cluster:
     """Three members, of whom the last has it."""
 
-    def __init__(self, verdict: Verdict | None, *, doubts: Doubts | None = None) -> None:
+    def __init__(self, verdict: ClaimReply | None, *, doubts: Doubts | None = None) -> None:
         self.holders = [Holder(1), Holder(2), Holder(3, has_it=True)]
         self.members = [
             Member(address(holder.number), cast("Any", holder), own_id=NodeId("own"), on_change=lambda _: None)
@@ -115,27 +115,27 @@ class Cluster:
 
 
 async def test_nobody_is_asked_when_nobody_can_have_it() -> None:
-    cluster = Cluster(Verdict(view=7))
+    cluster = Cluster(ClaimReply(view=7))
     assert await cluster.ask() == (set(), False)
     assert cluster.record.outcomes == {FindOutcome.UNASKED: 1}
 
 
 async def test_only_those_are_asked_who_may_have_it() -> None:
-    assert await Cluster(Verdict(view=7, unheard=(address(2),))).ask() == ({2}, False)
-    assert await Cluster(Verdict(view=7, unheard=(address(2), address(3)))).ask() == ({2, 3}, True)
+    assert await Cluster(ClaimReply(view=7, unheard=(address(2),))).ask() == ({2}, False)
+    assert await Cluster(ClaimReply(view=7, unheard=(address(2), address(3)))).ask() == ({2, 3}, True)
 
 
 async def test_one_that_is_unheard_of_here_too_is_not_asked() -> None:
-    assert await Cluster(Verdict(view=7, unheard=(address(99),))).ask() == (set(), False)
+    assert await Cluster(ClaimReply(view=7, unheard=(address(99),))).ask() == (set(), False)
 
 
-@pytest.mark.parametrize("verdict", [None, Verdict()])
-async def test_everyone_is_asked_when_nobody_knows(verdict: Verdict | None) -> None:
+@pytest.mark.parametrize("verdict", [None, ClaimReply()])
+async def test_everyone_is_asked_when_nobody_knows(verdict: ClaimReply | None) -> None:
     assert await Cluster(verdict).ask() == ({1, 2, 3}, True)
 
 
 async def test_a_pull_that_comes_back_has_everyone_asked() -> None:
-    cluster = Cluster(Verdict(view=7))
+    cluster = Cluster(ClaimReply(view=7))
     assert await cluster.ask() == (set(), False)
     assert await cluster.ask(OTHER) == (set(), False)
     assert await cluster.ask() == ({1, 2, 3}, True)
@@ -146,13 +146,13 @@ async def test_a_pull_that_comes_back_has_everyone_asked() -> None:
 
 
 async def test_everyone_is_asked_for_what_is_vital() -> None:
-    cluster = Cluster(Verdict(view=7), doubts=Doubts(lambda digest: digest == DIGEST))
+    cluster = Cluster(ClaimReply(view=7), doubts=Doubts(lambda digest: digest == DIGEST))
     assert await cluster.ask() == ({1, 2, 3}, True)
     assert await cluster.ask(OTHER) == (set(), False)
 
 
 async def test_one_that_is_named_and_avoided_is_passed_by_and_reported() -> None:
-    cluster = Cluster(Verdict())
+    cluster = Cluster(ClaimReply())
     avoided = cluster.members[2]
     cluster.told.sources = [avoided]
     cluster.locator.blame(Offer(avoided, sought(DIGEST), Content(DIGEST, 1, None), None, busy=False))

@@ -10,7 +10,7 @@ import pytest
 
 from registryd.aio.racing import AllFailed
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding
+from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.fetch.locator import Locator
 from registryd.cluster.fetch.search import Waves, offers
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
-    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.peer import Resolution, Wait
     from registryd.cluster.members.offer import Offer
@@ -53,7 +53,7 @@ class TimedPeer:
     async def tell_slow(self, wanted: Sought) -> None:
         raise NotImplementedError
 
-    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         self.asked_at = asyncio.get_running_loop().time()
         try:
             await asyncio.sleep(self._after)
@@ -63,12 +63,12 @@ class TimedPeer:
         if self._answer == "silence":
             raise PeerSilent("silence")
         content = None if self._answer == "no" else said(Content(wanted.digest, 1, None))
-        return Finding(Node(NodeId.random(), self._content_port), content, busy=self._answer == "busy")
+        return FindAnswer(Node(NodeId.random(), self._content_port), content, busy=self._answer == "busy")
 
     async def hello(self) -> Node:
         raise NotImplementedError
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         raise NotImplementedError
 
     async def announce(self, announcement: Announcement) -> Receipt:

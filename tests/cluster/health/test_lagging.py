@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding
+from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerUnreachable
 from registryd.cluster.health.lagging import Lag
 from registryd.cluster.health.totals import Totals
@@ -54,7 +54,7 @@ class Growing:
         if self.is_gone:
             raise PeerUnreachable("gone")
 
-    async def find(self, wanted: Sought, wait: object = None) -> Finding:
+    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
         digest = wanted.digest
         self.finds += 1
         assert wait is None
@@ -63,7 +63,7 @@ class Growing:
         rate = self.rate if digest == DIGEST or self.beside is None else self.beside
         have = min(SIZE, int((self.begun_with + rate * now()) * MIB))
         content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
-        return Finding(Node(NodeId("n"), 0), said(content), busy=False)
+        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding
+from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent
 from registryd.cluster.health.links import TopLink
 from registryd.cluster.health.totals import Totals
@@ -47,10 +47,10 @@ class Linked:
     gets: dict[Digest, float] = field(default_factory=lambda: {DIGEST: 1.0})
     reads: int = 0
 
-    async def find(self, wanted: Sought, wait: object = None) -> Finding:
+    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
         assert wait is None
         have = int(self.gets[wanted.digest] * asyncio.get_running_loop().time() * MIB)
-        return Finding(Node(NodeId("n"), 0), said(GrowingContent(wanted.digest, SIZE, None, have)), busy=False)
+        return FindAnswer(Node(NodeId("n"), 0), said(GrowingContent(wanted.digest, SIZE, None, have)), busy=False)
 
     async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         self.reads += 1

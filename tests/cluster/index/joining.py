@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.cluster.contract.index import Claim, Place
+from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
@@ -32,7 +32,7 @@ def join(  # noqa: PLR0913 - what a claim consists of
     zone: str = "",
     now: float = 0.0,
 ) -> list[int]:
-    place = Place(address(number), zone)
+    place = NodeLocation(address(number), zone)
     named, others = tuple(map(address, slow)), tuple(map(address, unfit))
     claim = Claim(DIGEST, place, size, tuple(map(address, failed)), slow=named, unfit=others)
     return [source.port for source in wave.join(claim, now)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registryd.cluster.contract.index import Claim, Place
+from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.cluster.index.wave import Wave
 from tests.cluster.index.joining import DIGEST, MIB, address, require_no_circle
 
@@ -35,8 +35,8 @@ def _join(wave: Wave, claim: Claim) -> list[int]:
     return [source.port for source in wave.join(claim, 0.0)]
 
 
-def _place(number: int) -> Place:
-    return Place(address(number))
+def _place(number: int) -> NodeLocation:
+    return NodeLocation(address(number))
 
 
 def _addresses(numbers: tuple[int, ...]) -> tuple[Address, ...]:
@@ -119,7 +119,7 @@ def test_one_that_has_changed_its_mind_has_not_failed() -> None:
 
 def test_who_only_asks_is_told_of_the_first_that_means_to_fetch_it() -> None:
     wave = Wave()
-    question = Claim(DIGEST, Place(address(9)), is_question=True)
+    question = Claim(DIGEST, NodeLocation(address(9)), is_question=True)
     assert ahead(wave, 2, rank=1) == []
     assert wave.look(question, 0.0) == ()
     assert ahead(wave, 1, rank=0) == []
@@ -259,7 +259,7 @@ def test_nobody_waits_for_itself_in_a_circle_or_for_a_mere_intention(
 
 
 def happen(model: Model, number: int, event: str, rank: int, other: int, size: int) -> None:  # noqa: PLR0913, PLR0917
-    here = Place(address(number))
+    here = NodeLocation(address(number))
     match event:
         case "later":
             model.now += 5.0

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from registryd.cluster.contract.index import Announcement, Place
+from registryd.cluster.contract.index import Announcement, NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.books import Books
 from registryd.cluster.index.view import CurrentView, View
@@ -11,8 +11,8 @@ ONE, TWO = NodeId("one"), NodeId("two")
 LIFETIME = 100.0
 
 
-def place(number: int) -> Place:
-    return Place(Address("10.0.0.1", number))
+def place(number: int) -> NodeLocation:
+    return NodeLocation(Address("10.0.0.1", number))
 
 
 VIEW = View.of(frozenset({place(1).address, place(2).address}))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from registryd.cluster.contract.index import MAX_UNHEARD, Announcement, Claim, Place, Verdict
+from registryd.cluster.contract.index import MAX_UNHEARD, Announcement, Claim, ClaimReply, NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.desk import WAVE_SECONDS, YOUNG_SECONDS, IndexDesk, Quotas
 from registryd.cluster.index.view import View
@@ -22,8 +22,8 @@ class Clock:
         return self.now
 
 
-def place(number: int) -> Place:
-    return Place(Address(f"10.0.{number >> 8}.{number & 255}", 3173))
+def place(number: int) -> NodeLocation:
+    return NodeLocation(Address(f"10.0.{number >> 8}.{number & 255}", 3173))
 
 
 def digest(number: int) -> Digest:
@@ -66,8 +66,8 @@ def test_who_gets_it_from_several_is_told_of_more() -> None:
 def test_who_gets_it_from_several_is_told_of_near_ones_only() -> None:
     desk, _ = make()
     for number in range(1, 11):
-        desk.announce(Announcement(Place(place(number).address, "a" if number < 4 else "b"), held=(digest(1),)))
-    claimant = Place(place(40).address, "a")
+        desk.announce(Announcement(NodeLocation(place(number).address, "a" if number < 4 else "b"), held=(digest(1),)))
+    claimant = NodeLocation(place(40).address, "a")
     named = desk.claim(Claim(digest(1), claimant, places=8, is_question=True)).sources
     assert set(named) == {place(number).address for number in (1, 2, 3)}
 
@@ -220,7 +220,7 @@ def tells_all(desk: IndexDesk, view: View, number: int, *held: int) -> None:
     desk.announce(Announcement(place(number), digests, process=process, view=view.name, complete_at=NodeId("desk")))
 
 
-def asked(desk: IndexDesk, number: int, *, by: int = 9) -> Verdict:
+def asked(desk: IndexDesk, number: int, *, by: int = 9) -> ClaimReply:
     return desk.claim(Claim(digest(number), place(by), is_question=True))
 
 
@@ -228,7 +228,7 @@ def test_when_all_have_told_everything_nobody_is_left_to_be_asked() -> None:
     desk, view, _ = desk_of(1, 2)
     tells_all(desk, view, 1, 50)
     tells_all(desk, view, 2)
-    assert asked(desk, 60) == Verdict(is_new=True, view=view.name)
+    assert asked(desk, 60) == ClaimReply(is_new=True, view=view.name)
     assert asked(desk, 50).sources == (place(1).address,)
     assert desk.claim(Claim(digest(60), place(1))).view == view.name
 
@@ -236,7 +236,7 @@ def test_when_all_have_told_everything_nobody_is_left_to_be_asked() -> None:
 def test_who_has_not_told_everything_is_left_to_be_asked() -> None:
     desk, view, _ = desk_of(1, 2)
     tells_all(desk, view, 1)
-    assert asked(desk, 60) == Verdict(is_new=True, view=view.name, unheard=(place(2).address,))
+    assert asked(desk, 60) == ClaimReply(is_new=True, view=view.name, unheard=(place(2).address,))
 
 
 def test_when_many_have_not_others_may_have_it() -> None:
@@ -257,7 +257,7 @@ def test_what_somebody_else_has_claimed_is_not_nowhere_even_when_he_is_not_named
     tells_all(desk, view, 2)
     assert desk.claim(Claim(digest(60), place(1))).view == view.name
     named = desk.claim(Claim(digest(60), place(2)))
-    assert named == Verdict((place(1).address,), is_new=True, before=place(1).address, rank=1)
+    assert named == ClaimReply((place(1).address,), is_new=True, before=place(1).address, rank=1)
     refused = desk.claim(Claim(digest(60), place(2), failed=(place(1).address,)))
     assert (refused.sources, refused.view) == ((), 0)
 
@@ -299,7 +299,7 @@ def test_a_claim_that_was_forgotten_because_it_is_old_makes_nobody_suspect() -> 
     desk.claim(Claim(digest(50), place(1)))
     clock.now = WAVE_SECONDS
     tells_all(desk, view, 1, 51)
-    assert asked(desk, 50) == Verdict(view=view.name)
+    assert asked(desk, 50) == ClaimReply(view=view.name)
 
 
 def test_it_is_said_whether_those_who_are_named_have_all_of_it() -> None:

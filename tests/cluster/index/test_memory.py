@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.contract.index import Announcement, Claim, Place
+from registryd.cluster.contract.index import Announcement, Claim, NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk, Quotas
 from registryd.cluster.index.speakers import Speakers
@@ -46,8 +46,8 @@ def held() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-def place(number: int, *, port: int = 3173, zone: str = "") -> Place:
-    return Place(Address(f"10.0.{number >> 8}.{number & 255}", port), zone)
+def place(number: int, *, port: int = 3173, zone: str = "") -> NodeLocation:
+    return NodeLocation(Address(f"10.0.{number >> 8}.{number & 255}", port), zone)
 
 
 @pytest.mark.usefixtures("traced")

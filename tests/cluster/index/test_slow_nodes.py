@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from registryd.cluster.contract.index import Claim, Place
+from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.cluster.index.wave import Wave
 from tests.cluster.index.joining import DIGEST, MIB, address, join, require_no_circle
 
 
 def beside(wave: Wave, number: int) -> list[int]:
-    question = Claim(DIGEST, Place(address(99)), is_question=True, beside=address(number))
+    question = Claim(DIGEST, NodeLocation(address(99)), is_question=True, beside=address(number))
     return [other.port for other in wave.look(question, 0.0)]
 
 
@@ -24,7 +24,7 @@ def chain(length: int) -> Wave:
 def tree(count: int, *, places: int) -> Wave:
     wave = Wave(crowd=1000)
     for number in range(1, count + 1):
-        wave.join(Claim(DIGEST, Place(address(number)), 100 * MIB, places=places), 0.0)
+        wave.join(Claim(DIGEST, NodeLocation(address(number)), 100 * MIB, places=places), 0.0)
     return wave
 
 
@@ -83,7 +83,7 @@ def test_where_there_is_one_or_none_of_them_the_source_stands_in() -> None:
 def test_one_that_gets_it_from_another_zone_is_compared_with_nobody_nor_are_others_with_it() -> None:
     wave = Wave(crowd=1000)
     for number, zone in enumerate("aaab", 1):
-        wave.join(Claim(DIGEST, Place(address(number), zone), 100 * MIB, places=3), 0.0)
+        wave.join(Claim(DIGEST, NodeLocation(address(number), zone), 100 * MIB, places=3), 0.0)
     assert beside(wave, 4) == []
     assert [beside(wave, number) for number in (2, 3)] == [[3, 1], [2, 1]]
 
@@ -116,7 +116,7 @@ def test_whoever_is_slow_nobody_waits_in_a_circle_nor_goes_to_the_origin_for_it(
 
 def claim_of(number: int, *, below: int | None = None, is_slow: bool = False) -> Claim:
     predecessor = address(below) if below else None
-    return Claim(DIGEST, Place(address(number)), 100 * MIB, below=predecessor, is_slow=is_slow)
+    return Claim(DIGEST, NodeLocation(address(number)), 100 * MIB, below=predecessor, is_slow=is_slow)
 
 
 def joined(wave: Wave, claim: Claim) -> list[int]:

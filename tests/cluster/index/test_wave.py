@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registryd.cluster.contract.index import Claim, Place
+from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, STEP_BYTES, Wave
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
 from tests.cluster.index.joining import DIGEST, MIB, address, join, require_no_circle
@@ -96,15 +96,15 @@ def test_an_origin_that_refuses_three_is_left_to_everyone() -> None:
 
 def test_holders_come_first_and_stand_in_for_each_other() -> None:
     wave = Wave()
-    wave.hold(Place(address(1)))
-    wave.hold(Place(address(2)))
+    wave.hold(NodeLocation(address(1)))
+    wave.hold(NodeLocation(address(2)))
     assert join(wave, 3) == [1, 2]
     assert join(wave, 4)[0] == 2
 
 
 def test_one_that_dropped_it_is_not_named() -> None:
     wave = Wave()
-    wave.hold(Place(address(1)))
+    wave.hold(NodeLocation(address(1)))
     wave.drop(address(1))
     assert join(wave, 2) == []
 
@@ -126,7 +126,7 @@ def test_one_in_each_zone_crosses_to_the_other() -> None:
 def test_looking_does_not_join() -> None:
     wave = Wave()
     join(wave, 1)
-    looking = Claim(DIGEST, Place(address(2)), is_question=True)
+    looking = Claim(DIGEST, NodeLocation(address(2)), is_question=True)
     assert wave.look(looking, 0.0) == (address(1),)
     assert join(wave, 3) == [1]
 
@@ -144,7 +144,7 @@ def test_whatever_happens_nobody_waits_in_a_circle(size: int) -> None:
 
 def claim_of(number: int, *, below: int | None = None, places: int | None = None, zone: str = "") -> Claim:
     preferred = address(below) if below else None
-    return Claim(DIGEST, Place(address(number), zone), 3 * MIB, below=preferred, places=places)
+    return Claim(DIGEST, NodeLocation(address(number), zone), 3 * MIB, below=preferred, places=places)
 
 
 def test_layers_come_down_a_chain_in_the_order_that_claims_ask_for() -> None:
@@ -161,7 +161,7 @@ def test_nobody_is_put_below_one_that_gets_it_from_him_or_was_reported() -> None
     wave = Wave()
     for number in (1, 2, 3):
         wave.join(claim_of(number), 0.0)
-    assert wave.join(Claim(DIGEST, Place(address(2)), 3 * MIB, (address(1),), below=address(3)), 0.0) == ()
+    assert wave.join(Claim(DIGEST, NodeLocation(address(2)), 3 * MIB, (address(1),), below=address(3)), 0.0) == ()
     assert wave.join(claim_of(4, below=1), 0.0) == (address(3),)  # 1 is suspect
 
 
@@ -223,7 +223,7 @@ def test_in_a_chain_places_count_for_nothing() -> None:
 
 def test_who_gets_it_nobody_knows_how_is_in_the_wave_and_named_to_nobody() -> None:
     wave = Wave()
-    wave.begin(Place(address(1)))
+    wave.begin(NodeLocation(address(1)))
     assert list(wave.addresses) == [address(1)]
     assert join(wave, 2) == []
     assert set(wave.addresses) == {address(1), address(2)}
@@ -235,15 +235,15 @@ def test_who_gets_it_nobody_knows_how_is_in_the_wave_and_named_to_nobody() -> No
 def test_who_has_claimed_it_and_says_that_it_gets_it_keeps_its_place() -> None:
     wave = Wave()
     assert [join(wave, number) for number in (1, 2)] == [[], [1]]
-    wave.begin(Place(address(2)))
+    wave.begin(NodeLocation(address(2)))
     assert join(wave, 3) == [2]
 
 
 def test_who_turns_out_to_have_it_is_named_and_who_has_given_it_up_is_gone() -> None:
     wave = Wave()
-    wave.begin(Place(address(1)))
-    wave.begin(Place(address(2)))
-    wave.hold(Place(address(1)))
+    wave.begin(NodeLocation(address(1)))
+    wave.begin(NodeLocation(address(2)))
+    wave.hold(NodeLocation(address(1)))
     wave.drop(address(2))
     assert list(wave.addresses) == [address(1)]
     assert join(wave, 3) == [1]
@@ -251,11 +251,11 @@ def test_who_turns_out_to_have_it_is_named_and_who_has_given_it_up_is_gone() -> 
 
 def test_who_does_not_give_it_for_a_claimants_name_is_named_to_others_all_the_same() -> None:
     wave = Wave()
-    wave.hold(Place(address(1)))
+    wave.hold(NodeLocation(address(1)))
     assert join(wave, 2) == [1]
     assert join(wave, 2, unfit=(1,)) == [], "it looks elsewhere, and nobody is suspected"
     assert 1 in join(wave, 3)
-    question = Claim(DIGEST, Place(address(4)), is_question=True, unfit=tuple(map(address, (1, 2, 3))))
+    question = Claim(DIGEST, NodeLocation(address(4)), is_question=True, unfit=tuple(map(address, (1, 2, 3))))
     assert wave.look(question, 0.0) == ()
 
 

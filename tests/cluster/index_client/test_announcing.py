@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.scope import open_scope
-from registryd.cluster.contract.index import MAX_ANNOUNCED, Announcement, Claim, Place, Receipt
+from registryd.cluster.contract.index import MAX_ANNOUNCED, Announcement, Claim, NodeLocation, Receipt
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk
@@ -36,8 +36,8 @@ BATCH = 0.05
 LOOK = 1.0
 
 
-def place(number: int) -> Place:
-    return Place(Address(f"10.0.0.{number}", 3173))
+def place(number: int) -> NodeLocation:
+    return NodeLocation(Address(f"10.0.0.{number}", 3173))
 
 
 def digest(number: int) -> Digest:
@@ -134,7 +134,7 @@ class Ground:
         )
         self._present = self._discovered = frozenset(self.nodes)
 
-    def _own_place(self) -> Place:
+    def _own_place(self) -> NodeLocation:
         return place(self.own)
 
     def addresses(self) -> frozenset[Address]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cluster.contract.index import Announcement, Claim, Place
+from registryd.cluster.contract.index import Announcement, Claim, NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
 from registryd.cluster.index.desk import IndexDesk
@@ -19,7 +19,7 @@ from registryd.notation import Address
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from registryd.cluster.contract.index import Verdict
+    from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.members.member import Member
 
 pytestmark = pytest.mark.looptime
@@ -28,8 +28,8 @@ OWN = 0
 OTHERS = range(1, 5)
 
 
-def place(number: int) -> Place:
-    return Place(Address(f"10.0.0.{number}", 3173))
+def place(number: int) -> NodeLocation:
+    return NodeLocation(Address(f"10.0.0.{number}", 3173))
 
 
 EVERYONE = frozenset(place(number).address for number in (OWN, *OTHERS))
@@ -49,7 +49,7 @@ class IndexNode:
             process, own_id = NodeId(f"node-{number}"), self.desk.announce(Announcement(place(99))).by
             self.desk.announce(Announcement(place(number), process=process, view=view.name, complete_at=own_id))
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         if self.is_silent:
             await asyncio.sleep(1)
             raise PeerSilent("says nothing")
@@ -79,7 +79,7 @@ class Cluster:
     def get(self, address: Address) -> Member | None:
         return cast("Any", self.nodes[address]) if address in self.addresses() else None
 
-    async def ask(self, digest: Digest) -> Verdict:
+    async def ask(self, digest: Digest) -> ClaimReply:
         verdict = await self.index.claim(Claim(digest, place(OWN)))
         assert verdict
         assert not verdict.sources

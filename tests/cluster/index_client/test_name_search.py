@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.names import NameAnnouncement, NameAnswer
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
@@ -85,7 +85,7 @@ class Ground:
         self.members = {address(number): Asked(number) for number in range(1, MEMBERS + 1)}
         self._addresses = frozenset(self.members)
         self.desk = NameDesk(NodeId("own"), now)
-        index = IndexNodes(self, IndexDesk(NodeId("own"), now), own_place=partial(Place, address(own)))
+        index = IndexNodes(self, IndexDesk(NodeId("own"), now), own_place=partial(NodeLocation, address(own)))
         self.source = ClusterSource(
             Locator(self, fanout_limit=limit),
             cast("Any", None),

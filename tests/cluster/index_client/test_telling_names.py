@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.scope import open_scope
-from registryd.cluster.contract.index import Place, Receipt
+from registryd.cluster.contract.index import NodeLocation, Receipt
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerOutdated, PeerSilent
 from registryd.cluster.index.names import NAME_SECONDS, NameDesk
@@ -41,8 +41,8 @@ LOOK = 1.0
 SOON = 0.1
 
 
-def place(number: int) -> Place:
-    return Place(Address(f"10.0.0.{number}", 3173))
+def place(number: int) -> NodeLocation:
+    return NodeLocation(Address(f"10.0.0.{number}", 3173))
 
 
 def image(number: int, *, content: bytes = b"layer") -> SampleImage:

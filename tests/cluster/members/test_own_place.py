@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registryd.cluster.contract.index import Place
+from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.notation import Address
 
@@ -35,15 +35,15 @@ class Zones:
 def test_the_address_that_discovery_has_counts_more_than_the_one_that_is_advertised() -> None:
     roster = Roster()
     place = OwnPlace(roster, listen=LISTEN, advertise=OTHER.host, zone="a")
-    assert place() == Place(OTHER, "a")
+    assert place() == NodeLocation(OTHER, "a")
     roster.own = OWN
-    assert place() == Place(OWN, "a")
+    assert place() == NodeLocation(OWN, "a")
 
 
 def test_where_no_zone_is_set_discovery_is_asked_each_time() -> None:
     zones = Zones()
     place = OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="", zones=zones)
-    assert place() == Place(OWN, "")
+    assert place() == NodeLocation(OWN, "")
     zones.known[OWN.host] = "zone-1"
-    assert place() == Place(OWN, "zone-1")
-    assert OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="set", zones=zones)() == Place(OWN, "set")
+    assert place() == NodeLocation(OWN, "zone-1")
+    assert OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="set", zones=zones)() == NodeLocation(OWN, "set")

@@ -11,7 +11,7 @@ import pytest
 from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import Finding, Resolution
+from registryd.cluster.contract.peer import FindAnswer, Resolution
 from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
 from registryd.cluster.members.member import MemberState
 from registryd.cluster.members.roster import Members
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
-    from registryd.cluster.contract.index import Announcement, Claim, Receipt, Verdict
+    from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.peer import Wait
     from registryd.content.sought import Sought
@@ -56,11 +56,11 @@ class ScriptedPeer:
     async def tell_slow(self, wanted: Sought) -> None:
         raise NotImplementedError
 
-    async def find(self, wanted: Sought, wait: Wait | None = None) -> Finding:
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         await self._answer("find", well=self.is_well and self.answers_find)
-        return Finding(self.node, None, busy=False)
+        return FindAnswer(self.node, None, busy=False)
 
-    async def claim(self, claim: Claim) -> Verdict:
+    async def claim(self, claim: Claim) -> ClaimReply:
         raise NotImplementedError
 
     async def announce(self, announcement: Announcement) -> Receipt:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registryd.cluster.contract.index import MAX_ANNOUNCED, MAX_FAILED, MAX_UNHEARD, Announcement, Claim, Place, Verdict
+from registryd.cluster.contract.index import (
+    MAX_ANNOUNCED,
+    MAX_FAILED,
+    MAX_UNHEARD,
+    Announcement,
+    Claim,
+    ClaimReply,
+    NodeLocation,
+)
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.desk import IndexDesk
@@ -31,7 +39,7 @@ from registryd.oci.errors import OciError
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
 REQUESTER = Requester("192.0.2.9")
-PLACE = Place(Address("10.0.0.1", 3173), "zone-a")
+PLACE = NodeLocation(Address("10.0.0.1", 3173), "zone-a")
 DIGEST = Digest.of(b"")
 
 
@@ -52,11 +60,11 @@ def test_values_survive_the_wire() -> None:
         PLACE, arriving=(DIGEST,), process=NodeId("one"), view=2**64 - 1, complete_at=NodeId("another")
     )
     assert announcement_value(announcement_message(statement), REQUESTER) == statement
-    verdict = Verdict((Address("10.0.0.2", 1),), is_new=True, before=Address("10.0.0.3", 1), is_below_missing=True)
+    verdict = ClaimReply((Address("10.0.0.2", 1),), is_new=True, before=Address("10.0.0.3", 1), is_below_missing=True)
     assert verdict_value(verdict_message(verdict)) == verdict
-    whole = Verdict((Address("10.0.0.2", 1),), is_whole=True)
+    whole = ClaimReply((Address("10.0.0.2", 1),), is_whole=True)
     assert verdict_value(verdict_message(whole)) == whole
-    nobody = Verdict(view=7, unheard=(Address("10.0.0.4", 1), Address("::1", 2)))
+    nobody = ClaimReply(view=7, unheard=(Address("10.0.0.4", 1), Address("::1", 2)))
     assert verdict_value(verdict_message(nobody)) == nobody
 
 
@@ -156,7 +164,7 @@ async def test_whatever_members_claim_and_announce_nobody_is_named_to_himself(
 ) -> None:
     desk = IndexDesk(NodeId("desk"), lambda: 0.0, count_members=lambda: members)
     for port, failed, zone, holds, below in history:
-        place = Place(Address("10.0.0.1", port), zone)
+        place = NodeLocation(Address("10.0.0.1", port), zone)
         if holds:
             desk.announce(Announcement(place, held=(DIGEST,)))
             continue

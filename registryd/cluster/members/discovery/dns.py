@@ -7,7 +7,7 @@ import random
 import socket
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.members.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 from registryd.notation import Address
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class DnsDiscovery:
         self._name = name
         self._interval = interval
         self._resolve = resolve
-        self._trouble = Trouble(str(name))
+        self._trouble = DiscoveryTrouble(str(name))
 
     async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
         known: frozenset[Address] | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from asyncinotify import Inotify, Mask
 
 from registryd.cluster.members.discovery.addresses import AddressListInvalid, parse_addresses
-from registryd.cluster.members.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,7 +34,7 @@ class FileDiscovery:
     def __init__(self, path: Path, *, reread_seconds: float = _REREAD_SECONDS) -> None:
         self._path = path
         self._reread_seconds = reread_seconds
-        self._trouble = Trouble(str(path))
+        self._trouble = DiscoveryTrouble(str(path))
 
     async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
         known: frozenset[Address] | None = None

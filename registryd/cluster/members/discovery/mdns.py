@@ -14,7 +14,7 @@ from zeroconf import BadTypeInNameException, InterfaceChoice, NonUniqueNameExcep
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from registryd.aio.endings import run_to_end
-from registryd.cluster.members.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 from registryd.notation import Address
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class MdnsDiscovery:
         self._own = own
         self._service = service
         self._interfaces = [interface] if interface else InterfaceChoice.All
-        self._trouble = Trouble(f"mdns {service}")
+        self._trouble = DiscoveryTrouble(f"mdns {service}")
 
     async def watch(self) -> AsyncGenerator[frozenset[Address], None]:
         while True:

@@ -7,7 +7,7 @@ import logging
 _log = logging.getLogger(__name__)
 
 
-class Trouble:
+class DiscoveryTrouble:
     """The problem that a way of discovery has now, if any; `subject` is what it is about."""
 
     def __init__(self, subject: str) -> None:

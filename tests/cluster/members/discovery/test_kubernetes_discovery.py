@@ -12,7 +12,7 @@ import pytest
 from registryd.aio.backoff import Backoff
 from registryd.cluster.members.discovery.kubernetes.discovery import KubernetesDiscovery
 from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed
-from registryd.cluster.members.discovery.kubernetes.slices import Place
+from registryd.cluster.members.discovery.kubernetes.slices import PodLocation
 from registryd.notation import Address
 from tests.fakes.endpoint_slices import PORT, InProcessSliceApi, Pod, delete_slice, put_slice
 from tests.fakes.kubernetes import FakeCluster
@@ -219,10 +219,10 @@ async def test_node_and_zone_of_every_peer_are_known_when_it_is_yielded() -> Non
     put_slice(rig.cluster, "a", Pod("10.0.0.1", "node-a", "zone-1"))
     async with aclosing(rig.discovery.watch()) as changes:
         await anext(changes)
-        assert rig.discovery.places == {ONE: Place("node-a", "zone-1")}
+        assert rig.discovery.places == {ONE: PodLocation("node-a", "zone-1")}
         put_slice(rig.cluster, "b", Pod("10.0.0.3", "node-c", "zone-2"))
         await anext(changes)
-        assert rig.discovery.places[THREE] == Place("node-c", "zone-2")
+        assert rig.discovery.places[THREE] == PodLocation("node-c", "zone-2")
         assert rig.discovery.zone_of(THREE.host) == "zone-2"
         assert rig.discovery.zone_of("10.0.0.9") == ""
         put_slice(rig.cluster, "b", Pod("10.0.0.3", "node-c", "no zone's name"), Pod("10.0.0.4", "node-d"))

@@ -19,7 +19,7 @@ from registryd.cluster.members.discovery.kubernetes.answers import (
     read_page,
 )
 from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
-from registryd.cluster.members.discovery.kubernetes.slices import Place, choose_peers, read_slice
+from registryd.cluster.members.discovery.kubernetes.slices import PodLocation, choose_peers, read_slice
 from registryd.notation import Address
 from tests.fakes.endpoint_slices import PORT, PORT_NAME, Pod, slice_document
 from tests.fakes.kubernetes import Gone
@@ -28,12 +28,12 @@ ONE = Address("10.0.0.1", PORT)
 ONE_IPV6 = Address("fd00::1", PORT)
 
 
-def peers(*documents: dict[str, Any], prefer: Any = 4) -> dict[Address, Place]:
+def peers(*documents: dict[str, Any], prefer: Any = 4) -> dict[Address, PodLocation]:
     return choose_peers([read_slice(each, port_name=PORT_NAME) for each in documents], prefer=prefer)
 
 
 def test_an_endpoint_has_its_node_and_zone() -> None:
-    assert peers(slice_document("a", Pod("10.0.0.1", "node-a", "zone-1"))) == {ONE: Place("node-a", "zone-1")}
+    assert peers(slice_document("a", Pod("10.0.0.1", "node-a", "zone-1"))) == {ONE: PodLocation("node-a", "zone-1")}
 
 
 def test_a_pod_that_is_not_ready_is_a_peer() -> None:
@@ -47,7 +47,7 @@ def test_a_pod_that_is_terminating_is_none() -> None:
 def test_conditions_and_topology_may_be_missing() -> None:
     document = slice_document("a", Pod("10.0.0.1"))
     document["endpoints"] = [{"addresses": ["10.0.0.1"]}]
-    assert peers(document) == {ONE: Place()}
+    assert peers(document) == {ONE: PodLocation()}
 
 
 @pytest.mark.parametrize(("prefer", "chosen"), [(4, ONE), (6, ONE_IPV6)])

@@ -27,7 +27,7 @@ _LONGEST_REASON: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SlicePage:
     """A part of a list; `following` names the next part, and is empty in the last one."""
 
     slices: tuple[EndpointSlice, ...]
@@ -61,13 +61,13 @@ class Bookmark:
 Event: TypeAlias = Stored | Deleted | Bookmark
 
 
-def read_page(body: bytes, *, port_name: str) -> Page:
+def read_page(body: bytes, *, port_name: str) -> SlicePage:
     """Read an EndpointSliceList."""
 
-    def parse(document: Any) -> Page:
+    def parse(document: Any) -> SlicePage:
         metadata = document["metadata"]
         slices = tuple(read_slice(item, port_name=port_name) for item in document.get("items") or ())
-        return Page(slices, _version(metadata), _bounded(metadata.get("continue") or "", _LONGEST_TOKEN))
+        return SlicePage(slices, _version(metadata), _bounded(metadata.get("continue") or "", _LONGEST_TOKEN))
 
     return _read(body, parse)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from registryd.cluster.members.discovery.kubernetes.account import ServiceAccount
-    from registryd.cluster.members.discovery.kubernetes.answers import Event, Page
+    from registryd.cluster.members.discovery.kubernetes.answers import Event, SlicePage
 
 # etcd refuses objects above 1.5 MiB; an event wraps one.
 LONGEST_EVENT: Final = 2 << 20
@@ -44,7 +44,7 @@ class SliceApi(Protocol):
     Both raise ApiFailed, and VersionExpired when the version that they were given, or were paging at, is too old.
     """
 
-    async def list_page(self, *, following: str = "", fresh: bool = False) -> Page:
+    async def list_page(self, *, following: str = "", fresh: bool = False) -> SlicePage:
         """One part of the list, the first or the one that `following` names.
 
         `fresh` asks for what is true now, which costs the server a read of etcd; otherwise what it has in its cache.
@@ -79,7 +79,7 @@ class HttpSliceApi:
         self._account = account
         self._service = service
 
-    async def list_page(self, *, following: str = "", fresh: bool = False) -> Page:
+    async def list_page(self, *, following: str = "", fresh: bool = False) -> SlicePage:
         query = {"limit": str(_PAGE_ITEMS)}
         if following:
             query["continue"] = following

@@ -14,13 +14,13 @@ from registryd.cluster.members.discovery.kubernetes.api import Service, open_api
 from registryd.cluster.members.discovery.kubernetes.following import SliceFollower
 from registryd.cluster.members.discovery.kubernetes.settling import settled
 from registryd.cluster.members.discovery.kubernetes.slices import choose_peers
-from registryd.cluster.members.discovery.trouble import Trouble
+from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from registryd.cluster.members.discovery.kubernetes.api import SliceApi
-    from registryd.cluster.members.discovery.kubernetes.slices import IpVersion, Place
+    from registryd.cluster.members.discovery.kubernetes.slices import IpVersion, PodLocation
     from registryd.notation import Address
 
     OpenApi = Callable[[], AbstractAsyncContextManager[SliceApi]]
@@ -44,12 +44,12 @@ class KubernetesDiscovery:
         self._open_slice_api = open_slice_api
         self._prefer = prefer
         self._backoff = backoff
-        self._trouble = Trouble(subject)
-        self._places: Mapping[Address, Place] = MappingProxyType({})
+        self._trouble = DiscoveryTrouble(subject)
+        self._places: Mapping[Address, PodLocation] = MappingProxyType({})
         self._zones: Mapping[str, str] = {}
 
     @property
-    def places(self) -> Mapping[Address, Place]:
+    def places(self) -> Mapping[Address, PodLocation]:
         """Node and zone of every peer, as of now; not less than what `watch` yielded last."""
         return self._places
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registryd.cluster.members.discovery.kubernetes.answers import Event
     from registryd.cluster.members.discovery.kubernetes.api import SliceApi
     from registryd.cluster.members.discovery.kubernetes.slices import EndpointSlice
-    from registryd.cluster.members.discovery.trouble import Trouble
+    from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 
 
 class SliceFollower:
@@ -27,7 +27,7 @@ class SliceFollower:
     is away everything stays as it was.
     """
 
-    def __init__(self, api: SliceApi, *, backoff: Backoff, trouble: Trouble) -> None:
+    def __init__(self, api: SliceApi, *, backoff: Backoff, trouble: DiscoveryTrouble) -> None:
         self._api = api
         self._backoff = backoff
         self._trouble = trouble

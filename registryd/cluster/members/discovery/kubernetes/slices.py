@@ -18,7 +18,7 @@ _LONGEST_NAME: Final = 253
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PodLocation:
     """Where a peer is, as far as Kubernetes knows; empty where it does not."""
 
     node: str = ""
@@ -26,13 +26,13 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class SliceEndpoint:
     """One address of one pod. `pod` is the same for the addresses of a pod in both families."""
 
     address: Address
     ip_version: IpVersion
     pod: str
-    place: Place
+    place: PodLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class EndpointSlice:
     """One of the objects that together list a service's endpoints."""
 
     name: str
-    endpoints: frozenset[Endpoint]
+    endpoints: frozenset[SliceEndpoint]
 
 
 def read_slice(document: Mapping[str, Any], *, port_name: str) -> EndpointSlice:
@@ -60,12 +60,12 @@ def read_slice(document: Mapping[str, Any], *, port_name: str) -> EndpointSlice:
     return EndpointSlice(name, frozenset(endpoint for endpoint in found if endpoint))
 
 
-def choose_peers(slices: Iterable[EndpointSlice], *, prefer: IpVersion) -> dict[Address, Place]:
+def choose_peers(slices: Iterable[EndpointSlice], *, prefer: IpVersion) -> dict[Address, PodLocation]:
     """One address for each pod: with two families, that of the preferred one.
 
     While endpoints move from slice to slice, a pod may be in both (KEP-752): it counts once.
     """
-    chosen: dict[str, Endpoint] = {}
+    chosen: dict[str, SliceEndpoint] = {}
     everything = (endpoint for each in slices for endpoint in each.endpoints)
     for endpoint in sorted(everything, key=lambda e: (e.ip_version != prefer, str(e.address), e.place.zone)):
         chosen.setdefault(endpoint.pod, endpoint)
@@ -80,21 +80,21 @@ def _port(ports: Iterable[Mapping[str, Any]], name: str) -> int | None:
     return number
 
 
-def _endpoint_or_none(entry: Mapping[str, Any], port: int) -> Endpoint | None:
+def _endpoint_or_none(entry: Mapping[str, Any], port: int) -> SliceEndpoint | None:
     with suppress(ValueError, TypeError, LookupError, AttributeError):
         return _endpoint(entry, port)
     return None
 
 
-def _endpoint(entry: Mapping[str, Any], port: int) -> Endpoint | None:
+def _endpoint(entry: Mapping[str, Any], port: int) -> SliceEndpoint | None:
     if (entry.get("conditions") or {}).get("terminating"):
         return None
-    place = Place(_text(entry.get("nodeName") or ""), _text(entry.get("zone") or ""))
+    place = PodLocation(_text(entry.get("nodeName") or ""), _text(entry.get("zone") or ""))
     uid = _text((entry.get("targetRef") or {}).get("uid") or "")
     # The addresses of one endpoint are alternatives, and since v1 there is only one of them.
     ip = ipaddress.ip_address(_text(entry["addresses"][0]))
     address = Address(str(ip), port)
-    return Endpoint(address, ip.version, uid or place.node or str(address), place)
+    return SliceEndpoint(address, ip.version, uid or place.node or str(address), place)
 
 
 def _text(value: object) -> str:
