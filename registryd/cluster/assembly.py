@@ -56,7 +56,7 @@ from registryd.content.naming import NameInventory
 from registryd.content.provenance import NamedStore
 from registryd.content.sharing import Receiving
 from registryd.notation import Address
-from registryd.transfer.http.pool import KeptWires
+from registryd.transfer.http.pool import ConnectionPool
 from registryd.transfer.slots import SlotMemory
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Joining:
             self._credentials,
             own=own,
             learn=learn,
-            kept=stack.enter_context(KeptWires()),
+            kept=stack.enter_context(ConnectionPool()),
             on_received=self._ledger.received_from_peer,
             blocklist=blocklist,
             priority_of=self._priority_of,

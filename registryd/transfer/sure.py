@@ -74,9 +74,9 @@ class SureBytes:
             self._layers.popitem(last=False)
 
     @contextmanager
-    def giving(self, digest: Digest, start: int) -> Iterator[Given]:
+    def giving(self, digest: Digest, start: int) -> Iterator[GivenRange]:
         """While containerd is given content from `start` on."""
-        given = Given(start)
+        given = GivenRange(start)
         layer = self._layers.get(digest)
         if layer is None:
             yield given
@@ -103,7 +103,7 @@ class SureBytes:
 
 
 @dataclass(eq=False, slots=True)
-class Given:
+class GivenRange:
     """What one request of containerd is given, up to `stop` at most: what comes later is from another one."""
 
     start: int
@@ -122,7 +122,7 @@ class Given:
 @dataclass(eq=False, slots=True)
 class _Layer:
     sure: int
-    given: list[Given] = field(default_factory=list)
+    given: list[GivenRange] = field(default_factory=list)
 
     def reach(self) -> int:
         """How far the bytes that are sure go without a gap."""

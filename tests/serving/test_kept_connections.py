@@ -20,7 +20,7 @@ from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
 from registryd.store.directory.store import open_directory_store
 from registryd.transfer.errors import SourceBroken, SourceRefused
 from registryd.transfer.http.fetch import fetch
-from registryd.transfer.http.pool import KeepLimits, KeptWires
+from registryd.transfer.http.pool import ConnectionPool, PoolLimits
 from registryd.transfer.memory import read_all
 from tests.fakes.entitled import given
 from tests.identity.parties import NEW, OLD, Node
@@ -69,7 +69,7 @@ async def giving(folder: Path, credentials: MemberCredentials | NoCredentials) -
 
 
 async def get(
-    peer: Peer, kept: KeptWires, credentials: MemberCredentials | NoCredentials, digest: Digest = DIGEST
+    peer: Peer, kept: ConnectionPool, credentials: MemberCredentials | NoCredentials, digest: Digest = DIGEST
 ) -> bytes:
     body = await fetch(
         (peer.address.host, peer.address.port),
@@ -88,7 +88,7 @@ async def get(
 async def test_bodies_follow_each_other_on_one_connection(tmp_path: Path, *, encrypted: bool) -> None:
     credentials = Node.make(tmp_path, "a", OLD).credentials if encrypted else NoCredentials()
     async with giving(tmp_path / "store", credentials) as peer:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             for _ in range(3):
                 assert await get(peer, kept, credentials) == BLOB
             with pytest.raises(SourceRefused, match="404"):
@@ -99,7 +99,7 @@ async def test_bodies_follow_each_other_on_one_connection(tmp_path: Path, *, enc
 async def test_who_was_let_in_by_former_certificates_connects_again(tmp_path: Path) -> None:
     giver, asker = Node.make(tmp_path, "giver", OLD), Node.make(tmp_path, "asker", OLD)
     async with giving(tmp_path / "store", giver.credentials) as peer:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert await get(peer, kept, asker.credentials) == BLOB
             giver.rotate(NEW, OLD)
             assert await get(peer, kept, asker.credentials) == BLOB
@@ -109,7 +109,7 @@ async def test_who_was_let_in_by_former_certificates_connects_again(tmp_path: Pa
 async def test_who_was_put_out_gets_nothing_through_a_connection_that_it_has(tmp_path: Path) -> None:
     giver, asker = Node.make(tmp_path, "giver", OLD), Node.make(tmp_path, "asker", OLD)
     async with giving(tmp_path / "store", giver.credentials) as peer:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert await get(peer, kept, asker.credentials) == BLOB
             giver.rotate(NEW)
             with pytest.raises(SourceBroken, match=r"cannot connect|the connection broke"):
@@ -118,4 +118,4 @@ async def test_who_was_put_out_gets_nothing_through_a_connection_that_it_has(tmp
 
 
 def test_it_is_the_asker_who_closes_idle_connections() -> None:
-    assert KeepLimits().idle_seconds < CONNECTION_LIMITS.idle_seconds
+    assert PoolLimits().idle_seconds < CONNECTION_LIMITS.idle_seconds

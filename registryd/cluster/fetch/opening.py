@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.transfer.body import Body
-    from registryd.transfer.http.pool import KeptWires
+    from registryd.transfer.http.pool import ConnectionPool
 
 # Content up to this size comes by Read, whole: one round trip on a connection that exists, and it can be verified
 # before its first byte is sent on.
@@ -73,7 +73,7 @@ class Opener:
         credentials: ClientCredentials,
         *,
         own: Receiving | None = None,
-        kept: KeptWires | None = None,
+        kept: ConnectionPool | None = None,
         learn: Callable[[Sought, Manifest], None] = lambda _sought, _manifest: None,
         on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
         blocklist: Blocklist | None = None,

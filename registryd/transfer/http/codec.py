@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from registryd.oci.ranges import Span
-    from registryd.transfer.http.connection import Wire
+    from registryd.transfer.http.connection import SourceConnection
 
 # A peer's head has a dozen short lines; h11's own default for servers is 16 KiB.
 _HEAD_BYTES: Final = 16 * 1024
@@ -39,7 +39,7 @@ def write_request(host: str, path: str, *, span: Span, is_last: bool, headers: S
     return h11.Connection(h11.CLIENT).send(request) or b""
 
 
-async def read_head(wire: Wire) -> tuple[h11.Response, bytes]:
+async def read_head(wire: SourceConnection) -> tuple[h11.Response, bytes]:
     """Receive the response head; returns it with the first bytes of the body, as far as they came along.
 
     Raises SourceBroken for anything that is not a response head of bounded size.

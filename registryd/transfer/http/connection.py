@@ -41,7 +41,7 @@ _RECORD_BYTES: Final = 32 * 1024
 FAMILY_PAUSE: Final = 0.25
 
 
-class Wire:
+class SourceConnection:
     """A connected socket. Whatever goes wrong on it is SourceBroken."""
 
     def __init__(self, link: socket.socket | TlsStream, address: tuple[str, int], ssl: SSLContext | None) -> None:
@@ -170,13 +170,13 @@ def source_errors(what_failed: str = "the connection broke") -> Iterator[None]:
 # ---------------------------------------------------------------- connecting
 
 
-async def connect(address: tuple[str, int], *, ssl: SSLContext | None, timeout: float) -> Wire:
+async def connect(address: tuple[str, int], *, ssl: SSLContext | None, timeout: float) -> SourceConnection:
     """Connect to a source, and shake hands if it is to be TLS, within `timeout` seconds; raises SourceBroken."""
     try:
         async with asyncio.timeout(timeout):
             with source_errors("cannot connect"):
                 sock = await _connect(address)
-                return Wire(sock if ssl is None else await _encrypt(sock, ssl, address[0]), address, ssl)
+                return SourceConnection(sock if ssl is None else await _encrypt(sock, ssl, address[0]), address, ssl)
     except TimeoutError as error:
         raise SourceBroken(f"no connection within {timeout:g} s") from error
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
-    from registryd.transfer.http.connection import Wire
-    from registryd.transfer.http.pool import KeptWires
+    from registryd.transfer.http.connection import SourceConnection
+    from registryd.transfer.http.pool import ConnectionPool
 
 # Silence in the middle of a body. TCP sends a lost segment again after 0.2, 0.6, 1.4 and 3 s: a link that lost four
 # in a row is still waited for, a peer that vanished is not.
@@ -36,7 +36,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     first_byte_timeout: float,
     stall_timeout: float = STALL_TIMEOUT,
     headers: Sequence[tuple[str, str]] = (),
-    kept: KeptWires | None = None,
+    kept: ConnectionPool | None = None,
 ) -> Body:
     """Ask a source for a span of content of `size` bytes; returns when its first byte is here (timeouts in seconds).
 
@@ -76,9 +76,9 @@ class _Question:
     size: int
     first_byte_timeout: float
     stall_timeout: float
-    keep: Callable[[Wire], None] | None
+    keep: Callable[[SourceConnection], None] | None
 
-    async def ask(self, wire: Wire) -> Body:
+    async def ask(self, wire: SourceConnection) -> Body:
         """The body, when its first byte is here; raises SourceBroken, or TimeoutError when it does not come."""
         try:
             async with asyncio.timeout(self.first_byte_timeout):
@@ -102,7 +102,7 @@ def _host(address: tuple[str, int]) -> str:
 _FIRST_BYTES: Final = 16 * 1024
 
 
-async def _first_bytes(wire: Wire, span: Span) -> bytes:
+async def _first_bytes(wire: SourceConnection, span: Span) -> bytes:
     if span.length == 0:
         return b""
     buffer = bytearray(min(_FIRST_BYTES, span.length))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from registryd.transfer.http.connection import Wire
+    from registryd.transfer.http.connection import SourceConnection
 
 
 @dataclass(frozen=True, slots=True)
-class KeepLimits:
+class PoolLimits:
     """What may be kept.
 
     `at_a_source`: containerd fetches three layers at a time. `at_once`: a TLS connection costs some 145 KB here, and at
@@ -27,16 +27,16 @@ class KeepLimits:
     age_seconds: float = 300.0
 
 
-class KeptWires:
+class ConnectionPool:
     """Idle connections, each used by one body at a time.
 
     One that says anything while nobody asks, its end included, is closed at once. `with` closes what is left at the
     end; what is brought back later is closed, too.
     """
 
-    def __init__(self, limits: KeepLimits | None = None) -> None:
-        self._limits = limits or KeepLimits()
-        self._timers: dict[Wire, asyncio.TimerHandle] = {}
+    def __init__(self, limits: PoolLimits | None = None) -> None:
+        self._limits = limits or PoolLimits()
+        self._timers: dict[SourceConnection, asyncio.TimerHandle] = {}
         """Until when each is kept; the one that has been idle for longest comes first."""
         self._is_closed = False
 
@@ -48,7 +48,7 @@ class KeptWires:
         for wire in tuple(self._timers):
             self._drop(wire)
 
-    def take(self, address: tuple[str, int], ssl: SSLContext | None) -> Wire | None:
+    def take(self, address: tuple[str, int], ssl: SSLContext | None) -> SourceConnection | None:
         """A connection to this address that was made with this context, the latest; it has to be brought back.
 
         Whoever comes with a context has no use for other ones any more: certificates or authorities have changed.
@@ -63,7 +63,7 @@ class KeptWires:
             wire.close()
         return None
 
-    def keep(self, wire: Wire) -> None:
+    def keep(self, wire: SourceConnection) -> None:
         """Bring back a connection whose response was read to its last byte; closes it if it is not to be kept."""
         loop, limits = asyncio.get_running_loop(), self._limits
         seconds = min(limits.idle_seconds, wire.made_at + limits.age_seconds - loop.time())
@@ -82,10 +82,10 @@ class KeptWires:
     def __len__(self) -> int:
         return len(self._timers)
 
-    def _drop(self, wire: Wire) -> None:
+    def _drop(self, wire: SourceConnection) -> None:
         self._release(wire)
         wire.close()
 
-    def _release(self, wire: Wire) -> None:
+    def _release(self, wire: SourceConnection) -> None:
         self._timers.pop(wire).cancel()
         asyncio.get_running_loop().remove_reader(wire.fileno())

@@ -14,7 +14,7 @@ from registryd.transfer.turns import taking_turns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.transfer.http.connection import Wire
+    from registryd.transfer.http.connection import SourceConnection
     from registryd.transfer.pipe import Pipe
     from registryd.transfer.sink import Sink
 
@@ -35,14 +35,14 @@ class RelayBody:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: SourceConnection,
         early: bytes,
         *,
         length: int,
         stall_timeout: float,
-        keep: Callable[[Wire], None] | None = None,
+        keep: Callable[[SourceConnection], None] | None = None,
     ) -> None:
-        self._wire: Wire | None = wire
+        self._wire: SourceConnection | None = wire
         self._stall_timeout = stall_timeout
         self._keep = keep if len(early) <= length else None
         self._early = early[:length]
@@ -76,7 +76,7 @@ class RelayBody:
         else:
             self._keep(wire)
 
-    async def _splice(self, wire: Wire, source: int, sink: Sink, out: int) -> None:
+    async def _splice(self, wire: SourceConnection, source: int, sink: Sink, out: int) -> None:
         """Fill the pipe, empty it, fill it again: when the source fails, nothing received is left unsent in it."""
         held = sink if isinstance(sink, HeldSink) else None
         with open_pipe() as pipe, taking_turns() as turn:
@@ -92,7 +92,7 @@ class RelayBody:
                 await _empty(pipe, sink, out, filled)
                 self._left -= filled
 
-    async def _receive_into(self, wire: Wire, sink: RoomySink) -> None:
+    async def _receive_into(self, wire: SourceConnection, sink: RoomySink) -> None:
         with taking_turns() as turn:
             while self._left:
                 await turn()
@@ -106,7 +106,7 @@ class RelayBody:
                     sink.filled(count)
                     self._left -= count
 
-    async def _copy(self, wire: Wire, sink: Sink) -> None:
+    async def _copy(self, wire: SourceConnection, sink: Sink) -> None:
         buffer = memoryview(bytearray(min(_COPY_BYTES, self._left)))
         with taking_turns() as turn:
             while self._left:
@@ -116,7 +116,7 @@ class RelayBody:
                 except BlockingIOError:
                     await wire.wait_lot(self._left, stall_timeout=self._stall_timeout)
 
-    async def _copy_turn(self, wire: Wire, sink: Sink, buffer: memoryview) -> None:
+    async def _copy_turn(self, wire: SourceConnection, sink: Sink, buffer: memoryview) -> None:
         turn_ends = max(0, self._left - _TURN_BYTES)
         while self._left > turn_ends:
             filled = _count_or_broken(wire.receive_now(buffer[: self._left]), self._left)

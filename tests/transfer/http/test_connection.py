@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.http.connection import Wire, connect
+from registryd.transfer.http.connection import SourceConnection, connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -17,18 +17,18 @@ MUCH = 100 << 20
 
 
 @contextmanager
-def _socket_of(wire: Wire) -> Iterator[socket.socket]:
+def _socket_of(wire: SourceConnection) -> Iterator[socket.socket]:
     with socket.fromfd(wire.fileno(), socket.AF_INET, socket.SOCK_STREAM) as sock:
         yield sock
 
 
-def _wakes_at(wire: Wire) -> int:
+def _wakes_at(wire: SourceConnection) -> int:
     with _socket_of(wire) as sock:
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[tuple[Wire, socket.socket]]:
+async def ends() -> AsyncIterator[tuple[SourceConnection, socket.socket]]:
     """A connection to a source, and the source's end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire = await connect(listener.getsockname(), ssl=None, timeout=2.0)
@@ -41,13 +41,15 @@ async def ends() -> AsyncIterator[tuple[Wire, socket.socket]]:
 
 
 async def test_a_request_is_not_kept_back_until_the_handshake_is_acknowledged(
-    ends: tuple[Wire, socket.socket],
+    ends: tuple[SourceConnection, socket.socket],
 ) -> None:
     with _socket_of(ends[0]) as sock:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_little_of_much_wakes_nobody_up_at_once_and_is_received(ends: tuple[Wire, socket.socket]) -> None:
+async def test_little_of_much_wakes_nobody_up_at_once_and_is_received(
+    ends: tuple[SourceConnection, socket.socket],
+) -> None:
     wire, source = ends
     waiting = asyncio.create_task(wire.wait_lot(MUCH, stall_timeout=60.0))
     await asyncio.sleep(0)
@@ -57,7 +59,7 @@ async def test_little_of_much_wakes_nobody_up_at_once_and_is_received(ends: tupl
     assert wire.receive_now(memoryview(bytearray(100))) == len(b"little")
 
 
-async def test_a_lot_ends_the_wait(ends: tuple[Wire, socket.socket]) -> None:
+async def test_a_lot_ends_the_wait(ends: tuple[SourceConnection, socket.socket]) -> None:
     wire, source = ends
     waiting = asyncio.create_task(wire.wait_lot(MUCH))
     await asyncio.sleep(0)
@@ -67,7 +69,7 @@ async def test_a_lot_ends_the_wait(ends: tuple[Wire, socket.socket]) -> None:
     assert wire.receive_now(memoryview(bytearray(lot))) > 0
 
 
-async def test_the_end_is_not_waited_for(ends: tuple[Wire, socket.socket]) -> None:
+async def test_the_end_is_not_waited_for(ends: tuple[SourceConnection, socket.socket]) -> None:
     wire, source = ends
     waiting = asyncio.create_task(wire.wait_lot(MUCH))
     await asyncio.sleep(0)
@@ -76,7 +78,7 @@ async def test_the_end_is_not_waited_for(ends: tuple[Wire, socket.socket]) -> No
     assert wire.receive_now(memoryview(bytearray(100))) == 0
 
 
-async def test_the_last_of_a_body_is_received_as_it_comes(ends: tuple[Wire, socket.socket]) -> None:
+async def test_the_last_of_a_body_is_received_as_it_comes(ends: tuple[SourceConnection, socket.socket]) -> None:
     wire, source = ends
     source.send(b"x")
     await wire.wait_lot(MUCH)
@@ -84,7 +86,9 @@ async def test_the_last_of_a_body_is_received_as_it_comes(ends: tuple[Wire, sock
     assert _wakes_at(wire) == 1
 
 
-async def test_a_single_byte_that_nobody_asked_for_is_seen_after_a_body(ends: tuple[Wire, socket.socket]) -> None:
+async def test_a_single_byte_that_nobody_asked_for_is_seen_after_a_body(
+    ends: tuple[SourceConnection, socket.socket],
+) -> None:
     wire, source = ends
     waiting = asyncio.create_task(wire.wait_lot(MUCH))
     await asyncio.sleep(0)
@@ -101,7 +105,7 @@ async def test_a_single_byte_that_nobody_asked_for_is_seen_after_a_body(ends: tu
 
 
 @pytest.mark.looptime
-async def test_silence_is_as_long_as_it_is_said_to_be(ends: tuple[Wire, socket.socket]) -> None:
+async def test_silence_is_as_long_as_it_is_said_to_be(ends: tuple[SourceConnection, socket.socket]) -> None:
     with pytest.raises(SourceBroken, match="no byte for 3 s"):
         await ends[0].wait_lot(MUCH, stall_timeout=3.0)
     assert asyncio.get_running_loop().time() == pytest.approx(3.0)

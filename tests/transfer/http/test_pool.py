@@ -13,7 +13,7 @@ import pytest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.http.fetch import fetch
-from registryd.transfer.http.pool import KeepLimits, KeptWires
+from registryd.transfer.http.pool import ConnectionPool, PoolLimits
 from registryd.transfer.memory import read_all
 from tests.fakes.certificates import server_tls
 from tests.transfer.scripted_source import Exchange, partial, scripted_source
@@ -39,7 +39,7 @@ async def answer_well(exchange: Exchange) -> None:
     await exchange.send(partial(DATA), DATA)
 
 
-async def open_body(source: Source, kept: KeptWires, context: ssl.SSLContext | None = None) -> Body:
+async def open_body(source: Source, kept: ConnectionPool, context: ssl.SSLContext | None = None) -> Body:
     return await fetch(
         source.address,
         "/v1/blobs/x",
@@ -52,11 +52,11 @@ async def open_body(source: Source, kept: KeptWires, context: ssl.SSLContext | N
     )
 
 
-async def get(source: Source, kept: KeptWires, context: ssl.SSLContext | None = None) -> bytes:
+async def get(source: Source, kept: ConnectionPool, context: ssl.SSLContext | None = None) -> bytes:
     return await read_all(await open_body(source, kept, context), limit=10)
 
 
-async def until_empty(kept: KeptWires) -> None:
+async def until_empty(kept: ConnectionPool) -> None:
     while len(kept):  # noqa: ASYNC110 - there is no event to offer
         await asyncio.sleep(0)
 
@@ -78,7 +78,7 @@ def client_context(tmp_path: Path, server_context: ssl.SSLContext) -> ssl.SSLCon
 
 async def test_the_next_body_comes_over_the_same_connection() -> None:
     async with good_source() as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert [await get(source, kept) for _ in range(3)] == [DATA] * 3
     assert source.connections == 1
     assert b"Connection: close" not in source.heads[0]
@@ -86,14 +86,14 @@ async def test_the_next_body_comes_over_the_same_connection() -> None:
 
 async def test_and_so_it_does_with_tls(server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
     async with scripted_source(answer_well, ssl=server_context, requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert [await get(source, kept, client_context) for _ in range(3)] == [DATA] * 3
     assert source.connections == 1
 
 
 async def test_a_connection_has_one_body_at_a_time() -> None:
     async with good_source() as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             bodies = [await open_body(source, kept) for _ in range(2)]
             assert [await read_all(body, limit=10) for body in bodies] == [DATA, DATA]
             assert len(kept) == source.connections == 2
@@ -106,7 +106,7 @@ async def test_a_body_that_was_not_read_to_its_end_takes_its_connection_along() 
 
     given_up = asyncio.Event()
     async with scripted_source(answer_in_halves) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             await (await open_body(source, kept)).aclose()
             assert not len(kept)
             given_up.set()
@@ -122,7 +122,7 @@ async def test_a_body_that_was_not_read_to_its_end_takes_its_connection_along() 
 )
 async def test_what_may_not_be_used_again_is_not(response: tuple[bytes, ...]) -> None:
     async with scripted_source(lambda exchange: exchange.send(b"".join(response)), requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert [await get(source, kept) for _ in range(2)] == [DATA] * 2
     assert source.connections == 2
 
@@ -132,7 +132,7 @@ async def test_what_may_not_be_used_again_is_not(response: tuple[bytes, ...]) ->
 
 async def test_a_connection_that_the_source_closes_is_closed_at_once() -> None:
     async with scripted_source(answer_well) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert await get(source, kept) == DATA
             await until_empty(kept)
             assert await get(source, kept) == DATA
@@ -147,7 +147,7 @@ async def test_so_is_one_that_says_something_unasked() -> None:
 
     was_kept = asyncio.Event()
     async with scripted_source(answer_and_go_on, requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert await get(source, kept) == DATA
             was_kept.set()
             await until_empty(kept)
@@ -165,7 +165,7 @@ async def test_one_that_ends_when_it_is_asked_is_replaced(*, resets: bool) -> No
         raise ConnectionError
 
     async with scripted_source(answer_first, requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert [await get(source, kept) for _ in range(2)] == [DATA] * 2
     assert (source.connections, len(source.heads)) == (2, 3)
 
@@ -177,7 +177,7 @@ async def test_one_is_replaced_once() -> None:
         await answer_well(exchange)
 
     async with scripted_source(answer_first, requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert await get(source, kept) == DATA
             with pytest.raises(SourceBroken, match="not an HTTP response"):
                 await get(source, kept)
@@ -192,7 +192,7 @@ async def test_who_has_begun_to_answer_is_not_asked_again() -> None:
         await answer_well(exchange)
 
     async with scripted_source(answer_first, requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert await get(source, kept) == DATA
             with pytest.raises(SourceBroken, match="not an HTTP response"):
                 await get(source, kept)
@@ -207,7 +207,7 @@ async def test_silence_is_not_waited_for_twice() -> None:
         await answer_well(exchange)
 
     async with scripted_source(answer_first, requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             assert await get(source, kept) == DATA
             with pytest.raises(SourceBroken, match="no first byte within 3 s"):
                 await get(source, kept)
@@ -221,7 +221,7 @@ async def test_silence_is_not_waited_for_twice() -> None:
 @pytest.mark.looptime
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
     async with good_source() as source:
-        with KeptWires(KeepLimits(idle_seconds=7)) as kept:
+        with ConnectionPool(PoolLimits(idle_seconds=7)) as kept:
             await get(source, kept)
             await asyncio.sleep(6)
             await get(source, kept)  # begins anew
@@ -235,7 +235,7 @@ async def test_an_idle_connection_is_closed_after_a_while() -> None:
 @pytest.mark.looptime
 async def test_an_old_connection_is_closed_however_often_it_is_used() -> None:
     async with good_source() as source:
-        with KeptWires(KeepLimits(idle_seconds=7, age_seconds=20)) as kept:
+        with ConnectionPool(PoolLimits(idle_seconds=7, age_seconds=20)) as kept:
             for _ in range(4):
                 await get(source, kept)
                 await asyncio.sleep(6)
@@ -248,7 +248,7 @@ async def test_an_old_connection_is_closed_however_often_it_is_used() -> None:
 @pytest.mark.looptime
 async def test_a_body_that_outlives_its_connection_is_its_last() -> None:
     async with good_source() as source:
-        with KeptWires(KeepLimits(age_seconds=20)) as kept:
+        with ConnectionPool(PoolLimits(age_seconds=20)) as kept:
             body = await open_body(source, kept)
             await asyncio.sleep(21)
             assert await read_all(body, limit=10) == DATA
@@ -257,7 +257,7 @@ async def test_a_body_that_outlives_its_connection_is_its_last() -> None:
 
 async def test_so_many_at_a_source_and_in_all_and_the_oldest_goes() -> None:
     async with good_source() as one, good_source() as other:
-        with KeptWires(KeepLimits(at_a_source=2, at_once=3)) as kept:
+        with ConnectionPool(PoolLimits(at_a_source=2, at_once=3)) as kept:
             for source in (one, other):
                 for body in [await open_body(source, kept) for _ in range(3)]:
                     await read_all(body, limit=10)
@@ -272,7 +272,7 @@ async def test_connections_of_former_certificates_are_closed(
     tmp_path: Path, server_context: ssl.SSLContext, client_context: ssl.SSLContext
 ) -> None:
     async with good_source() as plain, scripted_source(answer_well, ssl=server_context, requests=ENDLESS) as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             await get(plain, kept)
             await get(source, kept, client_context)
             assert len(kept) == 2
@@ -284,7 +284,7 @@ async def test_connections_of_former_certificates_are_closed(
 
 async def test_what_is_brought_back_after_the_end_is_closed() -> None:
     async with good_source() as source:
-        with KeptWires() as kept:
+        with ConnectionPool() as kept:
             read = bound(read_all, await open_body(source, kept), limit=10)
         assert await read() == DATA
         assert len(kept) == 0
