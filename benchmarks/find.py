@@ -30,13 +30,13 @@ from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.node import NodeId
-from registryd.cluster.fetch.coalescing import Coalescing
+from registryd.cluster.fetch.coalescing import FetchCoordinator
 from registryd.cluster.fetch.fetching import Fetcher
-from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.opening import Opener
 from registryd.cluster.fetch.source import ClusterSource
-from registryd.cluster.health.blame import Blame
-from registryd.cluster.index.desk import IndexDesk
+from registryd.cluster.health.blame import DeliveryAttribution
+from registryd.cluster.index.desk import IndexState
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.member import MemberState
@@ -177,12 +177,14 @@ async def cluster_source(addresses: Sequence[Address], credentials: ClientCreden
         scope.serve(partial(members.run, StaticDiscovery(list(addresses))), name="members")
         while len(members.states()) < len(addresses) or MemberState.UNKNOWN in members.states().values():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        desk = IndexDesk(own_id, asyncio.get_running_loop().time)
+        desk = IndexState(own_id, asyncio.get_running_loop().time)
         index = IndexNodes(members, desk, own_place=lambda: NodeLocation(_OWN))
-        coalescing = Coalescing(index, members, NothingArrives(), fetch_wait=1.0)
-        locator = Locator(members, fanout_limit=32, coalescing=coalescing)
+        coalescing = FetchCoordinator(index, members, NothingArrives(), fetch_wait=1.0)
+        locator = MemberLocator(members, fanout_limit=32, coalescing=coalescing)
         opener = Opener(credentials, own=NothingArrives())
-        yield ClusterSource(locator, Fetcher(locator, opener, blame=Blame(locator, scope), receiving=tuple))
+        yield ClusterSource(
+            locator, Fetcher(locator, opener, blame=DeliveryAttribution(locator, scope), receiving=tuple)
+        )
 
 
 if __name__ == "__main__":

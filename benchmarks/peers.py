@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.names import NameDesk
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.names import NameIndexState
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.server import serve_peers
@@ -97,7 +97,7 @@ def _run(control: Connection, secret: Path, folder: Path) -> None:
 async def _serve(control: Connection, credentials: MemberCredentials, folder: Path) -> None:
     node = Node(NodeId.random(), 0)
     clock = asyncio.get_running_loop().time
-    index = IndexService(IndexDesk(node.id, clock), NameDesk(node.id, clock), Speakers(frozenset, clock))
+    index = IndexService(IndexState(node.id, clock), NameIndexState(node.id, clock), Speakers(frozenset, clock))
     async with open_directory_store(folder) as store:
         entitlement = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
         service = ClusterService(node, EntitledStore(SharedStore(store, store), entitlement), growing=store)

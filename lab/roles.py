@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lab.agent import PEERS_PORT
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.ring import RendezvousHash
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def index_node_of(cluster: Cluster, digest: str) -> Node:
     """The node that says who gets this from whom: the first of the digest's index nodes."""
     nodes = {Address(node.host.ipv4, PEERS_PORT): node for node in cluster.nodes}
-    return nodes[Ring(nodes).index_nodes(Digest.parse(digest))[0]]
+    return nodes[RendezvousHash(nodes).index_nodes(Digest.parse(digest))[0]]
 
 
 def fetcher_of(cluster: Cluster, digest: str) -> Node:

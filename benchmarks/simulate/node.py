@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.fetch.coalescing import Coalescing
+from registryd.cluster.fetch.coalescing import FetchCoordinator
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.intakes import Intakes
-from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.assignment import Assignment
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.names import NameDesk
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.names import NameIndexState
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_client.announcing import Announcer
-from registryd.cluster.index_client.companions import Companions
+from registryd.cluster.index_client.companions import LayerSchedule
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.service import ClusterService
@@ -107,7 +107,7 @@ class SimulatedNode:
         self.roster = Roster(self, node.id)
         place = partial(NodeLocation, self.address, self.zone)
         view = CurrentView(self.roster, place, most=FANOUT_LIMIT)
-        desk = IndexDesk(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
+        desk = IndexState(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
         own = Receiving(shared)
         self.pulls = Pulls(own, self.store.arrivals.tell)
         own_pace = OwnPace()
@@ -118,13 +118,13 @@ class SimulatedNode:
             expected=self.pulls,
             hear_slow=own_pace.left_by,
         )
-        self.index = IndexService(desk, NameDesk(node.id, clock), Anyone())
+        self.index = IndexService(desk, NameIndexState(node.id, clock), Anyone())
         index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
-        self.companions = Companions()
-        coalescing = Coalescing(
+        self.companions = LayerSchedule()
+        coalescing = FetchCoordinator(
             index, self.roster, own, fetch_wait=FETCH_WAIT, companions=self.companions, own_pace=own_pace
         )
-        locator = Locator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
+        locator = MemberLocator(self.roster, fanout_limit=FANOUT_LIMIT, coalescing=coalescing)
         inflows = self.store.inflows
         inflows.memory.most = BUFFER_BYTES
         opener, blame = cast("Any", SimulatedOpener(self)), cast("Any", _NoBlame())

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from registryd.cluster.errors import PeerDeclined
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.ring import RendezvousHash
 from registryd.cluster.members.member import Member
 from registryd.cluster.rpc.codec import finding
 from registryd.cluster.rpc.index_codec import (
@@ -36,7 +36,7 @@ FIND_TIMEOUT = 1.0
 READ_BYTES = 128 << 10
 
 
-class SharedRing(Ring):
+class SharedRing(RendezvousHash):
     """A ring that many nodes use: what it has worked out for one is there for the others."""
 
     def __init__(self, addresses: frozenset[Address]) -> None:

@@ -19,23 +19,23 @@ from registryd.cluster.copies.joining import Copies
 from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Examination, Vitals
-from registryd.cluster.fetch.coalescing import Coalescing
+from registryd.cluster.fetch.coalescing import FetchCoordinator
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.intakes import Intakes
-from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.opening import Opener
 from registryd.cluster.fetch.own_manifests import OwnManifests
 from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.fetch.source import ClusterSource
-from registryd.cluster.health.blame import Blame
+from registryd.cluster.health.blame import DeliveryAttribution
 from registryd.cluster.health.own_pace import OwnPace
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.names import NameDesk
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.names import NameIndexState
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.index.view import CurrentView
 from registryd.cluster.index_client.announcing import Announcer
-from registryd.cluster.index_client.companions import Companions
+from registryd.cluster.index_client.companions import LayerSchedule
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.index_client.name_search import NameIndex
 from registryd.cluster.index_client.telling_names import announce_names
@@ -165,12 +165,12 @@ class Joining:
             report=metrics.peers,
         )
         self.own_pace = OwnPace()
-        self.names = NameDesk(node.id, asyncio.get_running_loop().time)
+        self.names = NameIndexState(node.id, asyncio.get_running_loop().time)
         self._listen = peers.listen
         self._announcers: tuple[Announcer, ...] = ()
         self._place: OwnPlace | None = None
         self._view = CurrentView(self.members, self._own_place, most=peers.fanout_limit)
-        self._desk = IndexDesk(
+        self._desk = IndexState(
             node.id,
             asyncio.get_running_loop().time,
             count_members=lambda: len(self.members.addresses()),
@@ -260,8 +260,8 @@ class Joining:
         index = IndexNodes(members, self._desk, own_place=place, view=self._view)
         if self.copies:
             self.copies.join(scope, index, members, lambda: place().address, self._zone_at)
-        companions = Companions()
-        coalescing = Coalescing(
+        companions = LayerSchedule()
+        coalescing = FetchCoordinator(
             index,
             members,
             own,
@@ -270,7 +270,7 @@ class Joining:
             hindrances=self._ledger.pulls.hindrances,
             own_pace=self.own_pace,
         )
-        locator = Locator(
+        locator = MemberLocator(
             members,
             fanout_limit=limit,
             coalescing=coalescing,
@@ -293,7 +293,7 @@ class Joining:
         )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)
-        blame = Blame(locator, scope)
+        blame = DeliveryAttribution(locator, scope)
         # Of the intakes, which are made below.
         fetcher = Fetcher(
             locator,

@@ -12,10 +12,10 @@ from registryd.aio.backoff import Backoff
 from registryd.aio.scope import open_scope
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.fetch.fetching import Fetcher
-from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.opening import DoorTimeouts, Opener
 from registryd.cluster.fetch.source import ClusterSource
-from registryd.cluster.health.blame import Blame
+from registryd.cluster.health.blame import DeliveryAttribution
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.roster import Members
 from registryd.cluster.rpc.peer import GrpcPeer
@@ -78,13 +78,13 @@ class Lab:
             greet_limit=32 if greets else 0,
         )
         record = FindRecord()
-        locator = Locator(members, fanout_limit=32, observer=record)
+        locator = MemberLocator(members, fanout_limit=32, observer=record)
         scope = await self._stack.enter_async_context(open_scope())
         discovery = StaticDiscovery(peer.address for peer in peers)
         scope.serve(partial(members.run, discovery), name="members")
         await until(lambda: len(members.states()) == len(peers))
         opener = Opener(NoCredentials(), timeouts=DoorTimeouts(connect=door_timeout, first_byte=door_timeout))
-        fetcher = Fetcher(locator, opener, blame=Blame(locator, scope), receiving=tuple, memory=memory)
+        fetcher = Fetcher(locator, opener, blame=DeliveryAttribution(locator, scope), receiving=tuple, memory=memory)
         return Node(ClusterSource(locator, fetcher), members, record)
 
 

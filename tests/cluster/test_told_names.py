@@ -10,8 +10,8 @@ import pytest
 from registryd.cluster.contract.names import MAX_NAMED_TARGETS, NameAnnouncement
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.errors import PeerDeclined, PeerOutdated
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.names import SETTLED_SECONDS, NameDesk
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.names import SETTLED_SECONDS, NameIndexState
 from registryd.cluster.index.naming import naming_key
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.members.member import Member
@@ -58,10 +58,10 @@ def says(*namings: Naming) -> NameAnnouncement:
 
 
 @asynccontextmanager
-async def index_node(store: PlainStore, desk: NameDesk) -> AsyncIterator[Address]:
+async def index_node(store: PlainStore, desk: NameIndexState) -> AsyncIterator[Address]:
     node = Node(NodeId.random(), 0)
     service = ClusterService(node, given(store), told_of=desk.answer)
-    index = IndexService(IndexDesk(node.id, lambda: 0.0), desk, Speakers(frozenset, lambda: 0.0))
+    index = IndexService(IndexState(node.id, lambda: 0.0), desk, Speakers(frozenset, lambda: 0.0))
     async with serve_peers(LOOPBACK, service, credentials=NoCredentials(), index=index) as port:
         yield Address(LOOPBACK.host, port)
 
@@ -79,7 +79,7 @@ async def test_an_index_node_answers_with_what_it_knows_and_what_it_was_told() -
     store = MemorySource()
     store.add_image(OLD, seen_at=1000.0)
     clock = Clock()
-    desk = NameDesk(NodeId("desk"), clock)
+    desk = NameIndexState(NodeId("desk"), clock)
     async with index_node(store, desk) as address, member_at(address) as member:
         receipt = await member.announce_names(says(naming(NEW, 2000.0), naming(OLD, 500.0)))
         assert receipt.by == NodeId("desk")
@@ -93,7 +93,7 @@ async def test_an_index_node_answers_with_what_it_knows_and_what_it_was_told() -
 
 
 async def test_what_is_announced_is_said_by_the_host_that_it_comes_from() -> None:
-    desk = NameDesk(NodeId("desk"), lambda: 0.0)
+    desk = NameIndexState(NodeId("desk"), lambda: 0.0)
     of_another = naming(OLD, 1000.0)
     desk.announce(says(of_another))
     async with index_node(MemorySource(), desk) as address, member_at(address) as member:
@@ -102,7 +102,7 @@ async def test_what_is_announced_is_said_by_the_host_that_it_comes_from() -> Non
 
 
 async def test_what_was_told_is_answered_while_the_store_cannot_say() -> None:
-    desk = NameDesk(NodeId("desk"), lambda: 0.0)
+    desk = NameIndexState(NodeId("desk"), lambda: 0.0)
     async with index_node(FailingSource(), desk) as address, member_at(address) as member:
         with pytest.raises(PeerDeclined, match="out of order"):
             await member.resolve(NAME)
@@ -113,7 +113,7 @@ async def test_what_was_told_is_answered_while_the_store_cannot_say() -> None:
 async def test_an_answer_holds_the_newest_of_both() -> None:
     store = MemorySource()
     store.add_image(NEW, seen_at=5000.0)
-    desk = NameDesk(NodeId("desk"), lambda: 0.0)
+    desk = NameIndexState(NodeId("desk"), lambda: 0.0)
     for number in range(2 * MAX_NAMED_TARGETS):
         each = naming(oci_image(layers=(b"%d" % number,)), float(number))
         desk.announce(NameAnnouncement(Address(f"10.0.0.{number}", 1), {naming_key(each): each}))
@@ -134,7 +134,7 @@ async def test_an_older_version_does_not_know_the_question_and_is_well() -> None
 
 
 async def test_an_announcement_that_is_not_valid_is_refused_whole() -> None:
-    desk = NameDesk(NodeId("desk"), lambda: 0.0)
+    desk = NameIndexState(NodeId("desk"), lambda: 0.0)
     async with index_node(MemorySource(), desk) as address, member_at(address) as member:
         too_many = [naming(oci_image(layers=(b"%d" % number,)), 1.0) for number in range(MAX_NAMED_TARGETS + 1)]
         with pytest.raises(PeerDeclined, match="too much"):

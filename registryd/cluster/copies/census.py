@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.cluster.contract.index import Claim, NodeLocation
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.ring import RendezvousHash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -49,7 +49,7 @@ class Census:
         own_address: Callable[[], Address],
         zone_of: Callable[[Address], str] = lambda _: "",
         *,
-        make_ring: Callable[[frozenset[Address]], Ring] = Ring,
+        make_ring: Callable[[frozenset[Address]], RendezvousHash] = RendezvousHash,
     ) -> None:
         """`members`: where those are that may be asked; the same object until it changes.
 
@@ -60,7 +60,7 @@ class Census:
         self._members = members
         self._own_address = own_address
         self._zone_of = zone_of
-        self._ring = Ring(())
+        self._ring = RendezvousHash(())
         self._seen: tuple[frozenset[Address], Address] | None = None
 
     @property
@@ -102,7 +102,7 @@ class Census:
         ring = self._refreshed()
         return ring.position(self.own_address, key), len(ring.addresses)
 
-    def _count_zones(self, ring: Ring) -> int:
+    def _count_zones(self, ring: RendezvousHash) -> int:
         return len({self._zone_of(each) for each in ring.addresses} - {""})
 
     def _staying(self, ranked: Sequence[Address], wanted: Wanted) -> frozenset[Address]:
@@ -119,7 +119,7 @@ class Census:
                 zones |= {zone} - {""}
         return frozenset(stay)
 
-    def _refreshed(self) -> Ring:
+    def _refreshed(self) -> RendezvousHash:
         seen = self._members(), self.own_address
         if self._seen is None or seen[0] is not self._seen[0] or seen[1] != self._seen[1]:
             self._seen, self._ring = seen, self._make_ring(seen[0] if seen[1] in seen[0] else seen[0] | {seen[1]})

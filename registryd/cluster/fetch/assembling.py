@@ -23,9 +23,9 @@ from registryd.transfer.uploads import Part
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from registryd.cluster.fetch.locator import Locator
+    from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.fetch.opening import Opener
-    from registryd.cluster.health.blame import Blame
+    from registryd.cluster.health.blame import DeliveryAttribution
     from registryd.cluster.members.offer import Offer
     from registryd.content.source import Content, OpenContent
     from registryd.notation import Address
@@ -39,7 +39,9 @@ _ASKED: Final = MOST_AT_ONCE + 1
 class Assembler:
     """Makes bodies of what several members have whole; without `memory`, of what one at a time gives."""
 
-    def __init__(self, locator: Locator, opener: Opener, *, blame: Blame, memory: SlotMemory | None = None) -> None:
+    def __init__(
+        self, locator: MemberLocator, opener: Opener, *, blame: DeliveryAttribution, memory: SlotMemory | None = None
+    ) -> None:
         self._locator = locator
         self._opener = opener
         self._blame = blame

@@ -20,7 +20,7 @@ from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.places import Pressed
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.health.totals import available
-from registryd.cluster.index_client.companions import LARGE_BYTES, Companions, Side
+from registryd.cluster.index_client.companions import LARGE_BYTES, LayerSchedule, Side
 from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
 from registryd.content.hindrances import Hindrances
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from registryd.cluster.fetch.places import Places
-    from registryd.cluster.fetch.remaining import Remaining
+    from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
@@ -78,7 +78,7 @@ class Receiving(Protocol):
         """The content that has begun to arrive here. Raises ContentUnavailable."""
 
 
-class Coalescing:
+class FetchCoordinator:
     """Asks a digest's index nodes who it is to be got from, and follows what they say."""
 
     def __init__(  # noqa: PLR0913 - all named
@@ -88,7 +88,7 @@ class Coalescing:
         own: Receiving,
         *,
         fetch_wait: float,
-        companions: Companions | None = None,
+        companions: LayerSchedule | None = None,
         hindrances: Hindrances | None = None,
         own_pace: OwnPace | None = None,
     ) -> None:
@@ -100,7 +100,7 @@ class Coalescing:
         self._roster = roster
         self._own = own
         self._fetch_wait = fetch_wait
-        self._companions = companions or Companions()
+        self._companions = companions or LayerSchedule()
         self._hindrances = hindrances or Hindrances()
         self._own_pace = own_pace or OwnPace()
         self._places: Places | None = None
@@ -195,7 +195,7 @@ class Coalescing:
         return member is not None and await available(member, sought) > 0
 
     async def offers(
-        self, sought: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: ClaimReply | None = None
+        self, sought: Sought, wanted: RangeOf, remaining: FallbackMembers, *, verdict: ClaimReply | None = None
     ) -> AsyncGenerator[Offer, None]:
         """Yield the sources that this node is to get it from, each when it has the first byte that is wanted.
 

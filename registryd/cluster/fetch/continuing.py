@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     OpenOther = Callable[[Span], Awaitable[tuple[Offer, OpenContent]]]
 
 
-class Continuation:
+class Failover:
     """The way on after `source`, to be given to a ResumingBody; each source that breaks is avoided from then on.
 
     Unless it is only slow: that is told by `leave`, and some of a body's sources may be left for that.

@@ -11,11 +11,11 @@ from registryd.aio.racing import AllFailed, first_success, one_by_one
 from registryd.cluster.contract.no_forwarding import refuse_to_forward
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
 from registryd.cluster.fetch.assembling import Assembler
-from registryd.cluster.fetch.continuing import Continuation
+from registryd.cluster.fetch.continuing import Failover
 from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
-from registryd.cluster.health.lagging import Lag
-from registryd.cluster.health.links import TopLink
+from registryd.cluster.health.lagging import SiblingComparison
+from registryd.cluster.health.links import UplinkProbe
 from registryd.cluster.health.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.hindrances import Hindrances
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from registryd.aio.race import Attempt
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.intake import Urgency
-    from registryd.cluster.fetch.locator import Locator
+    from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.fetch.opening import Opener
-    from registryd.cluster.health.blame import Blame
+    from registryd.cluster.health.blame import DeliveryAttribution
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content, RangeOf
@@ -62,10 +62,10 @@ class Fetcher:
 
     def __init__(  # noqa: PLR0913 - what it needs, and what bounds it, all named
         self,
-        locator: Locator,
+        locator: MemberLocator,
         opener: Opener,
         *,
-        blame: Blame,
+        blame: DeliveryAttribution,
         receiving: Callable[[], Collection[Sought]],
         memory: SlotMemory | None = None,
         allowance: Allowance | None = None,
@@ -122,15 +122,15 @@ class Fetcher:
                 return self._assembler.body(source, given)
             if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
                 return given.body
-            top = TopLink(source, self._locator.holders, totals=self._totals, tell=self._locator.distrust)
-            lag = Lag(source, self._locator.beside, leave=way_on.leave, top=top, totals=self._totals)
+            top = UplinkProbe(source, self._locator.holders, totals=self._totals, tell=self._locator.distrust)
+            lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, totals=self._totals)
             return MonitoredBody(given.body, DoubtCheck(given.span.start, lag.is_slow))
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
             other, given = await self._open_first(offer.sought, lambda _: rest, size=opened.content.size)
             return other, replace(given, body=doubted(other, given))
 
-        way_on = Continuation(offer, open_other=open_other, avoid=self._lost, leave=self._left)
+        way_on = Failover(offer, open_other=open_other, avoid=self._lost, leave=self._left)
         is_growing = isinstance(opened.content, GrowingContent)
         first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
         body = ResumingBody(first, opened.span, way_on.reopen)

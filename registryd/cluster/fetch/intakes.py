@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from registryd.aio.file_events import Changes
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.intake import Finder, Receiving
-    from registryd.cluster.fetch.pulls import Blob, Pull, Pulls
+    from registryd.cluster.fetch.pulls import Blob, ExpectedPull, Pulls
     from registryd.content.growing import GrowingContent
     from registryd.content.source import Content, RangeOf
     from registryd.oci.digest import Digest
@@ -198,7 +198,7 @@ class Intakes:
                 if len(self._intakes) < _MOST_AHEAD and blob.digest not in self._intakes:
                     await self._begin_ahead(pull, blob)
 
-    async def _begin_ahead(self, pull: Pull, blob: Blob) -> None:
+    async def _begin_ahead(self, pull: ExpectedPull, blob: Blob) -> None:
         content = await self._arriving(blob.digest)
         sought = Sought(blob.digest, pull.repository)
         if content is not None and content.size > SMALL_BYTES:

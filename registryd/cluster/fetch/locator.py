@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.aio import clock
 from registryd.aio.racing import AllFailed
 from registryd.cluster.fetch.outcome import find_outcome
-from registryd.cluster.fetch.remaining import Doubts, Remaining
+from registryd.cluster.fetch.remaining import Doubts, FallbackMembers
 from registryd.cluster.fetch.search import Waves, offers
-from registryd.cluster.health.avoided import Avoided
+from registryd.cluster.health.avoided import PeerPenalties
 from registryd.observability.metrics import FindOutcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.contract.index import ClaimReply
-    from registryd.cluster.fetch.coalescing import Coalescing
+    from registryd.cluster.fetch.coalescing import FetchCoordinator
     from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.outcome import FindObserver
     from registryd.cluster.members.member import Member
@@ -40,7 +40,7 @@ class Candidates(Protocol):
         """Those who are well as far as is known, the best first."""
 
 
-class Locator:
+class MemberLocator:
     """Searches among the members: up to `fanout_limit` of them all are asked, in waves; of more, who is named.
 
     Without `coalescing` every node looks for itself, and nobody names anyone.
@@ -51,7 +51,7 @@ class Locator:
         members: Candidates,
         *,
         fanout_limit: int,
-        coalescing: Coalescing | None = None,
+        coalescing: FetchCoordinator | None = None,
         doubts: Doubts | None = None,
         waves: Waves | None = None,
         observer: FindObserver | None = None,
@@ -62,7 +62,7 @@ class Locator:
         self._doubts = doubts or Doubts()
         self._waves = waves or Waves()
         self._observer = observer
-        self._avoided = Avoided()
+        self._avoided = PeerPenalties()
 
     def members(self) -> list[Member]:
         """Whom to ask about anything, the best first."""
@@ -106,7 +106,7 @@ class Locator:
         """
         named = [] if self._coalescing is None else await self._coalescing.several(sought, 2 * count)
         if len(named) < _SEVERAL and (self._coalescing is None or self._coalescing.is_anyone_near):
-            named = await self._candidates(sought, Remaining(), is_claimed=False)
+            named = await self._candidates(sought, FallbackMembers(), is_claimed=False)
         else:
             named = random.sample(named, min(count, len(named)))
         try:
@@ -136,7 +136,7 @@ class Locator:
         Who names the bytes that are `wanted` is going to get them, and shares the work with others that do; with the
         `verdict` of its index nodes, if that is known.
         """
-        remaining = Remaining()
+        remaining = FallbackMembers()
         if wanted is not None and self._coalescing is not None:
             shared = self._coalescing.offers(sought, wanted, remaining, verdict=verdict)
             async with aclosing(self._unavoided(shared)) as found:
@@ -178,7 +178,7 @@ class Locator:
             self._observe(begun, find_outcome(error.reasons))
             raise
 
-    async def _candidates(self, sought: Sought, remaining: Remaining, *, is_claimed: bool) -> list[Member]:
+    async def _candidates(self, sought: Sought, remaining: FallbackMembers, *, is_claimed: bool) -> list[Member]:
         """Everyone who is left, or in a larger cluster whom the digest's index nodes name, unless they just have."""
         if self._coalescing is None or self._coalescing.count_members() <= self._fanout_limit:
             return self._doubts.narrow(self.members(), sought.digest, remaining)

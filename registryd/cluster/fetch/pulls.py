@@ -59,7 +59,7 @@ class Blob:
 
 
 @dataclass(slots=True)
-class Pull:
+class ExpectedPull:
     """One image. `blobs` in the manifest's order; `seen_at`: when the manifest came by, or a blob was asked for.
 
     `repository` is that of the manifest, for which its blobs will be wanted.
@@ -86,9 +86,9 @@ class Pulls:
         """`tell` is called when there is another one, or containerd has begun with it."""
         self._own = own
         self._tell = tell
-        self._pulls: OrderedDict[Digest, Pull] = OrderedDict()
+        self._pulls: OrderedDict[Digest, ExpectedPull] = OrderedDict()
         # Of each blob, the latest first: images share layers.
-        self._of: dict[Digest, tuple[Pull, ...]] = {}
+        self._of: dict[Digest, tuple[ExpectedPull, ...]] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         self.arrivals = 0
         """How often something has begun or ended to arrive."""
@@ -106,7 +106,7 @@ class Pulls:
         pull = self._lately(sought.digest)
         if pull is None or pull.repository != sought.repository:
             by_digest = {blob.digest: place for place, blob in enumerate(blobs)}
-            pull = Pull(blobs, sought.repository, clock.now(), by_digest=by_digest)
+            pull = ExpectedPull(blobs, sought.repository, clock.now(), by_digest=by_digest)
         pull.seen_at, pull.is_first = clock.now(), pull.is_first or is_first
         self._forget(sought.digest)
         self._remember(sought.digest, pull)
@@ -122,7 +122,7 @@ class Pulls:
                 pull.asked_at = clock.now()
                 self._tell()
 
-    def current(self) -> Iterator[Pull]:
+    def current(self) -> Iterator[ExpectedPull]:
         """Those that containerd may be at."""
         return (pull for pull in tuple(self._pulls.values()) if _is_current(pull))
 
@@ -164,14 +164,14 @@ class Pulls:
         except ContentUnavailable:
             return False
 
-    async def _expects(self, pull: Pull, place: int) -> bool:
+    async def _expects(self, pull: ExpectedPull, place: int) -> bool:
         try:
             content = await self._own.find(pull.blobs[place].digest)
         except ContentUnavailable:
             return await self._is_to_begin(pull, place)
         return isinstance(content, GrowingContent) and await self._is_alive(pull)
 
-    async def _is_to_begin(self, pull: Pull, place: int) -> bool:
+    async def _is_to_begin(self, pull: ExpectedPull, place: int) -> bool:
         if (pull.asked_at or pull.seen_at) >= clock.now() - _BEGINNING_SECONDS:
             return True
         if pull.lines_up or pull.asked_at is None:  # all that it wants has begun by now
@@ -181,7 +181,7 @@ class Pulls:
                 return False  # it was passed over
         return await self._is_alive(pull)
 
-    async def _is_alive(self, pull: Pull) -> bool:
+    async def _is_alive(self, pull: ExpectedPull) -> bool:
         if pull.seen_at >= clock.now() - _SILENCE_SECONDS or pull.moved_at >= clock.now() - _BELIEVED_SECONDS:
             return True
         for blob in pull.blobs:
@@ -197,7 +197,7 @@ class Pulls:
             return False
         return True
 
-    def _lately(self, digest: Digest) -> Pull | None:
+    def _lately(self, digest: Digest) -> ExpectedPull | None:
         """The pull of the manifest, if it came by a moment ago: it is read more than once for one pull."""
         pull = self._pulls.get(digest)
         if pull is None or not _is_current(pull):
@@ -206,12 +206,12 @@ class Pulls:
             pull.asked_at = None  # if it is another pull after all, all of it begins now
         return pull
 
-    def _candidates(self, digest: Digest) -> list[Pull]:
+    def _candidates(self, digest: Digest) -> list[ExpectedPull]:
         """Those for which containerd may want the blob: the latest, and others that it may still be at."""
         latest, *others = self._of.get(digest) or (None,)
         return [pull for pull in (latest, *others) if pull and (pull is latest or _is_current(pull))]
 
-    def _remember(self, digest: Digest, pull: Pull) -> None:
+    def _remember(self, digest: Digest, pull: ExpectedPull) -> None:
         self._pulls[digest] = pull
         for blob in pull.by_digest:
             self._of[blob] = (pull, *self._of.get(blob, ()))
@@ -224,5 +224,5 @@ class Pulls:
                 self._of[blob] = others
 
 
-def _is_current(pull: Pull) -> bool:
+def _is_current(pull: ExpectedPull) -> bool:
     return pull.seen_at >= clock.now() - _PULL_SECONDS

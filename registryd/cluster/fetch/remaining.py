@@ -20,7 +20,7 @@ _DOUBT_SECONDS: Final = 600.0
 _REMEMBERED: Final = 5_000
 
 
-class Remaining:
+class FallbackMembers:
     """Of one search."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Doubts:
         self._is_vital = is_vital
         self._believed: ExpiringSet[Digest] = ExpiringSet(lifetime=_DOUBT_SECONDS, capacity=_REMEMBERED)
 
-    def narrow(self, members: list[Member], digest: Digest, remaining: Remaining) -> list[Member]:
+    def narrow(self, members: list[Member], digest: Digest, remaining: FallbackMembers) -> list[Member]:
         """Those of the members that are to be asked."""
         if remaining.only is None or digest in self._believed or self._is_vital(digest):
             return members

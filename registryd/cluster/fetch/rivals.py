@@ -9,11 +9,11 @@ from registryd.aio.racing import AllFailed
 from registryd.content.growing import GrowingContent
 
 if TYPE_CHECKING:
-    from registryd.cluster.fetch.locator import Locator
+    from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.members.offer import Offer
 
 
-async def somebody_else_offers(locator: Locator, offer: Offer) -> bool:
+async def somebody_else_offers(locator: MemberLocator, offer: Offer) -> bool:
     """Whether another member has the same content whole and is not busy; takes as long as a search does."""
     try:
         async with aclosing(locator.offers(offer.sought)) as offers:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.fetching import Fetcher
-    from registryd.cluster.fetch.locator import Locator
-    from registryd.cluster.health.blame import Blame
+    from registryd.cluster.fetch.locator import MemberLocator
+    from registryd.cluster.health.blame import DeliveryAttribution
     from registryd.cluster.index_client.name_search import NameIndex
     from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, RangeOf
@@ -47,7 +47,12 @@ class ClusterSource:
     """An EntitledSource. Asks the members and opens what the first of them offers. Cancelling leaves nothing open."""
 
     def __init__(
-        self, locator: Locator, fetcher: Fetcher, intakes: TakingIn | None = None, *, names: NameIndex | None = None
+        self,
+        locator: MemberLocator,
+        fetcher: Fetcher,
+        intakes: TakingIn | None = None,
+        *,
+        names: NameIndex | None = None,
     ) -> None:
         """Without `intakes` nothing is taken in ahead of its request, or for others.
 
@@ -59,7 +64,7 @@ class ClusterSource:
         self._names = names
 
     @property
-    def blame(self) -> Blame:
+    def blame(self) -> DeliveryAttribution:
         """Finds out who gave wrong bytes."""
         return self._fetcher.blame
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 10_000
 
 
-class Avoided:
+class PeerPenalties:
     """Pairs of a digest and a peer, and peers that are bad altogether; each is forgotten after a while."""
 
     def __init__(self) -> None:

@@ -26,21 +26,21 @@ _log = logging.getLogger(__name__)
 _REMEMBERED: Final = 1000
 
 
-class Asking(Protocol):
+class Penalties(Protocol):
     """Whoever decides which members are asked."""
 
     def blame(self, offer: Offer, *, is_certain: bool) -> None:
         """Do not ask it for this content for a while; longer when it is certain that it was the one."""
 
 
-class Blame:
+class DeliveryAttribution:
     """Several may have given parts of the same content: which part was wrong is not known, so all are suspected.
 
     For the innocent that costs little: for a moment they are not asked for this content, and they look at their copy.
     After that it comes from one at a time for a while, so that who is bad is found out and the others are not.
     """
 
-    def __init__(self, asking: Asking, scope: Scope) -> None:
+    def __init__(self, asking: Penalties, scope: Scope) -> None:
         """What suspects are told is sent in the scope."""
         self._asking = asking
         self._scope = scope

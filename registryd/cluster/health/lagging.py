@@ -27,7 +27,7 @@ from registryd.transfer.monitoring.thresholds import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from registryd.cluster.health.links import TopLink
+    from registryd.cluster.health.links import UplinkProbe
     from registryd.cluster.health.totals import Total, Totals
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
@@ -57,11 +57,11 @@ class Pace:
         self.available, self._seen_at = available, now
 
 
-class Lag:
+class SiblingComparison:
     """Compares the source of one body with those beside it; the first comparison only takes down how far they are."""
 
     def __init__(
-        self, source: Offer, beside: Beside, *, leave: Callable[[], None], top: TopLink, totals: Totals
+        self, source: Offer, beside: Beside, *, leave: Callable[[], None], top: UplinkProbe, totals: Totals
     ) -> None:
         """`leave` is told of a source that is slow; one at the `top` counts as one that failed."""
         self._source = source

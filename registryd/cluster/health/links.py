@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Holders = Callable[[Sought], Awaitable[Sequence[Member]]]
 
 
-class TopLink:
+class UplinkProbe:
     """Samples the link of the source of one body, and those of others who have the same."""
 
     def __init__(

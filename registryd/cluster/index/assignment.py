@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.ring import RendezvousHash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,10 +25,10 @@ _AT_ONCE: Final = 10
 class Assignment:
     """Index nodes by digest, and digests by index node."""
 
-    def __init__(self, make_ring: Callable[[frozenset[Address]], Ring] = Ring) -> None:
+    def __init__(self, make_ring: Callable[[frozenset[Address]], RendezvousHash] = RendezvousHash) -> None:
         """Many nodes in one process can share the rings that `make_ring` gives."""
         self._make_ring = make_ring
-        self._ring = Ring(())
+        self._ring = RendezvousHash(())
         self._nodes_of: dict[Digest, list[Address]] = {}
         self._digests_at: defaultdict[Address, set[Digest]] = defaultdict(set)
 

@@ -42,7 +42,7 @@ class Quotas:
     spots_of_node: int = 20_000
 
 
-class IndexDesk:
+class IndexState:
     """Takes claims and announcements; never refuses one, so that a full desk costs its own memory and no pull.
 
     `clock` gives seconds and is never set back.

@@ -49,7 +49,7 @@ class NameQuotas:
     statements_of_host: int = 2_000
 
 
-class NameDesk:
+class NameIndexState:
     """Takes in what holders say of names. What one says never changes what another has said.
 
     `clock` gives seconds and is never set back.

@@ -29,7 +29,7 @@ _WORD: Final = (1 << 64) - 1
 _SPREAD: Final = 0xBF58476D1CE4E5B9
 
 
-class Ring:
+class RendezvousHash:
     """Ranks addresses for a digest; every node with the same addresses ranks them alike.
 
     Costs 0.2 µs for each address and lookup: 1 ms with 5,000.

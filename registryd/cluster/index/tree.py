@@ -55,7 +55,7 @@ class Spot:
     entry: int = 0
 
 
-class Tree:
+class FollowerTree:
     """Spots by address, and by what it would cost a newcomer to follow them."""
 
     def __init__(self, weight: float) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.index.tree import Spot, Tree
+from registryd.cluster.index.tree import FollowerTree, Spot
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Wave:
         self._steps = _SUPPOSED_BYTES / STEP_BYTES
         self._size: int | None = None
         self._sizings = 0
-        self._tree = Tree(self._weight)
+        self._tree = FollowerTree(self._weight)
         # Nearly always none, and an empty set of its own would be a tenth of what a wave takes.
         self._strangers: frozenset[Address] = frozenset()
         # Tops whose containerd has not asked for it yet: they can still be told to get it from somebody else.

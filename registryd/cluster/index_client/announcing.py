@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from registryd.cluster.contract.index import Announcement
 from registryd.cluster.index.assignment import Assignment
-from registryd.cluster.index_client.told import Told, Wanted
+from registryd.cluster.index_client.told import AnnouncedState, DesiredState
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Listeners(Protocol):
         """Who is there, None if there is nobody who may be told."""
 
 
-class Speakers(Protocol):
+class RenewedSpeakers(Protocol):
     """Who has spoken to this node; `registryd.cluster.index.books.Books` knows."""
 
     def take_renewed(self) -> Collection[Address]:
@@ -70,10 +70,10 @@ class Speakers(Protocol):
 
 
 class OwnDesk(Protocol):
-    """This node as one who is told; `registryd.cluster.index.desk.IndexDesk` is one."""
+    """This node as one who is told; `registryd.cluster.index.desk.IndexState` is one."""
 
     @property
-    def books(self) -> Speakers: ...
+    def books(self) -> RenewedSpeakers: ...
 
     def announce(self, announcement: Announcement) -> Receipt:
         """Take it in."""
@@ -105,7 +105,7 @@ class Announcer:
         self._view: View | None = None
         self._own: Address | None = None
         self._stock: Stock | None = None
-        self._told: dict[Address, Told] = {}
+        self._told: dict[Address, AnnouncedState] = {}
         self._has_changed = False
         self._is_withdrawn = False
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -188,12 +188,12 @@ class Announcer:
         now = asyncio.get_running_loop().time()
         return any(told.due_at <= now for told in self._told.values())
 
-    def _wanted(self, address: Address) -> Wanted:
+    def _wanted(self, address: Address) -> DesiredState:
         assigned, stock, view = self._assignment.digests_at(address), self._stock, self._view
         if stock is None or view is None:
-            return Wanted(assigned)
+            return DesiredState(assigned)
         arriving = (assigned & stock.arriving) - stock.held
-        return Wanted(assigned - arriving, arriving, view.name, stock.is_complete)
+        return DesiredState(assigned - arriving, arriving, view.name, stock.is_complete)
 
     # Telling it
 
@@ -206,7 +206,7 @@ class Announcer:
 
     async def _tell(self, address: Address) -> None:
         wanted = self._wanted(address)
-        told = self._told.setdefault(address, Told())
+        told = self._told.setdefault(address, AnnouncedState())
         told.expire()
         for _ in range(_ROUNDS):
             for batch in told.missing(wanted):

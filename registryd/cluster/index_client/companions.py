@@ -41,7 +41,7 @@ class Side:
     rank: int | None = None
 
 
-class Companions:
+class LayerSchedule:
     """Learns from manifests which layers come together, and from the claims of manifests who came just before."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.racing import AllFailed, first_success
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.ring import RendezvousHash
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from registryd.aio.race import Attempt
     from registryd.cluster.contract.index import Claim, ClaimReply, NodeLocation
-    from registryd.cluster.index.desk import IndexDesk
+    from registryd.cluster.index.desk import IndexState
     from registryd.cluster.index.view import View
     from registryd.cluster.members.member import Member
     from registryd.notation import Address
@@ -44,11 +44,11 @@ class IndexNodes:
     def __init__(
         self,
         roster: Roster,
-        desk: IndexDesk,
+        desk: IndexState,
         *,
         own_place: Callable[[], NodeLocation],
         view: Callable[[], View | None] = lambda: None,
-        make_ring: Callable[[frozenset[Address]], Ring] = Ring,
+        make_ring: Callable[[frozenset[Address]], RendezvousHash] = RendezvousHash,
     ) -> None:
         """Many nodes in one process can share the rings that `make_ring` gives.
 
@@ -59,7 +59,7 @@ class IndexNodes:
         self._own_place = own_place
         self._view = view
         self._make_ring = make_ring
-        self._ring = Ring(())
+        self._ring = RendezvousHash(())
         self._addresses: frozenset[Address] = frozenset()
         self._whole_ring = self._ring
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registryd.aio.race import Attempt
-    from registryd.cluster.index.names import NameDesk
+    from registryd.cluster.index.names import NameIndexState
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.oci.reference import TaggedName
 
@@ -28,7 +28,7 @@ _PATIENCE: Final = 0.25
 class NameIndex:
     """The names' index nodes, of which this node may be one."""
 
-    def __init__(self, index: IndexNodes, roster: Roster, desk: NameDesk, *, above: int) -> None:
+    def __init__(self, index: IndexNodes, roster: Roster, desk: NameIndexState, *, above: int) -> None:
         """Only when there are more than `above` members, they are told of names."""
         self._index = index
         self._roster = roster

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from registryd.cluster.contract.index import Announcement, NodeLocation
-    from registryd.cluster.index.names import NameDesk
+    from registryd.cluster.index.names import NameIndexState
     from registryd.cluster.index_client.index_nodes import Roster
     from registryd.content.naming import NameInventory, Naming
     from registryd.notation import Address
@@ -34,7 +34,7 @@ _OUTDATED: Final = NodeId("outdated")
 def announce_names(  # noqa: PLR0913 - what is told, to whom, by whom, all named
     names: NameInventory,
     roster: Roster,
-    desk: NameDesk,
+    desk: NameIndexState,
     *,
     own_id: NodeId,
     own_place: Callable[[], NodeLocation],
@@ -122,7 +122,7 @@ class _OwnDesk:
 
     books = _Nobody()
 
-    def __init__(self, desk: NameDesk, keys: NameKeys) -> None:
+    def __init__(self, desk: NameIndexState, keys: NameKeys) -> None:
         self._desk = desk
         self._keys = keys
 

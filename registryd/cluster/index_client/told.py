@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredState:
     """What an index node is to know.
 
     `view` is the name of the view in which that is all it is to know, 0 where nobody asks; `is_complete`: whether this
@@ -42,7 +42,7 @@ class Batch:
     is_last: bool = False
 
 
-class Told:
+class AnnouncedState:
     """What one index node has acknowledged."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Told:
         self._statement = (0, False)
         self._renew_at = 0.0
 
-    def missing(self, wanted: Wanted) -> Iterator[Batch]:
+    def missing(self, wanted: DesiredState) -> Iterator[Batch]:
         """What it does not know yet, a batch at a time; nothing when it knows all that is wanted."""
         held = list(wanted.held - self._held)
         arriving = list(wanted.arriving - self._arriving)

@@ -9,8 +9,8 @@ from registryd.cluster.rpc.index_codec import announcement_value, claim_value, r
 from registryd.cluster.rpc.name_codec import name_announcement_value
 
 if TYPE_CHECKING:
-    from registryd.cluster.index.desk import IndexDesk
-    from registryd.cluster.index.names import NameDesk
+    from registryd.cluster.index.desk import IndexState
+    from registryd.cluster.index.names import NameIndexState
     from registryd.cluster.index.speakers import MaySpeak
     from registryd.identity.requester import Requester
     from registryd.pb.registryd.v1 import cluster_pb2 as pb
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class IndexService:
     """The index part of cluster.proto. Raises OciError for a request that is not valid."""
 
-    def __init__(self, desk: IndexDesk, names: NameDesk, speakers: MaySpeak) -> None:
+    def __init__(self, desk: IndexState, names: NameIndexState, speakers: MaySpeak) -> None:
         self._desk = desk
         self._names = names
         self._speakers = speakers

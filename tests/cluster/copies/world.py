@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 from registryd.cluster.contract.index import ClaimReply
 from registryd.cluster.copies.census import Census
 from registryd.cluster.copies.keeper import CopyKeeper
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.ring import RendezvousHash
 from registryd.config.keeping import parse_rules
 from registryd.content.keepable import ImageHere, KeptImage
 from registryd.content.source import ContentUnavailable
@@ -182,7 +182,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rules = parse_rules(self.lines)
-        self._ring: Ring | None = None
+        self._ring: RendezvousHash | None = None
         self.nodes = [FakeNode(self, number, self.most_bytes) for number in range(self.count)]
         self.known = frozenset(node.address for node in self.nodes)
         self._zones = {node.address: node.zone for node in self.nodes}
@@ -199,10 +199,10 @@ class World:
     def zone_of(self, address: Address) -> str:
         return self._zones[address]
 
-    def ring_of(self, addresses: frozenset[Address]) -> Ring:
+    def ring_of(self, addresses: frozenset[Address]) -> RendezvousHash:
         """One for all nodes that see the same members."""
         if self._ring is None or self._ring.addresses != addresses:
-            self._ring = Ring(addresses)
+            self._ring = RendezvousHash(addresses)
         return self._ring
 
     def hear(self, address: Address, keys: frozenset[Digest]) -> None:

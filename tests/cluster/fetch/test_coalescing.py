@@ -15,12 +15,12 @@ from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, No
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerSilent, PeerUnreachable
-from registryd.cluster.fetch.coalescing import Coalescing
-from registryd.cluster.fetch.locator import Locator
-from registryd.cluster.fetch.remaining import Remaining
+from registryd.cluster.fetch.coalescing import FetchCoordinator
+from registryd.cluster.fetch.locator import MemberLocator
+from registryd.cluster.fetch.remaining import FallbackMembers
 from registryd.cluster.health.own_pace import OwnPace
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.ring import RendezvousHash
 from registryd.cluster.index.wave import LINE_SECONDS
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.member import Member
@@ -59,7 +59,7 @@ class ScriptedNode:
 
     number: int
     arrives: Callable[[float], int | None] = lambda _: None
-    desk: IndexDesk | None = None
+    desk: IndexState | None = None
     is_dead: bool = False
     gives_for_other_names: bool = False
     claims: list[Claim] = field(default_factory=list)
@@ -130,11 +130,11 @@ class OwnStore:
 OWN = 9
 
 
-def make(*nodes: ScriptedNode, own_pace: OwnPace | None = None) -> tuple[Coalescing, IndexDesk]:
-    desk = IndexDesk(NodeId("own"), lambda: 0.0)
+def make(*nodes: ScriptedNode, own_pace: OwnPace | None = None) -> tuple[FetchCoordinator, IndexState]:
+    desk = IndexState(NodeId("own"), lambda: 0.0)
     roster = ScriptedRoster(*nodes)
     index = IndexNodes(roster, desk, own_place=partial(place, OWN))
-    return Coalescing(index, roster, OwnStore(), fetch_wait=FETCH_WAIT, own_pace=own_pace), desk
+    return FetchCoordinator(index, roster, OwnStore(), fetch_wait=FETCH_WAIT, own_pace=own_pace), desk
 
 
 def digest_of(first: int, *others: int) -> Digest:
@@ -144,14 +144,14 @@ def digest_of(first: int, *others: int) -> Digest:
 
 def digests_of(first: int, *others: int) -> list[Digest]:
     """Some of them."""
-    ring = Ring(place(number).address for number in (first, *others))
+    ring = RendezvousHash(place(number).address for number in (first, *others))
     digests = [Digest.of(str(attempt).encode()) for attempt in range(100)]
     return [digest for digest in digests if ring.index_nodes(digest)[0] == place(first).address]
 
 
-async def sources(coalescing: Coalescing, digest: Digest, *, start: int = 0, most: int = 5) -> list[str]:
+async def sources(coalescing: FetchCoordinator, digest: Digest, *, start: int = 0, most: int = 5) -> list[str]:
     found = []
-    async with aclosing(coalescing.offers(sought(digest), lambda size: Span(start, size), Remaining())) as offers:
+    async with aclosing(coalescing.offers(sought(digest), lambda size: Span(start, size), FallbackMembers())) as offers:
         async for offer in offers:
             found.append(offer.member.address.host.rpartition(".")[2])
             if len(found) == most:
@@ -220,7 +220,7 @@ async def test_who_goes_on_needs_a_source_that_is_further() -> None:
 
 
 async def test_a_dead_index_node_is_passed_over_after_half_a_second() -> None:
-    second = ScriptedNode(2, desk=IndexDesk(NodeId("two"), lambda: 0.0))
+    second = ScriptedNode(2, desk=IndexState(NodeId("two"), lambda: 0.0))
     coalescing, desk = make(ScriptedNode(1, is_dead=True), second)
     digest = digest_of(1, 2, OWN)
     assert await sources(coalescing, digest) == []
@@ -236,7 +236,7 @@ async def test_an_index_node_that_refuses_is_passed_over_at_once() -> None:
 
 
 async def test_a_source_that_broke_is_reported_with_the_next_claim() -> None:
-    index = ScriptedNode(1, desk=IndexDesk(NodeId("one"), lambda: 0.0))
+    index = ScriptedNode(1, desk=IndexState(NodeId("one"), lambda: 0.0))
     source = ScriptedNode(2, arrives=lambda _: SIZE)
     coalescing, _ = make(index, source)
     digest = digest_of(1, 2, OWN)
@@ -253,7 +253,7 @@ async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() 
     coalescing, desk = make(source)
     digest = digest_of(OWN, 1)
     desk.announce(Announcement(place(1), held=(digest,)))
-    async with aclosing(coalescing.offers(sought(digest), Span.whole, Remaining())) as offers:
+    async with aclosing(coalescing.offers(sought(digest), Span.whole, FallbackMembers())) as offers:
         await anext(offers)
         asking = asyncio.create_task(anext(offers, None))
         await asyncio.sleep(1)
@@ -273,7 +273,7 @@ class Alone:
 async def test_a_source_that_gave_wrong_content_is_passed_over_at_once_when_it_is_named_again() -> None:
     blamed, other = ScriptedNode(1, arrives=lambda _: SIZE), ScriptedNode(2, arrives=lambda _: SIZE)
     coalescing, desk = make(blamed, other)
-    locator = Locator(Alone(), fanout_limit=32, coalescing=coalescing)
+    locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
     digest = digest_of(OWN, 1, 2)
     desk.announce(Announcement(place(1), held=(digest,)))
     async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:
@@ -348,11 +348,11 @@ async def test_layers_are_claimed_below_the_one_that_claimed_the_manifest_just_b
         async def find(self, digest: Digest) -> Content:
             return GrowingContent(digest, SIZE if digest == layer else 1000, None, 0)
 
-    desk = IndexDesk(NodeId("one"), now)
+    desk = IndexState(NodeId("one"), now)
     index = ScriptedNode(1, desk=desk)
     roster = ScriptedRoster(index)
-    as_seen = IndexNodes(roster, IndexDesk(NodeId("own"), now), own_place=partial(place, OWN))
-    coalescing = Coalescing(as_seen, roster, Beginning(), fetch_wait=FETCH_WAIT)
+    as_seen = IndexNodes(roster, IndexState(NodeId("own"), now), own_place=partial(place, OWN))
+    coalescing = FetchCoordinator(as_seen, roster, Beginning(), fetch_wait=FETCH_WAIT)
     manifest, layer = digests_of(1, OWN)[:2]
     desk.claim(Claim(manifest, place(5)))
     below = []
@@ -403,12 +403,12 @@ async def test_one_that_does_not_give_it_for_that_name_is_named_no_more_and_not_
     # For others, and for other names, it is as good as before.
     assert set(desk.claim(Claim(digest, place(77), is_question=True)).sources) >= {place(1).address, place(2).address}
     other = Sought(digest, OTHER_NAME)
-    async with aclosing(coalescing.offers(other, Span.whole, Remaining())) as offers:
+    async with aclosing(coalescing.offers(other, Span.whole, FallbackMembers())) as offers:
         assert (await anext(offers)).member.address in {place(1).address, place(2).address}
 
 
 async def test_index_nodes_are_told_who_does_not_give_it_for_that_name() -> None:
-    index = ScriptedNode(1, desk=IndexDesk(NodeId("index"), lambda: 0.0))
+    index = ScriptedNode(1, desk=IndexState(NodeId("index"), lambda: 0.0))
     elsewhere = ScriptedNode(2, arrives=lambda _: SIZE, gives_for_other_names=True)
     coalescing, _ = make(index, elsewhere)
     digest = digest_of(1, 2, OWN)
@@ -424,7 +424,7 @@ async def test_index_nodes_are_told_who_does_not_give_it_for_that_name() -> None
 
 
 async def test_index_nodes_are_told_that_this_node_is_slow_as_long_as_that_is_known() -> None:
-    index, pace = ScriptedNode(1, desk=IndexDesk(NodeId("index"), lambda: 0.0)), OwnPace()
+    index, pace = ScriptedNode(1, desk=IndexState(NodeId("index"), lambda: 0.0)), OwnPace()
     coalescing, _ = make(index, own_pace=pace)
     for _ in range(2):
         await sources(coalescing, digest_of(1, OWN))
@@ -432,7 +432,7 @@ async def test_index_nodes_are_told_that_this_node_is_slow_as_long_as_that_is_kn
     assert [claim.is_slow for claim in index.claims] == [False, True]
 
 
-class Forgetful(IndexDesk):
+class Forgetful(IndexState):
     """An index node of an older version, which does not know of names."""
 
     async def decide(self, claim: Claim) -> ClaimReply:
@@ -454,7 +454,7 @@ async def test_an_older_index_node_that_names_it_again_is_not_asked_for_ever() -
 async def test_one_that_says_so_only_when_it_is_opened_is_passed_over_at_once() -> None:
     one, other = (ScriptedNode(number, arrives=lambda _: SIZE) for number in (1, 2))
     coalescing, desk = make(one, other)
-    locator = Locator(Alone(), fanout_limit=32, coalescing=coalescing)
+    locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
     digest = digest_of(OWN, 1, 2)
     desk.announce(Announcement(place(1), held=(digest,)))
     async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:

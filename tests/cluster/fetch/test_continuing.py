@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from registryd.cluster.fetch.continuing import Continuation
+from registryd.cluster.fetch.continuing import Failover
 from registryd.content.asker import AskAgain
 from registryd.content.source import ContentNotFound
 from registryd.oci.ranges import Span
@@ -33,7 +33,7 @@ async def test_the_receiver_keeps_what_it_got_when_nobody_may_go_on(reason: Exce
         assert rest == Span(7, len(DATA))
         raise reason
 
-    way_on = Continuation(cast("Any", "the source"), open_other=open_other, avoid=avoided.append)
+    way_on = Failover(cast("Any", "the source"), open_other=open_other, avoid=avoided.append)
     body = ResumingBody(BrokenBody(DATA, breaks_after=7), Span.whole(len(DATA)), way_on.reopen)
     with pytest.raises(SourcesExhausted, match=str(reason)):
         await body.send_to(sink := FakeSink())
@@ -46,6 +46,6 @@ async def test_an_answer_that_does_not_come_counts_as_one_source() -> None:
         await asyncio.sleep(60)
         raise AssertionError("nobody waits so long")
 
-    way_on = Continuation(cast("Any", "the source"), open_other=open_other, avoid=lambda _: None)
+    way_on = Failover(cast("Any", "the source"), open_other=open_other, avoid=lambda _: None)
     with pytest.raises(SourceBroken, match="no other source within"):
         await way_on.reopen(Span(0, 1))

@@ -13,7 +13,7 @@ from registryd.aio.racing import AllFailed
 from registryd.cluster.contract.index import ClaimReply
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
-from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.outcome import refusal
 from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.members.member import Member
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.contract.peer import Wait
-    from registryd.cluster.fetch.remaining import Remaining
+    from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
 
@@ -69,7 +69,7 @@ class Told:
     failed_addresses: list[Address] = field(default_factory=list)
 
     async def offers(
-        self, target: Sought, wanted: RangeOf, remaining: Remaining, *, verdict: ClaimReply | None
+        self, target: Sought, wanted: RangeOf, remaining: FallbackMembers, *, verdict: ClaimReply | None
     ) -> AsyncGenerator[Offer, None]:
         assert verdict is None
         assert wanted == Span.whole
@@ -96,7 +96,7 @@ class Cluster:
         ]
         self.told = Told(verdict)
         self.record = FindRecord()
-        self.locator = Locator(
+        self.locator = MemberLocator(
             self, fanout_limit=32, coalescing=cast("Any", self.told), doubts=doubts, observer=self.record
         )
 

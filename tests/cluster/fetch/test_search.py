@@ -12,7 +12,7 @@ from registryd.aio.racing import AllFailed
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerSilent
-from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.members.member import Member
 from registryd.content.source import Content
@@ -166,12 +166,12 @@ class FixedMembers:
 async def test_no_more_than_the_limit_are_asked() -> None:
     peers = [TimedPeer("no") for _ in range(5)]
     with pytest.raises(AllFailed):
-        await anext(Locator(FixedMembers(*peers), fanout_limit=3).offers(sought(DIGEST)))
+        await anext(MemberLocator(FixedMembers(*peers), fanout_limit=3).offers(sought(DIGEST)))
     assert [peer.asked_at is not None for peer in peers] == [True] * 3 + [False] * 2
 
 
 async def test_who_failed_for_a_digest_is_asked_again_after_a_minute() -> None:
-    locator = Locator(FixedMembers(TimedPeer("yes")), fanout_limit=3)
+    locator = MemberLocator(FixedMembers(TimedPeer("yes")), fanout_limit=3)
     [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
     locator.avoid(offer)
     with pytest.raises(AllFailed):
@@ -183,6 +183,6 @@ async def test_who_failed_for_a_digest_is_asked_again_after_a_minute() -> None:
 
 async def test_searches_are_measured_once_to_the_first_offer() -> None:
     record = FindRecord()
-    locator = Locator(FixedMembers(TimedPeer("yes"), TimedPeer("yes")), fanout_limit=3, observer=record)
+    locator = MemberLocator(FixedMembers(TimedPeer("yes"), TimedPeer("yes")), fanout_limit=3, observer=record)
     assert len([offer async for offer in locator.offers(sought(DIGEST))]) == 2
     assert record.outcomes == {FindOutcome.FOUND: 1}

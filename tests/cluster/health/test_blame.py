@@ -10,7 +10,7 @@ import pytest
 
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
-from registryd.cluster.health.avoided import Avoided
+from registryd.cluster.health.avoided import PeerPenalties
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent
@@ -140,7 +140,7 @@ async def test_the_size_of_what_is_being_received_here_is_known() -> None:
 
 @pytest.mark.looptime
 async def test_three_failures_and_a_peer_is_left_alone_for_a_while() -> None:
-    avoided, fresh = Avoided(), Digest.of(b"fresh")
+    avoided, fresh = PeerPenalties(), Digest.of(b"fresh")
     for number in range(2):
         avoided.add(Digest.of(bytes([number])), ELSEWHERE)
     assert not avoided.has(fresh, ELSEWHERE)
@@ -153,7 +153,7 @@ async def test_three_failures_and_a_peer_is_left_alone_for_a_while() -> None:
 
 @pytest.mark.looptime
 async def test_blame_lasts_longer_than_a_failure_and_not_for_ever() -> None:
-    avoided = Avoided()
+    avoided = PeerPenalties()
     avoided.add(DIGEST, ELSEWHERE)
     avoided.blame(DIGEST, LOOPBACK)
     await asyncio.sleep(61)
@@ -165,7 +165,7 @@ async def test_blame_lasts_longer_than_a_failure_and_not_for_ever() -> None:
 
 @pytest.mark.looptime
 async def test_who_is_blamed_twice_is_not_asked_for_half_an_hour() -> None:
-    avoided = Avoided()
+    avoided = PeerPenalties()
     avoided.blame(DIGEST, LOOPBACK)
     await asyncio.sleep(121)
     avoided.blame(DIGEST, LOOPBACK)
@@ -177,7 +177,7 @@ async def test_who_is_blamed_twice_is_not_asked_for_half_an_hour() -> None:
 
 @pytest.mark.looptime
 async def test_one_of_several_is_left_alone_for_a_moment_only() -> None:
-    avoided = Avoided()
+    avoided = PeerPenalties()
     for _ in range(3):
         avoided.blame(DIGEST, ELSEWHERE, is_certain=False)
     assert avoided.has(DIGEST, ELSEWHERE)

@@ -11,7 +11,7 @@ import pytest
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerUnreachable
-from registryd.cluster.health.lagging import Lag
+from registryd.cluster.health.lagging import SiblingComparison
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
@@ -77,10 +77,10 @@ class Scene:
     asked: list[tuple[Digest, Address]] = field(default_factory=list)
     left: int = 0
 
-    def lag(self) -> Lag:
+    def lag(self) -> SiblingComparison:
         content = GrowingContent(DIGEST, SIZE, None, 1)
         source = Offer(_member(SOURCE, self.source), sought(DIGEST), content, door=None, busy=False)
-        return Lag(source, self._name, leave=self._leave, top=cast("Any", self), totals=self._totals())
+        return SiblingComparison(source, self._name, leave=self._leave, top=cast("Any", self), totals=self._totals())
 
     def _totals(self) -> Totals:
         return Totals(lambda: [sought(digest) for digest in self.receiving])

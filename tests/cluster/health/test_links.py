@@ -11,7 +11,7 @@ import pytest
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent
-from registryd.cluster.health.links import TopLink
+from registryd.cluster.health.links import UplinkProbe
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
@@ -79,7 +79,7 @@ async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25
         return members
 
     offer = Offer(source, sought(DIGEST), GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
-    link = TopLink(offer, holders, totals=Totals(lambda: [sought(digest) for digest in top.gets]))
+    link = UplinkProbe(offer, holders, totals=Totals(lambda: [sought(digest) for digest in top.gets]))
     found, begun = [], asyncio.get_running_loop().time()
     for _ in range(count):
         await asyncio.sleep(0.5)

@@ -7,7 +7,7 @@ import pytest
 
 from registryd.cluster.contract.index import MAX_UNHEARD, Announcement, Claim, ClaimReply, NodeLocation
 from registryd.cluster.contract.node import NodeId
-from registryd.cluster.index.desk import WAVE_SECONDS, YOUNG_SECONDS, IndexDesk, Quotas
+from registryd.cluster.index.desk import WAVE_SECONDS, YOUNG_SECONDS, IndexState, Quotas
 from registryd.cluster.index.view import View
 from registryd.cluster.index.wave import LINE_SECONDS, SEVERAL, SOURCES
 from registryd.notation import Address
@@ -30,9 +30,9 @@ def digest(number: int) -> Digest:
     return Digest.of(str(number).encode())
 
 
-def make(quotas: Quotas | None = None) -> tuple[IndexDesk, Clock]:
+def make(quotas: Quotas | None = None) -> tuple[IndexState, Clock]:
     clock = Clock()
-    return IndexDesk(NodeId("desk"), clock, quotas=quotas), clock
+    return IndexState(NodeId("desk"), clock, quotas=quotas), clock
 
 
 def test_each_digest_has_a_wave_of_its_own() -> None:
@@ -129,8 +129,8 @@ def test_a_young_index_node_says_so() -> None:
     assert not desk.claim(Claim(digest(1), place(1))).is_new
 
 
-def virtual_desk(members: int = 0) -> IndexDesk:
-    return IndexDesk(NodeId("desk"), now, count_members=lambda: members)
+def virtual_desk(members: int = 0) -> IndexState:
+    return IndexState(NodeId("desk"), now, count_members=lambda: members)
 
 
 def now() -> float:
@@ -208,19 +208,19 @@ async def test_a_question_is_answered_at_once() -> None:
     assert now() == 0
 
 
-def desk_of(*members: int, quotas: Quotas | None = None) -> tuple[IndexDesk, View, Clock]:
+def desk_of(*members: int, quotas: Quotas | None = None) -> tuple[IndexState, View, Clock]:
     view = View.of(frozenset(place(number).address for number in members))
     clock = Clock()
-    return IndexDesk(NodeId("desk"), clock, view=lambda: view, quotas=quotas), view, clock
+    return IndexState(NodeId("desk"), clock, view=lambda: view, quotas=quotas), view, clock
 
 
-def tells_all(desk: IndexDesk, view: View, number: int, *held: int) -> None:
+def tells_all(desk: IndexState, view: View, number: int, *held: int) -> None:
     digests = tuple(map(digest, held))
     process = NodeId(f"process-{number}")
     desk.announce(Announcement(place(number), digests, process=process, view=view.name, complete_at=NodeId("desk")))
 
 
-def asked(desk: IndexDesk, number: int, *, by: int = 9) -> ClaimReply:
+def asked(desk: IndexState, number: int, *, by: int = 9) -> ClaimReply:
     return desk.claim(Claim(digest(number), place(by), is_question=True))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from registryd.cluster.contract.index import Announcement, Claim, NodeLocation
 from registryd.cluster.contract.node import NodeId
-from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk, Quotas
+from registryd.cluster.index.desk import WAVE_SECONDS, IndexState, Quotas
 from registryd.cluster.index.speakers import Speakers
 from registryd.identity.requester import Requester
 from registryd.notation import Address
@@ -54,7 +54,7 @@ def place(number: int, *, port: int = 3173, zone: str = "") -> NodeLocation:
 def test_a_month_of_announcing_again_adds_at_most_two_mebibytes() -> None:
     """Three nodes, so that there are trees; half of what they say comes from claims in the meantime."""
     clock = Clock()
-    desk = IndexDesk(NodeId("desk"), clock)
+    desk = IndexState(NodeId("desk"), clock)
 
     def live_for_a_round() -> None:
         clock.now += ROUND_SECONDS
@@ -77,7 +77,7 @@ def test_a_month_of_announcing_again_adds_at_most_two_mebibytes() -> None:
 @pytest.mark.usefixtures("traced")
 def test_made_up_places_and_zones_of_one_host_are_bounded() -> None:
     clock = Clock()
-    desk = IndexDesk(NodeId("desk"), clock)
+    desk = IndexState(NodeId("desk"), clock)
     desk.announce(Announcement(place(1), held=DIGESTS))
     before = held()
     for number in range(2_000):
@@ -93,7 +93,7 @@ def test_made_up_places_and_zones_of_one_host_are_bounded() -> None:
 @pytest.mark.usefixtures("traced")
 def test_made_up_content_of_one_host_does_not_crowd_out_that_of_others() -> None:
     clock = Clock()
-    desk = IndexDesk(NodeId("desk"), clock, quotas=Quotas(spots=3000, spots_of_node=1000))
+    desk = IndexState(NodeId("desk"), clock, quotas=Quotas(spots=3000, spots_of_node=1000))
     desk.announce(Announcement(place(1), held=DIGESTS))
     before = held()
     for number in range(70):

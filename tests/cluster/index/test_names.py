@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from registryd.cluster.contract.names import MAX_NAMED_TARGETS, NameAnnouncement
 from registryd.cluster.contract.node import NodeId
-from registryd.cluster.index.names import MEANINGS_OF_HOST, NAME_SECONDS, SETTLED_SECONDS, NameDesk, NameQuotas
+from registryd.cluster.index.names import MEANINGS_OF_HOST, NAME_SECONDS, SETTLED_SECONDS, NameIndexState, NameQuotas
 from registryd.cluster.index.naming import name_point, naming_key
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.ring import RendezvousHash
 from registryd.content.naming import Naming
 from registryd.content.source import NamedContent
 from registryd.notation import Address
@@ -46,12 +46,12 @@ def says(who: Address, *namings: Naming, dropped: tuple[Naming, ...] = (), is_al
     return NameAnnouncement(who, held, [naming_key(each) for each in dropped], is_all)
 
 
-def make(quotas: NameQuotas | None = None) -> tuple[NameDesk, Clock]:
+def make(quotas: NameQuotas | None = None) -> tuple[NameIndexState, Clock]:
     clock = Clock()
-    return NameDesk(NodeId("desk"), clock, quotas=quotas), clock
+    return NameIndexState(NodeId("desk"), clock, quotas=quotas), clock
 
 
-def meanings(desk: NameDesk, name: TaggedName = NAME) -> list[tuple[int, float]]:
+def meanings(desk: NameIndexState, name: TaggedName = NAME) -> list[tuple[int, float]]:
     return [(named.target.size, named.seen_at) for named in desk.answer(name).known]
 
 
@@ -155,7 +155,7 @@ def test_it_is_settled_when_everyone_has_had_the_time_to_say_everything() -> Non
 
 
 def test_whatever_a_name_means_its_index_nodes_are_the_same() -> None:
-    ring = Ring(holder(number) for number in range(1, 50))
+    ring = RendezvousHash(holder(number) for number in range(1, 50))
     said = [naming(1), naming(2), naming(1, 2.0), Naming(NAME, NamedContent(Descriptor("a/b", Digest.of(b""), 1), 1.0))]
     keys = {naming_key(each) for each in said}
     assert len(keys) == len(said)

@@ -13,8 +13,8 @@ from registryd.aio.scope import open_scope
 from registryd.cluster.contract.index import MAX_ANNOUNCED, Announcement, Claim, NodeLocation, Receipt
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
-from registryd.cluster.index.desk import WAVE_SECONDS, IndexDesk
-from registryd.cluster.index.ring import INDEX_NODES, Ring
+from registryd.cluster.index.desk import WAVE_SECONDS, IndexState
+from registryd.cluster.index.ring import INDEX_NODES, RendezvousHash
 from registryd.cluster.index.view import CurrentView, View
 from registryd.cluster.index_client.announcing import Announcer
 from registryd.content.inventory import Stock
@@ -98,7 +98,7 @@ class ToldNode:
     def restart(self) -> None:
         """Another process, which knows nothing."""
         self.id = NodeId.random()
-        self.desk = IndexDesk(self.id, now, view=lambda: View.of(frozenset({place(self.number).address})))
+        self.desk = IndexState(self.id, now, view=lambda: View.of(frozenset({place(self.number).address})))
 
     async def announce(self, announcement: Announcement) -> Receipt:
         await asyncio.sleep(0.001)
@@ -127,7 +127,7 @@ class Ground:
     def __init__(self, shelf: Shelf, *, most: int) -> None:
         self.nodes = {place(number).address: ToldNode(number) for number in OTHERS}
         self.own = OWN
-        self.own_desk = IndexDesk(NodeId("own"), now)
+        self.own_desk = IndexState(NodeId("own"), now)
         self.view = CurrentView(self, self._own_place, most=most)
         self.announcer = Announcer(
             shelf, self, self.own_desk, own_id=NodeId("own"), own_place=self._own_place, view=self.view
@@ -169,7 +169,7 @@ class Ground:
         return {address for address, node in self.nodes.items() if own not in node.desk.books.unheard(view, now())}
 
     def index_nodes(self, *numbers: int) -> set[Address]:
-        ring = Ring(self._present | {place(OWN).address})
+        ring = RendezvousHash(self._present | {place(OWN).address})
         return {address for number in numbers for address in ring.index_nodes(digest(number))} - {place(OWN).address}
 
     def told(self) -> set[Address]:
@@ -181,7 +181,7 @@ class Ground:
 
     def assert_all_know(self, numbers: Iterable[int]) -> None:
         """Each digest is known at those of its index nodes that are there, and nowhere else."""
-        ring = Ring(self._present | {place(OWN).address})
+        ring = RendezvousHash(self._present | {place(OWN).address})
         desks = {address: node.knows() for address, node in self.nodes.items()}
         for number in numbers:
             wanted = set(ring.index_nodes(digest(number))) & desks.keys()
@@ -268,7 +268,7 @@ async def test_another_process_at_an_index_node_is_told_all_of_it_again() -> Non
         ground.clear()
         ground.lose(gone)  # what was there is told others, who turn out to be new
         await asyncio.sleep(2 * LOOK + 0.2)
-        ring = Ring(ground.addresses() | {place(OWN).address})
+        ring = RendezvousHash(ground.addresses() | {place(OWN).address})
         assert len(ground.told()) > 1
         for address in ground.told():
             wanted = {digest(number) for number in range(20) if address in ring.index_nodes(digest(number))}
@@ -280,7 +280,7 @@ async def test_others_take_the_place_of_an_index_node_that_goes() -> None:
         await asyncio.sleep(2)
         ground.lose(min(ground.index_nodes(1), key=str))
         await asyncio.sleep(LOOK + 0.1)
-        ring = Ring(ground.addresses() | {place(OWN).address})
+        ring = RendezvousHash(ground.addresses() | {place(OWN).address})
         for number in (1, 2, 3):
             for address in set(ring.index_nodes(digest(number))) & ground.addresses():
                 assert digest(number) in ground.nodes[address].knows()
@@ -303,7 +303,8 @@ async def test_much_is_told_in_several_messages() -> None:
         told = [len(told.held) for node in ground.nodes.values() for _, told in node.heard]
         assert max(told) <= MAX_ANNOUNCED
         own = sum(
-            place(OWN).address in Ring({*ground.nodes, place(OWN).address}).index_nodes(digest(n)) for n in range(count)
+            place(OWN).address in RendezvousHash({*ground.nodes, place(OWN).address}).index_nodes(digest(n))
+            for n in range(count)
         )
         assert sum(told) == INDEX_NODES * count - own
         assert len(ground.own_desk) == own
@@ -390,7 +391,7 @@ async def test_a_process_that_begins_between_two_messages_is_not_told_that_it_kn
             node.restarts_after = 2
         await asyncio.sleep(LOOK + 0.1)
         own, view = place(OWN).address, ground.view()
-        ring = Ring({*ground.nodes, own})
+        ring = RendezvousHash({*ground.nodes, own})
         for address, node in ground.nodes.items():
             wanted = {digest(number) for number in range(100) if address in ring.index_nodes(digest(number))}
             assert view
@@ -434,7 +435,7 @@ async def test_an_index_node_that_speaks_as_another_process_is_told_everything_a
         ground.own_desk.announce(Announcement(place(node.number), process=node.id))
         await asyncio.sleep(LOOK + 0.1)
         assert address in ground.believers()
-        ring = Ring({*ground.nodes, place(OWN).address})
+        ring = RendezvousHash({*ground.nodes, place(OWN).address})
         assert node.knows() == {digest(number) for number in range(20) if address in ring.index_nodes(digest(number))}
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from registryd.cluster.index_client.companions import Companions, Side
+from registryd.cluster.index_client.companions import LayerSchedule, Side
 from registryd.notation import Address
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.digest import Digest
@@ -32,15 +32,15 @@ def manifest(count: int) -> Manifest:
     return Manifest(OCI_MANIFEST, (config, *layers))
 
 
-def in_a_crowd(count: int = 4) -> Companions:
-    companions = Companions()
+def in_a_crowd(count: int = 4) -> LayerSchedule:
+    companions = LayerSchedule()
     companions.learn(MANIFEST, manifest(count))
     companions.came_after(BEFORE, MANIFEST)
     return companions
 
 
 async def test_who_is_alone_or_the_first_says_nothing() -> None:
-    companions = Companions()
+    companions = LayerSchedule()
     companions.learn(MANIFEST, manifest(4))
     assert companions.side(layer(0), own=OWN) == Side()
     companions.came_after(None, MANIFEST)
@@ -106,7 +106,7 @@ async def test_the_latest_manifests_are_remembered() -> None:
 
 
 async def test_each_image_has_a_line_of_its_own() -> None:
-    companions = Companions()
+    companions = LayerSchedule()
     other, config = Digest.of(b"another manifest"), Digest.of(b"another configuration")
     companions.came_after(None, MANIFEST, rank=0)
     companions.came_after(BEFORE, other, rank=3)
@@ -120,7 +120,7 @@ async def test_each_image_has_a_line_of_its_own() -> None:
 
 
 async def test_a_layer_of_two_images_has_the_place_that_the_latest_gives() -> None:
-    companions = Companions()
+    companions = LayerSchedule()
     other = Digest.of(b"another manifest")
     companions.came_after(None, MANIFEST, rank=0)
     companions.came_after(BEFORE, other, rank=3)
@@ -131,7 +131,7 @@ async def test_a_layer_of_two_images_has_the_place_that_the_latest_gives() -> No
 
 
 async def test_a_place_in_a_line_is_forgotten_with_it() -> None:
-    companions = Companions()
+    companions = LayerSchedule()
     companions.learn(MANIFEST, manifest(1))
     assert companions.rank(layer(0)) is None
     companions.came_after(None, MANIFEST, rank=0)

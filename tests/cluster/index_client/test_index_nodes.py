@@ -11,8 +11,8 @@ import pytest
 from registryd.cluster.contract.index import Announcement, Claim, NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.ring import Ring
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.ring import RendezvousHash
 from registryd.cluster.index.view import CurrentView, View
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.notation import Address
@@ -41,7 +41,7 @@ class IndexNode:
     def __init__(self, number: int) -> None:
         self.view: View | None = View.of(EVERYONE)
         self.is_silent = False
-        self.desk = IndexDesk(NodeId(f"node-{number}"), lambda: 0.0, view=lambda: self.view)
+        self.desk = IndexState(NodeId(f"node-{number}"), lambda: 0.0, view=lambda: self.view)
         self.hear_all(self.view)
 
     def hear_all(self, view: View) -> None:
@@ -88,7 +88,7 @@ class Cluster:
 
 def digests_of(first: int) -> list[Digest]:
     """Some whose first index node is this one."""
-    ring = Ring(EVERYONE)
+    ring = RendezvousHash(EVERYONE)
     digests = [Digest.of(str(attempt).encode()) for attempt in range(100)]
     return [digest for digest in digests if ring.index_nodes(digest)[0] == place(first).address]
 

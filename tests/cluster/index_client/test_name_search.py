@@ -12,12 +12,12 @@ from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.names import NameAnnouncement, NameAnswer
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
-from registryd.cluster.fetch.locator import Locator
+from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.source import ClusterSource
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.names import SETTLED_SECONDS, NameDesk
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.names import SETTLED_SECONDS, NameIndexState
 from registryd.cluster.index.naming import name_point, naming_key
-from registryd.cluster.index.ring import INDEX_NODES, Ring
+from registryd.cluster.index.ring import INDEX_NODES, RendezvousHash
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.index_client.name_search import NameIndex
 from registryd.content.naming import Naming
@@ -84,10 +84,10 @@ class Ground:
     def __init__(self, *, limit: int, own: int = OWN) -> None:
         self.members = {address(number): Asked(number) for number in range(1, MEMBERS + 1)}
         self._addresses = frozenset(self.members)
-        self.desk = NameDesk(NodeId("own"), now)
-        index = IndexNodes(self, IndexDesk(NodeId("own"), now), own_place=partial(NodeLocation, address(own)))
+        self.desk = NameIndexState(NodeId("own"), now)
+        index = IndexNodes(self, IndexState(NodeId("own"), now), own_place=partial(NodeLocation, address(own)))
         self.source = ClusterSource(
-            Locator(self, fanout_limit=limit),
+            MemberLocator(self, fanout_limit=limit),
             cast("Any", None),
             names=NameIndex(index, self, self.desk, above=limit),
         )
@@ -103,7 +103,7 @@ class Ground:
 
     @property
     def index_nodes(self) -> list[Asked]:
-        ring = Ring(self._addresses | {address(OWN)})
+        ring = RendezvousHash(self._addresses | {address(OWN)})
         return [self.members[each] for each in ring.index_nodes(name_point(NAME))]
 
     @property

@@ -13,9 +13,9 @@ from registryd.aio.scope import open_scope
 from registryd.cluster.contract.index import NodeLocation, Receipt
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerOutdated, PeerSilent
-from registryd.cluster.index.names import NAME_SECONDS, NameDesk
+from registryd.cluster.index.names import NAME_SECONDS, NameIndexState
 from registryd.cluster.index.naming import name_point
-from registryd.cluster.index.ring import INDEX_NODES, Ring
+from registryd.cluster.index.ring import INDEX_NODES, RendezvousHash
 from registryd.cluster.index_client.telling_names import announce_names
 from registryd.cluster.rpc.name_codec import MAX_NAMINGS
 from registryd.notation import Address
@@ -69,7 +69,7 @@ class ToldNode:
 
     def restart(self) -> None:
         """Another process, which knows nothing."""
-        self.desk = NameDesk(NodeId.random(), now)
+        self.desk = NameIndexState(NodeId.random(), now)
 
     async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
         await asyncio.sleep(0.001)
@@ -90,7 +90,7 @@ class Ground:
 
     def __init__(self, store: MemorySource, *, above: int) -> None:
         self.nodes = {place(number).address: ToldNode() for number in OTHERS}
-        self.own_desk = NameDesk(NodeId("own"), now)
+        self.own_desk = NameIndexState(NodeId("own"), now)
         self._present = frozenset(self.nodes)
         self.announcer = announce_names(
             store, self, self.own_desk, own_id=NodeId("own"), own_place=partial(place, OWN), above=above
@@ -110,7 +110,7 @@ class Ground:
 
     def index_nodes(self, number: int) -> set[Address]:
         """Of a name, without this node."""
-        ring = Ring(self._present | {place(OWN).address})
+        ring = RendezvousHash(self._present | {place(OWN).address})
         return set(ring.index_nodes(name_point(name(number)))) - {place(OWN).address}
 
     def told(self) -> set[Address]:
@@ -123,7 +123,7 @@ class Ground:
 
     def assert_all_know(self, *images: SampleImage) -> None:
         """Each name means its image at those of its index nodes that are there, and nothing anywhere else."""
-        ring = Ring(self._present | {place(OWN).address})
+        ring = RendezvousHash(self._present | {place(OWN).address})
         for each in images:
             wanted = set(ring.index_nodes(name_point(each.name)))
             for address, node in self.nodes.items():
@@ -280,7 +280,7 @@ async def test_a_cluster_that_grows_learns_what_changed_while_it_was_small() -> 
         await asyncio.sleep(2)
         ground.find(*few)
         await asyncio.sleep(2 * LOOK)
-        ring = Ring({*ground.nodes, place(OWN).address})
+        ring = RendezvousHash({*ground.nodes, place(OWN).address})
         for number in (1, 2):
             for address in set(ring.index_nodes(name_point(name(number)))) - {place(OWN).address}:
                 assert ground.nodes[address].means(number)

@@ -17,8 +17,8 @@ from registryd.cluster.contract.index import (
 )
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.names import NameDesk
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.names import NameIndexState
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.rpc.codec import parse_reply, parse_request
@@ -139,8 +139,8 @@ def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
 
 @given(st.binary(max_size=300))
 async def test_hostile_bytes_are_refused_and_leave_nothing(raw: bytes) -> None:
-    desk = IndexDesk(NodeId("desk"), lambda: 0.0)
-    service = IndexService(desk, NameDesk(NodeId("desk"), lambda: 0.0), Speakers(frozenset, lambda: 0.0))
+    desk = IndexState(NodeId("desk"), lambda: 0.0)
+    service = IndexService(desk, NameIndexState(NodeId("desk"), lambda: 0.0), Speakers(frozenset, lambda: 0.0))
     try:
         await service.claim(parse_request(pb.ClaimRequest, raw), REQUESTER)
         await service.announce(parse_request(pb.AnnounceRequest, raw), REQUESTER)
@@ -162,7 +162,7 @@ _REFUSED = st.lists(_PORTS, max_size=4)
 async def test_whatever_members_claim_and_announce_nobody_is_named_to_himself(
     history: list[tuple[int, list[int], str, bool, int]], members: int
 ) -> None:
-    desk = IndexDesk(NodeId("desk"), lambda: 0.0, count_members=lambda: members)
+    desk = IndexState(NodeId("desk"), lambda: 0.0, count_members=lambda: members)
     for port, failed, zone, holds, below in history:
         place = NodeLocation(Address("10.0.0.1", port), zone)
         if holds:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from registryd.cluster.contract.index import MAX_ANNOUNCED
 from registryd.cluster.contract.names import NameAnnouncement
 from registryd.cluster.contract.node import NodeId
-from registryd.cluster.index.desk import IndexDesk
-from registryd.cluster.index.names import NameDesk
+from registryd.cluster.index.desk import IndexState
+from registryd.cluster.index.names import NameIndexState
 from registryd.cluster.index.naming import naming_key
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.rpc.codec import parse_request
@@ -117,9 +117,9 @@ def test_announcements_that_are_not_valid_are_refused(message: pb.AnnounceNamesR
     )
 )
 async def test_hostile_bytes_are_refused_or_say_something_of_their_own_host_only(raw: bytes) -> None:
-    names = NameDesk(NodeId("desk"), lambda: 0.0)
+    names = NameIndexState(NodeId("desk"), lambda: 0.0)
     names.announce(NameAnnouncement(Address("10.0.0.1", 3173), {KEY: NAMING}))
-    service = IndexService(IndexDesk(NodeId("desk"), lambda: 0.0), names, Speakers(frozenset, lambda: 0.0))
+    service = IndexService(IndexState(NodeId("desk"), lambda: 0.0), names, Speakers(frozenset, lambda: 0.0))
     with suppress(OciError):
         await service.announce_names(parse_request(pb.AnnounceNamesRequest, raw), REQUESTER)
     known = names.answer(NAMING.name).known
