@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from e2e.kubernetes.stage import Stage
     from lab.images import Image
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
 TABLE = "A cache"
 UPGRADE = "helm upgrade registryd charts/registryd -n kube-system --reset-then-reuse-values"

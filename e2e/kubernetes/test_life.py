@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900
 TABLE = "A cluster's life"
 
 
+@pytest.mark.long
 async def test_agents_are_rolled_out_anew_while_pods_start(stage: Stage, seen: Callable[..., None]) -> None:
     await stage.install()
     images = [await spread(stage, stage.nodes[0], f"rollout-{number}") for number in range(6)]
@@ -49,6 +50,7 @@ async def test_agents_are_rolled_out_anew_while_pods_start(stage: Stage, seen: C
     )
 
 
+@pytest.mark.long
 async def test_a_node_dies_and_is_deleted(stage: Stage, seen: Callable[..., None]) -> None:
     await stage.install(*TALKATIVE)
     cluster = stage.cluster

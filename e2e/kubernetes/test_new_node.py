@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from e2e.kubernetes.stage import Stage
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
 TABLE = "A cluster's life"
 

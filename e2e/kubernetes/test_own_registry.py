@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from e2e.kubernetes.stage import Stage
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
 EXAMPLE = "registry.example"
 PUSH = f"skopeo copy --all oci-archive:registryd.tar docker://{EXAMPLE}/registryd:{VERSION}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from e2e.kubernetes.stage import Stage
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
 
 async def test_a_new_list_comes_in_waves(stage: Stage, seen: Callable[..., None]) -> None:

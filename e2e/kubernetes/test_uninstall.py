@@ -69,6 +69,7 @@ async def is_nothing_left(stage: Stage) -> bool:
     return "registryd" not in left
 
 
+@pytest.mark.long
 async def test_a_kubelet_that_is_dead(stage: Stage, seen: Callable[..., None]) -> None:
     document = (CHECKOUT / "docs/kubernetes.md").read_text()
     await stage.uninstall()

@@ -90,6 +90,7 @@ async def zones_shown(stage: Stage) -> dict[str, int]:
     return {zone: shown.count(f" {zone} ") for zone in ("zone-a", "zone-b")}
 
 
+@pytest.mark.long
 async def test_without_labels_of_pods(stage: Stage, seen: Callable[..., None]) -> None:
     """As with Kubernetes before 1.35: agents take their zone from their endpoint."""
     await stage.install(*TALKATIVE)
