@@ -126,7 +126,11 @@ def mounts_of(container: Mapping[str, Any], sources: Mapping[str, Path]) -> list
 def run_options(agent: Mapping[str, Any], node: Node) -> list[str]:
     """What the kubelet would ask of containerd for such a container on the host's network."""
     options = ["--net-host", *rights_of(agent["securityContext"])]
-    return options + mounts_of(agent, {}) + variables_of(agent, address=node.host.ipv4, name=node.host.name)
+    blocked = node.containerd.places.folder / "blocked"  # as the ConfigMap is where nothing is blocked
+    blocked.mkdir(exist_ok=True)
+    (blocked / "block").touch()
+    mounts = mounts_of(agent, {"/etc/registryd/images": blocked})
+    return options + mounts + variables_of(agent, address=node.host.ipv4, name=node.host.name)
 
 
 @asynccontextmanager

@@ -112,7 +112,7 @@ def _fits(labels: dict[str, str], name: str, operator: str, value: str) -> bool:
 def documented() -> dict[str, str]:
     """The formulas of operations.md, by their comments."""
     text = (_PROJECT / "docs/operations.md").read_text(encoding="utf-8")
-    block = text.partition("Worth a graph:\n\n```\n")[2].partition("\n```")[0]
+    block = text.partition("Useful graphs:\n\n```\n")[2].partition("\n```")[0]
     return dict(re.findall(r"(?m)^# (.+)\n((?:(?!# ).+\n?)+)", block))
 
 
@@ -152,7 +152,7 @@ async def test_sums_are_true(release: Release, large: Image) -> None:
         assert value_of(formulas["Share of bytes that did not come from outside"], read) == pytest.approx(
             2 / 3, rel=_TOLERANCE
         )
-        assert value_of(formulas["Bytes that the origins were spared"], read) == 2 * size
+        assert value_of(formulas["Bytes that did not come from the origins"], read) == 2 * size
         assert value_of(on_the_dashboard("From peers"), read) == pytest.approx(2 / 3, rel=_TOLERANCE)
 
 
