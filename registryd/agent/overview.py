@@ -10,7 +10,7 @@ from registryd.agent.bandwidth import told
 from registryd.agent.cluster_view import cluster_view, without_names
 from registryd.agent.traffic import traffic_of
 from registryd.aio import clock
-from registryd.cluster.assembly import Flow, Hour, View, Vitals, image_keys, label_of
+from registryd.cluster.assembly import ClusterView, Flow, Hour, Vitals, image_keys, label_of
 from registryd.content.savings import Savings
 from registryd.content.source import ContentUnavailable
 from registryd.oci.reference import Repository
@@ -85,7 +85,7 @@ class VitalSigns:
             zone=self._zones.own(),
         )
 
-    async def view(self) -> View:
+    async def view(self) -> ClusterView:
         """What people want to see of the cluster."""
         store = await self.store()
         running = [each for each in self.transfers.running() if not each.name]
@@ -94,7 +94,7 @@ class VitalSigns:
             Flow(label_of(each.digest), each.size, min(each.sent_bytes, each.size), each.receiver) for each in running
         ]
         hours = [Hour(each.spared, each.elsewhere) for each in self.savings.hours()]
-        return View(tuple(flows[:_MOST_FLOWS]), image_keys(store.images if store else ()), tuple(hours))
+        return ClusterView(tuple(flows[:_MOST_FLOWS]), image_keys(store.images if store else ()), tuple(hours))
 
     async def hosts_dirs(self) -> list[str]:
         """Whose hosts.toml files say where upstreams are asked; none where they are not asked."""

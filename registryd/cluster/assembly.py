@@ -14,7 +14,7 @@ from registryd.aio.backoff import Backoff
 from registryd.cluster.contract.copies import CopyAnswer
 from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.view import Flow, Hour, View, image_key, image_keys, image_names, label_of
+from registryd.cluster.contract.view import ClusterView, Flow, Hour, image_key, image_keys, image_names, label_of
 from registryd.cluster.copies.joining import Copies
 from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.service import DiagnosisService
@@ -81,6 +81,7 @@ __all__ = [
     "Checkup",
     "ClusterService",
     "ClusterSource",
+    "ClusterView",
     "Copies",
     "CopyAnswer",
     "DiagnosisService",
@@ -92,7 +93,6 @@ __all__ = [
     "Node",
     "NodeId",
     "Pulls",
-    "View",
     "Vitals",
     "Zones",
     "image_key",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from registryd.inventory.lists import ImageName
-    from registryd.inventory.outcome import Outcome
+    from registryd.inventory.outcome import ImageOutcome
     from registryd.inventory.pulling import Pulled
     from registryd.upstream.client import RegistryClient
 
@@ -104,7 +104,7 @@ def read_platforms(names: Sequence[str]) -> tuple[Platform, ...]:
         raise CommandFailed(f"expected os/architecture[/variant] or all, got {', '.join(names)}") from error
 
 
-def show(outcomes: Sequence[Outcome], *, as_json: bool) -> int:
+def show(outcomes: Sequence[ImageOutcome], *, as_json: bool) -> int:
     """Print the outcome; returns 0 when nothing is lacking, 1 otherwise."""
     complete = all(outcome.is_complete for outcome in outcomes)
     if as_json:
@@ -155,7 +155,7 @@ def _became(outcome: Pulled) -> str:
     return ("was there" if outcome.was_there else "pulled") + (", pinned" if outcome.is_pinned else "")
 
 
-def _document(outcomes: Sequence[Outcome]) -> object:
+def _document(outcomes: Sequence[ImageOutcome]) -> object:
     return {
         "complete": all(outcome.is_complete for outcome in outcomes),
         "images": [
@@ -173,7 +173,7 @@ def _document(outcomes: Sequence[Outcome]) -> object:
     }
 
 
-def _row(outcome: Outcome, *, with_attached: bool) -> tuple[str, ...]:
+def _row(outcome: ImageOutcome, *, with_attached: bool) -> tuple[str, ...]:
     """Every reason once, with the pieces that it is the reason for."""
     pieces: dict[str, list[str]] = {}
     for each in outcome.lacking:

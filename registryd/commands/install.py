@@ -39,7 +39,7 @@ _SWITCH = Parameter(negative=(), show_default=False)
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class NodeOptions:
     """Where the node's files are, and its containerd. The command finds every value that is not given."""
 
     root: Path = Path("/")
@@ -118,7 +118,7 @@ class MirrorOptions:
 def install(
     settings: Settings,
     mirror: Annotated[MirrorOptions, Parameter(name="*")] = MirrorOptions(),
-    node: Annotated[Node, Parameter(name="*")] = Node(),
+    node: Annotated[NodeOptions, Parameter(name="*")] = NodeOptions(),
     *,
     verify: Annotated[bool, _SWITCH] = False,
 ) -> int:
@@ -158,7 +158,7 @@ async def _verify(settings: Settings, setup: NodeSetup, endpoint: str) -> int:
 
 
 @takes_settings("store")
-def uninstall(settings: Settings, node: Annotated[Node, Parameter(name="*")] = Node()) -> None:
+def uninstall(settings: Settings, node: Annotated[NodeOptions, Parameter(name="*")] = NodeOptions()) -> None:
     """Undo all changes of `registryd install`, and free the layers and pins that agents keep in containerd."""
     with _failures():
         setup = node.setup(settings)

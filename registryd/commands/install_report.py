@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from registryd.config.agent import Settings
     from registryd.node.change import FileChange
-    from registryd.node.setup import Outcome
+    from registryd.node.setup import SetupOutcome
 
 
-def report_install(outcome: Outcome, *, is_done: bool, has_token: bool) -> list[str]:
+def report_install(outcome: SetupOutcome, *, is_done: bool, has_token: bool) -> list[str]:
     """The lines for an install that was made, or (dry run) would be."""
     lines = [_head(outcome), *_changes(outcome)]
     if len(lines) == 1:
@@ -27,7 +27,7 @@ def report_install(outcome: Outcome, *, is_done: bool, has_token: bool) -> list[
     return [*lines, *_notes(outcome), *_closing(outcome, is_done=is_done), *_confirmed(outcome, is_done=is_done)]
 
 
-def report_uninstall(outcome: Outcome | None, *, is_done: bool) -> list[str]:
+def report_uninstall(outcome: SetupOutcome | None, *, is_done: bool) -> list[str]:
     """The lines for an uninstall; None: there was nothing of ours."""
     if outcome is None:
         return ["Nothing to undo: registryd is not set up on this node."]
@@ -35,7 +35,7 @@ def report_uninstall(outcome: Outcome | None, *, is_done: bool) -> list[str]:
 
 
 def agents_settings(
-    outcome: Outcome, settings: Settings, *, token_file: Path | None, endpoint: str | None
+    outcome: SetupOutcome, settings: Settings, *, token_file: Path | None, endpoint: str | None
 ) -> list[str]:
     """The agent's settings that belong to what was found, where they are not so already."""
     facts, store = outcome.facts, settings.store
@@ -54,19 +54,19 @@ def agents_settings(
     return ["Settings that the agent needs on this node, and that are not given here:", *lines]
 
 
-def _hosts_dir(outcome: Outcome) -> Path | None:
+def _hosts_dir(outcome: SetupOutcome) -> Path | None:
     roots = roots_of(outcome.plan.config_path)
     return roots[0] if len(roots) == 1 else None
 
 
-def _head(outcome: Outcome) -> str:
+def _head(outcome: SetupOutcome) -> str:
     facts = outcome.facts
     release = str(facts.release) if facts.release.is_known else "containerd of an unknown version"
     whose = "" if facts.distribution == PLAIN else f"{facts.distribution.name}: "
     return f"{whose}{release}, configured by {facts.config}"
 
 
-def _changes(outcome: Outcome) -> list[str]:
+def _changes(outcome: SetupOutcome) -> list[str]:
     return [f"  {_verb(change):8} {change.path}: {change.why}" for change in outcome.plan.changes]
 
 
@@ -76,11 +76,11 @@ def _verb(change: FileChange) -> str:
     return "change" if change.before else "create"
 
 
-def _notes(outcome: Outcome) -> list[str]:
+def _notes(outcome: SetupOutcome) -> list[str]:
     return [f"  note     {note}" for note in outcome.plan.notes]
 
 
-def _closing(outcome: Outcome, *, is_done: bool) -> Iterator[str]:
+def _closing(outcome: SetupOutcome, *, is_done: bool) -> Iterator[str]:
     restarted = outcome.confirmation.restarted
     if not is_done:
         yield "Nothing was changed: this was a dry run."
@@ -93,7 +93,7 @@ def _closing(outcome: Outcome, *, is_done: bool) -> Iterator[str]:
         yield "No restart is needed: containerd reads hosts.toml files at every pull."
 
 
-def _confirmed(outcome: Outcome, *, is_done: bool) -> Iterator[str]:
+def _confirmed(outcome: SetupOutcome, *, is_done: bool) -> Iterator[str]:
     """By whose word it is known that containerd looks there; or that it is not known."""
     facts, judgement, path = outcome.facts, outcome.confirmation.judgement, outcome.plan.config_path
     if not (is_done and path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.inventory.asking import EndpointQueries, NotKept, stored_only
 from registryd.inventory.once import Once
-from registryd.inventory.outcome import Outcome
+from registryd.inventory.outcome import ImageOutcome
 from registryd.inventory.recalled import Recalled
 from registryd.inventory.walk import Lacking, Parts
 from registryd.inventory.worklist import Worklist
@@ -76,9 +76,9 @@ class Filler:
         self._patience = patience
         self._referrers = referrers
 
-    async def fill(self, images: Sequence[ImageName]) -> Sequence[Outcome]:
+    async def fill(self, images: Sequence[ImageName]) -> Sequence[ImageOutcome]:
         """The outcome of each image, in order: what the cache has of it afterwards."""
-        outcomes: dict[int, Outcome] = {}
+        outcomes: dict[int, ImageOutcome] = {}
         worklist = Worklist(images, patience=self._patience)
         async with asyncio.TaskGroup() as group:
             blobs = Once(group, again=True)
@@ -90,7 +90,7 @@ class Filler:
                 group.create_task(self._look_again(waiting, outcomes), name=f"look again {number}")
         return [outcomes[position] for position in range(len(images))]
 
-    async def _work(self, worklist: Worklist, blobs: Once, outcomes: dict[int, Outcome]) -> None:
+    async def _work(self, worklist: Worklist, blobs: Once, outcomes: dict[int, ImageOutcome]) -> None:
         while job := await worklist.take():
             try:
                 outcome = await self._fill(job, blobs)
@@ -99,7 +99,7 @@ class Filler:
                 if worklist.later(job, deferred.seconds):
                     self._progress.waits(registry, deferred.seconds, str(deferred))
                     continue
-                outcome = Outcome(job.image, 0, 0, (Lacking(str(job.image.reference), str(deferred)),))
+                outcome = ImageOutcome(job.image, 0, 0, (Lacking(str(job.image.reference), str(deferred)),))
             if outcome is None:
                 worklist.again(job)
                 continue
@@ -107,7 +107,7 @@ class Filler:
             self._progress.finished(outcome)
             worklist.done(job)
 
-    async def _fill(self, job: Job, blobs: Once) -> Outcome | None:
+    async def _fill(self, job: Job, blobs: Once) -> ImageOutcome | None:
         """What came of it; None when another attempt may do better. Raises _Deferred."""
         image, recalled = job.image, Recalled(self._through, job.said)
         try:
@@ -135,12 +135,12 @@ class Filler:
         note = await self._learn_tag(image) if not failures else ""
         lacking = [Lacking(str(digest), str(problem)) for digest, problem in problems.items() if problem]
         pieces = len(parts.blobs) + len(parts.manifests)
-        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached, note)
+        return ImageOutcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached, note)
 
-    async def _stored_as_whole(self, image: ImageName, root: ManifestBytes, whole: StoredWhole) -> Outcome:
+    async def _stored_as_whole(self, image: ImageName, root: ManifestBytes, whole: StoredWhole) -> ImageOutcome:
         note = await self._learn_tag(image)
         self._progress.advanced(whole.size)
-        return Outcome(image, whole.pieces, whole.size, (), root.digest, note=note)
+        return ImageOutcome(image, whole.pieces, whole.size, (), root.digest, note=note)
 
     async def _bring(self, repository: Repository, blob: Descriptor, *, is_new: bool) -> ContentUnavailable | None:
         """Have the cache get a blob; why it has not got it."""
@@ -176,11 +176,11 @@ class Filler:
             return _BY_DIGEST.format(f"what {image.tag} means cannot be asked: {failure}")
         return _BY_DIGEST.format(f"{image.tag} means another image by now") if means not in {None, image.digest} else ""
 
-    async def _look_again(self, waiting: Iterator[int], outcomes: dict[int, Outcome]) -> None:
+    async def _look_again(self, waiting: Iterator[int], outcomes: dict[int, ImageOutcome]) -> None:
         for position in waiting:
             outcomes[position] = await self._as_it_is(outcomes[position])
 
-    async def _as_it_is(self, outcome: Outcome) -> Outcome:
+    async def _as_it_is(self, outcome: ImageOutcome) -> ImageOutcome:
         """What is complete was so a while ago: an image that had to go for others has lost its manifest first."""
         if outcome.lacking or outcome.root is None:
             return outcome

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from registryd.content.source import ContentUnavailable
 from registryd.inventory.asking import EndpointQueries
 from registryd.inventory.once import Once
-from registryd.inventory.outcome import Outcome
+from registryd.inventory.outcome import ImageOutcome
 from registryd.inventory.walk import Lacking
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Looker:
         self._hashes = hashes
         self._referrers = referrers
 
-    async def look_at(self, images: Sequence[ImageName]) -> Sequence[Outcome]:
+    async def look_at(self, images: Sequence[ImageName]) -> Sequence[ImageOutcome]:
         """The outcome of each, in order."""
-        outcomes: dict[int, Outcome] = {}
+        outcomes: dict[int, ImageOutcome] = {}
         waiting = iter(enumerate(images))
         async with asyncio.TaskGroup() as group:
             blobs = Once(group, again=False)
@@ -59,12 +59,14 @@ class Looker:
                 group.create_task(self._work(waiting, blobs, outcomes), name=f"look at images {number}")
         return [outcomes[position] for position in range(len(images))]
 
-    async def _work(self, waiting: Iterator[tuple[int, ImageName]], blobs: Once, outcomes: dict[int, Outcome]) -> None:
+    async def _work(
+        self, waiting: Iterator[tuple[int, ImageName]], blobs: Once, outcomes: dict[int, ImageOutcome]
+    ) -> None:
         for position, image in waiting:
             outcomes[position] = outcome = await self._look_at(image, blobs)
             self._progress.finished(outcome)
 
-    async def _look_at(self, image: ImageName, blobs: Once) -> Outcome:
+    async def _look_at(self, image: ImageName, blobs: Once) -> ImageOutcome:
         parts = await self._asking.parts(image, self._platforms, referrers=self._referrers)
         looks = [
             blobs.problem_of(blob.digest, partial(self._problem_of, image.repository, blob))
@@ -73,7 +75,7 @@ class Looker:
         found = zip(parts.blobs, await asyncio.gather(*looks), strict=True)
         lacking = [Lacking(str(digest), str(problem)) for digest, problem in found if problem]
         pieces = len(parts.blobs) + len(parts.manifests)
-        return Outcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached)
+        return ImageOutcome(image, pieces, parts.size, (*parts.lacking, *lacking), parts.root, parts.attached)
 
     async def _problem_of(self, repository: Repository, blob: Descriptor) -> ContentUnavailable | None:
         """What is wrong with a blob."""

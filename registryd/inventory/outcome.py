@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ImageOutcome:
     """What became of one image: its pieces of content, their bytes, and what it lacks; `root` is its manifest.
 
     `attached`: how many signatures and the like are among it, if that was looked for. `note`: what is not as whoever
@@ -39,7 +39,7 @@ class Progress(Protocol):
     def advanced(self, count: int) -> None:
         """So many bytes of blobs are known to be right."""
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: ImageOutcome) -> None:
         """An image is done."""
 
     def waits(self, registry: Registry, seconds: float, why: str) -> None:

@@ -46,7 +46,7 @@ class Pinning(Protocol):
         """Return when the image that is there is kept."""
 
 
-class Progress(Protocol):
+class PullProgress(Protocol):
     """Is told how far it has come."""
 
     def advanced(self, count: int) -> None:
@@ -74,7 +74,7 @@ class Pulled:
 async def pull_all(  # noqa: PLR0913 - what takes part, all named
     images: Sequence[ImageName],
     puller: Puller,
-    progress: Progress,
+    progress: PullProgress,
     *,
     logins: Logins | None,
     parallel: int,

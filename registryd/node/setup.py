@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SetupOutcome:
     """What was done, or would be, and what containerd said to it."""
 
     plan: ChangePlan
@@ -64,7 +64,7 @@ class NodeSetup:
 
     # What would be done
 
-    def preview_install(self, intent: Intent) -> Outcome:
+    def preview_install(self, intent: Intent) -> SetupOutcome:
         self._require_config()
         plan = plan_install(self._tree, self._known(), intent, self.facts)
         if self.facts.has_no_cri:
@@ -73,27 +73,27 @@ class NodeSetup:
             self._require_its_config()
             if plan.touches_config:
                 plan = replace(plan, notes=(*plan.notes, _on_guess(self.facts)))
-        return Outcome(plan, self.facts, self._confirming.look(plan))
+        return SetupOutcome(plan, self.facts, self._confirming.look(plan))
 
-    def preview_uninstall(self) -> Outcome | None:
+    def preview_uninstall(self) -> SetupOutcome | None:
         """None: nothing of ours is here."""
         known = self._known()
         if known is None:
             return None
         plan = plan_uninstall(self._tree, known)
         plan = replace(plan, notes=(*plan.notes, *self._on_strays(known)))
-        return Outcome(plan, self.facts, self._confirming.look(plan))
+        return SetupOutcome(plan, self.facts, self._confirming.look(plan))
 
     # Doing it
 
-    def install(self, intent: Intent) -> Outcome:
+    def install(self, intent: Intent) -> SetupOutcome:
         """Make the node as wished, or leave it as it is."""
         self.preview_install(intent)  # a node that cannot be set up is not touched, not even for the lock
         with self._records.locked():
             self._applying.sweep(self._records.load())
             return self._carry_out(self.preview_install(intent))
 
-    def renew(self, intent: Intent) -> Outcome | None:
+    def renew(self, intent: Intent) -> SetupOutcome | None:
         """The same for a node that is set up, by whoever; None: it was taken back, and is left alone."""
         if self._records.load() is None:
             return None
@@ -105,7 +105,7 @@ class NodeSetup:
             self._applying.sweep(record)
             return self._carry_out(self.preview_install(intent))
 
-    def uninstall(self) -> Outcome | None:
+    def uninstall(self) -> SetupOutcome | None:
         """Put back what was there; None: nothing of ours was here."""
         if not self._records.is_there and self.preview_uninstall() is None:
             return None
@@ -116,7 +116,7 @@ class NodeSetup:
                 self._records.remove()
             return self._carry_out(outcome) if outcome else None
 
-    def _carry_out(self, outcome: Outcome) -> Outcome:
+    def _carry_out(self, outcome: SetupOutcome) -> SetupOutcome:
         plan, confirming = _dated(outcome.plan), self._confirming
         said: list[Confirmation] = []
 

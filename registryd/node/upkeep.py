@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from registryd.node.facts import NodeFacts
     from registryd.node.intent import Intent
-    from registryd.node.setup import Outcome
+    from registryd.node.setup import SetupOutcome
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Upkeep:
 
     # What it tells
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: SetupOutcome) -> None:
         for change in outcome.plan.changes:
             _log.info("%s: %s", change.path, change.why)
         if outcome.plan.changes:
@@ -86,7 +86,7 @@ class Upkeep:
 
     # What it watches
 
-    def _paths(self, setup: NodeSetup, outcome: Outcome | None) -> frozenset[Path]:
+    def _paths(self, setup: NodeSetup, outcome: SetupOutcome | None) -> frozenset[Path]:
         try:
             found = list(_paths_of(NodeTree(setup.root), setup.facts, outcome))
         except NodeError as error:
@@ -95,7 +95,7 @@ class Upkeep:
         return frozenset(_watchable(setup.root.path / path.relative_to("/")) for path in found)
 
 
-def _paths_of(tree: NodeTree, facts: NodeFacts, outcome: Outcome | None) -> Iterator[Path]:
+def _paths_of(tree: NodeTree, facts: NodeFacts, outcome: SetupOutcome | None) -> Iterator[Path]:
     """Paths of the node: its containerd, its configuration, and each registry's hosts.toml."""
     yield facts.socket
     yield facts.config

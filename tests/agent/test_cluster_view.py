@@ -6,7 +6,7 @@ import pytest
 
 from registryd.agent.cluster_view import cluster_view, without_names
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.view import Flow, Hour, View, image_keys
+from registryd.cluster.contract.view import ClusterView, Flow, Hour, image_keys
 from registryd.cluster.diagnosis.values import Examination, NodeReport, Vitals
 from registryd.content.savings import Saved, Savings
 from registryd.notation import Address
@@ -15,19 +15,21 @@ VITALS = Vitals(name="n", version="1", time=0.0, up_seconds=1)
 ALL, MINE, THEIRS = "docker.io/library/all:1", "ghcr.io/corp/mine:1", "ghcr.io/corp/theirs:1"
 
 
-def member(host: str, view: View | None) -> Examination:
+def member(host: str, view: ClusterView | None) -> Examination:
     report = NodeReport(Node(NodeId.random(), 0), VITALS, view) if view else None
     return Examination(address=Address(host, 3173), state="up", report=report)
 
 
-OWN = View(
+OWN = ClusterView(
     flows=(Flow("sha256:1", 100, 10, "10.0.0.2"),), images=image_keys([ALL, MINE]), hours=(Hour(5, 1), Hour(7, 0))
 )
-NEAR = View(flows=(Flow("sha256:1", 100, 90, "10.0.0.3"),), images=image_keys([ALL, THEIRS]), hours=(Hour(2, 2),))
+NEAR = ClusterView(
+    flows=(Flow("sha256:1", 100, 90, "10.0.0.3"),), images=image_keys([ALL, THEIRS]), hours=(Hour(2, 2),)
+)
 VIEW = cluster_view(
     OWN,
     "10.0.0.1",
-    [member("10.0.0.2", NEAR), member("10.0.0.3", View(images=image_keys([ALL]))), member("10.0.0.9", None)],
+    [member("10.0.0.2", NEAR), member("10.0.0.3", ClusterView(images=image_keys([ALL]))), member("10.0.0.9", None)],
     images=[ALL, MINE],
     names={"sha256:1": "ghcr.io/corp/mine:1"},
 )

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from registryd.agent.overview import AgentOverview
-from registryd.cluster.contract.view import View
+from registryd.cluster.contract.view import ClusterView
 from registryd.cluster.diagnosis.values import Examination, Vitals
 from registryd.notation import Address
 from registryd.serving.transfers import Transfers
@@ -20,8 +20,8 @@ class Signs:
     async def take(self) -> Vitals:
         return Vitals(name="n1", version="1.0", time=0.0, up_seconds=5, images=3, hits=2)
 
-    async def view(self) -> View:
-        return View()
+    async def view(self) -> ClusterView:
+        return ClusterView()
 
     async def store(self) -> None:
         return None

@@ -23,7 +23,7 @@ from tests.fakes.upstream import FakeUpstream, open_upstream
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.inventory.outcome import Outcome
+    from registryd.inventory.outcome import ImageOutcome
     from registryd.oci.reference import Registry
     from tests.caching.world import World
 
@@ -55,14 +55,14 @@ class Silent:
     def advanced(self, count: int) -> None:
         pass
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: ImageOutcome) -> None:
         pass
 
     def waits(self, registry: Registry, seconds: float, why: str) -> None:
         pass
 
 
-async def look(upstream: FakeUpstream, *platforms: str, hashes: bool = True) -> Outcome:
+async def look(upstream: FakeUpstream, *platforms: str, hashes: bool = True) -> ImageOutcome:
     async with open_client(clock=time.monotonic, proxies=Proxies()) as client:
         wanted = [Platform.parse(name) for name in platforms]
         looker = Looker(client, Endpoint.parse(upstream.url), Silent(), platforms=wanted, parallel=2, hashes=hashes)

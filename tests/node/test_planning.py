@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from registryd.node.intent import Intent
-    from registryd.node.setup import Outcome
+    from registryd.node.setup import SetupOutcome
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def node(tmp_path: Path) -> FolderNode:
     return FolderNode(tmp_path / "node")
 
 
-def install(node: FolderNode, kind: str, release: str = "1.7.24", wish: Intent | None = None) -> Outcome:
+def install(node: FolderNode, kind: str, release: str = "1.7.24", wish: Intent | None = None) -> SetupOutcome:
     return node.with_files(ZOO[kind]).setup(release).install(wish or intent())
 
 

@@ -13,7 +13,7 @@ from tests.node.nodes import CERTS, CONFIG_V2, URL, FolderNode, intent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from registryd.node.setup import Outcome
+    from registryd.node.setup import SetupOutcome
 
 HOSTS = '# mine\n[host."https://a.lab"]\n  capabilities = ["pull"]\n'
 RECORD = "var/lib/registryd/node/record.json"
@@ -27,7 +27,7 @@ def node(tmp_path: Path) -> FolderNode:
     )
 
 
-def uninstall(node: FolderNode) -> Outcome:
+def uninstall(node: FolderNode) -> SetupOutcome:
     outcome = node.setup().uninstall()
     assert outcome
     return outcome

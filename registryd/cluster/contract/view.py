@@ -41,7 +41,7 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ClusterView:
     """The largest flows; the images that are here; the latest hours, the present one first."""
 
     flows: tuple[Flow, ...] = ()

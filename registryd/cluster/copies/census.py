@@ -30,7 +30,7 @@ class Asking(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CopyStanding:
     """Whether there are enough. `stay` are those that go on when there are too many; `first` is who sees to it."""
 
     is_enough: bool
@@ -75,14 +75,14 @@ class Census:
             return None
         return frozenset(verdict.sources) & self._members() - {self.own_address}
 
-    def standing(self, key: Digest, keepers: Collection[Address], wanted: Wanted) -> Standing:
+    def standing(self, key: Digest, keepers: Collection[Address], wanted: Wanted) -> CopyStanding:
         """Of those that keep it, this node perhaps among them; there is at least one."""
         ring = self._refreshed()
         ranked = ring.ranked(key, keepers)
         zones = {self._zone_of(each) for each in keepers} - {""}
         lacks_zone = len(zones) < wanted.zones and len(zones) < min(wanted.zones, self._count_zones(ring))
         stay = self._staying(ranked, wanted)
-        return Standing(len(ranked) >= wanted.copies and not lacks_zone, ranked[0], stay, lacks_zone)
+        return CopyStanding(len(ranked) >= wanted.copies and not lacks_zone, ranked[0], stay, lacks_zone)
 
     def next_after(self, key: Digest, keepers: Collection[Address], *, lacks_zone: bool) -> Sequence[Address]:
         """All other members, the one first that is to have it next."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from registryd.aio.scope import Job
-    from registryd.cluster.copies.census import Census, Standing
+    from registryd.cluster.copies.census import Census, CopyStanding
     from registryd.config.keeping import KeepRule
     from registryd.content.keepable import ImageHere, Keepable, KeptImage
     from registryd.notation import Address
@@ -249,7 +249,7 @@ class CopyKeeper:
             await self._seek(image, keeping, standing)
         return min(_LOOK_SECONDS, max(1.0, keeping.lacking_since + delay - now)) if not is_time else _LOOK_SECONDS
 
-    async def _leave_if_surplus(self, image: KeptImage, keeping: Keeping, standing: Standing) -> None:
+    async def _leave_if_surplus(self, image: KeptImage, keeping: Keeping, standing: CopyStanding) -> None:
         if self._census.own_address in standing.stay:
             keeping.surplus_since = None
             return
@@ -260,7 +260,7 @@ class CopyKeeper:
             self._tell()
             await self._let_go(image)
 
-    async def _seek(self, image: KeptImage, keeping: Keeping, standing: Standing) -> None:
+    async def _seek(self, image: KeptImage, keeping: Keeping, standing: CopyStanding) -> None:
         """Ask others to keep it: those that have it first, then those that come next."""
         missing = max(keeping.wanted.copies - len(keeping.keepers), 1 if standing.lacks_zone else 0)
         seen_at = self._images[image].seen_at
@@ -281,7 +281,7 @@ class CopyKeeper:
                 keeping.is_outdated = True
                 return
 
-    async def _candidates(self, image: KeptImage, keeping: Keeping, standing: Standing) -> Sequence[Address]:
+    async def _candidates(self, image: KeptImage, keeping: Keeping, standing: CopyStanding) -> Sequence[Address]:
         line = self._census.next_after(image.key, keeping.keepers, lacks_zone=standing.lacks_zone)
         if standing.lacks_zone and len(keeping.keepers) >= keeping.wanted.copies:
             line = [each for each in line if self._census.is_new_zone(each, keeping.keepers)]

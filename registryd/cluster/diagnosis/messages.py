@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from registryd.cluster.contract.view import HOURS, KEY_BYTES, MOST_FLOWS, MOST_IMAGES, Flow, Hour, View
+from registryd.cluster.contract.view import HOURS, KEY_BYTES, MOST_FLOWS, MOST_IMAGES, ClusterView, Flow, Hour
 from registryd.cluster.diagnosis.values import NodeReport, Reached, Vitals
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.rpc.codec import RequestInvalid, node_message, node_value
@@ -32,7 +32,7 @@ _HIGHEST_PORT: Final = 65535
 _END_OF_TIME: Final = 253_402_300_799_000
 
 
-def report_message(node: Node, vitals: Vitals, view: View | None = None) -> pb.ReportReply:
+def report_message(node: Node, vitals: Vitals, view: ClusterView | None = None) -> pb.ReportReply:
     reply = pb.ReportReply(
         node=node_message(node),
         name=vitals.name[:253],
@@ -55,7 +55,7 @@ def report_message(node: Node, vitals: Vitals, view: View | None = None) -> pb.R
     return reply
 
 
-def _tell_view(reply: pb.ReportReply, view: View) -> None:
+def _tell_view(reply: pb.ReportReply, view: ClusterView) -> None:
     reply.flows.extend(
         pb.Flow(label=flow.label, size=flow.size, sent=flow.sent, receiver=flow.receiver)
         for flow in view.flows[:MOST_FLOWS]
@@ -94,7 +94,7 @@ def report_value(message: pb.ReportReply) -> NodeReport:
     return NodeReport(node_value(message.node), vitals, _view_value(message))
 
 
-def _view_value(message: pb.ReportReply) -> View:
+def _view_value(message: pb.ReportReply) -> ClusterView:
     """As much of it as may be: more is nonsense, and nothing that anybody needs."""
     flows = [
         Flow(each.label, each.size, each.sent, each.receiver)
@@ -107,7 +107,7 @@ def _view_value(message: pb.ReportReply) -> View:
         for each in message.hours[:HOURS]
         if max(each.spared_bytes, each.elsewhere_bytes) <= _MAX_COUNT
     ]
-    return View(tuple(flows), tuple(images), tuple(hours))
+    return ClusterView(tuple(flows), tuple(images), tuple(hours))
 
 
 def reached_message(reached: Reached) -> pb.ReachReply:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from registryd.cluster.contract.node import Node
-    from registryd.cluster.contract.view import View
+    from registryd.cluster.contract.view import ClusterView
     from registryd.cluster.diagnosis.values import Vitals
     from registryd.content.trial import Trials
     from registryd.identity.credentials import ClientCredentials
@@ -49,7 +49,7 @@ class DiagnosisService:
         members: Discovered,
         *,
         vitals: Callable[[], Awaitable[Vitals]],
-        view: Callable[[], Awaitable[View]] | None = None,
+        view: Callable[[], Awaitable[ClusterView]] | None = None,
         trials: Trials,
         credentials: ClientCredentials,
         clock: Callable[[], float] = time.monotonic,
@@ -59,7 +59,7 @@ class DiagnosisService:
         self._taking = asyncio.Lock()
         self._taken: Vitals | None = None
         self._taken_at = 0.0
-        self._seen: View | None = None
+        self._seen: ClusterView | None = None
         self._seen_at = 0.0
         self._node = node
         self._members = members
@@ -78,7 +78,7 @@ class DiagnosisService:
             self._taken, self._taken_at = await self._vitals(), self._clock()
         return replace(self._taken, time=self._taken.time + self._clock() - self._taken_at)
 
-    async def _latest_view(self) -> View | None:
+    async def _latest_view(self) -> ClusterView | None:
         if self._view and (self._seen is None or self._clock() >= self._seen_at + _TAKEN_SECONDS):
             self._seen, self._seen_at = await self._view(), self._clock()
         return self._seen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from registryd.cluster.contract.node import Node
-    from registryd.cluster.contract.view import View
+    from registryd.cluster.contract.view import ClusterView
     from registryd.notation import Address
 
 
@@ -43,7 +43,7 @@ class NodeReport:
 
     node: Node
     vitals: Vitals
-    view: View | None = None
+    view: ClusterView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Beside = Callable[[Sought, Address], Awaitable[Sequence[Member]]]
 
 
-class Pace:
+class ArrivalRate:
     """How quickly content arrives at a node, as far as looks at it tell."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class SiblingComparison:
         self._totals = totals
         self._others: Sequence[Member] = ()
         self._looks = 0
-        self._paces: dict[Address, Pace] = {}
+        self._paces: dict[Address, ArrivalRate] = {}
         self._latest_totals: dict[Address, tuple[int, Total, Total]] = {}
 
     async def is_slow(self, arrived: int, rate: float) -> bool:
@@ -116,7 +116,7 @@ class SiblingComparison:
     async def _lead(self, other: Member, arrived: int, rate: float) -> int:
         """By how much that node is ahead of us, if it is far ahead and was much quicker; else 0."""
         there = await available(other, self._source.sought)
-        pace = self._paces.setdefault(other.address, Pace())
+        pace = self._paces.setdefault(other.address, ArrivalRate())
         pace.note(clock.now(), there, is_whole=there == self._source.content.size)
         is_much_quicker = pace.rate > rate * MUCH_QUICKER
         return there - arrived if is_much_quicker and there - arrived >= FAR_BYTES else 0

@@ -17,7 +17,7 @@ from registryd.oci.image_layout import (
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registryd.store.archive.errors import ArchiveInvalid
 from registryd.store.archive.limits import DEFAULT_LIMITS, ArchiveLimits, Quota
-from registryd.store.archive.tar import NotAFile
+from registryd.store.archive.tar import NotRegular
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -73,7 +73,7 @@ class Staging:
         try:
             async for member in tar.members():
                 await self._take(member, tar)
-        except NotAFile as error:
+        except NotRegular as error:
             if self._has_docker or error.path.endswith(_DOCKER_LAYER):
                 raise ArchiveInvalid(f"not an OCI archive; {_CONVERT}") from error
             raise

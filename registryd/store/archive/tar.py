@@ -28,7 +28,7 @@ _PAX: Final = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE})
 _SPARSE_PREFIX: Final = b"GNU.sparse."
 
 
-class NotAFile(ArchiveInvalid):
+class NotRegular(ArchiveInvalid):
     """A link, a device or the like, at this path."""
 
     def __init__(self, path: str) -> None:
@@ -133,7 +133,7 @@ def _member(header: tarfile.TarInfo, extended: _Extended) -> ArchiveFile | None:
     if header.type == tarfile.DIRTYPE:
         return None
     if header.type not in _FILES:
-        raise NotAFile(path)
+        raise NotRegular(path)
     if size < 0:
         raise ArchiveInvalid(f"{path[:100]!r} in the archive has a negative size")
     return ArchiveFile(path, size)

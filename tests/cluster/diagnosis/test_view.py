@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.view import Flow, Hour, View, image_keys, image_names, label_of
+from registryd.cluster.contract.view import ClusterView, Flow, Hour, image_keys, image_names, label_of
 from registryd.cluster.diagnosis.checkup import MOST_ASKED, Checkup
 from registryd.cluster.diagnosis.messages import report_message, report_value
 from registryd.cluster.diagnosis.values import Vitals
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VITALS = Vitals(name="n" * 253, version="1" * 64, time=1e9, up_seconds=2**40, images=300, sent_bytes=2**50)
 LABEL = label_of(f"sha256:{'f' * 64}")
-FULL = View(
+FULL = ClusterView(
     flows=(Flow(LABEL, 2**50, 2**49, "fd00:1234:5678:9abc:def0:1234:5678:9abc"),) * 16,
     images=image_keys(f"ghcr.io/corp/app{number}:v1" for number in range(300)),
     hours=(Hour(2**45, 2**45),) * 24,
@@ -34,7 +34,7 @@ NODE = Node(NodeId.random(), 3174)
 def test_a_view_comes_as_it_was_told() -> None:
     report = report_value(report_message(NODE, VITALS, FULL))
     assert report.view == FULL
-    assert report_value(report_message(NODE, VITALS)).view == View()
+    assert report_value(report_message(NODE, VITALS)).view == ClusterView()
 
 
 def test_the_largest_fits_into_what_anybody_takes() -> None:
