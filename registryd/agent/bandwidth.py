@@ -8,6 +8,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from registryd.agent.lines_file import LinesFile
 from registryd.config.agent import SettingsError
 from registryd.config.bandwidth import Limit, Rates, parse_limits, rates_at
 from registryd.content.background import Background
@@ -18,7 +19,6 @@ from registryd.transfer.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from registryd.config.agent import Settings
 
@@ -37,7 +37,12 @@ class Bandwidth:
         """`clock`: the node's own time, as people there read it."""
         peers = settings.peers
         self._clock = clock
-        self._file = settings.bandwidth.file
+        self._file = LinesFile(
+            settings.bandwidth.file,
+            parse_limits,
+            most_bytes=_MAX_BYTES,
+            unreadable="bandwidth.file cannot be read, and its earlier limits stay in force",
+        )
         self._otherwise = Rates(
             peers.max_upload_rate,
             peers.max_download_rate,
@@ -49,7 +54,6 @@ class Bandwidth:
         except ValueError as error:
             raise SettingsError("bandwidth.limits", str(error)) from error
         self._of_file: Sequence[Limit] = ()
-        self._complaint = ""
         self.rates = self._otherwise
         self.background = Background()
         self.uploads = Uploads(most=peers.max_uploads)
@@ -61,29 +65,20 @@ class Bandwidth:
     @property
     def may_change(self) -> bool:
         """Whether anything but a restart can change it."""
-        return bool(self._file or self._fixed)
+        return bool(self._file.paths or self._fixed)
 
     async def run(self) -> NoReturn:
         """Follow the file and the time until cancelled."""
-        paths = [self._file] if self._file else []
-        async with aclosing(looks_at(paths, every=_LOOK_SECONDS)) as looks:
+        async with aclosing(looks_at(self._file.paths, every=_LOOK_SECONDS)) as looks:
             async for _ in looks:
                 await asyncio.to_thread(self._read)
                 self._apply()
         raise AssertionError("it looks until it is cancelled")
 
     def _read(self) -> None:
-        if self._file is None:
-            return
-        try:
-            self._of_file = parse_limits(_lines_of(self._file))
-        except (OSError, ValueError) as error:
-            # Once. A file that went away lifts no limit: what was read before stays.
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                _log.warning("bandwidth.file cannot be read, and its earlier limits stay in force: %s", error)
-        else:
-            self._complaint = ""
+        limits = self._file.read()
+        if limits is not None:
+            self._of_file = limits
 
     def _apply(self, *, is_first: bool = False) -> None:
         rates = rates_at(self._clock(), (*self._of_file, *self._fixed), self._otherwise)
@@ -102,12 +97,3 @@ def told(rates: Rates) -> dict[str, str]:
     named = {"upload": rates.upload, "download": rates.download, "origin": rates.origin}
     limits = {name: f"{format_size(rate)}/s" if rate else "no limit" for name, rate in named.items()}
     return {**limits, "background": f"{rates.background} %"}
-
-
-def _lines_of(path: Path) -> list[str]:
-    """Raises OSError, ValueError."""
-    with path.open(encoding="utf-8") as file:
-        text = file.read(_MAX_BYTES + 1)
-    if len(text) > _MAX_BYTES:
-        raise ValueError(f"{path} is larger than {_MAX_BYTES} bytes")
-    return text.splitlines()

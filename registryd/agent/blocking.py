@@ -7,6 +7,7 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from registryd.agent.lines_file import LinesFile
 from registryd.config.agent import SettingsError
 from registryd.content.blocked import Blocklist, BlockRules
 from registryd.content.reading import read_content
@@ -16,8 +17,6 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from registryd.config.agent import ImagesSettings
     from registryd.oci.digest import Digest
     from registryd.store.choice import NodeStore
@@ -37,26 +36,29 @@ class BlocklistKeeper:
     """Holds a blocklist up to date; it stands from the beginning. Raises SettingsError for rules that are none."""
 
     def __init__(self, settings: ImagesSettings, store: NodeStore) -> None:
-        self._file = settings.block_file
         self._store = store
-        self._complaint = ""
         self._seen: dict[Digest, frozenset[Digest]] = {}
         try:
             self._fixed = BlockRules.parse(settings.block)
         except ValueError as error:
             raise SettingsError("images.block", str(error)) from error
+        self._file = LinesFile(
+            settings.block_file,
+            BlockRules.parse,
+            most_bytes=_MAX_BYTES,
+            unreadable="images.block_file cannot be read, and its earlier entries stay blocked",
+        )
         self.blocklist = Blocklist(self._fixed)
         self._read()
 
     @property
     def is_needed(self) -> bool:
         """Whether anything is or may come to be blocked."""
-        return bool(self._file or self._fixed.patterns)
+        return bool(self._file.paths or self._fixed.patterns)
 
     async def run(self) -> NoReturn:
         """Follow the file and the images until cancelled."""
-        paths = [self._file] if self._file else []
-        async with aclosing(looks_at(paths, every=_LOOK_SECONDS)) as looks:
+        async with aclosing(looks_at(self._file.paths, every=_LOOK_SECONDS)) as looks:
             async for _ in looks:
                 await asyncio.to_thread(self._read)
                 self._cut()  # before images are looked at, which may take a while
@@ -69,23 +71,11 @@ class BlocklistKeeper:
             _log.info("%d running transfers were ended, because their content is blocked now", count)
 
     def _read(self) -> None:
-        if self._file is None:
-            return
-        try:
-            rules = self._fixed | BlockRules.parse(_lines_of(self._file))
-        except (OSError, ValueError) as error:
-            self._complain(str(error))
-            return
-        self._complaint = ""
-        if rules != self.blocklist.rules:
+        listed = self._file.read()
+        rules = None if listed is None else self._fixed | listed
+        if rules is not None and rules != self.blocklist.rules:
             self.blocklist.rules = rules
             _log.info("blocked: %d digests, %d patterns of names", len(rules.digests), len(rules.patterns))
-
-    def _complain(self, complaint: str) -> None:
-        """Once. A list that went away unblocks nothing: what was read before stays."""
-        if complaint != self._complaint:
-            self._complaint = complaint
-            _log.warning("images.block_file cannot be read, and its earlier entries stay blocked: %s", complaint)
 
     async def _find_images(self) -> None:
         rules = self.blocklist.rules
@@ -117,12 +107,3 @@ class BlocklistKeeper:
         except (ContentUnavailable, ManifestInvalid):
             return []  # a platform that was not pulled
         return [(child.digest, is_manifest_type(child.media_type)) for child in manifest.children]
-
-
-def _lines_of(path: Path) -> list[str]:
-    """Raises OSError, ValueError."""
-    with path.open(encoding="utf-8") as file:
-        text = file.read(_MAX_BYTES + 1)
-    if len(text) > _MAX_BYTES:
-        raise ValueError(f"{path} is larger than {_MAX_BYTES} bytes")
-    return text.splitlines()

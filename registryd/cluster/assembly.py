@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from registryd.aio.backoff import Backoff
 from registryd.cluster.contract.copies import CopyAnswer
@@ -50,10 +50,6 @@ from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import CannotListen, serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import SettingsError
-from registryd.content.growing import GrowingSource
-from registryd.content.inventory import Inventory
-from registryd.content.naming import NameInventory
-from registryd.content.provenance import NamedStore
 from registryd.content.sharing import Receiving
 from registryd.notation import Address
 from registryd.transfer.http.pool import ConnectionPool
@@ -63,11 +59,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AsyncExitStack
 
-    from registryd.aio.file_events import Changes
     from registryd.aio.scope import Scope
     from registryd.config.agent import Settings
     from registryd.content.blocked import Blocklist
     from registryd.content.ledger import Ledger
+    from registryd.content.member_store import MemberStore
     from registryd.content.sharing import SharedStore
     from registryd.content.sought import Sought
     from registryd.identity.credentials import PeerCredentials
@@ -75,7 +71,6 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.transfer.allowance import Allowance, Priority
-    from registryd.transfer.inflow import Inflows
 
 __all__ = [
     "Checkup",
@@ -103,21 +98,6 @@ __all__ = [
 
 # Reads of peers are small or a fallback; what they need to end is a moment.
 _DRAIN_SECONDS: Final = 1.0
-
-
-class StoreOfNode(NamedStore, GrowingSource, Inventory, NameInventory, Protocol):
-    """What a member needs of its node's store; `registryd.store.choice.NodeStore` is one."""
-
-    def asked(self, sought: Sought) -> bool:
-        """Note that containerd asks for what is not here; whether what is arriving of it is for that registry."""
-
-    @property
-    def inflows(self) -> Inflows:
-        """Where content that is relayed into the store is shown to those who get it from here."""
-
-    @property
-    def arrivals(self) -> Changes:
-        """Tells when this node begins or ends to receive something, where that can be seen."""
 
 
 class Joining:
@@ -221,7 +201,7 @@ class Joining:
         stack: AsyncExitStack,
         shared: SharedStore,
         *,
-        store: StoreOfNode,
+        store: MemberStore,
         pulls: Pulls,
         is_vital: Callable[[Digest], bool],
         blocklist: Blocklist,

@@ -10,26 +10,20 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.aio.file_events import FileEvents
 from registryd.aio.folder_events import FolderEvents
 from registryd.config.agent import StoreKind
-from registryd.content.growing import GrowingSource
-from registryd.content.inventory import Inventory
-from registryd.content.naming import NameInventory
-from registryd.content.provenance import NamedStore
+from registryd.content.member_store import MemberStore
 from registryd.store.socket import KNOWN_SOCKETS, is_containerd_at, is_listened_at, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable
     from pathlib import Path
 
-    from registryd.aio.file_events import Changes
     from registryd.config.agent import StoreSettings
     from registryd.content.description import StoreDescription
     from registryd.content.elsewhere import Newcomers
     from registryd.content.keepable import ImageHere
-    from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.oci.reference import FullName
     from registryd.store.containerd.pulling import PullSecret
-    from registryd.transfer.inflow import Inflows
 
 
 # A socket is seen when it has its name, and is listened at some microseconds later.
@@ -56,19 +50,8 @@ class PullsInto(Protocol):
     def has_room(self, size: int, *, most_used: float) -> bool: ...
 
 
-class NodeStore(NamedStore, GrowingSource, Inventory, NameInventory, Protocol):
+class NodeStore(MemberStore, Protocol):
     """All that an agent needs of the store of its node."""
-
-    def asked(self, sought: Sought) -> bool:
-        """Note that containerd asks for what is not here; whether what is arriving of it is for that registry."""
-
-    @property
-    def inflows(self) -> Inflows:
-        """Where whoever relays content into this store shows it to those who get it from here."""
-
-    @property
-    def arrivals(self) -> Changes:
-        """Tells when this node begins or ends to receive something, where that can be seen."""
 
     async def withdraw(self, digest: Digest) -> None:
         """Take a copy that is not what its digest says out of the way, where the store is ours to change.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.alongside import alongside
 from registryd.transfer.errors import SourceBroken, SourceBusy
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
@@ -102,7 +103,7 @@ class AssembledBody:
     async def send_to(self, sink: Sink) -> None:
         begun = sink.sent
         metered = MeteredSink(sink)
-        async with self._searching():
+        async with alongside(self._search(), name="search further sources"):
             while (rest := self._span.after(sink.sent - begun)).length:
                 if not (self._may_share and await self._send_together(self._share_of(rest), metered)):
                     await self._send_alone(rest, metered)
@@ -206,18 +207,6 @@ class AssembledBody:
         if self._first is not None and not isinstance(reason, SourceBusy):
             self._first.failed()
         self._first = None
-
-    @asynccontextmanager
-    async def _searching(self) -> AsyncIterator[None]:
-        """Look for others meanwhile, again when there are few."""
-        task = asyncio.create_task(self._search(), name="search further sources")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
-            if not task.cancelled():
-                task.result()
 
     async def _search(self) -> None:
         while True:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.cluster.index.ring import RendezvousHash
+from registryd.cluster.index.wave import SEVERAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
-# As many as an index node names (registryd.cluster.index.wave).
-_MOST_NAMED: Final = 12
 # No node is in it: those of all zones are named.
 _NO_ZONE: Final = "-"
 
@@ -69,7 +68,7 @@ class Census:
 
     async def who_tell(self, digest: Digest) -> frozenset[Address] | None:
         """Of the other members that answer, those that have told of it, twelve at most; None: that cannot be said."""
-        claim = Claim(digest, NodeLocation(self.own_address, _NO_ZONE), is_question=True, places=_MOST_NAMED)
+        claim = Claim(digest, NodeLocation(self.own_address, _NO_ZONE), is_question=True, places=SEVERAL)
         verdict = await self._asking.claim(claim)
         if verdict is None or (verdict.is_new and self._members()):
             return None

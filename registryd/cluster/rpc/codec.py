@@ -18,6 +18,7 @@ from registryd.cluster.contract.names import MAX_NAMED_TARGETS
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer, Resolution
 from registryd.cluster.errors import PeerGarbled
+from registryd.cluster.rpc import limits
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought, Standing
 from registryd.content.source import Content, NamedContent
@@ -35,8 +36,6 @@ DIAGNOSIS: Final = "registryd.v1.Diagnosis"
 
 M = TypeVar("M", bound=Message)
 
-# Sizes are signed 64 bits wherever else they occur: in descriptors, in containerd, in file systems.
-_MAX_SIZE: Final = 2**63 - 1
 _STANDINGS: Final = {
     Standing.REPOSITORY: pb.REPOSITORY,
     Standing.REGISTRY: pb.REGISTRY,
@@ -138,7 +137,7 @@ def _content_message(content: Content) -> pb.Content:
 
 
 def _content(message: pb.Content, digest: Digest) -> Content:
-    if message.size > _MAX_SIZE:
+    if message.size > limits.MAX_SIZE:
         raise PeerGarbled(f"{message.size} bytes cannot be")
     if message.media_type and not is_media_type(message.media_type):
         raise PeerGarbled(f"{message.media_type[:100]!r} is not a media type")
@@ -158,7 +157,7 @@ def named_message(named: NamedContent) -> pb.NamedContent:
 
 
 def named_value(message: pb.NamedContent) -> NamedContent:
-    if message.size > _MAX_SIZE or not math.isfinite(message.seen_at):
+    if message.size > limits.MAX_SIZE or not math.isfinite(message.seen_at):
         raise PeerGarbled("a name's target has an impossible size or time")
     try:
         target = Descriptor(message.media_type, Digest.parse(message.digest), message.size)

@@ -6,14 +6,13 @@ import math
 from typing import Final
 
 from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
+from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.codec import RequestInvalid
 from registryd.content.keepable import KeptImage
 from registryd.oci.digest import Digest
 from registryd.oci.reference import parse_full_name
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
-# As in registryd.cluster.rpc.codec: signed 64 bits wherever else sizes occur.
-_MAX_SIZE: Final = 2**63 - 1
 _ANSWERS: Final = {
     CopyAnswer.REFUSED: pb.REFUSED,
     CopyAnswer.TAKEN: pb.TAKEN,
@@ -29,7 +28,7 @@ def offer_message(offer: CopyOffer) -> pb.KeepRequest:
 
 def offer_value(request: pb.KeepRequest) -> CopyOffer:
     """Raises OciError."""
-    if not 0 < request.size <= _MAX_SIZE or not math.isfinite(request.seen_at):
+    if not 0 < request.size <= limits.MAX_SIZE or not math.isfinite(request.seen_at):
         raise RequestInvalid("an offer without a size, or of no time")
     image = KeptImage(parse_full_name(request.name), Digest.parse(request.digest))
     return CopyOffer(image, request.size, request.seen_at)

@@ -5,7 +5,7 @@ Requests raise OciError when they are not valid, replies raise PeerGarbled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from registryd.cluster.contract.index import (
     MAX_ANNOUNCED,
@@ -21,6 +21,7 @@ from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.tree import MOST_CHILDREN
 from registryd.cluster.index.wave import SEVERAL
+from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.codec import RequestInvalid
 from registryd.notation import Address
 from registryd.oci.digest import Digest
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from registryd.identity.requester import Requester
-
-_MAX_SIZE: Final = 2**63 - 1
 
 
 def claim_message(claim: Claim) -> pb.ClaimRequest:
@@ -56,7 +55,7 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
 
 def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
     reports = max(len(message.failed), len(message.slow), len(message.unfit))
-    if reports > MAX_FAILED or message.size > _MAX_SIZE or message.places > MOST_CHILDREN:
+    if reports > MAX_FAILED or message.size > limits.MAX_SIZE or message.places > MOST_CHILDREN:
         raise RequestInvalid("a claim with too much in it")
     return Claim(
         Digest.parse(message.digest),

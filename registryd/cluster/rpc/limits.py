@@ -17,6 +17,8 @@ class Rate(NamedTuple):
     burst: float
 
 
+# Sizes are signed 64 bits wherever else they occur: in descriptors, in containerd, in file systems.
+MAX_SIZE: Final = 2**63 - 1
 # Read's messages: the size at which gRPC's cost per message no longer shows (1 MiB: 0.65 GB/s in Python).
 READ_CHUNK_BYTES: Final = 1024 * 1024
 # Replies: a chunk and its frame. Anything larger did not come from registryd.

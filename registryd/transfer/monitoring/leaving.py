@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from registryd.aio.alongside import alongside
 from registryd.transfer.errors import SourceBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
     from typing import Any
 
     from registryd.transfer.body import Body
@@ -27,7 +27,7 @@ async def send_until(leave: Coroutine[Any, Any, str], body: Body, sink: Sink) ->
         limit.reschedule(asyncio.get_running_loop().time())
 
     try:
-        async with limit, _alongside(watch()):
+        async with limit, alongside(watch(), name="watch a source"):
             await body.send_to(sink)
     except TimeoutError as error:
         if not limit.expired():
@@ -35,16 +35,3 @@ async def send_until(leave: Coroutine[Any, Any, str], body: Body, sink: Sink) ->
         raise SourceBroken(reason) from error
     finally:
         leave.close()  # a body that is sent at once ends before anybody has begun to watch it
-
-
-@asynccontextmanager
-async def _alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Let the work run during the block; raises what it raised."""
-    task = asyncio.create_task(work, name="watch a source")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.result()

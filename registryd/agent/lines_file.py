@@ -1,0 +1,58 @@
+"""A file of lines that an operator changes while the agent runs: what it said before counts while it cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class LinesFile(Generic[T]):
+    """Reads it anew each time, up to `most_bytes`.
+
+    `unreadable` is the beginning of a warning: which setting's file cannot be read, and what stays in force. It is
+    logged once for each reason.
+    """
+
+    def __init__(
+        self, path: Path | None, parse: Callable[[Sequence[str]], T], *, most_bytes: int, unreadable: str
+    ) -> None:
+        """`parse` raises ValueError. Without a path there is nothing to read."""
+        self._path = path
+        self._parse = parse
+        self._most_bytes = most_bytes
+        self._unreadable = unreadable
+        self._complaint = ""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """What is to be watched."""
+        return [self._path] if self._path else []
+
+    def read(self) -> T | None:
+        """What it says now; None where there is no file, or it cannot be read."""
+        if self._path is None:
+            return None
+        try:
+            said = self._parse(self._lines(self._path))
+        except (OSError, ValueError) as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _log.warning("%s: %s", self._unreadable, error)
+            return None
+        self._complaint = ""
+        return said
+
+    def _lines(self, path: Path) -> Sequence[str]:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(self._most_bytes + 1)
+        if len(text) > self._most_bytes:
+            raise ValueError(f"{path} is larger than {self._most_bytes} bytes")
+        return text.splitlines()
