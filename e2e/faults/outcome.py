@@ -49,7 +49,7 @@ class Outcome:
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     """Lines of Markdown, one for each case."""
     pullers = _pullers(outcomes)
-    lines = [_line("The fault", "who else has it", "limit", *pullers), _line(*["---"] * (3 + len(pullers)))]
+    lines = [_line("The fault", "another holder", "limit", *pullers), _line(*["---"] * (3 + len(pullers)))]
     for outcome in outcomes:
         cells = [outcome.cell(puller) for puller in pullers]
         lines.append(_line(outcome.fault, outcome.company, f"{outcome.limit_seconds:g} s", *cells))
@@ -75,15 +75,15 @@ _PREFACE = """# Faults, and what becomes of a pull
 
 Written by `./dev faults` on {date}; real {versions} pull by CRI through their agents.
 
-Each line is a fault that a peer, the network or registryd itself has while an image of a 6 MiB and a 200 KiB layer
-is pulled over links of 200 Mbit/s, on a machine with two processors. Every pull succeeds. Each time includes resolving
-at the origin and unpacking; the limit is the one that the pull was given. Where a line says "24 MiB", that is the
-larger layer, which comes from several peers at once. "2 tries" is a pull that failed and was made again, as a kubelet
-does: only content that is wrong and too large to be verified before it is passed on can do that, and each peer that
-gives it only once. "Origin" is one that went there although a peer had everything, because the machine was too busy to
-keep our bounds, or because wrong bytes had come from one of several peers. "Parallel" fetches layers in parallel:
-`concurrent_layer_fetch_buffer` is 1 MiB. Of these containerds 2.3 and 2.4 are alive; [scope.md](scope.md#in) says until
-when.
+Each line is a fault of a peer, of the network or of registryd itself, which happens while containerd pulls an image of
+a 6 MiB and a 200 KiB layer. The links have 200 Mbit/s, and the machine has two processors. Every pull succeeds. Each
+time includes resolving at the origin and unpacking. The limit is the time that the pull may take. Where a line says
+"24 MiB", the larger layer has 24 MiB and comes from several peers at once. "2 tries" is a pull that failed and was made
+again, as a kubelet does. Only wrong content that is too large to be verified before it is passed on can cause that, and
+each peer that gives such content can cause it only once. "Origin" is a pull that went to the origin although a peer had
+everything, because the machine was too busy to keep registryd's time limits, or because wrong bytes had come from one
+of several peers. "Parallel" fetches layers in parallel: `concurrent_layer_fetch_buffer` is 1 MiB. Of these containerds
+2.3 and 2.4 are maintained. [scope.md](scope.md#in) says until when.
 
-What peers with a character do is in `lab/faults/characters.py`, what is asserted in `e2e/faults/`.
+`lab/faults/characters.py` says what peers with a character do, and `e2e/faults/` what the tests assert.
 """
