@@ -84,6 +84,15 @@ def transfers(origin: Origin) -> Counter[str]:
     return Counter(access.reference for access in origin.requests() if access.is_blob_transfer)
 
 
+async def gave_once(origin: Origin, image: Image) -> bool:
+    """Whether the registry gave each blob of the image once, and nothing else."""
+    expected = Counter(digests(image))
+    given = Counter(access.reference for access in await origin.blob_transfers(expected=expected.total()))
+    if given != expected:
+        print(f"given: {given}, expected: {expected}")
+    return given == expected
+
+
 def digests(image: Image) -> list[str]:
     return [image.local.config.digest, *(layer.digest for layer in image.local.layers)]
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lab.containerd import Containerd
+    from lab.images import Image
     from lab.network import Host
     from lab.origin import Origin
     from lab.toml_text import Table
@@ -147,8 +148,10 @@ async def _acquainted(agent: Agent, *, peers: int) -> None:
             await asyncio.sleep(0.05)
 
 
-def _blob_transfers(origin: Origin) -> list[str]:
-    return [access.reference for access in origin.requests() if access.is_blob_transfer]
+async def _blob_transfers(origin: Origin, *images: Image) -> list[str]:
+    """The blobs that the origin gave; all of the images are expected."""
+    expected = sum(1 + len(image.local.layers) for image in images)
+    return [access.reference for access in await origin.blob_transfers(expected=expected)]
 
 
 async def test_nodes_pull_and_prefetch_what_only_the_cache_reaches(release: Release, tmp_path: Path) -> None:
@@ -169,12 +172,12 @@ async def test_nodes_pull_and_prefetch_what_only_the_cache_reaches(release: Rele
 
         # Nobody has it: the first node's agent says so, and the cache, which is next, fetches it.
         await first.containerd.images.pull(names[0])
-        fetched = _blob_transfers(stage.origin)
+        fetched = await _blob_transfers(stage.origin, images[0])
         assert sorted(fetched) == sorted(set(fetched))
 
         # The second node gets it from members, of which the cache is one.
         await second.containerd.images.pull(names[0])
-        assert _blob_transfers(stage.origin) == fetched
+        assert await _blob_transfers(stage.origin, images[0]) == fetched
         assert await second.from_peers() >= LARGE.size
 
         # Prefetched: into the cache, and from there, as a member, into a node; what was there is left out.
@@ -182,12 +185,12 @@ async def test_nodes_pull_and_prefetch_what_only_the_cache_reaches(release: Rele
         lists.write_text("\n".join(names))
         words = ("--into", stage.cache_url, "--token-file", str(stage.tokens["cache-token"]))
         print(await first.registryd("prefetch", "--images", str(lists), *words))
-        fetched = _blob_transfers(stage.origin)
+        fetched = await _blob_transfers(stage.origin, *images)
         outcomes = await second.prefetch(lists)
         assert {name: each["was_there"] for name, each in outcomes.items()} == {names[0]: True, names[1]: False}
         assert all(each["complete"] and each["bytes"] for each in outcomes.values())
         assert second.containerd.has_blob(images[1].local.layers[0].digest)
-        assert _blob_transfers(stage.origin) == fetched
+        assert await _blob_transfers(stage.origin, *images) == fetched
         given = (await stage.cache.metrics()).total("registryd_peer_sent_bytes_total")
         print(f"{release}: peers got {given:.0f} bytes from the cache")
         assert given >= LARGE.size

@@ -22,6 +22,7 @@ from lab.containerd import running_containerd
 from lab.containerd_config import Mirror, Options
 from lab.errors import NotReadyError
 from lab.fetch import fetch
+from lab.leftovers import unique_name
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ pytestmark = pytest.mark.timeout(300)
 
 CHART = Path(__file__).parents[1] / "charts" / "registryd"
 REFERENCE = "lab/registryd:v1"
-NAME = "registryd"
 LISTS = "/etc/registryd/prefetch"
 # What containerd gives a container by itself (oci.defaultUnixCaps); the chart drops them all.
 CAPABILITIES = (
@@ -134,20 +134,22 @@ def run_options(agent: Mapping[str, Any], node: Node) -> list[str]:
 
 
 @asynccontextmanager
-async def container(node: Node, program: Path) -> AsyncIterator[None]:
-    """The agent in a container, with the mounts, variables and rights of the chart; ready."""
-    ctr = node.containerd.ctr
+async def container(node: Node, program: Path) -> AsyncIterator[str]:
+    """The agent in a container of this name, with the mounts, variables and rights of the chart; ready."""
+    # runc keeps the containers of all containerds in one folder of the machine: a name is used once.
+    ctr, container_name = node.containerd.ctr, unique_name("registryd")
     (agent,) = pod_of_the_chart("daemonset.yaml", values_for(node))["containers"]
     await ctr("images", "import", "--base-name", REFERENCE.rpartition(":")[0], str(program))
     command = ("registryd", *agent["args"])
     log = node.containerd.places.folder / "agent-in-container.log"
-    await ctr("run", "--detach", f"--log-uri=file://{log}", *run_options(agent, node), REFERENCE, NAME, *command)
+    options = ["--detach", f"--log-uri=file://{log}", *run_options(agent, node)]
+    await ctr("run", *options, REFERENCE, container_name, *command)
     try:
         await wait_ready(node, log)
-        yield
+        yield container_name
     finally:
-        await ctr("task", "delete", "--force", NAME)
-        await ctr("container", "delete", NAME)
+        await ctr("task", "delete", "--force", container_name)
+        await ctr("container", "delete", container_name)
 
 
 async def wait_ready(node: Node, log: Path, *, admin: str = ADMIN) -> None:
@@ -178,7 +180,7 @@ async def test_a_node_pulls_from_an_agent_in_a_container(
         reference = await cluster.push(image, "demo/app")
         await first.pull(reference)
         began = time.monotonic()
-        async with container(first, program):
+        async with container(first, program) as container_name:
             print(f"ready {time.monotonic() - began:.1f} s after the import began")
             peers.write_text(f"{first.host.ipv4}:{PEERS_PORT}\n")
             await cluster.origin.stop()
@@ -186,7 +188,7 @@ async def test_a_node_pulls_from_an_agent_in_a_container(
             given = (await metrics_of(first)).total("registryd_peer_sent_bytes_total")
             # As `kubectl exec` runs it, with the pod's own variables.
             in_pod = ("env", "KUBERNETES_SERVICE_HOST=10.96.0.1", "sh", "-c", "registryd doctor || true")
-            said = await first.containerd.ctr("task", "exec", "--exec-id", "doctor", NAME, *in_pod)
+            said = await first.containerd.ctr("task", "exec", "--exec-id", "doctor", container_name, *in_pod)
             print(said)
             # The node's containerd is not set up here, and 2.4 says itself where it looks: nothing else is wrong.
             assert [line for line in said.splitlines() if "✗" in line and "✗ hosts" not in line] == []
@@ -201,12 +203,13 @@ async def test_without_any_right_it_runs_as_nobody(runner: Release, program: Pat
     async with running_containerd(runner, folder, options=Options(snapshotter="overlayfs")) as containerd:
         await containerd.ctr("images", "import", "--base-name", REFERENCE.rpartition(":")[0], str(program))
         rights = ["--rm", "--read-only", *(f"--cap-drop=CAP_{name}" for name in CAPABILITIES), REFERENCE]
-        version = await containerd.ctr("run", *rights, "version", "registryd", "version")
+        version = await containerd.ctr("run", *rights, unique_name("version"), "registryd", "version")
         assert version.strip() == VERSION
         script = (
             "import os, ssl, urllib.request; print(os.getuid(), len(ssl.create_default_context().get_ca_certs()) > 100)"
         )
-        assert (await containerd.ctr("run", *rights, "python", "python3", "-c", script)).split() == ["65532", "True"]
+        said = await containerd.ctr("run", *rights, unique_name("python"), "python3", "-c", script)
+        assert said.split() == ["65532", "True"]
 
 
 async def test_the_cache_and_the_prefetching_of_the_chart_work_in_their_containers(
@@ -242,21 +245,23 @@ async def test_the_cache_and_the_prefetching_of_the_chart_work_in_their_containe
         log = cluster.folder / "cache.log"
         options = ["--net-host", *rights_of(security), *mounts_of(cache, sources)]
         options += variables_of(cache, address=node.host.ipv4, name="cache")
-        await ctr("run", "--detach", f"--log-uri=file://{log}", *options, REFERENCE, NAME, "registryd", *cache["args"])
+        container_name = unique_name("cache")
+        options = ["--detach", f"--log-uri=file://{log}", *options]
+        await ctr("run", *options, REFERENCE, container_name, "registryd", *cache["args"])
         try:
             await wait_ready(node, log, admin=f"{node.host.ipv4}:3175")
             node.containerd.write_hosts(ORIGIN, Mirror(f"http://{node.host.ipv4}:3172"), server="http://127.0.0.1:9")
             (prefetch,) = pod_of_the_chart("prefetch/daemonset.yaml", values)["initContainers"]
             options = ["--rm", "--net-host", *rights_of(prefetch["securityContext"]), *mounts_of(prefetch, sources)]
-            said = await ctr("run", *options, REFERENCE, "prefetch", "registryd", *prefetch["args"])
+            said = await ctr("run", *options, REFERENCE, unique_name("prefetch"), "registryd", *prefetch["args"])
             print(said)
             assert "1 image, none incomplete" in said
             assert all(node.containerd.has_blob(layer.digest) for layer in image.local.layers)
             stored = {path.name for path in sources["/var/lib/registryd"].glob("blobs/sha256/*")}
             assert {layer.digest.removeprefix("sha256:") for layer in image.local.layers} <= stored
         finally:
-            await ctr("task", "delete", "--force", NAME)
-            await ctr("container", "delete", NAME)
+            await ctr("task", "delete", "--force", container_name)
+            await ctr("container", "delete", container_name)
 
 
 HOSTS = """# ours
@@ -300,7 +305,7 @@ async def test_set_up_and_removal_run_in_their_containers_and_leave_nothing(
             scratch = ["--mount=type=tmpfs,src=tmpfs,dst=/tmp"] if "/tmp" in targets else []
             command = init.get("command") or ["registryd", *init["args"]]
             options = ["--rm", *rights_of(init["securityContext"]), *host, *scratch, *variables]
-            return await containerd.ctr("run", *options, REFERENCE, init["name"], *command)
+            return await containerd.ctr("run", *options, REFERENCE, unique_name(init["name"]), *command)
 
         for init in set_up:
             print(await run(init))

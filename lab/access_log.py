@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# How Go writes a duration: 1m2.5s, 8.6ms, 965.4µs.
+_PART = re.compile(r"(?P<number>[\d.]+)(?P<unit>h|ms|m|s|µs|ns)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 _PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/?]+)(?:\?.*)?")
 
 
@@ -28,6 +32,7 @@ class Access:
     sent: int  # bytes of the body that went out
     client: str  # the address it came from
     program: str = ""  # its User-Agent
+    began: float = field(default=0.0, compare=False)  # Unix seconds
 
     @property
     def is_read(self) -> bool:
@@ -59,4 +64,9 @@ def _parse(record: dict[str, Any]) -> Access | None:
         sent=int(record.get("http.response.written", 0)),
         client=record["http.request.remoteaddr"].rpartition(":")[0],
         program=record.get("http.request.useragent", ""),
+        began=datetime.fromisoformat(record["time"]).timestamp() - _seconds(record["http.response.duration"]),
     )
+
+
+def _seconds(duration: str) -> float:
+    return sum(float(part["number"]) * _SECONDS[part["unit"]] for part in _PART.finditer(duration))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING
 
 from lab.access_log import Access, parse_access_log
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 CREDENTIALS = Credentials("puller", "lab-password")
 _HTPASSWD = "puller:$2b$05$abcdefghijklmnopqrstuuL/Ej5MNdcjasz4Sr7bjTMIxZn.WGpgG\n"  # bcrypt of that password
 _OFF_SUFFIX = ".off"
+_RECORDED_SECONDS = 10.0
 
 
 class Origin:
@@ -43,6 +46,7 @@ class Origin:
     ) -> None:
         self.address = address  # host:port
         self.storage = storage or folder
+        self._forgotten = 0.0  # Unix seconds
         self._extra = extra or {}
         self._folder = folder
         self._namespace = namespace
@@ -99,13 +103,29 @@ class Origin:
     def requests(self) -> tuple[Access, ...]:
         """Every read of a manifest or blob since the first start, or since `forget_requests`."""
         accesses = parse_access_log(self.log_text())
-        return tuple(access for access in accesses if access.is_read)
+        return tuple(access for access in accesses if access.is_read and access.began >= self._forgotten)
+
+    async def blob_transfers(self, *, expected: int, blob: str = "", client: str = "") -> list[Access]:
+        """The requests for blobs' bytes, as soon as there are so many, or as they are after ten seconds.
+
+        The registry writes the line of a request a moment after its client has the answer. With `blob` (a digest) or
+        `client` (an address) only its requests are meant.
+        """
+        deadline = time.monotonic() + _RECORDED_SECONDS
+        while True:
+            every = (access for access in self.requests() if access.is_blob_transfer)
+            found = [each for each in every if blob in {"", each.reference} and client in {"", each.client}]
+            if len(found) >= expected or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(0.02)
 
     def log_text(self) -> str:
         """All that it has said."""
         return self._log.read_text(errors="replace")
 
     def forget_requests(self) -> None:
+        """Those that have begun: their lines may come later than this."""
+        self._forgotten = time.time()
         with self._log.open("r+b") as log:  # the registry appends, so it goes on at the new end
             log.truncate(0)
 
