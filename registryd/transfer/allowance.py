@@ -1,4 +1,4 @@
-"""How many bytes may be taken: a rate that may change at any time, and pulls before what nobody waits for."""
+"""How many bytes a transfer may take: a rate that may change at any time, and pulls before background transfers."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Priority(Enum):
 
     @classmethod
     def named(cls, text: str) -> Priority:
-        """The one that a receiver names; PULL when it says anything else."""
+        """The class that a receiver names; PULL when the receiver names no known class."""
         return cls.BACKGROUND if text == cls.BACKGROUND.value else cls.PULL
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What has to be paid before who took the bytes takes more."""
+    """The sum that has to be paid before the same transfer takes more bytes."""
 
     total: int = 0
     background: int = 0
@@ -99,7 +99,7 @@ class Allowance:
 
 
 class _Account:
-    """Bytes that were taken, and those that are paid: both grow for ever."""
+    """The number of bytes taken, and the number of bytes paid: both grow for ever."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -107,12 +107,12 @@ class _Account:
         self._paid_at = 0.0
 
     def take(self, count: int) -> int:
-        """What has to be paid in all when these are."""
+        """The sum of all payments with which these bytes are paid."""
         self._taken += count
         return self._taken
 
     def pay(self, now: float, rate: float) -> None:
-        """At that rate since the last time; 0: all that was taken, whatever came before."""
+        """Pay at this rate for the time since the last call; rate 0 pays everything that was taken."""
         allowed = self._taken + rate * _BURST_SECONDS
         self._paid = min(allowed, self._paid + rate * (now - self._paid_at)) if rate else allowed
         self._paid_at = now

@@ -1,7 +1,8 @@
 """Having the kernel drop attempts to connect from some addresses, before they cost this process anything.
 
-A filter on the socket that listens (SO_ATTACH_FILTER, classic BPF, socket(7)) sees each packet that comes for it. Ours
-drops the first packet of new connections from the addresses that it names, and nothing else. It needs no privilege.
+A filter on the socket that listens (SO_ATTACH_FILTER, classic BPF, socket(7)) sees each packet that comes for it. This
+filter drops the first packet of new connections from the addresses that it names, and nothing else. It needs no
+privilege.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class _Instruction(NamedTuple):
 
 
 def bar(listening: socket.socket, addresses: Iterable[str]) -> None:
-    """Let nobody at these IP addresses connect from now on; of more than MOST_BARRED, the first ones. None: everybody.
+    """Refuse new connections from these IP addresses (of more than MOST_BARRED, the first ones). None: refuse none.
 
-    Connections that are there stay. Raises OSError where the kernel has no such filters.
+    Existing connections stay. Raises OSError where the kernel has no such filters.
     """
     program = _program([ipaddress.ip_address(text) for text in addresses][:MOST_BARRED])
     code = array("B", b"".join(struct.pack("HBBI", *each) for each in program))
@@ -60,7 +61,7 @@ def _program(addresses: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address])
 
 
 def _drop(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[_Instruction]:
-    """What drops a packet from one address, and goes on behind itself with any other."""
+    """Instructions that drop a packet from one address, and pass any other packet to the instruction behind them."""
     tests = [
         _Instruction(_LOAD_BYTE, 0, 0, _NETWORK),
         _Instruction(_SHIFT_RIGHT, 0, 0, 4),

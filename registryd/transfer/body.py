@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Body(Protocol):
     """The bytes of one span of one piece of content, sent once, to one receiver.
 
-    Whoever holds a body closes it, sent or not. It knows the quickest way from its source to a socket; the sink
+    The holder of a body closes it, sent or not. A body knows the quickest way from its source to a socket. The sink
     says which ways the receiver allows.
     """
 
@@ -49,13 +49,13 @@ class BytesBody:
         await sink.write(self._data)
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the body holds nothing."""
 
 
 class ChunksBody:
     """Chunks as they come from a stream that has no descriptor of its own, such as gRPC Read.
 
-    The generator is closed with the body. It raises SourceBroken when its stream breaks.
+    The body closes the generator. The generator raises SourceBroken when its stream breaks.
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], *, length: int) -> None:

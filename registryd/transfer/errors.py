@@ -1,4 +1,4 @@
-"""How a transfer ends when it does not end well: by the fault of the one who gives, or of the one who takes."""
+"""How a transfer fails: by the fault of the source, or by the fault of the receiver."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 class SourceBroken(Exception):
     """The source stopped giving before the end: gone, reset, stalled, or shorter than it said.
 
-    What was sent so far is right and in order; another source may go on where this one stopped.
+    The bytes sent so far are right and in order. Another source may go on where this one stopped.
     """
 
 
 class SourceRefused(SourceBroken):
-    """The source answered with another HTTP status than one that brings the bytes; 404: it does not have them."""
+    """The source answered with an HTTP status that brings no bytes; 404: the source does not have the content."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -40,8 +40,8 @@ class SourcesExhausted(SourceBroken):
 
 
 class SinkClosed(Exception):
-    """The receiver went away; there is nobody to send to. Not a fault: containerd cancels requests."""
+    """The receiver went away. This is not a fault: containerd cancels requests."""
 
 
 class ReceiverIdle(SinkClosed):
-    """It is connected, and took nothing for as long as it may: what is left for it is thrown away."""
+    """The receiver is connected and took nothing for as long as it may: the rest of the body is thrown away."""

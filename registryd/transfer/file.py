@@ -42,8 +42,9 @@ _RECEIVER_GONE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.
 class FileBody:
     """A span of an open file. Owns the descriptor: `aclose` closes it.
 
-    The file is never mapped into memory: one that is cut short, or lies on a failing disk, would end the process
-    with SIGBUS where reading it is an error. One that is still growing is `registryd.transfer.growing`'s.
+    The file is never mapped into memory: a mapped file that is cut short, or lies on a failing disk, would end the
+    process with SIGBUS, while reading such a file only raises an error. For files that still grow see
+    `registryd.transfer.growing`.
     """
 
     def __init__(self, fd: int, span: Span) -> None:

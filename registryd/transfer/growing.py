@@ -1,4 +1,4 @@
-"""Bytes of content that somebody else is still writing to a file: what is there at once, the rest as it comes."""
+"""Bytes of content that another process is still writing to a file: first the bytes there, then each new byte."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Arriving:
 def watching_arrival(
     fd: int, digest: Digest, *, events: FileEvents, inflows: Inflows, sure: Callable[[], int] | None = None
 ) -> Iterator[Arriving]:
-    """The file of the content, and what passes by, while somebody waits for either; `sure` as for Arriving."""
+    """The file of the content, and the bytes that pass by, while a reader waits for either; `sure` as for Arriving."""
     with events.watching(fd) as changes, inflows.watching(digest, changes):
         yield Arriving(fd, partial(inflows.of, digest), changes, sure=sure)
 

@@ -1,9 +1,10 @@
 """Bytes of one content between their source and this node's store.
 
-A source is read as quickly as it gives, whether or not containerd has asked for the content yet: since 2.1 containerd
-asks for the layers of an image in an order of its own, a few at a time, and what others are being sent meanwhile would
-be missed. The bytes are kept until containerd has taken them, in bounded memory, and other nodes can have them from
-here: containerd writes 1 MiB at a time, and whoever followed its file alone would be so far behind.
+The agent reads a source as quickly as the source gives, whether or not containerd has asked for the content yet. Since
+2.1 containerd asks for the layers of an image in an order of its own, a few at a time, and would miss the layers that
+other nodes receive meanwhile. The agent keeps the bytes in bounded memory until containerd has taken them, and gives
+them to other nodes from there. containerd writes 1 MiB at a time, and a node that follows only containerd's file would
+be as far behind.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class InflowMemory:
         self.tell()
 
     def tell(self) -> None:
-        """There may be room for those that wait."""
+        """Wake the waiting tasks: there may be room for them."""
         waiting, self._waiting = self._waiting, set()
         for waiter in waiting:
             if not waiter.done():
@@ -110,7 +111,7 @@ class Inflow:
     # From the source
 
     async def put(self, data: bytes | memoryview) -> None:
-        """The next bytes; they are copied unless nobody can change them. Returns when there is room for more."""
+        """Add the next bytes. Mutable bytes are copied. Returns when there is room for more."""
         self.take(data)
         while not (self.is_whole or self._has_room()):
             await self._memory.wait_change()
@@ -163,7 +164,7 @@ class Inflow:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether all that has come and will come was read, and nobody is at it any more."""
+        """Whether no more bytes will come, all were read, and no reader is left."""
         return not self.is_being_read and self._read >= (self.span.stop if self._failure is None else self.end)
 
     async def _has_come(self, position: int) -> bool:
@@ -184,12 +185,12 @@ class Inflow:
 
     @property
     def is_left_waiting(self) -> bool:
-        """Whether there are bytes that nobody reads."""
+        """Whether there are bytes and no reader."""
         return self._position is None and self.end > self._read
 
     @property
     def is_being_sent(self) -> bool:
-        """Whether there are bytes that somebody reads."""
+        """Whether there are bytes and a reader."""
         return self._position is not None and self.end > self._position
 
     async def send(self, span: Span, sink: Sink, *, is_to_go_on: Callable[[], bool] = lambda: True) -> None:
@@ -227,7 +228,7 @@ class Inflow:
         return self._at(position)[: self._told - position] if position < self._told else memoryview(b"")
 
     def close(self) -> None:
-        """Let go of everything; whoever still reads it hears that there is no more."""
+        """Release all bytes; readers learn that no more will come."""
         self._memory.give_back(self.end - self.start)
         self._chunks.clear()
         self._starts.clear()
@@ -235,7 +236,7 @@ class Inflow:
             self.fail(SourceBroken("it is not taken in any more"))
 
     def _read_to(self, reader: object, position: int) -> None:
-        """Everything before is on its way to the file, and what is long before, in it."""
+        """Note that the bytes before are on their way to the file, and that those long before are in the file."""
         self._positions[reader] = position
         self._read = position if self._position is None else self._position
         passed = bisect_right(self._starts, self._read - KEPT_BYTES) - 1
@@ -259,7 +260,7 @@ class Inflow:
 
 
 class Inflows:
-    """What flows into this node now, and who waits for it."""
+    """All inflows of this node, and the tasks that wait for one."""
 
     def __init__(self, memory: InflowMemory | None = None) -> None:
         self.memory = memory or InflowMemory(_MOST_BYTES)
@@ -311,8 +312,8 @@ class Inflows:
 class InflowSink:
     """The end of a source: a sink that keeps what is written to it.
 
-    It has no descriptor: what the kernel moved past us nobody could be shown. That costs 0.2 s of processor time for
-    each GiB, and saves every node below some 80 ms of a link of 100 Mbit/s.
+    The sink has no descriptor: the agent could not give followers bytes that only the kernel has seen. Copying costs
+    0.2 s of processor time for each GiB, and saves every node below some 80 ms of a link of 100 Mbit/s.
     """
 
     def __init__(self, inflow: Inflow) -> None:

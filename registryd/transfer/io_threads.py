@@ -20,10 +20,10 @@ _POOL: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="registryd-d
 
 
 async def run_in_pool(call: Callable[[], _T], *, pool: Executor = _POOL) -> _T:
-    """Run a system call in a thread of the pool: the one for reading, unless whoever has slower work brings its own.
+    """Run a system call in a thread of the pool: the pool for reading, or the caller's own pool for slower work.
 
-    Cancelling takes effect when the call has returned: until then the kernel works with the caller's descriptors,
-    and closing one would hand its number to the next file that is opened.
+    Cancelling takes effect when the call has returned. Until then the kernel works with the caller's descriptors, and a
+    descriptor closed meanwhile would give its number to the next file that is opened.
     """
     job = pool.submit(call)
     result = asyncio.wrap_future(job)

@@ -1,7 +1,6 @@
 """A body that takes no more than an allowance gives.
 
-The receiver is what slows it down, as far as anybody can see who judges its source: a limit of this node is nobody
-else's fault.
+The checks that judge a source count the waiting as the receiver's: a limit of this node is not the fault of the source.
 """
 
 from __future__ import annotations

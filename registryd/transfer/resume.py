@@ -20,11 +20,12 @@ _MAX_SOURCES: Final = 5
 
 
 class ResumingBody:
-    """The span, from the body that was opened first and from those that `reopen` gives for what is left of it.
+    """The span, from the first body and from the bodies that `reopen` opens for the rest of the span.
 
-    `reopen` is asked each time the latest body broke. It raises SourceBroken when a source failed it, which counts as
-    one of `max_sources`, and SourcesExhausted when it has none left, which ends the attempt. Whether a source is too
-    slow is for its body to say (`registryd.transfer.monitoring.floor`). Every body is closed once, here.
+    This body calls `reopen` each time the latest body broke. `reopen` raises SourceBroken when a source failed, which
+    counts as one of `max_sources`, and SourcesExhausted when no source is left, which ends the attempt. The body of a
+    source decides whether the source is too slow (`registryd.transfer.monitoring.floor`). This body closes every other
+    body, once.
     """
 
     def __init__(

@@ -29,7 +29,8 @@ class Sink(Protocol):
     def fd(self) -> int | None:
         """A non-blocking descriptor for sendfile and splice, or None when bytes must go through `write` (TLS).
 
-        Whoever writes to it adds to `sent` what the kernel took, and waits for room with `wait_writable`.
+        A caller that writes to the descriptor adds to `sent` what the kernel took, and waits for room with
+        `wait_writable`.
         """
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -53,7 +54,7 @@ class RoomySink(Protocol):
 
 @runtime_checkable
 class HeldSink(Protocol):
-    """A sink that may take only so many bytes a second. Who moves bytes by its `fd` waits after each step."""
+    """A sink that may take only so many bytes a second. A caller that moves bytes by its `fd` waits after each step."""
 
     async def wait_allowed(self) -> None:
         """Return when the next bytes may be taken."""

@@ -30,7 +30,7 @@ ALL_BYTES: Final = 1 << 63
 
 
 class Sent(Protocol):
-    """What counts the bytes of a response."""
+    """The part of a response that counts its bytes."""
 
     @property
     def sent(self) -> int:
@@ -55,8 +55,8 @@ class SureBytes:
     def asked(self, digest: Digest | None, start: int, *, in_chunks: bool) -> None:
         """Note that containerd asks for content from `start` on; None: for content whose digest it does not know.
 
-        `in_chunks`: by `bytes=0-`, so that what other hosts have comes in chunks. What goes on in the middle does not
-        say whether it does, and is believed to if any request of this node's has.
+        `in_chunks`: the request says `bytes=0-`, so containerd fetches from other hosts in chunks. A request that
+        continues in the middle does not show this. It counts as one in chunks if any request of this node was one.
         """
         if start == 0:
             self._is_told = True
@@ -104,14 +104,14 @@ class SureBytes:
 
 @dataclass(eq=False, slots=True)
 class GivenRange:
-    """What one request of containerd is given, up to `stop` at most: what comes later is from another one."""
+    """The bytes that one request of containerd gets, up to `stop` at most: later bytes are another request's."""
 
     start: int
     stop: int = ALL_BYTES
     sink: Sent | None = None
 
     def follow(self, sink: Sent) -> None:
-        """What counts the bytes has been opened."""
+        """Note that the counter of the bytes has been opened."""
         self.sink = sink
 
     @property

@@ -1,4 +1,4 @@
-"""Turns of transfers that work in the event loop: one of them in each round of the loop, whatever their number."""
+"""Turns of transfers that work in the event loop: one transfer in each round of the loop, however many there are."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def taking_turns() -> Iterator[Turn]:
-    """Take part; what is given is awaited before each turn of at most some hundred microseconds.
+    """Take part; the transfer awaits the given callable before each turn of at most some hundred microseconds.
 
-    A request that is answered meanwhile needs a dozen rounds of the loop. If each relay had a turn in every one of
-    them, eight relays would make it wait a dozen times eight turns; this way it is a dozen turns. Nobody is starved,
-    the line is first come, first served; a relay that is alone pays nothing.
+    A request that is answered meanwhile needs a dozen rounds of the loop. If each relay had a turn in every round,
+    eight relays would make the request wait a dozen times eight turns. This way it waits a dozen turns. No relay is
+    starved, because the line is first come, first served. A relay that is alone pays nothing.
     """
     line = _LINES.setdefault(asyncio.get_running_loop(), _Line())
     line.members += 1
@@ -31,7 +31,7 @@ def taking_turns() -> Iterator[Turn]:
 
 
 class _Line:
-    """Those of one event loop who take turns, and which of them wait for theirs."""
+    """The transfers of one event loop that take turns, and those that wait for their turn."""
 
     def __init__(self) -> None:
         self.members = 0

@@ -44,7 +44,7 @@ class Part(Enum):
 
     @classmethod
     def named(cls, text: str) -> Part:
-        """The one that a receiver names; FIRST when it says anything else."""
+        """The part that a receiver names; FIRST when the receiver names no known part."""
         return next((part for part in cls if part.value == text), cls.FIRST)
 
 
@@ -72,7 +72,7 @@ class Upload:
         self.shares = _SHARES[priority]
 
     async def pace(self, count: int) -> None:
-        """For who sends without a socket of its own: sleep for as long as that many bytes may take."""
+        """Sleep for as long as that many bytes may take; for senders without a socket of their own."""
         if rate := self._uploads.rate_of(self):
             await asyncio.sleep(count / rate)
 
@@ -84,11 +84,11 @@ class Upload:
 
 
 class Uploads:
-    """Who would be one too many is told "busy" and goes elsewhere, instead of making everybody slow.
+    """Places for uploads. A receiver without a place is told "busy" and goes elsewhere, so that no upload becomes slow.
 
-    The rate is kept by the kernel, connection by connection: each gets its share of it, adjusted whenever one begins or
-    ends; a body that nobody waits for gets half of what another one does. What a slow receiver leaves of its share is
-    not given to others.
+    The kernel keeps the rate of each connection. Each connection gets its share, adjusted whenever an upload begins or
+    ends. A background body gets half the share of another body. The part of its share that a slow receiver leaves
+    unused is not given to others.
     """
 
     def __init__(self, *, most: int = sys.maxsize, bytes_per_second: int = 0) -> None:
@@ -109,12 +109,12 @@ class Uploads:
         return not (count and self._bytes_per_second) or self._bytes_per_second * places >= _LEAST_SHARE * (count + 1)
 
     def rate_of(self, upload: Upload) -> int:
-        """Bytes a second for one that runs; 0: no limit."""
+        """Bytes a second of a running upload; 0: no limit."""
         limit = self._bytes_per_second * upload.shares // max(1, sum(each.shares for each in self._running))
         return limit if limit < _UNLIMITED else 0
 
     def set_rate(self, bytes_per_second: int) -> None:
-        """The rate from now on, for those that run as well; 0: no limit."""
+        """Set the rate from now on, also for running uploads; 0: no limit."""
         before, self._bytes_per_second = self._bytes_per_second, bytes_per_second
         if before and not bytes_per_second:
             for upload in self._running:

@@ -1,1 +1,1 @@
-"""Bodies from other agents by HTTP/1.1: requests, connections, and the pool of those that are kept."""
+"""Bodies from other agents by HTTP/1.1: requests, connections, and the pool of idle connections."""

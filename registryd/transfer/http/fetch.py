@@ -68,7 +68,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What is asked, and of which answer there is a body."""
+    """A request, and the answer from which a body can be made."""
 
     request: bytes
     _: KW_ONLY

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """What may be kept.
+    """How many idle connections the pool keeps, and for how long.
 
     `at_a_source`: containerd fetches three layers at a time. `at_once`: a TLS connection costs some 145 KB here, and at
-    the source some 115 KB. `idle_seconds`: the layers of a pull follow each other in less; a source waits for longer
-    (serving.peer_bytes). `age_seconds`: then certificates are looked at again, and keys have not encrypted too much.
+    the source some 115 KB. `idle_seconds`: the layers of a pull follow each other in less, and a source waits for
+    longer (serving.peer_bytes). `age_seconds`: after this time a new handshake checks the certificates again, and makes
+    new keys before the old ones have encrypted too much.
     """
 
     at_a_source: int = 4
@@ -30,8 +31,8 @@ class PoolLimits:
 class ConnectionPool:
     """Idle connections, each used by one body at a time.
 
-    One that says anything while nobody asks, its end included, is closed at once. `with` closes what is left at the
-    end; what is brought back later is closed, too.
+    The pool closes an idle connection at once when bytes or the end arrive on it. `with` closes the remaining
+    connections at the end. The pool also closes connections that are brought back later.
     """
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
@@ -51,7 +52,7 @@ class ConnectionPool:
     def take(self, address: tuple[str, int], ssl: SSLContext | None) -> SourceConnection | None:
         """A connection to this address that was made with this context, the latest; it has to be brought back.
 
-        Whoever comes with a context has no use for other ones any more: certificates or authorities have changed.
+        Connections of other contexts are closed: the caller's certificates or authorities have changed.
         """
         if ssl is not None:
             for wire in [wire for wire in self._timers if wire.ssl not in {None, ssl}]:

@@ -27,13 +27,13 @@ class Check(Protocol):
         """Why the body is to be broken off; None: it goes on. `left` is what of it has not been sent, in bytes."""
 
     def end(self, ended: Reading) -> None:
-        """Nothing more is sent, whether the body is whole or not."""
+        """End the check: no more bytes are sent, whether the body is whole or not."""
 
 
 class MonitoredBody:
     """Another body, broken when a check finds that its source is too slow.
 
-    Only the time in which the receiver waited for the source counts: one that takes nothing is not put down to it.
+    Only the time in which the receiver waited for the source counts: a slow receiver is not the source's fault.
     """
 
     def __init__(self, body: Body, *checks: Check) -> None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class ComparisonCheck:
-    """A Check: the source is silent or much slower than others are, and `has_other` says yes.
+    """A Check: the source is silent or much slower than other sources, and `has_other` says yes.
 
-    `has_other`: whether somebody else has the content; asked at most once a second, when the source has been found too
-    slow. What the source gave is noted in the end, whole or not.
+    `has_other` says whether another node has the content. The check asks it at most once a second, when the source is
+    too slow. In the end the check notes the rate of the source, whether the body is whole or not.
     """
 
     def __init__(self, source: Hashable, rates: RecentRates, has_other: Callable[[], Awaitable[bool]]) -> None:

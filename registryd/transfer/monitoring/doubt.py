@@ -1,4 +1,4 @@
-"""Asking, now and then, whether a source that takes long is the one that is slow."""
+"""Asking, now and then, whether a source that takes long is itself slow, or only its own source."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class DoubtCheck:
-    """A Check of a body from byte `start` of its content: `is_slow` says that the source holds it up.
+    """A Check of a body from byte `start` of its content: `is_slow` says whether the source holds the body up.
 
-    `is_slow` is asked when the receiver has been waiting for the source, and would have to for long. It is given what
-    has arrived, in bytes from the content's beginning, and the rate since the look before the last, in bytes a second:
-    what containerd writes comes in steps of a MiB.
+    The check asks `is_slow` when the receiver has been waiting for the source, and would have to wait for long. The
+    arguments are the bytes that have arrived, from the content's beginning, and the rate since the look before the
+    last, in bytes a second: a source that follows containerd's file grows in steps of a MiB.
     """
 
     def __init__(self, start: int, is_slow: IsSlow) -> None:
@@ -47,4 +47,4 @@ class DoubtCheck:
         return None
 
     def end(self, ended: Reading) -> None:
-        """It keeps nothing."""
+        """Do nothing: this check keeps nothing."""

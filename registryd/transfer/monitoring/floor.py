@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FloorRate:
-    """What a source must give: bytes a second, looked at once in each window of so many seconds."""
+    """The least that a source must give: bytes a second, checked at the end of each window of so many seconds."""
 
     bytes_per_second: float
     window_seconds: float
@@ -29,8 +29,8 @@ DEFAULT_FLOOR: Final = FloorRate(bytes_per_second=FLOOR_BYTES_PER_SECOND, window
 class FloorCheck:
     """A Check: the source gave less than the floor in a window, in at least half of which the receiver waited for it.
 
-    For sources that have everything: one that is still receiving cannot be quicker than its own source, and is judged
-    by others (`registryd.transfer.monitoring.doubt`).
+    This check is for sources that have the whole content. A source that is still receiving cannot be quicker than its
+    own source; `registryd.transfer.monitoring.doubt` compares it with other nodes.
     """
 
     def __init__(self, floor: FloorRate = DEFAULT_FLOOR) -> None:
@@ -49,4 +49,4 @@ class FloorCheck:
         return None
 
     def end(self, ended: Reading) -> None:
-        """It keeps nothing."""
+        """Do nothing: this check keeps nothing."""

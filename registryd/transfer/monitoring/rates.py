@@ -1,4 +1,4 @@
-"""What sources gave lately."""
+"""The rates of sources lately."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 class RecentRates:
-    """What sources gave lately, in bytes a second."""
+    """The rates of sources lately, in bytes a second."""
 
     def __init__(self) -> None:
         self._rates: dict[Hashable, tuple[float, float]] = {}
 
     def note(self, source: Hashable, *, rate: float) -> None:
-        """It gave that much."""
+        """Note the rate of a source."""
         self._rates.pop(source, None)
         if len(self._rates) >= RATES_REMEMBERED:
             del self._rates[next(iter(self._rates))]
         self._rates[source] = (rate, clock.now())
 
     def of(self, source: Hashable) -> float | None:
-        """What it gave; None when that is not known."""
+        """The rate of the source; None when it is not known."""
         rate, at = self._rates.get(source, (0.0, 0.0))
         return rate if rate and at >= clock.now() - RATE_REMEMBERED_SECONDS else None
 
@@ -35,7 +35,7 @@ class RecentRates:
         return rate is not None and rate * SLOWER < self.typical_of_others(source)
 
     def typical_of_others(self, source: Hashable) -> float:
-        """What others gave, the median (of two, the higher); 0 when nothing is known."""
+        """The median rate of other sources (of two, the higher); 0 when no rate is known."""
         known_since = clock.now() - RATE_REMEMBERED_SECONDS
         rates = sorted(rate for other, (rate, at) in self._rates.items() if other != source and at >= known_since)
         return rates[len(rates) // 2] if rates else 0.0

@@ -1,8 +1,8 @@
-"""All numbers by which a source is found to be slow, silent or bad, with what each is taken from.
+"""All numbers by which the agent finds a source to be slow, silent or bad, with the reason for each number.
 
-In the order in which they matter to a body: the floor of a source that has everything; the comparison with what others
-gave; the doubt of a source that is still receiving; the parts of a body that several give; the comparison with sources
-beside it; the link of the one at the top; and for how long what was found out counts.
+The numbers are in the order in which they matter to a body: the floor of a source that has the whole content; the
+comparison with other sources; the doubt of a source that is still receiving; the parts of a body from several sources;
+the comparison with sibling nodes; the link of the node at the top; and how long a finding counts.
 """
 
 from __future__ import annotations

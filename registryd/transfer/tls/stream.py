@@ -33,8 +33,9 @@ _PIECES_AT_ONCE: Final = 16
 class TlsStream:
     """One end of an encrypted connection. Owns the socket.
 
-    Nothing waits: what cannot go on raises BlockingIOError, and `is_unsent` says which way the socket has to become
-    ready. What is wrong with the connection is an OSError, which `ssl.SSLError` is. For one thread at a time.
+    No method waits, unless it says so: a call that cannot go on raises BlockingIOError, and `is_unsent` says whether
+    the socket has to become writable or readable. A fault of the connection is an OSError (`ssl.SSLError` is one). The
+    stream is for one thread at a time.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class TlsStream:
                 return
 
     def say_goodbye(self) -> None:
-        """Nothing will be sent after what was; it is sealed and has to be flushed."""
+        """Append the TLS goodbye, after which no more can be sent; it still has to be flushed."""
         with suppress(ssl.SSLError):  # not that the other side has not said it yet
             self.ssl_object.unwrap()
         self._collect()
@@ -182,7 +183,7 @@ class TlsStream:
 
 
 async def until_done(stream: TlsStream, step: Callable[[], None]) -> None:
-    """Go on with the handshake or with flushing until it is done; raises OSError. Whoever waits sets the limit."""
+    """Go on with the handshake or with flushing until it is done; raises OSError. The caller sets a time limit."""
     while True:
         try:
             return step()

@@ -78,7 +78,7 @@ class TlsTransport(asyncio.Transport):
         self._go_on()
 
     def _take(self) -> bytes | None:
-        """What has arrived; empty at the end, None when it is not to be told."""
+        """The bytes that have arrived; empty at the end, None when the protocol is not to be told."""
         buffer = memoryview(bytearray(_RECEIVE_BYTES))
         if self._has_said_goodbye:
             return None if self._stream.discard_now(buffer) else b""
@@ -140,7 +140,7 @@ class TlsTransport(asyncio.Transport):
         self._go_on()
 
     def _lose(self, fault: OSError | None) -> None:
-        """Nothing more can be sent."""
+        """Give up sending: the connection is lost."""
         self._is_closing = self._is_lost = True
         self._fault = self._fault or fault
 
