@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class Agent:
-    """A running agent, as far as the one who runs it has to do with it."""
+    """A running agent, as its caller sees it."""
 
     def __init__(
         self, *, readiness: Readiness, joined: Joined, registry: Door, wait_other_store: Callable[[], Awaitable[None]]
@@ -80,7 +80,7 @@ class Agent:
 
 @asynccontextmanager
 async def open_agent(settings: Settings) -> AsyncIterator[Agent]:
-    """An agent for the length of the block, with every part running. What stops unasked cancels the block.
+    """An agent for the length of the block, with every part running. A part that stops unasked cancels the block.
 
     Raises CommandFailed or ContentUnavailable, possibly within an ExceptionGroup.
     """
@@ -109,7 +109,7 @@ class _Assembly:
         await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle, bodies_at=BODIES_AT)
 
     async def assemble(self, scope: Scope) -> Agent:
-        """Everything else; tasks run in the scope."""
+        """Build all other parts; their tasks run in the scope."""
         settings = self._settings
         choosing = choosing_of(settings)
         choice = choosing.now()

@@ -31,7 +31,7 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 class Bandwidth:
-    """What limits this agent, or this cache. It stands from the beginning. Raises SettingsError."""
+    """The limits of this agent, or of this cache. They hold from the beginning. Raises SettingsError."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = datetime.now) -> None:
         """`clock`: the node's own time, as people there read it."""

@@ -93,7 +93,7 @@ class BlocklistKeeper:
         self.blocklist.of_images = frozenset().union(*seen.values())
 
     async def _content_of(self, root: Digest) -> frozenset[Digest]:
-        """All that an image consists of, as far as its documents are here."""
+        """All content of an image, as far as its manifests are here."""
         found, level = {root}, {root}
         for _ in range(_DEPTH):
             children = [child for digest in level for child in await self._children_of(digest)]

@@ -75,7 +75,7 @@ _MIB = 1024 * 1024
 
 
 class Cache:
-    """A running cache, as far as the one who runs it has to do with it."""
+    """A running cache, as its caller sees it."""
 
     def __init__(self, readiness: Readiness, door: Door, joined: Joined | None) -> None:
         self._readiness = readiness
@@ -128,7 +128,7 @@ class _Assembly:
         await self._doors.open("admin.listen", self._settings.admin.listen, self._admin.handle, bodies_at=BODIES_AT)
 
     async def assemble(self, scope: Scope) -> Cache:
-        """Everything else; tasks run in the scope."""
+        """Build all other parts; their tasks run in the scope."""
         settings = self._settings
         store = await self._open_store()
         client = await self._open_client()

@@ -1,4 +1,4 @@
-"""The cluster as a whole, made of what members have said: who feeds whom, who has what, what was saved."""
+"""The whole cluster, from the reports of members: which node gives to which, which has what, what was saved."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cluster_view(
 
 
 def without_names(view: Mapping[str, Any]) -> dict[str, Any]:
-    """For those who may not know what is here."""
+    """A copy without names, for readers that may not know which content is here."""
     flows = [{**flow, "name": "", "label": ""} for flow in view["flows"]]
     return {**view, "flows": flows, "spread": []}
 

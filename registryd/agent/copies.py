@@ -1,4 +1,4 @@
-"""What this node keeps for the cluster (`images.keep`): images of its containerd, pulled as far as it may."""
+"""The images that this node keeps for the cluster (`images.keep`), pulled by its containerd as far as it may."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def copies_of(
     is_blocked: Callable[[KeptImage], bool],
     metrics: Metrics,
 ) -> Copies | None:
-    """The part in keeping copies; None where none is wanted, or none can be kept. What is blocked is not kept."""
+    """This node's part in keeping copies; None where no copies are wanted or possible. Blocked images are not kept."""
     rules = parse_rules(settings.keep)
     if not rules or not settings.keep_max_size:
         return None
@@ -48,7 +48,7 @@ def copies_of(
 
 
 class _Here:
-    """A Keepable (`registryd.content.keepable`) over one that wants a login for what it pulls."""
+    """A Keepable (`registryd.content.keepable`) over a store that needs a login for its pulls."""
 
     def __init__(
         self,

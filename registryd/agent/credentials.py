@@ -47,7 +47,7 @@ async def make_credentials(settings: Settings, scope: Scope, metrics: Metrics) -
 
 
 def make_tickets(peers: PeersSettings) -> Tickets | None:
-    """Issued where bytes travel without TLS between members; None where TLS or nobody asks who fetches."""
+    """Tickets, where bytes travel without TLS between members; None with TLS, and where no check is wanted."""
     return Tickets() if peers.has_credentials and peers.transport is PeerTransport.PLAIN else None
 
 

@@ -1,4 +1,4 @@
-"""Descriptors are shared out: no door can take those that another one, or the work behind it, needs."""
+"""Shares of file descriptors: no door can take descriptors that another door, or the work behind it, needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What upstreams say of themselves, by way of this node or of a peer that asked them before."""
+"""Upstreams' answers about public repositories, from this node's own question or from a peer's earlier one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a cache may be reached by whoever can: by clients, given what its logins open, and by peers."""
+"""Whether a cache may be open to clients without a token, given its logins, and to peers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to give what our logins open to whoever reaches us; raises SettingsError."""
+    """Refuse settings that give every client the content of the cache's logins; raises SettingsError."""
     if settings.cache.member:
         check_member(settings)
     cache, upstreams, authorization = settings.cache, settings.upstreams, settings.authorization
@@ -35,6 +35,6 @@ def check_exposure(settings: Settings) -> None:
 
 
 def as_member(settings: Settings) -> Settings:
-    """What peers and people are told of a cache: its door is where an agent has its local registry."""
+    """The cache as peers and operators see it: the cache's door is in the place of an agent's local registry."""
     cache = settings.cache
     return replace(settings, registry=replace(settings.registry, listen=cache.listen, token_file=cache.token_file))

@@ -34,7 +34,7 @@ class HostsFolders:
 
     @property
     def are_needed(self) -> bool:
-        """Whether there is a registry of which this node asks the upstream who may pull."""
+        """Whether this node asks the upstream of some registry whether anyone may pull."""
         authorization = self._settings.authorization
         return AuthorizationMode.PUBLIC in {authorization.mode, *authorization.registries.values()}
 

@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 
 
 class LinesFile(Generic[T]):
-    """Reads it anew each time, up to `most_bytes`.
+    """A file of lines, read anew each time, up to `most_bytes`.
 
-    `unreadable` is the beginning of a warning: which setting's file cannot be read, and what stays in force. It is
-    logged once for each reason.
+    `unreadable` is the beginning of a warning: which setting's file cannot be read, and what stays in force. The
+    warning is logged once for each reason.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class LinesFile(Generic[T]):
 
     @property
     def paths(self) -> Sequence[Path]:
-        """What is to be watched."""
+        """The paths to watch."""
         return [self._path] if self._path else []
 
     def read(self) -> T | None:
-        """What it says now; None where there is no file, or it cannot be read."""
+        """The lines now; None where there is no file, or the file cannot be read."""
         if self._path is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""What a store is to the members of the cluster: they are answered from it, and found."""
+"""A store as a member of the cluster: it answers the questions of other members, and finds content at them."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _issuing(tickets: Tickets) -> Callable[[Sought, Requester], str]:
 
 
 class Joined:
-    """A member, as far as those have to do with it who run it or ask the others through it."""
+    """A running member, as seen by the agent that runs it and asks the other members through it."""
 
     def __init__(self, joining: Joining, bytes_door: Door, cluster: ClusterSource, overview: AgentOverview) -> None:
         self.cluster = cluster
@@ -192,6 +192,6 @@ class Joined:
         return self._joining.own_address()
 
     def drain(self, group: asyncio.TaskGroup, seconds: float) -> None:
-        """Let nobody be sent here any more, and let what is being given come to its end, in tasks of the group."""
+        """Withdraw from the index nodes, and let running uploads end, in tasks of the group."""
         group.create_task(self._joining.withdraw(), name="withdraw")
         group.create_task(self._bytes_door.drain(seconds), name=f"drain {self._bytes_door.address}")

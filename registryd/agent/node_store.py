@@ -19,7 +19,7 @@ _RECORD: Final = Path("/var/lib/registryd/node/record.json")
 
 
 def choosing_of(settings: Settings) -> Choosing:
-    """What there is to choose by. A token is for a containerd to show; whoever configures one has one."""
+    """The signs by which to choose. A token is for a containerd to show, so a node with a configured token has one."""
     is_signed = bool(settings.registry.token_file) or settings.agent.configure_containerd
     return Choosing(settings.store, recorded_socket(settings), is_signed)
 

@@ -1,4 +1,4 @@
-"""What the admin port tells of this agent and of its cluster: numbers that its parts keep anyway, as JSON."""
+"""The admin port's report on this agent and its cluster: numbers that the parts keep anyway, as JSON."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class VitalSigns:
         )
 
     async def view(self) -> ClusterView:
-        """What people want to see of the cluster."""
+        """The cluster, for operators."""
         store = await self.store()
         running = [each for each in self.transfers.running() if not each.name]
         running.sort(key=lambda each: each.sent_bytes - each.size)

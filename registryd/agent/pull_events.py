@@ -30,7 +30,7 @@ class Events(Protocol):
 
 
 class PullEvents:
-    """Those that would be too many are counted, and told with the next; one that is refused is lost."""
+    """Events of pulls. Events beyond the limit are counted, and told with the next event; a refused event is lost."""
 
     def __init__(self, events: Events) -> None:
         self._events = events

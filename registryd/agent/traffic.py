@@ -1,4 +1,4 @@
-"""What an agent has moved since it started, read off its own metrics."""
+"""The traffic of an agent since its start, read off its own metrics."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _HITS: Final = frozenset({Outcome.LOCAL, Outcome.PEER, Outcome.UPSTREAM})
 class Traffic:
     """Requests of containerd and those that were answered with content; bytes from peers and to peers.
 
-    Of the bytes that containerd got, `spared` are those that came from no origin, `elsewhere` those that it got without
-    the agent.
+    `spared` counts the bytes that containerd got from no origin, `elsewhere` the bytes that containerd got without the
+    agent.
     """
 
     requests: int

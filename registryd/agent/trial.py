@@ -27,7 +27,7 @@ _MOST_AT_ONCE: Final = 16
 
 
 class TrialDesk:
-    """Begins trials, and knows those that were begun here."""
+    """Begins trials, and knows the trials that began here."""
 
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
@@ -64,7 +64,7 @@ class TrialDesk:
 
 
 class TrialsToo:
-    """A policy by which trial images, which are nobody's, may be resolved besides."""
+    """A policy that also allows to resolve trial images, which have no owner."""
 
     def __init__(self, policy: ResolvePolicy, desk: TrialDesk) -> None:
         self._policy = policy

@@ -14,7 +14,7 @@ _OF_A_REGISTRY: Final = ("password_file", "ca", "client_cert", "client_key")
 
 
 def unreadable_files(upstreams: UpstreamsSettings) -> Iterator[str]:
-    """What to tell of each that cannot be read. No reason to stop: it may come, and other registries don't need it."""
+    """A message for each unreadable file. The agent goes on: the file may come, and only some registries need it."""
     if problem := _problem(upstreams.docker_config):
         yield f"upstreams.docker_config: {problem}; until it can be read, only registries with a username are asked"
     for name, table in upstreams.registries.items():

@@ -1,4 +1,5 @@
-"""What "having content" means: the contracts that stores and the cluster fulfil, and the order they are asked in.
+"""The meaning of "having content": the contracts of stores and of the cluster, and the order of sources in a lookup.
 
-Values and Protocols, and the lookup over them. No transport, no files, no containerd: those are one package up.
+This package has values and Protocols, and the lookup over them. It has no transport, no files and no containerd: those
+are one package up.
 """

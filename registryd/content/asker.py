@@ -1,12 +1,12 @@
-"""The client that a request comes from, as far as answers depend on it, and the answer "ask again later".
+"""The client from which a request comes, as far as answers depend on the client, and the answer "ask again later".
 
 containerd has a few places for downloads (`max_concurrent_downloads`, 3), and since 2.1 each is taken for one request
-at one host: a request that waits at our door keeps one, and what containerd wants to fetch from the origin waits for it
-in a line. A response that ends before its first byte gives the place back: containerd asks again, at the end of the
-line. Before 2.1 a layer keeps its place whatever becomes of its requests.
+at one host: a request that waits at the agent's door keeps one place, and content that containerd wants to fetch from
+the origin waits for a place in a queue. A response that ends before its first byte gives the place back: containerd
+asks again, at the end of the queue. Before 2.1 a layer keeps its place, however its requests end.
 
-With parallel layer fetch (`concurrent_layer_fetch_buffer`, off unless configured) every request says `bytes=0-`, and
-what is left after a break is fetched in chunks: an end, or a 404, of any of these may fail the pull.
+With parallel layer fetch (`concurrent_layer_fetch_buffer`, off unless configured) every request says `bytes=0-`. After
+a break containerd fetches the rest in chunks, and an end or a 404 of any of these chunks may fail the pull.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class Askers:
         self._parallel_until = 0.0
 
     def of(self, user_agent: str | None, *, asks_for_all: bool = False) -> Asker:
-        """The client that calls itself that; one that is not known does not line up.
+        """The client with this user agent; an unknown client has no queue for places.
 
-        `asks_for_all`: with `bytes=0-`. A containerd that fetches in parallel is not to be sent to the end of the line.
+        `asks_for_all`: the request says `bytes=0-`. A containerd that fetches in parallel must not go to the end of the
+        queue.
         """
         match = _CONTAINERD.match(user_agent or "")
         if match is None:
@@ -76,7 +77,7 @@ _current: Final[ContextVar[Asker | None]] = ContextVar("asker", default=None)
 
 @contextmanager
 def asked_by(asker: Asker) -> Iterator[None]:
-    """What is looked for in this block is for that client."""
+    """Every lookup in this block is for that client."""
     token = _current.set(asker)
     try:
         yield
@@ -85,5 +86,5 @@ def asked_by(asker: Asker) -> Iterator[None]:
 
 
 def current_asker() -> Asker | None:
-    """The client that waits for an answer; None when nobody does."""
+    """The client that waits for an answer; None when no client does."""
     return _current.get()

@@ -1,4 +1,4 @@
-"""What is brought to this node before anybody needs it: by prefetch, or as a further copy. Pulls go before it."""
+"""Content that comes to this node before a pod needs it: by prefetch, or as a further copy. Pulls go before it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TooManyAnnounced(Exception):
 class Background:
     """The repositories of which images are being brought to this node by the agent itself, or by prefetch.
 
-    containerd says nothing of what it pulls for whom: its requests for such a repository count as background, also
-    those for a pod that wants the same at that moment. It costs that pod something only while others are pulled.
+    containerd does not say for which client it pulls. So all its requests for such a repository count as background,
+    also those for a pod that wants the same image at that moment. This slows that pod only while other pulls run.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

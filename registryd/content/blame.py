@@ -1,8 +1,9 @@
-"""What became of content that was delivered: containerd keeps it, or throws it away because it is wrong.
+"""Whether delivered content was right: containerd keeps right content, and discards wrong content.
 
-Large content is not hashed on its way (it would halve the throughput), so the first who knows that it is wrong is
-containerd, and it tells nobody. But it stores what is right within moments of the last byte. So: content that has been
-delivered whole, to somebody who is still connected, and then does not come to be in the store, was wrong.
+The agent does not hash large content on its way, because hashing would halve the throughput. So containerd is the first
+to know that content is wrong, and containerd does not tell the agent. But containerd stores right content within
+moments of the last byte. So content was wrong if it was delivered whole to a client that is still connected, and then
+does not appear in the store.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _LOOK_TIMEOUT: Final = 1.0
 
 
 class Givers(Protocol):
-    """Those who gave content: told in the end how it was."""
+    """The nodes that gave content: the agent notes in the end whether their content was right."""
 
     def await_verdict(self, digest: Digest) -> bool:
         """Whether anybody gave content of this digest that was not verified on its way."""
@@ -45,7 +46,7 @@ class Givers(Protocol):
         """The content was right."""
 
     def thrown_away(self, digest: Digest) -> None:
-        """What was given of this content was wrong, or part of it."""
+        """Note that containerd discarded this content: what these nodes gave was wrong, at least in part."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +67,7 @@ class Aftermath:
     def delivered(self, content: Content, *, is_connected: Callable[[], bool]) -> None:
         """The last byte was handed over. `is_connected`: whether the receiver still is.
 
-        Whoever cancels a pull closes its connections, and content that it has no use for any more proves nothing.
+        A client that cancels a pull closes its connections. Content that the client no longer needs proves nothing.
         """
         if not self._givers.await_verdict(content.digest):
             return

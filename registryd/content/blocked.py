@@ -1,4 +1,4 @@
-"""Images and content that must not spread: given to nobody, taken from nobody, whoever asks."""
+"""Blocked images and content, which must not spread: the agent gives them to no client, and takes them from no node."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REASON: Final = "blocked (images.block)"
 
 
 class ContentBlocked(ContentNotFound):
-    """It may be here, and is given to nobody."""
+    """The content is blocked: it may be here, and no client gets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class BlockRules:
 
 @dataclass(slots=True)
 class Blocklist:
-    """What is blocked now, and the bodies under way that may have to end.
+    """The blocked content now, and the bodies under way that may have to end.
 
-    `of_images` is what images consist of whose names are blocked, as far as they are here.
+    `of_images` is the content of images whose names are blocked, as far as it is here.
     """
 
     rules: BlockRules = field(default_factory=BlockRules)

@@ -59,7 +59,7 @@ class _Walk:
             await self._require_blobs([*distributed(manifest.children)])
 
     async def _require_one(self, candidates: Iterable[Descriptor]) -> None:
-        """Of these images; raises what the last of them lacks."""
+        """Require that one of these images is complete; else raises the error of the last image."""
         lack: Incomplete | None = None
         for child in candidates:
             lack = await self._lack_of(child)

@@ -1,4 +1,4 @@
-"""What a store says of itself, for those who look after the node."""
+"""A store's description of itself, for operators of the node."""
 
 from __future__ import annotations
 

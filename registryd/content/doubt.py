@@ -39,7 +39,7 @@ class Scrubber:
         self._looked_at: ExpiringSet[Digest] = ExpiringSet(lifetime=_LOOK_AGAIN_SECONDS, capacity=_REMEMBERED)
 
     def doubt(self, digest: Digest) -> None:
-        """Somebody thinks that the copy is bad. Ignored when it was looked at lately, or when too many wait."""
+        """Check this copy: a peer thinks that it is bad. Ignored when it was checked lately, or when too many wait."""
         if digest in self._looked_at or self._waiting.full():
             return
         self._looked_at.add(digest)

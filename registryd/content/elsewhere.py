@@ -1,4 +1,4 @@
-"""What containerd came to have without this agent: noticed when it has it, for it tells nobody where it asked."""
+"""Content that containerd got without this agent: found in the store, because containerd reports nothing."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Whence:
 
 
 class Newcomers(Inventory, Protocol):
-    """What comes into a store into which others than this agent write."""
+    """New content of a store into which other programs write, too."""
 
     async def whence(self, digest: Digest) -> Whence:
-        """What content is from. Raises ContentUnavailable."""
+        """The origin of the content. Raises ContentUnavailable."""
 
 
 class Elsewhere:
@@ -49,7 +49,7 @@ class Elsewhere:
         self._ledger = ledger
 
     async def run(self) -> NoReturn:
-        """Follow until cancelled. What is there at the beginning is not new."""
+        """Follow the store until cancelled. Content that is there at the beginning is not new."""
         began = time.time()
         before = await self._take_stock()
         while True:

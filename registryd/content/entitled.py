@@ -24,7 +24,7 @@ class EntitledStore:
     def __init__(
         self, store: NamedStore, entitlement: Entitlement, *, missed: Callable[[Sought], object] = lambda _: None
     ) -> None:
-        """`missed` is told what somebody wanted to open and is not here for that name: it is about to be fetched."""
+        """`missed` is told of content that a client wanted and that is not here for that name: a fetch begins."""
         self._store = store
         self._entitlement = entitlement
         self._missed = missed
@@ -49,7 +49,7 @@ class EntitledStore:
             raise
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        """What a tag means here; a digest is no secret."""
+        """The meaning of a tag here; a digest is no secret."""
         return await self._store.resolve(name)
 
     async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:

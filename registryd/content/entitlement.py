@@ -1,9 +1,9 @@
-"""Who may have which content: decided where the content is, from its names and the name that it is wanted for.
+"""Which content a node gives for which name: the node decides from the names of its content and the wanted name.
 
-* Content of that registry. Manifests only of that very repository: containerd labels each with every repository that it
-  was pulled from, and a manifest tells what else to ask for.
-* Content of any repository that anyone may pull from, as its upstream said to this node.
-* Nothing that is known under excluded names only, and nothing for an excluded name.
+* A node gives content of the registry of that name. It gives manifests only of that very repository, because a manifest
+  tells what else to ask for. containerd labels each manifest with every repository from which it was pulled.
+* A node gives content of any repository from which anyone may pull, as the upstream said to this node.
+* A node gives no content that it knows under excluded names only, and no content for an excluded name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Entitlement:
         provenance: Provenance,
         namers: Callable[[Digest], frozenset[Repository]],
     ) -> Standing | None:
-        """What the content is to the name that it is wanted for; None: it is not given for that name."""
+        """The relation of the content to the wanted name; None: the node does not give the content for that name."""
         if provenance.is_nobodys:
             return Standing.REPOSITORY
         if sought.repository is not None and self._rules.excludes(sought.repository):
@@ -73,6 +73,6 @@ class Entitlement:
 
 
 def _may_be_manifest(content: Content) -> bool:
-    """What is arriving may be one that nobody has looked into yet."""
+    """Whether arriving content may be a manifest that the node has not read yet."""
     is_unread = isinstance(content, GrowingContent) and content.media_type is None
     return is_manifest_type(content.media_type) or (is_unread and content.size <= MAX_MANIFEST_SIZE)

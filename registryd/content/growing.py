@@ -21,7 +21,7 @@ class NotArrived(ContentNotFound):
     """The content is on its way here, but not yet the byte that was asked for."""
 
     def __init__(self, reason: str, *, received: int = 0) -> None:
-        """`received`: the bytes that have come to who is getting it, as far as it says."""
+        """`received`: the bytes that have come to the receiving node, as far as that node says."""
         super().__init__(reason)
         self.received = received
 
@@ -30,10 +30,10 @@ class NotArrived(ContentNotFound):
 class GrowingContent(Content):
     """Content of which the first `available` bytes are here; `size` is what it will have in the end.
 
-    0 available: it has been asked for, and nothing has come yet. All of them: it is whole but not verified yet. The
-    bytes that are available are believed to be right; who reads them verifies, or leaves it to containerd. The
-    `withheld` ones after them have come, and may be wrong (`registryd.transfer.sure`): they are nobody's until all is
-    whole and verified.
+    If 0 bytes are available, this node has asked for the content, and no byte has come yet. If all are available, the
+    content is whole and not verified yet. Available bytes are believed to be right: the reader verifies them, or leaves
+    that to containerd. The `withheld` bytes after them have come and may be wrong (`registryd.transfer.sure`): no node
+    gets them until the content is whole and verified.
     """
 
     available: int
@@ -41,23 +41,23 @@ class GrowingContent(Content):
 
     @property
     def received(self) -> int:
-        """How many bytes this node has got, for whatever they are."""
+        """How many bytes this node has got, whether it may give them or not."""
         return self.available + self.withheld
 
 
 class GrowingSource(Protocol):
     """A store that can give content while it is being received.
 
-    Nothing is kept or watched for content that nobody reads, and there is nothing to prepare: containerd begins an
-    ingest before it asks any registry for the bytes, and its place follows from the digest. Content whose size is not
-    known in advance is not told of: nobody could be promised a length.
+    The source keeps and watches nothing for content without a reader, and needs no preparation: containerd begins an
+    ingest before it asks any registry for the bytes, and the path of the ingest follows from the digest. The source
+    does not offer content whose size is not known in advance, because it could not promise a length.
     """
 
     async def growing(self, digest: Digest) -> GrowingContent:
-        """What is here of content that is being received now; costs one look at a file.
+        """The part of arriving content that is here; costs one look at a file.
 
         Raises ContentNotFound for content that is not being received (it may be whole: ask ContentSource),
-        StoreUnavailable when that cannot be seen here.
+        StoreUnavailable when this node cannot see that.
         """
 
     async def begun(self, digest: Digest) -> GrowingContent:
@@ -66,9 +66,10 @@ class GrowingSource(Protocol):
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         """Open the bytes that `wanted` names: the body sends what is here, and the rest as it arrives.
 
-        A reader keeps its place while the content becomes whole. When it is given up, or nothing arrives for too long,
-        the body raises SourceBroken within a moment. Raises as `growing` does, RangeInvalid, and NotArrived unless the
-        first of the bytes is here: whoever reads is behind its source, so nodes never wait for each other in a circle.
+        A reader keeps its place while the content becomes whole. When the receiving client gives up, or no byte arrives
+        for too long, the body raises SourceBroken within a moment. Raises as `growing` does, RangeInvalid, and
+        NotArrived unless the first of the bytes is here. So a reader is always behind its source, and nodes never wait
+        for each other in a circle.
         """
 
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:

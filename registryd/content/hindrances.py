@@ -1,4 +1,4 @@
-"""What held up content on its way here: told by those who find and fetch it, read with the pull that it is of."""
+"""Reasons why content came late: the modules that find and fetch content note them, and the log of pulls reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of knowing all that a store has, for those who tell others about it."""
+"""The contract of a full list of a store's content, for announcements to index nodes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What a store has at a moment: `held` is whole, `arriving` is on its way; either may name what peers do not get.
+    """The content of a store at a moment: `held` is whole, `arriving` is not; peers need not get all that these name.
 
-    `is_complete`: peers find nothing in the store that is not in this, and will find nothing new of which
-    `Inventory.wait_changed` does not tell within milliseconds. False for a store that cannot promise that.
+    `is_complete`: peers find no content in the store that is not listed here, and `Inventory.wait_changed` returns
+    within milliseconds when peers can find new content. False for a store that cannot promise that.
     """
 
     held: frozenset[Digest] = frozenset()
@@ -26,7 +26,7 @@ class Inventory(Protocol):
     """A store that can say what it has."""
 
     async def stock(self) -> Stock:
-        """All that peers may be given now. Raises StoreUnavailable."""
+        """All content that peers may get now. Raises StoreUnavailable."""
 
     async def wait_changed(self) -> None:
         """Return when that may have changed since this was last called; at once if it did meanwhile."""

@@ -22,7 +22,7 @@ class KeptImage:
 
     @property
     def key(self) -> Digest:
-        """What stands for it at index nodes: told by those that keep the image, and by nobody who only has it."""
+        """The key of the image at index nodes: nodes that keep the image announce it, other holders do not."""
         return Digest.of(f"registryd keeps {self.name} as {self.digest}".encode())
 
     def __str__(self) -> str:
@@ -41,10 +41,10 @@ class Keepable(Protocol):
     """One node's images. Raises ContentUnavailable."""
 
     async def images(self) -> Collection[ImageHere]:
-        """All of them."""
+        """All images that this node may keep."""
 
     async def wait_changed(self) -> None:
-        """Return when that may have changed since the last call; for one who waits."""
+        """Return when `images` may have changed since the last call; for one waiting task."""
 
     async def size_of(self, name: FullName) -> int | None:
         """Bytes of an image that is here; None when it is not."""
@@ -53,7 +53,7 @@ class Keepable(Protocol):
         """The names that an agent of this node, perhaps an earlier one, keeps here."""
 
     async def keep(self, name: FullName) -> bool:
-        """Have it stay whatever the node tidies up; whether it is there."""
+        """Protect the image from the node's garbage collection; returns whether the image is there."""
 
     async def let_go(self, name: FullName) -> None:
         """Let the node tidy it up again."""

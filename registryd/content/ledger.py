@@ -1,4 +1,4 @@
-"""What bytes of content came from where, and to whom they went. Trials are left out: nobody wanted their content."""
+"""Where bytes of content came from, and where they went. Trials are left out: no client needs their content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_UNSETTLED: Final = 4_000
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """What containerd got of a content from this agent: bytes, for a repository of this registry."""
+    """The bytes of a content that containerd got from this agent, for a repository of this registry."""
 
     count: int
     registry: str

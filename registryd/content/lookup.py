@@ -1,4 +1,4 @@
-"""The order in which sources are asked: this node, then the cluster, then whatever else there is."""
+"""The order in which the agent asks sources: this node, then the cluster, then any further source."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[T]):
-    """What was found, and where. `stale` says why it may be out of date, if it may: its owner could not be asked.
+    """The content found, and its source. `stale` says why it may be out of date: its owner could not be asked.
 
-    `is_stored`: it came from elsewhere, and this node has it now.
+    `is_stored`: the content came from elsewhere, and this node has it now.
     """
 
     origin: Origin
@@ -64,7 +64,7 @@ class Lookup:
         self._sources = dict(sources)
 
     async def find(self, sought: Sought) -> Hit[Content]:
-        """Who has the content for that name, and what it is. Raises NoSource."""
+        """Find a source of the content for that name, and the content's size and type. Raises NoSource."""
         return await self._first(lambda source: source.find(sought))
 
     async def open(self, sought: Sought, wanted: RangeOf) -> Hit[OpenContent]:
@@ -72,7 +72,7 @@ class Lookup:
         return await self._first(lambda source: source.open(sought, wanted))
 
     def as_source(self, sought: Sought) -> ContentSource:
-        """All of them as one, for content that is wanted as this is."""
+        """All sources as one source, for content that is wanted for the same name."""
         return _ForName(self, sought)
 
     async def _first(self, ask: Callable[[EntitledSource], Awaitable[T]]) -> Hit[T]:

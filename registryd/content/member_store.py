@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class MemberStore(NamedStore, GrowingSource, Inventory, NameInventory, Protocol):
-    """What is given to others and told of, and what is arriving."""
+    """The content that a member gives to others and announces, and the content that is arriving."""
 
     def asked(self, sought: Sought) -> bool:
         """Note that containerd asks for what is not here; whether what is arriving of it is for that registry."""
 
     @property
     def inflows(self) -> Inflows:
-        """Where content that is relayed into this store is shown to those who get it from here."""
+        """The inflows: content that is relayed into this store, for followers."""
 
     @property
     def arrivals(self) -> Changes:

@@ -1,4 +1,4 @@
-"""What a tag means, as far as this node and the cluster know: the newest answer wins."""
+"""The meaning of a tag, as far as this node and the cluster know: the newest answer wins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NameLookup:
         self._timeout_seconds = timeout_seconds
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        """All that is known for the name, newest first, each target once; empty when nobody knows in time."""
+        """All known meanings of the name, newest first, each target once; empty when no node answers in time."""
         async with asyncio.TaskGroup() as group:
             asking = [group.create_task(self._ask(source, name), name="resolve name") for source in self._sources]
         return newest_first(named for task in asking for named in task.result())

@@ -1,4 +1,4 @@
-"""The contract of knowing all names that a store has, for those who tell others about them."""
+"""The contract of a full list of a store's names, for announcements to index nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A name, and what it means to one who knows."""
+    """A name, and its meaning on one node."""
 
     name: TaggedName
     meaning: NamedContent
@@ -24,7 +24,7 @@ class NameInventory(Protocol):
     """A store that can say which names it knows."""
 
     async def namings(self) -> Collection[Naming]:
-        """All that `resolve` would answer to anything. Raises StoreUnavailable."""
+        """All names and meanings that `resolve` would answer. Raises StoreUnavailable."""
 
     async def wait_renamed(self) -> None:
-        """Return when that may have changed since this last returned, at once if it did; for one who waits."""
+        """Return when `namings` may have changed since the last return, at once if it did; for one waiting task."""

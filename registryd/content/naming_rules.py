@@ -1,4 +1,4 @@
-"""What the settings say of names: how the images of a registry are authorised, and which are left alone."""
+"""The settings on names: how the images of a registry are authorised, and which names registryd leaves alone."""
 
 from __future__ import annotations
 

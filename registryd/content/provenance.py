@@ -25,10 +25,11 @@ class ProvenanceSource(Protocol):
     """A store that knows where its content is from."""
 
     async def provenance(self, content: Content) -> Provenance:
-        """The repositories that gave it to this node, or under which somebody put it there. Raises StoreUnavailable.
+        """The repositories from which this node got the content, or under which a user put it. Raises StoreUnavailable.
 
-        That an image names content says nothing: anybody can write a manifest of what is not his, and containerd
-        completes such an image without the content (another platform's, or that of a layer that is unpacked already).
+        An image that names content proves nothing: anyone can write a manifest that names foreign content, and
+        containerd completes such an image without the content (of another platform, or of a layer that is unpacked
+        already).
         """
 
     def namers(self, digest: Digest) -> frozenset[Repository]:

@@ -1,7 +1,7 @@
-"""Each pull of this node's containerd as one thing: what it was, how long it took, who gave it, what held it up.
+"""The pulls of this node's containerd, one entry each: image, duration, sources, and the reasons for delays.
 
-containerd tells nobody which requests belong together. Those for one repository do that follow each other closely; a
-pull is over when all that was asked for is here, whoever gave it.
+containerd does not say which requests belong together. The log joins requests for one repository that follow each other
+closely. A pull is over when all requested content is here, from whatever source.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class LoggedPull:
 
     @property
     def unsettled(self) -> set[Digest]:
-        """What containerd is getting elsewhere, and does not have yet."""
+        """Content that containerd is getting elsewhere, and does not have yet."""
         return self.missed.keys() - self.elsewhere.keys() - self.given.keys()
 
 
@@ -90,11 +90,11 @@ class PullLog:
     # What happens
 
     def listen(self, listener: Callable[[LoggedPull, Mapping[str, Any]], None]) -> None:
-        """Have each pull that is over told to somebody else as well, as `told` has it."""
+        """Pass each finished pull to one more listener, in the form of `told`."""
         self._listeners.append(listener)
 
     def begins(self, repository: Repository, reference: Reference, *, traceparent: str = "") -> LoggedPull:
-        """A request begins; who answers it says in the end how that was."""
+        """Note that a request begins; the door that answers it notes the outcome in the end."""
         pull = self._pull_of(repository, reference)
         pull.running += 1
         pull.traceparent = pull.traceparent or traceparent
@@ -140,7 +140,7 @@ class PullLog:
             self.settle()
 
     def settle(self) -> None:
-        """Close those that are over."""
+        """Close the pulls that are over."""
         over = [pull for pull in self._under_way if self._is_over(pull)]
         self._under_way = [pull for pull in self._under_way if pull not in over]
         for pull in over:
@@ -158,7 +158,7 @@ class PullLog:
         return [self.told(pull) for pull in self._under_way if pull.size or pull.missed]
 
     def recent(self) -> list[Mapping[str, Any]]:
-        """Those that are over, the latest first."""
+        """The finished pulls, the latest first."""
         return [self.told(pull) for pull in reversed(self._recent)]
 
     def told(self, pull: LoggedPull) -> Mapping[str, Any]:
@@ -211,7 +211,7 @@ class PullLog:
 
 
 def _slowed(pull: LoggedPull) -> list[str]:
-    """What held it up, in words; empty when nothing did."""
+    """The reasons for delays, in words; empty when there were none."""
     found = []
     if pull.missed:
         reasons = Counter(pull.missed.values()).most_common(2)

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class TooLarge(ContentUnavailable):
-    """It is there, and larger than whoever reads it expects."""
+    """The content is there, and larger than the reader's limit."""
 
 
 async def read_content(source: ContentSource, digest: Digest, *, limit: int) -> bytes:
-    """All of it, verified. Raises ContentUnavailable; TooLarge for more than `limit` bytes."""
+    """The whole content, verified. Raises ContentUnavailable; TooLarge for more than `limit` bytes."""
     return await read_opened(await source.open(digest, Span.whole), limit=limit)
 
 
 async def read_opened(opened: OpenContent, *, limit: int) -> bytes:
-    """All of content that was opened as a whole, verified; it is closed. Raises as `read_content` does."""
+    """All bytes of opened content, verified; closes the content. Raises as `read_content` does."""
     digest = opened.content.digest
     if opened.content.size > limit:
         await opened.body.aclose()

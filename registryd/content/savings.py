@@ -1,4 +1,4 @@
-"""What was saved hour by hour: read off two counters that are kept anyway."""
+"""The bytes saved in each hour: read off two counters that exist anyway."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOK_SECONDS: Final = 60.0
 
 @dataclass(slots=True)
 class Saved:
-    """Bytes that containerd got without going outside, and those that it got elsewhere."""
+    """Bytes that containerd got without an origin, and bytes that containerd got elsewhere."""
 
     spared: int = 0
     elsewhere: int = 0

@@ -1,4 +1,4 @@
-"""What of this node's content its peers may have: what is whole, and what is still arriving."""
+"""The content of this node that peers may have: whole content, and arriving content."""
 
 from __future__ import annotations
 
@@ -103,9 +103,10 @@ class SharedStore:
 
 
 class Receiving:
-    """What this node itself is receiving, or has: asked before each pull, of which it then knows that it is on its way.
+    """The content that this node itself is receiving, or has: the agent asks before each pull.
 
-    At once, while a peer is better answered a moment later: a HEAD of an image that had just been removed took 0.14 s.
+    It answers at once, while a peer may be answered a moment later: a HEAD of an image that had just been removed took
+    0.14 s.
     """
 
     def __init__(self, shared: SharedStore) -> None:
@@ -115,7 +116,7 @@ class Receiving:
         return await self._shared.find_begun(digest)
 
     async def arriving(self, digest: Digest) -> GrowingContent:
-        """What is arriving, and not whole yet. Raises ContentUnavailable; costs a look at a file or two."""
+        """The arriving content, not whole yet. Raises ContentUnavailable; costs a look at a file or two."""
         return await self._shared.arriving(digest)
 
     async def find_moving(self, digest: Digest) -> Content:

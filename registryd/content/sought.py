@@ -1,7 +1,7 @@
-"""What a question for content says: which content, and the name that it is wanted for.
+"""A question for content: which content, and the name for which the client wants it.
 
-A digest is no secret: it stands in pods, manifests and bills of materials. So it says which bytes are wanted, and not
-that they may be given: that is decided by whoever has them, from what the content is to that name.
+A digest is no secret: pods, manifests and bills of materials contain it. So a digest says which bytes are wanted, and
+not that a node may give them. The node with the content decides that, from the relation of the content to the name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPOSITORY_HEADER: Final = "Registryd-Repository"
 
 
 class Standing(Enum):
-    """What content is to the repository that it is wanted for, as one knows who has it."""
+    """The relation of content to the wanted repository, as the node with the content knows it."""
 
     REPOSITORY = "of that repository"
     REGISTRY = "of another repository of that registry"
@@ -29,11 +29,11 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """Content that is wanted for a repository; None: who asks is of an older version, and did not say.
+    """Content that is wanted for a repository; None: the asking node is of an older version, and did not say.
 
-    `only_own`: nothing but content of that very repository will do, because what is given says that the repository has
-    it. `accepts_unsaid`: the operator lets anyone have what that registry has, so that a source of an older version
-    will do, which does not say what the content is to the repository.
+    `only_own`: the client needs content of that very repository, because the answer states that the repository has the
+    content. `accepts_unsaid`: the operator lets anyone have the content of that registry. Then a source of an older
+    version is good enough, which does not state the relation of the content to the repository.
     """
 
     digest: Digest

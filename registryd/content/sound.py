@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class QuarantiningStore:
-    """A store without the content that has been withdrawn: for all who give, be it to peers or to containerd."""
+    """A store without the withdrawn content: for all doors, those for peers and those for containerd."""
 
     def __init__(self, store: NamedStore, *, set_aside: Callable[[Digest], Awaitable[None]]) -> None:
         """`set_aside` takes a bad copy out of the store, where the store is ours to change."""
@@ -28,7 +28,7 @@ class QuarantiningStore:
         self._withdrawn: set[Digest] = set()
 
     async def withdraw(self, digest: Digest) -> None:
-        """Do not give this copy any more; one that replaces it will be given again."""
+        """Do not give this copy any more. A copy that replaces it is given again."""
         self._withdrawn.add(digest)
         _log.error("this node's copy of %s is corrupt; the agent gives it to no client and no peer any more", digest)
         await self._set_aside(digest)

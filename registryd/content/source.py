@@ -1,4 +1,4 @@
-"""The contracts between those who want content and those who have it."""
+"""The contracts between clients of content and sources of content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ContentNotFound(ContentUnavailable):
 
 
 class NotForName(ContentNotFound):
-    """The source has it, but not for the name that it is wanted for. Somebody else may have it for that name."""
+    """The source has the content, but not for the wanted name. Another source may have it for that name."""
 
 
 class StoreUnavailable(ContentUnavailable):
@@ -36,10 +36,11 @@ class StoreUnavailable(ContentUnavailable):
 class Content:
     """A piece of content as a source knows it: its size in bytes and, if known, its media type.
 
-    The media type is a manifest's own, or stems from a manifest that refers to the content; None when nothing that
-    the source has refers to it. It is never guessed from the bytes of a blob.
+    The media type is a manifest's own, or comes from a manifest that refers to the content. It is None when no manifest
+    at the source refers to the content. A source never guesses it from the bytes of a blob.
 
-    `standing`: what it is to the repository that it is wanted for; None when the source was not told, or does not say.
+    `standing`: the relation of the content to the wanted repository; None when the source was not told the repository,
+    or does not say.
     """
 
     digest: Digest
@@ -50,7 +51,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class OpenContent:
-    """Content with a span of its bytes, ready to be sent. Whoever receives it closes `body`."""
+    """Content with a span of its bytes, ready to be sent. The caller that gets it closes `body`."""
 
     content: Content
     span: Span
@@ -88,7 +89,7 @@ class RangeOf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NamedContent:
-    """What a tag meant to a source, and when it learnt so (seconds since the epoch)."""
+    """The meaning of a tag at a source, and when the source learnt it (seconds since the epoch)."""
 
     target: Descriptor
     seen_at: float
@@ -98,4 +99,4 @@ class NameSource(Protocol):
     """Something that may know which manifest a tag means."""
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        """Everything that is known for the name, in no order; empty when nothing is. Raises ContentUnavailable."""
+        """All known meanings of the name, in no order; empty when none is known. Raises ContentUnavailable."""

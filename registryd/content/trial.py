@@ -1,4 +1,4 @@
-"""A tiny image made from a word, for a trial pull: who knows the word has the image, nobody else ever had it."""
+"""A tiny image made from a word, for a trial pull: only a node that knows the word has the image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ARCHITECTURE: Final = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TrialWords:
-    """What a trial image follows from; raises ValueError."""
+    """The words from which a trial image follows; raises ValueError."""
 
     word: str
     architecture: str
@@ -51,7 +51,7 @@ class TrialWords:
 
 @dataclass(frozen=True, slots=True)
 class TrialImage:
-    """Its content by digest, with media types; a manifest, a config and a layer."""
+    """A trial image's content by digest, with media types: a manifest, a config and a layer."""
 
     manifest: Digest
     layer: Digest
@@ -129,7 +129,7 @@ class WithTrials:
         return await self._store.resolve(name)
 
     async def provenance(self, content: Content) -> Provenance:
-        """What is made of a word has no owner, and is pulled under a name of the operator's choice."""
+        """No repository: an image made from a word has no owner, and its name is the operator's choice."""
         if self._trials.get(content.digest):
             return Provenance(is_nobodys=True)
         return await self._store.provenance(content)
@@ -139,7 +139,7 @@ class WithTrials:
 
 
 def _layer(word: str) -> bytes:
-    """A tar of one file that nobody has had before, and that no transport can make smaller."""
+    """A tar of one file that no node has had before, and that no transport can compress."""
     # Here and not above: few agents are ever asked for a trial.
     import tarfile  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ContentMismatch(Exception):
-    """The bytes are not what the digest or the size promised. Nothing of them is kept."""
+    """The bytes do not match the digest or the size. The store keeps none of them."""
 
 
 class IngestInProgress(Exception):
@@ -36,16 +36,17 @@ class StoreFull(StoreUnavailable):
 class Ingest(Protocol):
     """Content on its way into a store, not found there until it is committed.
 
-    Whoever began it closes it; closing what is not committed leaves nothing behind. So does a write, seal or commit
-    that raises, and so does a killed process, for the next one cleans up. A store may put by what had come, unless it
-    turned out wrong, and go on after it the next time. Not for concurrent use.
+    The caller that began an ingest closes it. Closing an ingest that is not committed leaves nothing behind. Nor does a
+    write, seal or commit that raises, or a killed process, because the next process cleans up. A store may keep the
+    bytes that had come, unless they turned out wrong, and go on after them the next time. An ingest is not for
+    concurrent use.
     """
 
     @property
     def received(self) -> int:
         """Number of bytes taken so far, those of an earlier attempt included: the next `write` goes on after them.
 
-        They may still be on their way to the disk.
+        The last of these bytes may still be on their way to the disk.
         """
 
     async def write(self, data: bytes) -> None:
@@ -56,10 +57,10 @@ class Ingest(Protocol):
         """
 
     async def seal(self) -> None:
-        """Nothing more comes: check size and digest, make it durable, let go of the descriptor. Idempotent.
+        """End the writing: check size and digest, make the content durable, close the descriptor. Idempotent.
 
-        Raises ContentMismatch, StoreFull or StoreUnavailable. Many sealed ingests can be kept and then committed
-        together, so that a batch that turns out bad leaves the store as it was.
+        Raises ContentMismatch, StoreFull or StoreUnavailable. A caller can keep many sealed ingests and commit them
+        together, so that a bad batch leaves the store as it was.
         """
 
     async def commit(self) -> None:
