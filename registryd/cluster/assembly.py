@@ -117,9 +117,9 @@ class Joining:
         priority_of: Callable[[Sought], Priority],
         copies: Copies | None = None,
     ) -> None:
-        """`zones` learns from discovery who is near; peers may have `most_connections` at once.
+        """`zones` learns from discovery which nodes are near; peers may have `most_connections` at once.
 
-        What is taken from them is of `downloads`, and of a priority. `copies` are the ones that this node keeps.
+        Bytes from peers count in `downloads`, each with a priority. `copies` are the copies that this node keeps.
         """
         self._most_connections = most_connections
         self.copies = copies
@@ -188,7 +188,7 @@ class Joining:
         return place.zone if address == place.address else self._zones.at(address.host)
 
     async def withdraw(self) -> None:
-        """Let nobody be sent here any more."""
+        """Ask the index nodes to name this node no more."""
         if self.copies:
             self.copies.stop()
         async with asyncio.TaskGroup() as group:
@@ -206,12 +206,12 @@ class Joining:
         is_vital: Callable[[Digest], bool],
         blocklist: Blocklist,
     ) -> ClusterSource:
-        """Follow discovery while the scope lasts, and ask whom it finds, and tell them what this node has.
+        """Follow discovery while the scope lasts, and ask and inform the peers that it finds.
 
-        Connections for bytes are kept until the stack is unwound. `shared` is what peers see of the node's `store`:
-        asked before each pull, it knows from then on that the content is on its way. `pulls` is what this node's
-        containerd is pulling. Everyone who may be asked is asked for what `is_vital`; nobody for what is
-        blocked.
+        Connections for bytes are kept until the stack is unwound. `shared` is the part of the node's `store` that peers
+        see; the agent asks it before each pull, and from then on it knows that the content is on its way. `pulls` are
+        the pulls of this node's containerd. The cluster asks all peers for content that `is_vital`, and no peer for
+        blocked content.
 
         Raises SettingsError.
         """

@@ -1,6 +1,6 @@
-"""Why a peer did not help: it is out of order, or it is well and says no.
+"""Why a peer did not help: the peer is out of order, or the peer is well and says no.
 
-All of them mean "try the next"; only PeerFailed says something about the peer itself.
+All these errors mean "try the next". Only PeerFailed says that the peer itself is out of order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class PeerFailed(ContentUnavailable):
 
 
 class PeerUnreachable(PeerFailed):
-    """No connection, or one that broke."""
+    """The peer cannot be reached, or its connection broke."""
 
 
 class PeerSilent(PeerFailed):
@@ -46,4 +46,4 @@ class PeerOutdated(PeerDeclined):
 
 
 class ContentCorrupt(ContentUnavailable):
-    """What the peer gave is not what the digest stands for."""
+    """The bytes from the peer do not have the digest."""

@@ -1,4 +1,4 @@
-"""What an agent may want of the Kubernetes API besides discovery; apart from `assembly`, as most agents need none."""
+"""Uses of the Kubernetes API besides discovery; apart from `assembly`, because most agents need none of them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What members are to each other: who they are, what they ask and answer, without how it travels."""
+"""The members' identities, questions and answers, as values without a protocol."""

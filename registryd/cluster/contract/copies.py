@@ -20,7 +20,7 @@ class CopyOffer:
 
 
 class CopyAnswer(Enum):
-    """What a node says to an offer."""
+    """A node's answer to the offer of a copy."""
 
     TAKEN = "taken"
     """It keeps it, or is about to."""

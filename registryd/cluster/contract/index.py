@@ -1,4 +1,4 @@
-"""What nodes and index nodes say to each other, as values; `cluster.rpc.index_codec` reads and writes them."""
+"""The messages between nodes and index nodes, as values; `cluster.rpc.index_codec` reads and writes them."""
 
 from __future__ import annotations
 
@@ -41,18 +41,21 @@ class NodeLocation:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A node wants a digest, of `size` bytes if it knows; `failed` were named to it before and did not help.
+    """A claim: the claimant wants the content of a digest, of `size` bytes if it knows the size.
 
-    `is_question`: it only wants to know who has it, and does not count as getting it. `below`: below whom it would
-    best be, whoever that is. `places`: to how many others it could pass it on as quickly as it gets it. `slow` were
-    named to it and hold it up. A question may ask who ought to get it as quickly as the one `beside` which they are;
-    of one that gets it from several at once, `places` is how many are to be named.
+    `failed`: sources that an index node named to the claimant and that did not help. `slow`: named sources that hold
+    the claimant up. `unfit`: named sources that do not give the content for the wanted name.
 
-    `is_ahead`: the claimant's containerd has not asked for it yet. `is_pressed`: the claimant is to be sent to nobody,
-    because a request that waits would keep it from fetching what it was told to. `rank`: how many were before it in
-    the line of those that claimed the manifest. `unfit` do not give it for the name that it is wanted for.
+    `below`: the node below which the claimant would best be. `places`: the number of nodes to which the claimant could
+    pass the content on as quickly as it gets the content. `rank`: how many nodes claimed the manifest before.
 
-    `is_slow`: the claimant is known to be slower than others, and better nobody's source.
+    `is_question`: the claimant only asks for sources, and does not count as a node that gets the content. A question
+    with `beside` asks for nodes that ought to get the content as quickly as that node. In a question for several
+    sources at once, `places` is the number of sources to name.
+
+    `is_ahead`: the claimant's containerd has not asked for the content yet. `is_pressed`: the index node names no
+    source to the claimant, because a waiting request would keep the claimant from fetching what it was told to fetch.
+    `is_slow`: the claimant is known to be slower than others, and should be the source of no node.
     """
 
     digest: Digest
@@ -73,14 +76,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ClaimReply:
-    """Where to get it, the best first; from the origin when there is nobody.
+    """The sources of the content, the best first; without a source the claimant goes to the origin.
 
-    `is_new`: who says so has not been there for long, and others may know more. `before`: who claimed it just before.
-    `is_below_missing`: the node that the claim named as `below` was waited for in vain.
+    `is_new`: the index node has not run for long, and others may know more. `before`: the node that claimed the content
+    just before. `is_below_missing`: the index node waited in vain for the node that the claim named as `below`.
 
-    `view`: when no sources are named, the name of the view of which nobody has it, as far as all have told; `unheard`
-    are those that have not. 0: others may have it. `is_whole`: all sources are known to have all of it. `rank`: how
-    many had claimed it before, None for an index node of an older version.
+    `view`: if no sources are named, the name of the view in which no node has the content, as far as its members have
+    announced everything; `unheard` are the members that have not. View 0: other nodes may have the content. `is_whole`:
+    all sources are known to have the whole content. `rank`: how many nodes had claimed it before, None from an index
+    node of an older version.
     """
 
     sources: tuple[Address, ...] = ()
@@ -95,10 +99,10 @@ class ClaimReply:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a node has from now on, and what no longer. `is_all`: and nothing else. `arriving`: what it is getting.
+    """What a node has from now on, and no longer has. `is_all`: and nothing else. `arriving`: what it is getting.
 
-    `process` is the holder's, `view` the name of its view. `complete_at`: the process that knows all that it is to know
-    with this, if it is the one that is told.
+    `process` is the holder's process, `view` the name of its view. `complete_at`: with this announcement, this process
+    of an index node has been told everything about the holder.
     """
 
     holder: NodeLocation

@@ -1,4 +1,4 @@
-"""What index nodes are told of names, as values; `registryd.cluster.rpc.name_codec` reads and writes them."""
+"""Announcements of names to index nodes, as values; `registryd.cluster.rpc.name_codec` reads and writes them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAX_NAMED_TARGETS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class NameAnnouncement:
-    """What names mean to a holder from now on, by the keys by which it drops what they no longer mean.
+    """The meanings of names at a holder from now on, with the keys by which the holder withdraws old meanings.
 
-    `is_all`: and nothing else.
+    `is_all`: and no other meanings.
     """
 
     holder: Address
@@ -33,7 +33,7 @@ class NameAnnouncement:
 
 @dataclass(frozen=True, slots=True)
 class NameAnswer:
-    """What somebody knows of a name. `is_settled`: as an index node of it, who answers has been told all there is."""
+    """A node's knowledge of a name. `is_settled`: the node is an index node of the name and has heard every member."""
 
     known: Sequence[NamedContent] = ()
     is_settled: bool = False

@@ -1,8 +1,8 @@
-"""A request that comes from a peer is answered by this node alone.
+"""This node alone answers a request of a peer.
 
-Forwarding would let two nodes ask each other in circles and one question become as many as there are nodes. So the
-server marks what it does on behalf of a peer, and whoever would ask other nodes refuses to work under that mark,
-however the parts are put together.
+With forwarding, two nodes could ask each other in circles, and one question could become as many as there are nodes. So
+the server marks its work on behalf of a peer. Code that would ask other nodes refuses to work under this mark, however
+the parts are put together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a node is called among its peers, and where it gives bytes."""
+"""The name of a node among its peers, and the port at which it gives bytes."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Peer(IndexNode, Protocol):
     """One other node. Every question raises PeerFailed when it cannot be asked, ContentUnavailable for a "no"."""
 
     async def hello(self) -> Node:
-        """Who is there."""
+        """Ask which node answers at this address."""
 
     async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
         """Whether it has the content for that name; when it is only arriving there, the answer may wait."""
@@ -76,7 +76,7 @@ class Peer(IndexNode, Protocol):
         """Tell it that it gets the content much more slowly than others do, and is left for that."""
 
     async def resolve(self, name: TaggedName) -> Resolution:
-        """What it knows of a tag."""
+        """Ask for the meanings of a tag."""
 
     async def vouch(self, repository: Repository) -> bool:
         """Whether it knows from the upstream that anyone may pull from the repository."""

@@ -1,7 +1,7 @@
-"""What a node tells so that people can see the cluster as a whole: within bounds, and without any name of content.
+"""A node's report for the view of the whole cluster: within bounds, and without any name of content.
 
-Images are keys that only those can read who have the same image under the same name, contents the first digits of their
-digests.
+Images are keys: only a node that has the same image under the same name can read them. Contents are the first digits of
+their digests.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class ClusterView:
 
 
 def image_key(name: str) -> bytes:
-    """What an image's name is told as."""
+    """The key of an image's name in reports."""
     return sha256(name.encode()).digest()[:KEY_BYTES]
 
 
 def image_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Those by which people know images, each image once: CRI has it under its tag, its digest and its id as well."""
+    """The names by which users know images, one for each image: CRI also has it under its digest and its id."""
     full = sorted(name for name in names if "/" in name)
     tagged = {name.rpartition(":")[0] for name in full if "@" not in name}
     return tuple(name for name in full if "@" not in name or name.partition("@")[0] not in tagged)

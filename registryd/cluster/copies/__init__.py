@@ -1,5 +1,5 @@
-"""Images that are on several nodes: who keeps them, who comes next, without a leader.
+"""Images that several nodes keep: which nodes keep them, and which node comes next, without a leader.
 
-Nothing here pulls or pins: what the node has and can do is behind a contract (`registryd.content.keepable`). No pull
-depends on any of it.
+This package neither pulls nor pins: a contract (`registryd.content.keepable`) does both for it. No pull depends on this
+package.
 """

@@ -1,4 +1,4 @@
-"""Who keeps an image, who has it, and who comes next: as the index nodes and the members say."""
+"""Which nodes keep an image, which have it, and which comes next: as the index nodes and the members say."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Asking(Protocol):
     """The index nodes; `registryd.cluster.index_client.index_nodes.IndexNodes`."""
 
     async def claim(self, claim: Claim) -> ClaimReply | None:
-        """What the first that answers says; None: none does."""
+        """The answer of the first index node that answers; None: none answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyStanding:
-    """Whether there are enough. `stay` are those that go on when there are too many; `first` is who sees to it."""
+    """Whether there are enough copies. `stay`: the nodes that go on if there are too many. `first`: the acting node."""
 
     is_enough: bool
     first: Address
@@ -67,7 +67,7 @@ class Census:
         return self._own_address()
 
     async def who_tell(self, digest: Digest) -> frozenset[Address] | None:
-        """Of the other members that answer, those that have told of it, twelve at most; None: that cannot be said."""
+        """The other members that announced the key and answer, twelve at most; None: that cannot be said."""
         claim = Claim(digest, NodeLocation(self.own_address, _NO_ZONE), is_question=True, places=SEVERAL)
         verdict = await self._asking.claim(claim)
         if verdict is None or (verdict.is_new and self._members()):
@@ -75,7 +75,7 @@ class Census:
         return frozenset(verdict.sources) & self._members() - {self.own_address}
 
     def standing(self, key: Digest, keepers: Collection[Address], wanted: Wanted) -> CopyStanding:
-        """Of those that keep it, this node perhaps among them; there is at least one."""
+        """The standing among the nodes that keep the image, perhaps with this node; there is at least one."""
         ring = self._refreshed()
         ranked = ring.ranked(key, keepers)
         zones = {self._zone_of(each) for each in keepers} - {""}
@@ -84,7 +84,7 @@ class Census:
         return CopyStanding(len(ranked) >= wanted.copies and not lacks_zone, ranked[0], stay, lacks_zone)
 
     def next_after(self, key: Digest, keepers: Collection[Address], *, lacks_zone: bool) -> Sequence[Address]:
-        """All other members, the one first that is to have it next."""
+        """All other members, in the order in which they are to get the image."""
         ring = self._refreshed()
         others = ring.ranked(key, ring.addresses - set(keepers) - {self.own_address})
         if not lacks_zone:

@@ -34,7 +34,7 @@ class Observer(Protocol):
 
 
 class Copies:
-    """What a member keeps for the cluster. Before `join`, and without containerd, it keeps nothing."""
+    """The copies that a member keeps for the cluster. Before `join`, and without containerd, there are none."""
 
     def __init__(
         self, rules: Sequence[KeepRule], here: Keepable, *, most_bytes: int, delay: float, observer: Observer
@@ -70,7 +70,7 @@ class Copies:
         scope.serve(self._keeper.run, name="keep copies")
 
     def offered(self, offer: CopyOffer) -> CopyAnswer:
-        """What this node says to an offer."""
+        """This node's answer to an offer."""
         return self._keeper.offered(offer) if self._keeper else CopyAnswer.REFUSED
 
     def stop(self) -> None:
@@ -90,7 +90,7 @@ class Copies:
         self._observer.copies(Counter(each.state for each in kept), sum(each.size for each in kept))
 
     def status(self) -> list[dict[str, Any]]:
-        """What is kept, and how it stands, for people."""
+        """The kept images and their standing, for operators."""
         if self._keeper is None:
             return []
         kept = [
@@ -121,7 +121,7 @@ class Copies:
 
 
 class _Members:
-    """The other members, as those that can be asked to keep an image."""
+    """The other members, as nodes that can be asked to keep an image."""
 
     def __init__(self, members: Members) -> None:
         self._members = members

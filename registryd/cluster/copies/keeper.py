@@ -1,9 +1,9 @@
-"""Keeping copies: which of the images here this node keeps, and who is asked when there are too few.
+"""Keeping copies: which images this node keeps, and which nodes it asks when there are too few copies.
 
-Those that keep an image tell the index nodes of its key; those that only have it do not. So each can ask how many there
-are, and all rank them alike: the first sees to it that there are enough, the last ones go when there are too many.
-A node that has an image becomes one of those that keep it when there are too few, which costs a label; only when nobody
-is left that has it, is it brought to another node.
+Nodes that keep an image announce its key to the index nodes. Nodes that only have the image do not. So each node can
+ask how many keep it, and all nodes rank the keepers alike: the first sees to it that there are enough, and the last
+ones stop when there are too many. When there are too few, a node that already has the image starts to keep it, which
+costs a label. Only when no further node has the image is it brought to another node.
 """
 
 from __future__ import annotations
@@ -123,11 +123,11 @@ class CopyKeeper:
     # What others see
 
     def keys(self) -> frozenset[Digest]:
-        """What index nodes are to be told."""
+        """The keys to announce to index nodes."""
         return frozenset() if self._is_stopping else frozenset(image.key for image in self.kept)
 
     def taking(self) -> Mapping[KeptImage, int]:
-        """What is on its way here, and its bytes."""
+        """The images on their way here, and their bytes."""
         return self._taking.sizes
 
     def offered(self, offer: CopyOffer) -> CopyAnswer:
@@ -157,7 +157,7 @@ class CopyKeeper:
             await self._wait()
 
     async def _go_on_keeping(self) -> None:
-        """What an agent before has kept is kept, and others are told of it at once."""
+        """Go on keeping what the agent before has kept, and announce it at once."""
         names = await self._kept_before()
         for image in [image for image in self._images if str(image) in names]:
             if (wanted := self._wanted(image)) and (size := await self._size_of(image)) is not None:
@@ -184,7 +184,7 @@ class CopyKeeper:
                 await self._here.wait_changed()
 
     async def _look_here(self) -> None:
-        """What has come, and what has gone."""
+        """Take note of new images and of removed ones."""
         found = {each.image: each for each in await self._here.images() if self._wanted(each.image) is not None}
         self._images, self._by_name = found, {str(image): each for image, each in found.items()}
         gone = [image for image in self.kept if image not in found]
@@ -217,7 +217,7 @@ class CopyKeeper:
         self._due[image] = self._now() + pause * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311
 
     async def _join(self, image: KeptImage) -> float:
-        """It is here: keep it, if too few do."""
+        """Keep an image that is here, if too few nodes keep it."""
         wanted, others = self._wanted(image), await self._census.who_tell(image.key)
         if wanted is None or others is None:
             return _RETRY_SECONDS if wanted else _IDLE_SECONDS
@@ -229,7 +229,7 @@ class CopyKeeper:
         return _RETRY_SECONDS
 
     async def _see_to(self, image: KeptImage) -> float:
-        """It is kept: are there enough?"""
+        """See to an image that this node keeps: are there enough copies?"""
         keeping, others = self.kept[image], await self._census.who_tell(image.key)
         if others is None:
             return _RETRY_SECONDS
@@ -261,7 +261,7 @@ class CopyKeeper:
             await self._let_go(image)
 
     async def _seek(self, image: KeptImage, keeping: Keeping, standing: CopyStanding) -> None:
-        """Ask others to keep it: those that have it first, then those that come next."""
+        """Ask other nodes to keep the image: first the nodes that have it, then the nodes that come next."""
         missing = max(keeping.wanted.copies - len(keeping.keepers), 1 if standing.lacks_zone else 0)
         seen_at = self._images[image].seen_at
         offer, now = CopyOffer(image, keeping.size, seen_at), self._now()
@@ -309,7 +309,7 @@ class CopyKeeper:
             await self._here.let_go(image.name)
 
     async def _took(self, image: KeptImage) -> None:
-        """It was brought, or is here: it is kept from now on, if it is what it was meant to be."""
+        """Keep the image that was brought, or is here, from now on, if it has the intended digest."""
         await self._look_here()
         wanted, size = self._wanted(image), await self._size_of(image)
         if image not in self._images or wanted is None or size is None:

@@ -38,7 +38,7 @@ class Budget:
 
 
 class Taking:
-    """What is on its way here as a copy."""
+    """The copies on their way here."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Taking:
 
     @property
     def sizes(self) -> Mapping[KeptImage, int]:
-        """What is on its way, and its bytes."""
+        """The copies on their way, and their bytes."""
         return self._waiting
 
     def has_room(self, size: int, *, is_here: bool) -> bool:
@@ -74,7 +74,7 @@ class Taking:
         return is_within and (is_here or self._here.has_room(coming))
 
     def offered(self, offer: CopyOffer, known: ImageHere | None) -> CopyAnswer:
-        """What to say to it, and take it if it is to be had; `known` is what the name means here."""
+        """Answer an offer, and take the image if that is possible; `known` is the meaning of the name here."""
         image = offer.image
         if image in self._waiting:
             return CopyAnswer.TAKEN

@@ -1,5 +1,5 @@
-"""How nodes are, and whether they reach each other: what `doctor` and `status` show. No pull depends on it.
+"""The health of nodes, and whether nodes reach each other, for `doctor` and `status`. No pull depends on it.
 
-A gRPC service of its own at the peers' port, its answers, and the examination of all members. What the findings mean
-for people is said elsewhere.
+The package has a gRPC service of its own at the peers' port, its answers, and the examination of all members. The
+package `doctor` explains the findings to operators.
 """

@@ -57,9 +57,9 @@ class Checkup:
         self._known: tuple[Examination, ...] = ()
 
     async def reports(self, *, seconds: float = _REPORTS_SECONDS) -> list[Examination]:
-        """All members and how they are: one short question to so many of them, and what others have said before.
+        """All members and their health: one short question to so many of them, and earlier reports of the others.
 
-        Who has not answered in time is told without.
+        A member that did not answer in time is listed without a report.
         """
         until = asyncio.get_running_loop().time() + seconds
         others = self._others()
@@ -72,7 +72,7 @@ class Checkup:
         return found
 
     def _next_of(self, others: Sequence[Member]) -> list[Member]:
-        """Those that were asked longest ago; of those that fail, which take long, a quarter at most of what may be."""
+        """The members asked longest ago; at most a quarter of them are failing members, because these take long."""
         if len(others) <= MOST_ASKED:
             return list(others)
         asked_at = {each.address: each.asked_at for each in self._known}
@@ -86,7 +86,7 @@ class Checkup:
         return await _side_by_side(self._examine, self._others()[:MOST_EXAMINED])
 
     async def rehearse(self, words: TrialWords) -> Address | None:
-        """Have a member hold a trial image, and say which; None when nobody can."""
+        """Have a member hold a trial image; returns this member, or None when no member can."""
         well = [member for member in self._members.available() if member.state is not MemberState.SELF]
         for member in well[:_MOST_REHEARSALS]:
             try:
@@ -98,7 +98,7 @@ class Checkup:
         return None
 
     def _others(self) -> list[Member]:
-        """Those that fail first, because they are what people look for."""
+        """The other members, failing ones first, because operators look for these."""
         others = [member for member in self._members.everyone() if member.state is not MemberState.SELF]
         return sorted(others, key=lambda member: (member.is_available, str(member.address)))
 
@@ -143,7 +143,7 @@ class Checkup:
 
 
 class _Evidence:
-    """What came of asking a member, which is told to it as well; `problem` is for people, empty when there is none."""
+    """The result of asking a member, which the member is told as well; `problem` is a text for operators, or empty."""
 
     def __init__(self, member: Member) -> None:
         self.problem = ""
@@ -191,7 +191,7 @@ async def _timed_report(ask: Callable[[], Coroutine[Any, Any, NodeReport]]) -> t
 
 
 def _now_of(member: Member, known: Examination | None) -> Examination:
-    """What the member said, and what it is taken for now."""
+    """The member's report, and its state at this node now."""
     if known is None:
         return _of(member)
     return replace(known, state=member.state.value, since=member.since, reason=member.trouble or "")

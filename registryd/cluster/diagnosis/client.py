@@ -1,4 +1,4 @@
-"""Asking one node how it is, on a connection of its own: one that exists says nothing about making a new one."""
+"""Asking one node for its health, on a new connection: an existing one does not show that a new one can be made."""
 
 from __future__ import annotations
 

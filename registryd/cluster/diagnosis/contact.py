@@ -22,7 +22,7 @@ _OUT_OF_TIME: Final = frozenset({9, 10})
 
 @dataclass(frozen=True, slots=True)
 class ContactOutcome:
-    """`problem` is empty when there is none; `is_stranger`: somebody is there, and it is no member of this cluster."""
+    """`problem` is empty when there is none; `is_stranger`: a program answers that is no member of this cluster."""
 
     problem: str = ""
     is_stranger: bool = False

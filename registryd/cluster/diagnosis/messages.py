@@ -141,5 +141,5 @@ def words_of(message: pb.RehearseRequest) -> TrialWords:
 
 
 def _line(text: str) -> str:
-    """What a peer says of itself ends up in tables and logs: short, one line, nothing that moves a cursor."""
+    """One short line without control characters: a peer's words about itself end up in tables and logs."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_PROBLEM])

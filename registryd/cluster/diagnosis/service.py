@@ -1,4 +1,4 @@
-"""What this node answers when others ask how it is. No gRPC here, only values and messages."""
+"""This node's answers to questions about its health. The module has no gRPC, only values and messages."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _TAKEN_SECONDS: Final = 1.0
 
 
 class Discovered(Protocol):
-    """Who the members are; `registryd.cluster.members.roster.Members` is one."""
+    """The list of members; `registryd.cluster.members.roster.Members` is one."""
 
     def states(self) -> Mapping[Address, object]:
-        """All that discovery gives, by address."""
+        """The states of all members that discovery gives, by address."""
 
     async def content_port_of(self, address: Address) -> int | None:
         """Where the member there says that its bytes door is; None if it is none, or does not answer."""
@@ -103,7 +103,7 @@ class DiagnosisService:
         return pb.RehearseReply()
 
     async def _contact_door(self, address: Address, door: Address | None) -> ContactOutcome:
-        """Only the port that the member itself has named, not any that somebody would like to have tried."""
+        """The contact at the port that the member itself has named; a caller cannot have another port tried."""
         if door is None:
             return ContactOutcome()
         if await self._members.content_port_of(address) != door.port:

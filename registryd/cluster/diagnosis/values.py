@@ -1,4 +1,4 @@
-"""What is known of a node's health, as values; `registryd.cluster.diagnosis.messages` reads and writes them."""
+"""Knowledge about a node's health, as values; `registryd.cluster.diagnosis.messages` reads and writes them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """An agent's vitals, who it is, and what people want to see of the cluster, if that was asked for."""
+    """An agent's vitals, its identity, and its part of the cluster's view, if the question asked for that."""
 
     node: Node
     vitals: Vitals
@@ -57,12 +57,13 @@ class Reached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """What came of looking at one member.
+    """The result of the examination of one member.
 
-    `state` is what this node takes it for, `since` when (seconds since the epoch), `reason` why it is set aside.
-    `problem` is why it gave no report. `peers_problem` and `content_problem` are why this node cannot connect to its
-    ports; `is_stranger`: it answers, and does not prove to be a member. `back` is how it fares the other way, None
-    when it cannot be asked. `skew` is how far its clock is ahead of ours, in seconds.
+    `state` is the member's state at this node, `since` when (seconds since the epoch), `reason` why the member is set
+    aside. `problem` says why the member gave no report. `peers_problem` and `content_problem` say why this node cannot
+    connect to the member's ports. `is_stranger`: the address answers, and does not prove to be a member. `back` is the
+    member's contact to this node, None when the member cannot be asked. `skew` is how far the member's clock is ahead
+    of this node's, in seconds.
     """
 
     address: Address

@@ -1,1 +1,1 @@
-"""What this node asks and tells the index nodes of its cluster."""
+"""This node's questions and announcements to the index nodes of its cluster."""

@@ -1,7 +1,7 @@
-"""Telling index nodes what this node has, what it is getting, and what it no longer has.
+"""Announcing to index nodes what this node has, what it is getting, and what it no longer has.
 
-In clusters in which everyone can be asked, all members are told besides when they know everything: then whoever asks
-the right one need not ask the others.
+In clusters in which a node can ask all members, announcements also say when an index node knows everything about this
+node. Then a claimant that asks the right index node need not ask the other members.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ _ROUNDS: Final = 2
 
 
 class Listener(Protocol):
-    """One who can be told; `registryd.cluster.members.member.Member` is one."""
+    """A receiver of announcements; `registryd.cluster.members.member.Member` is one."""
 
     async def announce(self, announcement: Announcement) -> Receipt:
         """Tell it. Raises ContentUnavailable."""
 
 
 class Listeners(Protocol):
-    """Those who can be told; `registryd.cluster.members.roster.Members` are."""
+    """The receivers of announcements; `registryd.cluster.members.roster.Members` are such."""
 
     def addresses(self) -> frozenset[Address]:
         """Where they are; the same object until it changes."""
 
     def get(self, address: Address) -> Listener | None:
-        """Who is there, None if there is nobody who may be told."""
+        """The receiver at this address; None if there is none that may be told."""
 
 
 class RenewedSpeakers(Protocol):
-    """Who has spoken to this node; `registryd.cluster.index.books.Books` knows."""
+    """The nodes that have announced to this node; `registryd.cluster.index.books.Books` knows them."""
 
     def take_renewed(self) -> Collection[Address]:
         """Where another process spoke than before, since this was last asked."""
@@ -70,7 +70,7 @@ class RenewedSpeakers(Protocol):
 
 
 class OwnDesk(Protocol):
-    """This node as one who is told; `registryd.cluster.index.desk.IndexState` is one."""
+    """This node as a receiver of its own announcements; `registryd.cluster.index.desk.IndexState` is one."""
 
     @property
     def books(self) -> RenewedSpeakers: ...
@@ -80,7 +80,7 @@ class OwnDesk(Protocol):
 
 
 class Announcer:
-    """Keeps index nodes informed. What one has acknowledged is not repeated, until its process is another one."""
+    """Keeps index nodes informed. Acknowledged content is not repeated until the index node is another process."""
 
     def __init__(  # noqa: PLR0913 - what it compares and whom it tells, all named
         self,
@@ -122,7 +122,7 @@ class Announcer:
                     await self._tell_all()
 
     async def withdraw(self) -> None:
-        """Let nobody be sent here any more; takes two seconds at most."""
+        """Ask the index nodes to name this node no more; takes two seconds at most."""
         self._is_withdrawn = True
         nothing = Announcement(self._own_place(), is_all=True, process=self._own_id)
         with suppress(TimeoutError):
@@ -176,7 +176,7 @@ class Announcer:
         await self._assignment.follow_digests(stock.held | stock.arriving if self._view else stock.held)
 
     def _has_forgotten(self) -> bool:
-        """Whether another process has begun to speak where somebody had been told."""
+        """Whether another process has begun to announce at an address that had been told before."""
         renewed = [address for address in self._desk.books.take_renewed() if address in self._told]
         for address in renewed:
             if self._told[address].by != self._desk.books.process_of(address):
@@ -184,7 +184,7 @@ class Announcer:
         return bool(renewed)
 
     def _is_due(self) -> bool:
-        """Whether somebody could not be told the last time, or is to be told again."""
+        """Whether an index node could not be told the last time, or is to be told again."""
         now = asyncio.get_running_loop().time()
         return any(told.due_at <= now for told in self._told.values())
 

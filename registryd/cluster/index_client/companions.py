@@ -1,8 +1,8 @@
-"""What belongs together: a node gets the layers of an image at the same time, over the same link.
+"""Layers that belong together: a node gets the layers of an image at the same time, over the same link.
 
-Where a chain is right, all of them are to come down it in the same order of nodes. Where a tree is right, each node is
-to pass on one of them with all of its link, and only take the others (SplitStream, SOSP 2003). Index nodes differ from
-layer to layer and don't ask each other, so each claim tells what they need to know for that.
+Where a chain is right, all layers are to come down the chain in the same order of nodes. Where a tree is right, each
+node is to pass on one layer with its whole link, and only take the others (SplitStream, SOSP 2003). Index nodes differ
+from layer to layer and do not ask each other, so each claim carries what they need to know for this.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LINES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What a claim says of the others, as `Claim` has it."""
+    """The part of a claim that relates to other nodes and layers, as `Claim` has it."""
 
     below: Address | None = None
     places: int | None = None
@@ -42,7 +42,7 @@ class Side:
 
 
 class LayerSchedule:
-    """Learns from manifests which layers come together, and from the claims of manifests who came just before."""
+    """Learns from manifests which layers come together, and from claims of manifests which node came just before."""
 
     def __init__(self) -> None:
         # Of the latest manifests: the place among their large layers, None for what is small.
@@ -67,7 +67,7 @@ class LayerSchedule:
             self._manifest_of.popitem(last=False)
 
     def came_after(self, address: Address | None, digest: Digest, *, rank: int | None = None) -> None:
-        """That node claimed this small digest just before, and `rank` nodes in all. Layers follow, unless it is one."""
+        """Note the node that claimed this small digest just before; `rank`: how many did. Layers may follow."""
         if digest in self._children:
             return
         self._below = address
@@ -78,16 +78,16 @@ class LayerSchedule:
             self._ranks.popitem(last=False)
 
     def is_first(self, digest: Digest) -> bool:
-        """Whether nobody had claimed the manifest before this node, lately."""
+        """Whether no node had claimed the manifest before this node, lately."""
         return self._rank_of(digest) == 0
 
     def lose(self, address: Address | None) -> None:
-        """That node did not come: it has what is claimed now, or does not want it."""
+        """Note that this node did not come: it has the claimed content, or does not want it."""
         if self._below == address:
             self._below = None
 
     def side(self, digest: Digest, *, own: Address) -> Side:
-        """What the node at `own` says when it claims large content."""
+        """The `Side` of a claim of large content by the node at `own`."""
         if not self._is_lately:
             return Side()
         rank = self.rank(digest)

@@ -52,7 +52,7 @@ class IndexNodes:
     ) -> None:
         """Many nodes in one process can share the rings that `make_ring` gives.
 
-        `view` is how this node sees the members; only who sees the same is believed to know about all of them.
+        `view` is this node's view of the members. Only an index node with the same view is believed to know about all.
         """
         self._roster = roster
         self._desk = desk
@@ -75,10 +75,10 @@ class IndexNodes:
         return self._ring.index_nodes(digest)
 
     async def claim(self, claim: Claim) -> ClaimReply | None:
-        """The verdict of the first that answers; None when none does.
+        """The verdict of the first index node that answers; None when none does.
 
-        It has a view only if that is this node's own, and if it comes from the first of all index nodes in it. That is
-        the one that others have sent their claims to, of which the second and third know nothing.
+        The verdict has a view only if the view is this node's own, and if the answer comes from the first of all index
+        nodes in it. Other nodes have sent their claims to the first one, and the second and third know nothing of them.
         """
         try:
             waves = ((attempt,) for attempt in self._attempts(claim))

@@ -40,7 +40,7 @@ class NameIndex:
         return len(self._roster.addresses()) > self._above
 
     async def ask(self, name: TaggedName) -> NameAnswer:
-        """All of them at once: together they know what one of them may have missed. Who does not answer is left out."""
+        """Ask all index nodes at once: together they know what one may have missed. A silent one is left out."""
         answers: list[NameAnswer] = []
         with suppress(TimeoutError, AllFailed):
             asking = arrivals(at_once(self._questions(name)), expected=ContentUnavailable)

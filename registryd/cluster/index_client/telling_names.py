@@ -1,6 +1,6 @@
-"""Telling index nodes which names this node knows, in clusters too large to ask everyone.
+"""Announcing this node's names to index nodes, in clusters too large to ask all members.
 
-How that is done is the `Announcer`'s: it tells of digests, and here each thing that is said of a name has one, its key.
+The `Announcer` does the work: it announces digests, and each statement about a name has a digest, which is its key.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class NameKeys:
         await self._names.wait_renamed()
 
     def spelt_out(self, announcement: Announcement) -> Iterator[NameAnnouncement]:
-        """What the keys stand for, in as many parts as the messages need, and at least one."""
+        """The statements behind the keys, in as many parts as the messages need, and at least one."""
         holder, held = announcement.holder.address, announcement.held
         yield NameAnnouncement(holder, self._of(held[:MAX_NAMINGS]), is_all=announcement.is_all)
         for start in range(MAX_NAMINGS, len(held), MAX_NAMINGS):
@@ -74,7 +74,7 @@ class NameKeys:
 
 
 class _Listeners:
-    """The members as those who are told of names: nobody, while everyone can be asked."""
+    """The members as receivers of names: none, while the cluster is small enough to ask all members."""
 
     def __init__(self, roster: Roster, keys: NameKeys, above: int) -> None:
         self._roster = roster

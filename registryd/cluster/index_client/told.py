@@ -1,4 +1,4 @@
-"""What an index node has acknowledged of what this node has, and what it is still to be told."""
+"""The content of this node that an index node has acknowledged, and the content that it has still to be told."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What an index node is to know.
+    """The state that an index node is to know.
 
-    `view` is the name of the view in which that is all it is to know, 0 where nobody asks; `is_complete`: whether this
-    node can promise that.
+    `view` is the name of the view in which this state is complete, 0 where no node asks; `is_complete`: whether this
+    node can promise completeness.
     """
 
     held: AbstractSet[Digest]
@@ -43,7 +43,7 @@ class Batch:
 
 
 class AnnouncedState:
-    """What one index node has acknowledged."""
+    """The state that one index node has acknowledged."""
 
     def __init__(self) -> None:
         self.by: NodeId | None = None
@@ -56,7 +56,7 @@ class AnnouncedState:
         self._renew_at = 0.0
 
     def missing(self, wanted: DesiredState) -> Iterator[Batch]:
-        """What it does not know yet, a batch at a time; nothing when it knows all that is wanted."""
+        """The content that the index node does not know yet, a batch at a time; empty when it knows everything."""
         held = list(wanted.held - self._held)
         arriving = list(wanted.arriving - self._arriving)
         dropped = list((self._held | self._arriving) - wanted.held - wanted.arriving)
@@ -79,11 +79,11 @@ class AnnouncedState:
         self.due_at = self._renew_at
 
     def put_off(self) -> None:
-        """It does not answer, or does not know what was told before: the next look is soon enough."""
+        """Wait for the next look: the index node does not answer, or has lost what it was told before."""
         self.due_at = asyncio.get_running_loop().time()
 
     def acknowledge(self, by: NodeId, batch: Batch, statement: tuple[int, bool]) -> None:
-        """That process has taken it, and with it the name of a view and whether it knows everything in it now."""
+        """Note that this process took the batch; also the view's name, and whether it knows everything in it."""
         if by != self.by:
             self._forget()  # another process, which was told nothing before this
             self.by = by
