@@ -1,1 +1,1 @@
-"""Who the members of the cluster are, and how this node is called among them."""
+"""The members of the cluster, and the name of this node among them."""

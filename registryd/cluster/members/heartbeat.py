@@ -1,7 +1,7 @@
-"""Whether members are still there that nobody has asked anything for a while.
+"""Checks whether members are still alive, if this node has not asked them anything for a while.
 
-Each node asks all others in a small cluster, and in a larger one those that stand beside it in a circle of all members.
-So every member is watched by some, and what that costs does not grow with the cluster.
+In a small cluster each node asks all others. In a larger one it asks its neighbours in a circle of all members. So some
+nodes watch every member, and the cost does not grow with the cluster.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class WatchedMembers(Protocol):
 
 
 class Heartbeat:
-    """Asks those of the watched that are taken for well; who has been set aside is looked after by Members."""
+    """Asks the watched members that are available; Members looks after members that are set aside."""
 
     def __init__(self, members: WatchedMembers, own_address: Callable[[], Address]) -> None:
         self._members = members

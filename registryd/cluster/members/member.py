@@ -78,7 +78,7 @@ class Member:
         return self.state is MemberState.UP or self.state is MemberState.UNKNOWN
 
     async def probe(self, *, again: bool = False) -> bool:
-        """Ask who is there; whether there was an answer. With `again`, silence is only believed the second time."""
+        """Greet the member; returns whether it answered. With `again`, silence is only believed the second time."""
         try:
             try:
                 node = await self._peer.hello()
@@ -102,12 +102,12 @@ class Member:
             self._fail(error)
 
     def doubted(self) -> None:
-        """What belongs to it, such as its other port, does not answer."""
+        """Note that a part of the member, such as its other port, does not answer."""
         if self.state is MemberState.UP:
             self._on_doubt(self)
 
     def answered(self) -> None:
-        """It said something, whatever that was."""
+        """Note that the member answered, with whatever answer."""
         self.heard_at = asyncio.get_running_loop().time()
         if self.state is not MemberState.SELF:
             self._become(MemberState.UP)
@@ -184,7 +184,7 @@ class Member:
             self._on_change(self)
 
     def heard_from(self, node: Node) -> None:
-        """It says who it is."""
+        """Note the identity that the member states."""
         self.heard_at = asyncio.get_running_loop().time()
         self.content_port = node.content_port
         self._become(MemberState.SELF if node.id == self._own_id else MemberState.UP)

@@ -1,4 +1,4 @@
-"""What a member says that it has; nothing of it is proven."""
+"""A member's statement that it has content; no part of the statement is proven."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A member that says it has the content, or the beginning of it. Nothing of this is proven.
+    """A member that says it has the content, or the beginning of it. No part of this is proven.
 
-    `sought` is what was asked for. `door` is where it gives bytes, None when only Read does; `ticket` is what opens it
-    without TLS; `busy`: the member asks to be spared.
+    `sought` is the question. `door` is the port at which the member gives bytes, None when it gives them only by Read.
+    `ticket` opens the door without TLS. `busy`: the member asks to be spared.
     """
 
     member: Member
@@ -47,7 +47,7 @@ class Offer:
 
 
 def offer_of(member: Member, sought: Sought, finding: FindAnswer) -> Offer:
-    """What a member's answer comes to. Raises ContentNotFound when it is a no, NotForName when it is for that name."""
+    """The offer in a member's answer. Raises ContentNotFound for a no, NotForName for a no for that name."""
     if finding.is_not_for_name:
         raise NotForName(f"{member.address} does not know it as {sought.repository}'s")
     if finding.content is None:

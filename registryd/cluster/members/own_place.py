@@ -1,4 +1,4 @@
-"""What this node's peers call it: the address at which it is an index node, and is named as a source."""
+"""The address of this node among its peers, at which it is an index node and a source."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class KnownMembers(Protocol):
         """This node's own among the addresses that discovery has; None while it is not known which that is."""
 
     def addresses(self) -> Collection[Address]:
-        """All others'."""
+        """The addresses of all other members."""
 
 
 class OwnPlace:
-    """Found out once there is somebody to ask for it, and again if discovery turns out to know better."""
+    """Finds out this node's own address when there is a peer to ask, and again if discovery knows a better one."""
 
     def __init__(
         self, members: KnownMembers, *, listen: Address, advertise: str, zone: str, zones: KnowsZones | None = None

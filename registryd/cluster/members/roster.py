@@ -1,4 +1,4 @@
-"""The set of peers: it follows discovery, and looks after those that do not answer."""
+"""The set of peers: it follows discovery, and looks after peers that do not answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _WOKEN_REMEMBERED: Final = 1000
 
 
 class Members:
-    """Who can be asked. `run` keeps it up to date; before it runs there is nobody.
+    """The peers that can be asked. `run` keeps the set up to date; before it runs, the set is empty.
 
     A member that fails is set aside at once and probed in the background until it answers; no request waits for it.
     """
@@ -53,12 +53,12 @@ class Members:
         greet_limit: int,
         report: Report = lambda _states, _troubles: None,
     ) -> None:
-        """Peers are made by `connect`; `report` is told after each change how many there are.
+        """`connect` makes the peers; `report` is told the number of peers after each change.
 
-        It is told them by state, and those that are set aside by what is wrong with them.
+        `report` gets the number for each state, and for peers that are set aside the number for each reason.
 
-        Newly discovered peers are greeted, which connects them and finds out which one is this node, unless there are
-        more than `greet_limit`: then each is connected with the first question.
+        The roster greets newly discovered peers. The greeting connects a peer, and finds out which address is this node
+        itself. With more than `greet_limit` peers there is no greeting: the first question connects each peer.
         """
         self._own_id = own_id
         self._connect = connect
@@ -79,7 +79,7 @@ class Members:
     # Asking
 
     def available(self) -> list[Member]:
-        """Those that may be asked, in random order; those that have answered before come first."""
+        """The peers that may be asked, in random order; peers that have answered before come first."""
         available = [member for member in self._members.values() if member.is_available]
         random.shuffle(available)
         return sorted(available, key=lambda member: member.state is not MemberState.UP)
@@ -104,7 +104,7 @@ class Members:
         return self._own
 
     def sign_of_life(self, host: str) -> None:
-        """Somebody there asks this node something: if it had been set aside, see at once whether it answers again."""
+        """Note that a peer asks this node: if the peer was set aside, find out at once whether it answers again."""
         for address in tuple(self._set_aside):
             if address.host == host and self._may_wake(address):
                 self._stop_care(self._members[address])
@@ -119,11 +119,11 @@ class Members:
         return member.content_port
 
     def everyone(self) -> list[Member]:
-        """All members, whatever is known of them."""
+        """All members, in whatever state."""
         return list(self._members.values())
 
     def states(self) -> Mapping[Address, MemberState]:
-        """All members as they are now, for those who want to see them."""
+        """All members with their states now, for operators."""
         return {address: member.state for address, member in self._members.items()}
 
     # Life

@@ -39,5 +39,5 @@ def answer_message(answer: CopyAnswer) -> pb.KeepReply:
 
 
 def answer_value(reply: pb.KeepReply) -> CopyAnswer:
-    """What a newer version may say besides is a no."""
+    """The answer; an unknown answer of a newer version counts as a no."""
     return _OF_MESSAGES.get(reply.answer, CopyAnswer.REFUSED)

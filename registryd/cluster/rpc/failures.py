@@ -1,4 +1,4 @@
-"""What gRPC says of a call that failed, as an error of ours: its statuses, and the few things that its texts tell."""
+"""gRPC's failures as registryd's errors, from its statuses and from a few of its texts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _TOLD: Final = (
 
 
 def reason_of(error: grpc.aio.AioRpcError, address: Address) -> ContentUnavailable:
-    """Why a call did not give an answer. Texts of gRPC itself are for nobody to read, so they are left out."""
+    """Why a call did not give an answer. Texts of gRPC itself say little to operators, so they are left out."""
     status = error.code()
     if status is grpc.StatusCode.UNIMPLEMENTED:
         return PeerOutdated(f"{address} runs a registryd that is too old to say")

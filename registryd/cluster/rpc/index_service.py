@@ -1,4 +1,4 @@
-"""What this node answers as an index node: messages in, messages out."""
+"""This node's answers as an index node: messages in, messages out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking one peer: gRPC as the caller. Everything that can go wrong comes out as one of `registryd.cluster.errors`."""
+"""Asking one peer: gRPC as the caller. Every failure is raised as one of `registryd.cluster.errors`."""
 
 from __future__ import annotations
 
@@ -184,14 +184,14 @@ class GrpcPeer:
 
 
 def _is_own_cancellation(error: BaseException) -> bool:
-    """Whether somebody cancelled us. gRPC cancels the calls of a channel that is closed; then only the peer is gone."""
+    """Whether this task was cancelled. gRPC also cancels the calls of a closed channel; then only the peer is gone."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 @lru_cache(maxsize=64)
 def _find_request(sought: Sought, wait: Wait | None, *, is_left: bool = False) -> bytes:
-    """The same for everyone who is asked."""
+    """The request, the same for every peer."""
     request = pb.FindRequest(digest=str(sought.digest), repository=sought_message(sought), is_left=is_left)
     if wait is not None:
         request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond

@@ -1,4 +1,4 @@
-"""What this node answers to its peers: its own store's knowledge and bytes. No gRPC here, only values and messages."""
+"""This node's answers to its peers: its own store's knowledge and bytes. No gRPC here, only values and messages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ T = TypeVar("T")
 class LocalStore(EntitledSource, NameSource, Protocol):
     """This node's own store (`registryd.content.entitled.EntitledStore`).
 
-    One that asks other nodes fails (see `registryd.cluster.contract.no_forwarding`).
+    A store that asks other nodes fails (see `registryd.cluster.contract.no_forwarding`).
     """
 
     async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:
@@ -65,7 +65,7 @@ class LocalStore(EntitledSource, NameSource, Protocol):
 
 
 class Expected(Protocol):
-    """What this node's containerd is going to fetch (`registryd.cluster.fetch.pulls.Pulls`)."""
+    """The content that this node's containerd is going to fetch (`registryd.cluster.fetch.pulls.Pulls`)."""
 
     @property
     def arrivals(self) -> int:
@@ -279,7 +279,7 @@ class _ReplySink:
 
 
 async def _of_store(answer: Awaitable[T]) -> T:
-    """What the store says, within its time."""
+    """The store's answer, within a time limit."""
     try:
         with AnsweringPeer():
             async with asyncio.timeout(STORE_TIMEOUT):

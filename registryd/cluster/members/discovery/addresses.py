@@ -19,7 +19,7 @@ def parse_addresses(text: str) -> frozenset[Address]:
 
 
 def _json_list(text: str) -> list[object] | None:
-    """The list; None when it is not JSON, as one that begins with an IPv6 address in brackets."""
+    """The list; None when the text is not JSON: a list that begins with an IPv6 address in brackets is none."""
     try:
         document = parse_json(text)
     except (ValueError, RecursionError):

@@ -16,8 +16,8 @@ class Discovery(Protocol):
     def watch(self) -> AsyncGenerator[frozenset[Address], None]:
         """Yield the set of addresses as soon as it is known, and again after each change. Never ends; close it.
 
-        When the set cannot be found out, the last one stands and nothing is yielded: peers that were there are more
-        likely there than gone. That is logged once, and once more when it is over.
+        When discovery cannot find out the set, the last set stands and nothing is yielded: peers that were there are
+        more likely there than gone. Discovery logs the failure once, and its end once.
         """
 
 

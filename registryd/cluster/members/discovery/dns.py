@@ -28,7 +28,7 @@ async def resolve_host(name: Address) -> frozenset[Address]:
 
 
 class DnsDiscovery:
-    """The addresses of `name`, looked up every `interval` seconds; while that fails, those that it had before."""
+    """The addresses of `name`, looked up every `interval` seconds; while that fails, the last known ones."""
 
     def __init__(self, name: Address, *, interval: float, resolve: Resolve = resolve_host) -> None:
         self._name = name

@@ -29,7 +29,7 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 class FileDiscovery:
-    """The addresses in the file; while it is missing or invalid, those that it had before."""
+    """The addresses in the file; while it is missing or invalid, the last valid ones."""
 
     def __init__(self, path: Path, *, reread_seconds: float = _REREAD_SECONDS) -> None:
         self._path = path

@@ -98,7 +98,7 @@ async def _withdraw(network: AsyncZeroconf) -> None:
 
 
 class _Neighbours:
-    """Who has been announced, and whose announcement has changed since that was looked at."""
+    """The announced neighbours, and those whose announcement has changed since the last look."""
 
     def __init__(self, network: Zeroconf, own_name: str) -> None:
         self._network = network

@@ -15,7 +15,7 @@ class DiscoveryTrouble:
         self._current: str | None = None
 
     def begins(self, problem: str) -> None:
-        """Log the problem, unless it is the one that was logged last."""
+        """Log the problem, unless it is the problem logged last."""
         if problem != self._current:
             _log.warning("%s: %s; the peers stay as they are", self._subject, problem)
         self._current = problem

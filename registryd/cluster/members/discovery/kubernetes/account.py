@@ -1,4 +1,4 @@
-"""The pod's service account: where the API server is, and what shows it who we are."""
+"""The pod's service account: the address of the API server, and the token that identifies the pod to it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the API server sends, read once: lists, watch events, and the Status objects in which it explains itself.
+"""The API server's answers, parsed once: lists, watch events, and the Status objects that explain a refusal.
 
-JSON of a foreign server: whatever in it makes no sense is an ApiFailed, never another exception.
+The answers are JSON of a foreign server: nonsense in them raises ApiFailed, and never another exception.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Bookmark:
-    """Nothing has changed up to this version."""
+    """The server's word that no object has changed up to this version."""
 
     version: str
 
@@ -92,7 +92,7 @@ def read_event(line: bytes, *, port_name: str) -> Event:
 
 
 def explain(body: bytes) -> str:
-    """What a refusal's body says; it need not be a Status, and is cut."""
+    """The explanation in a refusal's body, cut to a few words; the body need not be a Status."""
     try:
         return _reason(parse_json(body))
     except _MALFORMED:

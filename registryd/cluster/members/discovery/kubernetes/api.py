@@ -47,11 +47,12 @@ class SliceApi(Protocol):
     async def list_page(self, *, following: str = "", fresh: bool = False) -> SlicePage:
         """One part of the list, the first or the one that `following` names.
 
-        `fresh` asks for what is true now, which costs the server a read of etcd; otherwise what it has in its cache.
+        `fresh` asks for the present list, which costs the server a read of etcd. Otherwise the server answers from its
+        cache.
         """
 
     def watch(self, since: str) -> AsyncGenerator[Event, None]:
-        """Everything that changed after the version. Ends when the server has had enough; close it."""
+        """The changes after this version. The server may end the watch; the caller closes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}", re.ASCII)
 
 
 class KubernetesDiscovery:
-    """The endpoints that the API server lists for our service; while it is away, those that it listed last.
+    """The endpoints that the API server lists for the agents' service; while it is away, the last listed ones.
 
     Pods with addresses in both families are peers at the one of the preferred family.
     """

@@ -1,4 +1,4 @@
-"""What may go wrong between us and the API server."""
+"""Failures between the agent and the API server."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class SliceFollower:
-    """What client-go calls a reflector.
+    """The state of EndpointSlices, kept by a list and a watch: client-go's name for this is reflector.
 
-    A watch that breaks is resumed where it was, one that cannot be resumed is replaced by a list, and while the server
-    is away everything stays as it was.
+    The follower resumes a broken watch where it was. It replaces a watch that cannot be resumed by a new list. While
+    the server is away, the state stays as it was.
     """
 
     def __init__(self, api: SliceApi, *, backoff: Backoff, trouble: DiscoveryTrouble) -> None:
@@ -100,5 +100,5 @@ class SliceFollower:
         await asyncio.sleep(max(self._backoff.delay(self._failures), min(at_least, self._backoff.longest)))
 
     def _has_lasted(self) -> bool:
-        """Whether this attempt took longer than any pause would have: then it counts as one that went well."""
+        """Whether this attempt lasted longer than any pause: then it counts as a success."""
         return clock.now() - self._began >= self._backoff.longest

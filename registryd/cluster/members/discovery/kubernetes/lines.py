@@ -13,7 +13,7 @@ class LineTooLong(Exception):
 
 
 class LineSplitter:
-    """Collects chunks until lines are whole. What comes after the last newline is no line: its sender broke off."""
+    """Collects chunks until lines are whole. Bytes after the last newline are no line: the sender broke off."""
 
     def __init__(self, longest: int) -> None:
         """`longest` is in bytes, without the newline."""

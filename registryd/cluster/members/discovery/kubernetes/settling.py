@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 async def settled(values: AsyncGenerator[T, None], *, seconds: float) -> AsyncGenerator[T, None]:
-    """Yield the first value at once; then, `seconds` after one that is new, the newest there is.
+    """Yield the first value at once; then, `seconds` after each new value, the newest value.
 
-    `values` must not end; whoever opened it closes it, after this one.
+    `values` must not end. The caller that opened it closes it, after this one.
     """
     upcoming = _ask(values)
     try:

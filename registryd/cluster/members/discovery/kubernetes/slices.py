@@ -1,4 +1,4 @@
-"""EndpointSlices as values: who is behind a service, at which address, on which node, in which zone."""
+"""EndpointSlices as values: the endpoints of a service, with address, node and zone."""
 
 from __future__ import annotations
 
