@@ -1,4 +1,4 @@
-"""What happens when the source of a large body breaks off: another one goes on where it stopped."""
+"""Continuing a large body when its source breaks off: another source goes on at the same byte."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Failover:
         self._leave(self._source)
 
     async def reopen(self, span: Span) -> Body:
-        """What is left, from another source. Raises SourcesExhausted when nobody has it, SourceBroken for no answer."""
+        """The rest, from another source. Raises SourcesExhausted when no node has it, SourceBroken for no answer."""
         if not self._is_left:
             self._avoid(self._source)
         self._is_left = False

@@ -40,7 +40,7 @@ _MOST_FAILURES: Final = 8
 
 
 class Urgency(Enum):
-    """What a claim says of containerd's request: it will come, it waits, it cannot wait."""
+    """The state of containerd's request in a claim: it will come, it waits, it cannot wait."""
 
     AHEAD = "ahead"
     ASKED = "asked"
@@ -62,7 +62,7 @@ class State(Enum):
 
 
 class Receiving(Protocol):
-    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
     async def arriving(self, digest: Digest) -> GrowingContent:
         """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
@@ -154,7 +154,7 @@ class Intake:
             self.end()
 
     def give(self, body: Body) -> None:
-        """The body that `take` takes in; whoever gives it calls `release` in the end."""
+        """The body that `take` takes in; the caller that gives it calls `release` in the end."""
         self._given = body
 
     async def take(self, span: Span) -> None:

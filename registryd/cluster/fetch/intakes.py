@@ -1,7 +1,8 @@
 """All layers that are being taken in, and containerd's requests for them.
 
-A layer is taken in as soon as containerd has begun to receive it, which since 2.1 is before it asks for it: so what
-other nodes are receiving comes down to this one in the order in which they get it, whatever containerd's own order is.
+The agent takes a layer in as soon as containerd has begun an ingest for it, which since 2.1 is before containerd asks
+for the layer. So this node gets the layers in the order in which other nodes receive them, whatever containerd's own
+order is.
 """
 
 from __future__ import annotations
@@ -108,9 +109,9 @@ class Intakes:
     # containerd's requests
 
     async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | ClaimReply | None:
-        """The layer as it is taken in; or who has it, perhaps nobody; None when that has to be found out.
+        """The layer as it is taken in; or its sources, perhaps none; None when a search has to find them.
 
-        Raises AskAgain, ContentNotFound for what took too long, RangeInvalid.
+        Raises AskAgain, ContentNotFound for a layer that took too long, RangeInvalid.
         """
         asker, digest = current_asker(), sought.digest
         self._intended.pop(digest, None)
@@ -140,13 +141,13 @@ class Intakes:
             raise
 
     def flowing(self) -> list[Sought]:
-        """What flows into this node now."""
+        """The inflows of this node now."""
         return [intake.sought for intake in self._intakes.values() if intake.state is State.FLOWING]
 
     async def adopt(self, sought: Sought, opened: OpenContent) -> OpenContent:
-        """Take in content that is being received elsewhere, and that containerd has asked for, for others.
+        """Take in content that another node is receiving and that containerd has asked for, so that others can follow.
 
-        Unless nobody could follow it from here, or another request is being given the same.
+        The agent does not do this if no node could follow from here, or if another request already gets this content.
         """
         digest = sought.digest
         try:
@@ -218,7 +219,7 @@ class Intakes:
             self._intended.pop(sought.digest, None)
 
     async def _drop_unwanted(self) -> None:
-        """What containerd has, or has given up."""
+        """Drop the layers that containerd has, or has given up."""
         for digest in dict.fromkeys([*self._intakes, *self._intended]):
             intake = self._intakes.get(digest)
             if self._is_in_use(digest) or await self._arriving(digest) or await self._pulls.expects(digest):
@@ -289,14 +290,15 @@ def _is_of_same_registry(one: Sought, other: Sought) -> bool:
 
 
 class TookTooLong(ContentNotFound):
-    """Nothing has come for as long as a request may wait."""
+    """No byte has come for as long as a request may wait."""
 
 
 class _Patience:
     """Ends a wait in which containerd is given nothing else and no source is known to be at work.
 
-    That a source is at work is no more than its word, and is believed for so long; what containerd is given is a fact,
-    and keeps its pull from being given up for standing still. Others than containerd wait no longer than once.
+    A source only says that it is at work, and the agent believes this for a limited time. Bytes given to containerd are
+    a fact, and keep containerd from giving up its pull for standing still. Clients other than containerd wait only
+    once.
     """
 
     def __init__(self, seconds: float, memory: InflowMemory, intake: Intake) -> None:
@@ -338,7 +340,7 @@ class _Request:
         self._is_to_go_on = (lambda: not intakes.is_idle()) if asker and asker.lines_up else lambda: True
 
     async def wait(self, patience: _Patience, *, head_after: float) -> OpenContent | ClaimReply | None:
-        """What `Intakes.open` returns."""
+        """Wait for the result of `Intakes.open`."""
         head_at = asyncio.get_running_loop().time() + head_after
         while self._is_under_way:
             if self._has_begun:
@@ -371,11 +373,11 @@ class _Request:
             self._places.tell()
 
     async def release(self) -> None:
-        """Nobody is going to read it by this request."""
+        """Note that this request will not read the layer."""
         await self._intake.release()
 
     async def _flow(self, patience: _Patience | None) -> Inflow:
-        """What flows in, when there is a byte. Raises SourceBroken, AskAgain, ContentUnavailable."""
+        """The inflow, when there is a byte. Raises SourceBroken, AskAgain, ContentUnavailable."""
         if not self._has_begun:
             async with self._places.waiting(self._intake.digest, self._content.size, self.span.start):
                 await self._wait_begun(patience)

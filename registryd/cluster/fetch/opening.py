@@ -80,11 +80,11 @@ class Opener:
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
-        """`own` is what this node is receiving itself: whoever asks for content knows its size.
+        """`own` is the content that this node is receiving itself: it knows the size of content that containerd wants.
 
-        `kept` has the connections to doors between bodies; without it, each body has one of its own. `learn` is
-        told of manifests that were read, `on_received` of the bytes that came through doors. What is on the
-        blocklist is never opened, and broken off.
+        `kept` has the connections to doors between bodies; without it, each body has a connection of its own. `learn`
+        is told of manifests that were read, `on_received` of the bytes that came through doors. Blocked content is
+        never opened, and is broken off.
         """
         self._credentials = credentials
         self._kept = kept
@@ -101,8 +101,8 @@ class Opener:
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
 
-        Only of content that the member has up to there. So whoever follows a growing source is behind it, and stays
-        behind: nodes whose sources die never end up waiting for each other in a circle.
+        The member must have the content up to this byte. So a follower of a growing source is behind it, and stays
+        behind: nodes whose sources die never wait for each other in a circle.
         """
         require_unblocked(self._blocklist, offer.sought)
         if span.length and offer.available <= span.start:
@@ -128,7 +128,7 @@ class Opener:
         return verified
 
     async def _read_verified(self, offer: Offer) -> tuple[Content, bytes]:
-        """Small content whole; a manifest's media type is what it says itself, whatever the peer said."""
+        """Small content, whole; a manifest's own media type counts, not the one that the peer said."""
         data = await _read_whole(offer)
         # What has just arrived at the member, no manifest there refers to yet: only the document itself tells.
         is_untold = isinstance(offer.content, GrowingContent) and offer.content.media_type is None

@@ -1,4 +1,4 @@
-"""What the answers of many peers add up to when none of them helps."""
+"""The common result of the answers of many peers when none of them helps."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Which of containerd's requests may wait here for other nodes, and which have to give their place back.
 
-A node that was told to fetch something from the origin can do so only with a place that is free (see
-`registryd.content.asker`). So its own requests wait for nobody until that has begun: then no circle of nodes can form
-of which each waits for a layer that the next one is to fetch, in whatever order they ask and however few places they
-have. What would have waited is ended and asks again. The line is first in, first out: when it comes again, what was to
-be fetched before has got its place. containerd gives up a layer after four ends without a byte, so this is done twice
-at most at each byte; after that the layer is fetched from the origin, too.
+A node that was told to fetch content from the origin can do so only with a free place (see `registryd.content.asker`).
+So its own requests wait for no other node until the fetch has begun. Then no circle of nodes can form in which each
+waits for a layer that the next one is to fetch, in whatever order they ask and however few places they have. The agent
+ends a request that would have waited, and containerd asks again. The queue for places is first in, first out: when the
+request comes again, the content to be fetched has got its place. containerd gives up a layer after four ends without a
+byte, so the agent ends a request at most twice at each byte. After that the layer is fetched from the origin, too.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _TURN_SECONDS: Final = 2.0
 
 
 class Receiving(Protocol):
-    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
     async def arriving(self, digest: Digest) -> GrowingContent:
         """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class Intentions(Protocol):
-    """What this node knows of its containerd's next requests."""
+    """This node's knowledge of its containerd's next requests."""
 
     def to_be_asked(self) -> Mapping[Digest, float]:
-        """What containerd is going to be told to fetch, and since when that is known; it has not asked for it yet."""
+        """The content that containerd will be told to fetch and has not asked for yet, and since when this is known."""
 
     def is_idle(self) -> bool:
         """Whether nothing is being sent to containerd, though there is something that it has not asked for."""
@@ -136,8 +136,8 @@ class Places:
     async def waiting(self, digest: Digest, size: int, start: int = 0) -> AsyncIterator[None]:
         """A wait of containerd's request for others; raises AskAgain or Pressed when it has to end.
 
-        Of content of that `size`, from byte `start` on. Waits of nobody's request, and of clients whose requests keep
-        no place from others, are not ended.
+        The request is for content of that `size`, from byte `start` on. Waits without a client's request, and waits of
+        clients whose requests keep no place, are not ended.
         """
         asker = current_asker()
         if asker is None or not asker.lines_up:

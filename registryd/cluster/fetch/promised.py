@@ -19,9 +19,10 @@ _REMEMBERED: Final = 20_000
 
 
 class PromisedSizes:
-    """Learns from manifests whose digest has been verified; what they say of others is only as good as who wrote them.
+    """Learns sizes from manifests whose digest has been verified; a size is only as good as the manifest's author.
 
-    A peer that says another size is mistaken or lying, and who believed it would fail a pull: containerd counts.
+    A peer that says another size is mistaken or lying. A node that believed the peer would fail a pull, because
+    containerd counts the bytes.
     """
 
     def __init__(self, own: Receiving | None) -> None:

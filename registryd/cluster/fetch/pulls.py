@@ -43,7 +43,7 @@ _MOST_BLOBS: Final = 512
 
 
 class Receiving(Protocol):
-    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
     async def find(self, digest: Digest) -> Content:
         """The content that has begun to arrive here. Raises ContentUnavailable."""
@@ -98,7 +98,7 @@ class Pulls:
         return digest in self._of
 
     def learn(self, sought: Sought, manifest: Manifest, *, is_first: bool = False) -> None:
-        """This manifest has come by for that name; `is_first`: nobody had claimed it before this node."""
+        """Note that this manifest came for that name; `is_first`: no node had claimed it before this one."""
         children = [child for child in manifest.children if not is_manifest_type(child.media_type)]
         blobs = [Blob(child.digest, child.size) for child in children[:_MOST_BLOBS]]
         if not blobs:
@@ -123,11 +123,11 @@ class Pulls:
                 self._tell()
 
     def current(self) -> Iterator[ExpectedPull]:
-        """Those that containerd may be at."""
+        """The pulls at which containerd may be."""
         return (pull for pull in tuple(self._pulls.values()) if _is_current(pull))
 
     def arrivals_changed(self) -> None:
-        """Wake those that wait: containerd has begun or ended to receive something."""
+        """Wake the waiting tasks: containerd has begun or ended to receive content."""
         self.arrivals += 1
         waiting, self._waiting = self._waiting, set()
         for waiter in waiting:
@@ -207,7 +207,7 @@ class Pulls:
         return pull
 
     def _candidates(self, digest: Digest) -> list[ExpectedPull]:
-        """Those for which containerd may want the blob: the latest, and others that it may still be at."""
+        """The pulls for which containerd may want the blob: the latest, and others at which it may still be."""
         latest, *others = self._of.get(digest) or (None,)
         return [pull for pull in (latest, *others) if pull and (pull is latest or _is_current(pull))]
 

@@ -1,4 +1,4 @@
-"""Whom it is left to ask when an index node names nobody: everyone, or those of whom it does not know everything."""
+"""The members to ask when an index node names no source: all, or those of which it does not know everything."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ class FallbackMembers:
 
 
 class Doubts:
-    """For which digests a "nobody" of an index node is not enough.
+    """The digests for which an index node's answer "no node has it" is not enough.
 
-    What it has been told can be wrong for a moment. So it is believed once: an origin gives the content then, and is
-    not asked again. Where that does not help the pull comes back, and everyone is asked.
+    An index node's knowledge can be wrong for a moment. So the agent believes this answer once: then an origin gives
+    the content, and containerd does not ask again. Where that does not help, the pull comes back, and the agent asks
+    all members.
     """
 
     def __init__(self, is_vital: Callable[[Digest], bool] = lambda _: False) -> None:
-        """`is_vital` says for which content everyone is to be asked in any case."""
+        """`is_vital` says for which content the agent asks all members in any case."""
         self._is_vital = is_vital
         self._believed: ExpiringSet[Digest] = ExpiringSet(lifetime=_DOUBT_SECONDS, capacity=_REMEMBERED)
 
     def narrow(self, members: list[Member], digest: Digest, remaining: FallbackMembers) -> list[Member]:
-        """Those of the members that are to be asked."""
+        """The members to ask."""
         if remaining.only is None or digest in self._believed or self._is_vital(digest):
             return members
         self._believed.add(digest)

@@ -1,4 +1,4 @@
-"""Who has this content? Asked of many members at once; offers come as they arrive."""
+"""Asking many members at once which of them have the content; offers come as they arrive."""
 
 from __future__ import annotations
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class TakingIn(Protocol):
-    """What this node is taking in from others (`registryd.cluster.fetch.intakes.Intakes`)."""
+    """The content that this node is taking in from others (`registryd.cluster.fetch.intakes.Intakes`)."""
 
     async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent | ClaimReply | None:
-        """The content as it is taken in, or who has it, or None when that is not known."""
+        """The content as it is taken in, or its sources, or None when these are not known."""
 
     async def adopt(self, sought: Sought, opened: OpenContent) -> OpenContent:
         """Take it in, for others that follow this node; closes it when cancelled."""
@@ -54,9 +54,9 @@ class ClusterSource:
         *,
         names: NameIndex | None = None,
     ) -> None:
-        """Without `intakes` nothing is taken in ahead of its request, or for others.
+        """Without `intakes` the node takes no content in ahead of its request, or for others.
 
-        Without `names` nobody in particular is asked what a name means.
+        Without `names` the node asks members, and no index nodes, for the meaning of a name.
         """
         self._locator = locator
         self._fetcher = fetcher
@@ -65,7 +65,7 @@ class ClusterSource:
 
     @property
     def blame(self) -> DeliveryAttribution:
-        """Finds out who gave wrong bytes."""
+        """Finds out which node gave wrong bytes."""
         return self._fetcher.blame
 
     async def find(self, sought: Sought) -> Content:
@@ -92,9 +92,10 @@ class ClusterSource:
         return await intakes.adopt(sought, opened) if is_followed else opened
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        """What all members know of the name: a tag moves, so the first answer is not enough.
+        """The meanings of the name at all members: a tag moves, so the first answer is not enough.
 
-        In a larger cluster its index nodes know; when they cannot, so many members as may be are asked at random.
+        In a larger cluster the agent asks the name's index nodes. When they cannot know, the agent asks as many members
+        as it may, at random.
         """
         refuse_to_forward()
         if self._names is not None and self._names.is_told:

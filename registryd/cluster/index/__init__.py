@@ -1,5 +1,5 @@
-"""Who fetches, who has, and who gets it from whom: what a digest's index nodes keep in memory, and how they are chosen.
+"""The memory of a digest's index nodes: which node fetches, which have it, and which gets it from which.
 
-Soft state only: an index node that is lost costs some fetches from the origin and nothing else. No gRPC here, and no
-asking: a node that is asked answers from what it was told.
+The package also says how index nodes are chosen. Its state is soft: a lost index node costs some fetches from the
+origin and nothing else. The package has no gRPC and asks no node: an index node answers from what it was told.
 """

@@ -1,4 +1,4 @@
-"""Claims that wait a moment for somebody else's."""
+"""Claims that wait a moment for another node's claim."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Arrivals:
-    """Who is awaited, for which digest. Nothing is kept longer than its waiters wait."""
+    """The awaited nodes, by digest. An entry is kept only as long as its waiters wait."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[tuple[Digest, Address], set[asyncio.Event]] = defaultdict(set)

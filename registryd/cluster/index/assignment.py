@@ -33,7 +33,7 @@ class Assignment:
         self._digests_at: defaultdict[Address, set[Digest]] = defaultdict(set)
 
     def addresses(self) -> list[Address]:
-        """All that are to be told of anything."""
+        """All index nodes that are to be told of any content."""
         return [address for address, digests in self._digests_at.items() if digests]
 
     def digests_at(self, address: Address) -> frozenset[Digest]:

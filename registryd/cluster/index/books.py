@@ -1,8 +1,8 @@
-"""How far an index node knows what each member has: who has told it everything, and who may have more.
+"""How far an index node knows the content of each member: which members told everything, and which may have more.
 
-What is told is kept in the waves; this is about whether anything is missing there. A member that falls silent has told
-what it has told: it is not asked for that, and cannot have got anything since of which it said nothing, unless it
-cannot reach this node alone. Then what it gets meanwhile is not known here until it can.
+The waves keep what members told. The books only say whether anything is missing there. What a silent member told before
+stays known, so no node has to ask it. A silent member cannot have new content that it did not announce, unless it can
+reach other nodes and not this one. Then this index node does not know the new content until the member reaches it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_HOLDERS: Final = 20_000
 
 @dataclass(slots=True)
 class _Account:
-    """What one member said last. `lacks`: of what it told, something was forgotten here."""
+    """The last statement of one member. `lacks`: this node has forgotten a part of what the member told."""
 
     process: NodeId | None
     view: int = 0
@@ -36,7 +36,7 @@ class Books:
     """One account for each member that has told anything."""
 
     def __init__(self, own_id: NodeId, *, lifetime: float) -> None:
-        """`lifetime`: seconds until what nobody confirms is not believed any more."""
+        """`lifetime`: seconds after which an unconfirmed statement is not believed any more."""
         self._own_id = own_id
         self._lifetime = lifetime
         self._accounts: OrderedDict[Address, _Account] = OrderedDict()
@@ -63,7 +63,7 @@ class Books:
             self._accounts[address].lacks = True
 
     def unheard(self, view: View, now: float) -> tuple[Address, ...]:
-        """Those of the view that may have what is not known here."""
+        """The members of the view that may have content of which this node does not know."""
         return tuple(address for address in view.addresses if not self._is_known(address, view, now))
 
     def process_of(self, address: Address) -> NodeId | None:

@@ -1,4 +1,4 @@
-"""What this node keeps as an index node: the waves of the digests that others ask and tell it about."""
+"""The state of this node as an index node: the waves of the digests about which others ask and tell it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class IndexState:
         view: Callable[[], View | None] = lambda: None,
         quotas: Quotas | None = None,
     ) -> None:
-        """`view` gives the members of which it can be said who has told what he has, if there are not too many."""
+        """`view` gives the members, if there are few enough that this node can know which of them told everything."""
         self._own_id = own_id
         self._clock = clock
         self._count_members = count_members
@@ -89,7 +89,7 @@ class IndexState:
         return self.claim(claim)
 
     def claim(self, claim: Claim) -> ClaimReply:
-        """Who is to give the claimant the content."""
+        """The sources that are to give the claimant the content."""
         now = self._clock()
         if claim.is_question:
             wave, _ = self._waves.get(claim.digest, (Wave(), now))
@@ -125,11 +125,11 @@ class IndexState:
         return Receipt(self._own_id)
 
     def pass_over(self) -> Receipt:
-        """The answer to an announcement that is not taken in, as if it were: whoever made it has others to tell."""
+        """Acknowledge an announcement without keeping it, so that the announcer goes on to other index nodes."""
         return Receipt(self._own_id)
 
     def _with_books(self, verdict: ClaimReply, now: float) -> ClaimReply:
-        """The verdict that nobody has it, with those who have not told whether they do."""
+        """The verdict that no node has it, with the members that have not told whether they have it."""
         view = self._view()
         unheard = self.books.unheard(view, now) if view else ()
         if view is None or len(unheard) > MAX_UNHEARD:

@@ -29,7 +29,7 @@ class _Host:
 
 
 class Hosts:
-    """What hosts have said of themselves."""
+    """The statements of hosts about themselves."""
 
     def __init__(self, *, lifetime: float) -> None:
         """A host keeps its zone for `lifetime` seconds: each zone is looked through for each claim."""
@@ -40,7 +40,7 @@ class Hosts:
         return len(self._hosts)
 
     def enter(self, place: NodeLocation, now: float) -> tuple[NodeLocation, Iterable[Address]]:
-        """The place as it is to be kept, and those that are to be forgotten for it."""
+        """The place in the form to keep, and the places to forget for it."""
         name, address = place.address.host, place.address
         host = self._hosts.setdefault(name, _Host(place.zone, now))
         self._hosts.move_to_end(name)

@@ -1,4 +1,4 @@
-"""What this node was told of names as an index node: what each means, to whom, and since when."""
+"""The names that this node was told as an index node: each name's meanings, with holder and time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class NameQuotas:
 
 
 class NameIndexState:
-    """Takes in what holders say of names. What one says never changes what another has said.
+    """Keeps holders' statements about names. The statement of one holder never changes another's.
 
     `clock` gives seconds and is never set back.
     """

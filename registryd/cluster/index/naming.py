@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def name_point(name: TaggedName) -> Digest:
-    """What stands for the name where index nodes are chosen."""
+    """The digest of the name, by which its index nodes are chosen."""
     return Digest.of(str(name).encode())
 
 
 def naming_key(naming: Naming) -> Digest:
-    """What stands for all that is said: another meaning has another key, and the same index nodes as the name."""
+    """The key of a whole statement: another meaning has another key, and the same index nodes as the name."""
     target = naming.meaning.target
     said = f"{naming.name} {target.digest} {target.size} {target.media_type} {naming.meaning.seen_at!r}"
     point = name_point(naming.name).encoded[:POINT_DIGITS]

@@ -1,7 +1,8 @@
 """Which nodes are a digest's index nodes: rendezvous hashing over the addresses that discovery gives.
 
-Addresses, because they are the one name of a node that all others know without asking it. Who disagrees about the
-members, for a moment or for ever, disagrees about a few digests, and those are fetched from the origin once more.
+The hash uses addresses, because an address is the only name of a node that all other nodes know without asking it.
+Nodes that disagree about the members, for a moment or for ever, disagree about a few digests, and fetch these from the
+origin once more.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Who may speak for which host: whoever answers for a place is the host that the call comes from.
+"""Which node may speak for which host: a node speaks only for the host from which its call comes.
 
-Most nodes are known to others by the address from which they call. Three kinds are not, and are told apart like this:
-a node that is known by a name is believed if the name stands for the address that it calls from; a node with several
-addresses, known by one and calling from another, is believed if nobody calls from the one that it is known by, and no
-member is known by the one that it calls from; nodes behind an address that is translated (NAT) are known by that one,
-each with a port of its own, and so may speak for each other.
+Most nodes are known to others by the address from which they call. Three kinds are not:
+
+* A node that is known by a name is believed if the name stands for the address from which it calls.
+* A node with several addresses may be known by one and call from another. It is believed if no node calls from the
+  known address, and if no member is known by the calling address.
+* Nodes behind a translated address (NAT) are known by that address, each with a port of its own. So they may speak for
+  each other.
 """
 
 from __future__ import annotations
@@ -34,14 +36,14 @@ _LOOK_UP_SECONDS: Final = 1.0
 
 
 class MaySpeak(Protocol):
-    """Who is believed."""
+    """Decides which statements are believed."""
 
     async def may_speak(self, requester: Requester, host: str) -> bool:
         """Whether what comes from there can be the word of the host."""
 
 
 class Speakers:
-    """Remembers who has spoken; `discovered` are the members' addresses, as discovery gives them."""
+    """Remembers which nodes have spoken; `discovered` are the members' addresses, as discovery gives them."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class Speakers:
         return may
 
     async def _is_named(self, host: str, source: str) -> bool:
-        """Whether it is a name for the address; only of members, so that nobody has us look up what they like."""
+        """Whether the host is a name for the address; only for members, so that no caller chooses what is looked up."""
         if _is_address(host) or host not in self._known_hosts():
             return False
         known = self._names.get(host)

@@ -28,7 +28,7 @@ class View:
 
 
 class Discovered(Protocol):
-    """Who is there; `registryd.cluster.members.roster.Members` knows."""
+    """The members that discovery gives; `registryd.cluster.members.roster.Members` knows them."""
 
     def discovered(self) -> frozenset[Address]:
         """Where all members are; the same object until it changes."""
@@ -37,7 +37,7 @@ class Discovered(Protocol):
 class CurrentView:
     """The view of a node, made anew when it has changed; None in a cluster of more than `most` members.
 
-    There nobody asks everyone, and so nobody needs to know whether somebody is left to be asked.
+    In such a cluster no node asks all members, so no node needs to know whether a member is left to ask.
     """
 
     def __init__(self, members: Discovered, own_place: Callable[[], NodeLocation], *, most: int) -> None:
