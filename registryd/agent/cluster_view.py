@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.assembly import ClusterView, Examination
 
-# What a page shows of images: those that fewest nodes have come first.
+# Images on the page: images on the fewest nodes come first.
 _MOST_IMAGES: Final = 200
 _MOST_FLOWS: Final = 500
 

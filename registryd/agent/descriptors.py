@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 from typing import Final
 
-# What of all descriptors the connections of a door may take. The rest, nearly a third, is for content's files, for
-# containerd, and for peers and upstreams that are asked. Of 1,024, the usual limit where nobody raised it: 153 for
-# containerd, which keeps a handful, 256 for each of the peers' doors, 51 for probes.
+# The share of all descriptors that the connections of a door may take. The rest, nearly a third, is for content's
+# files, for containerd, and for questions to peers and upstreams. Of 1,024 descriptors, the usual default limit, these
+# are 153 for containerd, which keeps a handful, 256 for each of the peers' doors, and 51 for probes.
 _SHARES: Final = {
     "registry.listen": 0.15,
     "cache.listen": 0.25,

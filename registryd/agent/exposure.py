@@ -22,7 +22,7 @@ def check_exposure(settings: Settings) -> None:
     if cache.insecure or cache.token_file or cache.listen.is_loopback:
         return
     with_login = [name for name, table in upstreams.registries.items() if table.username or table.client_cert]
-    # What stands in Docker's file may change, so any registry may have a login there.
+    # The content of Docker's file may change, so any registry may have a login there.
     for name in with_login if upstreams.docker_config is None else [*upstreams.registries, *upstreams.allow]:
         mode = authorization.mode if name == "*" else rules.mode(Registry(name))
         if mode is not AuthorizationMode.PUBLIC:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Where nobody says anything else: what the packages of containerd and Kubernetes' documentation use.
+# The default: the path that containerd's packages and Kubernetes' documentation use.
 _USUAL: Final = Path("/etc/containerd/certs.d")
 # containerd says it within milliseconds, its program in a tenth of a second; it changes when containerd is restarted.
 _GOOD_FOR_SECONDS: Final = 60.0

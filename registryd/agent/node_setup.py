@@ -62,7 +62,7 @@ async def keep_up(upkeep: Upkeep) -> None:
 
 
 def _upkeep_of(settings: Settings, listen: Address) -> Upkeep:
-    # Here, because only who asks for it pays for it.
+    # Imported here, so that only an agent with this setting pays for it.
     from registryd.node.errors import NodeError  # noqa: PLC0415
     from registryd.node.facts import Containerd  # noqa: PLC0415
     from registryd.node.hosts_entry import MirrorEntry, endpoint_of  # noqa: PLC0415

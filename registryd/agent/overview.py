@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from registryd.serving.transfers import Transfer, Transfers
     from registryd.store.choice import NodeStore
 
-# One look at all members is for everybody who asks within this time: it is a handshake with each of them, and where the
-# admin port is open to the network anyone may ask. The page asks every ten seconds.
+# One look at all members serves every question within this time. A look costs a handshake with each member, and where
+# the admin port is open to the network, anyone may ask. The page asks every ten seconds.
 _LOOK_SECONDS: Final = 2.0
 # Of bodies to peers; the largest are what people look for.
 _MOST_FLOWS: Final = 16

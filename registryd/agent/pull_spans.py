@@ -45,7 +45,7 @@ class PullSpans:
         """A pull is over: a listener of a PullLog."""
         span = self._tracer.start_span(
             f"pull {told['image']}",
-            # What is no trace is none of ours: the span is then a trace of its own.
+            # Without a valid trace, the span is a trace of its own.
             context=self._propagator.extract({"traceparent": pull.traceparent}),
             kind=SpanKind.SERVER,
             start_time=int(told["began"] * _NANOSECONDS),

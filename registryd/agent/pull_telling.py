@@ -45,5 +45,5 @@ def _as_spans(settings: Settings, pulls: PullLog, stack: AsyncExitStack) -> None
         raise SettingsError("pulls.traces", f"needs registryd[otel]: {error}") from error
     spans = PullSpans(settings.agent.node_name)
     pulls.listen(spans.pulled)
-    # It may wait for a collector, and must not hold up the event loop.
+    # Telling may wait for a collector, and must not hold up the event loop.
     stack.push_async_callback(asyncio.to_thread, spans.close)

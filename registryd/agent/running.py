@@ -90,7 +90,7 @@ def _said_in_one_line(failure: BaseException) -> BaseException:
     """One line for the user about failures that came together; a bug among them is raised as it is."""
     if isinstance(failure, BaseExceptionGroup):
         expected, bugs = failure.split((CommandFailed, ContentUnavailable))
-        # One of the failures: those that come with it are nearly always its consequences.
+        # One of the failures: the others are nearly always its consequences.
         return failure if bugs or expected is None else _said_in_one_line(expected.exceptions[0])
     if isinstance(failure, ContentUnavailable):
         return CommandFailed(f"the store cannot be used: {failure}")

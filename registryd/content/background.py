@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from registryd.content.sought import Sought
     from registryd.oci.reference import Repository
 
-# Seconds. Whoever says so and ends without taking it back is forgotten after that.
+# Seconds. An announcement whose announcer ended without withdrawing it is forgotten after this time.
 LONGEST_LEASE: Final = 3600.0
-# Of those that are announced: a list of images has some hundreds, and brings a few at a time.
+# Of the announced repositories: a list of images has some hundreds, and prefetch brings a few at a time.
 _MOST: Final = 1000
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
 
 # Looks into the store double their distance, up to the longest. They stay close, because a pull that fails for another
-# reason takes good content out of the store again (reference: garbage collection 0 to 0.3 s later), and so does
-# whoever removes the image at once. A look costs microseconds, with files, and half a millisecond without.
+# reason takes good content out of the store again (reference: garbage collection 0 to 0.3 s later), and so does a user
+# that removes the image at once. A look costs microseconds, with files, and half a millisecond without.
 _FIRST_LOOK: Final = 0.02
 _LONGEST_LOOK: Final = 0.05
 # How long containerd may take from the last byte to "stored", which is to flush the file: a moment, and for large

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Hashing costs a second of processor time for each gigabyte. Whoever doubts may be lying, so a copy is looked at once
-# in this time, one copy at a time, and no more than so many wait for it.
+# Hashing costs a second of processor time for each gigabyte. The doubting peer may be lying, so the agent checks a copy
+# once in this time, one copy at a time, and no more than so many copies wait for that.
 _LOOK_AGAIN_SECONDS: Final = 600.0
 _WAITING: Final = 64
 _REMEMBERED: Final = 10_000

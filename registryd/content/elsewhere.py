@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from registryd.content.ledger import Ledger
     from registryd.oci.digest import Digest
 
-# Seconds. What comes within this time is looked at together: listing 10,000 names takes milliseconds. Layers that
+# Seconds. New content within this time is looked at together: listing 10,000 names takes milliseconds. Layers that
 # containerd throws away when they are unpacked are there for about a second.
 _BATCH: Final = 0.25
 # When the store does not answer.

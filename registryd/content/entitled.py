@@ -42,7 +42,7 @@ class EntitledStore:
         if not isinstance(opened.content, GrowingContent):
             return replace(opened, content=replace(opened.content, standing=content.standing))
         try:
-            # What was asked about may have been given up, and this be what another name gets instead.
+            # The content of the question may have been given up, and this may be the content of another name.
             return replace(opened, content=await self.entitled(sought, opened.content))
         except BaseException:
             await opened.body.aclose()

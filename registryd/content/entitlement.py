@@ -49,7 +49,8 @@ class Entitlement:
         standing = self._by_names(sought.repository, provenance.repositories, content)
         if standing is Standing.REPOSITORY or not self._is_open(sought.repository):
             return standing
-        # Where anyone may have everything, what an image lists is its own, and what has no name is everyone's.
+        # Where anyone may have everything, the content that an image lists is the image's, and content without a name
+        # is free.
         listed = namers(content.digest)
         if not (listed or provenance.repositories):
             return Standing.REPOSITORY

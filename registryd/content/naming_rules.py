@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registryd.config.agent import AuthorizationSettings
     from registryd.oci.reference import Reference, Repository
 
-# What a registry is called when its name is written in full: here for patterns, of which the host may be one.
+# A registry's name, written in full: here for patterns, and the host may be a pattern, too.
 _DEFAULT_PORT: Final = re.compile(r":0*443$")
 _ZEROS: Final = re.compile(r":0+(?=[0-9])")
 

@@ -133,5 +133,6 @@ async def _first(whole: Callable[[], Awaitable[T]], growing: Callable[[], Awaita
         except NotArrived:
             raise
         except ContentNotFound:
-            # It may have become whole between the two questions; a third costs microseconds where files are read.
+            # The content may have become whole between the two questions; a third costs microseconds where files are
+            # read.
             return await whole()

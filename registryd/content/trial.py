@@ -31,7 +31,7 @@ _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 # Just more than goes by gRPC (cluster.fetch.opening.SMALL_BYTES), so that the trial takes the way of real layers.
 _PAYLOAD_BYTES: Final = 1024 * 1024 + 4096
 _LASTS_SECONDS: Final = 60.0
-# 4 MiB of memory at most, whoever asks.
+# 4 MiB of memory at most, whatever the number of callers.
 _MOST_OFFERED: Final = 4
 _WORD: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _ARCHITECTURE: Final = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)

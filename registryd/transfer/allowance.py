@@ -10,9 +10,9 @@ from typing import Final
 
 from registryd.aio import clock
 
-# Seconds. A rate that was changed counts for those that wait already after so long.
+# Seconds after which a changed rate counts for transfers that wait already.
 _LONGEST_SLEEP: Final = 0.5
-# What a timer of the event loop is good for.
+# The precision of a timer of the event loop.
 _SHORTEST_SLEEP: Final = 0.001
 # Seconds for which an allowance that was not used is kept: less than anybody looks at, more than a step takes.
 _BURST_SECONDS: Final = 0.1
@@ -20,7 +20,7 @@ _BURST_SECONDS: Final = 0.1
 _MEAN_SECONDS: Final = 1.0
 # Without a byte for so long, no pull is under way.
 _QUIET_SECONDS: Final = 1.0
-# What the background gets at least, a second: four times the pace at which a source is left (monitoring.floor).
+# The least that the background gets, a second: four times the pace at which a source is left (monitoring.floor).
 _LEAST_IN_BACKGROUND: Final = 1024 * 1024
 DEFAULT_BACKGROUND: Final = 0.25
 

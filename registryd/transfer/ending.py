@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from asyncio import BaseProtocol, Transport
 
-# How long the receiver may take to read what is on its way and to close. It usually closes a round trip after our
-# FIN; when it does not, what was sent stays with the kernel, which goes on delivering it after we have closed.
+# How long the receiver may take to read the bytes on their way and to close. It usually closes a round trip after this
+# end's FIN. When it does not, the kernel keeps the sent bytes, and goes on delivering them after the agent has closed.
 _DRAIN_SECONDS: Final = 5.0
 
 

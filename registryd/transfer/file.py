@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from registryd.oci.ranges import Span
     from registryd.transfer.sink import Sink
 
-# What one call may move, and so how long it can sleep on a disk: 8 ms at 500 MB/s.
+# The bytes that one call may move, and so how long the call can sleep on a disk: 8 ms at 500 MB/s.
 _CALL_BYTES: Final = 4 * 1024 * 1024
 # The same in the event loop, when no disk is involved: 0.2 to 0.4 ms of copying.
 _CACHED_CALL_BYTES: Final = 1024 * 1024
@@ -34,8 +34,8 @@ _TURN_SECONDS: Final = 0.010
 _LINGER_MILLISECONDS: Final = 1
 # A slice for TLS: 64 to 256 KiB are equally fast, and larger ones keep the loop from other work for longer.
 _COPY_BYTES: Final = 256 * 1024
-# Errors of sendfile that are the receiver's, besides ConnectionError and TimeoutError. Whatever is not known to be
-# is put down to the file: going on with another source is harmless when the receiver turns out to be gone.
+# Errors of sendfile that are the receiver's, besides ConnectionError and TimeoutError. Every other error counts as the
+# file's: going on with another source is harmless when the receiver turns out to be gone.
 _RECEIVER_GONE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN})
 
 

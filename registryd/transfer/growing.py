@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from registryd.transfer.sink import Sink
 
 # How long a file may stay as it is before its writer is taken for dead. containerd writes 1 MiB at a time, so this is a
-# link of 70 KB/s; and it is how long a node may be kept waiting for one that is fetching.
+# link of 70 KB/s. A node may also have to wait so long for the fetcher.
 GROWING_STALL_TIMEOUT: Final = 15.0
-# Who is this close behind the writer is sent what has just been written; more than a few of containerd's writes may
-# have to come from the disk.
+# A reader this close behind the writer gets bytes that have just been written. Bytes that are older by more than a few
+# of containerd's writes may have to come from the disk.
 _FRESH_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -139,5 +139,5 @@ async def _send(fd: int, part: Span, sink: Sink) -> None:
     if sink.fd is not None and part.length <= _FRESH_BYTES:
         await send_from_cache(fd, part, sink, sink.fd)
     else:
-        # The descriptor is lent: nobody closes this body.
+        # The descriptor is lent, so this body is not closed.
         await FileBody(fd, part).send_to(sink)

@@ -26,16 +26,17 @@ if TYPE_CHECKING:
     from registryd.oci.ranges import Span
     from registryd.transfer.sink import Sink
 
-# What containerd is about to write, and what its socket holds when it is as quick as the link: kept after it was sent.
+# The bytes that containerd is about to write, and those in its socket when it is as quick as the link: kept after
+# sending.
 KEPT_BYTES: Final = 1536 * 1024
 # Followers are told of so many at a time: each telling costs a turn of the event loop for each of them, here and in all
 # nodes below. An eighth of containerd's step.
 STEP_BYTES: Final = 128 * 1024
-# What an inflow that containerd is taking may hold whatever else is in memory, so that it always moves on.
+# The bytes that an inflow may hold while containerd takes it, whatever else is in memory, so that it always moves on.
 _ALWAYS_BYTES: Final = 1024 * 1024
 # Without a byte for so long, a reader may have better things to do.
 _STALL_SECONDS: Final = 0.25
-# What one inflow may hold: a layer that is not asked for leaves room for others.
+# The bytes that one inflow may hold: a layer without a request leaves room for others.
 _MOST_BYTES: Final = 32 * 1024 * 1024
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# One for the process and nobody's to close: threads start with the first job, a job never outlives the await that
+# One pool for the process, which is never closed: threads start with the first job, a job never outlives the await that
 # gave it, so an idle pool holds nothing, and the interpreter joins its threads at exit. Not the loop's default
 # executor, where a name lookup may sit for half a minute. Four: a turn is over after some milliseconds, slow receivers
 # are waited for in the loop; more threads would only queue more reads at the same disk.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from registryd.transfer.body import Body
     from registryd.transfer.sink import Sink
 
-# What is written at once, so that a low rate comes evenly; as much as a copying relay has in its hands.
+# The bytes of one write, so that a low rate comes evenly; as many as a copying relay holds.
 _STEP_BYTES: Final = 256 * 1024
 
 

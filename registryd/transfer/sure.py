@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _VERSION: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})\.", re.ASCII)
 _IN_CHUNKS_SINCE: Final = (2, 1)
-# Layers whose requests are remembered: five hundred images. One that is forgotten is as one that was never asked for.
+# Layers whose requests are remembered: five hundred images. A forgotten layer counts as one that was never asked for.
 _REMEMBERED: Final = 10_000
 # More than any content has.
 ALL_BYTES: Final = 1 << 63

@@ -24,7 +24,7 @@ _LEAST_SHARE: Final = 1024 * 1024
 _LEAST_OF_ONE: Final = 8
 
 
-# What a receiver says of a part of a body; an agent of an older version passes it by.
+# The header in which a receiver says that it asks for a part of a body; agents of older versions ignore it.
 PART_HEADER: Final = "Registryd-Part"
 # Whom a receiver wants a body for (`registryd.transfer.allowance.Priority`); likewise.
 PRIORITY_HEADER: Final = "Registryd-Priority"

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
-# What an asker can have tried within its fetch_wait, with three named at a time.
+# The number of sources that a claimant can try within its fetch_wait, with three named at a time.
 MAX_FAILED: Final = 16
 # 13 KB of digests, which with all else fits into rpc.limits.MAX_REQUEST_BYTES.
 MAX_ANNOUNCED: Final = 400
-# So many can be asked one by one; of more, everyone may be asked as well.
+# A claimant asks so many members one by one. With more, it may as well ask all members.
 MAX_UNHEARD: Final = 8
 
 

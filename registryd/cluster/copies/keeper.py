@@ -36,9 +36,10 @@ _log = logging.getLogger(__name__)
 
 # Seconds between two looks at an image that this node keeps. A member that is gone is set aside within 15.
 _LOOK_SECONDS: Final = 30.0
-# Between two looks at one that it only has: those that keep it ask it when they are too few, unless all go at once.
+# Between two looks at an image that this node only has: the keepers ask this node when they are too few, unless all of
+# them are lost at once.
 _IDLE_SECONDS: Final = 3600.0
-# Nobody can say, or a question went wrong.
+# No index node can say, or a question went wrong.
 _RETRY_SECONDS: Final = 10.0
 # Nodes that get an image in one rollout look at it one after the other, in the order in which they rank: so the first
 # ones keep it, and the others see that. Their words take some 60 ms to the index nodes.
@@ -46,12 +47,12 @@ _APART_SECONDS: Final = 0.2
 _LINE_SECONDS: Final = 60.0
 # Of the delay, when a single copy is left.
 _HURRY: Final = 0.2
-# Members that are asked in one look, and for how long one that said no is passed over.
+# Members asked in one look, and how long a member that said no is passed over.
 _MOST_ASKED: Final = 8
 _REFUSED_SECONDS: Final = 600.0
 # A timer may fire a moment early.
 _SLACK_SECONDS: Final = 0.01
-# What cannot be changed by looking again at once is looked at later by so much, up or down.
+# A further look at once would change nothing: the next look is later, by so much more or less.
 _SPREAD: Final = 0.2
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Offers that wait for their turn; others are for somebody else.
+# Offers that wait for their turn; further offers go to other nodes.
 _MOST_WAITING: Final = 64
 # Seconds in which what could not be brought is not tried again: the origin may be away, or want a login.
 _FAILED_SECONDS: Final = 600.0

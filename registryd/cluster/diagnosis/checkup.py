@@ -34,7 +34,7 @@ _REPORTS_SECONDS: Final = 2.0
 MOST_EXAMINED: Final = 32
 # How many are asked how they are at a look: all of a cluster in which a page shows every member, some of a larger one.
 MOST_ASKED: Final = 32
-# Who is asked to hold a trial image before this node does it itself.
+# The number of members asked to hold a trial image before this node holds it itself.
 _MOST_REHEARSALS: Final = 3
 
 
@@ -63,7 +63,7 @@ class Checkup:
         """
         until = asyncio.get_running_loop().time() + seconds
         others = self._others()
-        # Those that are well first: they need milliseconds, and the others all of the time.
+        # Healthy members first: they answer within milliseconds, while the others take all of the time.
         asked = await _side_by_side(partial(self._ask_until, until), self._next_of(others)[::-1])
         known = {each.address: each for each in self._known}
         known |= {each.address: replace(each, asked_at=time.time()) for each in asked}

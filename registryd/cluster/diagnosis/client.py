@@ -32,7 +32,7 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
     ("grpc.enable_retries", 0),
 )
-# It looks at two ports of ours, two seconds each at most, side by side (diagnosis.contact).
+# The member tries two ports of this node, two seconds each at most, side by side (diagnosis.contact).
 _REACH_TIMEOUT: Final = 4.0
 _TIMEOUT: Final = 2.0
 

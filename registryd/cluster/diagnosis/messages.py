@@ -19,7 +19,7 @@ from registryd.pb.registryd.v1 import diagnosis_pb2 as pb
 if TYPE_CHECKING:
     from registryd.cluster.contract.node import Node
 
-# It is shown to people, in a table.
+# Operators see the text in a table.
 _NAME: Final = re.compile(r"[A-Za-z0-9._:-]{0,253}", re.ASCII)
 _VERSION: Final = re.compile(r"[A-Za-z0-9.+_-]{0,64}", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}", re.ASCII)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
 
-# How the node is, is for everybody who asks within this time: containerd is asked for it.
+# One report on the node serves every question within this time, because the report costs a question to containerd.
 _TAKEN_SECONDS: Final = 1.0
 
 

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A node that means to fetch a layer looks so often whether another one does, whose claim was late; and asks no oftener
-# again for one that others are at work on, should they not let it wait.
+# A node that intends to fetch a layer checks so often whether another node fetches it, whose claim was late. A node
+# asks again no more often for a layer at which others are at work, if they do not let it wait.
 _LOOK_SECONDS: Final = 1.0
 # How long bytes are kept without a request until it is asked whether there will be one.
 _UNASKED_SECONDS: Final = 60.0
-# What a source at work gets between two looks at the very least: 70 KB/s, as for what is followed
-# (GROWING_STALL_TIMEOUT).
+# The least that a source at work gets between two looks: 70 KB/s, as for followed content (GROWING_STALL_TIMEOUT).
 _MUCH_BYTES: Final = 1024 * 1024
 # How often sources may fail one after the other before containerd's request has to look for itself.
 _MOST_FAILURES: Final = 8

@@ -55,7 +55,7 @@ _MOST_AHEAD: Final = 64
 _FRESH_SECONDS: Final = 1.0
 # States in which an intake has nothing to give and nothing under way.
 _ENDED: Final = frozenset({State.OVER, State.SENT_AWAY})
-# Those in which something may come of it, and those in which it is known who has it.
+# The states in which bytes may still come, and the states in which the sources are known.
 _BEFORE_FLOWING: Final = frozenset({State.SEEKING, State.OURS})
 _SETTLED: Final = frozenset({State.ELSEWHERE, State.SENT_AWAY})
 

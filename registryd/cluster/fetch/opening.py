@@ -130,7 +130,8 @@ class Opener:
     async def _read_verified(self, offer: Offer) -> tuple[Content, bytes]:
         """Small content, whole; a manifest's own media type counts, not the one that the peer said."""
         data = await _read_whole(offer)
-        # What has just arrived at the member, no manifest there refers to yet: only the document itself tells.
+        # No manifest at the member refers yet to content that has just arrived there: only the document itself tells
+        # its type.
         is_untold = isinstance(offer.content, GrowingContent) and offer.content.media_type is None
         if not is_untold and not is_manifest_type(offer.content.media_type):
             return offer.content, data
@@ -154,7 +155,7 @@ class Opener:
         try:
             body = await self._fetch(door, offer, span, part)
         except SourceRefused as error:
-            # It was reached, and the answer was no: asking by another way would only be rude.
+            # The member was reached and said no: another way to ask would give the same answer.
             offer.member.answered()
             raise PeerDeclined(f"{door}: {error}") from error
         except SourceBroken:
@@ -171,7 +172,7 @@ class Opener:
             blob_path(offer.content.digest),
             span=span,
             size=offer.content.size,
-            # Who hands out a ticket has a door without TLS.
+            # A member that hands out a ticket has a door without TLS.
             ssl=None if offer.ticket else self._credentials.client_context(),
             headers=_headers(offer, part, self._priority_of(offer.sought)),
             connect_timeout=self._timeouts.connect,
@@ -212,7 +213,7 @@ async def _read_whole(offer: Offer) -> bytes:
             data = await read_all(body, limit=content.size)
     except TimeoutError as error:
         late = f"{offer.member.address} took too long over {content.size} bytes"
-        # Who is still receiving it may be waiting itself, and is no worse for that.
+        # A member that is still receiving the content may be waiting itself, which is not its fault.
         raise (PeerDeclined(late) if isinstance(content, GrowingContent) else SourceBroken(late)) from error
     if not content.digest.verifies(data):
         raise ContentCorrupt(f"{offer.member.address} gave {content.size} bytes that are not {content.digest}")

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
 
 # containerd fails a pull with the fourth end without a byte in a row (httpReadSeeker's maxRetry; tried with 2.3.7 and
-# 2.4.2). One is left for whoever gives it the content in the end. Whatever gives it a byte, the next request begins at
-# another one: so ends are counted by where requests begin.
+# 2.4.2). One end is left for the host that gives containerd the content in the end. After a byte from any host the next
+# request begins at another byte, so ends are counted by the byte at which requests begin.
 _MOST_ENDS: Final = 2
-# Of these, for what is no more than quicker.
+# Of these ends, the number for requests that would only become quicker.
 _MOST_TURNS: Final = 1
 _REMEMBERED: Final = 2_000
-# What comes within this time is not waited for: a question to a peer takes milliseconds.
+# An answer within this time counts as no wait: a question to a peer takes milliseconds.
 _QUICK_SECONDS: Final = 0.05
 # Of the places that containerd is known to have, so many are left for what is to be fetched.
 _LEFT_FREE: Final = 1
 # How long it is known how many that are.
 _FORGOTTEN_SECONDS: Final = 10.0
-# Whatever else containerd wants to fetch, of other images too, waits no longer than this for one place.
+# Other content that containerd wants to fetch, also of other images, waits no longer than this for one place.
 _TURN_SECONDS: Final = 2.0
 
 

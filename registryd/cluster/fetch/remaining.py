@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Twice a kubelet's longest pause between two attempts to pull.
 _DOUBT_SECONDS: Final = 600.0
-# Some 500 images that nobody in the cluster had.
+# Some 500 images that no node of the cluster had.
 _REMEMBERED: Final = 5_000
 
 

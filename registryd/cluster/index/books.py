@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registryd.cluster.index.view import View
     from registryd.notation import Address
 
-# Four times the largest cluster that was simulated: only somebody who makes up names comes near.
+# Four times the largest cluster that was simulated: only a member that makes up names comes near.
 _MOST_HOLDERS: Final = 20_000
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
-# A wave that nobody has joined or confirmed for so long is over. Holders announce again in half the time.
+# A wave that no node has joined or confirmed for so long is over. Holders announce again in half the time.
 WAVE_SECONDS: Final = 3600.0
 # An index node younger than this has not been told everything yet.
 YOUNG_SECONDS: Final = 60.0

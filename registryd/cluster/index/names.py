@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 G = TypeVar("G", bound="MutableMapping[Statement, Any]")
 
-# What was not said again for so long is forgotten. Holders say everything again in half the time, as they do for
-# digests, and so whoever has been there for half the time knows all that there is to know.
+# A statement that was not repeated for so long is forgotten. Holders repeat everything in half the time, as they do for
+# digests. So an index node that has run for half the time knows everything.
 NAME_SECONDS: Final = WAVE_SECONDS
 SETTLED_SECONDS: Final = WAVE_SECONDS / 2
-# What one host can put into an answer that is full: containerd knows one meaning of a name in each of its namespaces.
+# The meanings of one host in a full answer: containerd knows one meaning of a name in each of its namespaces.
 MEANINGS_OF_HOST: Final = 4
 
 

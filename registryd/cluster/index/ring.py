@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
-# The first decides who goes to the origin, the others stand in for it: that all three are lost within the seconds in
-# which a wave begins is a failure of something larger.
+# The first decides which node goes to the origin, and the others stand in for the first. If all three are lost within
+# the seconds in which a wave begins, something larger has failed.
 INDEX_NODES: Final = 3
 
 # Of the hexadecimal digits of a digest, what its rank depends on; the rest may be anything.

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Hosts that are remembered; of a larger cluster than any, and of whoever makes up names, the oldest are forgotten.
+# Remembered hosts. In a cluster larger than any, or when a member makes up names, the oldest are forgotten.
 _MOST_HOSTS: Final = 20_000
-# A name is looked up again after so long, and nobody waits for it longer.
+# A name is looked up again after so long, and no caller waits longer for it than the second time.
 _NAME_HOLDS_SECONDS: Final = 60.0
 _LOOK_UP_SECONDS: Final = 1.0
 

@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 
 # An image's content comes at once; what follows within this time is told with it.
 _BATCH_SECONDS: Final = 0.05
-# How often members are compared with those that were told, and what could not be told is tried again. And how long
-# after a change there is a second look: containerd's garbage collector takes content away within a second or so after
-# its image, without an event before 2.1 where its files are not read.
+# How often the announcer compares the members with the index nodes that were told, and repeats failed announcements.
+# Also how long after a change there is a second look: containerd's garbage collector removes content within a second or
+# so after its image, before 2.1 without an event where the agent does not read its files.
 _LOOK_SECONDS: Final = 1.0
 # Index nodes that are told at once: an image's digests have some thirty, and a message takes a millisecond.
 _AT_ONCE: Final = 16

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     Decide = Callable[[Claim], Awaitable[ClaimReply]]
 
-# Until the next index node is asked while the one before says nothing. It decides alone, so asking another too early
-# may send a second node to the origin, and too late costs a pull this much, once: after that it is set aside.
+# The time until the next index node is asked while the one before is silent. The first decides alone, so asking another
+# too early may send a second node to the origin. Asking too late costs a pull this much, once: after that the silent
+# index node is set aside.
 _PATIENCE: Final = 0.5
 
 

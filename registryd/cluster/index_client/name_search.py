@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.oci.reference import TaggedName
 
-# How much longer the others are waited for when one that knows all has answered: they were told the same, unless one of
-# them could not be reached then. A healthy peer takes milliseconds, with a new connection some tens.
+# How much longer to wait for the others when an index node that knows all has answered: the others were told the same,
+# unless one of them could not be reached then. A healthy peer takes milliseconds, with a new connection some tens.
 _PATIENCE: Final = 0.25
 
 

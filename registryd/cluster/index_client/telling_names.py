@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
 
 _NOBODY: Final[frozenset[Address]] = frozenset()
-# Who "takes" it where the version is too old to: it is told again when everything is, half an hour later.
+# The receipt in the name of an index node of an older version, which cannot take names: it is told again with
+# everything else, half an hour later.
 _OUTDATED: Final = NodeId("outdated")
 
 

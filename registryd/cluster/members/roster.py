@@ -195,8 +195,8 @@ class Members:
         task.add_done_callback(partial(self._forget_care, member.address))
 
     async def _probe_until_known(self, member: Member, *, at_once: bool) -> None:
-        # Who has just asked us something is there, whatever was before: a connection that gRPC has not yet tried anew
-        # fails by its last reason, and the next try is not to wait for as long as a dead peer would.
+        # A peer that has just asked this node is alive, whatever was before. A connection that gRPC has not yet tried
+        # anew fails by its last reason, and the next try must not wait for as long as for a dead peer.
         failures = 1 if at_once else member.failures
         while member.state in {MemberState.UNKNOWN, MemberState.SET_ASIDE}:
             try:

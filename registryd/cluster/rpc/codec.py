@@ -110,7 +110,7 @@ def finding(reply: pb.FindReply, digest: Digest) -> FindAnswer:
     content = _content(reply.content, digest) if reply.HasField("content") else None
     if content is not None:
         content = replace(content, standing=_OF_MESSAGES.get(reply.standing))
-    # It becomes the value of a header.
+    # The text becomes the value of a header.
     if not _TICKET.fullmatch(reply.ticket):
         raise PeerGarbled("what it sent is no ticket")
     return FindAnswer(node_value(reply.node), content, reply.busy, reply.ticket, reply.is_not_for_name)
@@ -163,5 +163,5 @@ def named_value(message: pb.NamedContent) -> NamedContent:
         target = Descriptor(message.media_type, Digest.parse(message.digest), message.size)
     except OciError as error:
         raise PeerGarbled(f"a name's target is not valid: {error}") from error
-    # Nobody has seen the future: else the newest answer would belong to whoever lies most, or whose clock is ahead.
+    # No time may be in the future: else the newest answer would be that of a liar, or of a node whose clock is ahead.
     return NamedContent(target, min(message.seen_at, time.time()))

@@ -30,8 +30,8 @@ _FAILED: Final = {
 }
 # Of what a peer sends as the reason; it ends up in our log.
 _MAX_REASON: Final = 200
-# What gRPC 1.85 says of a connection that could not be made, the first that fits: there is no code for it. What
-# is not among them is HUNG_UP.
+# gRPC 1.85's texts for a connection that could not be made; the first match counts. gRPC has no codes for these. Any
+# other text is HUNG_UP.
 _TOLD: Final = (
     ("CERTIFICATE_VERIFY_FAILED: certificate has expired", PeerTrouble.CLOCK),
     ("CERTIFICATE_VERIFY_FAILED: certificate is not yet valid", PeerTrouble.CLOCK),
@@ -39,7 +39,7 @@ _TOLD: Final = (
     ("BAD_SIGNATURE", PeerTrouble.OTHER_SECRET),
     ("WRONG_VERSION_NUMBER", PeerTrouble.NO_TLS),
     ("Connection refused", PeerTrouble.REFUSED),
-    # Of a host that is gone, once nobody answers for its address any more (ARP): silence by another word.
+    # The error for a host that is gone, once no host answers for its address any more (ARP): it means silence, too.
     ("No route to host", PeerTrouble.NO_ANSWER),
     ("Host is unreachable", PeerTrouble.NO_ANSWER),
     ("Network is unreachable", PeerTrouble.NO_ROUTE),

@@ -28,7 +28,7 @@ MAX_REQUEST_BYTES: Final = 16 * 1024
 # gRPC's own headers are some 200 bytes.
 MAX_METADATA_BYTES: Final = 8 * 1024
 
-# A handshake takes some milliseconds of processor time at each end; who takes longer than this occupies a place.
+# A handshake takes some milliseconds of processor time at each end; a client that takes longer only occupies a place.
 HANDSHAKE_MILLISECONDS: Final = 5_000
 # Connections of peers, of which an idle one costs 58 to 90 KB: a member of a cluster of 5,000 is asked by most of the
 # others within five minutes only if all of them pull at once.
@@ -37,22 +37,23 @@ MAX_CONNECTIONS: Final = 8192
 CONNECTION_AGE_MILLISECONDS: Final = 3_600_000
 CONNECTION_GRACE_MILLISECONDS: Final = 60_000
 
-# Per connection and in all. A node asks for some ten layers at once, each with one find and perhaps one Read. What one
-# address may have waiting in gRPC is this times its connections, of some 5 KB each.
+# Per connection and in all. A node asks for some ten layers at once, each with one find and perhaps one Read. One
+# address may have as many calls waiting in gRPC as this number times its connections, of some 5 KB each.
 MAX_STREAMS_PER_CONNECTION: Final = 50
 MAX_CALLS: Final = 1000
-# Calls that gRPC has and nobody has looked at yet: more than one address can have. Beyond, it drops some of anybody's.
+# Calls in gRPC's queue that the agent has not looked at yet: more than one address can have. Beyond this number gRPC
+# drops calls of any address.
 MAX_PENDING: Final = 4096
 # Of one address: other nodes go on being answered whatever one does. Behind an address that is translated (NAT) several
 # nodes share them; each of their connections has its own streams.
 MAX_CALLS_OF_ADDRESS: Final = 250
 MAX_CONNECTIONS_OF_ADDRESS: Final = 64
-# Calls of one address that are answered at once; what is more waits, which slows nobody else down. A call costs 0.3 ms
+# Calls of one address that are answered at once. Further calls wait, and slow no other address. A call costs 0.3 ms
 # of the processor, so one address has an eighth of it. A node makes three calls for a layer.
 CALLS: Final = Rate(400, 200)
 # A call counts as one, and one more for so many bytes of its request: announcing 400 digests takes 4 ms.
 BYTES_OF_TOKEN: Final = 512
-# Longer than peers.find_timeout nobody waits for an answer.
+# No caller waits longer than peers.find_timeout for an answer.
 CALL_PATIENCE: Final = 0.5
 # Refusals, each of which costs as much as an answer, before an address is barred: it has no connections for a while.
 REFUSALS: Final = Rate(25, 250)

@@ -207,7 +207,7 @@ class ClusterService:
             try:
                 async with asyncio.timeout(seconds):
                     grown = await self._grown(self._growing, sought.digest, beyond)
-                    # It may be arriving for another name by now.
+                    # The content may be arriving for another name by now.
                     return await self._store.entitled(sought, grown)
             except (TimeoutError, ContentNotFound):
                 pass  # it may be whole by now

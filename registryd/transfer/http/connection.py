@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
 
-# Each time that a relay wakes up costs some 0.15 ms of processor time here, in those that follow it and in containerd,
-# however little has come; from a link of 100 Mbit/s that was 20 KiB. So a body is waited for until a lot has come, as
-# far as the socket's buffer has room for some times that: the kernel would make the window smaller otherwise, and tells
-# in any case when the buffer is nearly full. Half of what followers are told of at a time.
+# Each wake-up of a relay costs some 0.15 ms of processor time here, in the followers and in containerd, however little
+# has come; from a link of 100 Mbit/s that was 20 KiB. So the relay waits until a lot has come, as far as the socket's
+# buffer has room for some times that: otherwise the kernel would make the window smaller. The kernel wakes the relay in
+# any case when the buffer is nearly full. The number is half of the step in which followers get bytes.
 _LOT_BYTES: Final = 64 * 1024
 _BUFFER_SHARE: Final = 4
 # But no longer than this: what comes slowly is passed on as it comes.
 _LOT_SECONDS: Final = 0.05
 # Of what is left of a body, so much may be in OpenSSL's memory already: a record that has not come completely.
 _RECORD_BYTES: Final = 32 * 1024
-# Seconds until the next of a host's addresses is tried beside one that says nothing (RFC 8305, 5).
+# Seconds until the next address of a host is tried beside a silent one (RFC 8305, 5).
 FAMILY_PAUSE: Final = 0.25
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from registryd.transfer.pipe import Pipe
     from registryd.transfer.sink import Sink
 
-# What is decrypted should still be in the processor's cache when it is sent.
+# Decrypted bytes should still be in the processor's cache when they are sent.
 _COPY_BYTES: Final = 256 * 1024
 # One turn of a relay that has to copy: twice the turn is twice the wait of other requests. Receiving in threads of the
 # pool instead gave 0.76 of nginx's throughput: the relay is quicker than its source, and keeps changing threads.

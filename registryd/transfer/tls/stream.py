@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-# What one call of the kernel takes from the socket for a body: 512 KiB cost 0.05 to 0.1 s/GiB more, 2 MiB no less.
+# The bytes that one system call takes from the socket for a body: 512 KiB cost 0.05 to 0.1 s/GiB more, 2 MiB no less.
 _TAKEN_BYTES: Final = 1024 * 1024
-# The same for whoever has room for less than a few records: heads, and what peers say while they are sent something.
+# The same for readers with room for less than a few records: heads, and messages of a peer that is being sent a body.
 _TAKEN_AT_LEAST_BYTES: Final = 16 * 1024
 _FEW_RECORDS_BYTES: Final = 64 * 1024
-# What passes through OpenSSL's memory at a time. It stays as large as it ever was: 64 to 256 KiB are equally quick, and
-# this is what a connection costs while it is idle.
+# The bytes that pass through OpenSSL's memory at a time. That memory never shrinks, and 64 to 256 KiB are equally
+# quick. This is the memory that an idle connection costs.
 _PIECE_BYTES: Final = 64 * 1024
 # Pieces that one call of the kernel sends.
 _PIECES_AT_ONCE: Final = 16
@@ -46,7 +46,7 @@ class TlsStream:
         self.ssl_object = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=host
         )
-        # It returns a count when it is given a buffer, which typeshed does not know.
+        # `read` returns a count when it is given a buffer, which typeshed does not know.
         self._decrypt: Callable[[int, memoryview], int] = cast("Any", self.ssl_object).read
         self._taken = memoryview(b"")
         self._buffer: memoryview | None = None

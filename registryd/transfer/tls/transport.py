@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 # Room for all that one call takes from the socket, and for the record before it that was not complete.
 _RECEIVE_BYTES: Final = 64 * 1024
-# What may wait to be sent before the protocol is told to pause, and when it may go on; asyncio's own limits.
+# The bytes that may wait to be sent before the protocol is told to pause, and the bytes at which it may go on;
+# asyncio's own limits.
 _HIGH_BYTES: Final = 64 * 1024
 _LOW_BYTES: Final = 16 * 1024
-# Who lets more than that wait is not listened to meanwhile, or its demands for new keys could fill the memory.
+# While more than that waits, the transport does not read from the peer, whose demands for new keys could fill the
+# memory.
 _MOST_BYTES: Final = 1024 * 1024
 # How long a connection that is to be closed may take to accept what is left; asyncio's own limit for TLS.
 _CLOSE_SECONDS: Final = 30.0
@@ -40,7 +42,7 @@ class TlsTransport(asyncio.Transport):
         self._watches_input = self._watches_room = False
         self._close_timer: asyncio.TimerHandle | None = None
         protocol.connection_made(self)
-        # What came along with the end of the handshake makes the socket readable no more.
+        # Bytes that came along with the end of the handshake do not make the socket readable again.
         self._loop.call_soon(self._receive)
         self._go_on()
 

@@ -47,7 +47,7 @@ class DnsDiscovery:
 
     async def _look_up(self) -> frozenset[Address] | None:
         try:
-            # Its own time-outs may add up to half a minute; nobody waits for this one.
+            # The resolver's own time-outs may add up to half a minute; no request waits for this one.
             found = await self._resolve(self._name)
         except OSError as error:
             self._trouble.begins(f"cannot be resolved ({error.strerror})")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 # The group and port of multicast DNS (RFC 6762 section 3).
 _GROUP: Final = ("224.0.0.251", 5353)
-# How long a peer's address is asked for. It usually came along with the announcement.
+# How long discovery asks for a peer's address. The address usually came along with the announcement.
 _REQUEST_MILLISECONDS: Final = 1000
-# Whoever is on the network can announce what he likes; this many are believed.
+# Any host of the network can announce itself; this many are believed.
 _MAX_NEIGHBOURS: Final = 1000
 # A network that is not up yet, or is gone: interfaces appear within seconds of a boot.
 _RETRY_SECONDS: Final = 10.0

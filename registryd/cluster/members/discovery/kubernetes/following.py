@@ -79,7 +79,8 @@ class SliceFollower:
                 if self._apply(event):
                     yield
         if not heard and not self._has_lasted():
-            # A server ends a watch after minutes. One that ends at once, again and again, must not be a busy loop.
+            # A server ends a watch after minutes. A watch that ends at once, again and again, must not become a busy
+            # loop.
             raise ApiFailed("a watch ended without a word")
 
     def _apply(self, event: Event) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SECONDS: Final = 10
 _LARGEST_REFUSAL: Final = 64 << 10
 _CREATED: Final = 201
-# What the API server takes of a message (core/v1 Event, validation).
+# The length of a message that the API server accepts (core/v1 Event, validation).
 _LONGEST_MESSAGE: Final = 1024
 _POD: Final = re.compile(
     r"(?P<namespace>[a-z0-9][a-z0-9-]{0,62})/(?P<name>[a-z0-9][a-z0-9.-]{0,252})/(?P<uid>[A-Za-z0-9-]{1,64})"
