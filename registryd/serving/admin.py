@@ -29,7 +29,7 @@ _CONTENT_POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-
 
 
 class Overview(Protocol):
-    """What there is to tell of a running agent, as JSON (docs/operations.md says what is in it)."""
+    """The report on a running agent, as JSON (docs/operations.md says what is in it)."""
 
     async def status(self, *, with_names: bool) -> Mapping[str, Any]:
         """This agent. Names and digests of content only if `with_names`: they are nobody else's business."""

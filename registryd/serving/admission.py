@@ -1,4 +1,4 @@
-"""Who is let in at the local registry."""
+"""Which clients may use the local registry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Admission(Protocol):
-    """Tells those who may ask from everybody else on the node."""
+    """Tells clients that may ask from all other processes of the node."""
 
     def admits(self, header: str | None, /) -> bool:
         """Whether the value of the token's header is right; takes as long whether or not."""

@@ -1,4 +1,4 @@
-"""What an answer says of where it comes from: Cache-Status (RFC 9211)."""
+"""The origin of an answer, in its head: Cache-Status (RFC 9211)."""
 
 from __future__ import annotations
 

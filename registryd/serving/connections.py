@@ -1,4 +1,4 @@
-"""What one connection may cost: its place, the time for a request's head, and how often it may ask."""
+"""The limits of one connection: its place, the time for a request's head, and how often it may ask."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """For every connection of a door.
+    """The limits for every connection of a door.
 
-    `at_once`: connections; for one more, one is closed that never asked for anything, or is idle; or else the new one.
+    `at_once`: connections. For one more, the door closes a connection that never asked for anything or is idle, or else
+    the new one.
     A connection costs some 15 KB, and descriptors are scarce: 1,024 by default on many systems. containerd keeps a
     handful, and a peer one for each layer that it fetches. Half of them may have asked for nothing yet, a quarter if
     they come from one address.
-    `of_address`: the same of one address, where others come as well; None: as many as there are.
+    `of_address`: the same for one address, where other addresses come as well; None: no limit of its own.
     `head_seconds`: to the last byte of a request's head, from when the connection was accepted or, after an answer,
     from the head's first byte. Heads arrive in one packet. A handshake has as long.
     `requests_per_second`: more are answered, but not sooner. A pull makes some tens of requests in all.
-    `handshakes_per_second`: of one address, where there is TLS: more wait for their turn. One takes 1.5 ms of the
+    `handshakes_per_second`: of one address, with TLS: more handshakes wait for their turn. One takes 1.5 ms of the
     processor. A hundred may come at once: a peer opens a few for each layer.
-    `idle_at_once`: those that were answered and may ask again; of more, the one that has been silent for longest is
-    closed, and so it is for a new one when all places are taken.
-    `idle_seconds`: longer than Go's HTTP client keeps an idle connection (90 s), so that it is the client who closes.
+    `idle_at_once`: connections that were answered and may ask again. Of more, the door closes the one that has been
+    silent for longest, and it does so for a new connection when all places are taken.
+    `idle_seconds`: longer than Go's HTTP client keeps an idle connection (90 s), so that the client closes it.
     """
 
     at_once: int = 512

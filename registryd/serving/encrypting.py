@@ -105,7 +105,7 @@ class TlsWelcome:
 
 
 class _Handshake:
-    """A newcomer that has not even proved who it is."""
+    """A connection that has not yet proved its identity."""
 
     def __init__(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self.sock = sock

@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 class _BadRequestsAreNoBugs(logging.Filter):
-    """Takes the traceback off requests that are not HTTP: whoever sent them was answered with 400."""
+    """Removes the traceback from log lines on requests that are not HTTP: the client got a 400."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,4 +1,4 @@
-"""From a request's path to content: who may ask, what a tag means, who has the digest, all within one bound."""
+"""From a request's path to content: whether the client may ask, what a tag means, which source has it."""
 
 from __future__ import annotations
 

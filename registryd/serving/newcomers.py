@@ -1,6 +1,7 @@
 """Connections that have not asked for anything yet: a bounded number, in all and of one address.
 
-Whoever may connect can open them without proving anything, and say nothing. So they are what makes room for others.
+Any host that may connect can open such connections without proving anything, and stay silent. So these connections are
+closed first to make room for others.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class ApiBase:
 class ManifestPath:
     """A manifest of a repository, by tag or by digest.
 
-    `stays`: the client takes this server for the registry itself, so it goes to nobody else for the rest of the image.
+    `stays`: the client takes this server for the registry itself, so it asks only this server for the rest of the
+    image.
     """
 
     repository: Repository

@@ -48,7 +48,7 @@ _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
 
 
 class PeerBytesDoor:
-    """Gives peers what the store of this node has. It holds a store and nothing that could ask on."""
+    """Gives peers the content of this node's store. The door holds a store, and no part that could ask other nodes."""
 
     def __init__(  # noqa: PLR0913 - what a door has to know, each by name
         self,

@@ -1,8 +1,8 @@
 """Whether this node may say what a reference resolves to, or leaves that to the upstream.
 
-The HEAD of a manifest and a GET by tag are the moments in which the upstream checks the credentials of a pull:
-containerd goes on to it when registryd has nothing to say. What may be given for a name afterwards is for the node to
-say that has the content (`registryd.content.entitlement`).
+At the HEAD of a manifest and at a GET by tag the upstream checks the credentials of a pull: containerd goes on to the
+upstream when registryd does not answer. Afterwards the node with the content decides what it gives for a name
+(`registryd.content.entitlement`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Ruling(Enum):
-    """What may be said of a reference."""
+    """What the node may answer about a reference."""
 
     NOTHING = "nothing: the upstream itself says who may have it"
     WHAT_IS_ITS_OWN = "what one who has the content knows as this repository's"
@@ -50,7 +50,7 @@ class ResolvePolicy(Protocol):
 
 
 class PublicWord(Protocol):
-    """What upstreams say of themselves. All answer in bounded time."""
+    """Upstreams' answers about public repositories. Each method answers in bounded time."""
 
     async def is_reachable(self, registry: Registry, /) -> bool:
         """Whether the registry answers now."""

@@ -1,7 +1,8 @@
-"""What a client would like besides, and may not get (RFC 7240): an image as a whole.
+"""A client's wish that the server need not grant (RFC 7240): that an image be stored as a whole.
 
-`Prefer: whole="linux/amd64,linux/arm64"`, or `Prefer: whole` for every platform, with the GET of a manifest. Whoever
-heeds it answers when all that the manifest leads to is stored: `Preference-Applied: whole; pieces=4; bytes=5120`.
+The client sends `Prefer: whole="linux/amd64,linux/arm64"`, or `Prefer: whole` for every platform, with the GET of a
+manifest. A server that grants the wish answers when all content of the manifest is stored: `Preference-Applied: whole;
+pieces=4; bytes=5120`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is counted and logged about one request of containerd."""
+"""The counts and the log line of one request of containerd."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SOURCES = {Origin.LOCAL: Source.LOCAL, Origin.PEER: Source.PEER, Origin.UPSTREA
 
 
 class RequestRecord:
-    """Follows a request from its head to its last byte; closed once, whatever happens in between.
+    """Follows a request from its head to its last byte; closed once on every path.
 
     A request whose body breaks counts as an error, not as the hit that it began as.
     """

@@ -1,6 +1,6 @@
-"""What is attached to an image, as far as this node and the cluster know.
+"""The referrers of an image, as far as this node and the cluster know.
 
-For the time while a registry is away, in which images may have to be verified as well.
+They are for the time while a registry is away, because images may have to be verified then, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class KnownReferrers:
-    """Lists that somebody fetched or imported: they are kept under the tags of registries without a referrers API."""
+    """Lists of referrers that were fetched or imported, kept under the tags of registries without a referrers API."""
 
     def __init__(
         self, *, lookup: Lookup, names: NameLookup, policy: ResolvePolicy, first_byte_timeout_seconds: float

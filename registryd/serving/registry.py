@@ -48,7 +48,7 @@ _OF_THE_BASE: Final = {"Docker-Distribution-API-Version": "registry/2.0", "Serve
 
 
 class Locating(Protocol):
-    """Says what a path means and where it is; whatever is not to be given is Unlocated."""
+    """Finds the content of a path; content that the node must not give raises Unlocated."""
 
     async def find(self, path: ContentPath) -> Hit[Content]:
         """What a HEAD is answered with."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RequestedRange:
-    """What a request's Range header asks of content whose size is not known yet."""
+    """The range that a request's Range header asks of content whose size is not known yet."""
 
     asked: RangeRequest | None
     names_all: bool = False

@@ -27,7 +27,7 @@ class Sent(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Transfer:
-    """A body of `size` bytes. `name` is what was asked for, `receiver` who asked: containerd, or a peer's address."""
+    """A body of `size` bytes. `name` is the content, `receiver` the client: containerd, or a peer's address."""
 
     name: str
     digest: str
@@ -50,7 +50,7 @@ class Transfer:
 
 
 class Transfers:
-    """All of one agent. Times are seconds since the epoch."""
+    """All transfers of one agent. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
         self._running: dict[int, Transfer] = {}

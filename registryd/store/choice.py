@@ -51,7 +51,7 @@ class PullsInto(Protocol):
 
 
 class NodeStore(MemberStore, Protocol):
-    """All that an agent needs of the store of its node."""
+    """The parts of a node's store that an agent needs."""
 
     async def withdraw(self, digest: Digest) -> None:
         """Take a copy that is not what its digest says out of the way, where the store is ours to change.
@@ -85,12 +85,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Choosing:
-    """What the settings stand for on this machine, as it is now and as it becomes.
+    """The store that the settings mean on this machine, as the machine is now and as it becomes.
 
     Args:
         recorded: The socket of the containerd that `registryd install` has set up; None: it has set up none.
         is_for_containerd: Whether there is another sign that this node has a containerd, though it may not run yet.
-        known: Where one may be.
+        known: Paths of sockets at which a containerd may be.
     """
 
     settings: StoreSettings

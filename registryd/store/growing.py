@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class GrowingFiles:
     """A GrowingSource over the files of ingests.
 
-    A file that has not been written to for `stall_timeout` seconds is passed over: its writer is dead, or stuck, and
-    who followed it would soon be looking for another source.
+    A file that has not been written to for `stall_timeout` seconds is passed over: its writer is dead, or stuck, and a
+    follower would soon look for another source.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a store that keeps blobs in files has, listed anew when the kernel tells of a change."""
+"""The content of a store that keeps blobs in files, listed anew when the kernel tells of a change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an archive has that is attached to its images: lists of it, which other tools' archives lack."""
+"""The referrers of an archive's images, by lists of them, which other tools' archives lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What images consist of: everything that is reached from their manifests, and what of it is not there."""
+"""The contents of images: all content that their manifests reach, and the part of it that is not there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Everything that some images reach: by digest what is there, in the order of the walk, and what is missing."""
+    """All content that some images reach: by digest what is there, in the order of the walk, and what is missing."""
 
     there: Mapping[Digest, Descriptor]
     missing: tuple[Missing, ...]

@@ -1,4 +1,4 @@
-"""What is wrong with an archive, or with what should become one."""
+"""Errors of archives, and of images that should become an archive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ArchiveInvalid(Exception):
 
 
 class ArchiveIncomplete(Exception):
-    """The store lacks something that the archive should hold, and `why`. What was written of it is worthless."""
+    """The store lacks content that the archive should hold, and `why`. The written part of the archive is worthless."""
 
     def __init__(self, digest: Digest, why: str) -> None:
         super().__init__(f"{digest} {why}")

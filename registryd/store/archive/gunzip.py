@@ -1,4 +1,4 @@
-"""Gzip unpacked as it streams by, whatever it was made of."""
+"""Unpacking of gzip as it streams by, from any program that makes gzip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of what is attached as they come into a store that has lists of its own: nobody took away what those have."""
+"""Lists of referrers that come into a store with lists of its own: entries of the store's lists stay."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ class ImportTarget(ContentSource, NameSource, ContentWriter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came into the store: the names, images that have none, and all content; what is missing is optional.
+    """The result of an import: the names, images without a name, and all content; missing content is optional content.
 
-    `attached` are names of signatures and the like; `bare` those of lists that say that there is nothing.
+    `attached` are names of signatures and the like; `bare` are names of lists that are empty.
     """
 
     images: Mapping[FullName, Descriptor]

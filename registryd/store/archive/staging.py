@@ -1,4 +1,4 @@
-"""The files of an archive as they stream by: every blob hashed into an ingest of the store, committed by nobody yet."""
+"""The files of an archive as they stream by: every blob hashed into an ingest of the store, not committed yet."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ArchiveFile:
 
 @dataclass(frozen=True, slots=True)
 class _Extended:
-    """What extended headers say about the member that follows them."""
+    """The statements of extended headers about the member that follows them."""
 
     path: str | None = None
     size: int | None = None

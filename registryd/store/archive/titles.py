@@ -1,4 +1,4 @@
-"""What the images of an archive are to be called: as it says itself, or as whoever imports it does."""
+"""The names of an archive's images: as the archive says itself, or as the importing user says."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Given = FullName | Repository | None
 
 @dataclass(frozen=True, slots=True)
 class Titles:
-    """Images by name, what is attached to them included, and those that have none.
+    """Images by name, referrers included, and images without a name.
 
-    `attached`: the names that the archive itself says to be of what is attached.
+    `attached`: the names of referrers, as the archive itself says.
     """
 
     images: Mapping[FullName, Descriptor]

@@ -1,7 +1,7 @@
 """Write images of a store into an OCI archive: the same images always make the same bytes.
 
-What is attached to them is in it by a list of its own, because those who know nothing of signatures take every name in
-index.json for an image: `ctr images import` of containerd 1.6 unpacks it, and stops.
+A list of its own names the referrers, because tools that do not know signatures take every name in index.json for an
+image: `ctr images import` of containerd 1.6 unpacks it, and stops.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 @dataclass(frozen=True, slots=True)
 class ArchivePlan:
-    """What an archive will hold: images, some perhaps without a name, what is attached to them, and all its content.
+    """The plan of an archive: images, some perhaps without a name, their referrers, and all their content.
 
-    `left_out`: those of which something is not there, and what. `bare`: of what is attached, lists of nothing.
+    `left_out`: images with missing content, and what is missing. `bare`: empty lists of referrers.
     """
 
     images: Mapping[FullName, Descriptor]

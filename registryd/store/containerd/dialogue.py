@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WriteDialogue:
-    """One Content.Write; whoever begins it closes it."""
+    """One Content.Write; the caller that begins it closes it."""
 
     def __init__(self, connection: ContainerdConnection, *, namespace: str, lease: str) -> None:
         with containerd_errors():

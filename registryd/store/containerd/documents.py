@@ -1,4 +1,4 @@
-"""What the manifests and indexes of this node say of the content that they refer to."""
+"""Statements of this node's manifests and indexes about the content to which they refer."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AlreadyExists(StoreUnavailable):
-    """containerd has this content, or an image of this name; those who write are told so."""
+    """containerd already has this content, or an image of this name; raised to writers."""
 
 
 _MEANINGS: Final[dict[StatusCode, type[ContentUnavailable]]] = {

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 
 class BlobFiles:
-    """Files below `<root>/blobs`. One that has its name is complete: containerd verifies, then renames.
+    """Files below `<root>/blobs`. A file with its final name is complete: containerd verifies, then renames.
 
-    Opening and stat take microseconds and are done in the event loop; reading is not, unless the page cache has it.
+    Opening and stat take microseconds, and happen in the event loop. Reading does not, unless the page cache has the
+    bytes.
     """
 
     def __init__(self, root: Path) -> None:

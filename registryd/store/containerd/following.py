@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class Audience(Protocol):
-    """Somebody who looks at the images when there is something new about them."""
+    """A listener that looks at the images when there is news about them."""
 
     def listed(self) -> None:
         """All images are known, of a containerd that may be another one than before."""
@@ -54,9 +54,10 @@ class Audience(Protocol):
 
 
 class Follower:
-    """Keeps what is known of images as it is in containerd.
+    """Keeps the agent's knowledge of images as containerd has them.
 
-    Events of content are not needed: whether it is here is asked when somebody wants it, and only 2.1 has them.
+    The follower does not need events of content: the agent asks for content when a client wants it, and containerd has
+    such events only since 2.1.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, and who is told, all named

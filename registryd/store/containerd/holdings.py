@@ -1,11 +1,12 @@
-"""All that containerd has, for those who tell others about it.
+"""All content of containerd, for announcements to index nodes.
 
-Where its files are read, that is what there are files of: containerd has no other content, be it of an image, of none,
-or of one that is still being pulled, and the kernel tells of each. They belong to all its namespaces, so that peers may
-be told of a blob that they are not given: one that belongs to a shared namespace tomorrow has no event of its own.
+Where the agent reads containerd's files, the list has every file. containerd has no other content, whether an image has
+it, no image, or an image that is still being pulled, and the kernel tells of each file. The files belong to all
+namespaces. So the list may name a blob that peers do not get: a blob that comes to belong to a shared namespace later
+has no event of its own.
 
-Where its files are not read, it is what images consist of, and there may be more: events of content came with 2.1, and
-what is arriving has none.
+Where the agent does not read containerd's files, the list has the content of images, and there may be more: events of
+content came with 2.1, and arriving content has none.
 """
 
 from __future__ import annotations

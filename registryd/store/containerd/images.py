@@ -1,4 +1,4 @@
-"""What images are called here, and which manifest or index each name stands for."""
+"""The names of images here, and the manifest or index of each name."""
 
 from __future__ import annotations
 

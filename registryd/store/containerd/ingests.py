@@ -1,4 +1,4 @@
-"""What containerd is receiving right now, found by digest in its ingest folder, or all of it."""
+"""The content that containerd is receiving now, found by digest in its ingest folder, or listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a containerd says of itself and of its settings, for those who set nodes up."""
+"""A containerd's answers about itself and its settings, for the commands that set nodes up."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ _log = logging.getLogger(__name__)
 
 
 class LayerKeeper:
-    """Leases what is about to be discarded, and lets go of it with its image, or when the limits say so.
+    """Leases layers that are about to be discarded, and ends a lease with its image, or when the limits say so.
 
-    Everything is done by `run`, one thing after the other, and nobody ever waits for it: what it cannot do costs a pull
-    of some other node a way to the origin.
+    `run` does all the work, one step after the other, and no pull waits for it. A layer that it cannot keep costs a
+    pull of another node a way to the origin.
     """
 
     def __init__(self, images: Images, layers: UnkeptLayers, leases: Leases, *, limits: KeptLayersLimits) -> None:

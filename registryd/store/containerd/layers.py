@@ -1,7 +1,7 @@
 """Which layers of an image containerd is going to throw away.
 
-With `discard_unpacked_layers` a pull does not label an image's manifest with its layers, so that nothing refers to them
-when the pull is over. The labels tell it for each manifest, whatever the configuration says or said at the time.
+With `discard_unpacked_layers` a pull does not label an image's manifest with its layers, so nothing refers to the
+layers when the pull is over. The labels show this for each manifest, whatever the configuration says now or said then.
 """
 
 from __future__ import annotations

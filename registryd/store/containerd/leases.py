@@ -37,7 +37,7 @@ class _Lease:
 
 
 class Leases:
-    """What this agent keeps in containerd. Every method raises StoreUnavailable."""
+    """The leases of this agent in containerd. Every method raises StoreUnavailable."""
 
     def __init__(
         self, connection: ContainerdConnection, namespaces: Sequence[str], *, clock: Callable[[], datetime] = _now

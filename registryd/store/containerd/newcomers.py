@@ -1,4 +1,4 @@
-"""What containerd comes to have, for those who account for it (`registryd.content.elsewhere`)."""
+"""New content of containerd, for the account of it (`registryd.content.elsewhere`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ContainerdNewcomers:
-    """All that containerd has, by a look of its own at the folders: each look is told of a change once."""
+    """New content of containerd, by a look of its own at the folders: each look is told of a change once."""
 
     def __init__(self, holdings: Holdings, presence: Presence) -> None:
         self._holdings = holdings

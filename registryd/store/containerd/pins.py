@@ -1,8 +1,9 @@
-"""Images that the kubelet's garbage collection passes by: the label that containerd's CRI has for it, and ours.
+"""Images that the kubelet's garbage collection passes by, by the label of containerd's CRI and one of registryd's.
 
-What is pinned is an image's name by digest (`repository@digest`), which CRI gives to each that it pulls. A pull of the
-same tag replaces all labels of the tag's name, and none of that one's. Ours tell for what it is pinned, so that it is
-known whose it is: what somebody else has pinned is never taken, nor let go.
+The pinned name is the image's name by digest (`repository@digest`), which CRI gives to each image that it pulls. A pull
+of the same tag replaces all labels of the tag's name, and no label of the name by digest. registryd's label says for
+which names an image is pinned, and so that the pin is registryd's: registryd neither takes nor ends another program's
+pin.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PinnedImage:
-    """What is pinned, and the names that it is pinned for; none of ours: by somebody else."""
+    """A pinned image, and the names for which registryd pinned it; without names another program pinned it."""
 
     record: str
     """Its name in containerd, mostly by digest."""

@@ -39,10 +39,10 @@ class Located:
 class Presence:
     """Asks containerd, and remembers a yes for a moment.
 
-    A blob's file does not answer this: all namespaces share one folder of files, but they may not see each other's
-    content, and neither may peers. All namespaces are asked, one after the other: nearly always there is one, and where
-    files are read nothing is asked about content that is not there. (Four at once that all say no take 0.9 ms instead
-    of 1.7.)
+    A blob's file does not answer this: all namespaces share one folder of files, but a namespace may not see another's
+    content, and neither may peers. The agent asks all namespaces, one after the other. Nearly always there is one, and
+    where the agent reads files it asks nothing about content that is not there. (Four questions at once that all get a
+    no take 0.9 ms instead of 1.7.)
     """
 
     def __init__(self, connection: ContainerdConnection, namespaces: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ _PULL_TIMEOUT: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class PullSecret:
-    """A login, and the one server that it is for: containerd shows it to nobody else.
+    """A login, and the one server for it: containerd shows the login to no other server.
 
     `identity_token` instead of user name and password where a login is a refresh token.
     """

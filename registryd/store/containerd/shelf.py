@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer in a namespace. One that two namespaces have is counted twice, which errs on the safe side."""
+    """A layer in a namespace. A layer of two namespaces is counted twice, which errs on the safe side."""
 
     namespace: str
     digest: Digest

@@ -1,9 +1,9 @@
 """From which repositories containerd got content: its labels `containerd.io/distribution.source.<host>`.
 
-Their values are paths of repositories on that host, joined by commas. A pull labels whatever it looks at, manifests
-and configurations always, layers unless their snapshots are there already. An import labels nothing. The host is
-without its port (docker.AppendDistributionSourceLabel; seen with 1.6.20 to 2.4.2), so that of several registries on one
-host others have to tell which one it was.
+The values are paths of repositories on that host, joined by commas. A pull labels all content that it looks at:
+manifests and configurations always, layers unless their snapshots are there already. An import sets no labels. The host
+is without its port (docker.AppendDistributionSourceLabel; seen with 1.6.20 to 2.4.2). So with several registries on one
+host the label does not say which one it was.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a containerd says of itself, for those who look after the node."""
+"""A containerd's answers about itself, for operators of the node."""
 
 from __future__ import annotations
 

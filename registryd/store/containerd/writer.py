@@ -33,8 +33,8 @@ _LEASE_LASTS: Final = timedelta(hours=24)
 class ContainerdWriter:
     """A ContentWriter into one namespace; made by `open_containerd_writer`.
 
-    What is committed is safe from the garbage collector for as long as the writer is open, and from then on if a
-    name leads to it. containerd has no transactions: when `name` raises StoreUnavailable, some names may be set.
+    Committed content is safe from the garbage collector for as long as the writer is open, and from then on if a name
+    leads to it. containerd has no transactions: when `name` raises StoreUnavailable, some names may be set.
     """
 
     def __init__(self, connection: ContainerdConnection, *, namespace: str, lease: str) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class BoundedStore:
-    """What DirectoryStore is; made by `open_bounded_store`."""
+    """A DirectoryStore with a limit of space; made by `open_bounded_store`."""
 
     def __init__(
         self, store: DirectoryStore, layout: Layout, space: Space, partials: Partials, sources: Sources

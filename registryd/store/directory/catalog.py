@@ -1,8 +1,8 @@
-"""What a layout's names mean right now: index.json, and the changes since it was written.
+"""The present meanings of a layout's names: index.json, and the changes since it was written.
 
-Either file may be changed by another process at any time (`registryd import`, skopeo). Instead of watching them, every
-question that depends on them looks at their status first, which takes some 4 µs: exact at the moment of the question,
-without a task, and without inotify instances, of which a node has 128 and its daemons use many up.
+Another process may change either file at any time (`registryd import`, skopeo). The catalog does not watch the files.
+Every question that depends on them looks at their status first, which takes some 4 µs: exact at the moment of the
+question, without a task, and without inotify instances, of which a node has 128 and its daemons use many up.
 """
 
 from __future__ import annotations

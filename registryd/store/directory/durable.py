@@ -85,7 +85,7 @@ def move(source: str, source_parent: int, target: str, target_parent: int, sync:
 
 
 class FolderSync:
-    """Makes names in one folder durable, once for all who changed it while others waited for the disk."""
+    """Makes names in one folder durable, once for all tasks that changed it while others waited for the disk."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()

@@ -1,7 +1,7 @@
-"""What goes when there is no room: images that were not used for longest, each as a whole and its manifest first.
+"""Making room: the images that were not used for longest go, each as a whole and its manifest first.
 
-A manifest keeps what it refers to: content counts as used when anything that leads to it was. So the layers of an
-image go after its manifest and not before, and a layer of two images stays with the one that is used.
+A manifest keeps the content to which it refers: content counts as used when anything that leads to it was used. So the
+layers of an image go after its manifest and not before, and a layer of two images stays with the image that is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What must stay: roots with all that they lead to, what is in use, and whatever was used after `newest`."""
+    """The content that must stay: roots with all that they lead to, content in use, and content used after `newest`."""
 
     roots: Collection[Digest] = ()
     in_use: Collection[Digest] = ()

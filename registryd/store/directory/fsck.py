@@ -37,7 +37,7 @@ class StoreFault:
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """What was looked at, and what was found. `partial`: bytes of what did not come to its end, which is no fault."""
+    """The checked content, and the findings. `partial`: bytes of unfinished downloads, which are no fault."""
 
     blobs: int
     size: int

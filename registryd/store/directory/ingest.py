@@ -1,6 +1,6 @@
 """One piece of content on its way into the layout: a file that grows, then takes its place among the blobs.
 
-What is in the file when it is begun was received before, and is hashed before anything is added.
+Bytes that are in the file at the beginning were received before, and are hashed before any byte is added.
 """
 
 from __future__ import annotations

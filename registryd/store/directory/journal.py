@@ -1,8 +1,9 @@
 """Changes of names since index.json was last written: a file that only grows, so that a change costs its own bytes.
 
-`names.journal`: a JSON document a line, each a change as a whole. Lines are added under the layout's lock and read by
-whoever wants to know what a name means, until index.json has taken them in and the file goes. To apply a line once
-more changes nothing, so whoever dies in between leaves nothing wrong. A line that was not finished never happened.
+`names.journal` has a JSON document on each line, and each line is a whole change. A process adds lines under the
+layout's lock. Every process that wants the meaning of a name reads them, until index.json has taken them in and the
+file goes. Applying a line once more changes nothing, so a process that dies in between leaves nothing wrong. An
+unfinished line never happened.
 """
 
 from __future__ import annotations

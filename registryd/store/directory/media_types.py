@@ -1,4 +1,4 @@
-"""What the manifests of a layout say about its content, remembered."""
+"""The media types of a layout's content, from its manifests, remembered."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PEEK_BYTES: Final = 64
 
 
 class MediaTypes:
-    """Media types by digest: a manifest's own, and those that manifests and index.json give to what they refer to.
+    """Media types by digest: a manifest's own, and those of content to which manifests and index.json refer.
 
-    A digest always means the same bytes, so what was learnt once stays true. Usable from several threads.
+    A digest always means the same bytes, so a media type stays true. Usable from several threads.
     """
 
     def __init__(self, layout: Layout) -> None:

@@ -1,7 +1,7 @@
-"""Changing what names mean: a small index.json at once, a large one a while after its journal.
+"""Changing the meanings of names: a small index.json is written at once, a large one a while after its journal.
 
-So what a name costs does not depend on how many there are, and index.json is never behind by more than seconds. What
-was named survives a power cut either way.
+So the cost of a name does not depend on how many there are, and index.json is never behind by more than seconds. A name
+survives a power cut either way.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ _TOLD_AT_ONCE: Final = 500
 
 
 class Names:
-    """One process's names of one layout. Whoever makes it closes it."""
+    """One process's names of one layout. The caller that makes it closes it."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout

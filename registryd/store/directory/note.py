@@ -1,4 +1,4 @@
-"""A small file beside the content, for whoever serves it: what is to be known again after a restart."""
+"""A small file beside the content, for the program that serves it: knowledge that it needs again after a restart."""
 
 from __future__ import annotations
 

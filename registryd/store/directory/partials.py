@@ -1,8 +1,8 @@
-"""What had come of content when its download broke off, kept for the next attempt.
+"""The beginnings of downloads that broke off, kept for the next attempt.
 
-`ingest/partial/<boot>/<algorithm>-<hex>`: a correct prefix, as far as whoever sent it was right; it is hashed before
-more is added to it. Kept over the death of the process, however it died, but not over the machine's: after a power cut
-nobody knows which of the bytes reached the disk. One process at a time keeps them.
+`ingest/partial/<boot>/<algorithm>-<hex>` is a correct prefix, if its sender was right. It is hashed before more bytes
+are added. Partials survive the death of the process, however it died, but not a restart of the machine: after a power
+cut it is not known which of the bytes reached the disk. One process at a time keeps them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One process's ingests: a folder of its own below `ingest/`, locked for as long as the process lives.
 
-`ingest/<session>/<algorithm>-<hex>` is a growing file, a correct prefix of the content at any time. A folder whose
-lock nobody holds belonged to a process that died; whoever opens the layout next removes it, and keeps what can be gone
-on with if it keeps such things (`partials`). The lock is the kernel's, so it holds across containers and never outlives
-its process, as a process id in a file would.
+`ingest/<session>/<algorithm>-<hex>` is a growing file, a correct prefix of the content at any time. A folder whose lock
+no process holds belonged to a process that died. The next process that opens the layout removes the folder, and keeps
+the beginnings of downloads if it keeps such (`partials`). The lock is the kernel's, so it holds across containers and
+never outlives its process, as a process id in a file would.
 """
 
 from __future__ import annotations

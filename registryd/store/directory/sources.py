@@ -1,8 +1,8 @@
 """From which repositories content was fetched, and is being fetched: lines in a file of the layout.
 
 `<digest> <registry>/<repository>` is whole content that this repository gave, `~<digest> …` content that began to come
-from there. What a killed machine did not get to write is asked of upstreams again, so that nothing waits for the disk
-here. One process at a time writes to it.
+from there. Lines that a killed machine could not write are asked of upstreams again, so no caller waits for the disk.
+One process at a time writes to it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sources:
-    """Of one layout. What is noted is known at once, and written a moment later."""
+    """The sources of one layout. A note is known at once, and written a moment later."""
 
     def __init__(self, layout: Layout, has_some: Callable[[Digest], bool]) -> None:
         """`has_some`: whether some of it has come, and broke off."""

@@ -1,7 +1,8 @@
-"""What is in a layout, how large it is, and when it was last of use.
+"""The content of a layout, its size, and the time of its last use.
 
-The time of the last use is the file's modification time, set by ourselves: blobs are never modified, it survives a
-restart and needs no database. Not the access time: whoever looks at a file changes that, an eviction or a backup too.
+The time of the last use is the file's modification time, set by registryd. Blobs are never modified, so the time
+survives a restart and needs no database. The access time would not do: every reader of a file changes it, also an
+eviction or a backup.
 """
 
 from __future__ import annotations
