@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 # Less than this is one request to one source.
 LEAST_BYTES: Final = 16 << 20
-# What the first source is asked for before it is known how quick it is, and who else there is: 42 ms at 200 Mbit/s, in
-# which the others are found.
+# The bytes to ask of the first source before its rate and the other sources are known: 42 ms at 200 Mbit/s, in which
+# the agent finds the others.
 BEGINNING_BYTES: Final = 1 << 20
-# What is asked for after that while it is alone: further sources may be there by then. As much as takes a moment.
+# The bytes to ask of a single source after that: further sources may be there by then. As many as take a moment.
 _ALONE_BYTES: Final = 64 << 20
 _ALONE_SECONDS: Final = 2.0
 # While others are still being looked for.
@@ -36,8 +36,9 @@ _SOON_BYTES: Final = 8 << 20
 _ENOUGH: Final = 1_000_000_000
 # Nor when this process has worked for so much of the time: its processor is what is slow, and several cost it more.
 _BUSY: Final = 0.6
-# One that gives so much (bytes a second) may fill the link of this node, or its processor. Then it is measured, for a
-# moment alone and for longer with others, whether these add as much as they cost: half as much more of the processor.
+# A source that gives so much (bytes a second) may fill the link of this node, or its processor. Then the agent
+# measures, for a moment with this source alone and for longer with others, whether the others add as much as they cost:
+# half as much more of the processor.
 _QUICK: Final = 100_000_000
 _TELLING_BYTES: Final = 16 << 20
 _TRIAL_BYTES: Final = 256 << 20
@@ -50,7 +51,7 @@ _BUSY_PAUSES: Final = (0.2, 0.5, 1.0)
 
 
 class Others(Protocol):
-    """Finds those that have the same content."""
+    """Finds other sources with the same content."""
 
     def __call__(self) -> AsyncGenerator[Supplier, None]:
         """Yield them, the best first, the first source perhaps among them."""
@@ -59,8 +60,9 @@ class Others(Protocol):
 class AssembledBody:
     """A span of content that several sources have whole.
 
-    `beginning` is what `first` gives of it to begin with. Breaks when no source is left; bytes go to the receiver in
-    order. What waits for its turn is in the `memory`; without room there, one source at a time gives it.
+    `beginning` is the part that `first` gives at first. The body breaks when no source is left. Bytes go to the
+    receiver in order. Bytes that wait for their turn are in the `memory`; without room there, one source at a time
+    gives the body.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, all named
@@ -121,7 +123,7 @@ class AssembledBody:
         return bool(self._found) and self._is_slow and is_known and self._is_of_use
 
     def _share_of(self, rest: Span) -> Span:
-        """What to get from several next: of a quick source, so much as tells whether others are of use."""
+        """The bytes to get from several sources next: beside a quick source, as many as show whether others help."""
         self._is_on_trial &= self._first is not None and self._rate >= _QUICK
         return rest.first(_TRIAL_BYTES) if self._is_on_trial else rest
 
@@ -154,7 +156,7 @@ class AssembledBody:
             self._is_of_use = rate > self._rate * _GAIN
 
     def _best(self) -> list[Supplier]:
-        """Those that were found, the slow ones last."""
+        """The sources that were found, slow ones last."""
         return sorted(self._found, key=lambda supplier: self._rates.is_slow(supplier.source))
 
     def _join(self, together: Together, supplier: Supplier) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Piece:
-    """Some bytes of a content, and room for them. What has come stays right whoever gives the rest."""
+    """Some bytes of a content, and room for them. Bytes that have come stay right, whichever source gives the rest."""
 
     def __init__(self, span: Span, slot: memoryview) -> None:
         self.span = span
@@ -23,7 +23,7 @@ class Piece:
 
     @property
     def rest(self) -> Span:
-        """What has not come yet."""
+        """The bytes that have not come yet."""
         return self.span.after(self.filled)
 
     @property
@@ -41,7 +41,7 @@ class Piece:
 
 
 class Pieces:
-    """Those of one body that are between their source and the receiver; as many as there are slots."""
+    """The pieces of one body between their source and the receiver; as many as there are slots."""
 
     def __init__(self, span: Span, slots: Slots) -> None:
         self.span = span
@@ -61,11 +61,11 @@ class Pieces:
 
     @property
     def head(self) -> Piece | None:
-        """The one that is being sent on; None when none has been asked for."""
+        """The piece that is being sent on; None when no piece has been asked for."""
         return self._in_order[0] if self._in_order else None
 
     def take(self, size: int) -> Piece | None:
-        """What to ask for next: the earliest that was returned, or a new one; None when there is no room or no rest."""
+        """The piece to ask for next: the earliest returned one, or a new one; None when there is no room or no rest."""
         if self._returned:
             first = min(self._returned, key=lambda piece: piece.span.start)
             self._returned.remove(first)
@@ -79,7 +79,7 @@ class Pieces:
         return piece
 
     def put_back(self, piece: Piece) -> None:
-        """Somebody else has to give the rest of it."""
+        """Return a piece: another source has to give the rest of it."""
         self._returned.append(piece)
 
     def sent(self) -> None:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 SLOT_BYTES: Final = 4 << 20
 # 32 MiB: for six sources, and for what they have given while an earlier piece was late.
 _MOST_OF_A_BODY: Final = 8
-# With fewer nothing is gained: one that is being written, one for each of two sources.
+# Fewer slots gain nothing: one slot is being written, and each of two sources needs one.
 _LEAST_OF_A_BODY: Final = 3
 
 
 class Slots:
-    """Those of one body; each is made when it is needed for the first time, and used again."""
+    """The slots of one body; each is made when it is first needed, and used again."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -36,12 +36,12 @@ class Slots:
         return memoryview(mmap.mmap(-1, SLOT_BYTES))
 
     def give_back(self, slot: memoryview) -> None:
-        """Nobody needs what is in it any more."""
+        """Return a slot whose bytes are no longer needed."""
         self._free.append(slot)
 
 
 class SlotMemory:
-    """What all bodies of an agent have together: at most `most` bytes. 0: none is assembled."""
+    """The memory of all bodies of an agent together: at most `most` bytes. 0: no body is assembled."""
 
     def __init__(self, most: int = 0) -> None:
         self._left = most // SLOT_BYTES

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from registryd.transfer.body import Body
     from registryd.transfer.pieces import Piece
 
-# What a source is asked for takes it so long, so that a slow one does not hold the body up for longer.
+# A source needs so long for the piece that it is asked for, so that a slow source does not hold the body up for longer.
 _PIECE_SECONDS: Final = 0.2
 _LEAST_PIECE: Final = 256 * 1024
-# Of one that nothing is known of.
+# The piece for a source whose rate is not known.
 _FIRST_PIECE: Final = 1 << 20
 
 
 class Supplier(Protocol):
-    """Who gives parts of one content."""
+    """A source of parts of one content."""
 
     @property
     def source(self) -> Hashable:
-        """Who that is: of a body, each is asked once at a time."""
+        """The identity of the source: a body asks each source for one piece at a time."""
 
     async def open(self, span: Span) -> Body:
         """A part of the content, when its first byte is here. Raises SourceBroken; SourceBusy: it may later."""
@@ -67,7 +67,7 @@ class Supply:
         return self._left_in_a_row >= MOST_SILENCES_IN_A_ROW
 
     def retire(self) -> None:
-        """It is asked for nothing any more; who is only busy is not to blame."""
+        """Ask this source for nothing any more; a source that is only busy is not to blame."""
         if not self._was_busy:
             self.supplier.failed()
 
@@ -117,7 +117,7 @@ class Supply:
         following.reschedule(now)
 
     def rest(self, *, busy: bool) -> None:
-        """It is silent, or busy: it is asked for nothing for a while, each time for longer."""
+        """Ask this source for nothing for a while, because it is silent or busy; each time for longer."""
         seconds = SILENT_PAUSE_SECONDS * 2**self._left_in_a_row
         self._left_in_a_row += 1
         self._was_busy = busy

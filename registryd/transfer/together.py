@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Of one body: more sources than that want more memory, and a node's link is seldom faster than six others'.
 MOST_AT_ONCE: Final = 6
-# How often it is looked whether somebody without work could give the next bytes sooner than who was asked for them.
+# How often to check whether a source without work could give the next bytes sooner than the source asked for them.
 _LOOK_SECONDS: Final = 0.1
 # "Sooner": the other has to connect, and what is on its way from the first is thrown away.
 _SOONER: Final = 2.0
@@ -34,8 +34,8 @@ _SEND_BYTES: Final = 1 << 20
 class Together:
     """Gets a span from suppliers that may come and go.
 
-    What a source has given of a piece when it breaks is kept; the rest is asked of another one. So bytes come twice
-    only as far as they were on their way when a source was left.
+    When a source breaks, the bytes that it gave of a piece are kept, and another source is asked for the rest. So only
+    bytes that were on their way when a source was left come twice.
     """
 
     def __init__(self, span: Span, slots: Slots) -> None:
@@ -67,11 +67,11 @@ class Together:
         return True
 
     def rates(self) -> Iterable[tuple[Supplier, int, float | None]]:
-        """What each gave, in bytes, and at which rate, as far as that is known."""
+        """The bytes and the rate of each source, as far as the rate is known."""
         return [(supply.supplier, supply.given, supply.rate) for supply in self._sources.values()]
 
     async def send_to(self, sink: Sink) -> None:
-        """Send the span in order; raises SourcesExhausted when nobody takes part any more, SinkClosed."""
+        """Send the span in order; raises SourcesExhausted when no source takes part any more, SinkClosed."""
         looking = asyncio.create_task(self._look_after(), name="look after pieces")
         try:
             while not self._pieces.is_over:
@@ -153,7 +153,7 @@ class Together:
             self._arrived.set()
 
     async def _next_piece(self, supply: Supply) -> Piece | None:
-        """What it is to get, when there is something; None when there is nothing any more."""
+        """The next piece for this source, when there is one; None when there are no more pieces."""
         while not self._pieces.is_over:
             rests = supply.rests_until - asyncio.get_running_loop().time()
             if rests > 0:
@@ -169,7 +169,7 @@ class Together:
         return None
 
     def _wake(self) -> None:
-        """Let all who wait for work look again."""
+        """Wake all sources that wait for work."""
         self._changed.set()
         self._changed.clear()
 
@@ -180,7 +180,7 @@ class Together:
                 self._relieve()
 
     def _relieve(self) -> None:
-        """Leave who is asked for the next bytes if somebody without work would give them sooner."""
+        """Leave the source of the next bytes if a source without work would give them sooner."""
         head = self._pieces.head
         busy = next((supply for supply in self._supplies if head is not None and supply.piece is head), None)
         if head is None or busy is None:

@@ -1,4 +1,4 @@
-"""Large content from several members at once: who gives parts of it, and how they are asked."""
+"""Large content from several members at once: which members give parts, and how the agent asks them."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Assembler:
         self._rates = RecentRates()
 
     def beginning(self, content: Content, span: Span) -> Span:
-        """What the first source is asked for: less than the span when others may give the rest.
+        """The part to ask of the first source: less than the span when other sources may give the rest.
 
-        Of what was wrong lately, one gives all: then it is known who was to blame.
+        One source gives all of content that was wrong lately: then it is known which node was to blame.
         """
         is_worth_it = span.length >= LEAST_BYTES and self._memory.is_enough
         if not is_worth_it or isinstance(content, GrowingContent) or self._blame.is_tainted(content.digest):
@@ -80,11 +80,11 @@ class Assembler:
         return body
 
     def failed(self, offer: Offer) -> None:
-        """Its member broke off."""
+        """Note that the member of this source broke off."""
         self._locator.avoid(offer)
 
     def _compared(self, offer: Offer, body: Body) -> Body:
-        """The body of a request's first source; who takes over is not compared, so that no request wanders about."""
+        """The body of a request's first source. A later source is not compared, so that no request wanders about."""
         has_other = partial(somebody_else_offers, self._locator, offer)
         return MonitoredBody(body, ComparisonCheck(offer.member.address, self._rates, has_other))
 

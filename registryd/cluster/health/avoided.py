@@ -1,4 +1,4 @@
-"""Who is not asked for what, because it failed before."""
+"""Which peers the agent does not ask for which content, because they failed before."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class PeerPenalties:
         self._strikes: dict[Address, ExpiringSet[Digest]] = {}
 
     def add(self, digest: Digest, peer: Address) -> None:
-        """It broke off, stalled, or gave what was not asked for."""
+        """Note a failure: the peer broke off, stalled, or gave other bytes than those asked for."""
         self._failed.add((digest, peer))
         self._strikes = {address: strikes for address, strikes in self._strikes.items() if len(strikes)}
         strikes = self._strikes.setdefault(peer, ExpiringSet(lifetime=AVOID_SECONDS, capacity=STRIKES))
         strikes.add(digest)
 
     def blame(self, digest: Digest, peer: Address, *, is_certain: bool = True) -> None:
-        """What it gave was wrong, or what one of several gave that it is one of."""
+        """Note wrong bytes: from this peer, or from one of several sources, of which this peer was one."""
         pair = (digest, peer)
         if not is_certain:
             self._one_of_several.add(pair)

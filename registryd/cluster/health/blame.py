@@ -1,4 +1,4 @@
-"""Who gave which large content, until it is known what became of it; what follows for those who gave it wrong."""
+"""Which nodes gave which large content, until it is known whether it was right; penalties for wrong content."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ _REMEMBERED: Final = 1000
 
 
 class Penalties(Protocol):
-    """Whoever decides which members are asked."""
+    """The part that decides which members the agent asks."""
 
     def blame(self, offer: Offer, *, is_certain: bool) -> None:
         """Do not ask it for this content for a while; longer when it is certain that it was the one."""
 
 
 class DeliveryAttribution:
-    """Several may have given parts of the same content: which part was wrong is not known, so all are suspected.
+    """Several nodes may have given parts of one content. It is not known which part was wrong, so all are suspected.
 
-    For the innocent that costs little: for a moment they are not asked for this content, and they look at their copy.
-    After that it comes from one at a time for a while, so that who is bad is found out and the others are not.
+    This costs innocent nodes little: for a moment the agent does not ask them for this content, and they check their
+    copy. After that the content comes from one node at a time for a while, so that the agent detects the bad node and
+    does not avoid the others.
     """
 
     def __init__(self, asking: Penalties, scope: Scope) -> None:
-        """What suspects are told is sent in the scope."""
+        """Messages to suspects are sent in the scope."""
         self._asking = asking
         self._scope = scope
         self._givers: OrderedDict[Digest, dict[str, Offer]] = OrderedDict()
@@ -65,7 +66,7 @@ class DeliveryAttribution:
         return digest in self._tainted
 
     def require_verified(self, content: Content) -> None:
-        """Raise PeerDeclined for content that nobody has verified yet, if wrong bytes of it are about."""
+        """Raise PeerDeclined for unverified content, if wrong bytes of it were seen."""
         if isinstance(content, GrowingContent) and self.is_tainted(content.digest):
             raise PeerDeclined(f"{content.digest} was wrong lately, and the peer is still receiving it")
 

@@ -1,8 +1,9 @@
-"""Whether this node is one that holds up those that get content from it: others say so when they leave it for that.
+"""Whether this node holds up the nodes that get content from it: they say so when they leave it for being slow.
 
-It tells index nodes with its claims, of any image, so that for a while nobody is sent to it while there are others, and
-it does not fetch for others what another can fetch. Nothing that others do depends on it otherwise: a member that makes
-it up costs this node its place in the middle of waves, and if all are said to be slow, all are placed as before.
+The node tells index nodes so with its claims, of any image. For a while, index nodes name it as a source only when
+there is no other, and do not let it fetch content that another node can fetch. Nothing else depends on it. A member
+that makes it up costs this node its place in the middle of waves. If all nodes are said to be slow, index nodes place
+all of them as before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class OwnPace:
-    """Remembers for a while that somebody has left this node because it is slow."""
+    """Remembers for a while that another node has left this node because this node is slow."""
 
     def __init__(self) -> None:
         self._slow_until = -1.0

@@ -1,4 +1,4 @@
-"""The nodes that get or have one digest, and who of them gets it from whom."""
+"""The nodes that get or have one digest, and which of them gets it from which."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 # Per source and digest. Beyond, sending small content to one more costs as much as another level of the tree: a call
 # and a Read are some 2 ms of a node's processor, and a round trip as much.
 MOST_CHILDREN: Final = 16
-# More than any place in a tree costs: who is slow is followed when there is nobody else.
+# More than any place in a tree costs: a slow node is followed only when there is no other.
 _SLOW_COST: Final = 1e9
-# Entries that are put up with beyond two for each spot. Few, because most trees have one or two spots.
+# Outdated entries that may stay beyond two for each spot. Few, because most trees have one or two spots.
 _LEAST_SWEPT: Final = 2
-# Of the children of a source, so many of the latest are known by their names.
+# The addresses of so many of a source's latest children are known.
 _KNOWN_CHILDREN: Final = 4
 
 
@@ -33,25 +33,25 @@ class Spot:
     depth: int = 0
     children: int = 0
     slow_children: int = 0
-    """Of these: they take little of its link."""
+    """The slow ones of these children: they take little of the source's link."""
     latest: tuple[Address, ...] = ()
     """The children that came last."""
     is_slow: bool = False
     is_last: bool = False
-    """It is known to be slow by itself: followed when there is nobody else, and as much a burden as any other."""
+    """The node says itself that it is slow: followed only when there is no other, and as costly as any other."""
     is_whole: bool = False
     suspected_until: float = 0.0
     places: int = 1
     """How many children cost nothing but their depth."""
     joined_at: float | None = None
     before: Address | None = None
-    """Who had claimed it just before."""
+    """The node that had claimed the content just before."""
     number: int = 0
-    """How many had claimed it before."""
+    """How many nodes had claimed the content before."""
     rank: int = 0
-    """Of two that mean to fetch it, the one with the lower rank does."""
+    """If two nodes intend to fetch the content, the node with the lower rank does."""
     named: set[Address] = field(default_factory=set)
-    """Who was named to it: of those it may report."""
+    """The sources named to the node: only these it may report."""
     entry: int = 0
 
 
@@ -84,7 +84,7 @@ class FollowerTree:
                 self.offer(spot)
 
     def plant(self, spot: Spot) -> None:
-        """Those that still wait for a former spot at the same address are its children."""
+        """Add a spot. Nodes that still wait for a former spot at the same address are its children."""
         former = self._left_behind.pop(spot.place.address, None)
         if former is not None:
             spot.children, spot.slow_children, spot.latest = former.children, former.slow_children, former.latest
@@ -110,7 +110,7 @@ class FollowerTree:
             del self._left_behind[address]
 
     def follow(self, spot: Spot, address: Address | None) -> None:
-        """The spot gets it from there; from nobody in the tree if None."""
+        """Put the spot below this address; None: the spot gets the content from no node of the tree."""
         if address is None:
             spot.depth = 0
         else:
@@ -123,7 +123,7 @@ class FollowerTree:
         self.offer(spot)
 
     def slow_down(self, spot: Spot) -> None:
-        """It gets it much more slowly than its source could give: its place there is as good as free."""
+        """Note that the node gets the content much more slowly than its source gives: its place is as good as free."""
         if spot.is_slow:
             return
         spot.is_slow = True
@@ -135,14 +135,14 @@ class FollowerTree:
         self.offer(spot)
 
     def beside(self, spot: Spot) -> list[Spot]:
-        """Others with the same source, those that came last, without slow ones."""
+        """The latest siblings of a spot, with the same source, without slow ones."""
         source = self._spots.get(spot.source) if spot.source else None
         known = [self._spots.get(address) for address in source.latest] if source else []
         others = [other for other in known if other and other is not spot and not other.is_slow]
         return [other for other in others if other.source == spot.source]
 
     def offer(self, spot: Spot) -> None:
-        """Let newcomers follow it, at what that costs now."""
+        """Let newcomers follow the spot, at the present cost."""
         spot.entry = 0
         if spot.children < MOST_CHILDREN:
             self._entries += 1
