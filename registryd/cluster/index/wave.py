@@ -1,14 +1,14 @@
-"""The spread of one digest: who gets it from whom.
+"""The spread of one digest: which node gets it from which.
 
-The nodes that want a digest at the same time form a tree, with those that get it from elsewhere (the origin, or a node
-that has had it for long) at the top. A newcomer takes the place where it waits least:
+The nodes that want a digest at the same time form a tree. At the top are the nodes that get it from elsewhere (from the
+origin, or from a node that has had it for long). A newcomer takes the place where it waits least:
 
     depth + children · weight
 
-Being one node further down costs the time in which one step of the content passes. Being one more child costs a share
-of the source's link for as long as it takes to send everything once: `weight` is that time, in steps. So large content
-travels down a chain until the chain is so long that half the rate is better, and small content spreads like a star.
-Both are in the same unit, so the links' bandwidth need not be known.
+One more level costs the time in which one step of the content passes. One more child costs a share of the source's link
+for as long as the source needs to send everything once: `weight` is this time, in steps. So large content travels down
+a chain, until the chain is so long that half the rate is better, and small content spreads like a star. Both costs have
+the same unit, so the index node need not know the links' bandwidth.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class Wave:
 
     @property
     def addresses(self) -> Collection[Address]:
-        """Everyone who has it or gets it."""
+        """All nodes that have the content or get it."""
         return {*self._tree.addresses, *self._strangers} if self._strangers else self._tree.addresses
 
     def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
-        """Where the claimant gets it from, the best first; nobody: it is at the top, and goes to the origin."""
+        """The claimant's sources, the best first; empty: the claimant is at the top, and goes to the origin."""
         self._learn_size(claim)
         if claim.is_pressed:  # nobody is to wait for what is fetched besides
             self.drop(claim.claimant.address)
@@ -110,7 +110,7 @@ class Wave:
         return sources
 
     def _lead(self, spot: Spot, claim: Claim) -> None:
-        """It is the one that fetches it: those that only mean to do so get it from there."""
+        """Make this node the fetcher: nodes that only intend to fetch get the content from it."""
         for top in [self._tree.get(address) for address in self._intending]:
             if top is not None and _goes_before(claim, spot, top):
                 self._intending -= {top.place.address}
@@ -119,7 +119,7 @@ class Wave:
             self._intending |= {spot.place.address}
 
     def _gives_way(self, other: Spot, spot: Spot, claim: Claim) -> bool:
-        """Whether what comes to the other is to be fetched by one that had better get it from this spot."""
+        """Whether the fetcher above the other node should rather get the content from this spot."""
         if not self._intending:
             return False
         top = self._tree.top_of(other)
@@ -137,8 +137,8 @@ class Wave:
     def seconds_too_early(self, claim: Claim, now: float) -> float:
         """How long the claim may wait for others.
 
-        In a tree those that pass it on to several are to be at the top, and those that pass it on to nobody to fill
-        the places that are left, whoever came first. One that is slow comes after all that are not.
+        In a tree, nodes that pass the content on to several are to be at the top. Nodes that pass it on to none fill
+        the places that are left, in whatever order they came. A slow node comes after all others.
         """
         self._learn_size(claim)
         is_leaf = not self._is_chain and claim.below is not None and claim.places == 0
@@ -148,12 +148,12 @@ class Wave:
         return max(0.0, opened_at + LINE_SECONDS - now)
 
     def before(self, address: Address) -> Address | None:
-        """Who came just before this one."""
+        """The node that came just before this one."""
         spot = self._tree.get(address)
         return spot.before if spot else None
 
     def number(self, address: Address) -> int | None:
-        """How many came before this one."""
+        """How many nodes came before this one."""
         spot = self._tree.get(address)
         return spot.number if spot else None
 
@@ -163,7 +163,7 @@ class Wave:
         return all(spot is not None and spot.is_whole for spot in spots)
 
     def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
-        """Who has it or gets it, as `join` would say, without joining."""
+        """The sources that `join` would name, without joining."""
         if claim.beside:
             return self._beside(claim.beside)
         count = max(SOURCES, min(claim.places or 0, SEVERAL))
@@ -172,10 +172,11 @@ class Wave:
         return tuple(other.place.address for other in found)
 
     def _beside(self, address: Address) -> tuple[Address, ...]:
-        """Who ought to get it as quickly: two with the same source; if there are fewer, the source.
+        """The nodes that ought to get it as quickly: two siblings; if there are fewer, the source.
 
-        Not the source of more than two: at the top, it gets it with all of a link that these have a share of. Nobody
-        from another zone: the link between zones is thin, and who leaves a source for that would fill it once more.
+        With two siblings the source is left out: at the top, it gets the content with a whole link, of which the
+        siblings have shares. Nodes of another zone are left out: the link between zones is thin, and a node that leaves
+        its source for this reason would fill it once more.
         """
         spot = self._tree.get(address)
         source = self._tree.get(spot.source) if spot and spot.source else None
@@ -194,9 +195,10 @@ class Wave:
         self._tree.follow(spot, None)
 
     def begin(self, holder: NodeLocation) -> None:
-        """The node is getting it. From whom is not known unless it has claimed it, so it is named to nobody.
+        """Note that the node is getting the content. Its source is unknown without a claim, so it is not named.
 
-        It might get it by way of those to whom it would be named. Whoever asks it finds out what it has.
+        The node might get the content by way of a claimant to which it would be named. A node that asks it finds out
+        what it has.
         """
         if self._tree.get(holder.address) is None:
             self._strangers |= {holder.address}
@@ -213,7 +215,7 @@ class Wave:
 
     @property
     def _weight(self) -> float:
-        """What another child costs, counted in nodes further down."""
+        """The cost of another child, counted in levels."""
         return self._steps if self._is_chain else self._steps * _BUSHY
 
     def _learn_size(self, claim: Claim) -> None:
@@ -233,7 +235,7 @@ class Wave:
         return spot
 
     def _line_up(self, spot: Spot, now: float) -> None:
-        """Note who came just before it: of its own zone, because links between zones are thin."""
+        """Note the node of its own zone that came just before it: links between zones are thin."""
         if self._opened_at is None:
             self._opened_at = now
         if spot.joined_at is None or spot.joined_at + RUSH_SECONDS < now:
@@ -271,9 +273,9 @@ class Wave:
     def _best(
         self, spot: Spot, refused: frozenset[Address], now: float, claim: Claim, count: int = SOURCES
     ) -> list[Spot]:
-        """Those that cost least, of the claimant's own zone if it has any: links between zones are thin.
+        """The spots that cost least, of the claimant's own zone if it has any: links between zones are thin.
 
-        Before them, in a chain, the one below which it would best be, if nobody else follows that one.
+        In a chain, the spot below which the claimant would best be comes before them, if no other node follows it.
         """
         tree = self._tree
 
