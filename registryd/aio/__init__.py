@@ -1,1 +1,1 @@
-"""Domain-free asyncio: racing, closing, backing off. Nothing here knows of images, peers or HTTP."""
+"""Domain-free asyncio: racing, closing, backing off. No module here knows of images, peers or HTTP."""

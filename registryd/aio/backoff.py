@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Backoff:
     """Exponential backoff: `first` seconds after the first failure, `factor` times more with each further one.
 
-    `jitter` is the share of a delay that is left to chance, so that many who saw the same failure do not come back
-    together: a delay of 10 s with jitter 0.2 takes 8 to 10 s. Raises ValueError for numbers that make no backoff.
+    `jitter` is the share of a delay that is left to chance, so that many clients that saw the same failure do not come
+    back together: a delay of 10 s with jitter 0.2 takes 8 to 10 s. Raises ValueError for numbers that make no backoff.
     """
 
     first: float

@@ -1,4 +1,4 @@
-"""Clean-up that is finished whatever happens to the task that does it."""
+"""Clean-up that is finished even if its task is cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Being told by the kernel that an open file or a folder has changed: one inotify instance for everybody who waits."""
+"""Being told by the kernel that an open file or a folder has changed: one inotify instance for all waiting tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOK_SECONDS: Final = 0.05
 
 
 class Changes(Protocol):
-    """What happens to one file."""
+    """The changes of one file."""
 
     async def wait(self) -> None:
         """Return when something may have changed since the last return, or since the watch began."""
@@ -37,7 +37,7 @@ class Changes(Protocol):
 
 
 class FileEvents:
-    """Watches files for as long as somebody waits for them, and holds nothing when nobody does.
+    """Watches files for as long as a task waits for them, and holds nothing when no task does.
 
     A user may have 128 inotify instances, which all of a node's daemons share, so this is one, for the loop that it is
     used in; a file has one watch, however many wait for it. A file that is written to a hundred times while its
@@ -119,7 +119,7 @@ class FileEvents:
 
 
 class Waiter:
-    """One who waits, for one thing or for several; told before, it does not wait."""
+    """A waiting task, for one file or for several; if it was told before, it does not wait."""
 
     def __init__(self) -> None:
         self._is_told = asyncio.Event()
@@ -134,7 +134,7 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class SharedWatch:
-    """A watch, and all who wait for it."""
+    """A watch, and all tasks that wait for it."""
 
     watch: Watch
     waiting: set[Waiter] = field(default_factory=set)

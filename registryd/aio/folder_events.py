@@ -21,7 +21,7 @@ _LOOK_SECONDS: Final = 10.0
 
 
 class FolderEvents:
-    """For one who lists folders, and lists them again when that may give something else."""
+    """Changes of folders, for a task that lists folders, and lists them again after a change."""
 
     def __init__(self, events: FileEvents) -> None:
         self._events = events

@@ -20,10 +20,10 @@ class TooFast(Exception):
 
 
 class Pace(Generic[K]):
-    """A bucket of `burst` tokens for each, filled at `rate` a second.
+    """A bucket of `burst` tokens for each key, filled at `rate` a second.
 
-    `longest`: seconds that anything may wait for its turn. `most`: buckets that are remembered; of more, those that
-    are fullest are forgotten.
+    `longest`: seconds that a caller may wait for its turn. `most`: buckets that are remembered; of more, the fullest
+    are forgotten.
     """
 
     def __init__(

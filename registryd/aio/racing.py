@@ -1,7 +1,7 @@
 """Several attempts at the same thing: results as they arrive, and the first success.
 
-Attempts start in waves: the next wave when all of the latest have ended, or when `patience` has passed. One wave of
-all asks everyone at once; waves of one are the staggered start of happy eyeballs (RFC 8305).
+Attempts start in waves: the next wave when all of the latest have ended, or when `patience` has passed. One wave of all
+attempts starts them at once; waves of one are the staggered start of happy eyeballs (RFC 8305).
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ _IS_WELL_SECONDS: Final = 300.0
 
 
 class EndedUnexpectedly(Exception):
-    """A service returned although nobody had stopped it."""
+    """A service returned although it was not stopped."""
 
 
 class Scope:
     """Runs tasks until the scope ends; made by `open_scope`.
 
-    Nothing that a task raises ends the scope: an input that we had not thought of must not end the agent, since whoever
-    sent it can send it again. It is said in the log (`registryd.aio.unexpected`).
+    No exception of a task ends the scope. An unforeseen input must not end the agent, because its sender can send it
+    again. The exception goes to the log (`registryd.aio.unexpected`).
     """
 
     def __init__(self, group: asyncio.TaskGroup) -> None:

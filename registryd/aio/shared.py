@@ -1,4 +1,4 @@
-"""One answer for all who ask the same at the same time."""
+"""One answer for all callers that ask the same at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 
 class Shared(Generic[K, V]):
-    """At most one running question per key. It goes on when those who asked are cancelled; the scope ends it."""
+    """At most one running question per key. It goes on when its callers are cancelled; the scope ends it."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope

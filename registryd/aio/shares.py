@@ -14,11 +14,11 @@ K = TypeVar("K", bound="Hashable")
 
 
 class NoPlace(Exception):
-    """All places are taken, or all that this one may have."""
+    """All places are taken, or all places that this caller may have."""
 
 
 class Shares(Generic[K]):
-    """`most` places, of which each may have `most_of_one`; who finds none waits for `patience` seconds, in order."""
+    """`most` places, `most_of_one` of them for each; without a place a caller waits `patience` seconds, in order."""
 
     def __init__(self, *, most: int, most_of_one: int, patience: float = 0.0) -> None:
         self._most = most

@@ -13,7 +13,7 @@ K = TypeVar("K", bound="Hashable")
 
 
 class Turns(Generic[K]):
-    """Those that come for the same key take turns, in the order in which they came; others do not wait for them."""
+    """Callers with the same key take turns, in the order in which they came; other keys do not wait for them."""
 
     def __init__(self) -> None:
         self._locks: dict[K, asyncio.Lock] = {}

@@ -1,4 +1,4 @@
-"""What nobody has expected to fail, and what may fail all the same without anything else being lost: one log line."""
+"""Unexpected failures, which end only their own request or job: one log line for each."""
 
 from __future__ import annotations
 

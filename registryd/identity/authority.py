@@ -31,7 +31,7 @@ _MAX_COMMON_NAME: Final = 64
 
 
 class Authority:
-    """Issues what the members of a cluster show each other. Holds the private key, and shows it to nobody."""
+    """Issues the certificates that members of a cluster show each other. Holds the private key, and never shows it."""
 
     def __init__(self, secret: Secret) -> None:
         self._key = _derive_key(secret)

@@ -39,7 +39,7 @@ FOR_EVER: Final = Validity(datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Someone who can be named in a certificate."""
+    """A party that a certificate can name."""
 
     name: str
     key: EllipticCurvePublicKey

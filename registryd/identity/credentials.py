@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ServerCredentials(Protocol):
-    """For listeners. What they are made with holds for their whole life, through every renewal and rotation."""
+    """Credentials for listeners. A listener keeps them for its whole life, through every renewal and rotation."""
 
     def add_grpc_port(self, server: grpc.aio.Server, address: str) -> int:
         """Let the server listen on `host:port`; returns the port. Raises RuntimeError as gRPC does."""
@@ -56,7 +56,7 @@ class PeerCredentials(ServerCredentials, ClientCredentials, Protocol):
 
 
 class NoCredentials:
-    """Neither TLS nor membership: whoever reaches a port is let in. For loopback, and where the user insists."""
+    """Neither TLS nor membership: the port is open to every client. For loopback, and where the user insists."""
 
     generation: Final = 0
 

@@ -1,4 +1,4 @@
-"""What can be wrong with the things that prove an identity. No message carries any part of a secret."""
+"""Errors of the files that prove an identity. No message carries any part of a secret."""
 
 
 class IdentityError(Exception):
@@ -6,7 +6,7 @@ class IdentityError(Exception):
 
 
 class SecretInvalid(IdentityError):
-    """A file of secrets or tokens cannot be read, is malformed, or holds one that could be guessed."""
+    """A file of secrets or tokens cannot be read, is malformed, or holds a secret that could be guessed."""
 
 
 class CertificateInvalid(IdentityError):

@@ -1,4 +1,4 @@
-"""What a TLS connection between members is made of, whoever issued it."""
+"""The key material of a TLS connection between members, from whatever authority."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The node's token: what this node's containerd shows at the local registry, and no other process knows.
+"""The node's token: this node's containerd shows it at the local registry, and no other process knows it.
 
-It stands in the `header` table of hosts.toml, which only root reads, and is sent with every request:
-`Registryd-Token: registryd_token_…`. A header of our own and not Authorization, because that one belongs to the
-pull's credentials, which must never come here.
+The token stands in the `header` table of hosts.toml, which only root reads. containerd sends it with every request:
+`Registryd-Token: registryd_token_…`. This is registryd's own header and not Authorization, because Authorization
+belongs to the pull's credentials, which must never come here.
 """
 
 from __future__ import annotations

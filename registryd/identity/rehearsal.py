@@ -1,4 +1,4 @@
-"""A handshake of this node with itself, in memory: whatever peers would refuse is noticed where it can be put right."""
+"""A handshake of this node with itself, in memory: it shows what peers would refuse, where it can be repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster secret: what all agents of a cluster share, and nobody else."""
+"""The cluster secret, which all agents of a cluster share, and no other program has."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Tickets: the right to fetch bytes over plain TCP, for a peer that has just proved over mTLS that it is a member.
 
-A ticket is good for one purpose (a digest, and the name that it is wanted for), from one address, at the node that
-issued it, for a short time. Within that time the same requester may use it again, which resuming at a Range needs;
-anyone else who reads it from the wire would have to take over the requester's address. It protects who may fetch; it
-does not hide what is fetched.
+A ticket is good for one purpose (a digest, and the name for which the peer wants it), from one address, at the node
+that issued it, for a short time. Within that time the same requester may use it again, which resuming at a Range needs.
+An attacker that reads the ticket from the wire would have to take over the requester's address. A ticket protects who
+may fetch. It does not hide the bytes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _LENGTH: Final = 32
 class Tickets:
     """Issues and checks this node's tickets.
 
-    Only who issued a ticket has to check it, so the key is random, never leaves the process and is no member's: not
-    even one that went bad can make tickets for others. A restarted node refuses the old ones, and is asked again.
+    Only the issuing node has to check a ticket. So the key is random and never leaves the process, and no member has
+    it: not even a malicious member can make tickets for other nodes. A restarted node refuses old tickets, and the peer
+    asks again.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class MemberClientContext(ssl.SSLContext):
     """Checks that the server is a member, under whatever address it was reached.
 
-    Whoever connects need not know the members' name, and cannot forget it.
+    The connecting code need not know the members' name, and cannot forget to check it.
     """
 
     member_name: str

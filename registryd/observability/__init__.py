@@ -1,1 +1,1 @@
-"""What the agent says of itself: metrics and logs."""
+"""How the agent reports on itself: metrics and logs."""

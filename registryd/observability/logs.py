@@ -1,9 +1,9 @@
-"""How log lines look, and what must not be in them.
+"""The form of log lines, and the text that must not be in them.
 
-Code logs with the standard library; what a line is about goes into `extra`:
+Code logs with the standard library. The subject of a line goes into `extra`:
 `logger.info("peer set aside", extra={"peer": address, "seconds": 4})`. Foreign text is safe in messages and extras:
-whatever could forge a line or steer a terminal is escaped, long texts are cut, what looks like a credential is masked.
-The mask is a net, not a licence: secrets are not to be logged in the first place.
+characters that could forge a line or steer a terminal are escaped, long texts are cut, and text that looks like a
+credential is masked. The mask is a safety net: code must not log secrets in the first place.
 """
 
 import json

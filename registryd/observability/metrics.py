@@ -1,4 +1,4 @@
-"""What an agent counts and measures, for `/metrics`.
+"""The counters and gauges of an agent, for `/metrics`.
 
 Every label has a fixed set of values, or a bounded one (registries): no repository, digest, peer or client ever becomes
 a label, so an agent's series are about as many after a year as on its first day.
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 
 class ContentKind(StrEnum):
-    """What was asked for."""
+    """The kind of the requested content."""
 
     MANIFEST = "manifest"
     BLOB = "blob"
@@ -80,7 +80,7 @@ MOST_REGISTRIES = 20
 class FindOutcome(StrEnum):
     """How a search among the peers ended; `timeout` is a miss for which some peer had not answered in time.
 
-    `unasked`: nobody was asked, because the digest's index node knows that nobody has it.
+    `unasked`: no peer was asked, because the digest's index node knows that no node has the content.
     """
 
     FOUND = "found"
@@ -107,7 +107,7 @@ class PeerState(StrEnum):
 
 
 class PeerTrouble(StrEnum):
-    """What is wrong with a peer, in the words that people read everywhere: page, `status`, metrics, log."""
+    """The trouble with a peer, in the words that users read everywhere: page, `status`, metrics, log."""
 
     REFUSED = "refused"
     """The host is there, and nobody listens."""

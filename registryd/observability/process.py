@@ -1,4 +1,4 @@
-"""What Prometheus' client libraries say of their process, under the same names.
+"""The metrics that Prometheus' client libraries have for their process, under the same names.
 
 https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
 """

@@ -31,7 +31,7 @@ class Sample:
 
 
 class Series(Protocol):
-    """What is measured under one set of labels."""
+    """The values under one set of labels."""
 
     def samples(self, name: str, labels: Mapping[str, str]) -> Iterator[Sample]:
         """Its numbers now, under the name of its family."""
@@ -69,7 +69,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class ReadGauge:
-    """What a function returns whenever the page is read."""
+    """A gauge whose value a function returns whenever the page is read."""
 
     read: Callable[[], float]
 

@@ -1,4 +1,4 @@
-"""Log lines that come again and again are counted, not written: whoever can cause one line cannot fill a disk."""
+"""Repeated log lines are counted, not written: a client that can cause one line cannot fill a disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What anyone would be told by a registry, through the endpoints that this node has for it."""
+"""A registry's answers to an anonymous client, through the endpoints that this node has for the registry."""
 
 from __future__ import annotations
 

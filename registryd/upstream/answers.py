@@ -1,4 +1,4 @@
-"""What an upstream answers, as values."""
+"""An upstream's answers, as values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class Kept(Enum):
-    """What a cache says of an answer: it was there, it is there now, or nothing."""
+    """A cache's statement about an answer: the content was there, it is there now, or no statement."""
 
     HIT = "hit"
     STORED = "stored"
@@ -36,7 +36,7 @@ class Kept(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredWhole:
-    """All that a manifest leads to is in the cache that gave it: so many pieces of content and bytes."""
+    """The cache that gave a manifest has all its content: so many pieces of content and bytes."""
 
     pieces: int
     size: int
@@ -44,9 +44,9 @@ class StoredWhole:
 
 @dataclass(frozen=True, slots=True)
 class ManifestHead:
-    """What a HEAD of a manifest says; what is missing or malformed is None.
+    """The answer to a HEAD of a manifest; missing or malformed fields are None.
 
-    `is_unchanged`: it is still the one that was known, and nothing more is said of it (304).
+    `is_unchanged`: the manifest is still the known one, and the answer says no more about it (304).
     """
 
     media_type: str | None
@@ -72,8 +72,8 @@ class ManifestBytes:
 class BlobStream:
     """A blob that arrives: of `size` bytes, from `start` on, which is 0 when the server does not do ranges.
 
-    `size` is None when the server does not say it, as proxies and clouds in front of registries do not. Not verified:
-    whoever reads to the end compares the digest. `chunks` raises UpstreamFailed.
+    `size` is None when the server does not say it, as proxies and clouds in front of registries do not. The stream is
+    not verified: a reader that reads to the end compares the digest. `chunks` raises UpstreamFailed.
     """
 
     size: int | None

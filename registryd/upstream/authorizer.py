@@ -34,10 +34,10 @@ _MOST_REMEMBERED: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What is to be authorised: something in the name of an endpoint, at a server, for a scope.
+    """An access to authorise: in the name of an endpoint, at a server, for a scope.
 
-    Credentials are the endpoint's own server's. Where it redirects to, challenges are answered as an anonymous client
-    would: registries hand over to public ones that give a token to anyone.
+    Credentials are for the endpoint's own server. At the target of a redirect, challenges are answered as an anonymous
+    client would answer them: some registries redirect to public ones that give a token to anyone.
     """
 
     endpoint: Endpoint

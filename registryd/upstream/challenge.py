@@ -1,7 +1,7 @@
-"""What a 401 asks for: WWW-Authenticate (RFC 9110 section 11), of which registries use Bearer and Basic.
+"""The challenges of a 401: WWW-Authenticate (RFC 9110 section 11), of which registries use Bearer and Basic.
 
-The header comes from whoever was asked, so it is read within bounds, in linear time, and what makes no sense is left
-out; a challenge that cannot be answered is simply not there.
+The header comes from a foreign server. So it is read within bounds and in linear time, and nonsense is left out. A
+challenge that cannot be answered counts as absent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a registry's being there, from everything that it was asked."""
+"""Whether a registry can be reached, as far as all questions to it have shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an upstream knows us by; never shown."""
+"""The credentials by which an upstream knows this node; never shown."""
 
 from __future__ import annotations
 

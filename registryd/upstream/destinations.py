@@ -1,12 +1,12 @@
-"""Where a request may connect to when somebody else named the place: an upstream's realm or redirect.
+"""To which addresses a request may connect when an upstream names the address: by a realm or a redirect.
 
-An anonymous check follows what a hostile upstream says, with this machine's network position. So the address that
-a socket is about to connect to is looked at, after name resolution, whether it came from DNS or stood in the URL: a
-name that resolves differently the second time gains nothing.
+An anonymous check follows the word of a possibly hostile upstream, from this machine's place in the network. So this
+module checks the address to which a socket is about to connect, after name resolution, whether the address came from
+DNS or stood in the URL. A name that resolves differently the second time gains nothing.
 
-Private networks (RFC 1918, RFC 4193, RFC 6598) are allowed: that is where private registries, their token servers and
-their storage are. What a hostile upstream gains from it is small: a GET whose answer it never sees, over HTTPS with a
-certificate that fits the name, because plain HTTP is refused unless the operator configured that endpoint with it.
+Private networks (RFC 1918, RFC 4193, RFC 6598) are allowed, because private registries, their token servers and their
+storage are there. A hostile upstream gains little from that: a GET whose answer it never sees, over HTTPS with a
+certificate that fits the name. Plain HTTP is refused unless the operator configured that endpoint with it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _EMBEDDING: Final = tuple(
 
 
 class AddressForbidden(OSError):
-    """A socket was about to connect to an address that nobody else may lead us to."""
+    """A socket was about to connect to an address to which an upstream must not lead."""
 
     def __init__(self, address: object) -> None:
         super().__init__(errno.EACCES, f"{address} is not a place that an upstream may lead to")

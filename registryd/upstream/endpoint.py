@@ -43,14 +43,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One place where a registry's content may be asked for.
+    """One endpoint at which this node may ask for a registry's content.
 
     `root` is the address that repositories are below: `https://registry-1.docker.io/v2`, `https://harbor/v2/hub`.
-    `is_configured` says that the operator named it, so that it may be on this machine or speak plain HTTP; otherwise
-    its name came from somebody's image reference and is no more trusted than a redirect. `leads_to` are further sites
-    that the operator vouches for, such as a token server on this machine, `plain` those of them that may be asked by
-    plain HTTP whatever the endpoint is. `headers` go with every request to its own
-    site, as those of hosts.toml do.
+    `is_configured` says that the operator named the endpoint, so that it may be on this machine or speak plain HTTP.
+    Otherwise its name came from an image reference of any user, and is trusted no more than a redirect. `leads_to` are
+    further sites that the operator vouches for, such as a token server on this machine, `plain` those of them that may
+    be asked by plain HTTP whatever the endpoint is. `headers` go with every request to its own site, as those of
+    hosts.toml do.
     """
 
     root: URL

@@ -1,8 +1,8 @@
-"""How asking an upstream ends when it does not end well.
+"""Failures of questions to an upstream.
 
-They are ContentUnavailable, so that an upstream can stand among the sources of a lookup. Messages name the upstream's
-origin and a reason in our own words, and what the upstream itself gave for one (`registryd.upstream.words`): within
-bounds, in one line, without query strings (signed addresses) and credentials.
+They are ContentUnavailable, so that an upstream can be one of the sources of a lookup. A message names the upstream's
+origin, a reason in registryd's words, and the upstream's own reason (`registryd.upstream.words`): within bounds, in one
+line, without query strings (signed addresses) and credentials.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ class UpstreamFailed(ContentUnavailable):
 
 
 class UpstreamUnreachable(UpstreamFailed):
-    """It cannot be used now: no address, no connection, no answer in time, or a fault of its own (5xx)."""
+    """The upstream cannot be used now: no address, no connection, no answer in time, or a fault of its own (5xx)."""
 
 
 class UpstreamDenied(UpstreamFailed):
-    """It, or its token server, refuses: the credentials, or their absence, do not suffice (401, 403)."""
+    """The upstream, or its token server, refuses: the credentials, or their absence, do not suffice (401, 403)."""
 
 
 class UpstreamMissing(UpstreamFailed, ContentNotFound):
-    """It answered properly that it does not have it (404)."""
+    """The upstream answered properly that it does not have the content (404)."""
 
 
 class UpstreamBroken(UpstreamFailed):
-    """It answers in a way that makes no sense: malformed, too large, too many redirects, an unexpected status."""
+    """The upstream's answer makes no sense: malformed, too large, too many redirects, an unexpected status."""
 
 
 class HeadRefused(UpstreamBroken):
-    """It does not answer HEAD (405, 501): a GET may tell."""
+    """The upstream does not answer HEAD (405, 501): a GET may tell."""
 
 
 class SomethingElse(UpstreamBroken):
-    """It sent something else than what was asked for, as its length or type shows: a page about an error, perhaps."""
+    """The upstream sent something else, as its length or type shows: a page about an error, perhaps."""
 
 
 class DestinationForbidden(UpstreamBroken):
-    """It leads to where nobody else may lead us: this machine, a metadata service, plain HTTP."""
+    """The upstream leads to an address to which it must not lead: this machine, a metadata service, plain HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """What the upstream says of its limit: pulls allowed and left in a window of so many seconds."""
+    """The upstream's statement about its limit: pulls allowed and left in a window of so many seconds."""
 
     limit: int | None = None
     remaining: int | None = None
@@ -61,7 +61,7 @@ class RateLimit:
 
 
 class UpstreamLimited(UpstreamFailed):
-    """It has had enough of us for now (429)."""
+    """The upstream limits this node's requests for now (429)."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, rate_limit: RateLimit | None = None) -> None:
         super().__init__(message, retry_after=retry_after)

@@ -1,4 +1,4 @@
-"""Questions that are under way: asked once however many want to know, and asked to the end though nobody waits."""
+"""Questions under way: asked once for any number of callers, and asked to the end even if no caller waits."""
 
 from __future__ import annotations
 

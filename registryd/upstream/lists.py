@@ -1,4 +1,4 @@
-"""What registries list: what is attached to an image, and the tags of a repository."""
+"""Lists of registries: the referrers of an image, and the tags of a repository."""
 
 from __future__ import annotations
 

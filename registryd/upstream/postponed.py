@@ -1,6 +1,6 @@
-"""Questions for which their registry was to be left alone: asked as soon as it may be asked again.
+"""Questions that came while their registry had to be left alone: asked as soon as the registry may be asked again.
 
-A pull right after an outage goes to a registry that this node still believes to be gone. Nobody asks about that
+A pull right after an outage goes to a registry that this node still believes to be gone. No pull asks about that
 repository again for as long as the node has the image, so a question that is left out would be lost.
 """
 
@@ -36,10 +36,10 @@ class _Question:
 
 
 class Postponed:
-    """What is still to be asked, one question at a time for each registry.
+    """The questions that are still to be asked, one at a time for each registry.
 
-    `ask` returns whether the registry said anything to the question; `quiet_for` is for how many seconds a registry is
-    to be left alone.
+    `ask` returns whether the registry answered the question; `quiet_for` is for how many seconds a registry is to be
+    left alone.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""May anyone pull this? As the upstream itself says.
+"""Whether anyone may pull from a repository, as the upstream itself says.
 
-What any client may pull can be given to any pod of this node; of all else only the upstream knows who may have it. So
-the upstream is asked what an anonymous client would be told, and its word is kept for a while: that anyone may pull
-from a repository, and that the repository gives this very digest to anyone. The first says nothing of a digest, for
-anybody can ask for any digest in a repository of his choice.
+This node may give any pod the content that any client may pull. For all other content only the upstream knows which
+client may have it. So the node asks the upstream as an anonymous client, and keeps the answers for a while: that anyone
+may pull from a repository, and that the repository gives this very digest to anyone. The first answer says nothing
+about a digest, because anyone can ask for any digest in a repository of their choice.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _MOST_QUESTIONS: Final = 64
 
 
 class Verdict(StrEnum):
-    """What the upstream says of an anonymous pull. Only `public` allows to answer in its place."""
+    """The upstream's answer to an anonymous pull. Only `public` allows to answer in the upstream's place."""
 
     PUBLIC = "public"
     NOT_PUBLIC = "not_public"
@@ -63,9 +63,9 @@ class AnyonesView(Answering, Protocol):
 
 
 class PublicRepositories:
-    """What upstreams said of their repositories and manifests; made by `open_public_repositories`.
+    """Upstreams' answers about their repositories and manifests; made by `open_public_repositories`.
 
-    Nobody waits for longer than `patience` seconds: a question goes on in the background, so that the next one knows.
+    No caller waits for longer than `patience` seconds: a question goes on in the background, for the next caller.
     """
 
     def __init__(self, upstream: AnyonesView, scope: Scope, *, patience: float, clock: Callable[[], float]) -> None:

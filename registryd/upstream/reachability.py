@@ -35,10 +35,10 @@ class Answering(Protocol):
 
 
 class Reachability:
-    """What is known of registries' being there; asks those that nothing recent is known of.
+    """Whether registries can be reached; asks the registries of which nothing recent is known.
 
-    Nobody waits for longer than `patience` seconds. A registry that is known to be gone is asked in the background
-    only, so that it delays nobody.
+    No caller waits for longer than `patience` seconds. A registry that is known to be gone is asked in the background
+    only, so that it delays no pull.
     """
 
     def __init__(self, upstream: Answering, scope: Scope, *, patience: float, clock: Callable[[], float]) -> None:

@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """A mapping of at most `most` entries. Keys come from requests, so that nobody can make us remember more."""
+    """A mapping of at most `most` entries. Keys come from requests, so no client can make the agent remember more."""
 
     def __init__(self, most: int) -> None:
         self._most = most

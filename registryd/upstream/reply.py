@@ -1,4 +1,4 @@
-"""What a server answered: status, headers, and a body that is read within bounds."""
+"""A server's answer: status, headers, and a body that is read within bounds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LIMIT: Final = re.compile(r"(?P<count>[0-9]{1,9})(?:;w=(?P<window>[0-9]{1,9}))?
 
 
 class Reply:
-    """An answer whose head has arrived. Whoever sent the request closes it."""
+    """An answer whose head has arrived. The sender of the request closes it."""
 
     def __init__(self, response: ClientResponse, url: URL, *, now: Callable[[], float]) -> None:
         self._response = response

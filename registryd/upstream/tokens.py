@@ -32,7 +32,7 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a token is asked with. Equal requests get the same token."""
+    """A request for a token. Equal requests get the same token."""
 
     challenge: Bearer
     credentials: Login | None = None
@@ -63,7 +63,7 @@ class TokenServer(Protocol):
 
 
 class Tokens:
-    """The tokens in use. Those who want the same one at the same time wait for one request to the token server."""
+    """The tokens in use. Callers that want the same token at the same time wait for one request to the token server."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -103,7 +103,7 @@ class Tokens:
 
 
 class _Slot:
-    """A token, or why there is none, and the lock of whoever asks for it."""
+    """A token, or why there is none, and the lock of the caller that asks for it."""
 
     __slots__ = ("attempts", "failure", "lock", "token", "usable_until")
 

@@ -1,6 +1,6 @@
-"""One request, one reply: connections, proxies, TLS, time-outs, and the guard over where they go.
+"""One request, one reply: connections, proxies, TLS, time-outs, and the check of their destinations.
 
-Nothing is done behind the caller's back: no redirects, cookies, .netrc or decompression. The head of a reply is
+The transport adds nothing by itself: no redirects, cookies, .netrc or decompression. The head of a reply is
 bounded by aiohttp: 8190 bytes for a line, 128 headers; registries send some twenty of a few hundred characters.
 """
 
@@ -54,7 +54,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send where, in the name of which endpoint: it decides about trust, TLS and plain HTTP."""
+    """A request, its address, and its endpoint: the endpoint decides about trust, TLS and plain HTTP."""
 
     method: str
     url: URL

@@ -19,10 +19,10 @@ _IS_KEPT: Final = 7 * 24 * _HOUR
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """When it was given, in seconds of a clock.
+    """When the upstream gave its answer, in seconds of a clock.
 
-    `is_ours`: to who showed something that only this node has (a header or a client certificate of its hosts.toml), so
-    that it is nothing to tell others.
+    `is_ours`: the upstream gave it to a request with something that only this node has (a header or a client
+    certificate of its hosts.toml), so the node does not tell it to others.
     """
 
     said_at: float

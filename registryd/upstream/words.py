@@ -1,4 +1,4 @@
-"""What a server gives as the reason of a refusal, made fit to be shown: one line, bounded, without secrets."""
+"""A server's reason for a refusal, made fit to be shown: one line, bounded, without secrets."""
 
 from __future__ import annotations
 
