@@ -107,8 +107,8 @@ async def test_manifests_are_given_for_their_own_repository_only(store: MemorySo
 async def test_bytes_are_read_for_names(store: MemorySource) -> None:
     service, chunks = service_over(store), []
 
-    async def write(reply: pb.ReadReply) -> None:
-        chunks.append(reply.data)
+    async def write(data: memoryview) -> None:
+        chunks.append(bytes(data))
 
     for repository in (OTHER, None):
         with pytest.raises(NotForName):

@@ -50,6 +50,12 @@ class RequestInvalid(OciError):
     """Bytes that are not the message they should be."""
 
 
+# Of ReadReply's field, its number and that it has a length (protobuf.dev, "Encoding"); and of a varint's bytes but the
+# last, the highest bit.
+_READ_REPLY_DATA: Final = bytes(((pb.ReadReply.DATA_FIELD_NUMBER << 3) | 2,))
+_VARINT_MORE: Final = 0x80
+
+
 def parse_request(kind: type[M], raw: bytes) -> M:
     """Decode a request; raises RequestInvalid."""
     try:
@@ -64,6 +70,18 @@ def parse_reply(kind: type[M], raw: bytes) -> M:
         return kind.FromString(raw)
     except DecodeError as error:
         raise PeerGarbled(f"not a {kind.DESCRIPTOR.name}") from error
+
+
+def read_reply(data: memoryview) -> bytes:
+    """A ReadReply with these bytes, in the wire's form.
+
+    protobuf copies them twice, and all copies stay until the receiver takes the message: 256 KiB each.
+    """
+    length, varint = len(data), bytearray()
+    while length >= _VARINT_MORE:
+        varint.append(length % _VARINT_MORE | _VARINT_MORE)
+        length //= _VARINT_MORE
+    return b"".join((_READ_REPLY_DATA, varint, bytes((length,)), data))
 
 
 def node_message(node: Node) -> pb.Node:

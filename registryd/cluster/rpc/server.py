@@ -20,7 +20,7 @@ import grpc
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.callers import Callers, CallRefused
-from registryd.cluster.rpc.codec import DIAGNOSIS, SERVICE, RequestInvalid, parse_request
+from registryd.cluster.rpc.codec import DIAGNOSIS, SERVICE, RequestInvalid, parse_request, read_reply
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.oci.errors import OciError, RangeInvalid
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     OnContact = Callable[[Requester], None]
     Context = grpc.aio.ServicerContext[bytes, Message]
+    ReadContext = grpc.aio.ServicerContext[bytes, memoryview]
 
 M = TypeVar("M", bound="Message")
 
@@ -176,7 +177,7 @@ def _handlers(
         "Doubt": unary(pb.DoubtRequest, service.doubt),
         "Keep": unary(pb.KeepRequest, service.keep),
         "Read": grpc.stream_stream_rpc_method_handler(
-            partial(_answer_read, service, callers), response_serializer=_serialize
+            partial(_answer_read, service, callers), response_serializer=read_reply
         ),
     }
     if index is not None:
@@ -215,7 +216,7 @@ def _unary(
     return grpc.stream_unary_rpc_method_handler(handle, response_serializer=_serialize)
 
 
-async def _message(callers: Callers, call: Call, context: Context) -> bytes:
+async def _message(callers: Callers, call: Call, context: Context | ReadContext) -> bytes:
     """The one message of a call, when it may be answered."""
     message: Any = await context.read()
     if message is grpc.aio.EOF:
@@ -249,7 +250,7 @@ def _serialize(reply: Message) -> bytes:
     return reply.SerializeToString()
 
 
-async def _answer_read(service: ClusterService, callers: Callers, _messages: object, context: Context) -> None:
+async def _answer_read(service: ClusterService, callers: Callers, _messages: object, context: ReadContext) -> None:
     try:
         with callers.call(context) as call:
             request = parse_request(pb.ReadRequest, await _message(callers, call, context))
@@ -259,7 +260,7 @@ async def _answer_read(service: ClusterService, callers: Callers, _messages: obj
         await _abort(context, error)
 
 
-async def _abort(context: Context, error: Exception) -> NoReturn:
+async def _abort(context: Context | ReadContext, error: Exception) -> NoReturn:
     """End the call with the status that an error stands for."""
     if isinstance(error, grpc.aio.InternalError):
         raise error  # nobody is there any more

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from registryd.identity.requester import Requester
     from registryd.transfer.body import Body
 
-    Write = Callable[[pb.ReadReply], Awaitable[None]]
+    Write = Callable[[memoryview], Awaitable[None]]
+    """Sends content as a message of a Read; returns when gRPC has room for more."""
     IssueTicket = Callable[[Sought, Requester], str]
 
 T = TypeVar("T")
@@ -183,16 +184,16 @@ class ClusterService:
             await opened.body.aclose()
 
     def _counting(self, digest: Digest, requester: Requester, write: Write) -> Write:
-        async def write_and_count(reply: pb.ReadReply) -> None:
-            await write(reply)
-            self._on_sent(digest, len(reply.data), requester)
+        async def write_and_count(data: memoryview) -> None:
+            await write(data)
+            self._on_sent(digest, len(data), requester)
 
         return write_and_count
 
     async def _upload(self, body: Body, write: Write) -> None:
-        async def write_at_pace(reply: pb.ReadReply) -> None:
-            await write(reply)
-            await upload.pace(len(reply.data))
+        async def write_at_pace(data: memoryview) -> None:
+            await write(data)
+            await upload.pace(len(data))
 
         try:
             with self._uploads.begin() as upload:
@@ -263,17 +264,17 @@ class _ReplySink:
     async def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         for start in range(0, len(view), READ_CHUNK_BYTES):
-            chunk = bytes(view[start : start + READ_CHUNK_BYTES])
+            chunk = view[start : start + READ_CHUNK_BYTES]
             await self._write_chunk(chunk)
             self.sent += len(chunk)
 
     async def wait_writable(self) -> None:
         raise ValueError("a stream of messages has no descriptor to wait for")
 
-    async def _write_chunk(self, chunk: bytes) -> None:
+    async def _write_chunk(self, chunk: memoryview) -> None:
         try:
             async with asyncio.timeout(WRITE_STALL_TIMEOUT):
-                await self._write(pb.ReadReply(data=chunk))
+                await self._write(chunk)
         except TimeoutError as error:
             raise SinkClosed(f"the peer took nothing for {WRITE_STALL_TIMEOUT:g} s") from error
 

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from registryd.cluster.contract.names import MAX_NAMED_TARGETS
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.errors import PeerGarbled
-from registryd.cluster.rpc.codec import RequestInvalid, find_reply, finding, parse_reply, parse_request, resolve_reply
+from registryd.cluster.rpc.codec import (
+    RequestInvalid,
+    find_reply,
+    finding,
+    parse_reply,
+    parse_request,
+    read_reply,
+    resolve_reply,
+)
 from registryd.cluster.rpc.codec import resolution as resolution_of
 from registryd.content.source import Content, NamedContent
 from registryd.oci.descriptor import OCI_MANIFEST, Descriptor, is_media_type
@@ -30,6 +38,12 @@ def test_a_finding_survives_the_wire(content: Content | None, *, busy: bool) -> 
     reply = pb.FindReply.FromString(find_reply(NODE, content, busy=busy).SerializeToString())
     got = finding(reply, DIGEST)
     assert (got.node, got.content, got.busy) == (NODE, content, busy)
+
+
+@pytest.mark.parametrize("size", [1, 127, 128, 16383, 16384, 256 * 1024, 1024 * 1024])
+def test_a_read_reply_is_what_protobuf_makes_of_it(size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    assert read_reply(memoryview(data)[:size]) == pb.ReadReply(data=data[:size]).SerializeToString()
 
 
 def test_the_newest_names_survive_the_wire() -> None:
