@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from e2e.faults.field import open_field
 from e2e.faults.leaks import require_nothing_left
+from e2e.hurried import soak as hurried
 from lab.agent import PEERS_PORT
 from lab.cluster import ORIGIN
 from lab.errors import LabError, PullError
@@ -176,8 +177,12 @@ async def soak(*, pulls: int, seed: int) -> Record:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev soak", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--pulls", type=int, default=300)
+    parser.add_argument("--minutes", type=float, help="instead: pulls without faults, an hour lasting a minute")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     options = parser.parse_args()
+    if options.minutes:
+        print(f"{options.minutes:g} minutes, seed {options.seed}", flush=True)
+        return 1 if asyncio.run(hurried.soak(minutes=options.minutes, seed=options.seed)).faults() else 0
     print(f"{options.pulls} pulls, seed {options.seed}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         try:
