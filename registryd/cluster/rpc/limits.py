@@ -33,6 +33,9 @@ HANDSHAKE_MILLISECONDS: Final = 5_000
 # Connections of peers, of which an idle one costs 58 to 90 KB: a member of a cluster of 5,000 is asked by most of the
 # others within five minutes only if all of them pull at once.
 MAX_CONNECTIONS: Final = 8192
+# Connections that the kernel has made and gRPC has not accepted: it accepts them even if they came from an address that
+# is barred by now. gRPC asks for 4,096. Of more the first packet is dropped, and comes again after a second.
+MAX_UNACCEPTED: Final = 512
 # A connection is as good as the certificate it began with, which lives for 24 hours.
 CONNECTION_AGE_MILLISECONDS: Final = 3_600_000
 CONNECTION_GRACE_MILLISECONDS: Final = 60_000
