@@ -10,10 +10,14 @@ import argparse
 import asyncio
 import os
 import sys
+from typing import Final
 
 from e2e.adversary.attacker import ATTACKS
 from e2e.adversary.run import besiege
 from lab.errors import LabError
+
+# Within which memory is to be free again.
+_AFTERWARDS_SECONDS: Final = 30.0
 
 
 def main() -> int:
@@ -26,7 +30,7 @@ def main() -> int:
     attacks = options.only or list(ATTACKS)
     print(f"{len(attacks)} attacks in {options.seconds:g} s, load {os.getloadavg()[0]:.1f}", flush=True)
     try:
-        record = asyncio.run(besiege(attacks, seconds=options.seconds))
+        record = asyncio.run(besiege(attacks, seconds=options.seconds, afterwards=_AFTERWARDS_SECONDS))
     except LabError as error:
         print(error)
         return 1

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 MOST_RESIDENT: Final = 128 << 20
 MOST_SLOWER: Final = 3.0
 CALM: Final = "nobody attacks"
+AFTERWARDS: Final = "half a minute later"
 _MIB: Final = 1 << 20
 _HUNDREDTHS: Final = 100
 
@@ -78,7 +79,15 @@ class Record:
         calm = [phase for phase in self.phases if phase.name == CALM]
         others = [phase for phase in self.phases if phase.name != CALM]
         rows = [_row(CALM, calm), *(_row(phase.name, [phase]) for phase in others)]
-        return [_line(heads), *map(_line, rows)]
+        return [_line(heads), *map(_line, rows), *self._freed()]
+
+    def _freed(self) -> list[str]:
+        """What the agent had before the first attack and half a minute after the last one, if it was watched then."""
+        last = self.phases[-1]
+        if last.name != AFTERWARDS or not last.resident or not self.phases[0].resident:
+            return []
+        before, after = self.phases[0].resident[-1] / _MIB, last.resident[-1] / _MIB
+        return [f"resident before: {before:.0f} MiB, half a minute after the last attack: {after:.0f} MiB"]
 
     def faults(self) -> list[str]:
         """What is not as it is to be."""
@@ -88,7 +97,7 @@ class Record:
             found.append(f"the agent had {most / _MIB:.0f} MiB")
         calm = self._finds(is_calm=True)
         for phase in self.phases:
-            if phase.name != CALM:
+            if phase.name not in {CALM, AFTERWARDS}:
                 found += _slower(phase, calm)
         problems = [f"{phase.name}: {find.problem}" for phase in self.phases for find in phase.finds if find.problem]
         if problems:

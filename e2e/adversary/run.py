@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from e2e.adversary.attacker import ATTACKS, READY
-from e2e.adversary.record import CALM, Find, Phase, Record
+from e2e.adversary.record import AFTERWARDS, CALM, Find, Phase, Record
 from lab.agent import PEERS_PORT
 from lab.cluster import ORIGIN, NodePlan, running_cluster
 from lab.errors import PullError
@@ -112,13 +112,16 @@ class Siege:
         self._field = field
         self._phase = Phase(CALM, time.monotonic())
 
-    async def run(self, attacks: Sequence[str], *, seconds: float, one_by_one: bool) -> None:
+    async def run(self, attacks: Sequence[str], *, seconds: float, one_by_one: bool, afterwards: float) -> None:
         """Each for a part of the first half of the seconds, all of them in the second; or all of them at once only."""
         async with contextlib.AsyncExitStack() as stack:
             finds = await stack.enter_async_context(self._finding())
             async with asyncio.TaskGroup() as group:
                 others = [group.create_task(self._watch_memory()), group.create_task(self._pull_on())]
                 await self._attack(_plan(attacks, seconds, one_by_one=one_by_one))
+                if afterwards:
+                    self._begin(AFTERWARDS)
+                    await asyncio.sleep(afterwards)
                 others[0].cancel()
                 self._is_over = True
             self._end_phase()
@@ -231,12 +234,14 @@ def _elsewhere() -> list[str]:
     return ["nice", "-n", "10", "taskset", "--cpu-list", f"{count // 2}-{count - 1}"]
 
 
-async def besiege(attacks: Sequence[str] = tuple(ATTACKS), *, seconds: float, one_by_one: bool = True) -> Record:
-    """Do these to an agent, for so long in all, and print what came of it."""
+async def besiege(
+    attacks: Sequence[str] = tuple(ATTACKS), *, seconds: float, one_by_one: bool = True, afterwards: float = 0.0
+) -> Record:
+    """Do these to an agent, for so long in all, watch it for so long `afterwards`, and print what came of it."""
     async with _field() as field:
         siege = Siege(field)
         try:
-            await siege.run(attacks, seconds=seconds, one_by_one=one_by_one)
+            await siege.run(attacks, seconds=seconds, one_by_one=one_by_one, afterwards=afterwards)
         finally:
             print(*siege.record.table(), sep="\n", flush=True)
         return siege.record

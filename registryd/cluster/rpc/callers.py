@@ -26,6 +26,7 @@ from registryd.aio.shares import NoPlace, Shares
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.sockets import End, Sockets
+from registryd.cluster.rpc.system_calls import give_back_memory
 from registryd.identity.requester import Requester
 from registryd.transfer.barring import bar
 from registryd.transfer.errors import SinkClosed
@@ -46,6 +47,8 @@ _BUSY_SHARE: Final = 0.1
 _BUSY_SECONDS: Final = (0.02, 0.2)
 # Connections since the last look that make it so: a node opens one or two.
 _BUSY_ARRIVALS: Final = 8
+# After connections had to be ended, until the memory that they had is given back: gRPC is rid of them by then.
+_GIVE_BACK_SECONDS: Final = 10.0
 # Of one address, without a call: a node has one connection to another, and a few more while it restarts. Behind one
 # address that is translated (NAT) there may be many nodes, which call as soon as they have connected.
 _MOST_SILENT_OF_ADDRESS: Final = 16
@@ -98,6 +101,8 @@ class Callers:
         self._bars: dict[str, tuple[int, float]] = {}
         """How often each was barred, and until when the last time."""
         self._kept_out: set[str] = set()
+        self._gives_back_at: float | None = None
+        """When memory is given back that connections had which were ended."""
         self._wake = threading.Event()
         self._is_over = False
         self._small: Shares[str] = Shares(
@@ -206,6 +211,7 @@ class Callers:
             began, arrived = time.thread_time(), 0
             try:
                 arrived = self.look(sockets)
+                self._give_back()
             except Exception as error:  # noqa: BLE001 - gRPC's own bounds hold all the same
                 note_unexpected("looking at the connections of peers", error)
             took = time.thread_time() - began
@@ -233,8 +239,16 @@ class Callers:
         silent = [one for one in connections if one.end not in self._called]
         # First of all no more come: ending a thousand takes a while.
         self._keep_out(sockets)
-        sockets.end((*self._too_many(silent, len(connections)), *self._unwelcome(connections)))
+        ended = [*self._too_many(silent, len(connections)), *self._unwelcome(connections)]
+        sockets.end(ended)
+        if ended and self._gives_back_at is None:
+            self._gives_back_at = self._clock() + _GIVE_BACK_SECONDS
         return len(new)
+
+    def _give_back(self) -> None:
+        if self._gives_back_at is not None and self._clock() >= self._gives_back_at:
+            self._gives_back_at = None
+            give_back_memory()
 
     def _unwelcome(self, connections: list[Connection]) -> list[Connection]:
         """Those that leave calls half made or answers untaken, those of barred addresses, those beyond their share."""

@@ -1,0 +1,57 @@
+"""What the kernel says of descriptors, next to what Python says."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import closing
+
+import pytest
+
+from registryd.cluster.rpc import system_calls
+
+
+def test_all_descriptors_are_there() -> None:
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]  # more than one call of the kernel tells
+    try:
+        assert set(opened) <= set(system_calls.descriptors())
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    assert not set(opened) & set(system_calls.descriptors())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_both_ends_of_a_connection(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+        assert system_calls.other_end(listener.fileno()) is None
+        with socket.create_connection(listener.getsockname()[:2]) as client, closing(listener.accept()[0]) as accepted:
+            other, own = system_calls.other_end(accepted.fileno()), system_calls.own_end(accepted.fileno())
+            assert other is not None
+            assert own is not None
+            assert system_calls.host_and_port(other) == client.getsockname()[:2]
+            assert system_calls.host_and_port(own) == listener.getsockname()[:2]
+            system_calls.shut_down(accepted.fileno(), own)
+            client.setblocking(False)  # noqa: FBT003 - a name of the standard library's
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+            system_calls.shut_down(accepted.fileno(), other)
+            client.settimeout(60)
+            assert client.recv(1) == b""
+
+
+def test_what_is_no_connection_of_ip() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        address = system_calls.other_end(left.fileno())
+        assert address is not None
+        assert system_calls.host_and_port(address) is None
+    assert system_calls.other_end(-1) is None
+    assert system_calls.own_end(-1) is None
+    assert system_calls.unacknowledged_bytes(-1) == 0
+    system_calls.shut_down(-1, b"")
+
+
+def test_memory_can_be_given_back() -> None:
+    system_calls.give_back_memory()
