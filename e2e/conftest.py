@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 
 import pytest
 
-from e2e import known
+from e2e import known, long
 from lab.errors import UnavailableError
 from lab.images import Image, make_image
 from lab.leftovers import workspace
@@ -81,6 +81,8 @@ def _names_its_own(metafunc: pytest.Metafunc) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     known.mark(items)
+    long.mark(items)
+    long.put_in_order(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
