@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.cache_stage import new_stage
 from lab.cluster import NodePlan, running_cluster
 from lab.commands import run
+from lab.http_pull import pull_over_http
 from lab.images import ImageRecipe, make_image
 from lab.layers import LayerRecipe
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from lab.cluster import Node
     from lab.images import Image
+    from lab.network import Host
     from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(240)
@@ -40,8 +44,8 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return _image(tmp_path_factory, 192 * _MIB)
 
 
-def _image(folders: pytest.TempPathFactory, size: int) -> Image:
-    recipe = ImageRecipe(layers=(LayerRecipe(size=size),))
+def _image(folders: pytest.TempPathFactory, size: int, *, seed: str = "") -> Image:
+    recipe = ImageRecipe(layers=(LayerRecipe(size=size),), seed=seed)
     return make_image(folders.mktemp("image") / "layout", recipe)
 
 
@@ -74,10 +78,46 @@ async def test_a_limit_holds_until_the_file_lifts_it(newest: Release, large: Ima
         assert time.monotonic() - lifted < (48 * _MIB - before) / _RATE - 3
 
 
-async def test_prefetch_goes_behind_a_pull_on_a_full_link(
-    newest: Release, large: Image, larger: Image, tmp_path: Path
+async def test_a_cluster_takes_no_more_from_the_origin_than_its_cache_may(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
-    """Without priorities each would get half."""
+    """Two nodes pull two images by way of the cache; counted is what the cache's network card receives."""
+    limits = tmp_path / "limits"
+    limits.write_text("# as the settings say\n")
+    settings = {"cache": {"max_origin_rate": "2MiB"}, "bandwidth": {"file": str(limits)}}
+    names = ["origin.lab/demo/first:v1", "origin.lab/demo/second:v1"]
+    async with new_stage() as stage:
+        # What the sockets hold is received, too: as little as can be told apart from a limit that does not hold.
+        await run(*stage.cache_host.namespace.command("sysctl", "-w", "net.ipv4.tcp_rmem=4096 131072 524288"))
+        for name in names:
+            repository = name.removeprefix("origin.lab/").removesuffix(":v1")
+            await stage.origin.push(_image(tmp_path_factory, 32 * _MIB, seed=name), repository)
+        async with stage.cache({"origin.lab": {"url": stage.origin.url}}, **settings) as cache:
+            received, began = await _received(stage.cache_host), time.monotonic()
+            pulling = asyncio.gather(*(pull_over_http(cache, name) for name in names))
+            await asyncio.sleep(_LIMITED_SECONDS)
+            before = await _received(stage.cache_host) - received
+            assert not pulling.done()
+            assert 0 < before <= _RATE * (time.monotonic() - began) + _HELD
+            print(f"\norigin: {before / _MIB:.1f} MiB in {time.monotonic() - began:.1f} s with a limit of 2 MiB/s")
+            limits.write_text("origin=0B\n")
+            lifted = time.monotonic()
+            await pulling
+            print(f"and the rest of 64 MiB in {time.monotonic() - lifted:.1f} s without it")
+            assert time.monotonic() - lifted < (64 * _MIB - before) / _RATE - 3
+
+
+async def _received(host: Host) -> int:
+    """Bytes that have come over its cable."""
+    (link,) = json.loads(await run("ip", "-n", host.namespace.name, "-json", "-statistics", "link", "show", "eth0"))
+    return int(link["stats64"]["rx"]["bytes"])
+
+
+@pytest.mark.parametrize("by", ["agent", "kubelet"])
+async def test_prefetch_goes_behind_a_pull_on_a_full_link(
+    newest: Release, large: Image, larger: Image, tmp_path: Path, by: str
+) -> None:
+    """Without priorities each would get half. By a kubelet it is a pull like others, of which the agent is told."""
     async with running_cluster([NodePlan(newest)] * 2) as cluster:
         first, second = cluster.nodes
         pulled, brought = await cluster.push(large, "demo/large"), await cluster.push(larger, "demo/larger")
@@ -85,10 +125,7 @@ async def test_prefetch_goes_behind_a_pull_on_a_full_link(
             await first.pull(reference)
         await second.host.limit(160)
         (tmp_path / "images.txt").write_text(brought)
-        words = ("prefetch", f"--images={tmp_path / 'images.txt'}", "--into=containerd", "--json")
-        socket = f"--containerd-socket={second.containerd.places.socket}"
-        command = second.host.namespace.command(sys.executable, "-m", "registryd", *words, socket)
-        bringing = asyncio.create_task(run(*command))
+        bringing = asyncio.create_task(_bring(second, brought, tmp_path / "images.txt", by=by))
         async with asyncio.timeout(60):
             while came(second, larger) < 8 * _MIB:  # noqa: ASYNC110 - a file of containerd's
                 await asyncio.sleep(0.05)
@@ -99,3 +136,17 @@ async def test_prefetch_goes_behind_a_pull_on_a_full_link(
         assert not bringing.done()
         assert beside < 48 * _MIB * 0.6
         await bringing
+
+
+async def _bring(node: Node, image: str, images: Path, *, by: str) -> None:
+    program = (sys.executable, "-m", "registryd")
+    if by == "agent":
+        socket = f"--containerd-socket={node.containerd.places.socket}"
+        words = (*program, "prefetch", f"--images={images}", "--into=containerd", "--json", socket)
+        await run(*node.host.namespace.command(*words))
+        return
+    said = await run(*node.host.namespace.command(*program, "background", f"--images={images}"))
+    assert said == "1 repository: pulls are in the background\n"
+    await node.pull(image, timeout=120)
+    said = await run(*node.host.namespace.command(*program, "background", f"--images={images}", "--end"))
+    assert said == "1 repository: pulls are as others\n"

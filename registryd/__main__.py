@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "talos": ("registryd.commands.talos:talos", about.TALOS),
     "verify": ("registryd.commands.verify:verify", about.VERIFY),
     "prefetch": ("registryd.commands.prefetch:prefetch", about.PREFETCH),
+    "background": ("registryd.commands.background:background", about.BACKGROUND),
     "pins": ("registryd.commands.pins:pins", about.PINS),
     "unpin": ("registryd.commands.pins:unpin", about.UNPIN),
     "secret": ("registryd.commands.secret:print_secret", about.NEW_KEY),

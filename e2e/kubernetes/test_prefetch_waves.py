@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.kubernetes.stage import NAMESPACE
+from e2e.kubernetes.stage import CHECKOUT, NAMESPACE
 from e2e.kubernetes.test_prefetch import WAIT
 
 if TYPE_CHECKING:
@@ -54,9 +55,42 @@ async def test_a_new_list_comes_in_waves(stage: Stage, seen: Callable[..., None]
     )
 
 
-def list_file(stage: Stage, name: str, images: list[str]) -> str:
+async def test_lists_go_to_their_own_nodes_and_the_state_of_each_image_is_seen(stage: Stage) -> None:
+    everywhere, _ = await stage.image("public", "base/everywhere")
+    here, _ = await stage.image("public", "base/of-one-node")
+    missing = f"{stage.registries['public'].name}/base/not-there:v1"
+    node, *others = stage.nodes
+    lists = {
+        "one-node": {"images": [here], "by": "agent", "nodeSelector": {"kubernetes.io/hostname": node.name}},
+        "broken": {"images": [missing, everywhere], "nodeSelector": {"kubernetes.io/hostname": others[0].name}},
+    }
+    await stage.install("--values", list_file(stage, "lists", [everywhere], lists=lists))
+    await stage.shell(WAIT)
+    await stage.shell(WAIT.replace("registryd-prefetch", "registryd-prefetch-one-node"))
+    assert [here in await each.images.tags() for each in (node, *others)] == [True, *(False for _ in others)]
+    async with asyncio.timeout(120):
+        while f"{others[0].name} {missing}: " not in (said := await stage.shell(states_command())) or (  # noqa: ASYNC110
+            "ErrImagePull" not in said and "ImagePullBackOff" not in said
+        ):
+            await asyncio.sleep(1)
+    lines = said.splitlines()
+    print(said)
+    assert {f"{each.name} {everywhere}: there" for each in stage.nodes} <= set(lines)
+    assert f"{node.name}: 1 of 1 images" in lines
+    assert f"{others[0].name} {everywhere}: PodInitializing" in lines
+    await stage.install()
+
+
+def states_command() -> str:
+    """As docs/images.md has it."""
+    blocks = (CHECKOUT / "docs/images.md").read_text().split("```")
+    (command,) = [each for each in blocks if "registryd/prefetch -o go-template" in each]
+    return textwrap.dedent(command).strip()
+
+
+def list_file(stage: Stage, name: str, images: list[str], **values: object) -> str:
     path = stage.folder / f"{name}.json"
-    path.write_text(json.dumps({"prefetch": {"images": images, "by": "kubelet", "maxUnavailable": 1}}))
+    path.write_text(json.dumps({"prefetch": {"images": images, "by": "kubelet", "maxUnavailable": 1, **values}}))
     return str(path)
 
 

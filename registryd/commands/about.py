@@ -70,6 +70,12 @@ PREFETCH: Final = """Bring all images of a list into a cache, or into this node'
 Images that are there already are not fetched again. The exit code is 1 when
 an image is not complete in the end."""
 
+BACKGROUND: Final = """Tell this node's agent that nobody waits for pulls of some images.
+
+Other pulls go before them, for an hour or until --end. It is for programs that
+pull ahead of need by themselves: `registryd prefetch` tells the agent already.
+The exit code is 0 when no agent answers, too."""
+
 PINS: Final = "Show the images of this node that are pinned against the kubelet's garbage collection."
 
 UNPIN: Final = """Unpin images that `registryd prefetch` has pinned.

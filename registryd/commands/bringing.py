@@ -53,11 +53,17 @@ class BringingPuller:
                 await self._tell(repository, 0)
 
     async def _tell(self, repository: Repository, seconds: float) -> None:
-        body = json.dumps({"repository": str(repository), "seconds": seconds}).encode()
-        try:
-            answer = await ask(self._agent, Question("/background", "POST", _JSON, body))
-        except Unanswered as reason:
-            _log.debug("no agent was told of a pull in the background: %s", reason)
-        else:
-            if answer.status >= 400:  # noqa: PLR2004 - HTTP's errors
-                _log.debug("the agent did not take it: %s %s", answer.status, answer.body[:200])
+        if problem := await tell_background(self._agent, repository, seconds):
+            _log.debug("the agent was not told of a pull in the background: %s", problem)
+
+
+async def tell_background(agent: Address, repository: Repository, seconds: float) -> str:
+    """Tell the agent that nobody waits for pulls of a repository, for so long (0: no more); why it does not know."""
+    body = json.dumps({"repository": str(repository), "seconds": seconds}).encode()
+    try:
+        answer = await ask(agent, Question("/background", "POST", _JSON, body))
+    except Unanswered as reason:
+        return str(reason)
+    if answer.status >= 400:  # noqa: PLR2004 - HTTP's errors
+        return f"{answer.status} {answer.body[:200].decode(errors='replace').strip()}"
+    return ""

@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from registryd.failures import CommandFailed
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.inventory.lists import ListInvalid, decode_list, parse_list
+from registryd.notation import Address
 from registryd.oci.platform import Platform
 from registryd.upstream.client import open_client
 from registryd.upstream.credentials import Credentials
@@ -91,6 +92,14 @@ def read_lists(names: Sequence[str]) -> tuple[ImageName, ...]:
     if not images:
         raise CommandFailed("the list names no images")
     return tuple(sorted(images, key=str))
+
+
+def admin_address(text: str) -> Address:
+    """Where the agent of this node is told of pulls (`--agent`). Raises CommandFailed."""
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise CommandFailed(f"--agent: {error}") from error
 
 
 def read_platforms(names: Sequence[str]) -> tuple[Platform, ...]:

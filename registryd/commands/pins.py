@@ -2,9 +2,8 @@
 
 import json as json_text
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,8 +12,12 @@ from registryd.commands.image_lists import LIST, print_rows, read_lists
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed, UsageError
 
+if TYPE_CHECKING:
+    from registryd.store.containerd.pins import PinnedImage, Reason
+
 _MATCH = "Patterns of full names or repositories, such as ghcr.io/corp/*. Quote them."
-_REASONS = {"list": "a list (prefetch --pin)", "copies": "copies of the cluster (images.keep)"}
+_COPIES = "copies of the cluster (images.keep)"
+_LIST = "Unpin only what the list of this name has pinned (`registryd prefetch --list`)."
 _OTHERS = "another program, or containerd's configuration"
 
 
@@ -32,19 +35,29 @@ async def pins(
             found = await opened.all()
     except ContentUnavailable as error:
         raise CommandFailed(str(error)) from error
-    told = [(each.record, {reason.value: sorted(names) for reason, names in each.names.items()}) for each in found]
     if json:
-        images = [{"image": record, "pinned_for": names} for record, names in told]
+        images = [
+            {
+                "image": each.record,
+                "pinned_for": {reason.value: sorted(names) for reason, names in each.names.items()},
+            }
+            for each in found
+        ]
         sys.stdout.write(json_text.dumps({"images": images}, indent=2) + "\n")
         return
-    rows = [row for record, names in told for row in _rows(record, names)]
-    print_rows(("image", "pinned by", "for"), rows)
+    print_rows(("image", "pinned by", "for"), [row for each in found for row in _rows(each)])
 
 
-def _rows(record: str, names: Mapping[str, Sequence[str]]) -> list[tuple[str, str, str]]:
-    if not names:
-        return [(record, _OTHERS, "")]
-    return [(record, _REASONS[reason], ", ".join(of_it)) for reason, of_it in names.items()]
+def _rows(pinned: "PinnedImage") -> list[tuple[str, str, str]]:
+    if not pinned.names:
+        return [(pinned.record, _OTHERS, "")]
+    return [(pinned.record, _told(reason), ", ".join(sorted(names))) for reason, names in pinned.names.items()]
+
+
+def _told(reason: "Reason") -> str:
+    if not reason.is_list:
+        return _COPIES
+    return f"the list {reason.list_name} (prefetch --pin)" if reason.list_name else "a list (prefetch --pin)"
 
 
 async def unpin(
@@ -52,6 +65,7 @@ async def unpin(
     images: Annotated[list[str] | None, Parameter(help=LIST, negative=(), allow_leading_hyphen=True)] = None,
     match: Annotated[list[str] | None, Parameter(help=_MATCH, negative=())] = None,
     all_: Annotated[bool, Parameter(name="--all", help="All images that lists have pinned.", negative=())] = False,
+    list_: Annotated[str | None, Parameter(name="--list", help=_LIST)] = None,
     containerd_socket: Annotated[Path | None, Parameter(help=SOCKET)] = None,
 ) -> None:
     """Unpin images that lists have pinned, so that the kubelet may remove them. Other programs' pins stay."""
@@ -63,8 +77,10 @@ async def unpin(
     named = {str(image.pull_name) for image in read_lists(images)} if images else set()
     try:
         async with open_pins(containerd_at(containerd_socket)) as opened:
-            covered = matching(listed(await opened.all()), ["*"] if all_ else match or ())
-            gone = await let_go(opened, named | covered)
+            pinned = listed(await opened.all(), list_)
+            names = frozenset().union(*pinned.values())
+            covered = matching(names, ["*"] if all_ else match or ())
+            gone = await let_go(opened, (named & names) | covered, pinned)
     except ContentUnavailable as error:
         raise CommandFailed(str(error)) from error
     for name in gone:

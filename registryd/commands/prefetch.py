@@ -15,6 +15,7 @@ from registryd.commands.image_lists import (
     PLATFORM,
     REFERRERS,
     EndpointOptions,
+    admin_address,
     opened_client,
     read_lists,
     read_platforms,
@@ -29,7 +30,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 from registryd.inventory.filling import Filler
 from registryd.node.host_root import HostRoot
-from registryd.notation import Address, parse_duration
+from registryd.notation import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from registryd.inventory.lists import ImageName
     from registryd.inventory.pinning import ListPinning
     from registryd.inventory.pulling import Pulled
+    from registryd.notation import Address
 
 _CONTAINERD = "containerd"
 _INTO = "URL of the cache, such as http://cache.example:3172; or containerd: this node's containerd pulls, by its CRI."
@@ -46,7 +48,8 @@ _LOGINS = (
 )
 _FOR_EVERY_POD = "containerd: every pod of this node may use the images that are pulled with a login."
 _PIN = "containerd: pin the images against the kubelet's garbage collection, until `registryd unpin`."
-_UNPIN_OTHERS = "With --pin: unpin the images that earlier lists pinned and that this list does not have."
+_UNPIN_OTHERS = "With --pin: unpin the images that this list (--list) pinned before and does not have any more."
+_LIST_NAME = "With --pin: name of the list, where a node gets several. Each list unpins only its own images."
 _REPORT = "containerd: file for a short report on the images; in a pod, /dev/termination-log."
 _SOCKET = "containerd: its gRPC socket. The default is the first socket that the command finds."
 _AGENT = "containerd: host:port of the agent's admin port. The agent lets pulls of pods go before these pulls."
@@ -70,6 +73,7 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     token_file: Annotated[Path | None, Parameter(help="File with the token that the cache asks for.")] = None,
     pin: Annotated[bool, Parameter(help=_PIN, negative=())] = False,
     unpin_others: Annotated[bool, Parameter(help=_UNPIN_OTHERS, negative=())] = False,
+    list_: Annotated[str, Parameter(name="--list", help=_LIST_NAME)] = "",
     containerd_socket: Annotated[Path | None, Parameter(help=_SOCKET)] = None,
     agent: Annotated[str, Parameter(help=_AGENT)] = str(ADMIN_ADDRESS),
     docker_config: Annotated[Path | None, Parameter(help=_LOGINS)] = None,
@@ -77,8 +81,8 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
     for_every_pod: Annotated[bool, Parameter(help=_FOR_EVERY_POD, negative=())] = False,
 ) -> int:
     """Pull every image of a list that is not there yet; returns 1 when content is missing."""
-    if unpin_others and not pin:
-        raise CommandFailed("--unpin-others goes with --pin")
+    if (unpin_others or list_) and not pin:
+        raise CommandFailed("--unpin-others and --list go with --pin")
     if into == _CONTAINERD:
         if platform or ca or token_file or referrers:
             raise CommandFailed("--platform, --referrers, --ca and --token-file are for a cache, not for containerd")
@@ -89,10 +93,10 @@ async def prefetch(  # noqa: PLR0913 - the flags of a command
             wanted,
             containerd_at(containerd_socket),
             docker_config,
-            agent=_address(agent),
+            agent=admin_address(agent),
             parallel=parallel or _PULLS_AT_ONCE,
             quiet=json,
-            pins=pin,
+            pins_for=list_ if pin else None,
             unpins_others=unpin_others,
         )
         if report:
@@ -134,20 +138,24 @@ async def _into_containerd(  # noqa: PLR0913 - the flags that are for it
     agent: Address,
     parallel: int,
     quiet: bool,
-    pins: bool,
+    pins_for: str | None,
     unpins_others: bool,
 ) -> Sequence[Pulled]:
     # Here, because a cache is filled without gRPC.
     from registryd.commands.bringing import BringingPuller  # noqa: PLC0415
     from registryd.inventory.pinning import ListPinning  # noqa: PLC0415
     from registryd.inventory.pulling import pull_all  # noqa: PLC0415
-    from registryd.store.containerd.pins import open_pins  # noqa: PLC0415
+    from registryd.store.containerd.pins import Reason, open_pins  # noqa: PLC0415
     from registryd.store.containerd.pulling import open_puller  # noqa: PLC0415
     from registryd.upstream.docker_config import DockerConfig  # noqa: PLC0415
 
+    try:
+        reason = Reason.of_list(pins_for or "")
+    except ValueError as error:
+        raise CommandFailed(f"--list: {error}") from error
     logins = DockerConfig(docker_config, clock=time.monotonic) if docker_config else None
     async with open_puller(socket) as puller, open_pins(socket) as opened:
-        pinning = ListPinning(opened, puller) if pins else None
+        pinning = ListPinning(opened, puller, reason) if pins_for is not None else None
         with showing_progress("pulling", len(wanted), quiet=quiet) as progress:
             outcomes = await pull_all(
                 wanted, BringingPuller(puller, agent), progress, logins=logins, parallel=parallel, pinning=pinning
@@ -161,13 +169,6 @@ async def _unpin_others(pinning: ListPinning, wanted: tuple[ImageName, ...]) -> 
     try:
         gone = await pinning.let_go_others(wanted)
     except ContentUnavailable as error:
-        raise CommandFailed(f"the images that earlier lists pinned stay pinned: {error}") from error
+        raise CommandFailed(f"what the list pinned before stays pinned: {error}") from error
     for name in gone:
         sys.stderr.write(f"unpinned {name}\n")
-
-
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except ValueError as error:
-        raise CommandFailed(f"--agent: {error}") from error

@@ -10,7 +10,7 @@ from registryd.content.source import StoreUnavailable
 from registryd.store.containerd.pins import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from registryd.inventory.lists import ImageName
     from registryd.store.containerd.pins import PinnedImage
@@ -27,7 +27,7 @@ class PinnedImages(Protocol):
 
     async def pin(self, name: str, reason: Reason) -> bool: ...
 
-    async def let_go(self, name: str, reasons: Collection[Reason] = ...) -> bool: ...
+    async def let_go(self, name: str, reasons: Collection[Reason] | None = None) -> bool: ...
 
 
 class Heeding(Protocol):
@@ -38,37 +38,46 @@ class Heeding(Protocol):
 
 
 class ListPinning:
-    """A Pinning (`registryd.inventory.pulling`) of what lists name."""
+    """A Pinning (`registryd.inventory.pulling`) of what a list names."""
 
-    def __init__(self, pins: PinnedImages, cri: Heeding) -> None:
+    def __init__(self, pins: PinnedImages, cri: Heeding, reason: Reason = Reason.LIST) -> None:
+        """`reason`: the list."""
         self._pins = pins
+        self._reason = reason
         self._cri = cri
 
     async def pin(self, name: str) -> None:
         """Return when the image is pinned and containerd's CRI says so. Raises ContentUnavailable."""
-        if not await self._pins.pin(name, Reason.LIST):
+        if not await self._pins.pin(name, self._reason):
             raise StoreUnavailable("it has gone again")
         try:
             async with asyncio.timeout(_HEEDED_SECONDS):
                 while not await self._cri.is_pinned(name):  # noqa: ASYNC110 - CRI has no event for it
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError as error:
-            await self._pins.let_go(name, {Reason.LIST})
+            await self._pins.let_go(name, {self._reason})
             raise StoreUnavailable("this containerd's CRI does not heed the label that pins images") from error
 
     async def let_go_others(self, wanted: Collection[ImageName]) -> list[str]:
-        """Let go of what lists have pinned and this one does not name; the names."""
-        return await let_go(self._pins, listed(await self._pins.all()) - {str(image.pull_name) for image in wanted})
+        """Let go of what this list has pinned and does not name any more; the names. Pins of other lists stay."""
+        mine = frozenset().union(*(each.names.get(self._reason, ()) for each in await self._pins.all()))
+        gone = mine - {str(image.pull_name) for image in wanted}
+        return [name for name in sorted(gone) if await self._pins.let_go(name, {self._reason})]
 
 
-async def let_go(pins: PinnedImages, names: Collection[str], reason: Reason = Reason.LIST) -> list[str]:
-    """Take the pins that lists have set from these; the names that had one."""
-    return [name for name in sorted(names) if await pins.let_go(name, {reason})]
+async def let_go(pins: PinnedImages, names: Collection[str], reasons: Collection[Reason]) -> list[str]:
+    """Take the pins of these lists from the names; those that had one."""
+    return [name for name in sorted(names) if await pins.let_go(name, reasons)]
 
 
-def listed(pinned: Sequence[PinnedImage]) -> frozenset[str]:
-    """The names that lists have pinned."""
-    return frozenset().union(*(each.names.get(Reason.LIST, frozenset()) for each in pinned))
+def listed(pinned: Sequence[PinnedImage], named: str | None = None) -> Mapping[Reason, frozenset[str]]:
+    """The names that each list has pinned; `named`: of the list of this name only."""
+    found: dict[Reason, frozenset[str]] = {}
+    for each in pinned:
+        for reason, names in each.names.items():
+            if reason.is_list and named in {None, reason.list_name}:
+                found[reason] = found.get(reason, frozenset()) | names
+    return found
 
 
 def matching(names: Collection[str], patterns: Collection[str]) -> frozenset[str]:

@@ -179,6 +179,19 @@ CASES: dict[str, dict[str, Any]] = {
         "prefetch": {"images": ["alpine", "ghcr.io/acme/app:v1"], "by": "kubelet", "dockerConfigSecret": "logins"},
         "imagePullSecrets": [{"name": "pull"}],
     },
+    "lists of their own nodes": {
+        "prefetch": {
+            "images": ["alpine"],
+            "pin": True,
+            "nodeSelector": {"pool": "web"},
+            "maxUnavailable": 2,
+            "lists": {
+                "gpu": {"images": ["ghcr.io/corp/model:v1"], "nodeSelector": {"pool": "gpu"}, "parallel": 1},
+                "private": {"images": ["app", "db"], "by": "kubelet", "dockerConfigSecret": "logins", "pin": False},
+                "of-none": {"images": []},
+            },
+        },
+    },
     "own account": {"serviceAccount": {"create": False, "name": "mine"}, "rbac": {"create": False}},
     "other namespace": {"namespaceOverride": "images"},
     "other name": {"fullnameOverride": "mirror"},
@@ -217,5 +230,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a cache that is not there": ({"cache": {"nextEndpoint": {"enabled": True}}}, "give its url"),
     "a rule with a blank": ({"images": {"block": ["ghcr.io/corp/app latest"]}}, "block"),
     "an image with a blank": ({"prefetch": {"images": ["a b"]}}, "images"),
+    "a list without images": ({"prefetch": {"lists": {"gpu": {"nodeSelector": {"pool": "gpu"}}}}}, "images"),
+    "a list whose name is no label": ({"prefetch": {"lists": {"GPU": {"images": ["a"]}}}}, "GPU"),
+    "a list with a login for every pod": (
+        {"prefetch": {"lists": {"gpu": {"images": ["a"], "dockerConfigSecret": "logins"}}}},
+        r"prefetch\.lists\.gpu\.dockerConfigSecret with prefetch\.lists\.gpu\.by: agent",
+    ),
     "settings without section": ({"settings": {"find_timeout": "2s"}}, "settings"),
 }

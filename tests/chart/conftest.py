@@ -38,7 +38,9 @@ class Rendered:
     def pod(self) -> Object:
         """The agent's pod."""
         (daemonset,) = [
-            each for each in self.all("DaemonSet") if not each["metadata"]["name"].endswith(("-removal", "-prefetch"))
+            each
+            for each in self.all("DaemonSet")
+            if each["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "agent"
         ]
         found: Object = daemonset["spec"]["template"]["spec"]
         return found

@@ -62,9 +62,36 @@ def test_a_list_goes_to_the_nodes_of_a_selector_in_waves_and_is_pinned(helm: Hel
     assert {"--pin", "--unpin-others", "--report=/dev/termination-log"} <= set(container["args"])
 
 
+def test_each_list_goes_to_its_own_nodes_with_its_own_values(helm: Helm) -> None:
+    rendered = helm.render(CASES["lists of their own nodes"])
+    sets = {
+        each["metadata"]["name"]: each["spec"]
+        for each in rendered.all("DaemonSet")
+        if "registryd/prefetch" in each["spec"]["template"]["metadata"]["labels"]
+    }
+    pods = {name.removeprefix("registryd-prefetch"): spec["template"]["spec"] for name, spec in sets.items()}
+    pools = {name: pod["nodeSelector"].get("pool") for name, pod in pods.items()}
+    assert pools == {"": "web", "-gpu": "gpu", "-private": "web"}
+    # No set counts another's pods as its own.
+    selectors = [spec["selector"]["matchLabels"]["app.kubernetes.io/component"] for spec in sets.values()]
+    assert selectors == ["prefetch", "prefetch-gpu", "prefetch-private"]
+    assert [spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"] for spec in sets.values()] == [2, 2, 2]
+    names = {name: [each["name"] for each in pod["initContainers"]] for name, pod in pods.items()}
+    assert names[""] == names["-gpu"] == ["prefetch"]
+    assert names["-private"] == ["background", "program", "image-0", "image-1", "background-end"]
+    gpu, first = (pods[name]["initContainers"][0]["args"] for name in ("-gpu", ""))
+    assert {"--pin", "--unpin-others", "--list=gpu", "--parallel=1"} <= set(gpu)
+    assert "--pin" in first
+    assert not [argument for argument in first if argument.startswith("--list")]
+    for name, images in (("", "alpine\n"), ("-gpu", "ghcr.io/corp/model:v1\n"), ("-private", "app\ndb\n")):
+        (volume,) = [each for each in pods[name]["volumes"] if each["name"] == "images"]
+        assert volume["configMap"]["name"] == f"registryd-prefetch{name}"
+        assert rendered.one("ConfigMap", f"registryd-prefetch{name}")["data"]["images.txt"] == images
+
+
 def test_what_kubelets_have_pulled_is_pinned_without_their_logins(helm: Helm) -> None:
     pod = prefetching(helm.render(CASES["pinned prefetch by kubelets"]))
-    *_, image, last = pod["initContainers"]
+    *_, image, _, last = pod["initContainers"]
     assert (image["name"], last["name"]) == ("image-0", "prefetch")
     assert not [argument for argument in last["args"] if "docker-config" in argument]
     assert {volume["name"] for volume in pod["volumes"]} == {"program", "containerd", "images", "tmp"}

@@ -55,12 +55,6 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: cache
 {{- end }}
 
-{{- define "registryd.prefetchSelectorLabels" -}}
-app.kubernetes.io/name: {{ include "registryd.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: prefetch
-{{- end }}
-
 {{- define "registryd.labels" -}}
 {{ include "registryd.selectorLabels" . }}
 {{ include "registryd.commonLabels" . }}

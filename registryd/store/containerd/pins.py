@@ -8,10 +8,10 @@ pin.
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from registryd.content.source import ContentNotFound
 from registryd.pb.containerd.images_pb2 import GetImageRequest, Image, ListImagesRequest, UpdateImageRequest
@@ -29,17 +29,43 @@ _PINNED: Final = "io.cri-containerd.pinned"
 _PINNED_VALUE: Final = "pinned"
 # Ours have the names that are pinned, separated by commas.
 _OURS: Final = "registryd.pinned-for."
+_LIST_PREFIX: Final = "list."
+# As the chart's names of lists: each is part of a DaemonSet's name and of a label's value.
+_LIST_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?", re.ASCII)
 # Of a label and its value, in containerd (pkg/labels).
 _MOST_BYTES: Final = 4096
 
 
-class Reason(Enum):
+@dataclass(frozen=True, slots=True)
+class Reason:
     """Why an image is pinned by us."""
 
-    LIST = "list"
-    """Somebody named it: a list of `registryd prefetch --pin`."""
-    COPIES = "copies"
+    value: str
+
+    LIST: ClassVar[Reason]
+    """Somebody named it: a list of `registryd prefetch --pin` that has no name."""
+    COPIES: ClassVar[Reason]
     """This node has one of the copies that the cluster keeps (images.keep)."""
+
+    @classmethod
+    def of_list(cls, name: str) -> Reason:
+        """What a list of this name pins; "": the list that has none. Raises ValueError."""
+        if name and not _LIST_NAME.fullmatch(name):
+            raise ValueError("expected at most 30 lower-case letters, digits and -, with no - at an end")
+        return cls(_LIST_PREFIX + name) if name else cls.LIST
+
+    @property
+    def is_list(self) -> bool:
+        return self == Reason.LIST or self.value.startswith(_LIST_PREFIX)
+
+    @property
+    def list_name(self) -> str:
+        """Of a list; "" where it has none."""
+        return self.value.removeprefix(_LIST_PREFIX) if self != Reason.LIST else ""
+
+
+Reason.LIST = Reason("list")
+Reason.COPIES = Reason("copies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +97,25 @@ class ContainerdPins:
         if not _is_pinned(target) or told.names:
             names = told.names.get(reason, frozenset()) | {name}
             if names != told.names.get(reason) or not _is_pinned(target):
-                await self._set(target, {_PINNED: _PINNED_VALUE, _OURS + reason.value: _joined(names)})
+                label = _OURS + reason.value
+                await self._set(target, {_PINNED: _PINNED_VALUE, label: _joined(label, names)})
         for other in await self._pinned():
             if other.name != target.name:
                 await self._take(other, name, {reason})
         return True
 
-    async def let_go(self, name: str, reasons: Collection[Reason] = frozenset(Reason)) -> bool:
-        """Take this name from what is pinned for it, for these reasons of ours; whether it was."""
+    async def let_go(self, name: str, reasons: Collection[Reason] | None = None) -> bool:
+        """Take this name from what is pinned for it, for these reasons of ours (None: all); whether it was."""
         return any([await self._take(image, name, reasons) for image in await self._pinned()])
 
-    async def _take(self, image: Image, name: str, reasons: Collection[Reason]) -> bool:
+    async def _take(self, image: Image, name: str, reasons: Collection[Reason] | None) -> bool:
         names = dict(_told(image).names)
-        had = [reason for reason in reasons if name in names.get(reason, ())]
+        had = [reason for reason in names if name in names[reason] and (reasons is None or reason in reasons)]
         for reason in had:
             names[reason] -= {name}
         if had:
-            taken = {_OURS + reason.value: _joined(names[reason]) for reason in had}
+            labels = {_OURS + reason.value: names[reason] for reason in had}
+            taken = {label: _joined(label, left) for label, left in labels.items()}
             await self._set(image, taken if any(names.values()) else {**taken, _PINNED: ""})
         return bool(had)
 
@@ -127,14 +155,15 @@ def _is_pinned(image: Image) -> bool:
 
 
 def _told(image: Image) -> PinnedImage:
-    texts = {reason: image.labels.get(_OURS + reason.value, "") for reason in Reason}
-    return PinnedImage(image.name, {reason: frozenset(text.split(",")) for reason, text in texts.items() if text})
+    texts = {label.removeprefix(_OURS): text for label, text in image.labels.items() if label.startswith(_OURS)}
+    ours = {Reason(value): frozenset(text.split(",")) for value, text in sorted(texts.items()) if text}
+    return PinnedImage(image.name, ours)
 
 
-def _joined(names: Collection[str]) -> str:
+def _joined(label: str, names: Collection[str]) -> str:
     """As many as there is room for: an image of so many tags is let go with the ones that are told."""
     text = ",".join(sorted(names))
-    most = _MOST_BYTES - len(_OURS) - max(len(reason.value) for reason in Reason)
+    most = _MOST_BYTES - len(label)
     return text if len(text) <= most else text[:most].rpartition(",")[0]
 
 

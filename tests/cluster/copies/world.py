@@ -179,11 +179,12 @@ class World:
     origin_lacks: set[str] = field(default_factory=set)
     questions: Counter[Address] = field(default_factory=Counter)
     offers: Counter[Address] = field(default_factory=Counter)
+    kind: type[FakeNode] = FakeNode
 
     def __post_init__(self) -> None:
         self.rules = parse_rules(self.lines)
         self._ring: RendezvousHash | None = None
-        self.nodes = [FakeNode(self, number, self.most_bytes) for number in range(self.count)]
+        self.nodes = [self.kind(self, number, self.most_bytes) for number in range(self.count)]
         self.known = frozenset(node.address for node in self.nodes)
         self._zones = {node.address: node.zone for node in self.nodes}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.inventory.pinning import ListPinning, let_go, listed
 from registryd.store.containerd.pins import ContainerdPins, PinnedImage, Reason, open_pins, release_pins
 from tests.fakes.images import oci_image
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from tests.fakes.containerd import FakeContainerd
 
 CRI_LABEL = "io.cri-containerd.pinned"
+
+
+class AnyContainerd:
+    """A CRI that heeds pins."""
+
+    async def is_pinned(self, name: str) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -40,7 +48,7 @@ async def test_an_image_is_pinned_until_its_last_reason_is_gone(
 ) -> None:
     assert await pins.pin(name, Reason.LIST)
     assert await pins.pin(name, Reason.COPIES)
-    assert await pins.all() == [PinnedImage(name, dict.fromkeys(Reason, frozenset({name})))]
+    assert await pins.all() == [PinnedImage(name, dict.fromkeys((Reason.LIST, Reason.COPIES), frozenset({name})))]
     assert await pins.let_go(name, {Reason.LIST})
     assert label(containerd, name) == "pinned"
     assert not await pins.let_go(name, {Reason.LIST})
@@ -96,6 +104,27 @@ async def test_two_tags_of_an_image_are_let_go_one_after_the_other(
     assert pinned.names == {Reason.LIST: frozenset(names)}
     assert await pins.let_go(names[0])
     assert [each.names for each in await pins.all()] == [{Reason.LIST: frozenset({names[1]})}]
+
+
+async def test_lists_let_go_of_their_own_pins_only(containerd: FakeContainerd, pins: ContainerdPins, name: str) -> None:
+    gpu, web = Reason.of_list("gpu"), Reason.of_list("web")
+    for reason in (gpu, web, Reason.LIST):
+        assert await pins.pin(name, reason)
+    assert listed(await pins.all()) == dict.fromkeys((gpu, web, Reason.LIST), frozenset({name}))
+    assert listed(await pins.all(), "gpu") == {gpu: frozenset({name})}
+    assert await ListPinning(pins, AnyContainerd(), gpu).let_go_others(()) == [name]
+    assert await ListPinning(pins, AnyContainerd(), gpu).let_go_others(()) == []
+    (pinned,) = await pins.all()
+    assert set(pinned.names) == {web, Reason.LIST}
+    assert (web.list_name, Reason.LIST.list_name, web.is_list, Reason.COPIES.is_list) == ("web", "", True, False)
+    assert await let_go(pins, {name}, {web, Reason.LIST}) == [name]
+    assert label(containerd, name) == ""
+
+
+@pytest.mark.parametrize("name", ["GPU", "a,b", "-a", "a-", "a" * 31, "a\n"])
+def test_names_of_lists_are_parts_of_labels(name: str) -> None:
+    with pytest.raises(ValueError, match="at most 30"):
+        Reason.of_list(name)
 
 
 async def test_an_image_that_is_not_there_is_not_pinned(pins: ContainerdPins) -> None:

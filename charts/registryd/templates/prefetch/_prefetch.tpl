@@ -1,17 +1,25 @@
-{{- define "registryd.prefetchMetadata" -}}
-name: {{ include "registryd.fullname" . }}-prefetch
-namespace: {{ include "registryd.namespace" . }}
-labels:
-  {{- include "registryd.prefetchSelectorLabels" . | nindent 2 }}
-  {{- include "registryd.commonLabels" . | nindent 2 }}
+{{/* What the containers have in common that run registryd: {root}. Below, {root, name, list} is a list. */}}
+{{- define "registryd.prefetchProgram" -}}
+image: {{ include "registryd.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- if include "registryd.adminIsExposed" .root }}
+env:
+  - name: HOST_IP
+    valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+{{- end }}
+{{- end }}
+
+{{- define "registryd.prefetchUnprivileged" -}}
+{{- merge (dict "runAsUser" 65532 "runAsGroup" 65532) (deepCopy .root.Values.securityContext) | toYaml }}
 {{- end }}
 
 {{/* An init container for each image. Whatever is in an image, or nothing, what runs in it is a program of ours that ends at once. */}}
 {{- define "registryd.prefetchByKubelet" -}}
-{{- $security := merge (dict "runAsUser" 65532 "runAsGroup" 65532) (deepCopy .Values.securityContext) | toYaml }}
+{{- $security := include "registryd.prefetchUnprivileged" . }}
+{{- include "registryd.prefetchBackground" (dict "root" .root "end" false) }}
 - name: program
-  image: {{ include "registryd.image" . | quote }}
-  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  image: {{ include "registryd.image" .root | quote }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   # The dynamic linker runs a program of Debian's in an image that has no libraries.
   command: [sh, -ec, 'cp -L /bin/true /lib*/ld-linux-*.so.* /lib/*-linux-gnu/libc.so.6 /program/; mv /program/ld-linux-* /program/ld']
   securityContext:
@@ -19,7 +27,7 @@ labels:
   resources: {requests: {cpu: 1m, memory: 1Mi}}
   volumeMounts:
     - {name: program, mountPath: /program}
-{{- range $number, $image := .Values.prefetch.images }}
+{{- range $number, $image := .list.images }}
 - name: image-{{ $number }}
   image: {{ $image | quote }}
   imagePullPolicy: IfNotPresent
@@ -30,41 +38,57 @@ labels:
   volumeMounts:
     - {name: program, mountPath: /registryd-prefetch, readOnly: true}
 {{- end }}
+{{ include "registryd.prefetchBackground" (dict "root" .root "end" true) }}
+{{- end }}
+
+{{/* The node's agent is told which pulls of its kubelet are the list's, and in the end that there are no more: {root, end}. */}}
+{{- define "registryd.prefetchBackground" -}}
+- name: background{{ if .end }}-end{{ end }}
+  {{- include "registryd.prefetchProgram" . | nindent 2 }}
+  args:
+    - background
+    - --images=/etc/registryd/prefetch/images.txt
+    - --agent={{ include "registryd.adminAddress" .root }}
+    {{- if .end }}
+    - --end
+    {{- end }}
+  securityContext:
+    {{- include "registryd.prefetchUnprivileged" . | nindent 4 }}
+  resources: {requests: {cpu: 1m, memory: 32Mi}}
+  volumeMounts:
+    - {name: images, mountPath: /etc/registryd/prefetch, readOnly: true}
 {{- end }}
 
 {{/* Pulls, where kubelets have not, and pins. What became of it is the container's message. */}}
 {{- define "registryd.prefetchByAgent" -}}
-{{- $login := and .Values.prefetch.dockerConfigSecret (eq .Values.prefetch.by "agent") }}
+{{- $login := and .list.dockerConfigSecret (eq .list.by "agent") }}
 - name: prefetch
-  image: {{ include "registryd.image" . | quote }}
-  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  {{- include "registryd.prefetchProgram" . | nindent 2 }}
   args:
     - prefetch
     - --images=/etc/registryd/prefetch/images.txt
     - --into=containerd
-    - --containerd-socket={{ .Values.containerd.socket }}
-    - --parallel={{ .Values.prefetch.parallel }}
-    - --agent={{ include "registryd.adminAddress" . }}
+    - --containerd-socket={{ .root.Values.containerd.socket }}
+    - --parallel={{ .list.parallel }}
+    - --agent={{ include "registryd.adminAddress" .root }}
     - --report=/dev/termination-log
-    {{- if .Values.prefetch.pin }}
+    {{- if .list.pin }}
     - --pin
     - --unpin-others
+    {{- with .name }}
+    - --list={{ . }}
+    {{- end }}
     {{- end }}
     {{- if $login }}
     - --docker-config=/etc/registryd/docker/config.json
     - --for-every-pod
     {{- end }}
-  {{- if include "registryd.adminIsExposed" . }}
-  env:
-    - name: HOST_IP
-      valueFrom: {fieldRef: {fieldPath: status.hostIP}}
-  {{- end }}
   securityContext:
-    {{- toYaml .Values.securityContext | nindent 4 }}
+    {{- toYaml .root.Values.securityContext | nindent 4 }}
   resources:
-    {{- toYaml .Values.resources | nindent 4 }}
+    {{- toYaml .root.Values.resources | nindent 4 }}
   volumeMounts:
-    - {name: containerd, mountPath: {{ dir .Values.containerd.socket }}, readOnly: true}
+    - {name: containerd, mountPath: {{ dir .root.Values.containerd.socket }}, readOnly: true}
     - {name: images, mountPath: /etc/registryd/prefetch, readOnly: true}
     {{- if $login }}
     - {name: docker, mountPath: /etc/registryd/docker, readOnly: true}
