@@ -14,7 +14,7 @@ from e2e.cache_stage import new_stage
 from lab.cluster import NodePlan, running_cluster
 from lab.commands import run
 from lab.http_pull import pull_over_http
-from lab.images import ImageRecipe, make_image
+from lab.images import ImageRecipe, local_architecture, make_image
 from lab.layers import LayerRecipe
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 def _image(folders: pytest.TempPathFactory, size: int, *, seed: str = "") -> Image:
-    recipe = ImageRecipe(layers=(LayerRecipe(size=size),), seed=seed)
+    recipe = ImageRecipe(layers=(LayerRecipe(size=size),), architectures=(local_architecture(),), seed=seed)
     return make_image(folders.mktemp("image") / "layout", recipe)
 
 
@@ -135,6 +135,7 @@ async def test_prefetch_goes_behind_a_pull_on_a_full_link(
         print(f"\nbeside 48 MiB pulled in {time.monotonic() - began:.1f} s came {beside / _MIB:.1f} MiB of a prefetch")
         assert not bringing.done()
         assert beside < 48 * _MIB * 0.6
+        await second.host.unlimit()
         await bringing
 
 
