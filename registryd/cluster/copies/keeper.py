@@ -119,6 +119,7 @@ class CopyKeeper:
         self._due: dict[KeptImage, float] = {}
         self._is_stopping = False
         budget = Budget(most_bytes, lambda: sum(each.size for each in self.kept.values()))
+        self._waiting: asyncio.Timeout | None = None
         self._taking = Taking(here, budget, still_lacks=self._still_lacks, took=self._took, run=run)
 
     # What others see
@@ -180,9 +181,13 @@ class CopyKeeper:
 
     async def _wait(self) -> None:
         due = min(self._due.values(), default=None)
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(due):
+        try:
+            async with asyncio.timeout_at(due) as self._waiting:
                 await self._here.wait_changed()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting = None
 
     async def _look_here(self) -> None:
         """Take note of new images and of removed ones."""
@@ -317,7 +322,11 @@ class CopyKeeper:
             _log.info("%s means something else by now, so no copy of what it was is kept", image)
             return
         if image not in self.kept and await self._keep(image, wanted, size):
-            self._due[image] = self._now() + _RETRY_SECONDS
+            self._due[image] = due = self._now() + _RETRY_SECONDS
+            # The loop may be about to sleep for an hour: it has looked at the image when others kept it.
+            waiting = self._waiting
+            if waiting and not waiting.expired() and (waiting.when() or due) >= due:
+                waiting.reschedule(due)
 
     async def _still_lacks(self, image: KeptImage) -> bool:
         wanted, others = self._wanted(image), await self._census.who_tell(image.key)

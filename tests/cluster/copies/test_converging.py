@@ -96,6 +96,30 @@ async def test_a_node_that_comes_back_makes_one_go_again() -> None:
         assert world.pulls() == 1
 
 
+async def test_halves_have_as_many_copies_each_and_no_more_together_when_they_meet_again() -> None:
+    async with World(20) as world:
+        images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(5)]
+        for image in images:
+            for node in world.nodes[:12]:
+                node.has(image)
+        await asyncio.sleep(SETTLED)
+        island = frozenset(node.address for node in world.nodes[::2])
+        world.part(island)
+        await asyncio.sleep(SETTLED * 2)
+        for image in images:
+            inside = sum(node.address in island for node in world.keepers(image))
+            assert (inside, len(world.keepers(image)) - inside) == (3, 3)
+        fewest = 6
+        world.part(frozenset())
+        for _ in range(int(SETTLED * 2 / 5)):
+            await asyncio.sleep(5)
+            fewest = min(fewest, *(len(world.keepers(image)) for image in images))
+        assert [len(world.keepers(image)) for image in images] == [3] * 5
+        assert fewest == 3
+        # Six nodes of each half had it already.
+        assert world.pulls() == 0
+
+
 async def test_nobody_takes_more_than_its_budget() -> None:
     async with World(8, most_bytes=2 * SIZE) as world:
         images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(6)]

@@ -63,7 +63,9 @@ class FakeNode:
 
     def start(self) -> None:
         world = self.world
-        census = Census(self, lambda: world.known, lambda: self.address, world.zone_of, make_ring=world.ring_of)
+        census = Census(
+            self, lambda: world.known_by(self), lambda: self.address, world.zone_of, make_ring=world.ring_of
+        )
         self.keeper = CopyKeeper(
             self.world.rules,
             self,
@@ -91,10 +93,12 @@ class FakeNode:
 
     def has(self, image: KeptImage, *, seen_at: float = 0.0) -> None:
         self.there[str(image)] = ImageHere(image, seen_at)
+        self.world.told[image.digest].add(self.address)
         self._changed.set()
 
     def lose(self, image: KeptImage) -> None:
         self.there.pop(str(image), None)
+        self.world.told[image.digest].discard(self.address)
         self.pinned.discard(str(image))
         self._changed.set()
 
@@ -139,14 +143,14 @@ class FakeNode:
     async def claim(self, claim: Claim) -> ClaimReply:
         await asyncio.sleep(ANSWER)
         self.world.questions[self.address] += 1
-        told = sorted(self.world.told[claim.digest] - {self.address}, key=str)
+        told = sorted(self.world.heard_by(self, claim.digest) - {self.address}, key=str)
         return ClaimReply(tuple(told[:MOST_NAMED]), is_whole=True)
 
     async def offer(self, address: Address, offer: CopyOffer) -> CopyAnswer:
         await asyncio.sleep(ANSWER)
         self.world.offers[self.address] += 1
         node = self.world.alive.get(address)
-        if node is None or node.keeper is None:
+        if node is None or node.keeper is None or not self.world.reaches(self.address, address):
             raise ContentUnavailable("nobody answers")
         return node.keeper.offered(offer)
 
@@ -180,10 +184,15 @@ class World:
     questions: Counter[Address] = field(default_factory=Counter)
     offers: Counter[Address] = field(default_factory=Counter)
     kind: type[FakeNode] = FakeNode
+    island: frozenset[Address] = frozenset()
+    """Members that reach each other and nobody else."""
+    noticed_island: frozenset[Address] = frozenset()
+    """The same, as they know of it."""
 
     def __post_init__(self) -> None:
         self.rules = parse_rules(self.lines)
-        self._ring: RendezvousHash | None = None
+        self._told_by: defaultdict[Address, frozenset[Digest]] = defaultdict(frozenset)
+        self._rings: dict[frozenset[Address], RendezvousHash] = {}
         self.nodes = [self.kind(self, number, self.most_bytes) for number in range(self.count)]
         self.known = frozenset(node.address for node in self.nodes)
         self._zones = {node.address: node.zone for node in self.nodes}
@@ -202,19 +211,46 @@ class World:
 
     def ring_of(self, addresses: frozenset[Address]) -> RendezvousHash:
         """One for all nodes that see the same members."""
-        if self._ring is None or self._ring.addresses != addresses:
-            self._ring = RendezvousHash(addresses)
-        return self._ring
+        if addresses not in self._rings:
+            # One for each half.
+            while len(self._rings) > 1:
+                del self._rings[next(iter(self._rings))]
+            self._rings[addresses] = RendezvousHash(addresses)
+        return self._rings[addresses]
+
+    # Halves
+
+    def part(self, island: frozenset[Address]) -> None:
+        """Let these reach nobody else from now on; nobody: let all reach each other again."""
+        self.island = island
+        asyncio.get_running_loop().call_later(NOTICED, self._notice_island, island)
+
+    def _notice_island(self, island: frozenset[Address]) -> None:
+        self.noticed_island = island
+
+    def reaches(self, one: Address, other: Address) -> bool:
+        return (one in self.island) == (other in self.island)
+
+    def known_by(self, node: FakeNode) -> frozenset[Address]:
+        return (
+            self.known & self.noticed_island
+            if node.address in self.noticed_island
+            else self.known - self.noticed_island
+        )
+
+    def heard_by(self, node: FakeNode, key: Digest) -> set[Address]:
+        """Who has said that it keeps an image, or has its content: index nodes forget whom they do not reach."""
+        return self.told[key] & self.known_by(node)
 
     def hear(self, address: Address, keys: frozenset[Digest]) -> None:
         asyncio.get_running_loop().call_later(HEARD, self._heard, address, keys)
 
     def _heard(self, address: Address, keys: frozenset[Digest]) -> None:
-        for key, told in self.told.items():
-            if key not in keys:
-                told.discard(address)
+        for key in self._told_by[address] - keys:
+            self.told[key].discard(address)
         for key in keys:
             self.told[key].add(address)
+        self._told_by[address] = keys
 
     def die(self, node: FakeNode) -> None:
         del self.alive[node.address]
