@@ -195,14 +195,14 @@ async def _limited(hosts: Sequence[Host], link: Link) -> AsyncIterator[None]:
 
 async def _pull(node: Node, reference: str, image: Image, givers: Sequence[Process]) -> Pull:
     """Pull and remove."""
-    containerd, giving = _cpu_seconds([node.containerd.process]), _cpu_seconds(givers)
+    containerd, giving = cpu_seconds([node.containerd.process]), cpu_seconds(givers)
     begun, clock = time.perf_counter(), time.time()
     await node.pull(reference, timeout=_TIMEOUT_SECONDS)
     pull = Pull(
         time.perf_counter() - begun,
         node.containerd.committed(*(layer.digest for layer in image.local.layers)) - clock,
-        _cpu_seconds([node.containerd.process]) - containerd,
-        _cpu_seconds(givers) - giving,
+        cpu_seconds([node.containerd.process]) - containerd,
+        cpu_seconds(givers) - giving,
     )
     await node.remove(reference, *(blob.digest for blob in image.blobs))
     return pull
@@ -219,7 +219,7 @@ async def _from_peers(node: Node) -> float:
     return (await node.agent.metrics()).total("registryd_sent_bytes_total", source="peer")
 
 
-def _cpu_seconds(processes: Sequence[Process]) -> float:
+def cpu_seconds(processes: Sequence[Process]) -> float:
     """Of all threads and of children that have ended, such as containerd's decompressors (proc(5), fields 14 to 17)."""
     return sum(_ticks(process.pid) for process in processes) / _TICKS
 
