@@ -1,4 +1,4 @@
-"""A play of ten nodes with real containerds: kills, a cut cable, garbage collection, a drained node, a new one.
+"""A play of ten nodes with real containerds: kills, a cut cable, garbage collection, a drained node, a new one, halves.
 
 After each act the page, `status`, `/status`, `/cluster`, metrics, events and the log are compared with what is true.
 """
@@ -24,6 +24,7 @@ from lab.cluster import NodePlan, running_cluster
 from lab.commands import require, run
 from lab.images import ImageRecipe, make_image
 from lab.layers import LayerRecipe
+from lab.network import cut_off
 from registryd.notation import Address
 from tests.fakes.certificates import server_tls
 from tests.fakes.kubernetes import Selection
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lab.cluster import Cluster, Node
     from lab.images import Image
     from lab.namespaces import Namespace
+    from lab.toml_text import Table
     from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(900)
@@ -59,6 +61,8 @@ class Truth:
     pulls: dict[str, list[set[str]]] = field(default_factory=dict)
     """Of a node, whom each pull may have come from."""
     holders: set[str] = field(default_factory=set)
+    island: set[str] = field(default_factory=set)
+    """Hosts that reach each other and nobody else."""
 
     @property
     def present(self) -> list[Node]:
@@ -108,18 +112,17 @@ class Play:
             for reason in set(reasons):
                 assert metrics.total("registryd_peers_set_aside", reason=reason) == reasons.count(reason)
             log = agent.process.log.read_text()
-            for host, reason in self.truth.away.items():
-                if expected.get(host):
+            for host, reason in expected.items():
+                if reason not in {"", "self"}:
                     assert f"peer {host}:3173 is set aside: {reason}" in log
             self.checks += len(expected) + 1 + len(reasons)
 
     def _states_for(self, node: Node) -> dict[str, str]:
         """Reasons of those that are away, by host; empty for those that are well."""
-        own = host_of(node)
-        return {
-            host_of(each): "self" if host_of(each) == own else self.truth.away.get(host_of(each), "")
-            for each in self.truth.members
-        }
+        own, island = host_of(node), self.truth.island
+        hosts = [host_of(each) for each in self.truth.members]
+        unreached = {host: "no answer" for host in hosts if (host in island) != (own in island)}
+        return {host: "self" if host == own else {**unreached, **self.truth.away}.get(host, "") for host in hosts}
 
     async def _says(self, node: Node, expected: dict[str, str]) -> bool:
         seen = {}
@@ -189,6 +192,22 @@ class Play:
         hours = [sum(hour[name] for hour in told_of) for name in ("spared", "elsewhere")]
         return found == hours == [spared, elsewhere]
 
+    # What is told of copies
+
+    async def check_copies(self, reference: str, count: int) -> set[str]:
+        """So many nodes keep it, each with containerd's pin, and say that it is enough; their hosts."""
+        await until(partial(self._are_kept, reference, count), note=lambda: self.latest)
+        keepers = {host_of(node) for node in self.truth.present if reference in await pinned(node)}
+        assert len(keepers) == count
+        self.checks += count + 1
+        return keepers
+
+    async def _are_kept(self, reference: str, count: int) -> bool:
+        said = {host_of(node): (await told(node, "/status"))["copies"] for node in self.truth.present}
+        states = [each["state"] for copies in said.values() for each in copies if each["image"] == reference]
+        self.latest = f"{count} copies of {reference} are wanted, and it is {said}"
+        return states == ["enough"] * count
+
     # What people see
 
     async def check_page(self, node: Node, *words: str) -> None:
@@ -220,6 +239,10 @@ def agent_of(node: Node) -> Any:
 
 async def told(node: Node, path: str) -> Any:
     return json.loads((await agent_of(node).ask_admin(path)).body)
+
+
+async def pinned(node: Node) -> frozenset[str]:
+    return await node.containerd.images.pinned()
 
 
 def log_of(node: Node) -> list[Any]:
@@ -262,7 +285,9 @@ async def test_the_play(  # noqa: PLR0915 - one act after the other, as they are
     recipe = ImageRecipe(layers=(LayerRecipe(size=12_000_000), LayerRecipe(size=2_000_000)))
     image = make_image(tmp_path / "layout", recipe)
     (tmp_path / "peers").write_text("")
-    plan = NodePlan(newest, agent={"discovery": {"kind": "file", "file": str(tmp_path / "peers")}})
+    keeping: Table = {"keep": ["origin.lab/demo/kept:v1 copies=3"], "keep_delay": "5s", "keep_max_disk": 99}
+    discovery: Table = {"kind": "file", "file": str(tmp_path / "peers")}
+    plan = NodePlan(newest, agent={"discovery": discovery, "images": keeping})
     async with running_cluster([plan] * 10, are_acquainted=False) as cluster:
         play = Play(cluster, tmp_path, image, await cluster.push(image, "demo/app"))
         truth, new = play.truth, cluster.nodes[9]
@@ -350,6 +375,27 @@ async def test_the_play(  # noqa: PLR0915 - one act after the other, as they are
             lost = play.size * 2  # of the drained node: what it took, and what it gave, at most
             given, taken = (total(read, f"registryd_peer_{what}_bytes_total") for what in ("sent", "received"))
             assert abs(given - taken) <= lost
+
+            # One has an image of which three are to be: two more take it, from the first.
+            kept = await cluster.push(make_image(tmp_path / "kept", replace(recipe, seed="kept")), "demo/kept")
+            await one.pull(kept)
+            cluster.origin.forget_requests()
+            keepers = await play.check_copies(kept, 3)
+
+            # The cluster falls into halves: each is a cluster of its own, in which pulls go on from those that have it.
+            keeper = next(node for node in truth.members if host_of(node) in keepers)
+            others = [node for node in truth.members if host_of(node) not in keepers and node is not one]
+            island = [keeper, *others[:3]]
+            async with cut_off([node.host for node in island]):
+                truth.island = {host_of(node) for node in island}
+                await play.check_members()
+                await play.check_page(keeper, "4 of 9", "no answer, since")
+                await others[0].pull(kept, timeout=120)
+            truth.island = set()
+            await play.check_members()
+            assert not [access for access in cluster.origin.requests() if access.is_blob_transfer]
+            assert len([node for node in truth.members if kept in await pinned(node)]) >= len(keepers)
+            play.checks += 2
             print(f"\n{play.checks} statements compared with the truth; {len(truth.members)} nodes at the end")
 
 

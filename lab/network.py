@@ -108,6 +108,20 @@ async def set_apart(hosts: Sequence[Host], *, megabits: float) -> AsyncIterator[
             await run("ip", "-n", bridge.name, "link", "delete", link)
 
 
+@contextlib.asynccontextmanager
+async def cut_off(hosts: Sequence[Host]) -> AsyncIterator[None]:
+    """Meanwhile these hosts reach each other and nobody else: packets to the others vanish in silence."""
+    bridge = hosts[0].bridge
+    lines = ["link add island type bridge forward_delay 0", "link set island up"]
+    try:
+        await run("ip", "-n", bridge.name, "-batch", "-", stdin="\n".join(lines))
+        await _move(hosts, "island")
+        yield
+    finally:
+        await _move(hosts, "bridge")
+        await run("ip", "-n", bridge.name, "link", "delete", "island")
+
+
 async def _move(hosts: Sequence[Host], master: str) -> None:
     for host in hosts:
         await run("ip", "-n", host.bridge.name, "link", "set", host.port, "master", master)
