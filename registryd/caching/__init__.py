@@ -1,6 +1,7 @@
-"""A pull-through: what an upstream gives is sent on and stored while it arrives.
+"""A pull-through cache: it sends on and stores an upstream's content while the content arrives.
 
-Between a store and upstreams: which registries may be asked, who may have what, what a tag means now, one fetch for
-all who want the same, and bodies that follow it. Does not know how content is stored, how upstreams are spoken to, or
-how the parts are put together.
+The package stands between a store and upstreams. It decides which registries the cache may ask, which client may have
+which content, and what a tag means now. It has one fetch for all clients that want the same content, and bodies that
+follow the fetch. It does not know how content is stored, which protocol upstreams speak, or how the parts are put
+together.
 """

@@ -38,7 +38,7 @@ _ANY_SIZE: Final = 1 << 62
 
 
 class BlobOpener:
-    """Opens blobs, whoever has them."""
+    """Opens blobs, from the store or from an upstream."""
 
     def __init__(  # noqa: PLR0913 - the parts that meet here
         self,

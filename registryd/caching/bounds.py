@@ -1,4 +1,4 @@
-"""What every question to a cache has in common: who may ask, for how long, and how a refusal is put."""
+"""Common rules of every question to a cache: which clients may ask, the time limit, and the form of a refusal."""
 
 from __future__ import annotations
 

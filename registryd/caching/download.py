@@ -1,4 +1,4 @@
-"""One blob on its way from an upstream, and what those see who read it meanwhile."""
+"""One blob on its way from an upstream, and the bytes that readers see meanwhile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SMALL_BYTES: Final = 128 * 1024
 
 
 class Circumstances(Protocol):
-    """What downloads have in common."""
+    """The common parts of all downloads."""
 
     memory: WindowMemory
     behind_seconds: float
@@ -43,14 +43,15 @@ class Circumstances(Protocol):
 
 
 class Download:
-    """A blob that arrives. Readers see its bytes as they come, but the last one only when all are verified.
+    """A blob that arrives. Readers see its bytes as they come, but the last byte only when all are verified.
 
-    Whoever makes it runs it, and drops it in the end.
+    The caller that makes a download runs it, and drops it in the end.
 
-    So nobody is ever given a whole content that is wrong. `is_suspect` content, which was wrong before, is shown from
-    its first byte only when it is verified, and so only if the store takes it.
+    So no reader ever gets a whole content that is wrong. `is_suspect` content was wrong before: readers see its first
+    byte only when the content is verified, and so only if the store takes it.
 
-    What the store does not take goes past it: from there on the latest bytes are in memory, for those who are there.
+    Content that the store does not take goes past the store: from there on the latest bytes are in memory, for the
+    readers that are there.
     """
 
     def __init__(self, digest: Digest, common: Circumstances, *, is_suspect: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""At most one download of a digest from a registry, for all who want it; given up when nobody does any more."""
+"""At most one download of a digest from a registry, for all clients that want it; given up without a client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FULL_SECONDS: Final = 5.0
 
 
 class Downloads:
-    """Those that are running, by digest and registry; the scope owns them."""
+    """The running downloads, by digest and registry; the scope owns them."""
 
     def __init__(  # noqa: PLR0913 - the parts that meet here
         self,

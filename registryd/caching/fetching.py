@@ -32,7 +32,7 @@ class Receipts(Protocol):
 
 
 class BlobFetch:
-    """One blob, from byte `start` on; `size` is known once it is open. Whoever opens it closes it."""
+    """One blob, from byte `start` on; `size` is known once it is open. The caller that opens it closes it."""
 
     def __init__(  # noqa: PLR0913 - all are named
         self,

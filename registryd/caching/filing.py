@@ -1,9 +1,10 @@
-"""What of the store is whose: content is given for the repositories that it is known to be of.
+"""To which repositories the content of the store belongs: the cache gives content only for these.
 
-A repository's content is what its upstream gave, or anyone's. What another repository of the same registry gave counts
-where a manifest of this one lists it: a registry takes no manifest of blobs that the repository lacks. For all else the
-upstream is asked: once, by HEAD, where the operator named the registry; anybody else's word that he has it proves
-nothing, and it has to be fetched from there.
+The content of a repository is the content that its upstream gave for it, or content that is free for anyone. Content
+from another repository of the same registry counts where a manifest of this repository lists it: a registry takes no
+manifest of blobs that the repository lacks. For all other content the cache asks the upstream: once, by HEAD, where the
+operator named the registry. The word of another registry that it has the content proves nothing, so the cache has to
+fetch the content from there.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class FollowingBody:
-    """A span of a download: what has arrived, and the rest as it does. Holds the download until it is closed.
+    """A span of a download: the bytes that have arrived, and the rest as it arrives. Holds the download until closed.
 
-    Who is left behind is told so by SourceBroken, so that the rest may come by itself; an upstream that fails, or sent
-    wrong bytes, ends the attempt.
+    A reader that is left behind gets SourceBroken, so that it can get the rest by a fetch of its own. An upstream that
+    fails, or that sent wrong bytes, ends the attempt.
     """
 
     def __init__(self, download: Download, span: Span) -> None:

@@ -1,4 +1,4 @@
-"""What a cache needs of the store that it keeps content in."""
+"""The parts of a store that a cache needs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ReadableIngest(Ingest, Protocol):
 
 
 class CacheStore(NamedStore, Protocol):
-    """A writable store. What it may hold is limited, so every call that brings content in may raise StoreFull."""
+    """A writable store. Its space is limited, so every call that brings content in may raise StoreFull."""
 
     def kept(self, digest: Digest, repository: Repository) -> int:
         """How many bytes of it came from that registry before; `begin` goes on after them, if they are still there."""

@@ -20,7 +20,7 @@ _USUAL_TAG = Tag("latest")
 
 
 class CacheLists:
-    """What of upstreams and the store may be told to whoever asks (`registryd.serving.listing.Lists`)."""
+    """The lists of upstreams and of the store that a client may have (`registryd.serving.listing.Lists`)."""
 
     def __init__(self, bounds: Bounds, referrers: Referrers, tags: TagLists) -> None:
         self._bounds = bounds

@@ -35,7 +35,7 @@ class ContentOfRepositories(Protocol):
 
 
 class TagsOfRepositories(Protocol):
-    """What tags mean."""
+    """The meanings of tags."""
 
     async def resolve(self, name: TaggedName, *, fetches: bool = False) -> TagMeaning:
         """What this one means; `fetches`: its manifest is wanted as well. Raises ContentUnavailable."""

@@ -1,4 +1,4 @@
-"""Manifests by digest: from the store, or fetched once for all who ask, verified, and kept."""
+"""Manifests by digest: from the store, or fetched once for all clients, verified, and kept."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Fetched:
 
 
 class Manifests:
-    """Finds and opens manifests; only the one that was asked for is fetched, not what it refers to."""
+    """Finds and opens manifests; fetches only the requested manifest, not the content to which it refers."""
 
     def __init__(  # noqa: PLR0913 - the parts that meet here
         self,

@@ -1,4 +1,4 @@
-"""What a cache counts, besides what every agent does."""
+"""The counters of a cache, besides those of every agent."""
 
 from __future__ import annotations
 

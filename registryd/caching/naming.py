@@ -1,7 +1,8 @@
-"""Names in the store: written when what they mean is there, so that they can be answered without the upstream.
+"""Names in the store: written when their content is there, so that the cache can answer them without the upstream.
 
-An image that is pulled by tag is named by it. One that is pulled by digest is named by that, so that it is exported and
-pinned like others; but not what a tag or an index has just led to, which is no image of its own.
+An image that is pulled by tag is named by the tag. An image that is pulled by digest is named by the digest, so that it
+is exported and pinned like others. A manifest to which a tag or an index has just led is no image of its own, and gets
+no name.
 """
 
 from __future__ import annotations

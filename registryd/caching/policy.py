@@ -1,4 +1,4 @@
-"""Who is given what by a cache, which fetches with credentials of its own."""
+"""Which client gets which content from a cache, which fetches with credentials of its own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 
 class AnonymousRights(Protocol):
-    """What an upstream gives to anyone."""
+    """The content that an upstream gives to anyone."""
 
     async def is_public(self, repository: Repository, reference: Reference, /) -> bool:
         """Whether anyone may pull it, as the upstream says or said lately; False when that is not known."""
 
 
 class CachePolicy:
-    """The modes of an agent, seen by somebody who has credentials that the clients do not have.
+    """The modes of an agent, for a cache that has credentials that its clients do not have.
 
-    `public` gives, bytes too, what the upstream gives to anyone; that is everything where we have no login. `upstream`
-    says nothing of what a reference is, and gives bytes to who was told their digest. `open` gives all.
+    `public` gives references and bytes that the upstream gives to anyone. Where the cache has no login, this is all
+    content. `upstream` does not resolve references, and gives bytes to clients that know their digest. `open` gives all
+    content.
     """
 
     def __init__(self, rules: NamingRules, registries: Registries, rights: AnonymousRights) -> None:

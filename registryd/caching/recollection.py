@@ -1,4 +1,4 @@
-"""What upstreams said, in a small file kept over restarts: an outage may begin before a cache has asked again."""
+"""Upstreams' answers, in a small file kept over restarts: an outage may begin before a cache has asked again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What is attached to an image: as the upstream says now, or as it said last when it says nothing.
+"""The referrers of an image: as the upstream says now, or as it said last when it does not answer.
 
-The list is kept under the tag that it would have at a registry without a referrers API, so that it goes wherever names
-go: to peers, into archives.
+The cache keeps the list under the tag that the list would have at a registry without a referrers API. So the list goes
+wherever names go: to peers, and into archives.
 """
 
 from __future__ import annotations

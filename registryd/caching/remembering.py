@@ -1,4 +1,4 @@
-"""What upstreams said is public, kept over restarts."""
+"""The repositories that are public by the word of their upstreams, kept over restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the store already, for those who want nothing fetched: is all of it here?"""
+"""The content that is in the store already, for clients that want nothing fetched: is all of an image here?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StoredContent:
 
 
 class StoredTags:
-    """What tags meant last."""
+    """The last meanings of tags."""
 
     def __init__(self, naming: TagFiling) -> None:
         self._naming = naming

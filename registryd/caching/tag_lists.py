@@ -1,4 +1,4 @@
-"""Which tags a repository has: as the upstream says, or those that are here when it says nothing."""
+"""The tags of a repository: as the upstream says, or the tags in the store when it does not answer."""
 
 from __future__ import annotations
 

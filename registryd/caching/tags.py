@@ -1,4 +1,4 @@
-"""What a tag means now: as the upstream says, as it said a while ago, or as it said last when it says nothing."""
+"""The meaning of a tag now: as the upstream says, as it said a while ago, or as it said last when it is silent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOST_TRUSTED: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class TagMeaning:
-    """What a tag means. `stale` says why it may mean something else by now; `fetched` has come by the way."""
+    """The meaning of a tag. `stale` says why the meaning may be out of date; `fetched` is content that came with it."""
 
     target: Descriptor
     stale: str | None = None

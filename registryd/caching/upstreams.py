@@ -34,7 +34,7 @@ _LIE_HOLDS_SECONDS: Final = 600.0
 
 
 class Upstreams:
-    """What a cache asks registries. Everything raises UpstreamFailed of the kind that it was."""
+    """A cache's questions to registries. Every method raises the kind of UpstreamFailed that occurred."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Images that are stored as a whole, because their client prefers so: what is small, in one request.
+"""Images that are stored as a whole, because their client prefers so: their small content, in one request.
 
-For who fills a cache with thousands of images. What is large is left to requests of its own, which show how far they
-have come and can be gone on with.
+This is for clients that fill a cache with thousands of images. Large content is left to requests of its own, which show
+their progress and can be continued.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class NotForThis(ContentUnavailable):
 
 @dataclass(slots=True)
 class _Parts:
-    """What an image consists of, as far as it has been walked through."""
+    """The contents of an image, as far as the walk has come."""
 
     manifests: dict[Digest, int] = field(default_factory=dict)
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The latest bytes of content that goes past the store, in memory, for all who read it at about the same place."""
+"""The latest bytes of content that goes past the store, in memory, for all readers at about the same place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Reader:
-    """Somebody who follows, and the byte that he needs next. `is_left_behind`: it is not kept for him any more."""
+    """A follower, and the byte that it needs next. `is_left_behind`: this byte is no longer in memory."""
 
     position: int = 0
     is_left_behind: bool = False
@@ -44,7 +44,7 @@ class WindowMemory:
 
 
 class Window:
-    """Bytes from `start` up to, not including, `end`. Whoever makes it closes it."""
+    """Bytes from `start` up to, not including, `end`. The caller that makes the window closes it."""
 
     def __init__(self, start: int, memory: WindowMemory, readers: Collection[Reader], *, patience: float) -> None:
         """The readers may change meanwhile; `moved` is called when they do, and when one of them gets on.

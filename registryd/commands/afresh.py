@@ -1,8 +1,8 @@
-"""Running what stays without what was needed once: the parser of the command line, and what reading settings loads.
+"""Running the agent without modules that it needs only once: the parser of the command line and of settings.
 
-They are 2 MiB of an idle agent, and Python cannot unload a module. So the program that has read and checked the
-settings executes itself, with the same command line: for whoever started it, it is the same process with the same
-descriptors. It finds the checked settings in memory that it inherited, so that nothing is read or decided twice.
+These modules are 2 MiB of an idle agent, and Python cannot unload a module. So the program that has read and checked
+the settings executes itself, with the same command line. For its parent it is the same process with the same
+descriptors. It finds the checked settings in memory that it inherited, so it reads and decides nothing twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which images of a store are to be exported: those that were named, those of a list, or all."""
+"""Which images of a store are to be exported: the named ones, the images of a list, or all."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Images by name, what is attached to them, manifests that no name leads to; and lines about them.
+    """Images by name, their referrers, manifests to which no name leads; and lines about them.
 
-    `absent`: one about each that was wanted and is not there. `notes`: what is not as whoever reads it may think.
+    `absent`: a line about each image that was wanted and is not there. `notes`: lines about surprises for the user.
     """
 
     images: Mapping[FullName, Descriptor]

@@ -96,7 +96,7 @@ class NodeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorOptions:
-    """What containerd asks registryd for."""
+    """The registries for which containerd asks registryd."""
 
     registries: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True, show_default=False)] = ()
     """Registries to mirror, such as docker.io ghcr.io. The default is all registries."""

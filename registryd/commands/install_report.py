@@ -1,4 +1,4 @@
-"""What an install or uninstall tells people: a line for each file, what it needs to know, what is left to do."""
+"""The report of an install or uninstall: a line for each file, notes, and the work that is left to the operator."""
 
 from __future__ import annotations
 

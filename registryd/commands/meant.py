@@ -1,4 +1,4 @@
-"""What a command does only when it is said to be meant."""
+"""Actions of a command that need a confirmation."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _LINE_SECONDS: Final = 5.0
 
 
 class Done(Protocol):
-    """What became of an image."""
+    """The outcome of an image."""
 
     @property
     def image(self) -> ImageName: ...
@@ -111,7 +111,7 @@ class Lines:
 
 
 class Silent:
-    """Nobody wants to know."""
+    """No progress is shown."""
 
     def advanced(self, count: int) -> None:
         pass

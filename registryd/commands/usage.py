@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line that names the word and what would have been accepted."""
+"""Errors of a command line, in one line that names the wrong word and the accepted ones."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Asking over HTTP on this machine: the agent's admin port and its registry, or whoever sits there instead."""
+"""Asking over HTTP on this machine: the agent's admin port and its registry, or another program on these ports."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MOST_BYTES = 16 << 20
 
 
 class Unanswered(Exception):
-    """Nobody answered, or not in a way that makes sense; the message says how."""
+    """No program answered, or the answer made no sense; the message says how."""
 
 
 class NotConnected(Unanswered):
-    """Nobody took the connection. `is_refused`: the system said at once that nobody listens there."""
+    """No program accepted the connection. `is_refused`: the system said at once that none listens there."""
 
     def __init__(self, message: str, *, is_refused: bool = False) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class NotConnected(Unanswered):
 
 @dataclass(frozen=True, slots=True)
 class EndpointAnswer:
-    """`server` is who says to have given it."""
+    """`server` is the name that the answering program gives itself."""
 
     status: int
     body: bytes

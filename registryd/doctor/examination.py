@@ -1,4 +1,4 @@
-"""All checks, side by side and each within its time, so that one that is stuck or wrong hides no other's finding."""
+"""All checks, side by side and each within its time, so that a stuck or wrong check hides no other finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found out."""
+"""The finding of a check."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`name` is what was looked at, `found` what was seen there; `remedy` what to do, empty when all is well.
+    """`name` is the subject, `found` the result, `remedy` the advice to the operator, empty when all is well.
 
-    `details` is what only those want to read who look for something.
+    `details` are for operators that look for a cause.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Who may use an image that is on this node already, as its kubelet sees it."""
+"""Which pods may use an image that is on this node already, as its kubelet sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is at an address of this machine: a registryd, somebody else, or nobody."""
+"""The program at an address of this machine: a registryd, another program, or none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class Occupant(Enum):
-    """`UNKNOWN`: no connection came about, and nobody refused it either."""
+    """`UNKNOWN`: no connection came about, and none was refused."""
 
     NOBODY = auto()
     REGISTRYD = auto()
@@ -29,7 +29,7 @@ class Occupant(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """`who` names the program where it can be seen, `how` says what became of the question."""
+    """`who` names the program where this is known, `how` says how the question ended."""
 
     occupant: Occupant
     who: str = ""

@@ -1,4 +1,4 @@
-"""What the checks look at: the settings, the node's files, what containerd and the agent say of themselves."""
+"""The objects of the checks: the settings, the node's files, the answers of containerd and of the agent."""
 
 from __future__ import annotations
 

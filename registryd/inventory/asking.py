@@ -33,11 +33,11 @@ _HASHED_AT_ONCE: Final = 64 * 1024
 
 
 class Damaged(ContentUnavailable):
-    """What came is not what it should be."""
+    """The bytes that came are not the right ones."""
 
 
 class NotKept(ContentUnavailable):
-    """It came, and is not in the cache."""
+    """The content came, and is not in the cache."""
 
 
 def stored_only(endpoint: Endpoint) -> Endpoint:

@@ -1,4 +1,4 @@
-"""What is attached to an image: signatures and the like, which belong to it for who has to verify it."""
+"""The referrers of an image: signatures and the like, which a verifying client needs with the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEEPEST: Final = 3
 
 
 class ReferrersSource(Protocol):
-    """Whoever is asked. Both raise ContentUnavailable."""
+    """The endpoint that is asked. Both methods raise ContentUnavailable."""
 
     async def manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
         """A manifest."""

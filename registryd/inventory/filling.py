@@ -50,7 +50,7 @@ class _Deferred(Exception):
 
 
 class Filler:
-    """Has a cache fetch images, several at a time. What is there already is not read again."""
+    """Has a cache fetch images, several at a time. Content that is there already is not read again."""
 
     def __init__(  # noqa: PLR0913 - all are named
         self,

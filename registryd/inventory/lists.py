@@ -44,7 +44,7 @@ class ListInvalid(Exception):
 class ImageName:
     """An image as a list names it: by tag, by digest, or by both, and then it is pulled by digest.
 
-    Raises ValueError for one that has neither.
+    Raises ValueError for a name that has neither.
     """
 
     repository: Repository

@@ -1,4 +1,4 @@
-"""What became of the images of a list, and who is told meanwhile."""
+"""The outcomes of a list's images, and the observer that is told meanwhile."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """What became of one image: its pieces of content, their bytes, and what it lacks; `root` is its manifest.
+    """The outcome of one image: its pieces of content, their bytes, and what it lacks; `root` is its manifest.
 
-    `attached`: how many signatures and the like are among it, if that was looked for. `note`: what is not as whoever
-    named it may think, though nothing is lacking.
+    `attached`: how many referrers are among it, if these were looked for. `note`: a surprise for the user that named
+    the image, though no content is lacking.
     """
 
     image: ImageName

@@ -1,6 +1,7 @@
-"""What an endpoint said of an image before its registry asked for a pause: not asked again after the pause.
+"""An endpoint's answers about an image before its registry asked for a pause: not asked again after the pause.
 
-A registry that admits fewer requests between two pauses than an image needs would answer the same first ones for ever.
+A registry may admit fewer requests between two pauses than an image needs. Without this memory it would answer the same
+first requests for ever.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Said:
 
 
 class Asked(Protocol):
-    """Whoever is asked what is not known. Both raise ContentUnavailable."""
+    """The endpoint that is asked for unknown answers. Both methods raise ContentUnavailable."""
 
     async def manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
         """A manifest."""

@@ -1,4 +1,4 @@
-"""All that an image consists of, as an endpoint tells it: from the name to the last layer."""
+"""The contents of an image, as an endpoint gives them: from the name to the last layer."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Lacking:
 
 @dataclass(slots=True)
 class Parts:
-    """What an image consists of: its blobs, the manifests that were read, and what could not be had.
+    """The contents of an image: its blobs, the manifests that were read, and content that was not available.
 
-    `attached` says how many of these are signatures and the like, if that was looked for.
+    `attached` says how many of these are referrers, if these were looked for.
     """
 
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What is to be done to a node, as values: a file before and after, and why."""
+"""Changes of a node, as values: a file before and after, and the reason."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class ChangePlan:
     """Changes in an order in which every state on the way is one that containerd can use.
 
     Args:
-        changes: What is to be done; may be nothing.
+        changes: The changes; may be empty.
         known: The record that is there now.
-        record: The record that is left; None when nothing of ours is.
-        notes: What the operator should know besides, each a sentence or two.
-        config_path: Where containerd is to look for hosts.toml files afterwards; empty: that is not for us to say.
+        record: The record that is left; None when nothing of registryd's is left.
+        notes: Further notes for the operator, each a sentence or two.
+        config_path: Where containerd is to look for hosts.toml files afterwards; empty: registryd does not set it.
     """
 
     changes: tuple[FileChange, ...]

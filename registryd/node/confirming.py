@@ -1,4 +1,4 @@
-"""After a change: does containerd look where it shall? It is asked, restarted if that is wished, and asked again."""
+"""After a change: whether containerd looks where it shall. Ask it, restart it if wished, and ask it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNKNOWN = Judgement(None, None, None, is_outdated=False)
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What containerd said.
+    """containerd's answer after a change.
 
     Args:
         judgement: Its word on where it looks; all of it None where nobody could be asked, or nothing is there to ask.

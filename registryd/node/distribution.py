@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Whose configuration it is.
+    """The distribution that makes a node's configuration.
 
     Args:
         config: containerd's main file.

@@ -1,4 +1,4 @@
-"""What keeps a node from being set up; every text is for the operator and says what to do."""
+"""Reasons why a node cannot be set up; every text is for the operator and says what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CannotUse(NodeError):
 
 
 class ConfigConflict(NodeError):
-    """containerd's own configuration rules out what we need; somebody has to decide."""
+    """containerd's own configuration rules out registryd's entry; the operator has to decide."""
 
 
 class UnsupportedNode(NodeError):
@@ -44,7 +44,7 @@ class ContainerdRefused(NodeError):
 
 
 class RefusedAfterRestart(ContainerdRefused):
-    """It was restarted before that was seen, or did not come back: it needs another restart."""
+    """containerd was restarted before it refused the change, or did not come back: it needs another restart."""
 
 
 def reason_of(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""Whose node it is and which containerd runs on it: by the one that answers, and by its files where none does."""
+"""A node's distribution and its running containerd: as containerd answers, or by its files where none answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Containerd:
-    """Where the node's containerd is not where it is found; None: it is.
+    """The parts of the node's containerd that are elsewhere than registryd finds them; None: where it finds them.
 
     Args:
         config: Its main configuration file.
@@ -53,7 +53,7 @@ class Containerd:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What was found.
+    """The facts found on a node.
 
     Args:
         config: containerd's main file: the one that the running one was started with.
@@ -137,7 +137,7 @@ def find_facts(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A socket and who is behind it; empty: no containerd."""
+    """A socket and the process behind it; empty: no containerd."""
 
     socket: Path | None = None
     told: Introspection | None = None

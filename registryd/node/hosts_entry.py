@@ -1,4 +1,4 @@
-"""What we want in a hosts.toml: our `[host]` table, and hosts that stand for what a folder meant before."""
+"""registryd's entry in a hosts.toml: its `[host]` table, and hosts that keep the folder's meaning of before."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MirrorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What containerd finds in a folder in Docker's style: `*.crt` to trust, `*.cert` and `*.key` to show."""
+    """The files of a folder in Docker's style that containerd uses: `*.crt` to trust, `*.cert` and `*.key` to show."""
 
     authorities: tuple[str, ...] = ()
     clients: tuple[tuple[str, str], ...] = ()

@@ -1,7 +1,7 @@
-"""Whether containerd heeds a hosts.toml at all: it ignores, in silence, one that it cannot read or understand.
+"""Whether containerd uses a hosts.toml at all: it silently ignores a file that it cannot read or understand.
 
-One slip anywhere in it, in the table of any host, and all of the file counts for nothing. Which slips was seen on pulls
-of 1.6.20, 1.7.24, 2.1.9, 2.3.7 and 2.4.2; keys that it does not know do no harm.
+With one mistake anywhere in the file, in the table of any host, containerd ignores the whole file. These mistakes were
+seen on pulls of 1.6.20, 1.7.24, 2.1.9, 2.3.7 and 2.4.2. Keys that containerd does not know do no harm.
 """
 
 from __future__ import annotations

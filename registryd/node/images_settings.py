@@ -65,7 +65,7 @@ def _migrated(table: Mapping[str, Any], release: Release) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ContainerdImagesSettings:
-    """What a configuration says of images, all its files together, as 2.x would write it."""
+    """A configuration's settings on images, all its files together, as 2.x would write them."""
 
     table: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""What a node is to become."""
+"""The intended state of a node."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class TokenFile:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the operator asked for.
+    """The operator's wishes.
 
     Args:
-        next_entries: Caches that are asked after us and before all others.
-        registries: Which are mirrored; none: all.
+        next_entries: Caches that containerd asks after the agent and before all other hosts.
+        registries: The mirrored registries; none: all.
         token: Written if the file does not exist.
         config_path: Where the folders of registries shall be; None: where containerd looks now.
         owner: User and group of files that are made or get a secret.

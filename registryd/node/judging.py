@@ -1,4 +1,4 @@
-"""What containerd itself makes of its configuration: the one that runs if it says so, its program if it does not."""
+"""containerd's own reading of its configuration: of the running containerd if it tells, else of its program."""
 
 from __future__ import annotations
 

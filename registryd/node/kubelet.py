@@ -1,4 +1,4 @@
-"""The kubelet's policy for images that are there already: who may use them, as its configuration says (KEP-2535)."""
+"""The kubelet's policy for images on the node: which pods may use them, as its configuration says (KEP-2535)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _VERIFYING: Final = frozenset({"AlwaysVerify", "NeverVerifyAllowlistedImages"})
 
 @dataclass(frozen=True, slots=True)
 class Kubelet:
-    """One that this node has.
+    """A kubelet of this node.
 
     Args:
         config: The file that sets its policy, or would; None: it is not known which.

@@ -1,7 +1,8 @@
-"""A file comes, changes and goes all at once, together with the folder that exists only for it.
+"""A file comes, changes and goes atomically, together with the folder that exists only for it.
 
-A folder of a registry must never be there without its hosts.toml: an empty one hides `_default`, and containerd may be
-pulling. So a new one is made under a name that no registry has, and moved; one that goes is moved away first.
+A folder of a registry must never be there without its hosts.toml: an empty folder hides `_default`, and containerd may
+be pulling. So a new folder is made under a name that no registry has, and moved. A folder that goes is moved away
+first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was there before us: the only thing that an uninstall cannot find out by itself."""
+"""The state of the node's files before registryd: an uninstall cannot find this out by itself."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """A file of ours.
+    """A file that registryd changed or made.
 
     Args:
-        before: What was there; None when there was no file.
-        written: `digest_of` everything that we may have left there: more than one while a change is under way.
-        modes: The file's mode as we left it, or may have.
-        ours: What is ours in it, in case that someone has changed it since: the URLs, with blanks between them, or the
-            value of config_path.
+        before: The content before; None when there was no file.
+        written: `digest_of` each content that registryd may have left: more than one while a change is under way.
+        modes: The file's mode as registryd left it, or may have left it.
+        ours: registryd's part of the file, in case that someone has changed it since: the URLs, with blanks between
+            them, or the value of config_path.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class InstallRecord:
-    """All files of ours, and the folders that we made.
+    """All files that registryd changed, and the folders that it made.
 
     Args:
         restart_due: Whether containerd still has to be restarted for it.

@@ -1,4 +1,4 @@
-"""Where the record is: a folder of our own, for root only, locked while somebody works on the node."""
+"""The place of the record: a folder of registryd's own, for root only, locked while a command works on the node."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _OLD = 2  # that of 1.x
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """containerd's version; empty when nobody could say. An unknown one is given what every version takes."""
+    """containerd's version; empty when it is not known. An unknown version gets what every version accepts."""
 
     version: tuple[int, ...] = ()
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SetupOutcome:
-    """What was done, or would be, and what containerd said to it."""
+    """The changes that were made, or would be, and containerd's answer to them."""
 
     plan: ChangePlan
     facts: NodeFacts

@@ -1,4 +1,4 @@
-"""What is ours on a node and in no record: the record is lost, or a folder was copied, as at the refresh of a snap."""
+"""registryd's entries that are in no record: the record is lost, or a folder was copied, as by a snap's refresh."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A TOML text cut where its tables begin, so that a piece can be put in or taken out and every other byte stays.
 
-A library that parses and writes again would have to be trusted with each comment and each odd spacing; here the rest is
-not touched by construction, and whoever changes a text parses the result and compares.
+A library that parses and writes again would have to be trusted with each comment and each odd spacing. Here the rest is
+not touched, by construction, and code that changes a text parses the result and compares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a node would be without us: file by file, from what is there now and the record of what was."""
+"""A node without registryd: file by file, from the present files and the record of the earlier ones."""
 
 from __future__ import annotations
 

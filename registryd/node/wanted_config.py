@@ -1,4 +1,4 @@
-"""What has to change in containerd's own configuration so that it looks at our hosts.toml files: often nothing."""
+"""Changes of containerd's own configuration so that it looks at registryd's hosts.toml files: often none."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ def is_media_type(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What refers to content: its media type, digest and size in bytes.
+    """A reference to content: its media type, digest and size in bytes.
 
-    Raises ManifestInvalid for a media type that is none or a size that no content has.
+    Raises ManifestInvalid for a text that is no media type, or a size that no content has.
     """
 
     media_type: str

@@ -1,6 +1,6 @@
-"""What can be wrong with a request, as the OCI distribution specification names it.
+"""Errors of requests, as the OCI distribution specification names them.
 
-One table joins an error to its code and its HTTP status; whoever answers HTTP writes from it, nobody else.
+One table joins an error to its code and its HTTP status. Only the code that answers HTTP writes from it.
 Codes: distribution-spec v1.1 "Error Codes"; RANGE_INVALID as the CNCF distribution registry has it.
 """
 

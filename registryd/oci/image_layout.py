@@ -41,9 +41,9 @@ _HEAD: Final = {"schemaVersion": 2, "mediaType": OCI_INDEX}
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """What an index refers to; without a name if it has none, or only a short one that says no registry.
+    """An entry of an index; without a name if it has none, or only a short one without a registry.
 
-    `tag` is the short one: what the image was called where the registry and the repository went without saying.
+    `tag` is the short name: the image's name in a place where registry and repository were clear.
     """
 
     target: Descriptor

@@ -1,6 +1,6 @@
-"""What is attached to an image: signatures, attestations, bills of material.
+"""The referrers of an image: signatures, attestations, bills of material.
 
-Their list is an index, which the referrers API gives for a subject, and which registries without it keep under a tag
+Their list is an index. The referrers API gives it for a subject, and registries without this API keep it under a tag
 that follows from the subject's digest (distribution-spec 1.1, "Listing Referrers" and "Referrers Tag Schema"). Before
 that, cosign kept each under a tag of its own.
 """

@@ -1,4 +1,4 @@
-"""What a Talos node needs besides mirrors, as far as its configuration shows."""
+"""Further needs of a Talos node besides mirrors, as far as its configuration shows."""
 
 from __future__ import annotations
 

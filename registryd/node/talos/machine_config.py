@@ -1,4 +1,4 @@
-"""What a machine configuration says about registries, in the old form and the new."""
+"""A machine configuration's settings on registries, in the old form and the new."""
 
 from __future__ import annotations
 
