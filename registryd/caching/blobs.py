@@ -60,7 +60,7 @@ class BlobOpener:
         self._patience = patience
 
     async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
-        """What a HEAD is told; nothing is fetched. Raises ContentUnavailable."""
+        """The answer to a HEAD; fetches no content. Raises ContentUnavailable."""
         try:
             return Hit(Origin.LOCAL, await self._filing.find(repository, digest))
         except ContentNotFound:

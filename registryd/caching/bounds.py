@@ -34,7 +34,7 @@ class Bounds:
     async def answer(
         self, path: ContentPath | ListPath, reference: Reference, search: Callable[[], Awaitable[T]], *, resolves: bool
     ) -> T:
-        """What the search gives. Raises Unlocated for what is not given, with the reason that it has.
+        """The result of the search. Raises Unlocated for a refusal, with its reason.
 
         `reference` is what the policy decides about; `resolves`: the answer says what it means.
         """

@@ -78,7 +78,7 @@ class Download:
     # filled
 
     async def run(self, fetch: BlobFetch, store: CacheStore | None) -> None:
-        """Bring it into the store, if there is one for it, and to whoever reads; how it failed is for the readers.
+        """Bring the content into the store, if there is one for it, and to readers, who also learn of a failure.
 
         Raises ContentMismatch only.
         """
@@ -102,7 +102,7 @@ class Download:
             self._announce()
 
     def drop(self) -> None:
-        """Nobody new reads it: let go of everything when those who do are through."""
+        """Accept no new reader, and release everything when the present readers are through."""
         self._is_dropped = True
         self._close_if_unread()
 
@@ -231,7 +231,7 @@ class Download:
             self.leave(reader)
 
     def enter(self, position: int) -> Reader:
-        """Somebody reads from there on; to be followed by `leave`."""
+        """Note a reader from this position on; to be followed by `leave`."""
         reader = Reader(position)
         self._readers.add(reader)
         return reader
@@ -269,7 +269,7 @@ class Download:
         return self._readable
 
     async def send_some(self, reader: Reader, stop: int, sink: Sink) -> None:
-        """Send what is here from the reader's position on, up to `stop`, and at least a byte.
+        """Send the bytes that are here from the reader's position on, up to `stop`, and at least a byte.
 
         Raises ContentUnavailable, SinkClosed, or SourceBroken for a reader who was left behind.
         """

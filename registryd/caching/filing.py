@@ -3,7 +3,7 @@
 The content of a repository is the content that its upstream gave for it, or content that is free for anyone. Content
 from another repository of the same registry counts where a manifest of this repository lists it: a registry takes no
 manifest of blobs that the repository lacks. For all other content the cache asks the upstream: once, by HEAD, where the
-operator named the registry. The word of another registry that it has the content proves nothing, so the cache has to
+operator named the registry. The word of a registry that the operator did not name proves nothing, so the cache has to
 fetch the content from there.
 """
 
@@ -32,19 +32,19 @@ class Filing:
         self._entitled = EntitledStore(store, entitlement)
 
     async def find(self, repository: Repository, digest: Digest) -> Content:
-        """What it is."""
+        """The content's size and type."""
         content = await self._entitled.find(Sought(digest, repository))
         if content.standing is Standing.REGISTRY and repository not in self._store.namers(digest):
             raise NotForName(f"{digest} is not known to be of {repository}")
         return content
 
     async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:
-        """Its bytes; the caller closes the body. Raises RangeInvalid besides."""
+        """The content's bytes; the caller closes the body. Raises RangeInvalid besides."""
         await self.find(repository, digest)
         return await self._store.open(digest, wanted)
 
     def of(self, repository: Repository) -> ContentSource:
-        """What of the store is that repository's."""
+        """The store's content of that repository."""
         return _Filed(self, repository)
 
 

@@ -38,7 +38,7 @@ class TagsOfRepositories(Protocol):
     """The meanings of tags."""
 
     async def resolve(self, name: TaggedName, *, fetches: bool = False) -> TagMeaning:
-        """What this one means; `fetches`: its manifest is wanted as well. Raises ContentUnavailable."""
+        """The meaning of this tag; `fetches`: its manifest is wanted as well. Raises ContentUnavailable."""
 
 
 class CacheLocator:
@@ -61,11 +61,11 @@ class CacheLocator:
         self._blobs = blobs
 
     async def find(self, path: ContentPath) -> Hit[Content]:
-        """What a HEAD is answered with. Raises Unlocated."""
+        """The answer to a HEAD. Raises Unlocated."""
         return await self._bounds.answer(path, path.reference, lambda: self._find(path), resolves=True)
 
     async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
-        """What a GET is answered with; the caller closes its body. Raises Unlocated, or RangeInvalid."""
+        """The answer to a GET; the caller closes its body. Raises Unlocated, or RangeInvalid."""
         resolves = not isinstance(path.reference, Digest)
         return await self._bounds.answer(path, path.reference, lambda: self._open(path, wanted), resolves=resolves)
 

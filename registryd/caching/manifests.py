@@ -55,12 +55,12 @@ class Fetched:
     is_stored: bool
 
     def found(self) -> Hit[Content]:
-        """What it is."""
+        """The manifest's size and type."""
         content = Content(self.target.digest, self.target.size, self.target.media_type)
         return Hit(Origin.UPSTREAM, content, is_stored=self.is_stored)
 
     def opened(self, wanted: RangeOf) -> Hit[OpenContent]:
-        """Its bytes, for one who asked. Raises RangeInvalid."""
+        """The manifest's bytes, for a client. Raises RangeInvalid."""
         span = wanted(len(self.data))
         content = Content(self.target.digest, self.target.size, self.target.media_type)
         opened = OpenContent(content, span, BytesBody(self.data[span.start : span.stop]))
@@ -95,7 +95,7 @@ class Manifests:
         self._refused: Recent[DigestedName, float] = Recent(_MOST_REFUSED)
 
     async def find(self, repository: Repository, digest: Digest) -> Hit[Content]:
-        """What a HEAD is told; nothing is fetched. Raises ContentUnavailable."""
+        """The answer to a HEAD; fetches no content. Raises ContentUnavailable."""
         try:
             return Hit(Origin.LOCAL, await self._filing.find(repository, digest))
         except ContentNotFound:
@@ -118,7 +118,7 @@ class Manifests:
         return Hit(Origin.LOCAL, opened)
 
     async def read(self, repository: Repository, digest: Digest, *, fetches: bool) -> bytes:
-        """All of one that is in the store, or is stored now if it may be fetched. Raises ContentUnavailable."""
+        """All bytes of a manifest in the store, stored now if it may be fetched. Raises ContentUnavailable."""
         try:
             data = await self.read_stored(repository, digest)
         except ContentNotFound:
@@ -132,7 +132,7 @@ class Manifests:
         return data
 
     async def read_stored(self, repository: Repository, digest: Digest) -> bytes:
-        """All of one of that repository that is in the store. Raises ContentUnavailable."""
+        """All bytes of a manifest of that repository in the store. Raises ContentUnavailable."""
         return await read_opened(await self._open_stored(repository, digest, Span.whole), limit=MAX_MANIFEST_SIZE)
 
     async def _open_stored(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:

@@ -42,7 +42,7 @@ class TagFiling:
         self._led_to: Recent[DigestedName, bool] = Recent(_MOST_LED_TO)
 
     async def latest(self, name: FullName) -> NamedContent | None:
-        """What the name meant last, if that is here."""
+        """The last meaning of the name, if its content is here."""
         try:
             known = await self._store.resolve(name)
         except ContentUnavailable:
@@ -62,7 +62,7 @@ class TagFiling:
             await self.name({name}, target)
 
     def take_names(self, repository: Repository, digest: Digest) -> set[FullName]:
-        """What a manifest is called that has come from its registry's repository, and is about to be stored."""
+        """The names of a manifest from its registry's repository that is about to be stored."""
         awaited = self._awaited.get(digest) or set()
         own = {name for name in awaited if name.repository == repository}
         awaited -= own
@@ -74,13 +74,13 @@ class TagFiling:
         return names
 
     async def name_awaited(self, target: Descriptor) -> None:
-        """What was resolved while the manifest was being stored is its name as well."""
+        """Name the manifest also by tags that were resolved while it was being stored."""
         if awaited := self._awaited.get(target.digest):
             self._awaited.drop(target.digest)
             await self.name(awaited, target)
 
     def leads_to(self, repository: Repository, digests: Iterable[Digest]) -> None:
-        """Whoever asks for one of these next was told of it by what has a name."""
+        """Note that a named manifest led to these: a client that asks for one next learnt of it there."""
         for digest in digests:
             self._led_to.put(DigestedName(repository, digest), True)  # noqa: FBT003 - a set with a bound
 
@@ -89,7 +89,7 @@ class TagFiling:
         return self._led_to.get(DigestedName(repository, digest)) is not None
 
     async def name(self, names: Iterable[FullName], target: Descriptor) -> None:
-        """What is here is called so."""
+        """Give this name to content that is here."""
         try:
             await self._store.name(dict.fromkeys(names, target))
         except ContentNotFound:

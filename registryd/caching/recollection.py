@@ -28,7 +28,7 @@ class Note(Protocol):
     """A small file."""
 
     async def read(self) -> bytes:
-        """What was written last. Raises ContentNotFound or StoreUnavailable."""
+        """The last written answers. Raises ContentNotFound or StoreUnavailable."""
 
     async def write(self, data: bytes) -> None:
         """Replace it. Raises StoreUnavailable."""

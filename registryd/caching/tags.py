@@ -73,7 +73,7 @@ class Tags:
         self._trusted: Recent[TaggedName, tuple[float, Descriptor]] = Recent(_MOST_TRUSTED)
 
     async def resolve(self, name: TaggedName, *, fetches: bool = False) -> TagMeaning:
-        """What the tag means. Raises ContentUnavailable.
+        """The meaning of the tag. Raises ContentUnavailable.
 
         `fetches`: its manifest is wanted as well, so for a name that is not known it is asked for at once.
         """

@@ -61,7 +61,7 @@ class Upstreams:
     async def head_manifest(
         self, repository: Repository, reference: Reference, *, known: Digest | None = None
     ) -> ManifestHead:
-        """What a manifest is, or that it still is the known one; costs no pull."""
+        """The manifest's descriptor, or that it is still the known one; costs no pull."""
         head = await self.ask(repository, lambda at: self._client.head_manifest(at, repository, reference, known=known))
         if self._registries.is_named(repository.registry):
             self._metrics.limit(repository.registry, head.rate_limit)
@@ -79,7 +79,7 @@ class Upstreams:
         return await self.ask(repository, lambda at: self._client.get_referrers(at, repository, subject))
 
     async def tags(self, repository: Repository, query: str) -> TagPage:
-        """Those of the repository that the query asks for."""
+        """The tags of the repository for which the query asks."""
         return await self.ask(repository, lambda at: self._client.list_tags(at, repository, query))
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
@@ -102,7 +102,7 @@ class Upstreams:
         return self._client.open_blob(endpoint, repository, digest, start=start, size=size)
 
     def blame(self, site: Site, digest: Digest) -> None:
-        """It sent other bytes than those of the digest."""
+        """Note that the upstream sent other bytes than those of the digest."""
         self._lies.put((site, digest), self._clock())
 
     def must_wait(self, registry: Registry) -> bool:

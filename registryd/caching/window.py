@@ -39,7 +39,7 @@ class WindowMemory:
         self._wanted = asyncio.Event()
 
     async def wait_wanted(self) -> None:
-        """Return when somebody could do with more than there is."""
+        """Return when a reader wants more bytes than there are."""
         await self._wanted.wait()
 
 
@@ -63,7 +63,7 @@ class Window:
         memory.windows += 1
 
     async def put(self, chunk: bytes) -> None:
-        """Take the next bytes, when there is room: when those who read have got on, or are left behind."""
+        """Take the next bytes when there is room: when readers have moved on, or are left behind."""
         while not self._memory.fits(self.end - self.start, len(chunk)):
             self._memory.want()
             if not self._drop_read():
@@ -74,7 +74,7 @@ class Window:
         self._memory.held += len(chunk)
 
     def get(self, position: int) -> memoryview:
-        """What is here from this byte on, or some of it; the byte must be here."""
+        """The bytes from this one on, or some of them; the byte must be here."""
         at = bisect_right(self._starts, position) - 1
         return memoryview(self._chunks[at])[position - self._starts[at] :]
 

@@ -80,13 +80,13 @@ class LimitedServer(web.Server):
         """In the order in which they were answered."""
 
     def becomes_idle(self, connection: web.RequestHandler) -> None:
-        """It was answered, and may ask again."""
+        """Note that the connection was answered, and may ask again."""
         self._idle[connection] = None
         if len(self._idle) > self.limits.idle_at_once:
             self.close_idle()
 
     def is_idle_no_more(self, connection: web.RequestHandler) -> None:
-        """It asks, or is gone."""
+        """Note that the connection asks again, or is gone."""
         self._idle.pop(connection, None)
 
     def close_idle(self) -> bool:
@@ -103,7 +103,7 @@ class LimitedServer(web.Server):
         return self.limits.of_address is None or self.of_address[address] < self.limits.of_address
 
     def make_room(self) -> bool:
-        """Close one that nobody misses; whether there was one."""
+        """Close a connection that no client misses; returns whether there was one."""
         return self.newcomers.make_room() or self.close_idle()
 
     def __call__(self) -> web.RequestHandler:
@@ -198,7 +198,7 @@ class _Connection(web.RequestHandler):
 
 
 def unread_bytes(descriptor: int) -> int:
-    """How much a socket has received that nobody has read; none if it is closed."""
+    """The number of received and unread bytes of a socket; 0 if it is closed."""
     count = array("i", [0])
     with suppress(OSError, ValueError):
         fcntl.ioctl(descriptor, termios.FIONREAD, count)
@@ -223,6 +223,6 @@ def has_begun(request: web.BaseRequest) -> bool:
 
 
 def end_answer(request: web.BaseRequest) -> None:
-    """It is over."""
+    """Note that the answer is over."""
     if isinstance(request.protocol, _Connection):
         request.protocol.answered()

@@ -39,7 +39,7 @@ class Lists(Protocol):
         """A list as an index (`registryd.oci.referrers`)."""
 
     async def tags(self, path: TagsPath, query: str, *, stored_only: bool) -> Hit[ListedTags]:
-        """Those that the query asks for."""
+        """The tags for which the query asks."""
 
 
 async def answer_list(

@@ -69,11 +69,11 @@ class PathLocator:
         self._platforms = platforms
 
     async def find(self, path: ContentPath) -> Hit[Content]:
-        """What a HEAD is answered with. Raises Unlocated."""
+        """The answer to a HEAD. Raises Unlocated."""
         return await self._within_bound(path, self._find(path))
 
     async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
-        """What a GET is answered with; the caller closes its body. Raises Unlocated, or RangeInvalid."""
+        """The answer to a GET; the caller closes its body. Raises Unlocated, or RangeInvalid."""
         return await self._within_bound(path, self._open(path, wanted))
 
     async def _within_bound(self, path: ContentPath, search: Awaitable[T]) -> T:

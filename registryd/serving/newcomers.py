@@ -45,7 +45,7 @@ class NewConnections:
         return len(self._all)
 
     def arrive(self, newcomer: Newcomer) -> None:
-        """It has connected; of more than there may be, the one that has been silent for longest is ended."""
+        """Note a new connection; of too many, end the one that has been silent for longest."""
         neighbours = self._of_address[newcomer.address]
         self._all[newcomer] = neighbours[newcomer] = None
         if len(neighbours) > self._most_of_address:
@@ -54,7 +54,7 @@ class NewConnections:
             self._end_oldest(self._all)
 
     def leave(self, newcomer: Newcomer) -> None:
-        """It has asked, or is gone; idempotent."""
+        """Note that the connection has asked, or is gone; idempotent."""
         if newcomer not in self._all:
             return
         del self._all[newcomer]
@@ -64,7 +64,7 @@ class NewConnections:
             del self._of_address[newcomer.address]
 
     def make_room(self) -> bool:
-        """End the one that has been silent for longest; whether there was one."""
+        """End the connection that has been silent for longest; returns whether there was one."""
         return self._end_oldest(self._all)
 
     def _end_oldest(self, among: Iterable[Newcomer]) -> bool:

@@ -31,7 +31,7 @@ class ResolvePolicy(Protocol):
     """Decides in bounded time; a doubt is a no."""
 
     async def may_resolve(self, repository: Repository, reference: Reference) -> Ruling:
-        """What may be said of a manifest's reference, from what the cluster has."""
+        """What the node may answer about a manifest's reference, from the cluster's content."""
 
     def may_describe(self, repository: Repository) -> bool:
         """Whether it may be said that a blob of the repository is here."""

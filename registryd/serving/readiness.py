@@ -30,7 +30,7 @@ class Readiness:
         self._lacking = "the agent is starting"
 
     def watch(self, store: Checked) -> None:
-        """Everything has been started; from now on it is up to the store."""
+        """Watch the store: from now on only the store decides about readiness."""
         self._store = store
 
     def lacks(self, what: str) -> None:
@@ -38,7 +38,7 @@ class Readiness:
         self._store, self._lacking = None, what
 
     async def missing(self) -> str | None:
-        """What is missing, in a few words; None when nothing is. Keeps the metric up to date on the way."""
+        """The missing part, in a few words; None when none is missing. Keeps the metric up to date."""
         if self._store is None:
             return self._lacking
         problem = await _problem(self._store)

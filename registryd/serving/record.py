@@ -62,7 +62,7 @@ class RequestRecord:
         self._metrics.first_byte(self._elapsed(), outcome=self._outcome)
 
     def unlocated(self, no: Unlocated) -> None:
-        """Nobody did; containerd is sent on."""
+        """Note that no source had it; containerd is sent on."""
         self._outcome = Outcome.MISS if no.is_miss else Outcome.ERROR
         self._waited, self._reason = self._elapsed(), no.why
         self._metrics.first_byte(self._elapsed(), outcome=self._outcome)

@@ -51,10 +51,10 @@ class Locating(Protocol):
     """Finds the content of a path; content that the node must not give raises Unlocated."""
 
     async def find(self, path: ContentPath) -> Hit[Content]:
-        """What a HEAD is answered with."""
+        """The answer to a HEAD."""
 
     async def open(self, path: ContentPath, wanted: RangeOf) -> Hit[OpenContent]:
-        """What a GET is answered with; the caller closes its body. Raises RangeInvalid besides."""
+        """The answer to a GET; the caller closes its body. Raises RangeInvalid besides."""
 
 
 class RegistryDoor:
@@ -107,7 +107,7 @@ class RegistryDoor:
         self._askers = Askers()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; whatever is not a bug has an answer of its own."""
+        """Answer one request; every failure that is no bug has an answer of its own."""
         try:
             return await self._answered(request)
         except OciError as error:

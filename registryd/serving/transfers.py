@@ -58,7 +58,7 @@ class Transfers:
 
     @contextmanager
     def transfer(self, opened: OpenContent, *, name: str, source: str, receiver: str) -> Iterator[Transfer]:
-        """One body; who sends it says in the end how that was."""
+        """One body; the sender notes in the end how it went."""
         transfer = Transfer(
             name=name,
             digest=str(opened.content.digest),
@@ -86,9 +86,9 @@ class Transfers:
         return list(self._running.values())
 
     def known(self) -> list[Transfer]:
-        """Those that run and those of lately."""
+        """The running transfers and the recent ones."""
         return [*self._running.values(), *self._recent]
 
     def recent(self) -> list[Transfer]:
-        """Those that have ended, the latest first."""
+        """The transfers that have ended, the latest first."""
         return list(reversed(self._recent))

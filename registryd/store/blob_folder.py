@@ -25,18 +25,18 @@ class BlobFolder:
         self._is_local: bool | None = None
 
     def folders(self) -> list[Path]:
-        """Those whose entries decide what is here."""
+        """The folders whose entries decide what is here."""
         parent = self.root / _FOLDER
         return [parent, *(folder for name in ALGORITHMS if (folder := parent / name).is_dir())]
 
     def is_local(self) -> bool:
-        """Whether nobody but this machine writes to it. Raises OSError."""
+        """Whether only this machine writes to the folder. Raises OSError."""
         if self._is_local is None:
             self._is_local = is_local(self.root)
         return self._is_local
 
     def digests(self) -> frozenset[Digest]:
-        """What is called anything else is passed over. Raises OSError for what is there and cannot be read."""
+        """The digests in the folder; other names are passed over. Raises OSError for entries that cannot be read."""
         return frozenset(digest for name in ALGORITHMS for digest in self._list(name) if digest)
 
     def _list(self, algorithm: str) -> list[Digest | None]:

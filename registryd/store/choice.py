@@ -61,14 +61,14 @@ class NodeStore(MemberStore, Protocol):
 
     @property
     def keepable(self) -> PullsInto | None:
-        """Its images as ones that can be kept, where it is a containerd."""
+        """The store's images as keepable ones, where the store is a containerd."""
 
     @property
     def newcomers(self) -> Newcomers | None:
-        """What others write into it, where others do."""
+        """New content that other programs write into the store, where they do."""
 
     async def describe(self) -> StoreDescription:
-        """What it is and has, from memory. Raises StoreUnavailable."""
+        """A description of the store and its content, from memory. Raises StoreUnavailable."""
 
     async def check(self) -> None:
         """Return if it can answer right now; raises StoreUnavailable with the reason otherwise."""
@@ -109,7 +109,7 @@ class Choosing:
         return Choice(kind, socket, kind is StoreKind.CONTAINERD and is_listened_at(socket))
 
     async def wait_other(self, choice: Choice) -> None:
-        """Return when another store would be chosen: a containerd has come, perhaps where none was thought to be.
+        """Return when another store would be chosen: a containerd has come, perhaps unexpectedly.
 
         One that was there is stayed with, also while it is away: another may be Docker's.
         """

@@ -25,7 +25,7 @@ _CONNECT_SECONDS: Final = 0.5
 
 
 def is_containerd_at(socket: Path) -> bool:
-    """Also where its folder is for root alone: whoever connects is told then that he may not."""
+    """Whether a socket is there, also in a folder for root only: connecting then says that access is denied."""
     try:
         return socket.is_socket()
     except PermissionError:
@@ -33,7 +33,7 @@ def is_containerd_at(socket: Path) -> bool:
 
 
 def is_listened_at(path: Path) -> bool:
-    """Whether somebody takes connections there, or would if we might try.
+    """Whether a program accepts connections there, or would if this process had access.
 
     One that has ended leaves its socket behind, until the next boot.
     """
@@ -49,7 +49,7 @@ def is_listened_at(path: Path) -> bool:
 
 
 def socket_of(settings: StoreSettings, *, recorded: Path | None = None, known: Sequence[Path] = KNOWN_SOCKETS) -> Path:
-    """The one that the settings name, that `install` has set up, that is the first to be used, or to be there."""
+    """The socket of the settings, else of `install`, else the first that can be used, else the first there."""
     if settings.containerd_socket:
         return settings.containerd_socket
     if recorded:

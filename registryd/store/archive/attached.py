@@ -34,7 +34,7 @@ def without_attached(images: Mapping[FullName, Descriptor]) -> dict[FullName, De
 
 
 def bare_lists(names: Mapping[FullName, Descriptor], manifests: Mapping[Digest, Manifest]) -> frozenset[TaggedName]:
-    """Those of these names that mean a list of nothing: so much is known."""
+    """The names among these that mean an empty list: it is known that there is nothing."""
     lists = {
         name: target for name, target in names.items() if isinstance(name, TaggedName) and is_referrers_tag(name.tag)
     }
@@ -44,7 +44,7 @@ def bare_lists(names: Mapping[FullName, Descriptor], manifests: Mapping[Digest, 
 async def without_known(
     store: NameSource, images: Mapping[FullName, Descriptor], manifests: Mapping[Digest, Manifest]
 ) -> dict[FullName, Descriptor]:
-    """The same but for lists of nothing where the store knows of something: nobody took that away."""
+    """The same without empty lists where the store knows of referrers: these stay."""
     known = {name for name in bare_lists(images, manifests) if await store.resolve(name)}
     return {name: target for name, target in images.items() if name not in known}
 
@@ -52,7 +52,7 @@ async def without_known(
 def attached_lists(
     images: Mapping[FullName, Descriptor], manifests: Mapping[Digest, Manifest], there: Mapping[Digest, Descriptor]
 ) -> dict[TaggedName, Sequence[Descriptor]]:
-    """What is to be listed, by the name of its list: what names one of the images or a part of it as its subject.
+    """The referrers to list, by the name of their list: manifests with a subject among the images and their parts.
 
     `manifests` are those of the archive, `there` all of its content that the store will have. Of subjects whose list is
     in the archive there is nothing to do. Raises ArchiveInvalid.

@@ -60,7 +60,7 @@ async def copy_content(store: ContentSource, digest: Digest, write: Write) -> No
 
 
 async def damaged_among(store: ContentSource, digests: Iterable[Digest]) -> dict[Digest, str]:
-    """What of this cannot be copied, and why; all of it is read."""
+    """The content of these that cannot be copied, and why; reads all of it."""
     damaged = {}
     for digest in digests:
         try:

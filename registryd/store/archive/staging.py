@@ -84,7 +84,7 @@ class Staging:
 
     @property
     def attached(self) -> tuple[IndexEntry, ...]:
-        """What the archive lists as attached to its images, all with a name."""
+        """The referrers that the archive lists for its images, all with a name."""
         return self._attached or ()
 
     async def _take(self, member: ArchiveFile, tar: TarReader) -> None:

@@ -64,7 +64,7 @@ class TarReader:
         self._records = Quota(limits.records, "records in extended headers")
 
     async def members(self) -> AsyncIterator[ArchiveFile]:
-        """The regular files. Raises ArchiveInvalid for whatever has no business in an image archive."""
+        """The regular files. Raises ArchiveInvalid for any entry that does not belong in an image archive."""
         extended = _Extended()
         while (header := await self._header()) is not None:
             if header.type in _PAX:

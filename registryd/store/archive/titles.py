@@ -42,7 +42,7 @@ def titles_of(
     *,
     attached: Sequence[IndexEntry] = (),
 ) -> Titles:
-    """What the archive's images will be called, and what it lists as attached to them. Raises ArchiveInvalid."""
+    """The names of the archive's images, and the referrers that it lists. Raises ArchiveInvalid."""
     images = list(_images(index, manifests))
     if isinstance(given, TaggedName | DigestedName):
         own = [entry for entry in images if not _is_attached(entry)]

@@ -71,7 +71,7 @@ class _Found:
         return contents_of(targets, sizes=self.sizes, manifests=self.manifests, damaged=self.damaged)
 
     def fault(self, target: Descriptor, *, partly: bool) -> str:
-        """What the target lacks; nothing when it is whole."""
+        """The missing parts of the target; empty when it is whole."""
         lacking = [one for one in self.contents([target]).missing if not (partly and one.is_optional)]
         more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         return f"{lacking[0]}{more}" if lacking else ""
@@ -109,7 +109,7 @@ async def plan_archive(  # noqa: PLR0913 - all are named
 
 
 async def write_archive(write: Write, store: ContentSource, plan: ArchivePlan) -> None:
-    """Export what is planned; `write` is a blocking function that takes all it is given.
+    """Export the plan; `write` is a blocking function that takes all the bytes that it gets.
 
     Raises ArchiveIncomplete for what turns out to be damaged, ContentUnavailable, and whatever `write` raises.
     """

@@ -84,7 +84,7 @@ class Askings:
         return known.repositories if is_fresh and is_same else frozenset()
 
     def pulled(self) -> Iterator[Repository]:
-        """What containerd asked for lately, the oldest first; its images may have no names here yet."""
+        """The content for which containerd asked lately, oldest first; its images may have no names here yet."""
         return iter(self._pulled)
 
 

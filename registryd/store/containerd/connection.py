@@ -86,7 +86,7 @@ class ContainerdConnection:
         namespace: str = "",
         patience: float | None = None,
     ) -> AsyncIterator[AsyncIterator[ResponseT]]:
-        """A call that is answered by messages, each within `patience` seconds if that is given.
+        """A call with several answers, each within `patience` seconds if that is given.
 
         It is under way when the block begins, and ended when the block is left. Taking a message raises as `ask` does.
         """

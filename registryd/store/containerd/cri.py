@@ -21,7 +21,7 @@ _MAX_DETAILS: Final = 300
 
 
 async def try_pull(socket: Path, reference: str) -> str:
-    """Why containerd could not pull the image, in its own words; empty when it could. What came is gone afterwards.
+    """Pull the image; returns why containerd could not, in its own words, or "". The pulled content is removed again.
 
     `socket` is given by its whole path.
     """

@@ -33,7 +33,7 @@ _MAX_DETAILS: Final = 200
 
 @contextmanager
 def containerd_errors() -> Iterator[None]:
-    """Around every call: what its failure means to those who look for content or bring it."""
+    """A context around every call: translates its failure for callers that look for content or bring it."""
     try:
         yield
     except AioRpcError as error:

@@ -47,7 +47,7 @@ class Audience(Protocol):
     """A listener that looks at the images when there is news about them."""
 
     def listed(self) -> None:
-        """All images are known, of a containerd that may be another one than before."""
+        """Note that all images are known, perhaps of another containerd than before."""
 
     def changed(self) -> None:
         """One of them came, went or means something else."""

@@ -40,7 +40,7 @@ class Image:
 
     @property
     def repository(self) -> Repository | None:
-        """What it is called after; None for a name that is no registry's, as of a config's digest."""
+        """The repository of the name; None for a name that is no registry's, as of a config's digest."""
         return _repository(self.name)
 
 
@@ -88,16 +88,16 @@ class Images:
         self._change()
 
     def targets(self) -> Iterator[Digest]:
-        """What the images stand for, repeatedly when several are called the same."""
+        """The targets of the images, repeatedly when several images have the same one."""
         return (image.target.digest for image in self._images.values())
 
     def named(self, name: TaggedName) -> list[NamedContent]:
-        """What the name means in each of the namespaces that has it, however it is written there."""
+        """The meanings of the name in all namespaces that have it, however they write it."""
         found = sorted(self.by.tagged.get(name, ()), key=lambda image: self.namespaces.index(image.namespace))
         return [NamedContent(image.target, image.updated_at) for image in found]
 
     def namings(self) -> list[Naming]:
-        """All that `named` would give for any name."""
+        """All names and meanings that `named` knows."""
         named = ((_tagged_name(image.name), image) for image in self._images.values())
         return [Naming(name, NamedContent(image.target, image.updated_at)) for name, image in named if name]
 
@@ -113,7 +113,7 @@ class Images:
         self._have_changed.set()
 
     async def wait_changed(self) -> None:
-        """Return when an image may have come, gone or changed since the last call. For one who waits."""
+        """Return when an image may have come, gone or changed since the last call. For one waiting task."""
         await self._have_changed.wait()
         self._have_changed.clear()
 
@@ -139,7 +139,7 @@ class ImageIndex:
         return frozenset(each.repository for each in self._targets.get(target, ()) if each.repository)
 
     def by_hand(self, target: Digest) -> frozenset[Repository]:
-        """Of those, the ones that somebody gave it by hand."""
+        """The names among these that a user gave by hand."""
         found = (each for each in self._targets.get(target, ()) if each.is_by_hand)
         return frozenset(each.repository for each in found if each.repository)
 

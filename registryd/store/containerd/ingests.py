@@ -95,7 +95,7 @@ class Ingests:
         return None
 
     def arriving(self, root: Path) -> frozenset[Digest]:
-        """All that `open` would find in a content folder; a small file is read for each. Raises OSError."""
+        """All ingests that `open` would find in a content folder; reads a small file for each. Raises OSError."""
         found = set()
         folders: list[str] = []
         with suppress(FileNotFoundError):

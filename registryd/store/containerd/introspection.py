@@ -62,7 +62,7 @@ def _reason(error: Any) -> str:
 
 
 def described(version: str, plugins: Iterable[Plugin]) -> Introspection:
-    """What its answers say."""
+    """A containerd's own description, from its version and plugins."""
     exports = {(plugin.type, plugin.id): dict(plugin.exports) for plugin in plugins}
     images = exports.get(_IMAGES, {})
     discards = images.get("DiscardUnpackedLayers")

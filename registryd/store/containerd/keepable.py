@@ -42,7 +42,7 @@ class KeepableImages:
         self._have_changed.set()
 
     async def images(self) -> Collection[ImageHere]:
-        """By tag; by digest those that have none, as of a pod that names its image so."""
+        """The images by tag, or by digest if they have no tag, as the image of a pod that names a digest."""
         named = [
             ImageHere(KeptImage(name, image.target.digest), image.updated_at)
             for image in self._images

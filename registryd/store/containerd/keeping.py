@@ -72,7 +72,7 @@ class LayerKeeper:
         self._has_news.set()
 
     def expect(self, digest: Digest) -> None:
-        """A pull asks for content that is not here: once it has come, and is a manifest, its layers are on their way.
+        """Note that a pull asks for missing content: if it comes and is a manifest, its layers are on their way.
 
         Those come to be asked for next, which is when we look: there is nothing to wait for in between.
         """
@@ -81,7 +81,7 @@ class LayerKeeper:
             self._has_news.set()
 
     def used(self, digest: Digest) -> None:
-        """Somebody was given this content."""
+        """Note that a client got this content."""
         self._used.add(digest)
 
     # What is done about it

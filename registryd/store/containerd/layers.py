@@ -40,7 +40,7 @@ class UnkeptLayers:
         self._route = route
 
     async def of(self, root: Digest, namespace: str) -> frozenset[Layer] | None:
-        """The layers of an image that its manifests do not keep; none of what is no image.
+        """The layers of an image that its manifests do not keep; empty for content that is no image.
 
         None when that cannot be said yet: no manifest is here, or one that containerd has not labelled yet. Raises
         ContentNotFound besides.

@@ -62,7 +62,7 @@ class Leases:
         return kept
 
     async def add(self, namespace: str, digest: Digest) -> None:
-        """Keep content, which need not be there yet. Raises ContentNotFound if somebody removed our lease."""
+        """Lease content, which need not be there yet. Raises ContentNotFound if another program removed the lease."""
         if namespace not in self._current:
             self._current[namespace] = await self._create(namespace)
         await self._fill(namespace, [digest])

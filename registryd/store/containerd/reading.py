@@ -39,7 +39,7 @@ class DocumentReader:
         return self._documents.media_type(located.digest)
 
     def known_media_type(self, digest: Digest) -> str | None:
-        """What documents that were read so far say of content that cannot be read."""
+        """The media type of unreadable content, as known from the documents read so far."""
         return self._documents.media_type(digest)
 
     def known_digests(self) -> Iterator[Digest]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def release_layers(socket: Path, namespaces: Sequence[str]) -> int:
-    """End our leases; how many there were. What they held is collected. Raises StoreUnavailable."""
+    """End the agent's leases; returns their number. containerd then collects their content."""
     connection = ContainerdConnection(socket, Timing())
     try:
         return await Leases(connection, namespaces).release()

@@ -60,7 +60,7 @@ class Shelf:
             self._used[layer] = now
 
     def room_for(self, layers: Iterable[Layer], now: float) -> tuple[list[Layer], list[Layer]]:
-        """Of new layers: who has to leave for them, and those for which there is room then.
+        """Room for new layers: the layers that have to leave, and the new layers for which there is room then.
 
         They never push each other out, so of an image that is larger than the limit a part is kept.
         """
@@ -78,7 +78,7 @@ class Shelf:
         return leaving, fitting
 
     def overdue(self, now: float) -> list[Layer]:
-        """What nobody has used for too long, or what is too much: the limits may be others than last time."""
+        """The layers that were not used for too long, or are too many: the limits may have changed."""
         excess = self._bytes - self._limits.most_bytes
         found = []
         for layer, used in self._used.items():

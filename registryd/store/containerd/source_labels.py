@@ -21,7 +21,7 @@ Sources = frozenset[tuple[str, str]]
 
 
 def sources_of(labels: Mapping[str, str]) -> Sources:
-    """What the labels of content tell."""
+    """The repositories that the labels of content name."""
     found = [_split(key.removeprefix(_PREFIX), value) for key, value in labels.items() if key.startswith(_PREFIX)]
     return frozenset().union(*found)
 

@@ -124,11 +124,11 @@ class BoundedStore:
 
     @property
     def keepable(self) -> None:
-        """Nothing pulls into it."""
+        """None: no program pulls into this store."""
 
     @property
     def newcomers(self) -> None:
-        """Nobody else writes here."""
+        """None: no other program writes here."""
 
     async def describe(self) -> StoreDescription:
         return await self._store.describe()
@@ -194,11 +194,11 @@ class BoundedStore:
         self._space.stored(room)
 
     def manifest(self, digest: Digest) -> Manifest | None:
-        """What is known of a manifest, without reading anything."""
+        """The known descriptor of a manifest, without reading a file."""
         return self._store.media_types.manifest(digest)
 
     def described(self, digest: Digest) -> Descriptor | None:
-        """What a manifest here says of content that may not be here; from memory."""
+        """The description of content, which may not be here, in a manifest that is here; from memory."""
         return self._store.media_types.described(digest)
 
     async def name(self, targets: Mapping[FullName, Descriptor]) -> None:

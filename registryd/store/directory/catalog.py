@@ -66,7 +66,7 @@ class Catalog:
     # what is known
 
     def get(self, name: FullName) -> Sequence[NamedContent]:
-        """What the name meant at the last `catch_up`."""
+        """The meaning of the name at the last `catch_up`."""
         members = self._named.get(name, ())
         return tuple(NamedContent(each.target, each.seen_at) for each in members if each.target)
 
@@ -79,7 +79,7 @@ class Catalog:
         return frozenset(name.repository for name in self._called.get(target, ()))
 
     def entries(self) -> list[IndexEntry]:
-        """All entries that are right, with their names if they have one."""
+        """All valid entries, with their names if they have one."""
         named = [
             IndexEntry(each.target, name, each.seen_at)
             for name, members in list(self._named.items())
@@ -89,7 +89,7 @@ class Catalog:
         return named + [IndexEntry(each.target, None, each.seen_at) for each in list(self._others) if each.target]
 
     def take_unwalked(self) -> list[Descriptor]:
-        """What entries mean that came since this was last called."""
+        """The targets of entries that came since the last call."""
         unwalked, self._unwalked = self._unwalked, []
         return unwalked
 
@@ -114,7 +114,7 @@ class Catalog:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Everything is as the files say for the length of the block; the layout's lock is held.
+        """For the length of the block all is as the files say, and the layout's lock is held.
 
         Raises StoreUnavailable when index.json cannot be used.
         """
@@ -138,7 +138,7 @@ class Catalog:
         self._read = self._fingerprint()
 
     def distrust(self) -> None:
-        """What is known may not be what the files say."""
+        """Note that the knowledge may differ from the files."""
         with self._lock:
             self._read = None
             self.journal.close()

@@ -37,12 +37,12 @@ def writing(what: object) -> Iterator[None]:
 
 
 def reason(error: OSError) -> str:
-    """What happened, without the path, which the caller knows better."""
+    """The reason, without the path, which the caller knows better."""
     return error.strerror or str(error)
 
 
 def read_error(what: object, error: OSError) -> ContentUnavailable:
-    """What it means that `what` could not be read."""
+    """The error for `what`, which could not be read."""
     if error.errno in _NOT_THERE:
         return ContentNotFound(f"{what} is not in the store")
     return StoreUnavailable(f"{what} cannot be read: {reason(error)}")

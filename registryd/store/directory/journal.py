@@ -77,7 +77,7 @@ class Journal:
         self._seen = 0
 
     def is_read(self) -> bool:
-        """Whether nothing has been added since this last read, by whoever it was; 2 µs. From any thread."""
+        """Whether no process has added a line since the last read; takes 2 µs. From any thread."""
         try:
             there = self._path.stat(follow_symlinks=False)
         except OSError:
@@ -101,7 +101,7 @@ class Journal:
             return -1
 
     def read(self) -> Iterator[CatalogChange]:
-        """What was added since this last read. Raises StoreUnavailable."""
+        """The lines added since the last read. Raises StoreUnavailable."""
         with reading(self._path):
             if self._fd < 0:
                 self._open()

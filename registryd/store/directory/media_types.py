@@ -51,11 +51,11 @@ class MediaTypes:
         return None if referred is None or is_manifest_type(referred.media_type) else referred.media_type
 
     def manifest(self, digest: Digest) -> Manifest | None:
-        """What was learnt of a manifest, without reading anything."""
+        """The descriptor learnt of a manifest, without reading a file."""
         return self._manifests.get(digest)
 
     def described(self, digest: Digest) -> Descriptor | None:
-        """What a manifest, or index.json, says of content that may not be here, without reading anything."""
+        """The description of content, perhaps not here, in a manifest or index.json, without reading a file."""
         return self._referred.get(digest)
 
     def note(self, digest: Digest, data: bytes) -> None:

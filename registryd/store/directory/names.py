@@ -66,7 +66,7 @@ class Names:
         return self.catalog.get(name)
 
     async def all(self) -> Sequence[FullName]:
-        """All that mean something, sorted."""
+        """All names with a meaning, sorted."""
         await self.refresh()
         return sorted(self.catalog.names(), key=str)
 
@@ -89,7 +89,7 @@ class Names:
                 await run_in_pool(self.catalog.catch_up)
 
     async def wait_renamed(self, events: FileEvents) -> None:
-        """Return when something has changed since this last returned; for one who waits.
+        """Return when a name has changed since the last return; for one waiting task.
 
         Changes of other processes are told when they are in index.json, which is when these end.
         """
@@ -121,7 +121,7 @@ class Names:
             self.have_changed()
 
     def have_changed(self) -> None:
-        """This process has changed them: those who wait are told, and index.json follows."""
+        """Note that this process changed names: waiting tasks are told, and index.json follows."""
         self._changes += 1
         if self._waiting:
             self._waiting.tell()

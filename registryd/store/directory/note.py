@@ -27,7 +27,7 @@ class Note:
         return str(self._layout.root / self._name)
 
     async def read(self) -> bytes:
-        """What was written last. Raises ContentNotFound or StoreUnavailable."""
+        """The last written note. Raises ContentNotFound or StoreUnavailable."""
         return await run_writing(self._read)
 
     async def write(self, data: bytes) -> None:

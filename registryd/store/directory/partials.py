@@ -37,7 +37,7 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """What this run of the machine is called; empty when that cannot be known, and then nothing is kept."""
+    """The identity of this run of the machine; empty when it is unknown, and then no partials are kept."""
     try:
         text = _BOOT.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
@@ -64,11 +64,11 @@ class Partials:
         return kept.size if kept else 0
 
     def claim(self, digest: Digest) -> StoredBlob | None:
-        """It is about to be taken, and is nobody else's to count or to remove."""
+        """Claim a partial that is about to be taken: no other task may count or remove it."""
         return self._kept.pop(digest, None)
 
     def unclaim(self, kept: StoredBlob) -> None:
-        """It is not taken after all."""
+        """Give up the claim: the partial is not taken after all."""
         self._kept[kept.digest] = kept
 
     # Everything below blocks.
@@ -85,7 +85,7 @@ class Partials:
         self.expire()
 
     def expire(self) -> None:
-        """Remove what nobody came back for."""
+        """Remove partials that no download continued."""
         oldest = time.time() - _KEPT_SECONDS
         self._remove([kept for kept in list(self._kept.values()) if kept.used_at < oldest])
 
@@ -156,7 +156,7 @@ def partial_blobs(layout: Layout) -> Iterator[StoredBlob]:
 
 
 def file_name(digest: Digest) -> str:
-    """What the file of content on its way in is called."""
+    """The file name of content on its way in."""
     return f"{digest.algorithm}-{digest.encoded}"
 
 

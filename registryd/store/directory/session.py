@@ -86,7 +86,7 @@ class Session:
         self._receiving[digest] = size
 
     def receiving(self) -> frozenset[Digest]:
-        """What is being received with a known size, and so can be had by others. From any thread."""
+        """The content being received with a known size, which other nodes can follow. From any thread."""
         return frozenset(digest for digest, size in tuple(self._receiving.items()) if size is not None)
 
     def open_ingest(self, digest: Digest) -> tuple[int, int]:

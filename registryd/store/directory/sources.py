@@ -54,7 +54,7 @@ class Sources:
         return self._of.get(digest, frozenset())
 
     def began(self, digest: Digest) -> frozenset[Repository]:
-        """The one that gave what there is of content that is not whole."""
+        """The repository that gave the beginning of incomplete content."""
         began = self._began.get(digest)
         return frozenset() if began is None else frozenset({began})
 
@@ -67,7 +67,7 @@ class Sources:
             await self._write(digest, f"{digest} {repository}\n")
 
     async def note_began(self, digest: Digest, repository: Repository) -> None:
-        """It begins to come from this repository, or goes on."""
+        """Note that content begins to come from this repository, or goes on."""
         if self._began.get(digest) != repository:
             self._began[digest] = repository
             await self._write(digest, f"{_BEGAN}{digest} {repository}\n")
@@ -88,7 +88,7 @@ class Sources:
     # Everything below blocks.
 
     def load(self) -> None:
-        """Know what was written. What makes no sense is passed over."""
+        """Load the written lines. Nonsense is passed over."""
         try:
             with reading(_FILE), folder(self._layout.root) as parent:
                 text = read_file(parent, _FILE, limit=_MOST_BYTES).decode(errors="replace")

@@ -111,12 +111,12 @@ class Space:
         return room
 
     def release(self, room: Room) -> None:
-        """What was reserved is not needed after all, but for what is kept of it."""
+        """Give reserved space back, except for the part that is kept."""
         self._rooms.discard(room)
         self._tell()
 
     def stored(self, room: Room) -> None:
-        """What was reserved is there now."""
+        """Note that the content of reserved space is stored now."""
         self._rooms.discard(room)
         self._used += room.size
         self._stored += room.size

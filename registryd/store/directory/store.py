@@ -89,7 +89,7 @@ class DirectoryStore:
         return OpenContent(content, span, FileBody(fd, span))
 
     async def withdraw(self, digest: Digest) -> None:
-        """Move a corrupt blob out of the layout's way, where somebody who wants to know more finds it."""
+        """Move a corrupt blob out of the layout's way, to a place where an operator finds it."""
         await run_writing(partial(self._layout.withdraw_blob, digest))
 
     async def resolve(self, name: FullName) -> Sequence[NamedContent]:
@@ -111,7 +111,7 @@ class DirectoryStore:
         return frozenset().union(*(self.named.catalog.of(each) | self._fetched_from(each) for each in above))
 
     def asked(self, sought: Sought) -> bool:  # noqa: ARG002
-        """Nothing to note: nobody but this process receives content here, and notes where it is from."""
+        """Do nothing: only this process receives content here, and notes its sources."""
         return False
 
     def _fetched_from(self, digest: Digest) -> frozenset[Repository]:
@@ -143,11 +143,11 @@ class DirectoryStore:
         return StoreDescription(kind="directory", reading=where, is_direct=True, images=names)
 
     async def names(self) -> Sequence[FullName]:
-        """All names that mean something here, sorted."""
+        """All names with a meaning here, sorted."""
         return await self.named.all()
 
     async def manifests(self) -> Mapping[Digest, Manifest]:
-        """All that are here, whether or not a name leads to them; looks at everything. Raises StoreUnavailable."""
+        """All manifests here, with a name or not; looks at everything. Raises StoreUnavailable."""
         return await run_in_pool(partial(self._manifests_of, (await self.stock()).held))
 
     def _manifests_of(self, digests: Collection[Digest]) -> Mapping[Digest, Manifest]:
@@ -156,11 +156,11 @@ class DirectoryStore:
 
     @property
     def keepable(self) -> None:
-        """Nothing is tidied up here by anybody else, and nothing pulls into it."""
+        """None: no other program removes content here, and none pulls into it."""
 
     @property
     def newcomers(self) -> None:
-        """Nobody else writes here."""
+        """None: no other program writes here."""
 
     async def check(self) -> None:
         """Whether the store can answer: raises StoreUnavailable when the directory is gone or cannot be read."""
@@ -241,7 +241,7 @@ class DirectoryStore:
 
     @property
     def arrivals(self) -> Waiter:
-        """Never tells by itself: nobody asks for what this store is receiving but the one who fetches it."""
+        """Never tells by itself: only the fetcher asks for content that this store is receiving."""
         return self._arrivals
 
     async def growing(self, digest: Digest) -> GrowingContent:
