@@ -64,7 +64,7 @@ async def bounded(seconds: float) -> AsyncIterator[None]:
 
 @contextmanager
 def off_the_clock() -> Iterator[None]:
-    """What is done in this block does not count against the bounds it is done within. It needs a bound of its own."""
+    """Work in this block does not count against the bounds around it. The block needs a bound of its own."""
     bound = _current.get()
     if bound is None:
         yield

@@ -45,7 +45,7 @@ class Race(Generic[T]):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is left: no attempt, no result that nobody took, no waves to close."""
+        """Whether the race is over: no attempt, no result that was not taken, no waves to close."""
         is_closed = self._is_exhausted or not isinstance(self._waves, AsyncGenerator)
         return is_closed and not (self._running or self._finished or self._pull)
 
@@ -100,7 +100,7 @@ class Race(Generic[T]):
             self._timer = None
 
     async def stop(self) -> list[T]:
-        """Cancel and await what runs; the results that nobody took."""
+        """Cancel and await the running attempts; returns the results that were not taken."""
         ending = [*self._running, *([self._pull] if self._pull else [])]
         for task in ending:
             task.cancel()

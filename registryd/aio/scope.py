@@ -51,7 +51,7 @@ class Scope:
         return self._start(_attempted(job, name), name, context)
 
     def stop(self) -> None:
-        """Cancel everything that runs, and whatever is begun from now on."""
+        """Cancel all running tasks, and every task that begins from now on."""
         self._is_stopped = True
         for task in self._tasks:
             task.cancel()

@@ -10,7 +10,7 @@ _log = logging.getLogger(__name__)
 
 
 def note_unexpected(work: str, error: BaseException) -> None:
-    """Say that a piece of work failed by a mistake of ours, or an input that we had not thought of.
+    """Log that a piece of work failed by a bug, or by an unforeseen input.
 
     The line names the place; the traceback is there when debugging. What the work was to find out stays unknown.
     """

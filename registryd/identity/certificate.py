@@ -71,7 +71,7 @@ def certify(
 
 
 def authority_extensions() -> list[x509.Extension[x509.ExtensionType]]:
-    """Of who signs certificates, and nothing else."""
+    """The extensions of a certificate that signs certificates, and nothing else."""
     return [
         _critical(x509.BasicConstraints(ca=True, path_length=None)),
         _critical(_usage(sign_certificates=True)),
@@ -79,7 +79,7 @@ def authority_extensions() -> list[x509.Extension[x509.ExtensionType]]:
 
 
 def member_extensions() -> list[x509.Extension[x509.ExtensionType]]:
-    """Of who signs handshakes, as a client and as a server, under the members' name."""
+    """The extensions of a member that signs handshakes, as client and server, under the members' name."""
     return [
         _critical(x509.BasicConstraints(ca=False, path_length=None)),
         _critical(_usage(sign_certificates=False)),

@@ -40,7 +40,7 @@ class CertificateFiles:
         return self.key
 
     def load(self) -> TlsMaterial:
-        """What the files hold now; raises CertificateInvalid."""
+        """The present content of the files; raises CertificateInvalid."""
         chain, key, roots = map(_read, self.paths)
         return TlsMaterial(chain, key, roots, self.name)
 

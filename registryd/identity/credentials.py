@@ -45,7 +45,7 @@ class ClientCredentials(Protocol):
         """A channel to the member at `host:port`."""
 
     def client_context(self) -> ssl.SSLContext | None:
-        """For one connection for bytes, asked for anew each time; None: without TLS.
+        """The context for one connection for bytes, asked for anew each time; None: without TLS.
 
         It checks that the server is a member, under whatever address or name it is reached.
         """

@@ -27,7 +27,7 @@ class TlsMaterial:
 
     @classmethod
     def of_texts(cls, texts: Mapping[str, str]) -> TlsMaterial:
-        """What `as_texts` gave."""
+        """The material from the texts of `as_texts`."""
         chain, private_key, roots = (texts[name].encode() for name in ("chain", "private_key", "roots"))
         return cls(chain, private_key, roots, texts["name"])
 
@@ -41,7 +41,7 @@ class MaterialSource(Protocol):
 
     @property
     def private_path(self) -> Path:
-        """The one of them that nobody else may read."""
+        """The private one of these files, which no other user may read."""
 
     def load(self) -> TlsMaterial:
         """The material to use from now on: equal to what it was before while that is still right.

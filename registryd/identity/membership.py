@@ -63,7 +63,7 @@ class MemberCredentials:
     # Keeping them right
 
     async def keep_current(self) -> None:
-        """Follow the files and the clock until cancelled. What is wrong is reported once, and changes nothing."""
+        """Follow the files and the clock until cancelled. An error is reported once, and changes nothing."""
         await follow(self._source.paths, self.refresh)
 
     def refresh(self) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Read the command line, print the material. What is wrong with the secrets was said by who started this."""
+    """Read the command line, print the material. The parent process has reported errors of the secrets."""
     file, node, now = sys.argv[1:]
     json.dump(mint_from(Path(file), node=node, now=datetime.fromisoformat(now)).as_texts(), sys.stdout)
 

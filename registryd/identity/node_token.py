@@ -45,7 +45,7 @@ class NodeToken:
         return any(matches)
 
     async def keep_current(self) -> None:
-        """Follow the file until cancelled. What is wrong is reported once, and changes nothing."""
+        """Follow the file until cancelled. An error is reported once, and changes nothing."""
         await follow([self._path], self.refresh)
 
     def refresh(self) -> None:

@@ -37,7 +37,7 @@ def client_context(material: TlsMaterial) -> MemberClientContext:
 
 
 def handshake_context(material: TlsMaterial) -> ssl.SSLContext:
-    """What a server's handshakes are done with while this material is current."""
+    """The context of a server's handshakes while this material is current."""
     context = _bare_server_context()
     _equip(context, material)
     return context

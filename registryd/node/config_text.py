@@ -41,7 +41,7 @@ def set_config_path(text: str, plugin: tuple[str, ...], value: str | None) -> st
 
 
 def marked_values(text: str) -> list[str]:
-    """What the settings of ours say, those with our mark."""
+    """The values of registryd's settings, which have its mark."""
     marked = [line for line in lines_of(text) if _SETTING.match(line) and line.rstrip().endswith(MARK)]
     return [str(value) for line in marked for value in tomllib.loads(line).values()]
 

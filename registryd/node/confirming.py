@@ -57,7 +57,7 @@ class Confirming:
     restart: tuple[str, ...] = ()
 
     def look(self, plan: ChangePlan) -> Confirmation:
-        """What it says now, before the plan or after it."""
+        """The answer of containerd now, before the plan or after it."""
         judgement = self._judge(self.facts, plan) if plan.record else _UNKNOWN
         is_elsewhere = bool(plan.config_path) and judgement.uses not in (None, plan.config_path)
         is_due = plan.touches_config or judgement.is_outdated or is_elsewhere or self._is_owed(plan, judgement)

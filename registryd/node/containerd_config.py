@@ -49,7 +49,7 @@ class ContainerdConfig:
 
     @cached_property
     def images(self) -> ContainerdImagesSettings:
-        """What counts of the settings of images."""
+        """The settings of images that count."""
         merged: dict[str, Any] = {}
         if self.rules.migrates_each_file:
             for file in self.files:

@@ -19,7 +19,7 @@ class Disk:
     """Paths are those of this process. Every method raises `OSError`, and either does its work or nothing."""
 
     def write(self, path: Path, image: FileImage) -> None:
-        """Write a file that nobody looks at yet; it is on the disk when this returns."""
+        """Write a file that no program reads yet; it is on the disk when this returns."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:

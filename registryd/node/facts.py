@@ -72,7 +72,7 @@ class NodeFacts:
 
     @property
     def default_paths(self) -> str:
-        """What `config_path` is when nothing sets it."""
+        """The `config_path` when no file sets it."""
         return self.release.default_config_paths
 
     @property

@@ -29,7 +29,7 @@ class HostCommands:
     patience: float = PATIENCE
 
     def complaint(self, argv: Sequence[str]) -> str:
-        """What went wrong with a command; empty: nothing."""
+        """The error of a command; empty: none."""
         try:
             answer = self.run(argv, timeout=_RESTART_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:

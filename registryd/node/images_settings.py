@@ -31,7 +31,7 @@ _TAKEN_OVER_WITH_RUNTIMES: Final = ("snapshotter", "disable_snapshot_annotations
 
 
 def counting_tables(release: Release, version: int) -> tuple[Table, ...]:
-    """The tables that count in a file of this format (before 2.3: in all of them), the one that wins last."""
+    """The tables that count in a file of this format (before 2.3: in all of them), the winning one last."""
     if release.migrates_each_file:
         return {0: TABLES, _V1: TABLES, _V4: (NEW,)}.get(version, (NEW, OLD))
     if release.merges_drop_ins:
@@ -48,7 +48,7 @@ def table_at(document: Mapping[str, Any], path: Iterable[str]) -> dict[str, Any]
 
 
 def images_table(document: Mapping[str, Any], release: Release, version: int) -> dict[str, Any]:
-    """What the document says, as 2.x would write it."""
+    """The document's settings, as 2.x would write them."""
     found: dict[str, Any] = {}
     for path in counting_tables(release, version):
         table = table_at(document, path)
@@ -92,7 +92,7 @@ class ContainerdImagesSettings:
 
     @property
     def in_the_way(self) -> str:
-        """What containerd refuses beside config_path (its ValidatePluginConfig); empty: nothing.
+        """Settings that containerd refuses beside config_path (its ValidatePluginConfig); empty: none.
 
         Mirrors, and the tls of configs; their auth may stay.
         """

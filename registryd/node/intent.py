@@ -41,7 +41,7 @@ class Intent:
 
     @property
     def entries(self) -> tuple[MirrorEntry, ...]:
-        """All hosts of ours, in order."""
+        """All hosts of registryd's entry, in order."""
         return (self.entry, *self.next_entries)
 
 

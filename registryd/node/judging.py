@@ -37,7 +37,7 @@ class Judgement:
 
     @property
     def config_path(self) -> str | None:
-        """What counts now as far as anybody can say; None: nobody can."""
+        """The path that counts now, as far as is known; None: unknown."""
         return self.takes if self.uses is None else self.uses
 
 
@@ -55,7 +55,7 @@ def judge(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> Judgeme
 
 
 def reads_other_files(root: HostRoot, facts: NodeFacts, config: ContainerdConfig) -> bool:
-    """Whether the one that runs says something else than these files, though nothing has become of them since."""
+    """Whether the running containerd says something else than these files, though they did not change since."""
     uses = facts.told.config_path if facts.told else None
     if uses is None or config.drop_ins or roots_of(uses) == config.hosts_roots:
         return False

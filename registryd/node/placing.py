@@ -21,7 +21,7 @@ _SUFFIX = ".registryd-new"
 
 
 def put(disk: Disk, path: Path, image: FileImage) -> None:
-    """Write the file in place of whatever is there, making its folder and those above it."""
+    """Write the file in place of an existing one, making its folder and those above it."""
     if not path.parent.is_dir():
         _put_with_folder(disk, path, image)
         return

@@ -24,7 +24,7 @@ _SECRET_TABLES = frozenset({"header", "auth"})
 
 
 def diff_of(plan: ChangePlan) -> str:
-    """What would change, file by file; values of headers and passwords are left out."""
+    """The changes as a diff, file by file; values of headers and passwords are left out."""
     return "".join(line for change in plan.changes for line in _diff(change))
 
 

@@ -30,14 +30,14 @@ class ContainerdProgram:
     executable: Path | None = None
 
     def release(self) -> Release:
-        """Its version; an unknown one when it cannot be asked."""
+        """The program's version; an unknown one when it cannot be asked."""
         answer = self._ask("--version")
         # "containerd github.com/containerd/containerd 1.6.20~ds1 …"
         said = answer.stdout.split("containerd/containerd", 1)[-1] if answer else ""
         return Release.parse(said.split("containerd", 1)[-1])
 
     def images(self, config: Path) -> ContainerdImagesSettings | None:
-        """What it makes of a configuration; None when it cannot be asked.
+        """The settings of images that it reads in a configuration; None when it cannot be asked.
 
         Raises ContainerdRefused when it would not start with it.
         """
@@ -67,7 +67,7 @@ class ContainerdProgram:
 def program_of(
     commands: HostCommands, process: Process | None, candidates: Sequence[Path], running: Release
 ) -> ContainerdProgram:
-    """The one that runs, if that can be seen; else the first of the candidates that is there and of its release."""
+    """The running program, if it can be seen; else the first candidate that is there and of its release."""
     path = process.program if process else None
     executable = process.executable if process else None
     if path and executable and commands.root.path == Path("/") and os.access(executable, os.X_OK):

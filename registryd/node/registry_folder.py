@@ -91,7 +91,7 @@ def registry_of(folder: str) -> str:
 
 
 def meaning_of(folder: RegistryFolder) -> FolderMeaning:
-    """What containerd does for the registry now. Raises CannotMerge when that cannot be said or kept."""
+    """The present hosts of containerd for the registry. Raises CannotMerge when these cannot be said or kept."""
     if problem := folder.ignored_because:
         raise CannotMerge(f"containerd ignores this file, because {problem}")
     if not folder.hosts or not folder.hosts.data:

@@ -68,7 +68,7 @@ class Release:
 
     @property
     def default_config_paths(self) -> str:
-        """What `config_path` is when nothing sets it."""
+        """The `config_path` when no file sets it."""
         return "/etc/containerd/certs.d:/etc/docker/certs.d" if self.version >= (2, 2) else ""
 
     # hosts.toml files
@@ -85,10 +85,10 @@ class Release:
 
     @property
     def knows_referrers(self) -> bool:
-        """Whether `referrers` is a capability. If unknown: yes, for those that are alive know it."""
+        """Whether `referrers` is a capability. If the version is unknown: yes, for maintained versions know it."""
         return not self.is_known or self.version >= (2, 2)
 
     @property
     def reads_dial_timeout(self) -> bool:
-        """The others pass the key over. If unknown: yes, for those that are alive read it."""
+        """Whether it reads the key; other versions ignore it. If unknown: yes, for maintained versions read it."""
         return not self.is_known or self.version >= (2, 1) or self.version >= (2, 0, 7)

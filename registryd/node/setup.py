@@ -94,7 +94,7 @@ class NodeSetup:
             return self._carry_out(self.preview_install(intent))
 
     def renew(self, intent: Intent) -> SetupOutcome | None:
-        """The same for a node that is set up, by whoever; None: it was taken back, and is left alone."""
+        """The same for a node that is set up already; None: the set-up was taken back, and is left alone."""
         if self._records.load() is None:
             return None
         with self._records.locked():

@@ -47,10 +47,10 @@ class NodeFiles(Protocol):
     def is_folder(self, path: Path) -> bool: ...
 
     def is_read_only(self, path: Path) -> bool:
-        """Whether nobody can write there: the file system, not the rights of whoever asks."""
+        """Whether the file system is read-only; access rights do not count."""
 
     def names(self, path: Path) -> tuple[str, ...]:
-        """What is in a folder, in order; nothing when it does not exist."""
+        """The names in a folder, in order; empty when it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)

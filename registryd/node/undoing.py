@@ -94,7 +94,7 @@ def without_us(tree: NodeFiles, record: InstallRecord | None) -> ChangedTree:
 
 
 def plan_uninstall(tree: NodeFiles, record: InstallRecord) -> ChangePlan:
-    """Everything back, in the opposite order."""
+    """The changes that take everything back, in the opposite order."""
     changes, notes = [], []
     for entry in reversed(record.entries):
         current = tree.read(entry.path)

@@ -41,7 +41,7 @@ class Upkeep:
     _said: set[str] = field(default_factory=set)
 
     def look(self) -> tuple[bool, frozenset[Path]]:
-        """Set the node up if it is not; whether something had to be changed, and the paths whose changes concern it.
+        """Set the node up if needed; returns whether it changed something, and the paths to watch.
 
         What keeps the node from being set up is logged, once, and tried again when one of the paths changes.
         """

@@ -33,13 +33,13 @@ _HEAD_BYTES = 1024
 
 
 def hosts_roots(config: ContainerdConfig, intent: Intent, distribution: Distribution) -> tuple[Path, ...]:
-    """The folders that count, ours first, then those that count today."""
+    """The folders that count, registryd's first, then those that count today."""
     wanted = wanted_path(config, intent, distribution)
     return tuple(dict.fromkeys([*roots_of(wanted), *config.hosts_roots]))
 
 
 def wanted_path(config: ContainerdConfig, intent: Intent, distribution: Distribution) -> str:
-    """What `config_path` shall be. Raises ConfigConflict when the intent names what containerd would ignore."""
+    """The wanted `config_path`. Raises ConfigConflict when the intent names what containerd would ignore."""
     if intent.config_path:
         return _one(str(intent.config_path), config)
     is_ignored = ":" in config.config_path and config.ignores_path_lists  # one path and a colon is a list as well
@@ -71,7 +71,7 @@ def wanted_config(
 
 
 def notes_on(tree: NodeFiles, config: ContainerdConfig, wanted: tuple[WantedFile, ...]) -> Iterator[str]:
-    """What the operator should know of the files that are changed, and of those that count for nothing."""
+    """Notes for the operator on the files that are changed, and on files that have no effect."""
     for file in config.dropped:
         yield (
             f"{config.release} passes over the settings of images in {file.path}: it reads its files in version "

@@ -53,7 +53,7 @@ class IndexEntry:
 
 
 def is_layout_file(data: bytes) -> bool:
-    """Whether this is an oci-layout file, of whatever version."""
+    """Whether this is an oci-layout file, of any version."""
     try:
         document = parse_json(data)
     except (ValueError, RecursionError):
@@ -67,7 +67,7 @@ def parse_index(data: bytes) -> tuple[IndexEntry, ...]:
 
 
 def render_index(entries: Iterable[IndexEntry]) -> bytes:
-    """A new index.json, the same for the same entries, whatever their times."""
+    """A new index.json, the same for the same entries, whatever their order in time."""
     raw = [_raw_entry(entry.name, entry.target, None) for entry in entries]
     return _render(_HEAD, (_text(one) for one in raw))
 

@@ -29,7 +29,7 @@ _GO_NAMES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "arm
 
 
 def local_architecture() -> str:
-    """What OCI calls this machine's architecture."""
+    """This machine's architecture, by OCI's name."""
     machine = platform.machine()
     return _GO_NAMES.get(machine, machine)
 
@@ -107,5 +107,5 @@ def _is_image(entry: dict[str, Any]) -> bool:
 
 
 def distributed(children: Iterable[Descriptor]) -> Iterator[Descriptor]:
-    """What of a manifest's content a registry has."""
+    """The content of a manifest that a registry has."""
     return (child for child in children if not child.media_type.startswith(_NOT_DISTRIBUTED))

@@ -34,7 +34,7 @@ class Span:
 
     @classmethod
     def whole(cls, size: int) -> Self:
-        """All of a content of that size."""
+        """The whole content of that size."""
         return cls(0, size)
 
     @property
@@ -43,11 +43,11 @@ class Span:
         return self.stop - self.start
 
     def after(self, count: int) -> Span:
-        """What is left when the first `count` bytes have been sent."""
+        """The rest when the first `count` bytes have been sent."""
         return Span(self.start + count, self.stop)
 
     def first(self, count: int) -> Span:
-        """Its first `count` bytes, or all of it."""
+        """The first `count` bytes of the span, or all of it."""
         return Span(self.start, min(self.start + count, self.stop))
 
     def content_range(self, size: int) -> str:

@@ -39,7 +39,7 @@ def referrers_tag(subject: Digest) -> Tag:
 
 
 def subject_of(tag: Tag) -> Digest | None:
-    """What something is attached to that has this tag; None if the tag does not say it whole."""
+    """The subject of a referrer with this tag; None if the tag does not name it in full."""
     algorithm, dash, encoded = tag.name.partition("-")
     try:
         return Digest(algorithm, encoded.partition(".")[0]) if dash else None
@@ -48,7 +48,7 @@ def subject_of(tag: Tag) -> Digest | None:
 
 
 def is_referrers_tag(tag: Tag) -> bool:
-    """Whether it is the tag of such a list, whatever the subject."""
+    """Whether this is the tag of a list of referrers, of any subject."""
     return _TAG.fullmatch(tag.name) is not None
 
 
@@ -87,7 +87,7 @@ def parse_referrers(data: bytes) -> Sequence[dict[str, Any]]:
 
 
 def referrer_entry(target: Descriptor, document: bytes) -> dict[str, Any]:
-    """What a list says of a manifest that names its subject (image-spec, "descriptor.md", artifactType)."""
+    """A list's entry for a manifest that names its subject (image-spec, "descriptor.md", artifactType)."""
     raw = parse_json(document)
     config = raw.get("config")
     kind = raw.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)

@@ -48,7 +48,7 @@ def parse_address(text: str) -> URL:
 
 
 def resolve_address(base: URL, text: str) -> URL:
-    """What a Location header, or a realm, means: an absolute URL, or a reference relative to `base`; raises ValueError.
+    """The URL that a Location header or a realm means: absolute, or relative to `base`; raises ValueError.
 
     Blanks, which have no business in it, are quoted, as Go's client reads them.
     """

@@ -103,7 +103,7 @@ def length_of(reply: Reply) -> int | None:
 
 
 def kept_of(reply: Reply) -> Kept:
-    """What Cache-Status says (RFC 9211)."""
+    """The statement of Cache-Status (RFC 9211)."""
     words = _CACHE_WORDS.findall((reply.header("Cache-Status") or "").rpartition(",")[2].lower())
     if "hit" in words:
         return Kept.HIT

@@ -55,7 +55,7 @@ class RegistryClient:
         self._authorizer = Authorizer(transport, clock=clock)
 
     async def ping(self, endpoint: Endpoint, *statuses: int) -> None:
-        """Return when the server answers with one of these; none: whatever it says but a fault of its own (5xx)."""
+        """Return when the server answers with one of these; none: with any answer but a fault of its own (5xx)."""
         request = Request("GET", endpoint.ping_url(), endpoint, self._patience)
         async with self._transport.send(request) as reply:
             await reply.discard()

@@ -44,7 +44,7 @@ class RegistryContact:
     limited_because: str = ""
 
     def presence(self, now: float) -> RegistryState:
-        """What the latest contact says, if it is recent enough to say anything."""
+        """The result of the latest contact, if it is recent enough to count."""
         if now < self.limited_until or now - self.answered_at < _ANSWER_HOLDS:
             return RegistryState.THERE
         return RegistryState.GONE if self.failures and now - self.failed_at < _FAILURE_HOLDS else RegistryState.UNKNOWN
@@ -58,13 +58,13 @@ class RegistryContact:
         return max(self.quiet_until, self.limited_until) - now
 
     def answered(self, now: float) -> None:
-        """It answered something sensible."""
+        """Note that the registry gave a sensible answer."""
         self.answered_at = now
         self.failures = self.limits = 0
         self.quiet_until = _LONG_AGO
 
     def limited(self, now: float, retry_after: float | None, because: str = "") -> None:
-        """It answered that it had enough of us, in these words."""
+        """Note that the registry limited this node, in these words."""
         self.limited_because = because
         self.answered_at = now
         self.failures = 0
@@ -73,7 +73,7 @@ class RegistryContact:
         self.limited_until = now + min(pause, _LONGEST_LIMIT)
 
     def failed(self, now: float) -> None:
-        """It did not answer, or with a fault of its own."""
+        """Note that the registry did not answer, or with a fault of its own."""
         self.failed_at = now
         self.answered_at = _LONG_AGO
         self.failures += 1

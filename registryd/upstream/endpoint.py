@@ -106,7 +106,7 @@ class Endpoint:
         return self.is_configured and (Site.of(url) == self.site or Site.of(url) in self.leads_to)
 
     def anonymous(self) -> Self:
-        """The same place without our credentials.
+        """The same endpoint without this node's credentials.
 
         The client certificate stays: containerd shows the node's to this endpoint whoever's pod pulls.
         """
@@ -142,7 +142,7 @@ class Endpoint:
 
 
 def default_endpoints(registry: Registry) -> Sequence[Endpoint]:
-    """Where a registry is that nothing was configured for, as containerd finds it.
+    """The endpoint of a registry without configuration, as containerd finds it.
 
     On loopback plain HTTP, unless the port is that of HTTPS: then whatever certificate it shows is good enough.
     """

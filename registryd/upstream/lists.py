@@ -40,7 +40,7 @@ def referrers_in(reply: Reply, data: bytes) -> Sequence[dict[str, Any]]:
 
 
 def tags_in(reply: Reply, data: bytes) -> TagPage:
-    """What of a list of tags is tags; `null` stands for none, Go's way to write an empty list. Raises SomethingElse."""
+    """The valid tags of a list; `null` stands for none, Go's way to write an empty list. Raises SomethingElse."""
     try:
         listed = parse_json(data)["tags"] or ()
         tags = [text for text in listed if isinstance(text, str) and _is_tag(text)]

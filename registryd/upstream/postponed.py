@@ -53,7 +53,7 @@ class Postponed:
         self._asking: set[Registry] = set()
 
     def put(self, repository: Repository, reference: Reference) -> None:
-        """Ask this later. What waits already keeps its time, so that it is not asked for ever."""
+        """Ask this later. A waiting question keeps its time, so that it is not asked for ever."""
         known = self._questions.get(repository)
         self._questions.put(repository, _Question(reference, known.put_at if known else self._clock()))
         registry = repository.registry

@@ -114,7 +114,7 @@ class PublicRepositories:
             await self._ask(repository, reference, patience=0.0)
 
     def remembers_public(self, repository: Repository) -> bool:
-        """Whether the upstream has said so, not too long ago; nobody is asked."""
+        """Whether the upstream has said so, not too long ago; asks no one."""
         word = self._words.get(repository)
         return word is not None and word.is_kept(self._clock())
 
@@ -124,12 +124,12 @@ class PublicRepositories:
         return word is not None and word.is_kept(self._clock()) and not word.is_ours
 
     def ages(self) -> Iterator[tuple[Repository, float]]:
-        """What is public, and how many seconds ago that was said; the least recently used first."""
+        """The public repositories, and how many seconds ago the upstream said so; the least recently used first."""
         now = self._clock()
         return ((repository, now - word.said_at) for repository, word in self._words.items())
 
     def recall(self, repository: Repository, *, age: float) -> None:
-        """It was public so many seconds ago, as its upstream said to us before a restart."""
+        """Note that it was public so many seconds ago, as its upstream said before a restart."""
         word = Word(self._clock() - age)
         if word.is_kept(self._clock()):
             self._words.put(repository, word)

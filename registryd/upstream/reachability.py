@@ -49,11 +49,11 @@ class Reachability:
         self._pings: InFlight[Registry] = InFlight(scope, most=_MOST_PINGS)
 
     def contact(self, registry: Registry) -> RegistryContact:
-        """What is known of this registry."""
+        """The contact with this registry."""
         return self._contacts.get_or_put(registry, RegistryContact)
 
     async def is_reachable(self, registry: Registry) -> bool:
-        """Whether the registry answers; one that takes longer than `patience` is not there for this pull."""
+        """Whether the registry answers; a registry that takes longer than `patience` counts as gone for this pull."""
         contact = self.contact(registry)
         presence = contact.presence(self._clock())
         name = f"ping {registry}"
@@ -68,7 +68,7 @@ class Reachability:
         return presence is RegistryState.THERE
 
     async def outcome(self, registry: Registry, question: Awaitable[None]) -> UpstreamFailed | None:
-        """Ask the registry something, within a bound; how it failed, or None. What it shows of the registry is kept."""
+        """Ask the registry something, within a bound; returns the failure, or None. Keeps what this shows of it."""
         failure: UpstreamFailed | None = None
         try:
             async with asyncio.timeout(QUESTION_TIMEOUT):

@@ -53,7 +53,7 @@ class Reply:
 
     @property
     def challenges(self) -> tuple[Challenge, ...]:
-        """What a 401 asks for."""
+        """The challenges of a 401."""
         return parse_challenges(self._response.headers.getall("WWW-Authenticate", []), base=self.url)
 
     @property
@@ -90,7 +90,7 @@ class Reply:
         return bytes(data)
 
     async def discard(self) -> None:
-        """Read a small body that nobody wants, so that the connection can be used again."""
+        """Read and discard a small body, so that the connection can be used again."""
         with suppress(UpstreamFailed):
             await self.read(_CHUNK)
 
@@ -136,7 +136,7 @@ class Reply:
 
     @property
     def rate_limit(self) -> RateLimit:
-        """What it says of its limit; Docker Hub does so with every manifest."""
+        """The rate limit in the answer; Docker Hub gives it with every manifest."""
         limit = _LIMIT.fullmatch(self.header("RateLimit-Limit") or "")
         remaining = _LIMIT.fullmatch(self.header("RateLimit-Remaining") or "")
         return RateLimit(

@@ -70,7 +70,7 @@ class Tokens:
         self._slots: Recent[TokenRequest, _Slot] = Recent(_MOST_TOKENS)
 
     async def get(self, request: TokenRequest, server: TokenServer, *, refused: str | None = None) -> str:
-        """A token that is not `refused`. Raises UpstreamFailed, to all who waited for the same answer."""
+        """A token that is not `refused`. Raises UpstreamFailed, to all callers that waited for the same answer."""
         slot = self._slots.get_or_put(request, _Slot)
         attempt = slot.attempts
         async with slot.lock:

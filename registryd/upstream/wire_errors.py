@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
-    """Raise UpstreamFailed for whatever goes wrong between us and the server of this URL.
+    """Raise UpstreamFailed for every failure between this node and the server of this URL.
 
     Where aiohttp's own error would quote the URL, whose query may be signed, it does not become the cause.
     """
