@@ -59,7 +59,7 @@ class TrialDesk:
         return reference in self._begun
 
     def is_content(self, digest: Digest) -> bool:
-        """Whether it is of the image of a trial that was begun here lately."""
+        """Whether the content is of the image of a trial that began here lately."""
         return digest in self._content
 
 

@@ -61,7 +61,7 @@ class Ledger:
             self.pulls.received(digest, count, source.host)
 
     def appeared(self, digest: Digest, size: int, *, registry: str) -> None:
-        """Containerd has it now; what it did not get from this agent, it got elsewhere."""
+        """Note that containerd has the content now; bytes that are not from this agent it got elsewhere."""
         known = self._unsettled.pop(digest, None)
         missing = size - (known.count if known else 0)
         if missing > 0 and not self.is_trial(digest):

@@ -126,7 +126,7 @@ class PullLog:
             self._sources.popitem(last=False)
 
     def appeared(self, digest: Digest, count: int) -> None:
-        """Containerd has it now, and got so much of it elsewhere."""
+        """Note that containerd has the content now, and got so many bytes of it elsewhere."""
         for pull in self._under_way:
             if digest in pull.missed or digest in pull.given:
                 pull.elsewhere[digest] = count

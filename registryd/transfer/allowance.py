@@ -31,7 +31,7 @@ class Priority(Enum):
     PULL = ""
     """Somebody waits for them."""
     BACKGROUND = "background"
-    """They are brought before anybody needs them: by prefetch, or as a further copy."""
+    """Bytes that come before a pod needs them: by prefetch, or as a further copy."""
 
     @classmethod
     def named(cls, text: str) -> Priority:

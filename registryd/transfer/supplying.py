@@ -63,7 +63,7 @@ class Supply:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it has been silent or busy for too often."""
+        """Whether the source has been silent or busy too often."""
         return self._left_in_a_row >= MOST_SILENCES_IN_A_ROW
 
     def retire(self) -> None:

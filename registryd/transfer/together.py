@@ -49,7 +49,7 @@ class Together:
         self._reasons: list[SourceBroken] = []
 
     def is_joined_by(self, source: Hashable) -> bool:
-        """Whether it takes part, or has."""
+        """Whether the source takes part, or has taken part."""
         return source in self._sources
 
     @property

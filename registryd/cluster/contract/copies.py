@@ -23,7 +23,7 @@ class CopyAnswer(Enum):
     """A node's answer to the offer of a copy."""
 
     TAKEN = "taken"
-    """It keeps it, or is about to."""
+    """The node keeps the image, or is about to."""
     OUTDATED = "outdated"
     """The name means something newer to it."""
     REFUSED = "refused"

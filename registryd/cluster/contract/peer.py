@@ -70,7 +70,7 @@ class Peer(IndexNode, Protocol):
         """Ask which node answers at this address."""
 
     async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
-        """Whether it has the content for that name; when it is only arriving there, the answer may wait."""
+        """Whether the peer has the content for that name; while the content arrives there, the answer may wait."""
 
     async def tell_slow(self, sought: Sought) -> None:
         """Tell it that it gets the content much more slowly than others do, and is left for that."""
@@ -79,13 +79,13 @@ class Peer(IndexNode, Protocol):
         """Ask for the meanings of a tag."""
 
     async def vouch(self, repository: Repository) -> bool:
-        """Whether it knows from the upstream that anyone may pull from the repository."""
+        """Whether the peer knows from the upstream that anyone may pull from the repository."""
 
     async def doubt(self, digest: Digest) -> None:
         """Tell it that what it gave of this content was wrong."""
 
     async def keep(self, offer: CopyOffer) -> CopyAnswer:
-        """Whether it takes a copy of an image."""
+        """Whether the peer takes a copy of an image."""
 
     def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         """The bytes of a span in chunks, never more than the span has; closing it ends the call."""

@@ -94,7 +94,7 @@ class Pulls:
         """How often something has begun or ended to arrive."""
 
     def knows(self, digest: Digest) -> bool:
-        """Whether it is a blob of an image that came by."""
+        """Whether the digest is a blob of an image whose manifest came."""
         return digest in self._of
 
     def learn(self, sought: Sought, manifest: Manifest, *, is_first: bool = False) -> None:

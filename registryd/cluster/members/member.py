@@ -74,7 +74,7 @@ class Member:
 
     @property
     def is_available(self) -> bool:
-        """Whether it may be asked."""
+        """Whether this node may ask the member."""
         return self.state is MemberState.UP or self.state is MemberState.UNKNOWN
 
     async def probe(self, *, again: bool = False) -> bool:

@@ -1,11 +1,12 @@
-"""The connections at the door of gRPC, and their calls: nobody has all of them.
+"""The connections at the door of gRPC, and their calls: no address may have all of them.
 
-gRPC accepts connections itself. It bounds how many there are, and ends handshakes that take too long. It does not
-know that ten of one address which say nothing should go before one of another. So we look at this process's sockets:
-which of them are connections to the door, and which of those have not carried a call yet (`rpc.sockets`).
+gRPC accepts connections itself. It bounds their number, and ends handshakes that take too long. It does not know that
+ten silent connections of one address should go before one connection of another. So the agent looks at this process's
+sockets: which of them are connections to the door, and which of these have not carried a call yet (`rpc.sockets`).
 
-Calls of one address have a pace: more are answered, but not sooner. A refusal costs as much as an answer, so whoever
-goes on after many of them is barred for a while: its connections end, and the kernel lets it make no new ones.
+Calls of one address have a pace: more calls are answered, but not sooner. A refusal costs as much as an answer. So an
+address that goes on after many refusals is barred for a while: its connections end, and the kernel lets it make no new
+ones.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _MOST_SILENT_OF_ADDRESS: Final = 16
 
 
 class CallRefused(Exception):
-    """Whoever asks has as many calls under way as one may have."""
+    """The caller has as many calls under way as one address may have."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +83,7 @@ class Caller(Protocol):
 
 
 class Callers:
-    """Who is connected, and who calls."""
+    """The connected callers and their calls."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         """`most`: connections that gRPC accepts."""
@@ -114,7 +115,7 @@ class Callers:
 
     @contextmanager
     def call(self, caller: Caller) -> Iterator[Call]:
-        """One that has begun, until it is answered. Raises CallRefused."""
+        """Note a call that has begun, until it is answered. Raises CallRefused."""
         call = Call(_end_of_grpc(caller.peer()), self._clock())
         if call.end is _NOBODY:
             raise CallRefused("the connection has ended")
@@ -138,7 +139,7 @@ class Callers:
             raise self._refusal(call, str(reason)) from reason
 
     def _refusal(self, call: Call, reason: str) -> CallRefused:
-        """Who goes on after many of them is barred."""
+        """The refusal of a call; a caller that goes on after many refusals is barred."""
         self._leave_share(call)
         try:
             self._refusals.take(call.end.address)
@@ -164,7 +165,7 @@ class Callers:
 
     @asynccontextmanager
     async def read(self, call: Call, length: int) -> AsyncIterator[None]:
-        """The place of a Read of that many bytes. Raises CallRefused, and ends who does not take what is sent."""
+        """The place of a Read of that many bytes. Raises CallRefused, and ends callers that do not take the bytes."""
         places = self._small if length <= limits.READ_CHUNK_BYTES else self._large
         try:
             async with places.place(call.end.address):
@@ -189,9 +190,9 @@ class Callers:
 
     @asynccontextmanager
     async def kept_within_bounds(self, port: int) -> AsyncIterator[None]:
-        """End those that are too many, for the length of the block.
+        """End connections beyond the limits, for the length of the block.
 
-        In a thread of its own: while the loop works off a thousand calls, it would let in as many connections.
+        A thread of its own does this: while the loop works off a thousand calls, it would let in as many connections.
         """
         sockets = Sockets(port)
         for sock in sockets.listeners():
@@ -221,11 +222,11 @@ class Callers:
             self._wake.clear()
 
     def look(self, sockets: Sockets) -> int:
-        """See who is there, have the kernel let in no more than may come, and end those that are too many.
+        """Look at all connections, have the kernel let in no more than may come, and end those beyond the limits.
 
         Returns how many have come since the last look.
 
-        In another thread than calls are answered in: what both change is looked at in copies.
+        This runs in another thread than the calls, so it works on copies of the state that both threads change.
         """
         called = list(self._called)
         new = sockets.see(self._clock())
@@ -251,7 +252,7 @@ class Callers:
             give_back_memory()
 
     def _unwelcome(self, connections: list[Connection]) -> list[Connection]:
-        """Those that leave calls half made or answers untaken, those of barred addresses, those beyond their share."""
+        """Connections with half made calls or untaken answers, of barred addresses, or beyond an address's share."""
         since = self._clock() - limits.UNTAKEN_SECONDS
         idle, self._idle = self._idle, set()
         idle |= {call.end for call in list(self._calls) if call.due_since is not None and call.due_since < since}
@@ -266,7 +267,7 @@ class Callers:
         return found
 
     def _keep_out(self, sockets: Sockets) -> None:
-        """Have the kernel let nobody connect who is barred, or has all the connections that one may have."""
+        """Have the kernel refuse addresses that are barred, or that have all the connections that one may have."""
         now = self._clock()
         for address in [one for one, until in list(self._barred.items()) if until <= now]:
             del self._barred[address]
@@ -297,7 +298,7 @@ class Callers:
 
 @lru_cache(maxsize=1024)
 def _end_of_grpc(peer: str) -> End:
-    """Of nobody if gRPC does not know it any more: the connection has ended."""
+    """The end of a gRPC peer; _NOBODY if gRPC does not know it any more, because the connection has ended."""
     if not peer:
         return _NOBODY
     _, _, endpoint = unquote(peer).partition(":")

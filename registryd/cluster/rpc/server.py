@@ -78,13 +78,13 @@ _OPTIONS: Final = (
 
 
 class DiagnosisAnswers(Protocol):
-    """What a node answers about itself; `registryd.cluster.diagnosis.service.DiagnosisService` does."""
+    """A node's answers about itself, as `registryd.cluster.diagnosis.service.DiagnosisService` gives them."""
 
     async def report(self, request: diagnosis_pb2.ReportRequest, requester: Requester, /) -> diagnosis_pb2.ReportReply:
         """How this node is."""
 
     async def reach(self, request: diagnosis_pb2.ReachRequest, requester: Requester, /) -> diagnosis_pb2.ReachReply:
-        """Whether this node reaches who asks."""
+        """Whether this node reaches the caller."""
 
     async def rehearse(
         self, request: diagnosis_pb2.RehearseRequest, requester: Requester, /
@@ -124,8 +124,8 @@ async def serve_peers(  # noqa: PLR0913 - how this node is seen by others, all n
 ) -> AsyncIterator[int]:
     """Answer peers until the block ends; yields the port, which is new when the address has port 0.
 
-    Without `index` it is no index node, without `diagnosis` it does not say how it is. `on_contact` is told of
-    everyone who asks. There are at most `most_connections`.
+    Without `index` this is no index node, without `diagnosis` it does not report its health. `on_contact` is told of
+    every caller. There are at most `most_connections`.
 
     At the end new calls are refused, and Reads that are under way get `drain_timeout` seconds to end.
     Raises CannotListen.
@@ -155,7 +155,7 @@ def _listen(server: grpc.aio.Server, address: Address, credentials: ServerCreden
 
 
 def _obstacle(address: Address) -> str:
-    """What the system has against it; gRPC keeps that for its own log."""
+    """The system's reason against listening; gRPC writes it only to its own log."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         with socket.create_server((address.host, address.port), family=family):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The other end of a connection, by whatever way it was found out."""
+    """The other end of a connection, from gRPC or from the kernel."""
 
     address: str
     port: int
@@ -24,7 +24,7 @@ class End:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One that was accepted."""
+    """An accepted connection."""
 
     end: End
     descriptor: int
@@ -36,7 +36,7 @@ class Connection:
 
 
 class Sockets:
-    """Those that a port has."""
+    """The sockets of a port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -49,7 +49,7 @@ class Sockets:
         return [one for one in self._known.values() if one]
 
     def see(self, now: float) -> list[Connection]:
-        """Look which there are; returns those that are new. What was known is not looked into again."""
+        """Look at the present sockets; returns the new ones. Known sockets are not examined again."""
         seen = [
             (descriptor, address)
             for descriptor in system_calls.descriptors()
@@ -64,7 +64,7 @@ class Sockets:
         return [one for one in new.values() if one]
 
     def listeners(self) -> list[socket.socket]:
-        """Duplicates of those that listen, for the caller to close."""
+        """Duplicates of the listening sockets, for the caller to close."""
         found = []
         for descriptor in system_calls.descriptors():
             if not self._is_of_door(descriptor) or system_calls.other_end(descriptor) is not None:

@@ -31,16 +31,16 @@ _entries: Final = ctypes.create_string_buffer(32 * 1024)
 def give_back_memory() -> None:
     """Have malloc give the system the pages between what is in use; Python's lock is not kept.
 
-    What a thousand connections of gRPC needed lies among what stays, and malloc by itself gives back only what is at
-    the end. It takes some milliseconds for each 10 MiB, in which other threads wait if they need memory. musl does not
-    have it, and gives back at once.
+    The memory that a thousand connections of gRPC needed lies among memory in use, and malloc by itself gives back only
+    memory at the end. The call takes some milliseconds for each 10 MiB, in which other threads wait if they need
+    memory. musl does not have this call, and gives memory back at once.
     """
     if hasattr(_libc, "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def descriptors() -> list[int]:
-    """Those that this process has open, and one that it had meanwhile."""
+    """The open descriptors of this process, and one that it had meanwhile."""
     if not hasattr(_libc, "getdents64"):  # glibc before 2.30
         return [int(name) for name in os.listdir(_FOLDER)]  # noqa: PTH208 - their number is all that is wanted
     folder = os.open(_FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -81,7 +81,7 @@ def own_end(descriptor: int) -> bytes | None:
 
 
 def host_and_port(address: bytes) -> tuple[str, int] | None:
-    """What such an address says; None if it is of another family than IP."""
+    """Host and port of such an address; None if it is of another family than IP."""
     family, port = int.from_bytes(address[:2], sys.byteorder), int.from_bytes(address[2:4], "big")
     if family == socket.AF_INET:
         return socket.inet_ntop(family, address[4:8]), port

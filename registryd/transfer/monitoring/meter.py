@@ -28,7 +28,7 @@ class Reading:
         return (self.at - before.at) - (self.busy - before.busy)
 
     def is_starved(self, before: Reading) -> bool:
-        """Whether it was the source that took most of the time, so that it can be judged."""
+        """Whether the source took most of the time, so that it can be judged."""
         return self.starved_since(before) >= (self.at - before.at) / 2
 
     def rate_since(self, before: Reading) -> float:

@@ -30,7 +30,7 @@ class RecentRates:
         return rate if rate and at >= clock.now() - RATE_REMEMBERED_SECONDS else None
 
     def is_slow(self, source: Hashable) -> bool:
-        """Whether it gave much less than others."""
+        """Whether the source gave much less than others."""
         rate = self.of(source)
         return rate is not None and rate * SLOWER < self.typical_of_others(source)
 
