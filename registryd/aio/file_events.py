@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 # Written to, renamed, or its status changed: a link less is how a removed file shows.
 _CHANGES: Final = Mask.MODIFY | Mask.ATTRIB | Mask.MOVE_SELF
-# What is in a folder, by its names; not what is written to it.
+# Changes of the names in a folder; not writes to its files.
 _ENTRIES: Final = Mask.CREATE | Mask.DELETE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.ONLYDIR
 # How often to look where the kernel cannot tell: often enough for a follower not to lag, a few µs each.
 _LOOK_SECONDS: Final = 0.05

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 K = TypeVar("K", bound="Hashable")
 
 
-# What is left when times are added up and subtracted again.
+# The rounding error when times are added up and subtracted again.
 _NOTHING: Final = 1e-6
 
 

@@ -92,7 +92,7 @@ async def first_success(
     try:
         await results.aclose()
     except BaseException:
-        # Cancelled while the losers were ending: nobody is there to take the winner.
+        # Cancelled while the losers were ending: no caller is left to take the winner.
         await run_to_end(_discard_all([winner], discard), name="discard winner")
         raise
     return winner

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     Job = Callable[[], Coroutine[Any, Any, object]]
 
-# A service that fails is begun again, soon after its first failure: whatever it follows has gone on meanwhile. One that
-# fails at once each time costs a log line a minute.
+# A service that fails begins again, soon after its first failure, because the state that it follows has changed
+# meanwhile. A service that fails at once each time costs a log line a minute.
 _AGAIN: Final = Backoff(1.0, 60.0)
 # A service that has run for so long has got over what it failed of before.
 _IS_WELL_SECONDS: Final = 300.0

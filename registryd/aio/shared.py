@@ -32,7 +32,7 @@ class Shared(Generic[K, V]):
         return await asyncio.shield(answer)
 
     def _end(self, key: K, answer: asyncio.Future[V], _: asyncio.Task[object]) -> None:
-        # Not in the task: one that is cancelled before its first step never comes to its end.
+        # Not in the task: a task that is cancelled before its first step never comes to its end.
         self._running.pop(key)
         answer.cancel()  # only if there is none, because the task was cancelled: then so are those who wait
 

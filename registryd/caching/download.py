@@ -113,7 +113,7 @@ class Download:
         except UpstreamBroken:
             if not fetch.position:
                 raise
-            # What came before was more than there is.
+            # The bytes that came before were more than the content has.
             await fetch.go_to(0)
             await fetch.open()
         self._size = fetch.size

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MOST_SUSPECTS: Final = 4096
-# What was wrong is shown only when it is verified for so long: whoever repairs it has done so by then, or never will.
+# Content that was wrong is shown only when verified, for so long: by then the upstream is repaired, or never will be.
 _SUSPECT_SECONDS: Final = 600.0
 # For all content that goes past the store at a time: a middling layer as a whole, so that late clients find its
 # beginning, or a piece of each of the many layers that a rollout brings.

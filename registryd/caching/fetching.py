@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from registryd.upstream.endpoint import Endpoint, Site
 
 # Interruptions in a row without a byte in between: some 8 s with these pauses, a registry's restart or a lost route.
-# Whoever waits for the bytes is told then, and asks again.
+# After that the waiting client is told, and asks again.
 _MOST_INTERRUPTIONS: Final = 5
 _PAUSES: Final = Backoff(first=0.25, longest=4.0)
 
@@ -64,7 +64,7 @@ class BlobFetch:
         try:
             self._stream = await self._ask()
         except SomethingElse:
-            # A page of whoever stands between, which is gone the next moment.
+            # A page of a proxy in between, which is gone the next moment.
             self._stream = await self._ask()
         size = self._expected if self._stream.size is None else self._stream.size
         if size is None:

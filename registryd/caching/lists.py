@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from registryd.serving.listing import ListedTags
     from registryd.serving.paths import ReferrersPath, TagsPath
 
-# What an upstream is asked for to find out whether a repository is public of which nothing is known yet.
+# The question to an upstream that shows whether an unknown repository is public.
 _USUAL_TAG = Tag("latest")
 
 

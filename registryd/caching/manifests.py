@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Questions to upstreams that nobody waits for: whether what is here by digest is theirs as well.
+# Questions to upstreams for which no client waits: whether the upstream has the content that is here by digest, too.
 _MOST_QUESTIONS: Final = 16
 _MOST_REFUSED: Final = 4096
 _REFUSAL_HOLDS_SECONDS: Final = 600.0
@@ -104,7 +104,7 @@ class Manifests:
             head = await self._upstreams.head_manifest(repository, digest)
             if head.size is not None and is_manifest_type(head.media_type) and head.digest in {None, digest}:
                 return Hit(Origin.UPSTREAM, Content(digest, head.size, head.media_type))
-        # It does not say what it is: a GET tells, as it would tell the client, who asks for it next.
+        # The answer has no type: a GET tells, as it would tell the client, which asks for it next.
         return (await self._fetched(repository, digest)).found()
 
     async def open(self, repository: Repository, digest: Digest, wanted: RangeOf) -> Hit[OpenContent]:

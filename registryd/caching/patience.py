@@ -10,14 +10,15 @@ class CachePatience:
     """Seconds. The defaults have their reasons beside them; tests are in more of a hurry."""
 
     # A range that a download has not reached is waited for, so that the upstream sends every byte once; then it is
-    # fetched by itself, because nobody should wait for the first half of a large layer to get the second.
+    # fetched by itself, because no client should wait for the first half of a large layer to get the second.
     ranges: float = 3.0
-    # How long a download goes on that nobody reads: whoever was cut off asks again within moments, and containerd
-    # retries a failed pull at once. What an impatient user gave up is not fetched to its end. What came and could not
-    # be stored stays in memory as long, unless that is needed for something else.
+    # How long a download goes on without a reader: a client that was cut off asks again within moments, and containerd
+    # retries a failed pull at once. A pull that an impatient user gave up is not fetched to its end. Bytes that came
+    # and could not be stored stay in memory as long, unless that memory is needed.
     unread: float = 15.0
-    # Content that goes past the store is in memory as long as all need it who read it. Whoever makes others wait for
-    # half of such a time gets the rest by himself: longer than a busy machine or a lost packet keeps a reader.
+    # Content that goes past the store is in memory as long as all its readers need it. A reader that makes others wait
+    # for half of such a time gets the rest by itself: this is longer than a busy machine or a lost packet keeps a
+    # reader.
     behind: float = 4.0
     # How long an upstream may take to say what a tag means when we know what it meant: a HEAD with a token over new
     # connections to the other side of the world takes 1.5 s.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# What was written is from the future when the clock was put back; more than this is not believed.
+# A note is from the future when the clock was put back; more than this is not believed.
 _CLOCK_SECONDS = 60.0
 
 

@@ -79,7 +79,7 @@ class TagLists:
             return False
         try:
             data = await read_content(self._store, latest.target.digest, limit=MAX_MANIFEST_SIZE)
-            # Byte for byte as we write such lists, and nobody else.
+            # Byte for byte as the cache writes such lists, and no other program does.
             return render_referrers(parse_referrers(data)) != data
         except (ContentUnavailable, ManifestInvalid):
             return True

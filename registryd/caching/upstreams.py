@@ -28,8 +28,8 @@ T = TypeVar("T")
 # Endpoints of the registries in use, and content that one of them gave wrong; both are named by requests.
 _MOST_ENDPOINTS: Final = 256
 _MOST_LIES: Final = 4096
-# Who sent wrong bytes is not asked for them for so long: a damaged file stays so until somebody has looked, a
-# damaged connection does not.
+# An upstream that sent wrong bytes is not asked for them for so long: a damaged file stays so until an operator has
+# looked at it, a damaged connection does not.
 _LIE_HOLDS_SECONDS: Final = 600.0
 
 

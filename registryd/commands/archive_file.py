@@ -13,7 +13,7 @@ from typing import Final
 from registryd.failures import CommandFailed
 
 STANDARD_STREAM: Final = "-"
-# What file systems that have no locks answer: some of FUSE and CIFS, NFS without its lock service.
+# The answers of file systems without locks: some of FUSE and CIFS, NFS without its lock service.
 _NO_LOCKS: Final = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
 

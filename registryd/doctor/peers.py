@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from registryd.doctor.patient import Patient
 
-# The newest answer for a tag wins, by the clocks of those who saw it: seconds do no harm, minutes may.
+# The newest answer for a tag wins, by the clocks of the nodes that saw it: seconds do no harm, minutes may.
 _SKEW_WARNING: Final = 30.0
 # Certificates are valid from eight hours before they are made (identity.minted).
 _SKEW_PROBLEM: Final = 8 * 3600.0

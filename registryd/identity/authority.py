@@ -26,7 +26,7 @@ _KEY_BYTES: Final = 40
 # Of the key's identifier in the name: authorities of one cluster must not have the same name, or chains are
 # searched in the wrong one first.
 _ID_DIGITS: Final = 16
-# The upper bound of a common name (X.520). Node names may be longer; this one is for people who look.
+# The upper bound of a common name (X.520). Node names may be longer; the name is for operators only.
 _MAX_COMMON_NAME: Final = 64
 
 

@@ -77,7 +77,7 @@ class MemberCredentials:
         self._material, self._expires_at = material, expires_at
         self._handshakes, self._for_clients = handshakes, for_clients
         self._for_channels = channel_credentials(material)
-        # Last: whoever sees it finds what belongs to it.
+        # Last: a task that sees it finds the files that belong to it.
         self._generation += 1
         _log.info("this node has a new certificate", extra={"expires": expires_at.isoformat()})
 

@@ -72,7 +72,7 @@ def _create(path: Path, text: str) -> None:
     with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:  # has mode 0600
         file.write(text)
         file.flush()
-        # Unlike renaming, linking leaves a file alone that somebody else has made in the meantime.
+        # Unlike renaming, linking leaves a file alone that another process has made in the meantime.
         with suppress(FileExistsError):
             os.link(file.name, path)
 

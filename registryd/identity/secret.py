@@ -28,7 +28,8 @@ class Secret:
 
         The label carries a version: another derivation gets another label, never a changed meaning of this one.
         """
-        # Only who makes certificates derives, which is not the agent itself (registryd.identity.minting).
+        # Only the process that makes certificates derives keys, which is not the agent itself
+        # (registryd.identity.minting).
         from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from registryd.upstream.client import RegistryClient
     from registryd.upstream.endpoint import Endpoint
 
-# What an upstream broke off is usually had in the second attempt.
+# Content that an upstream broke off usually comes in the second attempt.
 _ATTEMPTS: Final = 3
 # A blob of a manifest that has only just come has not come yet, unless it is a base that other images have as well: to
 # ask whether it is there costs as much as to read so much again.

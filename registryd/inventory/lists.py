@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
-# What Windows' editors and shells write, told by the mark that they begin with.
+# Encodings of Windows' editors and shells, recognised by the mark at the beginning.
 _MARKED: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),

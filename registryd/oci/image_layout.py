@@ -33,7 +33,7 @@ LAYOUT: Final = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
 INDEX_FILE: Final = "index.json"
 BLOBS_FOLDER: Final = "blobs"
 # Ours, in archives: what is attached to the images, by name, as in index.json. The specification lets a layout hold
-# other files, which everybody else passes over.
+# other files, which other programs pass over.
 ATTACHED_FILE: Final = "registryd-attached.json"
 
 _HEAD: Final = {"schemaVersion": 2, "mediaType": OCI_INDEX}

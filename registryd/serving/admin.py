@@ -24,7 +24,7 @@ BODIES_AT: Final = frozenset({"/trial", "/background"})
 _LONGEST_QUESTION: Final = 4096
 _SHOWN: Final = frozenset({"/", "/status", "/cluster", "/checkup"})
 _PAGES: Final = "/, /status, /cluster, /checkup, /livez, /readyz, /metrics\n"
-# The page has its script and style in itself, and talks to nobody but us.
+# The page has its script and style in itself, and talks to no host but the agent.
 _CONTENT_POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 
 

@@ -165,7 +165,7 @@ class _Connection(web.RequestHandler):
         self._server.is_idle_no_more(self)  # it may have asked before the last answer was given
         self._is_answering = True
         now = self._loop.time()
-        # A second's worth may come at once; who asks for more gets it at the pace of the limit.
+        # A second's worth may come at once; a client that asks for more gets it at the pace of the limit.
         self._earliest = max(self._earliest, now - 1) + 1 / self._limits.requests_per_second
         if self._earliest > now:
             await asyncio.sleep(self._earliest - now)

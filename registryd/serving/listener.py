@@ -42,7 +42,7 @@ _MAX_HEADERS: Final = 64
 # After an answer to a request whose body was not read: of a connection that is closed at once, the client could be told
 # by a reset before it has read the answer.
 _LINGER_SECONDS: Final = 1.0
-# What a handler gets between being told to stop and being cancelled; draining comes before and has its own time.
+# The time of a handler between being told to stop and being cancelled; draining comes before and has its own time.
 _CUT_OFF_SECONDS: Final = 0.1
 
 
@@ -161,7 +161,7 @@ async def open_door(
     server = LimitedServer(
         door.handle,
         limits=limits or ConnectionLimits(),
-        # Without it a handler goes on sending to nobody when containerd cancels a request.
+        # Without it a handler goes on sending when containerd has cancelled a request.
         handler_cancellation=True,
         access_log=None,
         logger=_log,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Those that are looked at to find a silent one. Of many that come at the same moment with something to say, the loop
-# has read nothing yet; looking at all of them for each would cost more than they do.
+# The number of connections examined to find a silent one. When many come at the same moment with a request, the loop
+# has read none of these yet; examining all of them for each would cost more than they do.
 _LOOKED_AT: Final = 64
 
 

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from registryd.serving.sending import Delivery
     from registryd.transfer.uploads import Socket
 
-# Seconds in which a receiver takes nothing: its place is for somebody else then, and it can go on elsewhere.
+# Seconds in which a receiver takes nothing: then its place is for another receiver, and it can go on elsewhere.
 _RECEIVER_PATIENCE: Final = 20.0
-# Seconds. Whoever hears it has others to ask; a body takes some seconds.
+# Seconds. A peer that is told so has others to ask; a body takes some seconds.
 _RETRY_AFTER: Final = 1.0
-# Peers keep connections for the next body (transfer.http.pool), for less time, so that it is they who close. With TLS
-# one costs 30 KB, and 115 after a body: in a large cluster not everybody who asked lately can be waited for.
+# Peers keep connections for the next body (transfer.http.pool), for less time, so that the peers close them. With TLS a
+# connection costs 30 KB, and 115 after a body: in a large cluster the door cannot wait for every peer that asked
+# lately.
 CONNECTION_LIMITS: Final = ConnectionLimits(of_address=128, idle_at_once=128, idle_seconds=45.0)
 
 _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)

@@ -112,7 +112,7 @@ class ModePolicy:
 
     async def _of_what_moves(self, repository: Repository, reference: Reference) -> Ruling:
         if await self._public.is_reachable(repository.registry):
-            # What moves is its own now; in an outage it will matter what it says today.
+            # A tag that moves is the upstream's own now; in an outage the upstream's answer of today will matter.
             await self._public.learn(repository, reference)
             return Ruling.NOTHING
         return await self._in_outage(repository)

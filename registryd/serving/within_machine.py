@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# It sends as fast as the receiver reads, and is the one that every kernel has and allows to everybody. BBR, which some
-# nodes have as their default, paces what it sends by timers: a relay within the machine had 2.7 GB/s in place of 8
+# reno sends as fast as the receiver reads, and is the one that every kernel has and allows to every user. BBR, which
+# some nodes have as their default, paces what it sends by timers: a relay within the machine had 2.7 GB/s in place of 8
 # (docs/benchmarks.md).
 _UNPACED: Final = b"reno"
 

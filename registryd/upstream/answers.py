@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from registryd.upstream.reply import Reply
 
-# What a cache of ours says of a preference (`Prefer: whole`, RFC 7240).
+# The statement of a registryd cache about a preference (`Prefer: whole`, RFC 7240).
 _WHOLE: Final = re.compile(r"whole; pieces=(?P<pieces>[0-9]{1,9}); bytes=(?P<size>[0-9]{1,18})", re.ASCII)
 # RFC 9211: a list of caches, the last of which answered, each with parameters; only the words matter here.
 _CACHE_WORDS: Final = re.compile(r"[a-z=-]+")
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/(?P<size>[0-9]{1,18}|\*)", re.ASCII)
-# What load balancers and captive portals send in place of what was asked for.
+# Types that load balancers and captive portals send in place of the requested content.
 _PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 

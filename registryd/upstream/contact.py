@@ -15,11 +15,11 @@ _ANSWER_HOLDS: Final = 10.0
 # A dead registry is asked again in the background so often, at first and at last. A minute: it is back at most that
 # much longer than it was away.
 _AFTER_FAILURE: Final = Backoff(first=5.0, longest=60.0)
-# Twice the longest pause: a failure that is older was not checked on, because nobody asked, and proves nothing.
+# Twice the longest pause: an older failure was not checked again, because no client asked, and proves nothing.
 _FAILURE_HOLDS: Final = 120.0
 # After a 429 without Retry-After. Docker Hub's limits are per minute (abuse) and per six hours (pulls).
 _AFTER_LIMIT: Final = Backoff(first=60.0, longest=3600.0)
-# Nobody silences us for longer than this, however large the Retry-After.
+# No server silences the agent for longer than this, however large the Retry-After.
 _LONGEST_LIMIT: Final = 3600.0
 
 

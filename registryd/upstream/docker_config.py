@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _API_PATHS: Final = frozenset({"v1", "v2"})
-# A repository that nobody has: helpers are for whole registries.
+# A repository that does not exist: helpers are for whole registries.
 _ANY: Final = "any"
 _MOST_TOLD: Final = 256
-# What Docker calls its own registry.
+# Docker's name for its own registry.
 _HUB: Final = "https://index.docker.io/v1/"
 # Helpers of cloud providers give tokens that live an hour or more; asking costs a process and perhaps their API.
 _BELIEVED_SECONDS: Final = 300.0

@@ -61,7 +61,7 @@ class Reachability:
             await self._pings.wait(registry, lambda: self._ping(registry), name=name, patience=self._patience)
             presence = contact.presence(self._clock())
             if presence is RegistryState.UNKNOWN:
-                # Until it answers after all, nobody else waits.
+                # Until the registry answers after all, no other caller waits.
                 contact.failed(self._clock())
         elif presence is RegistryState.GONE and not contact.is_quiet(self._clock()):
             self._pings.start(registry, lambda: self._ping(registry), name=name)

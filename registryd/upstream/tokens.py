@@ -26,7 +26,7 @@ _LONGEST_LIFE: Final = 3600.0
 _USED_SHARE: Final = 0.8
 # One token per repository in use; a token is a few KiB.
 _MOST_TOKENS: Final = 1024
-# What may stand in an Authorization header. Tokens of cloud registries have up to some 5000 characters.
+# The characters of an Authorization header. Tokens of cloud registries have up to some 5000 characters.
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}", re.ASCII)
 
 
@@ -95,7 +95,7 @@ class Tokens:
             slot.failure = copy(failure)
             slot.attempts += 1
             raise
-        # An attempt that is cancelled does not count: the next one who waits asks itself.
+        # A cancelled attempt does not count: the next waiting caller asks itself.
         slot.attempts += 1
         slot.failure = None
         slot.token = token.value

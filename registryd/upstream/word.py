@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 _HOUR: Final = 3600.0
-# Who makes a repository private expects that to be so everywhere within a day; asking more often than pulls happen
-# would tell nothing more.
+# A user that makes a repository private expects that to be so everywhere within a day; asking more often than pulls
+# happen would tell nothing more.
 _HOLDS: Final = 24 * _HOUR
-# Asked again in the background when three quarters are over, so that who uses a repository daily never waits, and an
+# Asked again in the background when three quarters are over, so that a daily user of a repository never waits, and an
 # outage begins with an answer that still holds.
 _IS_RENEWED: Final = 18 * _HOUR
-# An upstream that cannot be reached has its last word kept for a week: long outages are over by then. Whoever is cut
-# off for longer is air-gapped and says so (mode `open`).
+# An upstream that cannot be reached has its last word kept for a week: long outages are over by then. A cluster that is
+# cut off for longer is air-gapped, and its operator says so (mode `open`).
 _IS_KEPT: Final = 7 * 24 * _HOUR
 
 

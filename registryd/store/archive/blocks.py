@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from registryd.transfer.io_threads import run_in_pool
 from registryd.transfer.readiness import wait_readable
 
-# What a pool call reads: large enough that the call itself costs nothing.
+# The bytes that a pool call reads: so many that the call itself costs nothing.
 BLOCK_BYTES: Final = 1024 * 1024
 
 

@@ -71,7 +71,7 @@ class _Walk:
             yield from ((child, manifest.media_type in INDEX_TYPES) for child in manifest.children)
 
     def _note_missing(self, missing: Missing) -> None:
-        # Whoever needs it says more than whoever could do without.
+        # A reference that needs the content says more than one that could do without.
         known = self.missing.get(missing.target.digest)
         if known is None or known.is_optional:
             self.missing[missing.target.digest] = missing

@@ -27,7 +27,7 @@ class ArchiveLimits:
     # In files that are no content: licences, checksums, what Docker puts beside the images. Some kilobytes.
     other_bytes: int = 64 * _MIB
     # Layers are packed themselves, so an archive of them hardly shrinks; unpacked ones shrink to a third. Zeros shrink
-    # to a thousandth, which is how a small file fills a disk. Up to the second number, nobody minds.
+    # to a thousandth, which is how a small file fills a disk. Up to the second number, any shrinking is harmless.
     growth: int = 100
     any_growth_bytes: int = 1024 * _MIB
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Some 20,000 images; an index.json is kept in memory.
 _MAX_INDEX_BYTES: Final = 8 * 1024 * 1024
 _MAX_LAYOUT_BYTES: Final = 4096
-# What docker-archives have, and what docker save still writes besides.
+# Files of docker-archives, and files that docker save still writes besides.
 _DOCKER_FILE: Final = "manifest.json"
 # In a docker-archive, the layer of one image, which may be a link to that of another.
 _DOCKER_LAYER: Final = "/layer.tar"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-# What archives are packed by besides, and what unpacks it.
+# Other packers of archives, and the programs that unpack them.
 _OTHERS: Final = {
     b"\x28\xb5\x2f\xfd": "zstd -dc",
     b"\xfd7zXZ\0": "xz -dc",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.presence import Located
     from registryd.transfer.body import Body
 
-# What JSON may begin with (RFC 8259: an object, after white space); nothing else can be a manifest.
+# The first bytes of JSON (RFC 8259: an object, after white space); no other content can be a manifest.
 _JSON_BEGINS: Final = frozenset(b"{ \t\r\n")
 
 

@@ -33,9 +33,9 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # What containerd itself will send at most (defaults.DefaultMaxSendMsgSize): all images come in one message.
+    # The largest message that containerd itself sends (defaults.DefaultMaxSendMsgSize): all images come in one message.
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-    # Its own connection, whoever else in this process talks to the same socket.
+    # A connection of its own, even if another part of this process talks to the same socket.
     ("grpc.use_local_subchannel_pool", 1),
 )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registryd.aio.file_events import FileEvents
     from registryd.store.containerd.route import Route
 
-# What a pull calls its ingests, by what the descriptor says that the content is (remotes.MakeRefKey).
+# The names that a pull gives its ingests, by the type of the content in the descriptor (remotes.MakeRefKey).
 _KINDS: Final = ("layer", "config", "manifest", "index", "unknown")
 # containerd counts what it begins under one name, in a record that goes when the ingest does: it is always the first
 # (metadata.contentStore.Writer; tried with 1.6.20, 1.7.24 and 2.1.9 after removed, cancelled and failed pulls).

@@ -23,7 +23,7 @@ _CONTENT: Final = "io.containerd.content.v1"
 _CRI: Final = ("io.containerd.grpc.v1", "cri")
 _IMAGES: Final = ("io.containerd.cri.v1", "images")
 _TIMEOUT: Final = 2.0
-# As in Connection: its own, whoever else in this process talks to the same socket.
+# As in Connection: a connection of its own, even if another part of this process talks to the same socket.
 _OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1),)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.images import Images
     from registryd.store.containerd.pulling import PullSecret
 
-# What an image takes besides its compressed layers, unpacked.
+# The space that an image takes unpacked, besides its compressed layers.
 _UNPACKED: Final = 3
 
 

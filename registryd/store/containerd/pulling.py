@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from registryd.pb.cri.v1.api_pb2_grpc import ImageServiceAsyncStub
 
-# Its own connection, whoever else in this process talks to the same socket.
+# A connection of its own, even if another part of this process talks to the same socket.
 _OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1),)
 _STATUS_TIMEOUT: Final = 10.0
 # Since 1.7 containerd gives up a pull that has got nothing for five minutes; an earlier one might wait for ever.

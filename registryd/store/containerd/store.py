@@ -89,7 +89,7 @@ class ContainerdStore:
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         if not self._images.are_listed:
             raise StoreUnavailable("containerd's images have not been listed yet")
-        # What is not known yet may have been imported a moment ago: an event takes its time on a busy node.
+        # An unknown image may have been imported a moment ago: an event takes its time on a busy node.
         return self._images.named(name) or await self._follower.look_up(name)
 
     # Where it is from

@@ -143,7 +143,7 @@ class BoundedStore:
     async def begin(self, digest: Digest, *, size: int, repository: Repository) -> ReservedIngest:
         """As ContentWriter has it, from that repository; StoreFull also when the limits leave no room."""
         if not self.kept(digest, repository):
-            # What somebody else gave is nothing to show to those who get it from here.
+            # Readers here must not see bytes that another source gave.
             await run_writing(partial(self._partials.drop, digest))
         kept = self._partials.claim(digest)
         try:
@@ -159,7 +159,7 @@ class BoundedStore:
             if kept and isinstance(error, IngestInProgress):
                 self._partials.unclaim(kept)
             raise
-        # From here on nobody else receives it.
+        # From here on no other task receives it.
         reserved = ReservedIngest(ingest, self._space, room, partial(self._sources.note, digest, repository))
         try:
             await self._sources.note_began(digest, repository)

@@ -108,7 +108,7 @@ class Catalog:
                     self._load(before)
                 for change in self.journal.read():
                     self._apply(change)
-                # Somebody may have put the one file into the other between the two looks.
+                # Another process may have taken the one file into the other between the two looks.
                 if self._fingerprint() == before:
                     break
 

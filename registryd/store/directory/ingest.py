@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from registryd.oci.digest import Digest
 
-# What a fast source brings is written this much at a time: a turn of the pool costs some 50 µs, hashing 1 MiB ten
+# Bytes of a fast source are written this much at a time: a turn of the pool costs some 50 µs, hashing 1 MiB ten
 # times that.
 _BATCH_BYTES: Final = 1024 * 1024
-# What a slow source brings is written at once, unless that was done less than this ago: whoever reads the growing
-# file should not wait for a batch to fill.
+# Bytes of a slow source are written at once, unless the last write is less than this ago: a reader of the growing file
+# should not wait for a batch to fill.
 _BATCH_SECONDS: Final = 0.02
-# What was there before is read so much at a time, which takes some 0.1 s: a process that stops does not wait longer.
+# Bytes that were there before are read so much at a time, which takes some 0.1 s: a process that stops does not wait
+# longer.
 _REHASHED_BYTES: Final = 64 * 1024 * 1024
 
 

@@ -80,7 +80,7 @@ class NameWriter:
                 return
             unsynced = self._catalog.journal.add(change)
             self._catalog.apply(change)
-        # Outside, for whoever asks what a name means need not wait for the disk.
+        # Outside, because a question for the meaning of a name need not wait for the disk.
         try:
             with writing(self._layout.root):
                 os.fdatasync(unsynced)

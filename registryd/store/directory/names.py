@@ -33,8 +33,8 @@ _LOOK_SECONDS: Final = 1.0
 _SETTLED_SECONDS: Final = 0.2
 _INDEX_BYTES_PER_SECOND: Final = 2 * 1024 * 1024
 _AGAIN_SECONDS: Final = 10.0
-# Whoever waits for changes looks at all names after each, which takes some 20 µs a name: told of them so much later,
-# that is a fiftieth of his time.
+# A task that waits for changes looks at all names after each, which takes some 20 µs a name. Told of changes so much
+# later, it spends a fiftieth of its time on this.
 _TOLD_LATER_PER_NAME: Final = 0.001
 _TOLD_AT_ONCE: Final = 500
 
@@ -99,7 +99,8 @@ class Names:
             await asyncio.sleep(_LOOK_SECONDS)
             return
         try:
-            # Whoever replaces the file takes its last name from the one that is watched; its content is not written to.
+            # A process that replaces the file takes the last name from the watched file; it does not write to its
+            # content.
             with events.watching(fd) as changes:
                 self._waiting = changes
                 while self._changes == self._changes_told and self.catalog.is_current():
@@ -147,7 +148,7 @@ class Names:
         try:
             await run_writing(self.writer.checkpoint)
         except StoreUnavailable as error:
-            # Nothing is lost: the journal has it, and whoever opens the layout next tries again.
+            # No name is lost: the journal has it, and the next process that opens the layout tries again.
             _LOG.warning("index.json is behind: %s", error)
             return False
         self._written_at = asyncio.get_running_loop().time()

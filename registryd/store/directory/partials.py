@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PARTIAL_FOLDER: Final = "partial"
 # Less is fetched again sooner than it is looked for.
 _SMALLEST: Final = 1024 * 1024
-# Who wanted it has come back by then, or never will.
+# The client that wanted it has come back by then, or never will.
 _KEPT_SECONDS: Final = 24 * 3600.0
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 

@@ -61,7 +61,7 @@ class Session:
 
     def open(self) -> None:
         """Make the folder and lock it. Raises OSError."""
-        # Under the layout's lock, so that nobody takes the folder for a dead one before it is locked.
+        # Under the layout's lock, so that no process takes the folder for a dead one before it is locked.
         with self._layout.locked():
             make_folder(self._layout.root, INGEST_FOLDER, self._name)
             with folder(self._layout.root, INGEST_FOLDER, self._name) as opened:

@@ -91,7 +91,7 @@ class Space:
         """Count what is there. Raises StoreUnavailable."""
         before = self._stored
         found = sum(blob.size for blob in await run_writing(self._scan))
-        # What was stored meanwhile may have been missed, or seen: too much is better than too little.
+        # Content stored meanwhile may be counted or not: too much is better than too little.
         self._used = found + self._stored - before
         self._tell()
 
