@@ -93,7 +93,7 @@ class Bandwidth:
 
 
 def told(rates: Rates) -> dict[str, str]:
-    """As people read them."""
+    """The limits as users read them."""
     named = {"upload": rates.upload, "download": rates.download, "origin": rates.origin}
     limits = {name: f"{format_size(rate)}/s" if rate else "no limit" for name, rate in named.items()}
     return {**limits, "background": f"{rates.background} %"}

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 async def make_credentials(settings: Settings, scope: Scope, metrics: Metrics) -> PeerCredentials:
-    """As the settings say, kept current while the scope lasts. Raises SettingsError."""
+    """The credentials of the settings, kept current while the scope lasts. Raises SettingsError."""
     peers = settings.peers
     metrics.peers_insecure(insecure=peers.insecure)
     if not peers.has_credentials:

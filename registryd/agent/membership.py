@@ -188,7 +188,7 @@ class Joined:
         self._bytes_door = bytes_door
 
     def address(self) -> Address:
-        """Where peers ask it."""
+        """The address at which peers ask this member."""
         return self._joining.own_address()
 
     def drain(self, group: asyncio.TaskGroup, seconds: float) -> None:

@@ -25,7 +25,7 @@ def choosing_of(settings: Settings) -> Choosing:
 
 
 def recorded_socket(settings: Settings) -> Path | None:
-    """Where the containerd answers that `install` has set up; None where it has not, or a setting says where."""
+    """The socket of the containerd that `install` has set up; None without one, or if a setting names a socket."""
     store = settings.store
     if store.containerd_socket or store.kind is StoreKind.DIRECTORY or not _is_there(_RECORD):
         return None

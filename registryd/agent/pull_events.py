@@ -24,7 +24,7 @@ _SECONDS_FOR_ONE: Final = 30.0
 
 
 class Events(Protocol):
-    """Where they are written. Raises ApiFailed."""
+    """The place where events are written. Raises ApiFailed."""
 
     async def write(self, reason: str, message: str) -> None: ...
 

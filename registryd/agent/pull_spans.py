@@ -29,7 +29,7 @@ _SHUTDOWN_SECONDS: Final = 2
 
 
 class PullSpans:
-    """Where they go is told by OTEL_EXPORTER_OTLP_ENDPOINT and the other variables of OpenTelemetry."""
+    """Spans; OTEL_EXPORTER_OTLP_ENDPOINT and OpenTelemetry's other variables say where they go."""
 
     def __init__(self, node: str, exporter: SpanExporter | None = None, processor: SpanProcessor | None = None) -> None:
         """Without an exporter: OTLP over HTTP, in a thread of OpenTelemetry's own."""

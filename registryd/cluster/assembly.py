@@ -160,7 +160,7 @@ class Joining:
         self._speakers = Speakers(self.members.discovered, asyncio.get_running_loop().time)
 
     def own_address(self) -> Address:
-        """Where peers find this node's gRPC."""
+        """The address at which peers find this node's gRPC."""
         return self._place().address if self._place else self._listen
 
     def _own_place(self) -> NodeLocation:

@@ -136,7 +136,7 @@ class UnblockedStore(Unblocked):
 
 
 def require_unblocked(blocklist: Blocklist, sought: Sought) -> None:
-    """For what comes from elsewhere. Raises ContentUnavailable."""
+    """Check content that comes from elsewhere. Raises ContentUnavailable."""
     if blocklist.has_sought(sought):
         raise ContentUnavailable(f"{sought.digest} is {_REASON}")
 

@@ -61,7 +61,7 @@ class GrowingSource(Protocol):
         """
 
     async def begun(self, digest: Digest) -> GrowingContent:
-        """As `growing`, also of content of which nothing has come for long: its receiver may not have its turn yet."""
+        """As `growing`, also for content that has been silent for long: its receiver may not have its turn yet."""
 
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         """Open the bytes that `wanted` names: the body sends what is here, and the rest as it arrives.

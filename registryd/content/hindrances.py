@@ -29,13 +29,13 @@ class _Troubles:
 
 
 class Hindrances:
-    """Of the contents of lately."""
+    """The hindrances of recent contents."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[Digest, _Troubles] = OrderedDict()
 
     def waited(self, digest: Digest, seconds: float, source: Address) -> None:
-        """So long it was waited for a node that was getting it itself."""
+        """Note how long a request waited for a node that was getting the content itself."""
         self._of(digest).waited[source.host] += round(seconds * 1000)
 
     def left(self, digest: Digest, source: Address) -> None:
@@ -47,7 +47,7 @@ class Hindrances:
         self._of(digest).lost[source.host] += 1
 
     def told(self, digests: Iterable[Digest]) -> list[str]:
-        """In words. Contents come side by side: of the waits for one node the longest counts."""
+        """The hindrances in words. Contents come side by side: the longest of the waits for one node counts."""
         found = [self._known[digest] for digest in digests if digest in self._known]
         waited: Counter[str] = Counter()
         left: Counter[str] = Counter()

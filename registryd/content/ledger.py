@@ -39,7 +39,7 @@ class Ledger:
         self._unsettled: dict[Digest, HandedOver] = {}
 
     def handed_over(self, digest: Digest, count: int, *, registry: str, source: Source) -> None:
-        """So many bytes went to containerd."""
+        """Note that so many bytes went to containerd."""
         if not count or self.is_trial(digest):
             return
         self._metrics.sent(count, source=source)
@@ -50,12 +50,12 @@ class Ledger:
             del self._unsettled[next(iter(self._unsettled))]
 
     def sent_to_peer(self, digest: Digest, count: int, *, nearness: Nearness = Nearness.UNKNOWN) -> None:
-        """So many bytes went to a peer."""
+        """Note that so many bytes went to a peer."""
         if not self.is_trial(digest):
             self._metrics.sent_to_peer(count, nearness=nearness)
 
     def received_from_peer(self, digest: Digest, count: int, source: Address) -> None:
-        """So many bytes came from a peer, whether containerd wanted them by then or not."""
+        """Note that so many bytes came from a peer, whether containerd wanted them by then or not."""
         if not self.is_trial(digest):
             self._metrics.received_from_peer(count)
             self.pulls.received(digest, count, source.host)

@@ -107,7 +107,7 @@ class PullLog:
         pull.waited = max(pull.waited, waited)
 
     def given(self, pull: LoggedPull, digest: Digest, count: int, *, is_local: bool, is_broken: bool) -> None:
-        """So many bytes went to containerd."""
+        """Note that so many bytes went to containerd."""
         pull.given[digest] = pull.given.get(digest, 0) + count
         pull.broken += is_broken
         if is_local:
@@ -118,7 +118,7 @@ class PullLog:
         pull.missed.setdefault(digest, reason)
 
     def received(self, digest: Digest, count: int, source: str) -> None:
-        """So many bytes of it came from a peer, perhaps before containerd asked."""
+        """Note that so many of its bytes came from a peer, perhaps before containerd asked."""
         counted = self._sources.setdefault(digest, Counter())
         counted[source] += count
         self._sources.move_to_end(digest)
@@ -162,7 +162,7 @@ class PullLog:
         return [self.told(pull) for pull in reversed(self._recent)]
 
     def told(self, pull: LoggedPull) -> Mapping[str, Any]:
-        """As JSON: shares are of all bytes, `sources` of each source by name, the largest first."""
+        """The pull as JSON: shares are of all bytes, `sources` of each source by name, the largest first."""
         by_source = self._by_source(pull)
         size = pull.size
         shares = {source: count / size for source, count in by_source.most_common() if size}

@@ -76,7 +76,7 @@ class TrialImage:
 
 
 class TooManyTrials(Exception):
-    """As many as may be are offered already."""
+    """The node offers as many trial images as it may already."""
 
 
 class Trials:

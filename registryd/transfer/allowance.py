@@ -64,7 +64,7 @@ class Allowance:
         self._pulled_at = -math.inf
 
     def take(self, count: int, priority: Priority = Priority.PULL) -> Ticket:
-        """So many bytes were taken."""
+        """Note that so many bytes were taken."""
         now = clock.now()
         self._pay(now)
         if priority is Priority.BACKGROUND:
@@ -118,5 +118,5 @@ class _Account:
         self._paid_at = now
 
     def seconds_until(self, paid: int, rate: float) -> float:
-        """Until so many are."""
+        """Wait until so many bytes are paid."""
         return (paid - self._paid) / rate if rate and paid > self._paid else 0.0

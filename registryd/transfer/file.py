@@ -110,7 +110,7 @@ async def send_from_cache(fd: int, span: Span, sink: Sink, out: int) -> None:
 
 
 def _take_turn(sink: Sink, out: int, fd: int, rest: Span) -> None:
-    """In a thread: send and count, until the turn is over or the receiver has enough (BlockingIOError)."""
+    """Send and count, in a thread, until the turn is over or the receiver has enough (BlockingIOError)."""
     turn_ends = time.monotonic() + _TURN_SECONDS
     room = select.poll()
     room.register(out, select.POLLOUT)

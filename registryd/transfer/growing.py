@@ -125,7 +125,7 @@ class GrowingBody:
 
 
 async def _send_some(arriving: Arriving, rest: Span, sink: Sink) -> int:
-    """From the file what it has, else what is about to be written; how many bytes that were."""
+    """Send from the file, or else from the bytes about to be written; returns how many bytes were sent."""
     size = min(arriving.size(), rest.stop)
     if size > rest.start:
         await _send(arriving.fd, Span(rest.start, size), sink)

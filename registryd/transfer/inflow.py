@@ -63,12 +63,12 @@ class InflowMemory:
         return self.held * 2 < self.most
 
     def take(self, count: int) -> None:
-        """So many more are held."""
+        """Note that so many more bytes are held."""
         self.held += count
         self.total += count
 
     def give_back(self, count: int) -> None:
-        """So many fewer are."""
+        """Note that so many fewer bytes are held."""
         self.held -= count
         self.tell()
 
@@ -303,7 +303,7 @@ class Inflows:
         return self.memory.total
 
     def contents(self) -> Collection[Digest]:
-        """Of what there is an inflow now."""
+        """The digests that have an inflow now."""
         return self._current.keys()
 
     def of(self, digest: Digest) -> Inflow | None:

@@ -46,10 +46,10 @@ class RoomySink(Protocol):
 
     @property
     def room(self) -> memoryview | None:
-        """Where the next bytes belong; None when they have to be written after all."""
+        """The memory for the next bytes; None when they have to be written after all."""
 
     def filled(self, count: int) -> None:
-        """So many bytes have been put into the room's beginning."""
+        """Note that so many bytes have been put at the beginning of this memory."""
 
 
 @runtime_checkable
@@ -152,7 +152,7 @@ async def _flushed(transport: asyncio.Transport) -> None:
 
 @asynccontextmanager
 async def _patient(seconds: float | None) -> AsyncIterator[None]:
-    """For a wait for the receiver: raises ReceiverIdle when it takes longer."""
+    """A bound for a wait for the receiver: raises ReceiverIdle when it takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield

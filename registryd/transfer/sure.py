@@ -90,7 +90,7 @@ class SureBytes:
                 layer.given.remove(given)
 
     def of(self, digest: Digest) -> int:
-        """So many of the bytes from the beginning are right; ALL_BYTES when all are that come."""
+        """How many bytes from the beginning are right; ALL_BYTES when all bytes that come are."""
         if not self.may_come_in_chunks:
             return ALL_BYTES
         layer = self._layers.get(digest)
@@ -98,7 +98,7 @@ class SureBytes:
 
     @property
     def _unasked(self) -> int:
-        """Of what containerd has not asked this agent for since the agent began."""
+        """The value for content for which containerd has not asked this agent since the agent began."""
         return ALL_BYTES if self._is_told and not self._is_in_chunks else 0
 
 

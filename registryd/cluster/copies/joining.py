@@ -146,7 +146,7 @@ class _WithKeys:
         return replace(stock, held=stock.held | self._keys())
 
     async def wait_changed(self) -> None:
-        """When either has."""
+        """Return when either has changed."""
         waits: list[Awaitable[Any]] = [self._inventory.wait_changed(), self._changed.wait()]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         try:

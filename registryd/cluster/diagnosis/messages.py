@@ -95,7 +95,7 @@ def report_value(message: pb.ReportReply) -> NodeReport:
 
 
 def _view_value(message: pb.ReportReply) -> ClusterView:
-    """As much of it as may be: more is nonsense, and nothing that anybody needs."""
+    """The text, cut to its limit: more is nonsense that no operator needs."""
     flows = [
         Flow(each.label, each.size, each.sent, each.receiver)
         for each in message.flows[:MOST_FLOWS]
@@ -123,7 +123,7 @@ def reached_value(message: pb.ReachReply) -> Reached:
 
 
 def requester_of(message: pb.ReachRequest, host: str) -> tuple[Address, Address | None]:
-    """Where the requester's gRPC and its bytes door are; `host` is where it asks from."""
+    """The addresses of the requester's gRPC and bytes door; `host` is the address from which it asks."""
     if message.content_port > _HIGHEST_PORT:
         raise RequestInvalid(f"{message.content_port} is not a port")
     try:

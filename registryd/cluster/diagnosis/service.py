@@ -37,7 +37,7 @@ class Discovered(Protocol):
         """The states of all members that discovery gives, by address."""
 
     async def content_port_of(self, address: Address) -> int | None:
-        """Where the member there says that its bytes door is; None if it is none, or does not answer."""
+        """The address of the member's bytes door, as the member says; None without a member, or without an answer."""
 
 
 class DiagnosisService:

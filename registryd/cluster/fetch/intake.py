@@ -68,7 +68,7 @@ class Receiving(Protocol):
 
 
 class Finder(Protocol):
-    """Where layers come from."""
+    """The source of layers."""
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """The nodes that are to give it to this one; None when no index node answers."""

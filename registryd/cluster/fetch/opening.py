@@ -195,7 +195,7 @@ def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, s
 
 
 def blob_path(digest: Digest) -> str:
-    """Where the bytes door has content."""
+    """The path of content at the bytes door."""
     return f"/v1/blobs/{digest}"
 
 

@@ -21,7 +21,7 @@ _REMEMBERED: Final = 5_000
 
 
 class FallbackMembers:
-    """Of one search."""
+    """The members that are left in one search."""
 
     def __init__(self) -> None:
         self._only: Collection[Address] | None = None

@@ -72,7 +72,7 @@ class Books:
         return account.process if account else None
 
     def take_renewed(self) -> set[Address]:
-        """Where another process spoke than before, since this was last asked."""
+        """The addresses where another process spoke than before, since the last call."""
         renewed, self._renewed = self._renewed, set()
         return renewed
 

@@ -57,6 +57,6 @@ class Hosts:
         return (place if place.zone == host.zone else NodeLocation(address, host.zone)), forgotten
 
     def addresses_of(self, name: str) -> Iterable[Address]:
-        """Where the host has said that it is."""
+        """The addresses that the host has said to be its own."""
         host = self._hosts.get(name)
         return host.places if host else ()

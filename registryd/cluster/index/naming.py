@@ -1,4 +1,4 @@
-"""Where names are on the ring of index nodes, and by what holders let go of them."""
+"""The place of names on the ring of index nodes, and the keys by which holders withdraw them."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class FollowerTree:
         return list(self._open)
 
     def top_of(self, spot: Spot) -> Spot:
-        """Where what comes to the spot comes into the tree."""
+        """The top of the tree above this spot, where its content comes into the tree."""
         *_, top = islice(self._upwards(spot), len(self._spots) + 1)
         return top
 

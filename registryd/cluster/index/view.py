@@ -31,7 +31,7 @@ class Discovered(Protocol):
     """The members that discovery gives; `registryd.cluster.members.roster.Members` knows them."""
 
     def discovered(self) -> frozenset[Address]:
-        """Where all members are; the same object until it changes."""
+        """The addresses of all members; the same object until it changes."""
 
 
 class CurrentView:

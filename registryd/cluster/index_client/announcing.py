@@ -53,7 +53,7 @@ class Listeners(Protocol):
     """The receivers of announcements; `registryd.cluster.members.roster.Members` are such."""
 
     def addresses(self) -> frozenset[Address]:
-        """Where they are; the same object until it changes."""
+        """The addresses of the receivers; the same object until it changes."""
 
     def get(self, address: Address) -> Listener | None:
         """The receiver at this address; None if there is none that may be told."""
@@ -63,7 +63,7 @@ class RenewedSpeakers(Protocol):
     """The nodes that have announced to this node; `registryd.cluster.index.books.Books` knows them."""
 
     def take_renewed(self) -> Collection[Address]:
-        """Where another process spoke than before, since this was last asked."""
+        """The addresses where another process spoke than before, since the last call."""
 
     def process_of(self, address: Address) -> NodeId | None:
         """Which process spoke there last."""
@@ -130,7 +130,7 @@ class Announcer:
                 await _all(partial(self._send, address, nothing) for address in self._told)
 
     async def _wait(self) -> bool:
-        """Until there may be something to tell; whether content may have changed."""
+        """Wait until there may be news to tell; returns whether content may have changed."""
         changed_before, self._has_changed = self._has_changed, False
         try:
             async with asyncio.timeout(_LOOK_SECONDS):

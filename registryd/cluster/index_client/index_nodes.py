@@ -33,7 +33,7 @@ class Roster(Protocol):
     """The members that may be asked; `registryd.cluster.members.roster.Members` is one."""
 
     def addresses(self) -> frozenset[Address]:
-        """Where they are; the same object until it changes."""
+        """The addresses of the index nodes; the same object until it changes."""
 
     def get(self, address: Address) -> Member | None:
         """The member there, None if there is none that may be asked."""

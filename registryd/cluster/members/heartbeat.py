@@ -33,7 +33,7 @@ class WatchedMembers(Protocol):
     """The members; `registryd.cluster.members.roster.Members` is that."""
 
     def discovered(self) -> frozenset[Address]:
-        """Where all are; the same object until it changes."""
+        """The addresses of all members; the same object until it changes."""
 
     def get(self, address: Address) -> Member | None:
         """The member at an address, if it may be asked."""

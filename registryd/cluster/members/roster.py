@@ -85,13 +85,13 @@ class Members:
         return sorted(available, key=lambda member: member.state is not MemberState.UP)
 
     def addresses(self) -> frozenset[Address]:
-        """Where those are that may be asked; the same object until it changes."""
+        """The addresses of members that may be asked; the same object until it changes."""
         if self._addresses is None:
             self._addresses = frozenset(address for address, member in self._members.items() if member.is_available)
         return self._addresses
 
     def discovered(self) -> frozenset[Address]:
-        """Where all are, whether they may be asked or not; the same object until it changes."""
+        """The addresses of all members, whether they may be asked or not; the same object until it changes."""
         return self._discovered
 
     def get(self, address: Address) -> Member | None:
@@ -111,7 +111,7 @@ class Members:
                 self._look_after(self._members[address], at_once=True)
 
     async def content_port_of(self, address: Address) -> int | None:
-        """Where the member there says that its bytes door is; None if it is none, or does not answer."""
+        """The address of the member's bytes door, as the member says; None without a member, or without an answer."""
         member = self._members.get(address)
         if member is None:
             return None

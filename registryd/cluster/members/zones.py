@@ -20,7 +20,7 @@ class Zones:
         self._own: Callable[[], str] = str
 
     def follow(self, told: KnowsZones | None, own: Callable[[], str]) -> None:
-        """From now on: what `told` knows of peers, and this node's own zone."""
+        """Set the zones: those that `told` knows of peers, and this node's own zone."""
         self._told, self._own = told, own
 
     def own(self) -> str:
@@ -28,7 +28,7 @@ class Zones:
         return self._own()
 
     def at(self, host: str) -> str:
-        """Of the peer at this IP address; empty while it is not known."""
+        """The zone of the peer at this IP address; empty while it is not known."""
         return self._told.zone_of(host) if self._told else ""
 
     def nearness_of(self, host: str) -> Nearness:

@@ -75,7 +75,7 @@ _NOBODY: Final = End("", 0)
 
 
 class Caller(Protocol):
-    """As much of gRPC's context of a call as is needed here."""
+    """The part of gRPC's context of a call that is needed here."""
 
     def peer(self) -> str: ...
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Rate(NamedTuple):
-    """So many a second in the long run, and so many at once."""
+    """A rate: so many a second in the long run, and so many at once."""
 
     per_second: float
     burst: float
@@ -69,12 +69,12 @@ BAR_FORGOTTEN_SECONDS: Final = 3600.0
 
 
 def pace(rate: Rate, clock: Callable[[], float], *, longest: float = 0.0) -> Pace[str]:
-    """For each address; what would have to wait for longer than that is refused."""
+    """A pace for each address; a call that would have to wait for longer is refused."""
     return Pace(rate=rate.per_second, burst=rate.burst, longest=longest, clock=clock)
 
 
 def tokens(size: int) -> float:
-    """As how many calls one counts whose request has so many bytes."""
+    """How many calls a request of so many bytes counts as."""
     return 1 + size // BYTES_OF_TOKEN
 
 

@@ -45,7 +45,7 @@ class Sockets:
 
     @property
     def connections(self) -> list[Connection]:
-        """In the order in which they were seen."""
+        """The connections in the order in which they were seen."""
         return [one for one in self._known.values() if one]
 
     def see(self, now: float) -> list[Connection]:

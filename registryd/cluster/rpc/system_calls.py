@@ -91,7 +91,7 @@ def host_and_port(address: bytes) -> tuple[str, int] | None:
 
 
 def unacknowledged_bytes(descriptor: int) -> int:
-    """Of what was sent by a connection; 0 if it is closed."""
+    """The sent bytes of a connection that the other end has not acknowledged; 0 if it is closed."""
     _count.value = 0
     if _libc.ioctl(descriptor, termios.TIOCOUTQ, ctypes.byref(_count)) != 0:
         return 0
