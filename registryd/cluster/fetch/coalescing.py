@@ -6,10 +6,9 @@ Only ever an optimisation: whatever goes wrong here ends in "look for yourself",
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
-from contextlib import aclosing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.bound import off_the_clock
@@ -17,21 +16,19 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.contract.index import Claim, ClaimReply
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.fetch.intake import Urgency
-from registryd.cluster.fetch.places import Pressed
+from registryd.cluster.fetch.named import NamedSources, Want
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.health.totals import available
 from registryd.cluster.index_client.companions import LARGE_BYTES, LayerSchedule, Side
 from registryd.cluster.members.offer import offer_of
-from registryd.content.growing import NotArrived
 from registryd.content.hindrances import Hindrances
-from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
-from registryd.oci.errors import RangeInvalid
+from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.ranges import Span
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from registryd.cluster.fetch.named import Patience
     from registryd.cluster.fetch.places import Places
     from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
@@ -43,32 +40,12 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository
 
-_log = logging.getLogger(__name__)
-
-# How long one question after the other may wait for the first byte. A source whose process dies is noticed at once, one
-# that loses power after this time and peers.find_timeout; who is far down a long chain asks that much more often. After
-# the last it is asked again who is to be followed: index nodes that changed meanwhile may have sent two nodes to wait
-# for each other.
-_WAITS: Final = (2.5, 2.5)
-# For one that is receiving it, while others are named, who have all of it. Who leaves its place in a wave takes a share
-# of a link by which others get all of it: with 0.3 s, waves in which 2 % of the messages were 0.2 s late took up to
-# three times as long (benchmarks.simulate), with a second no longer than without this.
-_BRIEF_WAIT: Final = (1.0,)
-# For one that has all of it: it has nothing to wait for, and may have fallen silent since it was heard of.
-_NO_WAIT: Final = (0.0,)
-# Whoever is impatient asks for the next offer while the last is still being opened. In a wave there is no other than
-# the one that was named, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
-_OPEN_SECONDS: Final = 3.0
-# Each costs milliseconds when sources say no; when they are silent, patience ends first.
-_MOST_CLAIMS: Final = 8
 # Digests for which it is kept in mind who failed: a node pulls three layers at a time for each image.
 _REMEMBERED: Final = 1000
 # Another image, later, may find a link that was full then.
 _DISTRUST_SECONDS: Final = 60.0
 # By then a node may have been told that anyone may have it, or have been given it under that name.
 _UNFIT_SECONDS: Final = 10.0
-# Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
-_ANY_SIZE: Final = 2**62
 
 
 class Receiving(Protocol):
@@ -99,7 +76,7 @@ class FetchCoordinator:
         self._index = index
         self._roster = roster
         self._own = own
-        self._fetch_wait = fetch_wait
+        self.fetch_wait = fetch_wait
         self._companions = companions or LayerSchedule()
         self._hindrances = hindrances or Hindrances()
         self._own_pace = own_pace or OwnPace()
@@ -110,13 +87,10 @@ class FetchCoordinator:
             lifetime=_UNFIT_SECONDS, capacity=_REMEMBERED
         )
         self._distrusted: ExpiringSet[Address] = ExpiringSet(lifetime=_DISTRUST_SECONDS, capacity=_REMEMBERED)
-        self._being_opened: dict[tuple[Digest, Address], asyncio.Event] = {}
 
     def failed(self, digest: Digest, address: Address) -> None:
         """This source did not help, or stopped helping: it is reported with the next claim."""
         self._failed.add(digest, address)
-        if opening := self._being_opened.get((digest, address)):
-            opening.set()
 
     def slow(self, digest: Digest, address: Address) -> None:
         """This source holds this node up: it is reported with the next claim, and followed if there is no other."""
@@ -125,8 +99,6 @@ class FetchCoordinator:
     def not_for_name(self, sought: Sought, address: Address) -> None:
         """It does not give this for that name: it is not to be named for it, and nothing is wrong with it."""
         self._unfit.add((sought.digest, sought.repository, address))
-        if opening := self._being_opened.get((sought.digest, address)):
-            opening.set()
 
     def _unfit_for(self, sought: Sought) -> tuple[Address, ...]:
         wanted = sought.digest, sought.repository
@@ -135,15 +107,6 @@ class FetchCoordinator:
     def distrust(self, address: Address) -> None:
         """It fetches much more slowly than others could: it is to be nobody's source of what it has not begun with."""
         self._distrusted.add(address)
-
-    @contextmanager
-    def _opening(self, digest: Digest, address: Address) -> Iterator[asyncio.Event]:
-        """While the offer is being opened: the event is set when that has failed."""
-        failed = self._being_opened[digest, address] = asyncio.Event()
-        try:
-            yield failed
-        finally:
-            self._being_opened.pop((digest, address), None)
 
     @property
     def is_anyone_near(self) -> bool:
@@ -181,82 +144,37 @@ class FetchCoordinator:
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """Who this node is to get it from; None when no index node answers."""
-        want = _Want(sought, Span.whole, size)
-        verdict = await self._claim(want, urgency)
+        want = Want(sought, Span.whole, size)
+        verdict = await self.claim_once(want, urgency)
         if verdict is None or verdict.is_whole or not verdict.sources or verdict.sources[0] not in self._distrusted:
             return verdict
         if await self._has_begun(verdict.sources[0], sought):
             return verdict
         self.failed(sought.digest, verdict.sources[0])
-        return await self._claim(want, urgency)
+        return await self.claim_once(want, urgency)
 
     async def _has_begun(self, address: Address, sought: Sought) -> bool:
         member = self._roster.get(address)
         return member is not None and await available(member, sought) > 0
 
-    async def offers(
-        self, sought: Sought, wanted: RangeOf, remaining: FallbackMembers, *, verdict: ClaimReply | None = None
-    ) -> AsyncGenerator[Offer, None]:
-        """Yield the sources that this node is to get it from, each when it has the first byte that is wanted.
+    def named(
+        self, sought: Sought, wanted: RangeOf, fallback: FallbackMembers, *, reply: ClaimReply | None = None
+    ) -> NamedSources:
+        """The sources that this node is to get it from, as long as the index nodes name some.
 
-        Ends when this node is the one to look elsewhere: among the `remaining`, at the origin in the end. A `verdict`
-        that is known already is followed first.
+        After these, it is for this node to look elsewhere: among those that the `fallback` has learnt, at the origin
+        in the end. A `reply` that is known already is followed first.
         """
-        want = _Want(sought, wanted, await self._size(sought.digest))
-        patience = _Patience(self._fetch_wait)
-        for _ in range(_MOST_CLAIMS):
-            verdict = verdict or await self._claim(want, Urgency.ASKED)
-            remaining.learn(verdict)
-            _log.debug("%s is to come from %s", sought.digest, _told(verdict))
-            if verdict is None or not verdict.sources:
-                return
-            try:
-                async with aclosing(self._follow_all(verdict, want, patience)) as offers:
-                    async for offer in offers:
-                        yield offer
-            except Pressed:
-                await self._claim(want, Urgency.PRESSED)
-                raise
-            if patience.is_over:
-                return
-            verdict = None
+        return NamedSources(self, Want(sought, wanted), reply=reply, fallback=fallback)
 
-    async def follow(self, sought: Sought, wanted: RangeOf, verdict: ClaimReply) -> AsyncGenerator[Offer, None]:
-        """Yield the sources that the verdict names, each when it has the first byte that is wanted.
+    def named_by(self, reply: ClaimReply, sought: Sought, wanted: RangeOf) -> NamedSources:
+        """The sources that the reply names, and nobody else."""
+        return NamedSources(self, Want(sought, wanted), reply=reply, is_final=True)
 
-        Raises NotArrived when they are at work, and have not got so far after a while.
-        """
-        want = _Want(sought, wanted, await self._size(sought.digest))
-        async with aclosing(self._follow_all(verdict, want, _Patience(self._fetch_wait))) as offers:
-            async for offer in offers:
-                yield offer
-        if want.is_awaited:
-            raise NotArrived(f"{sought.digest} is to come from {_told(verdict)}", received=want.received)
+    # For `NamedSources`
 
-    async def _follow_all(self, verdict: ClaimReply, want: _Want, patience: _Patience) -> AsyncGenerator[Offer, None]:
-        *_, last = verdict.sources
-        for address in verdict.sources:
-            waits = _NO_WAIT if verdict.is_whole else _WAITS if address == last else _BRIEF_WAIT
-            try:
-                offer = await self._follow(address, want, patience, waits)
-            except Pressed:
-                raise
-            except NotForName as reason:
-                _log.debug("%s does not come from %s: %s", want.digest, address, reason)
-                self.not_for_name(want.sought, address)
-                continue
-            except ContentUnavailable as reason:
-                _log.debug("%s does not come from %s: %s", want.digest, address, reason)
-            else:
-                want.is_awaited = offer is None
-                if offer is None:
-                    continue  # it is at work and has nothing yet; if it was the last: is it still to be followed?
-                with self._opening(want.digest, address) as failed:
-                    yield offer
-                    await _wait_set(failed)
-            self.failed(want.digest, address)
-
-    async def _claim(self, want: _Want, urgency: Urgency) -> ClaimReply | None:
+    async def claim_once(self, want: Want, urgency: Urgency) -> ClaimReply | None:
+        """What the index nodes say, told of all that failed; None when none of them answers."""
         own = self._index.own_place()
         failed, slow, unfit = self._failed.take(want.digest), self._slow.take(want.digest), self._unfit_for(want.sought)
         is_large = want.size is not None and want.size > LARGE_BYTES
@@ -293,16 +211,14 @@ class FetchCoordinator:
             )  # an index node that knows of nobody: what comes slowly is no reason to ask the origin
         return verdict
 
-    async def _size(self, digest: Digest) -> int | None:
-        """Containerd begins an ingest, with its size, before it asks anybody for the bytes."""
+    async def size(self, digest: Digest) -> int | None:
+        """As this node knows it: containerd begins an ingest, with its size, before it asks anybody for the bytes."""
         try:
             return (await self._own.find(digest)).size
         except ContentUnavailable:
             return None
 
-    async def _follow(
-        self, address: Address, want: _Want, patience: _Patience, waits: tuple[float, ...]
-    ) -> Offer | None:
+    async def follow(self, address: Address, want: Want, patience: Patience, waits: tuple[float, ...]) -> Offer | None:
         """The member's offer as soon as it has the byte; None if that takes long. Raises ContentUnavailable."""
         member = self._roster.get(address)
         if member is None:
@@ -315,13 +231,13 @@ class FetchCoordinator:
         finally:
             self._hindrances.waited(want.digest, asyncio.get_running_loop().time() - begun, address)
 
-    def _waiting(self, want: _Want) -> AbstractAsyncContextManager[None]:
+    def _waiting(self, want: Want) -> AbstractAsyncContextManager[None]:
         if self._places is None or want.size is None:
             return nullcontext()
         return self._places.waiting(want.digest, want.size, want.start)
 
     async def _ask_until_there(
-        self, member: Member, want: _Want, patience: _Patience, waits: tuple[float, ...]
+        self, member: Member, want: Want, patience: Patience, waits: tuple[float, ...]
     ) -> Offer | None:
         for seconds in waits:
             wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
@@ -350,59 +266,3 @@ class _Reports:
 
     def take(self, digest: Digest) -> tuple[Address, ...]:
         return tuple(self._addresses.pop(digest, ()))
-
-
-async def _wait_set(failed: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_OPEN_SECONDS):
-            await failed.wait()
-
-
-def _told(verdict: ClaimReply | None) -> str:
-    if verdict is None:
-        return "anywhere: no index node answers"
-    return ", ".join(map(str, verdict.sources)) or "the origin"
-
-
-@dataclass(slots=True)
-class _Want:
-    """What is asked for, as far as it is known."""
-
-    sought: Sought
-    wanted: RangeOf
-    size: int | None
-    is_awaited: bool = False
-    """Whether the latest source was at work, and had not got so far."""
-    received: int = 0
-    """Bytes that it had got, whether or not it may give them."""
-
-    @property
-    def digest(self) -> Digest:
-        return self.sought.digest
-
-    @property
-    def start(self) -> int:
-        """The first byte that is wanted."""
-        try:
-            return self.wanted(_ANY_SIZE if self.size is None else self.size).start
-        except RangeInvalid:
-            return 0  # whoever opens it will find out
-
-
-class _Patience:
-    """Seconds that a request may wait in all; they begin with the first look at them."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._until: float | None = None
-
-    @property
-    def left(self) -> float:
-        now = asyncio.get_running_loop().time()
-        if self._until is None:
-            self._until = now + self._seconds
-        return self._until - now
-
-    @property
-    def is_over(self) -> bool:
-        return self.left <= 0

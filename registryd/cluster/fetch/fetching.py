@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from registryd.aio.racing import AllFailed, first_success, one_by_one
 from registryd.cluster.contract.no_forwarding import refuse_to_forward
-from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerFailed
+from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.fetch.assembling import Assembler
 from registryd.cluster.fetch.continuing import Failover
 from registryd.cluster.fetch.opening import is_small
@@ -19,7 +19,7 @@ from registryd.cluster.health.links import UplinkProbe
 from registryd.cluster.health.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.hindrances import Hindrances
-from registryd.content.source import ContentUnavailable, NotForName, OpenContent
+from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.allowance import Allowance, Priority
 from registryd.transfer.errors import SourceBroken
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.fetch.opening import Opener
+    from registryd.cluster.fetch.plan import SourcePlan
     from registryd.cluster.health.blame import DeliveryAttribution
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
@@ -87,7 +88,7 @@ class Fetcher:
 
     async def find(self, sought: Sought) -> Content:
         """What the first member that has it says. Raises ContentUnavailable."""
-        return await self._first(self._locator.offers(sought), self._opener.confirm)
+        return await self._first(self._locator.plan_to_ask(sought), self._opener.confirm)
 
     async def open(self, sought: Sought, wanted: RangeOf, *, verdict: ClaimReply | None = None) -> OpenContent:
         """The first offer that opens, and others after it when it breaks off. Raises ContentUnavailable, RangeInvalid.
@@ -105,9 +106,9 @@ class Fetcher:
         def wanted(_: int) -> Span:
             return span
 
-        offers = self._locator.named_offers(sought, wanted, verdict)
+        plan = self._locator.plan_to_follow(verdict, sought, wanted)
         use = partial(self._open_offer, wanted=wanted, size=span.stop)
-        offer, opened = self._noted(*await self._first(offers, use, discard=_close))
+        offer, opened = self._noted(*await self._first(plan, use, discard=_close))
         return self._going_on(offer, opened).body
 
     def _going_on(self, offer: Offer, opened: OpenContent) -> OpenContent:
@@ -147,9 +148,9 @@ class Fetcher:
     async def _open_first(
         self, sought: Sought, wanted: RangeOf, *, size: int | None = None, verdict: ClaimReply | None = None
     ) -> tuple[Offer, OpenContent]:
-        offers = self._locator.offers(sought, wanted, verdict=verdict)
+        plan = self._locator.plan(sought, wanted, reply=verdict)
         use = partial(self._open_offer, wanted=wanted, size=size)
-        return self._noted(*await self._first(offers, use, discard=_close))
+        return self._noted(*await self._first(plan, use, discard=_close))
 
     async def _open_offer(self, offer: Offer, *, wanted: RangeOf, size: int | None) -> tuple[Offer, OpenContent]:
         if size is not None and offer.content.size != size:
@@ -166,37 +167,33 @@ class Fetcher:
 
     async def _first(
         self,
-        offers: AsyncGenerator[Offer, None],
+        plan: SourcePlan,
         use: Callable[[Offer], Coroutine[Any, Any, T]],
         *,
         discard: Callable[[T], Awaitable[None]] | None = None,
     ) -> T:
         refuse_to_forward()
-        waves = one_by_one(self._attempts(offers, use))
         try:
-            return await first_success(waves, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
+            async with aclosing(plan):
+                attempts = one_by_one(_attempts(plan, use))
+                return await first_success(attempts, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
         except AllFailed as error:
             raise refusal(error.reasons) from error
 
-    async def _attempts(
-        self, offers: AsyncGenerator[Offer, None], use: Callable[[Offer], Coroutine[Any, Any, T]]
-    ) -> AsyncGenerator[Attempt[T], None]:
-        async with aclosing(offers):
-            async for offer in offers:
-                yield partial(self._try, offer, use)
 
-    async def _try(self, offer: Offer, use: Callable[[Offer], Coroutine[Any, Any, T]]) -> T:
-        try:
-            return await use(offer)
-        except (SourceBroken, ContentCorrupt, PeerFailed):
-            self._locator.avoid(offer)
-            raise
-        except NotForName:
-            self._locator.not_for_name(offer)
-            raise
-        except (ContentUnavailable, RangeInvalid):
-            self._locator.pass_by(offer)
-            raise
+async def _attempts(
+    plan: SourcePlan, use: Callable[[Offer], Coroutine[Any, Any, T]]
+) -> AsyncGenerator[Attempt[T], None]:
+    while (offer := await plan.next()) is not None:
+        yield partial(_try, plan, offer, use)
+
+
+async def _try(plan: SourcePlan, offer: Offer, use: Callable[[Offer], Coroutine[Any, Any, T]]) -> T:
+    try:
+        return await use(offer)
+    except _TRY_NEXT as reason:
+        plan.failed(offer, reason)
+        raise
 
 
 async def _close(opened: tuple[Offer, OpenContent]) -> None:

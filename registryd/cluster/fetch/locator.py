@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.aio import clock
 from registryd.aio.racing import AllFailed
 from registryd.cluster.fetch.outcome import find_outcome
+from registryd.cluster.fetch.plan import SourcePlan
 from registryd.cluster.fetch.remaining import Doubts, FallbackMembers
 from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.health.avoided import PeerPenalties
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
     from registryd.notation import Address
-    from registryd.oci.digest import Digest
 
 
 # Of one, it is the source that is known already.
@@ -67,6 +67,10 @@ class MemberLocator:
     def members(self) -> list[Member]:
         """Whom to ask about anything, the best first."""
         return self._members.available()[: self._fanout_limit]
+
+    def is_avoided(self, offer: Offer) -> bool:
+        """Whether this member is better not asked for this digest."""
+        return self._avoided.has(offer.content.digest, offer.member.address)
 
     def avoid(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a while."""
@@ -128,43 +132,39 @@ class MemberLocator:
         """Who is to give this content to this node, as its index nodes say; None when none of them does."""
         return None if self._coalescing is None else await self._coalescing.claim(sought, size, urgency)
 
-    async def offers(
-        self, sought: Sought, wanted: RangeOf | None = None, *, verdict: ClaimReply | None = None
-    ) -> AsyncGenerator[Offer, None]:
-        """Yield who says to have it, as `registryd.cluster.fetch.search.offers` does. Raises AllFailed.
+    def plan(self, sought: Sought, wanted: RangeOf, *, reply: ClaimReply | None = None) -> SourcePlan:
+        """The sources of a request that is going to get these bytes, and shares the work with others that do.
 
-        Who names the bytes that are `wanted` is going to get them, and shares the work with others that do; with the
-        `verdict` of its index nodes, if that is known.
+        With the `reply` of its index nodes, if that is known.
         """
-        remaining = FallbackMembers()
-        if wanted is not None and self._coalescing is not None:
-            shared = self._coalescing.offers(sought, wanted, remaining, verdict=verdict)
-            async with aclosing(self._unavoided(shared)) as found:
-                async for offer in found:
-                    yield offer
-        candidates = await self._candidates(sought, remaining, is_claimed=wanted is not None)
+        fallback = FallbackMembers()
+        coalescing = self._coalescing
+        named = None if coalescing is None else coalescing.named(sought, wanted, fallback, reply=reply)
+        return SourcePlan(self, named=named, search=self._search(sought, fallback, is_claimed=True))
+
+    def plan_to_ask(self, sought: Sought) -> SourcePlan:
+        """Of a request that only asks for what is known of the content."""
+        return SourcePlan(self, search=self.offers(sought))
+
+    def plan_to_follow(self, reply: ClaimReply, sought: Sought, wanted: RangeOf) -> SourcePlan:
+        """Of a request that gets these bytes from the nodes that the reply names, and from nobody else."""
+        coalescing = self._coalescing
+        return SourcePlan(self, named=None if coalescing is None else coalescing.named_by(reply, sought, wanted))
+
+    def offers(self, sought: Sought) -> AsyncGenerator[Offer, None]:
+        """Yield who says to have it, as `registryd.cluster.fetch.search.offers` does. Raises AllFailed."""
+        return self._search(sought, FallbackMembers(), is_claimed=False)
+
+    async def _search(
+        self, sought: Sought, fallback: FallbackMembers, *, is_claimed: bool
+    ) -> AsyncGenerator[Offer, None]:
+        candidates = await self._candidates(sought, fallback, is_claimed=is_claimed)
         async with aclosing(self._found(sought, candidates)) as found:
             async for offer in found:
                 yield offer
 
-    async def named_offers(self, sought: Sought, wanted: RangeOf, verdict: ClaimReply) -> AsyncGenerator[Offer, None]:
-        """Yield those of the nodes that the verdict names that have the first byte that is wanted, and nobody else."""
-        if self._coalescing is not None:
-            async with aclosing(self._unavoided(self._coalescing.follow(sought, wanted, verdict))) as found:
-                async for offer in found:
-                    yield offer
-
-    async def _unavoided(self, offers: AsyncGenerator[Offer, None]) -> AsyncGenerator[Offer, None]:
-        async with aclosing(offers):
-            async for offer in offers:
-                if self._is_avoided(offer.content.digest, offer.member.address):
-                    # Or it would be waited for as one that is being opened.
-                    self.pass_by(offer)
-                else:
-                    yield offer
-
     async def _found(self, sought: Sought, candidates: list[Member]) -> AsyncGenerator[Offer, None]:
-        members = [member for member in candidates if not self._is_avoided(sought.digest, member.address)]
+        members = [member for member in candidates if not self._avoided.has(sought.digest, member.address)]
         begun = clock.now()
         is_found = False
         try:
@@ -183,9 +183,6 @@ class MemberLocator:
         if self._coalescing is None or self._coalescing.count_members() <= self._fanout_limit:
             return self._doubts.narrow(self.members(), sought.digest, remaining)
         return [] if is_claimed else await self._coalescing.holders(sought)
-
-    def _is_avoided(self, digest: Digest, address: Address) -> bool:
-        return self._avoided.has(digest, address)
 
     def _observe(self, begun: float, outcome: FindOutcome) -> None:
         if self._observer is not None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.aio.bound import bounded
+from registryd.aio.racing import AllFailed
 from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, NodeLocation, Receipt
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
-from registryd.cluster.errors import PeerSilent, PeerUnreachable
+from registryd.cluster.errors import PeerDeclined, PeerSilent, PeerUnreachable
 from registryd.cluster.fetch.coalescing import FetchCoordinator
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.remaining import FallbackMembers
@@ -26,7 +27,7 @@ from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.member import Member
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought
-from registryd.content.source import Content, ContentNotFound
+from registryd.content.source import Content, ContentNotFound, NotForName
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.cluster.contract.peer import Wait
+    from registryd.cluster.fetch.plan import SourcePlan
+    from registryd.cluster.members.offer import Offer
 
 pytestmark = pytest.mark.looptime
 
@@ -150,13 +153,17 @@ def digests_of(first: int, *others: int) -> list[Digest]:
 
 
 async def sources(coalescing: FetchCoordinator, digest: Digest, *, start: int = 0, most: int = 5) -> list[str]:
-    found = []
-    async with aclosing(coalescing.offers(sought(digest), lambda size: Span(start, size), FallbackMembers())) as offers:
-        async for offer in offers:
-            found.append(offer.member.address.host.rpartition(".")[2])
-            if len(found) == most:
-                break
+    found: list[str] = []
+    named = coalescing.named(sought(digest), lambda size: Span(start, size), FallbackMembers())
+    while len(found) < most and (offer := await named.next()):
+        found.append(offer.member.address.host.rpartition(".")[2])
     return found
+
+
+async def given(plan: SourcePlan) -> Offer:
+    offer = await plan.next()
+    assert offer is not None
+    return offer
 
 
 async def test_the_first_to_claim_is_sent_to_the_origin_at_once(looptime: object) -> None:
@@ -253,13 +260,15 @@ async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() 
     coalescing, desk = make(source)
     digest = digest_of(OWN, 1)
     desk.announce(Announcement(place(1), held=(digest,)))
-    async with aclosing(coalescing.offers(sought(digest), Span.whole, FallbackMembers())) as offers:
-        await anext(offers)
-        asking = asyncio.create_task(anext(offers, None))
+    locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
+    async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
+        offer = await given(plan)
+        asking = asyncio.create_task(plan.next())
         await asyncio.sleep(1)
         assert not asking.done()
-        coalescing.failed(digest, place(1).address)
-        assert await asking is None
+        plan.failed(offer, PeerDeclined("busy"))
+        with pytest.raises(AllFailed):
+            await asking
         assert now() == pytest.approx(1, abs=0.01)
 
 
@@ -276,11 +285,11 @@ async def test_a_source_that_gave_wrong_content_is_passed_over_at_once_when_it_i
     locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
     digest = digest_of(OWN, 1, 2)
     desk.announce(Announcement(place(1), held=(digest,)))
-    async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:
-        locator.blame(await anext(offers))
+    async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
+        locator.blame(await given(plan))
     desk.announce(Announcement(place(2), held=(digest,)))
-    async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:
-        assert (await anext(offers)).member.address == place(2).address
+    async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
+        assert (await given(plan)).member.address == place(2).address
     assert now() < 0.1
 
 
@@ -403,8 +412,9 @@ async def test_one_that_does_not_give_it_for_that_name_is_named_no_more_and_not_
     # For others, and for other names, it is as good as before.
     assert set(desk.claim(Claim(digest, place(77), is_question=True)).sources) >= {place(1).address, place(2).address}
     other = Sought(digest, OTHER_NAME)
-    async with aclosing(coalescing.offers(other, Span.whole, FallbackMembers())) as offers:
-        assert (await anext(offers)).member.address in {place(1).address, place(2).address}
+    offer = await coalescing.named(other, Span.whole, FallbackMembers()).next()
+    assert offer is not None
+    assert offer.member.address in {place(1).address, place(2).address}
 
 
 async def test_index_nodes_are_told_who_does_not_give_it_for_that_name() -> None:
@@ -457,8 +467,8 @@ async def test_one_that_says_so_only_when_it_is_opened_is_passed_over_at_once() 
     locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
     digest = digest_of(OWN, 1, 2)
     desk.announce(Announcement(place(1), held=(digest,)))
-    async with aclosing(locator.offers(sought(digest), Span.whole)) as offers:
-        locator.not_for_name(await anext(offers))
+    async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
+        plan.failed(await given(plan), NotForName("it is for another name"))
         desk.announce(Announcement(place(2), held=(digest,)))
-        assert (await anext(offers)).member.address == place(2).address
+        assert (await given(plan)).member.address == place(2).address
     assert now() < 0.1

@@ -27,8 +27,6 @@ from tests.fakes.entitled import said, sought
 from tests.fakes.peers import FindRecord
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from registryd.cluster.contract.peer import Wait
     from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.content.sought import Sought
@@ -68,14 +66,12 @@ class Told:
     sources: list[Member] = field(default_factory=list)
     failed_addresses: list[Address] = field(default_factory=list)
 
-    async def offers(
-        self, target: Sought, wanted: RangeOf, remaining: FallbackMembers, *, verdict: ClaimReply | None
-    ) -> AsyncGenerator[Offer, None]:
-        assert verdict is None
+    def named(
+        self, target: Sought, wanted: RangeOf, fallback: FallbackMembers, *, reply: ClaimReply | None
+    ) -> ToldSources:
+        assert reply is None
         assert wanted == Span.whole
-        for source in self.sources:
-            yield Offer(source, target, Content(target.digest, 1, None), None, busy=False)
-        remaining.learn(self.verdict)
+        return ToldSources(self, target, fallback)
 
     def failed(self, digest: Digest, address: Address) -> None:
         assert digest == DIGEST
@@ -83,6 +79,24 @@ class Told:
 
     def count_members(self) -> int:
         return 3
+
+
+class ToldSources:
+    def __init__(self, told: Told, target: Sought, fallback: FallbackMembers) -> None:
+        self._told = told
+        self._target = target
+        self._fallback = fallback
+        self._left = list(told.sources)
+
+    async def next(self) -> Offer | None:
+        if self._left:
+            content = Content(self._target.digest, 1, None)
+            return Offer(self._left.pop(0), self._target, content, None, busy=False)
+        self._fallback.learn(self._told.verdict)
+        return None
+
+    def ended(self, offer: Offer) -> None:
+        """Nothing waits for that here."""
 
 
 class Cluster:
@@ -107,8 +121,8 @@ class Cluster:
         """Who was asked, and whether it was found."""
         for holder in self.holders:
             holder.asked = 0
-        async with aclosing(self.locator.offers(sought(digest), Span.whole)) as offers:
-            outcome = await asyncio.gather(anext(offers), return_exceptions=True)
+        async with aclosing(self.locator.plan(sought(digest), Span.whole)) as plan:
+            outcome = await asyncio.gather(plan.next(), return_exceptions=True)
         if isinstance(outcome[0], AllFailed):
             assert isinstance(refusal(outcome[0].reasons), ContentNotFound)
         return {holder.number for holder in self.holders if holder.asked}, isinstance(outcome[0], Offer)

@@ -1,0 +1,210 @@
+"""The sources that a digest's index nodes name for a request: asked one at a time, until one has the byte."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from registryd.aio import clock
+from registryd.cluster.fetch.intake import Urgency
+from registryd.cluster.fetch.places import Pressed
+from registryd.content.growing import NotArrived
+from registryd.content.source import ContentUnavailable, NotForName
+from registryd.oci.errors import RangeInvalid
+
+if TYPE_CHECKING:
+    from registryd.cluster.contract.index import ClaimReply
+    from registryd.cluster.fetch.coalescing import FetchCoordinator
+    from registryd.cluster.fetch.remaining import FallbackMembers
+    from registryd.cluster.members.offer import Offer
+    from registryd.content.sought import Sought
+    from registryd.content.source import RangeOf
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+
+_log = logging.getLogger(__name__)
+
+# How long one question after the other may wait for the first byte. A source whose process dies is noticed at once, one
+# that loses power after this time and peers.find_timeout; who is far down a long chain asks that much more often. After
+# the last it is asked again who is to be followed: index nodes that changed meanwhile may have sent two nodes to wait
+# for each other.
+_WAITS: Final = (2.5, 2.5)
+# For one that is receiving it, while others are named, who have all of it. Who leaves its place in a wave takes a share
+# of a link by which others get all of it: with 0.3 s, waves in which 2 % of the messages were 0.2 s late took up to
+# three times as long (benchmarks.simulate), with a second no longer than without this.
+_BRIEF_WAIT: Final = (1.0,)
+# For one that has all of it: it has nothing to wait for, and may have fallen silent since it was heard of.
+_NO_WAIT: Final = (0.0,)
+# Whoever is impatient asks for the next offer while the last is still being opened. In a wave there is no other than
+# the one that was named, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
+_OPEN_SECONDS: Final = 3.0
+# Each costs milliseconds when sources say no; when they are silent, patience ends first.
+_MOST_REPLIES: Final = 8
+# Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
+_ANY_SIZE: Final = 2**62
+
+
+@dataclass(slots=True)
+class Want:
+    """What is asked for, as far as it is known."""
+
+    sought: Sought
+    wanted: RangeOf
+    size: int | None = None
+    is_awaited: bool = False
+    """Whether the latest source was at work, and had not got so far."""
+    received: int = 0
+    """Bytes that it had got, whether or not it may give them."""
+
+    @property
+    def digest(self) -> Digest:
+        return self.sought.digest
+
+    @property
+    def start(self) -> int:
+        """The first byte that is wanted."""
+        try:
+            return self.wanted(_ANY_SIZE if self.size is None else self.size).start
+        except RangeInvalid:
+            return 0  # whoever opens it will find out
+
+
+class Patience:
+    """Seconds that a request may wait in all; they begin with the first look at them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+
+    @property
+    def left(self) -> float:
+        now = clock.now()
+        if self._until is None:
+            self._until = now + self._seconds
+        return self._until - now
+
+    @property
+    def is_over(self) -> bool:
+        return self.left <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """The latest source that was given, until it is known what has become of it."""
+
+    offer: Offer
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class NamedSources:
+    """Asks the sources of one reply after the other, in the order of the reply, and the index nodes for the next reply.
+
+    A source comes when it has the first byte that is wanted. It ends when the index nodes name nobody, or patience is
+    over; with a reply that `is_final`, when all that it names were asked.
+    """
+
+    def __init__(
+        self,
+        coordinator: FetchCoordinator,
+        want: Want,
+        *,
+        reply: ClaimReply | None = None,
+        is_final: bool = False,
+        fallback: FallbackMembers | None = None,
+    ) -> None:
+        """A `reply` that is known already is followed first; the `fallback` learns what index nodes say."""
+        self._coordinator = coordinator
+        self._want = want
+        self._patience = Patience(coordinator.fetch_wait)
+        self._known = reply
+        self._is_final = is_final
+        self._fallback = fallback
+        self._replies = 0
+        self._reply: ClaimReply | None = None
+        self._left: deque[Address] = deque()
+        self._opening: _Opening | None = None
+
+    async def next(self) -> Offer | None:
+        """The next source that has the byte; None when there is nobody left to be asked.
+
+        Waits first for what becomes of the source before. Raises NotArrived when the last source of a final reply was
+        at work and had not got so far; Pressed, AskAgain when the request must not wait any longer.
+        """
+        await self._leave_opening()
+        while await self._has_next():
+            if (offer := await self._ask(self._left.popleft())) is not None:
+                self._opening = _Opening(offer)
+                return offer
+        if self._is_final and self._want.is_awaited:
+            raise NotArrived(f"{self._want.digest} is to come from {_told(self._reply)}", received=self._want.received)
+        return None
+
+    def ended(self, offer: Offer) -> None:
+        """This source is not to be waited for: it did not open, and that was told."""
+        if self._opening is not None and self._opening.offer is offer:
+            self._opening.ended.set()
+
+    async def _leave_opening(self) -> None:
+        opening = self._opening
+        if opening is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OPEN_SECONDS):
+                await opening.ended.wait()
+        self._opening = None
+        self._coordinator.failed(self._want.digest, opening.offer.member.address)
+
+    async def _has_next(self) -> bool:
+        """Whether another source is named; the index nodes are asked when those that they named were."""
+        if not self._left and self._may_ask_again():
+            if not self._replies:
+                self._want.size = await self._coordinator.size(self._want.digest)
+            self._replies += 1
+            self._reply = self._known or await self._coordinator.claim_once(self._want, Urgency.ASKED)
+            self._known = None
+            if self._fallback is not None:
+                self._fallback.learn(self._reply)
+            _log.debug("%s is to come from %s", self._want.digest, _told(self._reply))
+            self._left.extend(self._reply.sources if self._reply is not None else ())
+        return bool(self._left)
+
+    def _may_ask_again(self) -> bool:
+        if not self._replies:
+            return True
+        return not self._is_final and self._replies < _MOST_REPLIES and not self._patience.is_over
+
+    async def _ask(self, address: Address) -> Offer | None:
+        """The member's offer, None when it has none yet. What it says besides is taken note of."""
+        want = self._want
+        try:
+            offer = await self._coordinator.follow(address, want, self._patience, self._waits())
+        except Pressed:
+            if not self._is_final:
+                await self._coordinator.claim_once(want, Urgency.PRESSED)
+            raise
+        except NotForName as reason:
+            _log.debug("%s does not come from %s: %s", want.digest, address, reason)
+            self._coordinator.not_for_name(want.sought, address)
+            return None
+        except ContentUnavailable as reason:
+            _log.debug("%s does not come from %s: %s", want.digest, address, reason)
+            self._coordinator.failed(want.digest, address)
+            return None
+        want.is_awaited = offer is None  # it is at work and has nothing yet; if it was the last, index nodes are asked
+        return offer
+
+    def _waits(self) -> tuple[float, ...]:
+        """How long to wait for the source that is asked now."""
+        if self._reply is not None and self._reply.is_whole:
+            return _NO_WAIT
+        return _BRIEF_WAIT if self._left else _WAITS
+
+
+def _told(reply: ClaimReply | None) -> str:
+    if reply is None:
+        return "anywhere: no index node answers"
+    return ", ".join(map(str, reply.sources)) or "the origin"

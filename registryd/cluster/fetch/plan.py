@@ -1,0 +1,97 @@
+"""The sources of one request, in their order, and what follows when one of them does not help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from registryd.cluster.errors import ContentCorrupt, PeerFailed
+from registryd.content.source import NotForName
+from registryd.transfer.errors import SourceBroken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from registryd.cluster.fetch.named import NamedSources
+    from registryd.cluster.members.offer import Offer
+
+
+class Judge(Protocol):
+    """Remembers members from one request to the next; `registryd.cluster.fetch.locator.MemberLocator` is one."""
+
+    def is_avoided(self, offer: Offer) -> bool:
+        """Whether the member failed lately for this digest."""
+
+    def avoid(self, offer: Offer) -> None:
+        """The member is not to be asked for this digest for a while."""
+
+    def pass_by(self, offer: Offer) -> None:
+        """The member gives this request nothing; the next request may ask it."""
+
+    def not_for_name(self, offer: Offer) -> None:
+        """The member gives the content for other names."""
+
+
+class SourcePlan:
+    """Gives the sources of one request one at a time.
+
+    First come the `named` sources: those that the index nodes name, in their order, each when it has the first byte
+    that is wanted. Then come those that the `search` finds: members with whole content as they answer, then those that
+    are still receiving it, the furthest first, then the busy ones.
+
+    What is done about a source that does not help:
+
+    | the source | here | by later requests for the digest | told to index nodes |
+    | --- | --- | --- | --- |
+    | breaks, is silent, gives what is wrong | the next is tried | it is not asked for a while | failed |
+    | declines: is busy, not so far, of another size | the next is tried | it is asked | failed |
+    | gives the content for other names only | the next is tried | not for this name, for a while | unfit |
+    | has not opened after three seconds | the next is tried as well | it is asked | failed |
+    | is slow while it gives (`Failover.leave`) | a new plan is made | it is asked if nobody else has it | slow |
+    | breaks off while it gives (`Failover.reopen`) | a new plan is made | it is not asked for a while | failed |
+
+    Index nodes are told with the next claim.
+    """
+
+    def __init__(
+        self, judge: Judge, *, named: NamedSources | None = None, search: AsyncGenerator[Offer, None] | None = None
+    ) -> None:
+        self._judge = judge
+        self._named = named
+        self._search = search
+
+    async def next(self) -> Offer | None:
+        """The source to be tried now; None when all were tried. To be closed in any case.
+
+        Raises AllFailed when the search finds nobody; NotArrived, Pressed, AskAgain as `NamedSources` does. No source
+        is given after that.
+        """
+        if self._named is not None:
+            if (offer := await self._next_named(self._named)) is not None:
+                return offer
+            self._named = None
+        return None if self._search is None else await anext(self._search, None)
+
+    async def _next_named(self, named: NamedSources) -> Offer | None:
+        while (offer := await named.next()) is not None:
+            if not self._judge.is_avoided(offer):
+                return offer
+            self._judge.pass_by(offer)
+            named.ended(offer)
+        return None
+
+    def failed(self, offer: Offer, reason: Exception) -> None:
+        """A source that `next` gave did not open, for this reason."""
+        match reason:
+            case SourceBroken() | ContentCorrupt() | PeerFailed():
+                self._judge.avoid(offer)
+            case NotForName():
+                self._judge.not_for_name(offer)
+            case _:
+                self._judge.pass_by(offer)
+        if self._named is not None:
+            self._named.ended(offer)
+
+    async def aclose(self) -> None:
+        """End the search; idempotent."""
+        if self._search is not None:
+            await self._search.aclose()
