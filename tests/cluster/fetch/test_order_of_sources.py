@@ -105,6 +105,10 @@ def test_content_is_found_if_any_member_gives_it(members: list[Character], index
 @given(clusters, indexes)
 def test_a_member_that_failed_is_not_opened_again(members: list[Character], index: ScriptedIndex) -> None:
     example, _ = run(lambda: asked_for_all(members, index))
+    require_none_opened_again(example)
+
+
+def require_none_opened_again(example: Example) -> None:
     failed = [number for number in example.opened if example.characters[number].opens.is_failure]
     assert len(failed) == len(set(failed))
 
@@ -182,8 +186,9 @@ def test_of_those_nobody_named_whole_content_comes_first_and_the_busy_last(membe
 def test_index_nodes_are_asked_a_bounded_number_of_times(members: list[Character], known: int, is_whole: bool) -> None:
     reply = ClaimReply(tuple(address(number) for number in range(1, known + 1)), is_whole=is_whole and bool(known))
     index = ScriptedIndex(replies=[reply] * 100)
-    run(lambda: asked_for_all(members, index))
+    example, _ = run(lambda: asked_for_all(members, index))
     assert 1 <= len(index.claims) <= 8
+    require_none_opened_again(example)
 
 
 def test_one_that_takes_very_long_to_open_is_left_for_the_next_that_is_named() -> None:
@@ -195,6 +200,17 @@ def test_one_that_takes_very_long_to_open_is_left_for_the_next_that_is_named() -
 
     first, second = run(example)
     assert second - first == pytest.approx(PATIENCE + OPEN_SECONDS, abs=0.1)
+
+
+@pytest.mark.parametrize("opens", [Opens.BREAKS, Opens.DECLINES, Opens.ELSEWHERE])
+def test_one_that_does_not_open_is_left_at_once_for_the_next_that_is_named(opens: Opens) -> None:
+    async def example() -> float:
+        members = [Character(opens=opens, seconds=0.5), Character()]
+        done, _ = await asked_for_all(members, ScriptedIndex([1, 2], is_whole=True))
+        assert done.opened == [1, 2]
+        return done.openings[1].at
+
+    assert run(example) == pytest.approx(0.5, abs=0.05)
 
 
 def test_of_two_that_open_in_the_same_moment_one_is_closed() -> None:
