@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -152,11 +151,12 @@ class NamedSources:
         opening = self._opening
         if opening is None:
             return
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_OPEN_SECONDS):
                 await opening.ended.wait()
+        except TimeoutError:
+            self._coordinator.failed(self._want.digest, opening.offer.member.address)
         self._opening = None
-        self._coordinator.failed(self._want.digest, opening.offer.member.address)
 
     async def _has_next(self) -> bool:
         """Whether another source is named; the index nodes are asked when those that they named were."""

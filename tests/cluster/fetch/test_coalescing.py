@@ -472,3 +472,5 @@ async def test_one_that_says_so_only_when_it_is_opened_is_passed_over_at_once() 
         desk.announce(Announcement(place(2), held=(digest,)))
         assert (await given(plan)).member.address == place(2).address
     assert now() < 0.1
+    # It has not failed: for others it is as good as before.
+    assert set(desk.claim(Claim(digest, place(77), is_question=True)).sources) >= {place(1).address, place(2).address}
