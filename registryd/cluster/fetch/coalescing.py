@@ -1,6 +1,6 @@
 """Many nodes want the same content at the same time: one fetches it, the others get it from each other meanwhile.
 
-Only ever an optimisation: whatever goes wrong here ends in "look for yourself", within a bound.
+This is only an optimisation: every failure here ends in a search by the node itself, within a bound.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository
 
-# Digests for which it is kept in mind who failed: a node pulls three layers at a time for each image.
+# Digests whose failed sources are remembered: a node pulls three layers at a time for each image.
 _REMEMBERED: Final = 1000
 # Another image, later, may find a link that was full then.
 _DISTRUST_SECONDS: Final = 60.0
@@ -49,14 +49,14 @@ _UNFIT_SECONDS: Final = 10.0
 
 
 class Receiving(Protocol):
-    """What this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
     async def find(self, digest: Digest) -> Content:
         """The content that has begun to arrive here. Raises ContentUnavailable."""
 
 
 class FetchCoordinator:
-    """Asks a digest's index nodes who it is to be got from, and follows what they say."""
+    """Asks a digest's index nodes for a source, and follows their answer."""
 
     def __init__(  # noqa: PLR0913 - all named
         self,
@@ -69,9 +69,9 @@ class FetchCoordinator:
         hindrances: Hindrances | None = None,
         own_pace: OwnPace | None = None,
     ) -> None:
-        """`fetch_wait`: how long, in seconds, a request may wait for others who are visibly at work.
+        """`fetch_wait`: how long, in seconds, a request may wait for other nodes that are visibly at work.
 
-        `companions`: what is known of the content that comes at the same time; `own_pace`, whether this node is slow.
+        `companions`: knowledge about content that comes at the same time; `own_pace`: whether this node is slow.
         """
         self._index = index
         self._roster = roster
@@ -97,7 +97,7 @@ class FetchCoordinator:
         self._slow.add(digest, address)
 
     def not_for_name(self, sought: Sought, address: Address) -> None:
-        """It does not give this for that name: it is not to be named for it, and nothing is wrong with it."""
+        """Note that this source does not give this for that name: it must not be named for it, and is not at fault."""
         self._unfit.add((sought.digest, sought.repository, address))
 
     def _unfit_for(self, sought: Sought) -> tuple[Address, ...]:
@@ -105,7 +105,7 @@ class FetchCoordinator:
         return tuple(address for digest, repository, address in self._unfit if (digest, repository) == wanted)
 
     def distrust(self, address: Address) -> None:
-        """It fetches much more slowly than others could: it is to be nobody's source of what it has not begun with."""
+        """Note that this node fetches much more slowly than others could: use it only for content that it has begun."""
         self._distrusted.add(address)
 
     @property
@@ -117,20 +117,20 @@ class FetchCoordinator:
         return len(self._roster.addresses())
 
     async def holders(self, sought: Sought) -> list[Member]:
-        """Who has the content or gets it, as far as its index nodes know; this node has no part in it."""
+        """The nodes that have the content or get it, as far as its index nodes know; this node does not join them."""
         return await self._named(
             Claim(sought.digest, self._index.own_place(), is_question=True, unfit=self._unfit_for(sought))
         )
 
     async def several(self, sought: Sought, count: int) -> list[Member]:
-        """Who could give the content beside others, near ones only if there are any."""
+        """The nodes that could give the content beside others; only near ones if there are any."""
         unfit = self._unfit_for(sought)
         return await self._named(
             Claim(sought.digest, self._index.own_place(), places=count, is_question=True, unfit=unfit)
         )
 
     async def beside(self, sought: Sought, address: Address) -> list[Member]:
-        """Who ought to get the content as quickly as that node does, as far as the index nodes know."""
+        """The nodes that ought to get the content as quickly as that node, as far as the index nodes know."""
         return await self._named(Claim(sought.digest, self._index.own_place(), is_question=True, beside=address))
 
     async def _named(self, question: Claim) -> list[Member]:
@@ -143,7 +143,7 @@ class FetchCoordinator:
         self._places = places
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
-        """Who this node is to get it from; None when no index node answers."""
+        """The sources for this node; None when no index node answers."""
         want = Want(sought, Span.whole, size)
         verdict = await self.claim_once(want, urgency)
         if verdict is None or verdict.is_whole or not verdict.sources or verdict.sources[0] not in self._distrusted:
@@ -160,21 +160,21 @@ class FetchCoordinator:
     def named(
         self, sought: Sought, wanted: RangeOf, fallback: FallbackMembers, *, reply: ClaimReply | None = None
     ) -> NamedSources:
-        """The sources that this node is to get it from, as long as the index nodes name some.
+        """The sources for this node, as long as the index nodes name some.
 
-        After these, it is for this node to look elsewhere: among those that the `fallback` has learnt, at the origin
-        in the end. A `reply` that is known already is followed first.
+        After these, this node has to look elsewhere: at the members that the `fallback` has learnt, and at last at the
+        origin. A `reply` that is known already is followed first.
         """
         return NamedSources(self, Want(sought, wanted), reply=reply, fallback=fallback)
 
     def named_by(self, reply: ClaimReply, sought: Sought, wanted: RangeOf) -> NamedSources:
-        """The sources that the reply names, and nobody else."""
+        """The sources that the reply names, and no others."""
         return NamedSources(self, Want(sought, wanted), reply=reply, is_final=True)
 
     # For `NamedSources`
 
     async def claim_once(self, want: Want, urgency: Urgency) -> ClaimReply | None:
-        """What the index nodes say, told of all that failed; None when none of them answers."""
+        """The reply of the index nodes, which are told of all failed sources; None when none of them answers."""
         own = self._index.own_place()
         failed, slow, unfit = self._failed.take(want.digest), self._slow.take(want.digest), self._unfit_for(want.sought)
         is_large = want.size is not None and want.size > LARGE_BYTES
@@ -252,7 +252,7 @@ class FetchCoordinator:
 
 
 class _Reports:
-    """What is to be told of sources, by digest; the oldest are forgotten when there are too many."""
+    """Reports about sources, by digest; the oldest are forgotten when there are too many."""
 
     def __init__(self) -> None:
         self._addresses: OrderedDict[Digest, list[Address]] = OrderedDict()

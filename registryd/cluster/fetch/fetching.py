@@ -55,10 +55,10 @@ _TRY_NEXT: Final = (ContentUnavailable, SourceBroken, RangeInvalid)
 
 
 class Fetcher:
-    """Opens what members offer. Cancelling leaves nothing open.
+    """Opens the content that members offer. Cancelling leaves nothing open.
 
-    Nothing that a peer says is believed further than it has to be: small content is verified, and large content has
-    the size that its first source gave; whoever gives another one is left out of that request.
+    The agent believes a peer no further than it has to. It verifies small content. Large content has the size that its
+    first source gave, and a source that gives another size is left out of that request.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs, and what bounds it, all named
@@ -73,7 +73,7 @@ class Fetcher:
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
         hindrances: Hindrances | None = None,
     ) -> None:
-        """`blame` is told who gives large content; `receiving`: what flows into this node, no more than `allowance`.
+        """`blame` is told which nodes give large content; `receiving`: the inflow of this node, at most `allowance`.
 
         With `memory`, several members may give the parts of large content at once.
         """
@@ -87,7 +87,7 @@ class Fetcher:
         self._assembler = Assembler(locator, opener, blame=blame, memory=memory)
 
     async def find(self, sought: Sought) -> Content:
-        """What the first member that has it says. Raises ContentUnavailable."""
+        """The answer of the first member that has the content. Raises ContentUnavailable."""
         return await self._first(self._locator.plan_to_ask(sought), self._opener.confirm)
 
     async def open(self, sought: Sought, wanted: RangeOf, *, verdict: ClaimReply | None = None) -> OpenContent:

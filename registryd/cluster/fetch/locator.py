@@ -1,4 +1,4 @@
-"""Whom to ask for a digest, and whom not: one search, measured, without those who failed for it lately."""
+"""Which members to ask for a digest: one search, measured, without members that failed for it lately."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _SEVERAL: Final = 2
 
 
 class Candidates(Protocol):
-    """Who may be asked; `registryd.cluster.members.roster.Members` is one."""
+    """The members that may be asked; `registryd.cluster.members.roster.Members` is one."""
 
     def available(self) -> list[Member]:
-        """Those who are well as far as is known, the best first."""
+        """The members that are well as far as is known, the best first."""
 
 
 class MemberLocator:
-    """Searches among the members: up to `fanout_limit` of them all are asked, in waves; of more, who is named.
+    """Searches among the members: all of up to `fanout_limit` members, in waves; of more, the named ones.
 
-    Without `coalescing` every node looks for itself, and nobody names anyone.
+    Without `coalescing` every node looks for itself, and no index node names sources.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, all of them named
@@ -84,29 +84,29 @@ class MemberLocator:
             self._coalescing.failed(offer.content.digest, offer.member.address)
 
     def leave(self, offer: Offer) -> None:
-        """This member holds up those that get this digest from it; it is asked again when there is nobody else."""
+        """Note that this member holds up its followers for this digest; it is asked again when there is no other."""
         if self._coalescing is not None:
             self._coalescing.slow(offer.content.digest, offer.member.address)
 
     def distrust(self, address: Address) -> None:
-        """What this member means to fetch from the origin had better be fetched by somebody else."""
+        """Note that another node should fetch the content that this member intends to fetch from the origin."""
         if self._coalescing is not None:
             self._coalescing.distrust(address)
 
     def not_for_name(self, offer: Offer) -> None:
-        """Nothing is wrong with this member: it does not give this for that name."""
+        """Note that this member, which is not at fault, does not give this for that name."""
         if self._coalescing is not None:
             self._coalescing.not_for_name(offer.sought, offer.member.address)
 
     async def holders(self, sought: Sought) -> list[Member]:
-        """Some who have the content or are getting it."""
+        """Some members that have the content or are getting it."""
         return [] if self._coalescing is None else await self._coalescing.holders(sought)
 
     async def several(self, sought: Sought, count: int) -> AsyncGenerator[Offer, None]:
-        """Yield who could give the content at the same time as others, in no order; so many are asked at most.
+        """Yield members that could give the content beside others, in no order; so many are asked at most.
 
-        Those that the index nodes name: they know who is near, and who has little to do. If they name nobody, or only
-        one, all members of a small cluster, whoever is near.
+        These are the members that the index nodes name: index nodes know which members are near, and which have little
+        to do. If they name none or only one, these are all members of a small cluster, near or not.
         """
         named = [] if self._coalescing is None else await self._coalescing.several(sought, 2 * count)
         if len(named) < _SEVERAL and (self._coalescing is None or self._coalescing.is_anyone_near):
@@ -121,7 +121,7 @@ class MemberLocator:
             pass
 
     async def beside(self, sought: Sought, address: Address) -> list[Member]:
-        """Who ought to get the content as quickly as that member does."""
+        """The members that ought to get the content as quickly as that member."""
         return [] if self._coalescing is None else await self._coalescing.beside(sought, address)
 
     def blame(self, offer: Offer, *, is_certain: bool = True) -> None:
@@ -129,7 +129,7 @@ class MemberLocator:
         self._avoided.blame(offer.content.digest, offer.member.address, is_certain=is_certain)
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
-        """Who is to give this content to this node, as its index nodes say; None when none of them does."""
+        """The sources of this content for this node, as its index nodes say; None when none of them answers."""
         return None if self._coalescing is None else await self._coalescing.claim(sought, size, urgency)
 
     def plan(self, sought: Sought, wanted: RangeOf, *, reply: ClaimReply | None = None) -> SourcePlan:
@@ -143,16 +143,16 @@ class MemberLocator:
         return SourcePlan(self, named=named, search=self._search(sought, fallback, is_claimed=True))
 
     def plan_to_ask(self, sought: Sought) -> SourcePlan:
-        """Of a request that only asks for what is known of the content."""
+        """The sources of a request that only asks for the content's size and type."""
         return SourcePlan(self, search=self.offers(sought))
 
     def plan_to_follow(self, reply: ClaimReply, sought: Sought, wanted: RangeOf) -> SourcePlan:
-        """Of a request that gets these bytes from the nodes that the reply names, and from nobody else."""
+        """The sources of a request that gets these bytes only from the nodes that the reply names."""
         coalescing = self._coalescing
         return SourcePlan(self, named=None if coalescing is None else coalescing.named_by(reply, sought, wanted))
 
     def offers(self, sought: Sought) -> AsyncGenerator[Offer, None]:
-        """Yield who says to have it, as `registryd.cluster.fetch.search.offers` does. Raises AllFailed."""
+        """Yield offers of members, as `registryd.cluster.fetch.search.offers` does. Raises AllFailed."""
         return self._search(sought, FallbackMembers(), is_claimed=False)
 
     async def _search(
@@ -179,7 +179,7 @@ class MemberLocator:
             raise
 
     async def _candidates(self, sought: Sought, remaining: FallbackMembers, *, is_claimed: bool) -> list[Member]:
-        """Everyone who is left, or in a larger cluster whom the digest's index nodes name, unless they just have."""
+        """All members that are left, or in a larger cluster those that the index nodes name, unless they just have."""
         if self._coalescing is None or self._coalescing.count_members() <= self._fanout_limit:
             return self._doubts.narrow(self.members(), sought.digest, remaining)
         return [] if is_claimed else await self._coalescing.holders(sought)

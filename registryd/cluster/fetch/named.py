@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# How long one question after the other may wait for the first byte. A source whose process dies is noticed at once, one
-# that loses power after this time and peers.find_timeout; who is far down a long chain asks that much more often. After
-# the last it is asked again who is to be followed: index nodes that changed meanwhile may have sent two nodes to wait
-# for each other.
+# How long one question after the other may wait for the first byte. The death of a source's process is noticed at once,
+# a loss of power after this time and peers.find_timeout. A node far down a long chain asks that much more often. After
+# the last question the node asks the index nodes again: index nodes that changed meanwhile may have sent two nodes to
+# wait for each other.
 _WAITS: Final = (2.5, 2.5)
-# For one that is receiving it, while others are named, who have all of it. Who leaves its place in a wave takes a share
-# of a link by which others get all of it: with 0.3 s, waves in which 2 % of the messages were 0.2 s late took up to
-# three times as long (benchmarks.simulate), with a second no longer than without this.
+# For a source that is still receiving, while holders are named, too. A node that leaves its place in a wave takes a
+# share of a link by which others get the whole content: with 0.3 s, waves in which 2 % of the messages were 0.2 s late
+# took up to three times as long (benchmarks.simulate), with a second no longer than without this.
 _BRIEF_WAIT: Final = (1.0,)
-# For one that has all of it: it has nothing to wait for, and may have fallen silent since it was heard of.
+# For a holder: it has no byte to wait for, and may have fallen silent since its last announcement.
 _NO_WAIT: Final = (0.0,)
-# Whoever is impatient asks for the next offer while the last is still being opened. In a wave there is no other than
-# the one that was named, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
+# An impatient caller asks for the next offer while the last is still being opened. In a wave there is no other source
+# than the named one, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
 _OPEN_SECONDS: Final = 3.0
 # Each costs milliseconds when sources say no; when they are silent, patience ends first.
 _MOST_REPLIES: Final = 8
@@ -49,7 +49,7 @@ _ANY_SIZE: Final = 2**62
 
 @dataclass(slots=True)
 class Want:
-    """What is asked for, as far as it is known."""
+    """The wanted content, as far as it is known."""
 
     sought: Sought
     wanted: RangeOf
@@ -102,8 +102,8 @@ class _Opening:
 class NamedSources:
     """Asks the sources of one reply after the other, in the order of the reply, and the index nodes for the next reply.
 
-    A source comes when it has the first byte that is wanted. It ends when the index nodes name nobody, or patience is
-    over; with a reply that `is_final`, when all that it names were asked.
+    A source comes when it has the first wanted byte. The sources end when the index nodes name none, or when patience
+    is over; with a reply that `is_final`, when all sources that it names were asked.
     """
 
     def __init__(
@@ -128,10 +128,10 @@ class NamedSources:
         self._opening: _Opening | None = None
 
     async def next(self) -> Offer | None:
-        """The next source that has the byte; None when there is nobody left to be asked.
+        """The next source that has the byte; None when there is no source left to ask.
 
-        Waits first for what becomes of the source before. Raises NotArrived when the last source of a final reply was
-        at work and had not got so far; Pressed, AskAgain when the request must not wait any longer.
+        Waits first for the outcome of the source before. Raises NotArrived when the last source of a final reply was at
+        work and had not got so far; Pressed, AskAgain when the request must not wait any longer.
         """
         await self._leave_opening()
         while await self._has_next():
@@ -159,7 +159,7 @@ class NamedSources:
         self._opening = None
 
     async def _has_next(self) -> bool:
-        """Whether another source is named; the index nodes are asked when those that they named were."""
+        """Whether another source is named; asks the index nodes again when all named sources were asked."""
         if not self._left and self._may_ask_again():
             if not self._replies:
                 self._want.size = await self._coordinator.size(self._want.digest)
@@ -178,7 +178,7 @@ class NamedSources:
         return not self._is_final and self._replies < _MOST_REPLIES and not self._patience.is_over
 
     async def _ask(self, address: Address) -> Offer | None:
-        """The member's offer, None when it has none yet. What it says besides is taken note of."""
+        """The member's offer, None when it has none yet. Notes the rest of its answer."""
         want = self._want
         try:
             offer = await self._coordinator.follow(address, want, self._patience, self._waits())

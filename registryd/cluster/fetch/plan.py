@@ -34,19 +34,19 @@ class Judge(Protocol):
 class SourcePlan:
     """Gives the sources of one request one at a time.
 
-    First come the `named` sources: those that the index nodes name, in their order, each when it has the first byte
-    that is wanted. Then come those that the `search` finds: members with whole content as they answer, then those that
-    are still receiving it, the furthest first, then the busy ones.
+    First come the `named` sources, which the index nodes name, in their order, each when it has the first wanted byte.
+    Then come the sources that the `search` finds: members with whole content as they answer, then members that are
+    still receiving it, the furthest first, then the busy ones.
 
-    What is done about a source that does not help:
+    Consequences of a source that does not help:
 
     | the source | here | by later requests for the digest | told to index nodes |
     | --- | --- | --- | --- |
-    | breaks, is silent, gives what is wrong | the next is tried | it is not asked for a while | failed |
+    | breaks, is silent, gives wrong bytes | the next is tried | it is not asked for a while | failed |
     | declines: is busy, not so far, of another size | the next is tried | it is asked | failed |
     | gives the content for other names only | the next is tried | not for this name, for a while | unfit |
     | has not opened after three seconds | the next is tried as well | it is asked | failed |
-    | is slow while it gives (`Failover.leave`) | a new plan is made | it is asked if nobody else has it | slow |
+    | is slow while it gives (`Failover.leave`) | a new plan is made | it is asked if no other node has it | slow |
     | breaks off while it gives (`Failover.reopen`) | a new plan is made | it is not asked for a while | failed |
 
     Index nodes are told with the next claim.
@@ -60,10 +60,10 @@ class SourcePlan:
         self._search = search
 
     async def next(self) -> Offer | None:
-        """The source to be tried now; None when all were tried. To be closed in any case.
+        """The source to try now; None when all were tried. The caller closes the plan in any case.
 
-        Raises AllFailed when the search finds nobody; NotArrived, Pressed, AskAgain as `NamedSources` does. No source
-        is given after that.
+        Raises AllFailed when the search finds no source; NotArrived, Pressed, AskAgain as `NamedSources` does. No
+        source comes after that.
         """
         if self._named is not None:
             if (offer := await self._next_named(self._named)) is not None:
