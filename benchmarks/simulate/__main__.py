@@ -26,6 +26,11 @@ def scenarios(sizes: list[int]) -> list[Scenario]:
     return [
         *base,
         *[replace(one, name="one layer", layers=1) for one in base],
+        *[
+            replace(largest, name=f"starts spread over {seconds:g} s", start_seconds=seconds, layers=layers)
+            for seconds in (2.0, 10.0)
+            for layers in (4, 1)
+        ],
         replace(largest, name="1 % churn a minute", churn_per_minute=0.01),
         replace(largest, name="5 % slow nodes", slow_share=0.05),
         replace(largest, name="5 % slow nodes", slow_share=0.05, layers=1),
@@ -41,8 +46,8 @@ def scenarios(sizes: list[int]) -> list[Scenario]:
 
 
 HEADER = (
-    "| scenario | nodes | layers | last, times S/B | of the limit | median | origin copies | messages per lookup "
-    "| announcements per node | control KB per node |"
+    "| scenario | nodes | layers | last, times S/B | of the limit | median | own time, 99 % "
+    "| origin copies | messages per lookup | announcements per node | control KB per node |"
 )
 
 
@@ -57,6 +62,7 @@ def row(outcome: Outcome) -> str:
         f"{last / unit:.2f}",
         f"{last / scenario.limit:.2f}",
         f"{outcome.median / unit:.2f}",
+        f"{outcome.own / unit:.2f}",
         f"{outcome.origin_copies:.3f}",
         f"{outcome.messages_per_lookup:.2f}",
         f"{outcome.announcements_per_node:.0f}",

@@ -96,6 +96,7 @@ class SimulatedNode:
         self.network = network
         self.origin = origin
         self.lookups = 0
+        self.begun_at = 0.0
         self.done_at: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.containerd = SimulatedContainerd(self, behaviour or Behaviour(), chance or Random(str(address)))
@@ -156,6 +157,7 @@ class SimulatedNode:
     # containerd
 
     async def pull(self, documents: Sequence[Blob], layers: Sequence[Blob]) -> None:
+        self.begun_at = asyncio.get_running_loop().time()
         manifest, *others = documents
         await self.containerd.fetch(manifest)
         children = [Descriptor(OCTET_STREAM, blob.digest, blob.size) for blob in (*others, *layers)]

@@ -86,6 +86,7 @@ class Outcome:
     median: float
     last: float
     last_fast: float  # the last of the nodes that are not slow
+    own: float  # seconds from a node's own beginning to its end: the 99th percentile of those that are not slow
     origin_copies: float
     lookups: int
     calls: dict[str, tuple[int, int]]  # messages and bytes by kind
@@ -226,12 +227,14 @@ class _Wave:
         first = self.all[: self.scenario.nodes]
         done = {node.address: node.done_at - self.began for node in first if node.done_at is not None}
         fast = [at for address, at in done.items() if address not in self.slow]
+        own = [node.done_at - node.begun_at for node in first if node.done_at and node.address not in self.slow]
         calls = {kind: (traffic.messages, traffic.bytes) for kind, traffic in self.network.traffic.items()}
         return Outcome(
             self.scenario,
             statistics.median(done.values()),
             max(done.values()),
             max(fast),
+            _percentile(own, 0.99),
             self.origin.up.carried / self.scenario.size,
             sum(node.lookups for node in self.all),
             calls,
@@ -239,6 +242,10 @@ class _Wave:
             sum(node.containerd.ends_without_a_byte for node in self.all),
             sum(node.containerd.waits_given_up for node in self.all),
         )
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def _digest(name: str, part: str) -> Digest:
