@@ -85,8 +85,13 @@ def _print_json(answer: Mapping[str, Any]) -> None:
 
 def _shown(answer: Mapping[str, Any]) -> Group:
     copies = answer.get("copies") or []  # an agent of an older version says nothing of them
+    transfers = answer["transfers"]
+    has_any = transfers["running"] or transfers["recent"]
     return Group(
-        *whole(answer), _members(answer), *([_copies(copies)] if copies else []), _transfers(answer["transfers"])
+        *whole(answer),
+        _members(answer),
+        *([_copies(copies)] if copies else []),
+        *([_transfers(transfers)] if has_any else []),
     )
 
 

@@ -50,6 +50,9 @@ def _judged(patient: Patient, facts: NodeFacts, config: ContainerdConfig, judgem
         return problem("config_path", found, "write it as hosts.toml files (containerd's docs/hosts.md), then install")
     if judgement.is_outdated or _is_owed(patient, facts, judgement):
         return problem("config_path", _outdated(judgement), facts.distribution.how_to_restart)
+    if not patient.config_path and patient.has_no_containerd:
+        found = f"{_nothing_set(config)}; but containerd does not run, and may be started with another file"
+        return warning("config_path", found, "start containerd, then run doctor again")
     if not patient.config_path:
         return problem("config_path", _nothing_set(config), _INSTALL)
     return _by_path(patient, _by(facts, config, judgement))

@@ -51,7 +51,7 @@ async def check_hosts(patient: Patient) -> list[Finding]:
 
 def _nowhere(patient: Patient) -> Finding:
     remedy = "see the finding of config_path"
-    if isinstance(patient.config, str):
+    if isinstance(patient.config, str) or patient.has_no_containerd:
         return warning("hosts", "not looked at: where containerd looks is not known", remedy)
     return problem("hosts", "containerd looks for no hosts.toml files", remedy)
 

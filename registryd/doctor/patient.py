@@ -68,6 +68,12 @@ class Patient:
     port: Occupancy
 
     @property
+    def has_no_containerd(self) -> bool:
+        """No containerd answers and none is seen to run: with which file it will be started is not known."""
+        is_seen = not isinstance(self.facts, str) and self.facts.process is not None
+        return isinstance(self.containerd, str) and not is_seen
+
+    @property
     def socket(self) -> Path:
         """Where its containerd answers, as a path of this process."""
         if isinstance(self.facts, str):

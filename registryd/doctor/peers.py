@@ -45,6 +45,9 @@ async def check_peers(patient: Patient) -> list[Finding]:
     return [ok("peers", f"{len(patient.members)} reached, and they reach {own}")]
 
 
+_START: Final = "its host is there, its agent is not: start it, and look at its log"
+
+
 def _is_reached(member: Mapping[str, Any]) -> bool:
     """Whether it answers as a member, of whatever version."""
     return not member["peers_problem"] and (member["vitals"] is not None or member["state"] != "set aside")
@@ -54,8 +57,10 @@ def _faults(member: Mapping[str, Any]) -> Iterator[Finding]:
     name, firewall = f"peers {member['address']}", "let the peers' ports (3173, 3174 by default) through the firewall"
     if member["is_stranger"]:
         return  # what to say of it is said by the check of the secret
-    if member["peers_problem"]:
-        yield warning(name, f"cannot be reached: {member['peers_problem']}", f"is that node up? If so, {firewall}")
+    if why := member["peers_problem"].removeprefix(f"{member['address']}: "):
+        # Nobody refuses for a host that is down or behind a firewall that drops.
+        remedy = _START if "refused" in why else f"is that node up? If so, {firewall}"
+        yield warning(name, f"cannot be reached: {why}", remedy)
     elif member["problem"]:
         yield warning(name, f"gives no answer: {member['problem']}", "look at its agent's log; is it the same version?")
     if member["content_problem"]:
@@ -129,4 +134,6 @@ async def check_clock(patient: Patient) -> list[Finding]:
         return [problem("clock", found, remedy)]
     if abs(worst) > _SKEW_WARNING:
         return [warning("clock", found, remedy)]
-    return [ok("clock", f"that of {len(skews)} peers differs by {abs(worst):.1f} s at most")]
+    return [
+        ok("clock", f"that of {len(skews)} peer{'' if len(skews) == 1 else 's'} differs by {abs(worst):.1f} s at most")
+    ]

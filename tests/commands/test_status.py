@@ -82,6 +82,16 @@ async def test_members_and_transfers_are_shown() -> None:
         assert word in text
 
 
+async def test_no_table_is_shown_of_transfers_where_there_are_none() -> None:
+    async with agent() as settings:
+        answer = await _ask(settings)
+    console = Console(record=True, width=160, file=io.StringIO())
+    console.print(_shown({**answer, "transfers": {"running": [], "recent": []}}))
+    text = console.export_text()
+    assert "Members" in text
+    assert "Transfers" not in text
+
+
 async def test_zones_are_shown_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
     assert " zone " not in await shown(160)
     monkeypatch.setitem(MEMBERS[0], "vitals", VITALS | {"name": "node-2", "zone": "eu-west-1b"})

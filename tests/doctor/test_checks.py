@@ -155,6 +155,14 @@ async def test_by_whose_word_it_looks_where(
     assert (found.severity, words in f"{found.found}, {found.details}") == (severity, True), found
 
 
+async def test_of_a_containerd_that_does_not_run_it_is_not_known_which_file_it_reads(tmp_path: Path) -> None:
+    judgement = Judgement("", "", None, is_outdated=False)
+    node = patient(tmp_path, judgement=judgement, containerd="containerd cannot be reached at its socket")
+    for check, words in ((check_config_path, "may be started with another file"), (check_hosts, "is not known")):
+        found = await only(check, node)
+        assert (found.severity, words in found.found) == (WARNING, True), found
+
+
 async def test_two_containerds_are_a_problem(tmp_path: Path) -> None:
     said = "2 containerds answer on this node"
     found = await only(check_config_path, patient(tmp_path, facts=said, config=said, judgement=said))
@@ -308,6 +316,15 @@ async def test_reaching_each_other(tmp_path: Path, changes: dict[str, Any], seve
     found = await only(check_peers, with_members(tmp_path, member("10.0.0.3:3173"), member(**changes)))
     assert (found.name, found.severity) == ("peers 10.0.0.2:3173", severity)
     assert words in found.found
+
+
+async def test_an_agent_that_does_not_run_is_to_be_started_and_no_firewall_is_to_be_opened(tmp_path: Path) -> None:
+    reasons = {"Connection refused": "start it", "timed out": "firewall"}
+    for why, remedy in reasons.items():
+        node = with_members(tmp_path, member("10.0.0.3:3173"), member(peers_problem=f"10.0.0.2:3173: {why}"))
+        found = await only(check_peers, node)
+        assert found.found == f"cannot be reached: {why}"
+        assert remedy in found.remedy
 
 
 async def test_zones(tmp_path: Path) -> None:

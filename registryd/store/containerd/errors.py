@@ -27,6 +27,8 @@ _MEANINGS: Final[dict[StatusCode, type[ContentUnavailable]]] = {
 }
 # containerd has no code of its own for it; these are strerror's words for ENOSPC and EDQUOT.
 _DISK_IS_FULL: Final = re.compile("no space left on device|disk quota exceeded")
+# gRPC 1.85's text for a Unix socket that it cannot connect to; it does not say why.
+_NOT_CONNECTED: Final = "failed to connect to all addresses"
 # Foreign text in our messages is kept short.
 _MAX_DETAILS: Final = 200
 
@@ -49,6 +51,8 @@ def containerd_errors() -> Iterator[None]:
 
 def _translated(error: AioRpcError) -> ContentUnavailable:
     details = error.details() or ""
+    if error.code() is StatusCode.UNAVAILABLE and _NOT_CONNECTED in details:
+        return StoreUnavailable("containerd cannot be reached at its socket: does it run?")
     kind = _MEANINGS.get(error.code(), StoreUnavailable)
     if _DISK_IS_FULL.search(details):
         kind = StoreFull

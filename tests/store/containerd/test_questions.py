@@ -105,6 +105,9 @@ async def test_containerd_is_away_from_the_beginning(containerd: FakeContainerd,
             with pytest.raises(StoreUnavailable):
                 await question
         assert asyncio.get_running_loop().time() - begun_at < 0.5
+        # gRPC's own text says less to operators, in more words.
+        with pytest.raises(StoreUnavailable, match=r"^containerd cannot be reached at its socket: does it run"):
+            await store.find(UNKNOWN)
 
 
 async def test_names_stay_known_while_containerd_is_away(containerd: FakeContainerd, connect: Connect) -> None:
