@@ -70,7 +70,8 @@ async def doctor(node: Node, *more: str, environment: tuple[str, ...] = ()) -> F
     process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stderr=PIPE)
     output, errors = await process.communicate()
     assert output, errors.decode()
-    assert time.monotonic() - began < 15
+    # The checks have 14 s in all; the rest is for a program that starts on a busy machine.
+    assert time.monotonic() - began < 14 + 45
     findings = json.loads(output)["findings"]
     assert all(each["remedy"] for each in findings if each["severity"] != "ok")
     return Found(process.returncode or 0, {each["name"]: (each["severity"], each["found"]) for each in findings})
