@@ -83,10 +83,10 @@ class Record:
 
     def _freed(self) -> list[str]:
         """What the agent had before the first attack and half a minute after the last one, if it was watched then."""
-        last = self.phases[-1]
-        if last.name != AFTERWARDS or not last.resident or not self.phases[0].resident:
+        looked_at = [phase for phase in self.phases if phase.resident]
+        if not looked_at or looked_at[-1].name != AFTERWARDS:
             return []
-        before, after = self.phases[0].resident[-1] / _MIB, last.resident[-1] / _MIB
+        before, after = looked_at[0].resident[-1] / _MIB, looked_at[-1].resident[-1] / _MIB
         return [f"resident before: {before:.0f} MiB, half a minute after the last attack: {after:.0f} MiB"]
 
     def faults(self) -> list[str]:
