@@ -77,7 +77,7 @@ class Record:
     def lines(self) -> list[str]:
         minutes = (time.monotonic() - self.began) / 60
         quantiles = statistics.quantiles(self.pulls, n=20) if len(self.pulls) > 1 else [0.0] * 19
-        told = [f"{minutes:.0f} minutes, in which {minutes * FACTOR / 60:.0f} hours of what is periodic passed"]
+        told = [f"{minutes:.1f} minutes, in which {minutes * FACTOR / 60:.1f} hours of what is periodic passed"]
         told += [f"pulls: {len(self.pulls)}, median {quantiles[9]:.2f} s, 95 of 100 within {quantiles[18]:.2f} s"]
         for number, held in enumerate(self.held, 1):
             before, after = held.first_and_last(held.resident)
