@@ -18,8 +18,9 @@ FLOOR_WINDOW_SECONDS: Final = 5.0
 
 # ------------------------------ compared with what others gave (`comparison`)
 
-# How often a source is looked at, and so how long it may say nothing before somebody else is looked for. TCP sends a
-# lost segment again after 0.2 and 0.6 s: two in a row are waited for, and changing costs a connection.
+# How often the check looks at a source, and so how long the source may be silent before the agent looks for another.
+# TCP sends a lost segment again after 0.2 and 0.6 s: the agent waits for two in a row, because changing costs a
+# connection.
 COMPARISON_SECONDS: Final = 1.0
 # "Much slower": a node's own link is often shared by some layers at a time, which makes each of them that much slower.
 MUCH_SLOWER: Final = 10
@@ -27,7 +28,7 @@ MUCH_SLOWER: Final = 10
 SLOWER: Final = 4
 # Short bodies say little about a source: a megabyte may come out of buffers.
 TELLING_BYTES: Final = 1024 * 1024
-# What a source gave is remembered for so long; of more sources, the latest.
+# The rate of a source is remembered for so long; of more sources, the latest.
 RATE_REMEMBERED_SECONDS: Final = 300.0
 RATES_REMEMBERED: Final = 100
 
@@ -39,15 +40,15 @@ DOUBT_SECONDS: Final = 0.5
 # Later, an eighth of what the body has lasted so far: what takes ten times as long costs a dozen questions more.
 DOUBT_SHARE: Final = 1 / 8
 LONGEST_DOUBT_SECONDS: Final = 30.0
-# What is left is to take so long at the present rate: below, a better source hardly pays for its search, and waves of
-# some seconds ask nothing at all.
+# The rest has to take so long at the present rate: if it takes less, a better source hardly pays for its search, and
+# waves of some seconds ask no questions at all.
 WORTH_SECONDS: Final = 10.0
 
 # ------------------------------ parts of a body that several give (`transfer.supplying`)
 
-# TCP sends a lost segment again after 0.2 s; who has said nothing for longer, while others have nothing to do, is left.
+# TCP sends a lost segment again after 0.2 s. A source that is silent for longer, while others have no work, is left.
 SILENCE_SECONDS: Final = 0.5
-# What a piece may take one of which nothing is known.
+# The time for a piece from a source whose rate is not known.
 UNKNOWN_SECONDS: Final = 0.5
 # Before so long, what has come says nothing about the rate.
 TELLING_SECONDS: Final = 0.1
@@ -59,9 +60,10 @@ MOST_SILENCES_IN_A_ROW: Final = 4
 
 # ------------------------------ a source beside others that have the same one (`cluster.health.lagging`)
 
-# Nobody who gets it by a way as long is so far ahead: what containerd writes at a time, and what is in the sockets.
+# No node on a way of the same length is so far ahead: this is what containerd writes at a time, and the sockets'
+# content.
 FAR_BYTES: Final = 4 << 20
-# Who is so far ahead may soon be far ahead, and is then to be compared at once: those who are quick are soon through.
+# A sibling that is so far ahead may soon be far ahead, and is then compared at once: quick nodes are soon through.
 SOME_BYTES: Final = 1 << 20
 # A source at the top gets it at a rate that differs by less from that of the two that share its link.
 MUCH_QUICKER: Final = 3
@@ -101,8 +103,9 @@ MOST_LEFT: Final = 3
 # How long a peer that failed for a digest is not asked for it. A layer is pulled within minutes; after that the peer
 # may have got a good copy.
 AVOID_SECONDS: Final = 60.0
-# How long one whose content was wrong is not asked for it: the first time, until it has looked at its copy. It may have
-# been innocent (several gave parts; an image was removed as soon as it was there), and may be the only one that has it.
+# How long a peer whose content was wrong is not asked for it: the first time, until the peer has checked its copy. It
+# may be innocent (several gave parts; an image was removed as soon as it was there), and may be the only one that has
+# it.
 # A kubelet tries after 10, 30, 70 and 150 s.
 SUSPECT_SECONDS: Final = 120.0
 # The same where several gave parts of it, of which most are innocent: a kubelet's next try goes elsewhere, and the one
@@ -113,8 +116,8 @@ BLAME_SECONDS: Final = 1800.0
 # A peer that failed for so many different digests within AVOID_SECONDS is asked for nothing until the first of them is
 # forgotten. It may still answer finds well, and each of its failures costs a pull a time-out.
 STRIKES: Final = 3
-# How long content that was wrong once is taken from nobody who is still receiving it: others may be passing on the same
-# wrong bytes, and find out at their end. A kubelet tries again after 10, 20 and 40 s.
+# How long content that was wrong once is not taken from a node that is still receiving it: other nodes may be passing
+# on the same wrong bytes, and find out at their end. A kubelet tries again after 10, 20 and 40 s.
 TAINTED_SECONDS: Final = 120.0
-# A node that was reported is named to nobody for so long: who is really dead is set aside by then.
+# A reported node is not named for so long: a node that is really dead is set aside by then.
 REPORTED_SECONDS: Final = 10.0
