@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.aio.racing import AllFailed, first_success
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.http.link import PlainLink, TlsLink
 from registryd.transfer.readiness import wait_readable
 from registryd.transfer.tls.stream import TlsStream, until_done
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from ssl import SSLContext
+
+    from registryd.transfer.http.link import Link
 
     _Found = tuple[int, int, int, str, tuple[Any, ...]]
 
@@ -44,7 +47,7 @@ FAMILY_PAUSE: Final = 0.25
 class SourceConnection:
     """A connected socket. Every failure of the connection raises SourceBroken."""
 
-    def __init__(self, link: socket.socket | TlsStream, address: tuple[str, int], ssl: SSLContext | None) -> None:
+    def __init__(self, link: Link, address: tuple[str, int], ssl: SSLContext | None) -> None:
         self.address = address
         self.ssl = ssl
         self.made_at = asyncio.get_running_loop().time()
@@ -56,44 +59,37 @@ class SourceConnection:
     @property
     def splice_fd(self) -> int | None:
         """The descriptor that the kernel can splice from; None when the bytes are encrypted."""
-        return None if isinstance(self._link, TlsStream) else self._link.fileno()
+        return self._link.splice_fd
 
     def fileno(self) -> int:
-        return self._link.fileno()
+        return self._link.socket.fileno()
 
     def is_quiet(self) -> bool:
         """Whether there is nothing to receive: no unrequested byte, no end, no error."""
-        if isinstance(self._link, TlsStream) and not self._link.is_quiet:
+        if not self._link.is_empty:
             return False
         self._wake_at(1)
         look = select.poll()
-        look.register(self._link, select.POLLIN)
+        look.register(self._link.socket, select.POLLIN)
         return not look.poll(0)
 
     def rest(self) -> None:
         """Give back the memory that only a body needs: there is none for the time being."""
-        if isinstance(self._link, TlsStream):
-            self._link.rest()
+        self._link.rest()
 
     async def send(self, data: bytes) -> None:
         """Send a request; raises SourceBroken."""
         self.is_answered = False
-        link = self._link
         with source_errors():
-            if isinstance(link, TlsStream):
-                link.seal(data)
-                await until_done(link, link.flush)
-            else:
-                await asyncio.get_running_loop().sock_sendall(link, data)
+            await self._link.send(data)
 
     def receive_now(self, buffer: memoryview) -> int:
         """Take all that is there, as far as it fits; 0 is the end.
 
         Raises BlockingIOError when there is nothing yet, SourceBroken.
         """
-        link = self._link
         with source_errors():
-            count = link.receive_now(buffer) if isinstance(link, TlsStream) else link.recv_into(buffer)
+            count = self._link.receive_now(buffer)
         self.is_answered |= count > 0
         return count
 
@@ -119,26 +115,22 @@ class SourceConnection:
         """Whether so much has come, or the end, within a moment."""
         self._wake_at(lot)
         try:
-            await wait_readable(self._link.fileno(), seconds=_LOT_SECONDS)
+            await wait_readable(self.fileno(), seconds=_LOT_SECONDS)
         except TimeoutError:
             return False
         return True
 
     def _lot(self) -> int:
         with source_errors():
-            buffered = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            buffered = self._link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         return min(_LOT_BYTES, buffered // _BUFFER_SHARE)
 
     def _wake_at(self, count: int) -> None:
         """Let the socket be readable with so many bytes, or with the end or an error."""
         if self._wakes_at != count:
             with source_errors():
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+                self._link.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
             self._wakes_at = count
-
-    @property
-    def _socket(self) -> socket.socket:
-        return self._link.socket if isinstance(self._link, TlsStream) else self._link
 
     async def wait_readable(self, *, stall_timeout: float | None = None, waited: float = 0.0) -> None:
         """Wait until there is something to take; raises SourceBroken after `stall_timeout` seconds of silence.
@@ -147,7 +139,9 @@ class SourceConnection:
         """
         self._wake_at(1)
         try:
-            await wait_readable(self._link.fileno(), seconds=None if stall_timeout is None else stall_timeout - waited)
+            await wait_readable(
+                self._link.socket.fileno(), seconds=None if stall_timeout is None else stall_timeout - waited
+            )
         except TimeoutError as error:
             raise SourceBroken(f"no byte for {stall_timeout:g} s") from error
 
@@ -176,7 +170,8 @@ async def connect(address: tuple[str, int], *, ssl: SSLContext | None, timeout: 
         async with asyncio.timeout(timeout):
             with source_errors("cannot connect"):
                 sock = await _connect(address)
-                return SourceConnection(sock if ssl is None else await _encrypt(sock, ssl, address[0]), address, ssl)
+                link = PlainLink(sock) if ssl is None else TlsLink(await _encrypt(sock, ssl, address[0]))
+                return SourceConnection(link, address, ssl)
     except TimeoutError as error:
         raise SourceBroken(f"no connection within {timeout:g} s") from error
 
