@@ -86,7 +86,8 @@ class Record:
         looked_at = [phase for phase in self.phases if phase.resident]
         if not looked_at or looked_at[-1].name != AFTERWARDS:
             return []
-        before, after = looked_at[0].resident[-1] / _MIB, looked_at[-1].resident[-1] / _MIB
+        # The first look: towards the end of that time the adversary's programs start.
+        before, after = looked_at[0].resident[0] / _MIB, looked_at[-1].resident[-1] / _MIB
         return [f"resident before: {before:.0f} MiB, half a minute after the last attack: {after:.0f} MiB"]
 
     def faults(self) -> list[str]:
