@@ -11,6 +11,8 @@ import pytest
 
 from e2e.long import LONG
 
+pytestmark = pytest.mark.timeout(300)  # pytest reads a thousand tests: seconds, or a minute on a busy machine
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -19,7 +21,7 @@ def tests() -> list[str]:
     """All end-to-end tests, by what stands behind the folder."""
     options = ["--ignore=e2e/kubernetes", "--collect-only", "-q", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "e2e", *options]
-    said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=50).stdout
+    said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=240).stdout
     return [line.removeprefix("e2e/") for line in said.splitlines() if line.startswith("e2e/")]
 
 
