@@ -84,14 +84,16 @@ class SimulatedNode:
         network: SimulatedNetwork,
         origin: Origin,
         *,
-        bandwidth: float,
+        up: float,
+        down: float,
         zone: str = "",
         behaviour: Behaviour | None = None,
         chance: Random | None = None,
     ) -> None:
+        """`up` and `down`: what its link carries each way, in bytes a second."""
         self.address = address
         self.zone = zone
-        self.up, self.down = Link(bandwidth), Link(bandwidth)
+        self.up, self.down = Link(up), Link(down)
         self.store = SimulatedStore()
         self.network = network
         self.origin = origin

@@ -40,6 +40,7 @@ class Scenario:
     loss: float = 0.0
     slow_share: float = 0.0  # of the nodes have a tenth of the bandwidth
     is_first_slow: bool = False  # so is the one that begins before all others
+    only_uplinks: bool = False  # of these nodes are slow: they receive as well as others, and count as others
     churn_per_minute: float = 0.0  # share of the nodes that leaves, and as many come
     zones: int = 1
     zone_bandwidth: float = 0.0
@@ -85,8 +86,8 @@ class Outcome:
     scenario: Scenario
     median: float
     last: float
-    last_fast: float  # the last of the nodes that are not slow
-    own: float  # seconds from a node's own beginning to its end: the 99th percentile of those that are not slow
+    last_fast: float  # the last of the nodes that do not receive slowly
+    own: float  # seconds from a node's own beginning to its end: the 99th percentile of those that do not receive slowly
     origin_copies: float
     lookups: int
     calls: dict[str, tuple[int, int]]  # messages and bytes by kind
@@ -175,16 +176,18 @@ class _Wave:
         number = len(self.all)
         address = Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 3173)
         is_slow = self.chance.random() < self.scenario.slow_share or (self.scenario.is_first_slow and not self.all)
-        if is_slow:
+        is_slow_both_ways = is_slow and not self.scenario.only_uplinks
+        if is_slow_both_ways:
             self.slow.add(address)
         zone = f"zone{number % self.scenario.zones}" if self.scenario.zones > 1 else ""
-        bandwidth = self.scenario.bandwidth / (10 if is_slow else 1)
+        bandwidth = self.scenario.bandwidth
         behaviours = self.scenario.behaviours
         node = SimulatedNode(
             address,
             self.network,
             self.origin,
-            bandwidth=bandwidth,
+            up=bandwidth / (10 if is_slow else 1),
+            down=bandwidth / (10 if is_slow_both_ways else 1),
             zone=zone,
             behaviour=behaviours[number % len(behaviours)],
             chance=Random(f"{self.scenario.name}{self.scenario.seed}: {number}"),
