@@ -39,7 +39,10 @@ def scenarios(sizes: list[int]) -> list[Scenario]:
         replace(largest, name="5 % slow uplinks", slow_share=0.05, only_uplinks=True),
         replace(largest, name="5 % slow uplinks", slow_share=0.05, only_uplinks=True, layers=1),
         *[replace(one, name="slow uplink at the top", is_first_slow=True, only_uplinks=True) for one in small],
-        *[replace(one, name="slow uplink at the top", is_first_slow=True, only_uplinks=True, layers=1) for one in small],
+        *[
+            replace(one, name="slow uplink at the top", is_first_slow=True, only_uplinks=True, layers=1)
+            for one in small
+        ],
         *[replace(one, name="5 % slow nodes, next image", slow_share=0.05, is_second=True) for one in small],
         *[replace(one, name="slow top, next image", is_first_slow=True, is_second=True) for one in small],
         *[replace(one, name="slow top, next image", is_first_slow=True, is_second=True, layers=1) for one in small],

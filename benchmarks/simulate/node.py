@@ -35,6 +35,7 @@ from registryd.content.sharing import Receiving, SharedStore
 from registryd.content.sought import Sought
 from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.manifest import Manifest
+from registryd.transfer.uploads import Uploads
 
 from .containerd import Behaviour, SimulatedContainerd
 from .network import Link, SimulatedNetwork
@@ -95,6 +96,7 @@ class SimulatedNode:
         self.zone = zone
         self.up, self.down = Link(up), Link(down)
         self.store = SimulatedStore()
+        self.uploads = Uploads()
         self.network = network
         self.origin = origin
         self.lookups = 0
@@ -117,6 +119,7 @@ class SimulatedNode:
         self.service = ClusterService(
             node,
             EntitledStore(shared, _ENTITLEMENT),
+            uploads=self.uploads,
             growing=self.store,
             expected=self.pulls,
             hear_slow=own_pace.left_by,
@@ -131,7 +134,13 @@ class SimulatedNode:
         inflows = self.store.inflows
         inflows.memory.most = BUFFER_BYTES
         opener, blame = cast("Any", SimulatedOpener(self)), cast("Any", _NoBlame())
-        fetcher = Fetcher(locator, opener, blame=blame, receiving=lambda: self.intakes.flowing())  # noqa: PLW0108 - which is made below
+        fetcher = Fetcher(
+            locator,
+            opener,
+            blame=blame,
+            receiving=lambda: self.intakes.flowing(),  # noqa: PLW0108 - which is made below
+            arrived=lambda: inflows.memory.total,
+        )
         self.intakes = Intakes(fetcher, self.pulls, own, inflows, fetch_wait=FETCH_WAIT, run=self._run_apart)
         coalescing.mind(self.intakes.places)
         self.source = ClusterSource(locator, fetcher, self.intakes)

@@ -36,6 +36,10 @@ class SimulatedBody:
         return self._span.length
 
     async def send_to(self, sink: Any) -> None:
+        with self._source.uploads.begin():
+            await self._send_to(sink)
+
+    async def _send_to(self, sink: Any) -> None:
         offset = self._span.start
         network = self._target.network
         while offset < self._span.stop:

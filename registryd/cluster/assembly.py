@@ -280,6 +280,7 @@ class Joining:
             opener,
             blame=blame,
             receiving=lambda: intakes.flowing(),  # noqa: PLW0108
+            arrived=lambda: inflows.memory.total,
             memory=memory,
             allowance=self._downloads,
             priority_of=self._priority_of,

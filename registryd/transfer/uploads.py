@@ -98,6 +98,11 @@ class Uploads:
         self._running: set[Upload] = set()
 
     @property
+    def count(self) -> int:
+        """How many there are now."""
+        return len(self._running)
+
+    @property
     def is_busy(self) -> bool:
         """Whether another one would be one too many; with a rate so low that not even two fit, one fits."""
         return not self._has_room(Part.FIRST)

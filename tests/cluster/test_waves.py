@@ -31,6 +31,13 @@ def test_slow_nodes_hold_up_nobody_for_long(layers: int) -> None:
 
 
 @pytest.mark.parametrize("layers", [4, 1])
+def test_nodes_that_receive_well_and_send_badly_are_found_out(layers: int) -> None:
+    outcome = run(Scenario("slow uplinks", 20, layers=layers, slow_share=0.1, only_uplinks=True))
+    assert outcome.last < 4 * outcome.scenario.size / outcome.scenario.bandwidth  # not ten times, or more
+    assert outcome.origin_copies == 1.0
+
+
+@pytest.mark.parametrize("layers", [4, 1])
 def test_where_the_origin_is_slow_nobody_is_left_for_it(layers: int) -> None:
     outcome = run(Scenario("slow origin", 20, layers=layers, origin_bandwidth=2_500_000))
     assert outcome.origin_copies == 1.0

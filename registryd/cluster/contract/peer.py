@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class FindAnswer:
     """A peer's answer to "do you have this?"; no content means no, GrowingContent that it is arriving there.
 
-    `is_not_for_name`: it is there, but not for the name that it is wanted for.
+    `is_not_for_name`: it is there, but not for the name that it is wanted for. `uploads`: how many bodies it
+    is sending, 0 also when it does not say.
     """
 
     node: Node
@@ -31,6 +32,7 @@ class FindAnswer:
     busy: bool
     ticket: str = ""
     is_not_for_name: bool = False
+    uploads: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
 from registryd.cluster.health.lagging import SiblingComparison
 from registryd.cluster.health.links import UplinkProbe
+from registryd.cluster.health.room import LinkComparison
+from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
 from registryd.content.growing import GrowingContent
 from registryd.content.hindrances import Hindrances
@@ -68,6 +70,7 @@ class Fetcher:
         *,
         blame: DeliveryAttribution,
         receiving: Callable[[], Collection[Sought]],
+        arrived: Callable[[], int] = lambda: 0,
         memory: SlotMemory | None = None,
         allowance: Allowance | None = None,
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
@@ -75,12 +78,15 @@ class Fetcher:
     ) -> None:
         """`blame` is told which nodes give large content; `receiving`: the inflow of this node, at most `allowance`.
 
+        `arrived`: how many bytes ever have.
+
         With `memory`, several members may give the parts of large content at once.
         """
         self.blame = blame
         self._locator = locator
         self._opener = opener
-        self._totals = Totals(receiving)
+        self._totals = Totals(receiving, arrived)
+        self._slow_links = slow_links()
         self._allowance = allowance or Allowance()
         self._priority_of = priority_of
         self._hindrances = hindrances or Hindrances()
@@ -123,8 +129,10 @@ class Fetcher:
                 return self._assembler.body(source, given)
             if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
                 return given.body
-            top = UplinkProbe(source, self._locator.holders, totals=self._totals, tell=self._locator.distrust)
-            lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, totals=self._totals)
+            holders, totals, known = self._locator.holders, self._totals, self._slow_links
+            top = UplinkProbe(source, holders, totals=totals, known=known, tell=self._locator.distrust)
+            room = LinkComparison(source, given.span.start, holders, totals=totals, known=known)
+            lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, room=room, totals=totals)
             return MonitoredBody(given.body, DoubtCheck(given.span.start, lag.is_slow))
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:

@@ -3,7 +3,7 @@
 It is as quick as its own source at best, so that its rate alone says nothing: where the origin is slow, everyone is.
 Others with the same source tell: if they get much more of the same content, and much more of all that comes at the same
 time, it is the one that is slow. Nobody gets it from where the one at the top does: its link tells
-(`registryd.cluster.health.links`).
+(`registryd.cluster.health.links`); as do links below a node that is slow itself (`registryd.cluster.health.room`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from registryd.aio import clock
+from registryd.cluster.health.samples import sample
 from registryd.cluster.health.totals import available
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import (
     FAR_BYTES,
+    GIVES_MORE,
     LOOKS_PER_QUESTION,
     MUCH_QUICKER,
     QUICKER_IN_ALL,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from registryd.cluster.health.links import UplinkProbe
+    from registryd.cluster.health.room import LinkComparison
     from registryd.cluster.health.totals import Total, Totals
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
@@ -60,14 +63,25 @@ class ArrivalRate:
 class SiblingComparison:
     """Compares the source of one body with those beside it; the first comparison only takes down how far they are."""
 
-    def __init__(
-        self, source: Offer, beside: Beside, *, leave: Callable[[], None], top: UplinkProbe, totals: Totals
+    def __init__(  # noqa: PLR0913 - what it compares, all named
+        self,
+        source: Offer,
+        beside: Beside,
+        *,
+        leave: Callable[[], None],
+        top: UplinkProbe,
+        room: LinkComparison,
+        totals: Totals,
     ) -> None:
-        """`leave` is told of a source that is slow; one at the `top` counts as one that failed."""
+        """`leave` is told of a source that is slow; one at the `top` counts as one that failed.
+
+        `room` compares links where paces say nothing.
+        """
         self._source = source
         self._beside = beside
         self._leave = leave
         self._top = top
+        self._room = room
         self._totals = totals
         self._others: Sequence[Member] = ()
         self._looks = 0
@@ -86,12 +100,18 @@ class SiblingComparison:
             return is_limit
         leads = [(await self._lead(other, arrived, rate), other) for other in self._others]
         lead, other = max(leads, key=itemgetter(0))
-        is_slow = lead > 0 and await self._is_nearer_to_us(arrived, lead) and await self._gets_less_than(other)
+        is_slow = (
+            lead > 0
+            and await self._is_nearer_to_us(arrived, lead)
+            and await self._gets_less_than(other)
+            and await self._is_given_more_by(other, rate)
+        )
+        if not is_slow:
+            await self._take_down_totals(arrived)
+            is_slow = await self._room.is_limit(arrived, rate, self._others)
         if is_slow:
             self._leave()
             await self._tell_source()
-        else:
-            await self._take_down_totals(arrived)
         return is_slow
 
     async def _tell_source(self) -> None:
@@ -140,6 +160,14 @@ class SiblingComparison:
         if theirs.available.get(self._source.content.digest) == self._source.content.size:
             rate = max(rate, self._paces[other.address].rate)
         return rate > source.rate_since(source_before) * QUICKER_IN_ALL
+
+    async def _is_given_more_by(self, other: Member, rate: float) -> bool:
+        """Whether that node gives more than comes from the source; if it gives no sample, that is supposed.
+
+        It may be the source's own, and have a slow link to pass on what it gets quickly: then that is what is slow.
+        """
+        enough = rate * GIVES_MORE
+        return not 0 < await sample(other, self._source.sought, enough=enough) < enough
 
     async def _look_at_all(self, other: Member) -> tuple[Total, Total]:
         """What the source and that node have by now of all that is coming here."""

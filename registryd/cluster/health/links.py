@@ -1,31 +1,26 @@
 """Whether the node that gets content from the origin is slower than the origin: told by its link, next to another's.
 
 Nobody is ahead of it, so its pace says nothing. But where the origin is slow, its link has room, and a little of what
-is there anyway comes quickly; where its own link is slow, and is so both ways, that takes long, and others are quicker.
+is there anyway comes quickly; where its own link is slow, that takes long, and others are quicker.
 A link that is full of other layers tells nothing about the node: what counts is how quickly all of them come to it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from registryd.aio import clock
-from registryd.content.source import ContentUnavailable
-from registryd.oci.ranges import Span
+from registryd.cluster.health.samples import sample
 from registryd.transfer.monitoring.thresholds import (
     LINK_LOOKS,
     LITTLE_ROOM,
-    PART_BYTES,
     QUICKER_LINK,
     SAMPLE_BYTES,
-    SAMPLE_SECONDS,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from registryd.cluster.health.samples import SlowLinks
     from registryd.cluster.health.totals import Total, Totals
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
@@ -39,62 +34,67 @@ class UplinkProbe:
     """Samples the link of the source of one body, and those of others who have the same."""
 
     def __init__(
-        self, source: Offer, holders: Holders, *, totals: Totals, tell: Callable[[Address], None] = lambda _: None
+        self,
+        source: Offer,
+        holders: Holders,
+        *,
+        totals: Totals,
+        known: SlowLinks,
+        tell: Callable[[Address], None] = lambda _: None,
     ) -> None:
-        """`tell` is told of a node that has been found to be what is slow."""
+        """`tell` is told of a node that has been found to be what is slow, and `known` takes it down."""
+        self._known = known
         self._tell = tell
         self._source = source
         self._holders = holders
         self._totals = totals
         self._looks = 0
-        self._begun: tuple[float, int] | None = None
+        self._begun: tuple[Total, int] | None = None
         self._total: Total | None = None
         self._gained = 0
 
     async def is_limit(self, arrived: int) -> bool:
         """Whether it makes the content come as slowly as it does, and others have links that are much quicker.
 
-        For one who has so many bytes. Steps are large at the top: the rate is the one since the first look.
+        For one who has so many bytes.
         """
         self._looks += 1
-        begun_at, begun = self._begun = self._begun or (clock.now(), arrived)
-        await self._note_total()
-        if self._looks not in LINK_LOOKS or min(arrived, arrived - begun) < SAMPLE_BYTES:
+        if self._source.member.address in self._known:
+            return True
+        total = await self._note_total()
+        begun, begun_with = self._begun = self._begun or (total, arrived)
+        if self._looks not in LINK_LOOKS or min(arrived, arrived - begun_with) < SAMPLE_BYTES:
             return False
-        rate = self._gained / (clock.now() - begun_at)
-        own = max([await self._sample(self._source.member) for _ in range(2)])
-        if not 0 < own < rate * LITTLE_ROOM:
+        rate = self._rate(begun, total, arrived - begun_with)
+        enough = rate * LITTLE_ROOM
+        own = max([await sample(self._source.member, self._source.sought, enough=enough) for _ in range(2)])
+        if not 0 < own < enough:
             return False
         is_limit = await self._somebody_gives(max(own, rate) * QUICKER_LINK)
         if is_limit:
+            self._known.add(self._source.member.address)
             self._tell(self._source.member.address)
         return is_limit
 
-    async def _note_total(self) -> None:
+    def _rate(self, begun: Total, total: Total, arrived: int) -> float:
+        """At which all comes to the source, or is given by it if that is less; steps are large: since the first look.
+
+        What it gives is what this node gets from everyone, or of this content, times all that the source is sending.
+        """
+        seconds = total.at - begun.at
+        gets = self._gained / seconds
+        return min(gets, max(arrived / seconds * total.uploads, total.arrived_since(begun))) if total.uploads else gets
+
+    async def _note_total(self) -> Total:
         """At each look, because layers that are through meanwhile have had their share of the link, too."""
         total = await self._totals.of(self._source.member)
         if self._total is not None:
             self._gained += total.gained_since(self._total)
         self._total = total
+        return total
 
     async def _somebody_gives(self, rate: float) -> bool:
         for other in await self._holders(self._source.sought):
-            if other is not self._source.member and await self._sample(other) >= rate:
+            if other is not self._source.member and await sample(other, self._source.sought) >= rate:
                 return True
         return False
-
-    async def _sample(self, member: Member) -> float:
-        """Bytes a second at which it gives the beginning of the content, beside all else that it does; 0: none."""
-        begun = clock.now()
-        try:
-            async with asyncio.timeout(SAMPLE_SECONDS):
-                for start in range(0, SAMPLE_BYTES, PART_BYTES):
-                    await self._read(member, Span(start, start + PART_BYTES))
-        except (ContentUnavailable, TimeoutError):
-            return 0.0
-        return SAMPLE_BYTES / (clock.now() - begun)
-
-    async def _read(self, member: Member, span: Span) -> None:
-        async with aclosing(member.read(self._source.sought, span)) as chunks:
-            async for _ in chunks:
-                pass

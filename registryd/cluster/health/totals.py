@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What a node had at a moment of the event loop's clock: bytes from the beginning of each content."""
+    """What a node had at a moment of the event loop's clock: bytes from the beginning of each content.
+
+    `arrived` is what had ever come to this node by then; `uploads`, how many bodies the other one was sending, 0 if it
+    does not say.
+    """
 
     at: float
     available: Mapping[Digest, int]
+    arrived: int = 0
+    uploads: int = 0
 
     def gained_since(self, before: Total) -> int:
         """Bytes, of what was looked at both times."""
@@ -37,12 +44,17 @@ class Total:
         """The same in bytes a second."""
         return self.gained_since(before) / (self.at - before.at)
 
+    def arrived_since(self, before: Total) -> float:
+        """What came to this node meanwhile, in bytes a second."""
+        return (self.arrived - before.arrived) / (self.at - before.at)
+
 
 class Totals:
-    """Asks nodes for what they have of the contents that `receiving` names."""
+    """Asks nodes for what they have of the contents that `receiving` names; `arrived` is all that has come here."""
 
-    def __init__(self, receiving: Callable[[], Collection[Sought]]) -> None:
+    def __init__(self, receiving: Callable[[], Collection[Sought]], arrived: Callable[[], int] = lambda: 0) -> None:
         self._receiving = receiving
+        self.arrived = arrived
 
     @property
     def are_of_one(self) -> bool:
@@ -51,14 +63,20 @@ class Totals:
 
     async def of(self, member: Member) -> Total:
         contents = tuple(self._receiving())
-        found = await asyncio.gather(*(available(member, sought) for sought in contents))
-        digests = (sought.digest for sought in contents)
-        return Total(asyncio.get_running_loop().time(), dict(zip(digests, found, strict=True)))
+        offers = await asyncio.gather(*(_offered(member, sought) for sought in contents))
+        found = {sought.digest: offer.available if offer else 0 for sought, offer in zip(contents, offers, strict=True)}
+        uploads = max((offer.uploads for offer in offers if offer), default=0)
+        return Total(asyncio.get_running_loop().time(), found, self.arrived(), uploads)
 
 
 async def available(member: Member, sought: Sought) -> int:
     """How many bytes of it from the beginning the member has; 0 when it has none, or says nothing."""
+    offer = await _offered(member, sought)
+    return offer.available if offer else 0
+
+
+async def _offered(member: Member, sought: Sought) -> Offer | None:
     try:
-        return offer_of(member, sought, await member.find(sought)).available
+        return offer_of(member, sought, await member.find(sought))
     except ContentUnavailable:
-        return 0
+        return None

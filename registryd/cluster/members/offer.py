@@ -21,7 +21,8 @@ class Offer:
     """A member that says it has the content, or the beginning of it. No part of this is proven.
 
     `sought` is the question. `door` is the port at which the member gives bytes, None when it gives them only by Read.
-    `ticket` opens the door without TLS. `busy`: the member asks to be spared.
+    `ticket` opens the door without TLS. `busy`: the member asks to be spared. `uploads`: the number of bodies that the
+    member is sending, 0 if the member does not say.
     """
 
     member: Member
@@ -30,6 +31,7 @@ class Offer:
     door: Address | None
     busy: bool
     ticket: str = ""
+    uploads: int = 0
 
     @property
     def available(self) -> int:
@@ -60,4 +62,4 @@ def offer_of(member: Member, sought: Sought, finding: FindAnswer) -> Offer:
         raise NotForName(f"{member.address} {said}")
     port = finding.node.content_port
     door = Address(member.address.host, port) if port else None
-    return Offer(member, sought, finding.content, door, finding.busy, finding.ticket)
+    return Offer(member, sought, finding.content, door, finding.busy, finding.ticket, finding.uploads)

@@ -114,10 +114,18 @@ def sought_value(digest: str, repository: str) -> Sought:
 _repository: Final = lru_cache(maxsize=1024)(Repository.parse)
 
 
-def find_reply(
-    node: Node, content: Content | None, *, busy: bool, ticket: str = "", is_not_for_name: bool = False
+def find_reply(  # noqa: PLR0913 - what a reply has, by name
+    node: Node,
+    content: Content | None,
+    *,
+    busy: bool,
+    ticket: str = "",
+    is_not_for_name: bool = False,
+    uploads: int = 0,
 ) -> pb.FindReply:
-    reply = pb.FindReply(node=node_message(node), busy=busy, ticket=ticket, is_not_for_name=is_not_for_name)
+    reply = pb.FindReply(
+        node=node_message(node), busy=busy, ticket=ticket, is_not_for_name=is_not_for_name, uploads=uploads
+    )
     if content is not None:
         reply.content.CopyFrom(_content_message(content))
         reply.standing = _STANDINGS[content.standing] if content.standing else pb.UNSAID
@@ -131,7 +139,7 @@ def finding(reply: pb.FindReply, digest: Digest) -> FindAnswer:
     # The text becomes the value of a header.
     if not _TICKET.fullmatch(reply.ticket):
         raise PeerGarbled("what it sent is no ticket")
-    return FindAnswer(node_value(reply.node), content, reply.busy, reply.ticket, reply.is_not_for_name)
+    return FindAnswer(node_value(reply.node), content, reply.busy, reply.ticket, reply.is_not_for_name, reply.uploads)
 
 
 def resolve_reply(node: Node, known: Sequence[NamedContent], *, is_settled: bool = False) -> pb.ResolveReply:

@@ -141,7 +141,7 @@ class ClusterService:
         except NotForName:
             return find_reply(self._node, None, busy=self._uploads.is_busy, is_not_for_name=True)
         ticket = "" if content is None else self._issue_ticket(sought, requester)
-        return find_reply(self._node, content, busy=self._uploads.is_busy, ticket=ticket)
+        return find_reply(self._node, content, busy=self._uploads.is_busy, ticket=ticket, uploads=self._uploads.count)
 
     async def _found(self, sought: Sought, request: pb.FindRequest) -> Content | None:
         content = await self._content(sought)

@@ -70,6 +70,9 @@ MUCH_QUICKER: Final = 3
 # In all that comes, nodes with links of the same kind differ by much less. Not more, because a node that has all of it
 # is known only for what it got of this content, and that shared its link with others.
 QUICKER_IN_ALL: Final = 2
+# And gives so much more than the source does, so that it is worth leaving for: for that it has a share of its link,
+# beside those that follow it.
+GIVES_MORE: Final = 1.5
 # Who stands beside the source changes: it is asked again after so many looks.
 LOOKS_PER_QUESTION: Final = 4
 
@@ -86,9 +89,19 @@ SAMPLE_SECONDS: Final = 5.0
 LITTLE_ROOM: Final = 4
 # Sending a second node to the origin costs a copy: it is to be worth it.
 QUICKER_LINK: Final = 3
-# A sample is a hundredth of a layer, so only at these looks are any taken: after 2, 4, 5.5, 11 and 30 seconds. Our own
-# link may be busy at the first ones, with layers that came from elsewhere.
-LINK_LOOKS: Final = frozenset({4, 8, 10, 16, 24})
+# A sample is a hundredth of a layer, so only at these looks are any taken: after 1 to 3, 4, 5.5, 11 and 30 seconds. Our
+# own link may be busy at the first ones, with layers that came from elsewhere.
+LINK_LOOKS: Final = frozenset({2, 3, 4, 5, 6, 8, 10, 16, 24})
+# That a link is slow is true of all layers that come by it: what was found with one counts for the others, so long.
+KNOWN_SLOW_SECONDS: Final = 10.0
+
+# ------------------------------ the link of a source that others are above (`cluster.health.room`)
+
+# Everyone below a slow node samples links, not only those at the top: so only after half a second, one, two and some
+# four. A chain whose links are full costs a sample of half a MiB each time.
+ROOM_LOOKS: Final = frozenset({1, 2, 4, 8})
+# Whether a link gives some rate is known after a moment; TCP sends a lost segment again after 0.2 s.
+SHORTEST_SAMPLE_SECONDS: Final = 0.25
 
 # ------------------------------ changing sources (`cluster.fetch.continuing`)
 

@@ -10,7 +10,7 @@ import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
-from registryd.cluster.errors import PeerUnreachable
+from registryd.cluster.errors import PeerDeclined, PeerUnreachable
 from registryd.cluster.health.lagging import SiblingComparison
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.member import Member
@@ -22,9 +22,10 @@ from registryd.oci.digest import Digest
 from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from registryd.content.sought import Sought
+    from registryd.oci.ranges import Span
 
 pytestmark = pytest.mark.looptime
 
@@ -39,13 +40,15 @@ SOURCE = Address("10.0.0.1", 3173)
 class Growing:
     """A node that gets so many MiB a second, after those that it has; `is_gone`: nobody can ask it.
 
-    Of the other layer that comes at the same time it gets as much, unless `beside` says otherwise.
+    Of the other layer that comes at the same time it gets as much, unless `beside` says otherwise. `gives`: so many MiB
+    a second to whoever asks; None: it does not let others read.
     """
 
     rate: float
     begun_with: float = 0.0
     beside: float | None = None
     is_gone: bool = False
+    gives: float | None = None
     finds: int = 0
     told: int = 0
 
@@ -53,6 +56,13 @@ class Growing:
         self.told += 1
         if self.is_gone:
             raise PeerUnreachable("gone")
+
+    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+        assert wanted == sought(DIGEST)
+        if self.gives is None:
+            raise PeerDeclined("not for others")
+        await asyncio.sleep(span.length / self.gives / MIB)
+        yield bytes(span.length)
 
     async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
         digest = wanted.digest
@@ -67,6 +77,19 @@ class Growing:
 
 
 @dataclass
+class Room:
+    """As a LinkComparison, of the scene's source."""
+
+    scene: Scene
+
+    async def is_limit(self, arrived: int, own_rate: float, beside: Sequence[Member]) -> bool:
+        assert arrived > 0
+        assert own_rate > 0
+        assert len(beside) == len(self.scene.beside)
+        return not self.scene.has_room
+
+
+@dataclass
 class Scene:
     """A source, and those beside it, whom the index node names."""
 
@@ -76,11 +99,13 @@ class Scene:
     receiving: Sequence[Digest] = (DIGEST,)
     asked: list[tuple[Digest, Address]] = field(default_factory=list)
     left: int = 0
+    has_room: bool = True
 
     def lag(self) -> SiblingComparison:
         content = GrowingContent(DIGEST, SIZE, None, 1)
         source = Offer(_member(SOURCE, self.source), sought(DIGEST), content, door=None, busy=False)
-        return SiblingComparison(source, self._name, leave=self._leave, top=cast("Any", self), totals=self._totals())
+        top, room = cast("Any", self), cast("Any", Room(self))
+        return SiblingComparison(source, self._name, leave=self._leave, top=top, room=room, totals=self._totals())
 
     def _totals(self) -> Totals:
         return Totals(lambda: [sought(digest) for digest in self.receiving])
@@ -127,6 +152,18 @@ async def test_a_source_whose_neighbour_gets_far_ahead_is_slow() -> None:
 async def test_one_quick_neighbour_is_enough_where_the_other_is_slow_or_gone() -> None:
     for other in (Growing(1), Growing(8, is_gone=True)):
         assert any(await judgements(Scene(Growing(1), [other, Growing(8)]), rate=1))
+
+
+@pytest.mark.parametrize(("gives", "is_slow"), [(0.5, False), (4.0, True)])
+async def test_one_that_gets_ahead_is_only_worth_leaving_for_if_it_gives_more(gives: float, *, is_slow: bool) -> None:
+    """Else it may be the source's own, which receives well and sends badly: the source cannot help it."""
+    assert any(await judgements(Scene(Growing(1), [Growing(8, gives=gives)]), rate=1)) is is_slow
+
+
+async def test_where_nobody_is_ahead_links_tell() -> None:
+    scene = Scene(Growing(1), [Growing(1)], has_room=False)
+    assert await judgements(scene, rate=1, seconds=1) == [True]
+    assert scene.left == scene.source.told == 1
 
 
 async def test_where_the_origin_is_slow_nobody_is() -> None:

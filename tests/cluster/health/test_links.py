@@ -12,18 +12,20 @@ from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent
 from registryd.cluster.health.links import UplinkProbe
+from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
 from registryd.notation import Address
 from registryd.oci.digest import Digest
-from registryd.transfer.monitoring.thresholds import PART_BYTES, SAMPLE_BYTES
+from registryd.transfer.monitoring.thresholds import KNOWN_SLOW_SECONDS, PART_BYTES, SAMPLE_BYTES
 from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from registryd.cluster.health.samples import SlowLinks
     from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
 
@@ -46,11 +48,13 @@ class Linked:
     is_silent: bool = False
     gets: dict[Digest, float] = field(default_factory=lambda: {DIGEST: 1.0})
     reads: int = 0
+    uploads: int = 0
 
     async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
         assert wait is None
         have = int(self.gets[wanted.digest] * asyncio.get_running_loop().time() * MIB)
-        return FindAnswer(Node(NodeId("n"), 0), said(GrowingContent(wanted.digest, SIZE, None, have)), busy=False)
+        content = said(GrowingContent(wanted.digest, SIZE, None, have))
+        return FindAnswer(Node(NodeId("n"), 0), content, busy=False, uploads=self.uploads)
 
     async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         self.reads += 1
@@ -69,8 +73,10 @@ def member(number: int, node: Linked) -> Member:
     return Member(Address("10.0.0.1", number), cast("Any", node), own_id=NodeId("own"), on_change=lambda _member: None)
 
 
-async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25) -> list[bool]:
-    """What is found, twice a second, by one who gets so many MiB a second from the top."""
+async def looks(
+    top: Linked, *others: Linked, rate: float = 1.0, count: int = 25, known: SlowLinks | None = None
+) -> list[bool]:
+    """What is found, twice a second, by one who gets so many MiB a second from the top, and nothing else."""
     source = member(1, top)
     members = [source, *(member(number, node) for number, node in enumerate(others, 2))]
 
@@ -79,8 +85,13 @@ async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25
         return members
 
     offer = Offer(source, sought(DIGEST), GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
-    link = UplinkProbe(offer, holders, totals=Totals(lambda: [sought(digest) for digest in top.gets]))
-    found, begun = [], asyncio.get_running_loop().time()
+    begun = asyncio.get_running_loop().time()
+    totals = Totals(
+        lambda: [sought(digest) for digest in top.gets],
+        lambda: int((asyncio.get_running_loop().time() - begun) * rate * MIB),
+    )
+    link = UplinkProbe(offer, holders, totals=totals, known=slow_links() if known is None else known)
+    found = []
     for _ in range(count):
         await asyncio.sleep(0.5)
         found.append(await link.is_limit(int((asyncio.get_running_loop().time() - begun) * rate * MIB)))
@@ -88,8 +99,8 @@ async def looks(top: Linked, *others: Linked, rate: float = 1.0, count: int = 25
 
 
 async def test_a_link_without_room_next_to_one_with_much_is_what_is_slow() -> None:
-    found = await looks(Linked(0.7), Linked(9), count=4)
-    assert found == [False, False, False, True]
+    found = await looks(Linked(0.7), Linked(9), count=2)
+    assert found == [False, True]
 
 
 async def test_a_link_that_is_full_of_another_layer_is_not_slow() -> None:
@@ -123,7 +134,7 @@ async def test_one_quick_link_among_others_is_enough() -> None:
 async def test_without_anybody_to_compare_it_with_it_is_kept() -> None:
     top = Linked(0.7)
     assert not any(await looks(top))
-    assert top.reads == 2 * 5 * SAMPLE_BYTES // PART_BYTES  # two samples at each of five looks
+    assert top.reads == 2 * 9 * 2  # two samples at each of nine looks, of no more parts than tell
 
 
 @pytest.mark.parametrize("top", [Linked(None), Linked(None, is_silent=True)], ids=["refuses", "is silent"])
@@ -135,3 +146,23 @@ async def test_who_has_no_sample_yet_takes_none() -> None:
     top = Linked(0.7)
     assert not any(await looks(top, Linked(9), rate=0.1, count=8))
     assert top.reads == 0
+
+
+async def test_one_that_gets_much_and_gives_little_is_what_is_slow() -> None:
+    top = Linked(0.7, gets={DIGEST: 9.0}, uploads=1)
+    assert any(await looks(top, Linked(9)))
+    assert not any(await looks(Linked(0.7, gets={DIGEST: 9.0}), Linked(9)))  # it does not say how many follow it
+
+
+async def test_one_that_gives_little_to_many_is_not_slow() -> None:
+    assert not any(await looks(Linked(0.9, gets={DIGEST: 9.0}, uploads=9), Linked(9)))
+
+
+async def test_what_was_found_with_one_layer_counts_for_the_next_for_a_while() -> None:
+    known = slow_links()
+    assert (await looks(Linked(0.7), Linked(9), count=2, known=known))[-1]
+    other = Linked(9)
+    assert (await looks(Linked(0.7), other, count=1, known=known)) == [True]
+    assert other.reads == 0
+    await asyncio.sleep(KNOWN_SLOW_SECONDS)
+    assert (await looks(Linked(9), other, count=1, known=known)) == [False]

@@ -121,3 +121,8 @@ def test_what_is_let_in_may_stand_in_a_header(reply: pb.FindReply) -> None:
 def test_no_time_is_in_the_future(seen_at: float) -> None:
     [named] = resolution_of(resolve_reply(NODE, [NamedContent(TARGET, seen_at)])).known
     assert named.seen_at <= time.time()
+
+
+def test_a_node_says_how_many_bodies_it_is_sending_and_an_older_one_does_not() -> None:
+    assert finding(find_reply(NODE, None, busy=False, uploads=3), Digest.of(b"")).uploads == 3
+    assert finding(find_reply(NODE, None, busy=False), Digest.of(b"")).uploads == 0

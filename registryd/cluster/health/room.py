@@ -1,0 +1,99 @@
+"""Whether a source has so little room on its link that it is what holds its followers up, whoever is above it.
+
+Where slow nodes are above each other, those below the second get what the first lets through, and so does everyone
+beside them: nobody's pace tells that there is a second one. But a node that has to wait for its own source has room on
+its link; one whose link is slow has none, while others do. So all slow nodes of a wave are found at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from registryd.cluster.health.samples import sample
+from registryd.cluster.health.totals import Total
+from registryd.transfer.monitoring.thresholds import LITTLE_ROOM, QUICKER_LINK, ROOM_LOOKS, SAMPLE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from registryd.cluster.health.samples import SlowLinks
+    from registryd.cluster.health.totals import Totals
+    from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
+    from registryd.content.sought import Sought
+
+    Holders = Callable[[Sought], Awaitable[Sequence[Member]]]
+
+
+class LinkComparison:
+    """Samples the link of the source of one body, and those of others who have the same."""
+
+    def __init__(self, source: Offer, start: int, holders: Holders, *, totals: Totals, known: SlowLinks) -> None:
+        """The body begins now, at byte `start` of the content; `holders` have some of it and may be quick.
+
+        `known` are sources of which it has been found out.
+        """
+        self._known = known
+        self._source = source
+        self._holders = holders
+        self._totals = totals
+        self._looks = 0
+        # The source had at least this by now: it may have got less than what this makes it, never more.
+        now = asyncio.get_running_loop().time()
+        self._before = Total(now, {source.content.digest: start}, totals.arrived())
+
+    async def is_limit(self, arrived: int, own_rate: float, beside: Sequence[Member]) -> bool:
+        """Whether the source is, for one who has so many bytes, and gets so many a second.
+
+        Those `beside` it are the first to be compared.
+        """
+        self._looks += 1
+        if self._source.member.address in self._known:
+            return True
+        rate = await self._rate(own_rate)
+        if not rate or math.isinf(rate) or self._looks not in ROOM_LOOKS or arrived < SAMPLE_BYTES:
+            return False
+        # Others first: where all links are full, one sample says so, and the source's link has no more to carry.
+        best = await self._best(beside, enough=rate * QUICKER_LINK)
+        if best < rate * QUICKER_LINK:
+            return False
+        enough = min(rate * LITTLE_ROOM, best / QUICKER_LINK)
+        # Twice: the first one may open a connection.
+        is_limit = await self._source_gives_less(enough) and await self._source_gives_less(enough)
+        if is_limit:
+            self._known.add(self._source.member.address)
+        return is_limit
+
+    async def _source_gives_less(self, enough: float) -> bool:
+        return 0 < await sample(self._source.member, self._source.sought, enough=enough) < enough
+
+    async def _rate(self, own_rate: float) -> float | None:
+        """At which the source gets all that is coming here since the last look, or gives it if that is less.
+
+        None when not all was looked at then. What it gives is what this node gets from everyone, or of this content
+        times all that it is sending: a source with many followers gives each of them little.
+        """
+        before, now = self._before, await self._totals.of(self._source.member)
+        self._before = now
+        if now.available.keys() > before.available.keys():
+            return None
+        gets = now.rate_since(before) or math.inf  # one that gets nothing more has all of it, or is stalled
+        return min(gets, max(own_rate * now.uploads, now.arrived_since(before))) if now.uploads else gets
+
+    async def _best(self, beside: Sequence[Member], *, enough: float) -> float:
+        """What the first one gives that gives enough, or the best."""
+        best = 0.0
+        async for other in self._others(beside):
+            best = max(best, await sample(other, self._source.sought, enough=enough))
+            if best >= enough:
+                break
+        return best
+
+    async def _others(self, beside: Sequence[Member]) -> AsyncGenerator[Member, None]:
+        for other in beside:
+            yield other
+        for other in await self._holders(self._source.sought):
+            if other is not self._source.member and other not in beside:
+                yield other

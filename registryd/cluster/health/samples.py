@@ -1,0 +1,58 @@
+"""How quickly a node gives a little of what it has anyway: what room there is on its link."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from registryd.aio import clock
+from registryd.aio.expiring import ExpiringSet
+from registryd.content.source import ContentUnavailable
+from registryd.oci.ranges import Span
+from registryd.transfer.monitoring.thresholds import (
+    KNOWN_SLOW_SECONDS,
+    PART_BYTES,
+    SAMPLE_BYTES,
+    SAMPLE_SECONDS,
+    SHORTEST_SAMPLE_SECONDS,
+)
+
+if TYPE_CHECKING:
+    from registryd.cluster.members.member import Member
+    from registryd.content.sought import Sought
+    from registryd.notation import Address
+
+    SlowLinks = ExpiringSet[Address]
+
+# A node has a few sources at a time.
+_REMEMBERED: Final = 100
+
+
+def slow_links() -> SlowLinks:
+    """Nodes whose links were found to be slow, by this node and lately."""
+    return ExpiringSet(lifetime=KNOWN_SLOW_SECONDS, capacity=_REMEMBERED)
+
+
+async def sample(member: Member, sought: Sought, *, enough: float = 0.0) -> float:
+    """Bytes a second at which it gives the beginning of the content, beside all else that it does; 0: none.
+
+    Of one that does not come to `enough`, no more is read than it takes to know that.
+    """
+    begun, seconds, count = clock.now(), 0.0, 0
+    longest = max(SAMPLE_BYTES / enough, SHORTEST_SAMPLE_SECONDS) if enough else SAMPLE_SECONDS
+    try:
+        async with asyncio.timeout(SAMPLE_SECONDS):
+            while count < SAMPLE_BYTES and seconds <= longest:
+                await _read(member, sought, Span(count, count + PART_BYTES))
+                count += PART_BYTES
+                seconds = clock.now() - begun
+    except (ContentUnavailable, TimeoutError):
+        return 0.0
+    return count / seconds
+
+
+async def _read(member: Member, sought: Sought, span: Span) -> None:
+    async with aclosing(member.read(sought, span)) as chunks:
+        async for _ in chunks:
+            pass

@@ -1,0 +1,159 @@
+"""Whether a source has so little room on its link that it holds others up: in virtual time, with made-up links."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import FindAnswer
+from registryd.cluster.errors import PeerDeclined
+from registryd.cluster.health.room import LinkComparison
+from registryd.cluster.health.samples import slow_links
+from registryd.cluster.health.totals import Totals
+from registryd.cluster.members.member import Member
+from registryd.cluster.members.offer import Offer
+from registryd.content.growing import GrowingContent
+from registryd.content.source import Content
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.transfer.monitoring.thresholds import PART_BYTES, SAMPLE_BYTES
+from tests.fakes.entitled import said, sought
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from registryd.content.sought import Sought
+    from registryd.oci.ranges import Span
+
+pytestmark = pytest.mark.looptime
+
+MIB = 1 << 20
+SIZE = 100 * MIB
+START = 2 * MIB
+DIGEST = Digest.of(b"")
+COMPANION = Digest.of(b"another layer of the same image")
+
+
+@dataclass
+class Linked:
+    """A node whose link has room for so many MiB a second, None: it gives nothing; it gets so many of each content."""
+
+    room: float | None
+    gets: dict[Digest, float] = field(default_factory=lambda: {DIGEST: 1.0})
+    uploads: int = 1
+    is_whole: bool = False
+    reads: int = 0
+
+    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
+        assert wait is None
+        have = START + int(self.gets[wanted.digest] * asyncio.get_running_loop().time() * MIB)
+        growing = GrowingContent(wanted.digest, SIZE, None, have)
+        content = Content(wanted.digest, SIZE, None) if self.is_whole else growing
+        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False, uploads=self.uploads)
+
+    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+        self.reads += 1
+        assert wanted == sought(DIGEST)
+        assert span.length == PART_BYTES
+        if self.room is None:
+            raise PeerDeclined("not here")
+        await asyncio.sleep(span.length / self.room / MIB)
+        yield bytes(span.length)
+
+
+def member(number: int, node: Linked) -> Member:
+    return Member(Address("10.0.0.1", number), cast("Any", node), own_id=NodeId("own"), on_change=lambda _member: None)
+
+
+async def looks(
+    source: Linked,
+    beside: Sequence[Linked],
+    *holders: Linked,
+    rate: float = 1.0,
+    in_all: float | None = None,
+    count: int = 4,
+) -> list[bool]:
+    """What is found, twice a second, by one who gets so many MiB a second from the source, and so many in all."""
+    near = [member(2 + number, node) for number, node in enumerate(beside)]
+    far = [member(50 + number, node) for number, node in enumerate(holders)]
+    begun = asyncio.get_running_loop().time()
+
+    def arrived() -> int:
+        return int((asyncio.get_running_loop().time() - begun) * (in_all or rate) * MIB)
+
+    async def holders_of(wanted: Sought) -> Sequence[Member]:
+        assert wanted == sought(DIGEST)
+        return far
+
+    totals = Totals(lambda: [sought(digest) for digest in source.gets], arrived)
+    offer = Offer(member(1, source), sought(DIGEST), GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
+    compared = LinkComparison(offer, START, holders_of, totals=totals, known=slow_links())
+    found = []
+    for _ in range(count):
+        await asyncio.sleep(0.5)
+        seconds = asyncio.get_running_loop().time() - begun
+        found.append(await compared.is_limit(START + int(seconds * rate * MIB), rate * MIB, near))
+    return found
+
+
+async def test_a_link_without_room_next_to_one_with_much_is_what_is_slow() -> None:
+    """At the first look, though nobody is ahead, because all of them are below another slow node."""
+    assert (await looks(Linked(0.7), [Linked(9)]))[0]
+
+
+async def test_a_source_that_waits_itself_has_room() -> None:
+    assert not any(await looks(Linked(9), [Linked(9)]))
+
+
+async def test_where_links_are_full_one_sample_says_so_and_the_source_gives_none() -> None:
+    source, other = Linked(5, gets={DIGEST: 10.0}), Linked(5)
+    assert not any(await looks(source, [other], rate=10))
+    assert source.reads == 0
+    assert other.reads == 3 * SAMPLE_BYTES // PART_BYTES  # at three of the four looks
+
+
+async def test_who_is_slow_itself_finds_nobody_who_gives_more() -> None:
+    source = Linked(1, gets={DIGEST: 10.0})
+    assert not any(await looks(source, [Linked(1)], Linked(1), rate=1))
+
+
+async def test_one_beside_it_may_be_slow_as_well_and_others_are_asked_then() -> None:
+    assert any(await looks(Linked(0.7), [Linked(0.7)], Linked(9)))
+    assert not any(await looks(Linked(0.7), [Linked(0.7)], Linked(None)))
+
+
+async def test_one_that_receives_well_and_sends_badly_is_found_out() -> None:
+    source = Linked(0.7, gets={DIGEST: 10.0})
+    assert (await looks(source, [Linked(9)]))[0]
+
+
+async def test_so_is_one_that_has_all_of_it() -> None:
+    assert any(await looks(Linked(0.7, is_whole=True), [Linked(9)]))
+
+
+async def test_one_that_gives_little_to_many_is_not_slow() -> None:
+    assert not any(await looks(Linked(0.9, gets={DIGEST: 10.0}, uploads=10), [Linked(9)]))
+
+
+async def test_one_that_does_not_say_how_many_follow_it_is_judged_by_what_it_gets() -> None:
+    assert not any(await looks(Linked(0.7, gets={DIGEST: 10.0}, uploads=0), [Linked(9)]))
+    assert any(await looks(Linked(0.7, uploads=0), [Linked(9)]))
+
+
+async def test_a_layer_with_a_small_share_of_a_full_link_is_no_reason() -> None:
+    source = Linked(2, gets={DIGEST: 1.0, COMPANION: 9.0}, uploads=2)
+    assert not any(await looks(source, [Linked(9)], rate=1, in_all=10))
+
+
+async def test_a_source_that_gets_little_of_all_layers_is_slow() -> None:
+    source = Linked(0.7, gets={DIGEST: 0.5, COMPANION: 0.5}, uploads=2)
+    assert (await looks(source, [Linked(9)], rate=0.5, in_all=7)) == [False, True, True, True]
+
+
+async def test_one_that_gives_no_sample_is_not_told_from_others() -> None:
+    assert not any(await looks(Linked(None), [Linked(9)]))
+    assert not any(await looks(Linked(0.7), [Linked(None)]))
