@@ -87,7 +87,7 @@ class Outcome:
     median: float
     last: float
     last_fast: float  # the last of the nodes that do not receive slowly
-    own: float  # seconds from a node's own beginning to its end: the 99th percentile of those that do not receive slowly
+    own: float  # seconds from a node's own beginning to its end: 99th percentile of those that receive well
     origin_copies: float
     lookups: int
     calls: dict[str, tuple[int, int]]  # messages and bytes by kind
