@@ -1,9 +1,9 @@
-"""Whether a source that is still receiving is what holds its followers up.
+"""Whether a source that is still receiving holds its followers up.
 
-It is as quick as its own source at best, so that its rate alone says nothing: where the origin is slow, everyone is.
-Others with the same source tell: if they get much more of the same content, and much more of all that comes at the same
-time, it is the one that is slow. Nobody gets it from where the one at the top does: its link tells
-(`registryd.cluster.health.links`); as do links below a node that is slow itself (`registryd.cluster.health.room`).
+Such a source is as quick as its own source at best. So its rate alone says nothing: where the origin is slow, all nodes
+are slow. Its siblings, the nodes with the same source, tell: if they get much more of the same content, and much more
+of everything that comes at the same time, then the source is slow. The node at the top has no siblings: its link tells
+(`registryd.cluster.health.links`). Links also tell below a node that is slow itself (`registryd.cluster.health.room`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ArrivalRate:
         self._seen_at: float | None = None
 
     def note(self, now: float, available: int, *, is_whole: bool) -> None:
-        """So much was there."""
+        """Note how much was there."""
         if self._seen_at is not None:
             latest = (available - self.available) / (now - self._seen_at)
             self._best = max(self._best, latest)
@@ -73,9 +73,9 @@ class SiblingComparison:
         room: LinkComparison,
         totals: Totals,
     ) -> None:
-        """`leave` is told of a source that is slow; one at the `top` counts as one that failed.
+        """`leave` is told of a slow source; a slow source at the `top` counts as failed.
 
-        `room` compares links where paces say nothing.
+        `room` compares links where rates say nothing.
         """
         self._source = source
         self._beside = beside
@@ -89,7 +89,7 @@ class SiblingComparison:
         self._latest_totals: dict[Address, tuple[int, Total, Total]] = {}
 
     async def is_slow(self, arrived: int, rate: float) -> bool:
-        """Whether the source is, for one who has so many bytes of it, and got so many a second lately."""
+        """Whether the source is slow, for a follower with so many bytes and this rate lately, in bytes a second."""
         self._looks += 1
         if self._looks % LOOKS_PER_QUESTION == 1 or not self._others:
             await self._ask_who_is_beside()
@@ -115,12 +115,12 @@ class SiblingComparison:
         return is_slow
 
     async def _tell_source(self) -> None:
-        """So that it is nobody's source for a while, of other images either. One of an older version hears a find."""
+        """Tell the source that it is slow, so that no node is sent to it for a while. An older version hears a find."""
         with suppress(ContentUnavailable):
             await self._source.member.tell_slow(self._source.sought)
 
     async def _take_down_totals(self, arrived: int) -> None:
-        """Of those who are beginning to be ahead, for the next look."""
+        """Note the totals of the siblings that begin to be ahead, for the next look."""
         for other in self._others:
             look, *_ = self._latest_totals.get(other.address, (0,))
             is_ahead = self._paces[other.address].available - arrived >= SOME_BYTES
@@ -162,15 +162,16 @@ class SiblingComparison:
         return rate > source.rate_since(source_before) * QUICKER_IN_ALL
 
     async def _is_given_more_by(self, other: Member, rate: float) -> bool:
-        """Whether that node gives more than comes from the source; if it gives no sample, that is supposed.
+        """Whether that node gives more than the source does; without a sample the answer is yes.
 
-        It may be the source's own, and have a slow link to pass on what it gets quickly: then that is what is slow.
+        That node may be the source's own source, and its link may be too slow to pass on what it gets quickly: then
+        that link is slow, and not the source.
         """
         enough = rate * GIVES_MORE
         return not 0 < await sample(other, self._source.sought, enough=enough) < enough
 
     async def _look_at_all(self, other: Member) -> tuple[Total, Total]:
-        """What the source and that node have by now of all that is coming here."""
+        """The totals that the source and that node have by now of all content that is coming here."""
         source, theirs = await asyncio.gather(self._totals.of(self._source.member), self._totals.of(other))
         self._latest_totals[other.address] = self._looks, source, theirs
         return source, theirs

@@ -1,8 +1,8 @@
 """Whether the node that gets content from the origin is slower than the origin: told by its link, next to another's.
 
-Nobody is ahead of it, so its pace says nothing. But where the origin is slow, its link has room, and a little of what
-is there anyway comes quickly; where its own link is slow, that takes long, and others are quicker.
-A link that is full of other layers tells nothing about the node: what counts is how quickly all of them come to it.
+No node is ahead of it, so its rate says nothing. But where the origin is slow, the node's link has room, and a sample
+of the bytes that it has comes quickly. Where its own link is slow, the sample takes long, and other nodes are quicker.
+A link that is full of other layers tells nothing about the node: the rate of all layers to it counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class UplinkProbe:
-    """Samples the link of the source of one body, and those of others who have the same."""
+    """Samples the link of the source of one body, and the links of others that have the same content."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class UplinkProbe:
         self._gained = 0
 
     async def is_limit(self, arrived: int) -> bool:
-        """Whether it makes the content come as slowly as it does, and others have links that are much quicker.
+        """Whether the source's link limits the rate of the content, and others have links that are much quicker.
 
-        For one who has so many bytes.
+        `arrived` are the bytes that the follower has.
         """
         self._looks += 1
         if self._source.member.address in self._known:
@@ -77,9 +77,10 @@ class UplinkProbe:
         return is_limit
 
     def _rate(self, begun: Total, total: Total, arrived: int) -> float:
-        """At which all comes to the source, or is given by it if that is less; steps are large: since the first look.
+        """The rate of everything to the source, or from it if that is less; since the first look, as steps are large.
 
-        What it gives is what this node gets from everyone, or of this content, times all that the source is sending.
+        The rate from the source is the rate of all bytes to this node, or of this content times all bodies that the
+        source is sending.
         """
         seconds = total.at - begun.at
         gets = self._gained / seconds

@@ -1,8 +1,8 @@
-"""Whether a source has so little room on its link that it is what holds its followers up, whoever is above it.
+"""Whether a source has so little room on its link that it holds its followers up, whatever node is above it.
 
-Where slow nodes are above each other, those below the second get what the first lets through, and so does everyone
-beside them: nobody's pace tells that there is a second one. But a node that has to wait for its own source has room on
-its link; one whose link is slow has none, while others do. So all slow nodes of a wave are found at the same time.
+Where slow nodes are above each other, the nodes below the second get what the first lets through, and so do their
+siblings: no rate tells that there is a second one. But a node that has to wait for its own source has room on its link.
+A node whose link is slow has none, while others do. So all slow nodes of a wave are found at the same time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class LinkComparison:
-    """Samples the link of the source of one body, and those of others who have the same."""
+    """Samples the link of the source of one body, and the links of others that have the same content."""
 
     def __init__(self, source: Offer, start: int, holders: Holders, *, totals: Totals, known: SlowLinks) -> None:
         """The body begins now, at byte `start` of the content; `holders` have some of it and may be quick.
@@ -45,9 +45,9 @@ class LinkComparison:
         self._before = Total(now, {source.content.digest: start}, totals.arrived())
 
     async def is_limit(self, arrived: int, own_rate: float, beside: Sequence[Member]) -> bool:
-        """Whether the source is, for one who has so many bytes, and gets so many a second.
+        """Whether the source limits a follower that has so many bytes, and gets so many a second.
 
-        Those `beside` it are the first to be compared.
+        The nodes `beside` it are the first to be compared.
         """
         self._looks += 1
         if self._source.member.address in self._known:
@@ -70,10 +70,11 @@ class LinkComparison:
         return 0 < await sample(self._source.member, self._source.sought, enough=enough) < enough
 
     async def _rate(self, own_rate: float) -> float | None:
-        """At which the source gets all that is coming here since the last look, or gives it if that is less.
+        """The rate at which the source gets everything since the last look, or gives it if that is less.
 
-        None when not all was looked at then. What it gives is what this node gets from everyone, or of this content
-        times all that it is sending: a source with many followers gives each of them little.
+        None when the last look did not see all. The rate from the source is the rate of all bytes to this node, or of
+        this content times all bodies that the source is sending: a source with many followers gives each of them
+        little.
         """
         before, now = self._before, await self._totals.of(self._source.member)
         self._before = now
@@ -83,7 +84,7 @@ class LinkComparison:
         return min(gets, max(own_rate * now.uploads, now.arrived_since(before))) if now.uploads else gets
 
     async def _best(self, beside: Sequence[Member], *, enough: float) -> float:
-        """What the first one gives that gives enough, or the best."""
+        """The rate of the first node that gives enough, or the best rate."""
         best = 0.0
         async for other in self._others(beside):
             best = max(best, await sample(other, self._source.sought, enough=enough))

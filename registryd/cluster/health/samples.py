@@ -35,9 +35,9 @@ def slow_links() -> SlowLinks:
 
 
 async def sample(member: Member, sought: Sought, *, enough: float = 0.0) -> float:
-    """Bytes a second at which it gives the beginning of the content, beside all else that it does; 0: none.
+    """Bytes a second at which it gives the beginning of the content, beside all its other work; 0: none.
 
-    Of one that does not come to `enough`, no more is read than it takes to know that.
+    If the rate does not come to `enough`, the sample reads no more than it takes to know that.
     """
     begun, seconds, count = clock.now(), 0.0, 0
     longest = max(SAMPLE_BYTES / enough, SHORTEST_SAMPLE_SECONDS) if enough else SAMPLE_SECONDS

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What a node had at a moment of the event loop's clock: bytes from the beginning of each content.
+    """The bytes that a node had at a moment of the event loop's clock, from the beginning of each content.
 
-    `arrived` is what had ever come to this node by then; `uploads`, how many bodies the other one was sending, 0 if it
-    does not say.
+    `arrived` are all bytes that had come to this node by then; `uploads` is the number of bodies that the other node
+    was sending, 0 if it does not say.
     """
 
     at: float
@@ -45,7 +45,7 @@ class Total:
         return self.gained_since(before) / (self.at - before.at)
 
     def arrived_since(self, before: Total) -> float:
-        """What came to this node meanwhile, in bytes a second."""
+        """The rate of all bytes to this node meanwhile, in bytes a second."""
         return (self.arrived - before.arrived) / (self.at - before.at)
 
 

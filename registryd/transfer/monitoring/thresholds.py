@@ -70,10 +70,10 @@ MUCH_QUICKER: Final = 3
 # In all that comes, nodes with links of the same kind differ by much less. Not more, because a node that has all of it
 # is known only for what it got of this content, and that shared its link with others.
 QUICKER_IN_ALL: Final = 2
-# And gives so much more than the source does, so that it is worth leaving for: for that it has a share of its link,
-# beside those that follow it.
+# A sibling must also give so much more than the source does that leaving pays: it has only a share of its link for a
+# new follower, beside its other followers.
 GIVES_MORE: Final = 1.5
-# Who stands beside the source changes: it is asked again after so many looks.
+# The siblings of a source change: the agent asks for them again after so many looks.
 LOOKS_PER_QUESTION: Final = 4
 
 # ------------------------------ the link of the node that gets it from the origin (`cluster.health.links`)
@@ -82,7 +82,7 @@ LOOKS_PER_QUESTION: Final = 4
 SAMPLE_BYTES: Final = 512 << 10
 # Read one after the other: a peer that has not sent a message in 1.5 s is taken for dead (limits.READ_START_TIMEOUT).
 PART_BYTES: Final = 128 << 10
-# Who takes longer, at 100 KB/s, is not told from one that is gone.
+# A node that takes longer, at 100 KB/s, is not told from a node that is gone.
 SAMPLE_SECONDS: Final = 5.0
 # A link with so little room, as a multiple of the rate at which everything comes, is what limits that rate: some of it
 # the node need not send at the moment.
@@ -97,7 +97,7 @@ KNOWN_SLOW_SECONDS: Final = 10.0
 
 # ------------------------------ the link of a source that others are above (`cluster.health.room`)
 
-# Everyone below a slow node samples links, not only those at the top: so only after half a second, one, two and some
+# All nodes below a slow node sample links, not only those at the top: so only after half a second, one, two and some
 # four. A chain whose links are full costs a sample of half a MiB each time.
 ROOM_LOOKS: Final = frozenset({1, 2, 4, 8})
 # Whether a link gives some rate is known after a moment; TCP sends a lost segment again after 0.2 s.
