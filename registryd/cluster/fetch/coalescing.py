@@ -242,9 +242,10 @@ class FetchCoordinator:
         for seconds in waits:
             wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
             offer = offer_of(member, want.sought, await member.find(want.sought, wait))
-            want.size = offer.content.size
+            if not want.size:  # what this node's containerd says of it is not a peer's to change
+                want.size = offer.content.size
             want.received = offer.received
-            if offer.available > want.start or not want.size:
+            if offer.available > want.start or not offer.content.size:
                 return offer
             if patience.is_over:
                 break

@@ -131,7 +131,9 @@ class Fetcher:
                 return given.body
             holders, totals, known = self._locator.holders, self._totals, self._slow_links
             top = UplinkProbe(source, holders, totals=totals, known=known, tell=self._locator.distrust)
-            room = LinkComparison(source, given.span.start, holders, totals=totals, known=known)
+            room = None
+            if self._locator.are_all_near:
+                room = LinkComparison(source, given.span.start, holders, totals=totals, known=known)
             lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, room=room, totals=totals)
             return MonitoredBody(given.body, DoubtCheck(given.span.start, lag.is_slow))
 

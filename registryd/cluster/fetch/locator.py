@@ -98,6 +98,11 @@ class MemberLocator:
         if self._coalescing is not None:
             self._coalescing.not_for_name(offer.sought, offer.member.address)
 
+    @property
+    def are_all_near(self) -> bool:
+        """Whether all members are equally near, as far as is known."""
+        return self._coalescing is None or self._coalescing.is_anyone_near
+
     async def holders(self, sought: Sought) -> list[Member]:
         """Some members that have the content or are getting it."""
         return [] if self._coalescing is None else await self._coalescing.holders(sought)
@@ -109,7 +114,7 @@ class MemberLocator:
         to do. If they name none or only one, these are all members of a small cluster, near or not.
         """
         named = [] if self._coalescing is None else await self._coalescing.several(sought, 2 * count)
-        if len(named) < _SEVERAL and (self._coalescing is None or self._coalescing.is_anyone_near):
+        if len(named) < _SEVERAL and self.are_all_near:
             named = await self._candidates(sought, FallbackMembers(), is_claimed=False)
         else:
             named = random.sample(named, min(count, len(named)))

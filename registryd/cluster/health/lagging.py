@@ -70,12 +70,12 @@ class SiblingComparison:
         *,
         leave: Callable[[], None],
         top: UplinkProbe,
-        room: LinkComparison,
+        room: LinkComparison | None,
         totals: Totals,
     ) -> None:
         """`leave` is told of a slow source; a slow source at the `top` counts as failed.
 
-        `room` compares links where rates say nothing.
+        `room` compares links where rates say nothing; None where links between zones may be slower than any node.
         """
         self._source = source
         self._beside = beside
@@ -108,7 +108,7 @@ class SiblingComparison:
         )
         if not is_slow:
             await self._take_down_totals(arrived)
-            is_slow = await self._room.is_limit(arrived, rate, self._others)
+            is_slow = self._room is not None and await self._room.is_limit(arrived, rate, self._others)
         if is_slow:
             self._leave()
             await self._tell_source()

@@ -18,6 +18,7 @@ from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent, PeerUnreachable
 from registryd.cluster.fetch.coalescing import FetchCoordinator
 from registryd.cluster.fetch.locator import MemberLocator
+from registryd.cluster.fetch.named import Patience, Want
 from registryd.cluster.fetch.remaining import FallbackMembers
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.desk import IndexState
@@ -311,6 +312,17 @@ async def test_cancelling_a_wait_leaves_nothing_behind() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize(("own", "expected"), [(SIZE + 1, SIZE + 1), (None, SIZE)])
+async def test_the_size_that_this_nodes_containerd_knows_is_not_a_members_to_change(
+    own: int | None, expected: int
+) -> None:
+    """A request that is ended for another one is answered with the size."""
+    coalescing, _ = make(ScriptedNode(1, arrives=lambda _: 1 << 20))
+    want = Want(sought(digest_of(OWN, 1)), Span.whole, own)
+    assert await coalescing.follow(place(1).address, want, Patience(1.0), (0.0,)) is not None
+    assert want.size == expected
 
 
 async def test_who_has_it_can_be_asked_without_claiming() -> None:
