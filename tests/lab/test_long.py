@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.long import LONG
+from e2e.long import FIRST, LONG
 
 pytestmark = pytest.mark.timeout(300)  # pytest reads a thousand tests: seconds, or a minute on a busy machine
 
@@ -38,3 +38,7 @@ def test_each_test_runs_in_some_variant(tests: list[str]) -> None:
     short = {test.partition("[")[0] for test in tests if not is_long(test)}
     assert len(tests) > 500
     assert {test.partition("[")[0] for test in tests} - short == set()
+
+
+def test_the_modules_that_begin_are_there(tests: list[str]) -> None:
+    assert set(FIRST) <= {test.partition("::")[0] for test in tests}
