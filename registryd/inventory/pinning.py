@@ -60,9 +60,8 @@ class ListPinning:
 
     async def let_go_others(self, wanted: Collection[ImageName]) -> list[str]:
         """Let go of what this list has pinned and does not name any more; the names. Pins of other lists stay."""
-        mine = frozenset().union(*(each.names.get(self._reason, ()) for each in await self._pins.all()))
-        gone = mine - {str(image.pull_name) for image in wanted}
-        return [name for name in sorted(gone) if await self._pins.let_go(name, {self._reason})]
+        mine = listed(await self._pins.all()).get(self._reason, frozenset())
+        return await let_go(self._pins, mine - {str(image.pull_name) for image in wanted}, {self._reason})
 
 
 async def let_go(pins: PinnedImages, names: Collection[str], reasons: Collection[Reason]) -> list[str]:

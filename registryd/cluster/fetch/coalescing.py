@@ -109,7 +109,7 @@ class FetchCoordinator:
         self._distrusted.add(address)
 
     @property
-    def is_anyone_near(self) -> bool:
+    def are_all_near(self) -> bool:
         """Whether all members are equally near, as far as is known."""
         return not self._index.own_place().zone
 
@@ -206,9 +206,8 @@ class FetchCoordinator:
         elif verdict is not None and not is_large:
             self._companions.came_after(verdict.before, want.digest, rank=verdict.rank)
         if slow and (verdict is None or not verdict.sources):
-            return ClaimReply(
-                slow
-            )  # an index node that knows of nobody: what comes slowly is no reason to ask the origin
+            # An index node that knows of nobody: what comes slowly is no reason to ask the origin.
+            return ClaimReply(slow)
         return verdict
 
     async def size(self, digest: Digest) -> int | None:

@@ -101,7 +101,7 @@ class MemberLocator:
     @property
     def are_all_near(self) -> bool:
         """Whether all members are equally near, as far as is known."""
-        return self._coalescing is None or self._coalescing.is_anyone_near
+        return self._coalescing is None or self._coalescing.are_all_near
 
     async def holders(self, sought: Sought) -> list[Member]:
         """Some members that have the content or are getting it."""

@@ -77,14 +77,9 @@ class UplinkProbe:
         return is_limit
 
     def _rate(self, begun: Total, total: Total, arrived: int) -> float:
-        """The rate of everything to the source, or from it if that is less; since the first look, as steps are large.
-
-        The rate from the source is the rate of all bytes to this node, or of this content times all bodies that the
-        source is sending.
-        """
+        """The rate at which the source passes everything on, since the first look, as steps are large."""
         seconds = total.at - begun.at
-        gets = self._gained / seconds
-        return min(gets, max(arrived / seconds * total.uploads, total.arrived_since(begun))) if total.uploads else gets
+        return total.passed_on_since(begun, gets=self._gained / seconds, own_rate=arrived / seconds)
 
     async def _note_total(self) -> Total:
         """At each look, because layers that are through meanwhile have had their share of the link, too."""

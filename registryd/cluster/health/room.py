@@ -16,15 +16,13 @@ from registryd.cluster.health.totals import Total
 from registryd.transfer.monitoring.thresholds import LITTLE_ROOM, QUICKER_LINK, ROOM_LOOKS, SAMPLE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
+    from registryd.cluster.health.links import Holders
     from registryd.cluster.health.samples import SlowLinks
     from registryd.cluster.health.totals import Totals
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
-    from registryd.content.sought import Sought
-
-    Holders = Callable[[Sought], Awaitable[Sequence[Member]]]
 
 
 class LinkComparison:
@@ -70,18 +68,13 @@ class LinkComparison:
         return 0 < await sample(self._source.member, self._source.sought, enough=enough) < enough
 
     async def _rate(self, own_rate: float) -> float | None:
-        """The rate at which the source gets everything since the last look, or gives it if that is less.
-
-        None when the last look did not see all. The rate from the source is the rate of all bytes to this node, or of
-        this content times all bodies that the source is sending: a source with many followers gives each of them
-        little.
-        """
+        """The rate at which the source passes everything on since the last look; None if that look did not see all."""
         before, now = self._before, await self._totals.of(self._source.member)
         self._before = now
         if now.available.keys() > before.available.keys():
             return None
         gets = now.rate_since(before) or math.inf  # one that gets nothing more has all of it, or is stalled
-        return min(gets, max(own_rate * now.uploads, now.arrived_since(before))) if now.uploads else gets
+        return now.passed_on_since(before, gets=gets, own_rate=own_rate)
 
     async def _best(self, beside: Sequence[Member], *, enough: float) -> float:
         """The rate of the first node that gives enough, or the best rate."""

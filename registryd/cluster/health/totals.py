@@ -44,9 +44,17 @@ class Total:
         """The same in bytes a second."""
         return self.gained_since(before) / (self.at - before.at)
 
-    def arrived_since(self, before: Total) -> float:
-        """The rate of all bytes to this node meanwhile, in bytes a second."""
-        return (self.arrived - before.arrived) / (self.at - before.at)
+    def passed_on_since(self, before: Total, *, gets: float, own_rate: float) -> float:
+        """The rate at which the other node gets everything, or gives it if that is less, in bytes a second.
+
+        It `gets` so much, and this node gets `own_rate` of one content from it. It gives the rate of all bytes to this
+        node, or the rate of that content times all bodies that it is sending: a node with many followers gives each of
+        them little. A node that does not say how many bodies it is sending is judged by what it gets.
+        """
+        if not self.uploads:
+            return gets
+        arrived = (self.arrived - before.arrived) / (self.at - before.at)
+        return min(gets, max(own_rate * self.uploads, arrived))
 
 
 class Totals:

@@ -13,7 +13,10 @@ import socket
 import struct
 import sys
 import termios
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The names are those of POSIX; of the standard library, since every Python is linked with it.
 _libc: Final = ctypes.PyDLL(None)
@@ -66,16 +69,17 @@ def _numbers(entries: bytes) -> list[int]:
 
 def other_end(descriptor: int) -> bytes | None:
     """The address of the other end as the kernel writes it; None if it is no connected socket."""
-    _length.value = _ADDRESS_BYTES
-    if _libc.getpeername(descriptor, _address, ctypes.byref(_length)) != 0:
-        return None
-    return _address.raw[: _length.value]
+    return _end(_libc.getpeername, descriptor)
 
 
 def own_end(descriptor: int) -> bytes | None:
     """The same of this end; None if it is no socket."""
+    return _end(_libc.getsockname, descriptor)
+
+
+def _end(call: Callable[..., int], descriptor: int) -> bytes | None:
     _length.value = _ADDRESS_BYTES
-    if _libc.getsockname(descriptor, _address, ctypes.byref(_length)) != 0:
+    if call(descriptor, _address, ctypes.byref(_length)) != 0:
         return None
     return _address.raw[: _length.value]
 
