@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from lab.images import ImageRecipe, local_architecture, make_image
 from lab.layers import LayerRecipe
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from lab.cluster import Node
@@ -54,6 +56,25 @@ def came(node: Node, image: Image) -> int:
     return max(0, node.containerd.arrived(image.local.layers[0].digest))
 
 
+async def held_until_lifted(
+    pulling: Awaitable[object], received: Callable[[], Awaitable[int]], *, lift: Callable[[], object], mib: int
+) -> None:
+    """What is pulled, so many MiB, comes at 2 MiB/s, and much more quickly when the limit is lifted."""
+    at_first, began = await received(), time.monotonic()
+    pulled = asyncio.ensure_future(pulling)
+    await asyncio.sleep(_LIMITED_SECONDS)
+    assert not pulled.done()
+    before = await received() - at_first
+    assert 0 < before <= _RATE * (time.monotonic() - began) + _HELD
+    print(f"\n{before / _MIB:.1f} MiB in {time.monotonic() - began:.1f} s with a limit of 2 MiB/s")
+    lift()
+    lifted = time.monotonic()
+    await pulled
+    # With the limit 20 s and more would be left.
+    print(f"and the rest of {mib} MiB in {time.monotonic() - lifted:.1f} s without it")
+    assert time.monotonic() - lifted < (mib * _MIB - before) / _RATE - 3
+
+
 @pytest.mark.parametrize("side", ["upload", "download"])
 async def test_a_limit_holds_until_the_file_lifts_it(newest: Release, large: Image, tmp_path: Path, side: str) -> None:
     limits = tmp_path / "limits"
@@ -63,19 +84,12 @@ async def test_a_limit_holds_until_the_file_lifts_it(newest: Release, large: Ima
         first, second = cluster.nodes
         reference = await cluster.push(large, "demo/large")
         await first.pull(reference)
-        began = time.monotonic()
-        pulling = asyncio.create_task(second.pull(reference, timeout=120))
-        await asyncio.sleep(_LIMITED_SECONDS)
-        assert not pulling.done()
-        before = came(second, large)
-        assert 0 < before <= _RATE * (time.monotonic() - began) + _HELD
-        print(f"\n{side}: {before / _MIB:.1f} MiB in {time.monotonic() - began:.1f} s with a limit of 2 MiB/s")
-        limits.write_text("# all there is\n")
-        lifted = time.monotonic()
-        await pulling
-        # With the limit 20 s and more would be left.
-        print(f"and the rest of 48 MiB in {time.monotonic() - lifted:.1f} s without it")
-        assert time.monotonic() - lifted < (48 * _MIB - before) / _RATE - 3
+
+        async def received() -> int:
+            return came(second, large)
+
+        pulling = second.pull(reference, timeout=120)
+        await held_until_lifted(pulling, received, lift=lambda: limits.write_text("# all there is\n"), mib=48)
 
 
 async def test_a_cluster_takes_no_more_from_the_origin_than_its_cache_may(
@@ -93,18 +107,9 @@ async def test_a_cluster_takes_no_more_from_the_origin_than_its_cache_may(
             repository = name.removeprefix("origin.lab/").removesuffix(":v1")
             await stage.origin.push(_image(tmp_path_factory, 32 * _MIB, seed=name), repository)
         async with stage.cache({"origin.lab": {"url": stage.origin.url}}, **settings) as cache:
-            received, began = await _received(stage.cache_host), time.monotonic()
             pulling = asyncio.gather(*(pull_over_http(cache, name) for name in names))
-            await asyncio.sleep(_LIMITED_SECONDS)
-            before = await _received(stage.cache_host) - received
-            assert not pulling.done()
-            assert 0 < before <= _RATE * (time.monotonic() - began) + _HELD
-            print(f"\norigin: {before / _MIB:.1f} MiB in {time.monotonic() - began:.1f} s with a limit of 2 MiB/s")
-            limits.write_text("origin=0B\n")
-            lifted = time.monotonic()
-            await pulling
-            print(f"and the rest of 64 MiB in {time.monotonic() - lifted:.1f} s without it")
-            assert time.monotonic() - lifted < (64 * _MIB - before) / _RATE - 3
+            received = partial(_received, stage.cache_host)
+            await held_until_lifted(pulling, received, lift=lambda: limits.write_text("origin=0B\n"), mib=64)
 
 
 async def _received(host: Host) -> int:

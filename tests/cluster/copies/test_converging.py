@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cluster.copies.world import DELAY, PULL, SIZE, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.content.keepable import KeptImage
+    from tests.cluster.copies.world import FakeNode
 
 pytestmark = pytest.mark.looptime
 
 NAME = "ghcr.io/corp/app:v1"
 # Everything that lacks is noticed, waited for, offered, and brought within this time.
 SETTLED = DELAY + PULL + 180.0
+
+
+async def settled_images(world: World, count: int, *, on: Sequence[FakeNode]) -> list[KeptImage]:
+    """Images that these nodes have, of which as many copies are kept as are wanted."""
+    images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(count)]
+    for image in images:
+        for node in on:
+            node.has(image)
+    await asyncio.sleep(SETTLED)
+    return images
 
 
 async def test_those_that_have_it_keep_it_as_often_as_is_wanted_and_nobody_pulls() -> None:
@@ -63,11 +80,7 @@ async def test_losses_are_made_up_for_and_there_is_never_more_than_one_too_many(
 
 async def test_agents_that_start_anew_one_after_the_other_cost_no_pull() -> None:
     async with World(10) as world:
-        images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(5)]
-        for image in images:
-            for node in world.nodes[:3]:
-                node.has(image)
-        await asyncio.sleep(SETTLED)
+        images = await settled_images(world, 5, on=world.nodes[:3])
         for node in world.nodes:
             await node.stop(says_goodbye=True)
             await asyncio.sleep(20)
@@ -98,11 +111,7 @@ async def test_a_node_that_comes_back_makes_one_go_again() -> None:
 
 async def test_halves_have_as_many_copies_each_and_no_more_together_when_they_meet_again() -> None:
     async with World(20) as world:
-        images = [world.push(f"ghcr.io/corp/app{number}:v1") for number in range(5)]
-        for image in images:
-            for node in world.nodes[:12]:
-                node.has(image)
-        await asyncio.sleep(SETTLED)
+        images = await settled_images(world, 5, on=world.nodes[:12])
         island = frozenset(node.address for node in world.nodes[::2])
         world.part(island)
         await asyncio.sleep(SETTLED * 2)

@@ -3,74 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import FindAnswer
-from registryd.cluster.errors import PeerDeclined, PeerSilent
 from registryd.cluster.health.links import UplinkProbe
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
-from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
-from registryd.notation import Address
-from registryd.oci.digest import Digest
-from registryd.transfer.monitoring.thresholds import KNOWN_SLOW_SECONDS, PART_BYTES, SAMPLE_BYTES
-from tests.fakes.entitled import said, sought
+from registryd.transfer.monitoring.thresholds import KNOWN_SLOW_SECONDS
+from tests.cluster.health.linked import COMPANION, DIGEST, MIB, SIZE, Linked, member
+from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
     from registryd.cluster.health.samples import SlowLinks
+    from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
-    from registryd.oci.ranges import Span
 
 pytestmark = pytest.mark.looptime
-
-MIB = 1 << 20
-SIZE = 100 * MIB
-DIGEST = Digest.of(b"")
-COMPANION = Digest.of(b"another layer of the same image")
-
-
-@dataclass
-class Linked:
-    """A node whose link has room for so many MiB a second; None: it gives nothing, `is_silent`: and says nothing.
-
-    It gets so many MiB a second of each content itself.
-    """
-
-    room: float | None
-    is_silent: bool = False
-    gets: dict[Digest, float] = field(default_factory=lambda: {DIGEST: 1.0})
-    reads: int = 0
-    uploads: int = 0
-
-    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
-        assert wait is None
-        have = int(self.gets[wanted.digest] * asyncio.get_running_loop().time() * MIB)
-        content = said(GrowingContent(wanted.digest, SIZE, None, have))
-        return FindAnswer(Node(NodeId("n"), 0), content, busy=False, uploads=self.uploads)
-
-    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
-        self.reads += 1
-        assert wanted == sought(DIGEST)
-        assert span.start in range(0, SAMPLE_BYTES, PART_BYTES)
-        if self.is_silent:
-            await asyncio.sleep(60)
-            raise PeerSilent("nothing comes")
-        if self.room is None:
-            raise PeerDeclined("not here")
-        await asyncio.sleep(span.length / self.room / MIB)
-        yield bytes(span.length)
-
-
-def member(number: int, node: Linked) -> Member:
-    return Member(Address("10.0.0.1", number), cast("Any", node), own_id=NodeId("own"), on_change=lambda _member: None)
 
 
 async def looks(

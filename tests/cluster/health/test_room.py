@@ -3,76 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import FindAnswer
-from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.health.room import LinkComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
-from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
-from registryd.content.source import Content
-from registryd.notation import Address
-from registryd.oci.digest import Digest
 from registryd.transfer.monitoring.thresholds import PART_BYTES, SAMPLE_BYTES
-from tests.fakes.entitled import said, sought
+from tests.cluster.health.linked import COMPANION, DIGEST, MIB, SIZE, member
+from tests.cluster.health.linked import Linked as AnyLinked
+from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
+    from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
-    from registryd.oci.ranges import Span
 
 pytestmark = pytest.mark.looptime
 
-MIB = 1 << 20
-SIZE = 100 * MIB
 START = 2 * MIB
-DIGEST = Digest.of(b"")
-COMPANION = Digest.of(b"another layer of the same image")
-
-
-@dataclass
-class Linked:
-    """A node whose link has room for so many MiB a second, None: it gives nothing; it gets so many of each content."""
-
-    room: float | None
-    gets: dict[Digest, float] = field(default_factory=lambda: {DIGEST: 1.0})
-    uploads: int = 1
-    is_whole: bool = False
-    reads: int = 0
-
-    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
-        assert wait is None
-        have = START + int(self.gets[wanted.digest] * asyncio.get_running_loop().time() * MIB)
-        growing = GrowingContent(wanted.digest, SIZE, None, have)
-        content = Content(wanted.digest, SIZE, None) if self.is_whole else growing
-        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False, uploads=self.uploads)
-
-    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
-        self.reads += 1
-        assert wanted == sought(DIGEST)
-        assert span.length == PART_BYTES
-        if self.room is None:
-            raise PeerDeclined("not here")
-        await asyncio.sleep(span.length / self.room / MIB)
-        yield bytes(span.length)
-
-
-def member(number: int, node: Linked) -> Member:
-    return Member(Address("10.0.0.1", number), cast("Any", node), own_id=NodeId("own"), on_change=lambda _member: None)
+# It had these bytes, and sends to one node, if nothing else is said.
+Linked = partial(AnyLinked, had=START, uploads=1)
 
 
 async def looks(
-    source: Linked,
-    beside: Sequence[Linked],
-    *holders: Linked,
+    source: AnyLinked,
+    beside: Sequence[AnyLinked],
+    *holders: AnyLinked,
     rate: float = 1.0,
     in_all: float | None = None,
     count: int = 4,
