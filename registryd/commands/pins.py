@@ -73,7 +73,8 @@ async def unpin(
     from registryd.store.containerd.pins import open_pins  # noqa: PLC0415
 
     if not (images or match or all_):
-        raise UsageError("name the images to unpin: --images LIST, --match PATTERN or --all")
+        whose = f" (--all: whatever the list {list_} has pinned)" if list_ else ""
+        raise UsageError(f"name the images to unpin: --images LIST, --match PATTERN or --all{whose}")
     named = {str(image.pull_name) for image in read_lists(images)} if images else set()
     try:
         async with open_pins(containerd_at(containerd_socket)) as opened:
