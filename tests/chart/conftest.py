@@ -74,7 +74,10 @@ class Helm:
         return self._known[key]
 
     def render_anew(self, values: Object | None = None) -> Rendered:
-        return parse(self._chart.render(values or {}, name="registryd", namespace=NAMESPACE))
+        return self.render_as("registryd", values)
+
+    def render_as(self, release: str, values: Object | None = None) -> Rendered:
+        return parse(self._chart.render(values or {}, name=release, namespace=NAMESPACE))
 
 
 def variables_of(container: Object, given: dict[str, str]) -> dict[str, str]:
@@ -86,12 +89,21 @@ def variables_of(container: Object, given: dict[str, str]) -> dict[str, str]:
     }
 
 
+class OneMeaning(yaml.SafeLoader):
+    """Refuses a key that comes twice, as kustomize does; PyYAML takes the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002 - PyYAML's
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key comes twice among {keys}{node.start_mark}"
+        return super().construct_mapping(node, deep=deep)
+
+
 def parse(manifests: dict[str, str]) -> Rendered:
     documents = [
         document
         for path, text in sorted(manifests.items())
         if path.endswith(".yaml")
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, OneMeaning)
     ]
     (notes,) = [text for path, text in manifests.items() if path.endswith("/NOTES.txt")]
     return Rendered(tuple(document for document in documents if document), notes)

@@ -75,6 +75,24 @@ def test_every_object_is_where_it_belongs_and_says_whose_it_is(helm: Helm, value
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
 
 
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("release", ["123", "true", "1e3"])
+def test_a_release_may_have_a_name_that_yaml_takes_for_something_else(helm: Helm, values: Object, release: str) -> None:
+    for each in helm.render_as(release, values).objects:
+        labels = each["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == release
+        assert all(isinstance(value, str) for value in labels.values())
+
+
+def test_large_numbers_stay_numbers(helm: Helm) -> None:
+    values = {"prefetch": {"images": ["a.lab/b:v1"], "parallel": 1000000}}
+    rendered = helm.render({**values, "nodeSetup": {"removalTimeoutSeconds": 1000000}})
+    (prefetch,) = rendered.one("DaemonSet", "registryd-prefetch")["spec"]["template"]["spec"]["initContainers"]
+    assert "--parallel=1000000" in prefetch["args"]
+    (waiting,) = rendered.one("Job", "registryd-removal")["spec"]["template"]["spec"]["containers"]
+    assert waiting["args"][-1] == "1000000"
+
+
 @pytest.mark.parametrize(
     "values", [pytest.param(values, id=name) for name, values in CASES.items() if "agent" not in values]
 )

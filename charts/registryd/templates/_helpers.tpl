@@ -37,21 +37,21 @@
 {{/* Labels */}}
 
 {{- define "registryd.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "registryd.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "registryd.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: agent
 {{- end }}
 
 {{/* The pods that are members of the cluster: agents, and a cache that is one. */}}
 {{- define "registryd.memberLabels" -}}
-app.kubernetes.io/name: {{ include "registryd.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "registryd.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 registryd/member: "yes"
 {{- end }}
 
 {{- define "registryd.cacheSelectorLabels" -}}
-app.kubernetes.io/name: {{ include "registryd.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "registryd.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: cache
 {{- end }}
 
@@ -60,19 +60,22 @@ app.kubernetes.io/component: cache
 {{ include "registryd.commonLabels" . }}
 {{- end }}
 
+{{/* A label stands once: what the chart selects by is the chart's, then a value's word counts. */}}
 {{- define "registryd.commonLabels" -}}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- $own := dict "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service
+    "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") }}
+{{- toYaml (merge $own (omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "registryd/member")) }}
 {{- end }}
+
+{{/* Labels of pods: `selector` before `podLabels`, these before those of every object. */}}
+{{- define "registryd.podLabels" -}}
+{{- toYaml (merge (fromYaml .selector) (deepCopy (.podLabels | default dict)) (fromYaml (include "registryd.commonLabels" .root))) }}
 {{- end }}
 
 {{/* What objects of the removal have: they must not look like agents. */}}
 {{- define "registryd.removalSelectorLabels" -}}
-app.kubernetes.io/name: {{ include "registryd.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "registryd.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: removal
 {{- end }}
 

@@ -1,8 +1,8 @@
 {{/* Agents and the cache. */}}
 {{- define "registryd.scraped" -}}
 matchLabels:
-  app.kubernetes.io/name: {{ include "registryd.name" . }}
-  app.kubernetes.io/instance: {{ .Release.Name }}
+  app.kubernetes.io/name: {{ include "registryd.name" . | quote }}
+  app.kubernetes.io/instance: {{ .Release.Name | quote }}
 matchExpressions:
   - {key: app.kubernetes.io/component, operator: In, values: [agent, cache]}
 {{- end }}

@@ -23,8 +23,8 @@
 {{- end }}
 
 {{- define "registryd.prefetchSelectorLabels" -}}
-app.kubernetes.io/name: {{ include "registryd.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "registryd.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: prefetch{{ with .name }}-{{ . }}{{ end }}
 {{- end }}
 

@@ -69,7 +69,7 @@ env:
     - --images=/etc/registryd/prefetch/images.txt
     - --into=containerd
     - --containerd-socket={{ .root.Values.containerd.socket }}
-    - --parallel={{ .list.parallel }}
+    - --parallel={{ .list.parallel | int64 }}
     - --agent={{ include "registryd.adminAddress" .root }}
     - --report=/dev/termination-log
     {{- if .list.pin }}
