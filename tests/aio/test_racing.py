@@ -14,7 +14,7 @@ from registryd.aio.racing import AllFailed, arrivals, at_once, first_success, on
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from registryd.aio.race import Attempt, Waves
+    from registryd.aio.racing import Attempt, Waves
 
 pytestmark = pytest.mark.looptime
 

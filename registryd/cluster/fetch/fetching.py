@@ -33,7 +33,7 @@ from registryd.transfer.resume import ResumingBody
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 
-    from registryd.aio.race import Attempt
+    from registryd.aio.racing import Attempt
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.locator import MemberLocator

@@ -13,7 +13,7 @@ from registryd.content.source import ContentUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from registryd.aio.race import Attempt
+    from registryd.aio.racing import Attempt
     from registryd.cluster.contract.index import Claim, ClaimReply, NodeLocation
     from registryd.cluster.index.desk import IndexState
     from registryd.cluster.index.view import View

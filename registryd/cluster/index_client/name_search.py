@@ -15,7 +15,7 @@ from registryd.content.source import ContentUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from registryd.aio.race import Attempt
+    from registryd.aio.racing import Attempt
     from registryd.cluster.index.names import NameIndexState
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.oci.reference import TaggedName
