@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Seque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from registryd.aio.endings import run_to_end
+from registryd.aio.scope import run_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

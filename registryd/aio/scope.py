@@ -1,10 +1,10 @@
-"""A scope that owns named tasks, so that none is forgotten and none dies unnoticed."""
+"""Owners of tasks, so that no task is forgotten and none dies unnoticed: a scope, or the caller of one task."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from registryd.aio.backoff import Backoff
 from registryd.aio.unexpected import note_unexpected
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     Job = Callable[[], Coroutine[Any, Any, object]]
+
+T = TypeVar("T")
 
 # A service that fails begins again, soon after its first failure, because the state that it follows has changed
 # meanwhile. A service that fails at once each time costs a log line a minute.
@@ -101,3 +103,36 @@ async def _endless(service: Job, name: str) -> None:
 async def _unending(service: Job, name: str) -> None:
     await service()
     raise EndedUnexpectedly(name)
+
+
+# ---------------------------------------------------------------- one task beside its caller
+
+
+async def run_to_end(cleanup: Coroutine[Any, Any, T], *, name: str) -> T:
+    """Await a clean-up to its end; a cancellation that arrives meanwhile is raised after it.
+
+    For short clean-ups only: a caller's time-out has to wait for them.
+    """
+    task = asyncio.create_task(cleanup, name=name)
+    interruption: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption from task.exception()
+    return task.result()
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """Let the work run in a task during the block, at whose end it is cancelled; raises what it raised."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.result()

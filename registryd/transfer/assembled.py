@@ -7,7 +7,7 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
-from registryd.aio.alongside import alongside
+from registryd.aio.scope import alongside
 from registryd.transfer.errors import SourceBroken, SourceBusy
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together

@@ -10,9 +10,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from registryd.aio.endings import run_to_end
 from registryd.aio.expiring import ExpiringSet
-from registryd.aio.scope import Scope, open_scope
+from registryd.aio.scope import Scope, open_scope, run_to_end
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.members.member import Member, MemberState
 from registryd.observability.metrics import PeerState, PeerTrouble

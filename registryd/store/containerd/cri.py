@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from registryd.aio.endings import run_to_end
+from registryd.aio.scope import run_to_end
 from registryd.pb.cri.v1.api_pb2 import ImageSpec, PullImageRequest, RemoveImageRequest
 from registryd.pb.cri.v1.api_pb2_grpc import ImageServiceStub
 

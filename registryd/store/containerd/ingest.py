@@ -9,7 +9,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from registryd.aio.endings import run_to_end
+from registryd.aio.scope import run_to_end
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.content.writer import ContentMismatch
 from registryd.pb.containerd.content_pb2 import COMMIT, STAT, WRITE, AbortRequest, WriteContentRequest

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from registryd.aio.endings import run_to_end
+from registryd.aio.scope import run_to_end
 from registryd.content.source import ContentUnavailable
 from registryd.content.writer import IngestInProgress
 from registryd.pb.containerd import images_pb2, leases_pb2

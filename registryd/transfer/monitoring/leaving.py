@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from registryd.aio.alongside import alongside
+from registryd.aio.scope import alongside
 from registryd.transfer.errors import SourceBroken
 
 if TYPE_CHECKING:

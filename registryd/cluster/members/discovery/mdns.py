@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from zeroconf import BadTypeInNameException, InterfaceChoice, NonUniqueNameException, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from registryd.aio.endings import run_to_end
+from registryd.aio.scope import run_to_end
 from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 from registryd.notation import Address
 
