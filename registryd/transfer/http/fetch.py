@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import KW_ONLY, dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from registryd.transfer.errors import SourceBroken
-from registryd.transfer.http.codec import allows_another, check_response, read_head, write_request
+import h11
+
+from registryd.transfer.errors import SourceBroken, SourceBusy, SourceRefused
 from registryd.transfer.http.connection import connect
 from registryd.transfer.http.relay import RelayBody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from ssl import SSLContext
 
     from registryd.oci.ranges import Span
@@ -47,7 +50,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     SourceBusy for 503, SourceRefused for other statuses.
     """
     question = _Question(
-        write_request(_host(address), path, span=span, is_last=kept is None, headers=headers),
+        _write_request(_host(address), path, span=span, is_last=kept is None, headers=headers),
         span=span,
         size=size,
         first_byte_timeout=first_byte_timeout,
@@ -83,13 +86,13 @@ class _Question:
         try:
             async with asyncio.timeout(self.first_byte_timeout):
                 await wire.send(self.request)
-                response, early = await read_head(wire)
-                check_response(response, span=self.span, size=self.size)
+                response, early = await _read_head(wire)
+                _check_response(response, span=self.span, size=self.size)
                 early = early or await _first_bytes(wire, self.span)
         except BaseException:
             wire.close()
             raise
-        keep = self.keep if allows_another(response) else None
+        keep = self.keep if _allows_another(response) else None
         return RelayBody(wire, early, length=self.span.length, stall_timeout=self.stall_timeout, keep=keep)
 
 
@@ -110,3 +113,84 @@ async def _first_bytes(wire: SourceConnection, span: Span) -> bytes:
     if count == 0:
         raise SourceBroken("the source ended before the first byte")
     return bytes(buffer[:count])
+
+
+# ---------------------------------------------------------------- the heads of request and response, in HTTP/1.1
+
+
+# A peer's head has a dozen short lines; h11's own default for servers is 16 KiB.
+_HEAD_BYTES: Final = 16 * 1024
+# Enough for the head and a config or a manifest in one call.
+_RECEIVE_BYTES: Final = 64 * 1024
+# Retry-After also allows a date; a peer of ours writes seconds.
+_SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
+
+
+def _write_request(host: str, path: str, *, span: Span, is_last: bool, headers: Sequence[tuple[str, str]]) -> bytes:
+    """A GET for these bytes, and whether it is the connection's last.
+
+    Without Range for empty content, of which no range exists.
+    """
+    wanted = [("Range", f"bytes={span.start}-{span.stop - 1}")] if span.length else []
+    last = [("Connection", "close")] if is_last else []
+    request = h11.Request(
+        method="GET",
+        target=path,
+        headers=[("Host", host), *wanted, ("Accept-Encoding", "identity"), *last, *headers],
+    )
+    return h11.Connection(h11.CLIENT).send(request) or b""
+
+
+async def _read_head(wire: SourceConnection) -> tuple[h11.Response, bytes]:
+    """Receive the response head; returns it with the first bytes of the body, as far as they came along.
+
+    Raises SourceBroken for anything that is not a response head of bounded size.
+    """
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
+    parser.send(h11.Request(method="GET", target="/", headers=[("Host", "")]))  # what the parser expects an answer to
+    buffer = memoryview(bytearray(_RECEIVE_BYTES))
+    try:
+        while not isinstance(event := parser.next_event(), h11.Response):
+            if event is h11.NEED_DATA:
+                parser.receive_data(bytes(buffer[: await wire.receive(buffer)]))
+    except h11.RemoteProtocolError as error:
+        raise SourceBroken(f"not an HTTP response: {error}") from error
+    return event, parser.trailing_data[0]
+
+
+def _check_response(response: h11.Response, *, span: Span, size: int) -> None:
+    """Raise SourceBroken unless the body will be these bytes of content of this size, as they are."""
+    headers = {name.decode("ascii"): value.decode("latin-1")[:100] for name, value in response.headers}
+    _check_status(response.status_code, headers)
+    if "transfer-encoding" in headers or headers.get("content-encoding", "identity") != "identity":
+        raise SourceBroken("the source encoded the body")
+    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+        _check_equal("Content-Range", headers.get("content-range"), span.content_range(size))
+    elif span != span.whole(size):
+        raise SourceBroken("the source sends everything instead of the range")
+    _check_equal("Content-Length", headers.get("content-length"), str(span.length))
+
+
+def _allows_another(response: h11.Response) -> bool:
+    """Whether the connection may be asked again after this response."""
+    options = {
+        option.strip().lower()
+        for name, value in response.headers
+        if name == b"connection"
+        for option in value.split(b",")
+    }
+    return response.http_version == b"1.1" and b"close" not in options
+
+
+def _check_status(status: int, headers: Mapping[str, str]) -> None:
+    if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+        return
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        seconds = headers.get("retry-after", "")
+        raise SourceBusy("the source is busy", retry_after=float(seconds) if _SECONDS.fullmatch(seconds) else None)
+    raise SourceRefused(f"the source answered {status}", status=status)
+
+
+def _check_equal(name: str, got: str | None, expected: str) -> None:
+    if got != expected:
+        raise SourceBroken(f"{name} is {got!r} instead of {expected!r}")
