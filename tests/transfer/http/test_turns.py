@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from registryd.transfer.turns import taking_turns
+from registryd.transfer.http.relay import taking_turns
 
 
 async def test_one_has_its_turn_in_each_round_and_in_order() -> None:
