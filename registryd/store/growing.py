@@ -112,10 +112,13 @@ class GrowingFiles:
         status = os.fstat(fd)
         if not status.st_nlink:
             raise ContentNotFound("its receiver has just given it up")
+        sure = self._sure(digest, size, fd)
+        available = min(size, reach(sure, self.inflows.of(digest)))
         silence = time.time() - status.st_mtime
-        if status.st_size < size and silence > self._stall_timeout and not is_patient:
+        # What the agent has taken in is here, however long containerd lets it wait for a place.
+        is_waited_for = available > sure
+        if status.st_size < size and silence > self._stall_timeout and not (is_patient or is_waited_for):
             raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
-        available = min(size, reach(self._sure(digest, size, fd), self.inflows.of(digest)))
         withheld = max(0, min(size, status.st_size) - available)
         return GrowingContent(digest, size, self._media_type(digest), available, withheld)
 

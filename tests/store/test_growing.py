@@ -52,6 +52,22 @@ async def test_what_has_all_arrived_need_not_grow(path: Path) -> None:
     assert (await files(path, size=5).growing(DIGEST)).available == 5
 
 
+async def test_what_is_taken_in_for_a_containerd_that_does_not_ask_is_given(path: Path) -> None:
+    """containerd's places may be in use for longer than a follower waits for a receiver that gets nothing."""
+    growing = files(path)
+    os.utime(path, (0, time.time() - 60))
+    with growing.inflows.flowing(DIGEST, Span(5, 10)) as inflow:
+        with pytest.raises(ContentNotFound, match="nothing for 60 s"):
+            await growing.growing(DIGEST)
+        inflow.take(b"67890")
+        assert (await growing.growing(DIGEST)).available == 10
+        assert (await growing.wait_grown(DIGEST, beyond=5)).available == 10
+        opened = await growing.open_growing(DIGEST, Span.whole)
+        await opened.body.send_to(sink := FakeSink())
+        await opened.body.aclose()
+    assert sink.data == b"1234567890"
+
+
 async def test_what_stops_growing_ends_its_readers(path: Path) -> None:
     opened = await files(path, stall_timeout=0.1).open_growing(DIGEST, Span.whole)
     with pytest.raises(SourceBroken):
