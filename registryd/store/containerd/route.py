@@ -89,20 +89,20 @@ class Route:
     async def choose(self) -> None:
         """Find out again, for a containerd that may be another one now. Raises StoreUnavailable."""
         samples = await self._samples()
-        self._is_settled = bool(samples)
         self._candidates = await self._roots()
         problems = [] if samples else ["it has no content yet to recognise its files by"]
         for root in self._candidates if samples else ():
             files = BlobFiles(root)
             problem = await _problem(files, samples)
             if not problem:
-                self._take(files, f"from the files in {root}")
+                self._take(files, f"from the files in {root}", is_settled=True)
                 return
             problems.append(problem)
-        self._take(None, f"through its API: {'; '.join(problems)}")
+        self._take(None, f"through its API: {'; '.join(problems)}", is_settled=bool(samples))
 
-    def _take(self, files: BlobFiles | None, way: str) -> None:
-        self._files = files
+    def _take(self, files: BlobFiles | None, way: str, *, is_settled: bool) -> None:
+        # Not before: until then all candidates are looked through and watched for what containerd begins to receive.
+        self._files, self._is_settled = files, is_settled
         if way != self._way:
             self._way = way
             _log.info("containerd's content is read %s", way)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from tests.contracts.content_store import is_known, read, until
+from tests.fakes.containerd_faults import Fault
 from tests.fakes.images import oci_image
 
 if TYPE_CHECKING:
@@ -77,6 +79,29 @@ async def test_files_are_recognised_with_the_first_image(
         assert await read(store, image.target.digest, Span.whole) == image.manifest
         assert containerd.calls["Read"] == reads
         assert FROM_FILES in caplog.text
+
+
+async def test_what_begins_to_arrive_is_told_while_files_are_being_recognised(
+    containerd: FakeContainerd, connect: Connect
+) -> None:
+    """Layers begin in the same moment in which an empty node's first content, their manifest, has come."""
+    ingests = containerd.root / "ingest"
+    ingests.mkdir(parents=True)
+    async with connect() as store:
+        digest = containerd.put_blob(b"something")
+        containerd.fault = Fault.LATE
+        recognising = asyncio.create_task(read(store, digest, Span.whole))
+        await until(lambda: is_asked_for_plugins(containerd))
+        waiting = asyncio.create_task(store.arrivals.wait())
+        await asyncio.sleep(0)
+        (ingests / "layer").mkdir()
+        async with asyncio.timeout(5):
+            await waiting
+        assert await recognising == b"something"
+
+
+async def is_asked_for_plugins(containerd: FakeContainerd) -> bool:
+    return containerd.calls["Plugins"] > 1
 
 
 async def test_another_containerd_with_another_root_takes_over(
