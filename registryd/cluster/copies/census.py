@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -10,7 +11,7 @@ from registryd.cluster.index.ring import RendezvousHash
 from registryd.cluster.index.wave import SEVERAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from registryd.cluster.contract.index import ClaimReply
     from registryd.config.keeping import Wanted
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # No node is in it: those of all zones are named.
 _NO_ZONE: Final = "-"
+# Zones are counted anew when members change, and as often as this: discovery may tell a member's zone after the member.
+_ZONES_SECONDS: Final = 30.0
 
 
 class Asking(Protocol):
@@ -61,6 +64,7 @@ class Census:
         self._zone_of = zone_of
         self._ring = RendezvousHash(())
         self._seen: tuple[frozenset[Address], Address] | None = None
+        self._zones, self._zones_until = 0, 0.0
 
     @property
     def own_address(self) -> Address:
@@ -72,25 +76,35 @@ class Census:
         verdict = await self._asking.claim(claim)
         if verdict is None or (verdict.is_new and self._members()):
             return None
-        return frozenset(verdict.sources) & self._members() - {self.own_address}
+        # Without a set of all members: there may be 5,000, and this is asked twice a minute for each image.
+        members, own = self._members(), self.own_address
+        return frozenset(each for each in verdict.sources if each in members and each != own)
 
     def standing(self, key: Digest, keepers: Collection[Address], wanted: Wanted) -> CopyStanding:
         """The standing among the nodes that keep the image, perhaps with this node; there is at least one."""
         ring = self._refreshed()
         ranked = ring.ranked(key, keepers)
         zones = {self._zone_of(each) for each in keepers} - {""}
-        lacks_zone = len(zones) < wanted.zones and len(zones) < min(wanted.zones, self._count_zones(ring))
+        # One zone is where any copy is, whether its name is known or not.
+        lacks_zone = wanted.zones > 1 and len(zones) < min(wanted.zones, self._count_zones(ring))
         stay = self._staying(ranked, wanted)
         return CopyStanding(len(ranked) >= wanted.copies and not lacks_zone, ranked[0], stay, lacks_zone)
 
-    def next_after(self, key: Digest, keepers: Collection[Address], *, lacks_zone: bool) -> Sequence[Address]:
-        """All other members, in the order in which they are to get the image."""
-        ring = self._refreshed()
-        others = ring.ranked(key, ring.addresses - set(keepers) - {self.own_address})
-        if not lacks_zone:
-            return others
-        zones = {self._zone_of(each) for each in keepers}
-        return sorted(others, key=lambda each: self._zone_of(each) in zones or not self._zone_of(each))
+    def next_after(self, key: Digest, keepers: Collection[Address]) -> Iterator[Address]:
+        """All other members, in the order in which they are to get the image; ranked when the first is taken."""
+        own = self.own_address
+        for each in self._refreshed().all_ranked(key):
+            if each != own and each not in keepers:
+                yield each
+
+    def next_in_new_zone(self, key: Digest, keepers: Collection[Address]) -> Iterator[Address]:
+        """Those of them in zones that no keeper is in."""
+        zones = {self._zone_of(each) for each in keepers} | {""}
+        return (each for each in self.next_after(key, keepers) if self._zone_of(each) not in zones)
+
+    def in_line(self, key: Digest, among: Iterable[Address]) -> Sequence[Address]:
+        """These, in that order."""
+        return self._refreshed().ranked(key, among)
 
     def is_new_zone(self, address: Address, keepers: Iterable[Address]) -> bool:
         zone = self._zone_of(address)
@@ -102,7 +116,11 @@ class Census:
         return ring.position(self.own_address, key), len(ring.addresses)
 
     def _count_zones(self, ring: RendezvousHash) -> int:
-        return len({self._zone_of(each) for each in ring.addresses} - {""})
+        now = asyncio.get_running_loop().time()
+        if now >= self._zones_until:
+            self._zones_until = now + _ZONES_SECONDS
+            self._zones = len({self._zone_of(each) for each in ring.addresses} - {""})
+        return self._zones
 
     def _staying(self, ranked: Sequence[Address], wanted: Wanted) -> frozenset[Address]:
         """The first ones, as many as are wanted, of as many zones as are wanted."""
@@ -122,4 +140,5 @@ class Census:
         seen = self._members(), self.own_address
         if self._seen is None or seen[0] is not self._seen[0] or seen[1] != self._seen[1]:
             self._seen, self._ring = seen, self._make_ring(seen[0] if seen[1] in seen[0] else seen[0] | {seen[1]})
+            self._zones_until = 0.0
         return self._ring

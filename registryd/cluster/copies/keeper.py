@@ -13,6 +13,7 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from registryd.aio.unexpected import note_unexpected
@@ -23,7 +24,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.observability.metrics import CopyState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from registryd.aio.scope import Job
     from registryd.cluster.copies.census import Census, CopyStanding
@@ -118,6 +119,7 @@ class CopyKeeper:
         self._by_name: dict[str, ImageHere] = {}
         self._due: dict[KeptImage, float] = {}
         self._is_stopping = False
+        self._has_news = True
         budget = Budget(most_bytes, lambda: sum(each.size for each in self.kept.values()))
         self._waiting: asyncio.Timeout | None = None
         self._taking = Taking(here, budget, still_lacks=self._still_lacks, took=self._took, run=run)
@@ -151,8 +153,10 @@ class CopyKeeper:
         """Keep what is to be kept until cancelled."""
         await self._go_on_keeping()
         while True:
-            with suppress(ContentUnavailable):
-                await self._look_here()
+            if self._has_news:
+                with suppress(ContentUnavailable):
+                    await self._look_here()
+                    self._has_news = False
             for image in self._now_due():
                 await self._look_at(image)
             self._report()
@@ -184,6 +188,7 @@ class CopyKeeper:
         try:
             async with asyncio.timeout_at(due) as self._waiting:
                 await self._here.wait_changed()
+                self._has_news = True
         except TimeoutError:
             pass
         finally:
@@ -272,13 +277,13 @@ class CopyKeeper:
         seen_at = self._images[image].seen_at
         offer, now = CopyOffer(image, keeping.size, seen_at), self._now()
         keeping.refused = {each: until for each, until in keeping.refused.items() if until > now}
-        asked = 0
+        asked: set[Address] = set()
         for address in await self._candidates(image, keeping, standing):
-            if missing <= 0 or asked >= _MOST_ASKED:
+            if missing <= 0 or len(asked) >= _MOST_ASKED:
                 return
-            if address in keeping.refused:
+            if address in keeping.refused or address in asked:
                 continue
-            asked += 1
+            asked.add(address)
             answer = await self._ask(address, offer)
             missing -= answer is CopyAnswer.TAKEN
             if answer is CopyAnswer.REFUSED:
@@ -287,12 +292,15 @@ class CopyKeeper:
                 keeping.is_outdated = True
                 return
 
-    async def _candidates(self, image: KeptImage, keeping: Keeping, standing: CopyStanding) -> Sequence[Address]:
-        line = self._census.next_after(image.key, keeping.keepers, lacks_zone=standing.lacks_zone)
-        if standing.lacks_zone and len(keeping.keepers) >= keeping.wanted.copies:
-            line = [each for each in line if self._census.is_new_zone(each, keeping.keepers)]
-        having = await self._census.who_tell(image.digest) or frozenset()
-        return sorted(line, key=lambda each: each not in having) if not standing.lacks_zone else line
+    async def _candidates(self, image: KeptImage, keeping: Keeping, standing: CopyStanding) -> Iterator[Address]:
+        """Other members, perhaps the same one twice."""
+        key, keepers = image.key, keeping.keepers
+        line = self._census.next_after(key, keepers)
+        if standing.lacks_zone:
+            elsewhere = self._census.next_in_new_zone(key, keepers)
+            return elsewhere if len(keepers) >= keeping.wanted.copies else chain(elsewhere, line)
+        having = (await self._census.who_tell(image.digest) or frozenset()) - keepers
+        return chain(self._census.in_line(key, having), line)
 
     async def _ask(self, address: Address, offer: CopyOffer) -> CopyAnswer:
         try:

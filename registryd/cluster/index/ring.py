@@ -46,6 +46,13 @@ class RendezvousHash:
         scored = [((key ^ point) * _SPREAD & _WORD, address) for address, key in self._keys.items()]
         return [address for _, address in nlargest(INDEX_NODES, scored, key=itemgetter(0))]
 
+    def all_ranked(self, digest: Digest) -> list[Address]:
+        """All addresses of the ring, as all nodes rank them."""
+        point = _point(digest)
+        scored = [((key ^ point) * _SPREAD & _WORD, address) for address, key in self._keys.items()]
+        scored.sort(key=itemgetter(0), reverse=True)
+        return [address for _, address in scored]
+
     def ranked(self, digest: Digest, among: Iterable[Address]) -> list[Address]:
         """These addresses, whether they are on the ring or not, as all nodes rank them."""
         point = _point(digest)

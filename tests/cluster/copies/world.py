@@ -193,6 +193,8 @@ class World:
         self.rules = parse_rules(self.lines)
         self._told_by: defaultdict[Address, frozenset[Digest]] = defaultdict(frozenset)
         self._rings: dict[frozenset[Address], RendezvousHash] = {}
+        self._halves_of = (0, 0)
+        self._halves: tuple[frozenset[Address], frozenset[Address]] = frozenset(), frozenset()
         self.nodes = [self.kind(self, number, self.most_bytes) for number in range(self.count)]
         self.known = frozenset(node.address for node in self.nodes)
         self._zones = {node.address: node.zone for node in self.nodes}
@@ -232,15 +234,18 @@ class World:
         return (one in self.island) == (other in self.island)
 
     def known_by(self, node: FakeNode) -> frozenset[Address]:
-        return (
-            self.known & self.noticed_island
-            if node.address in self.noticed_island
-            else self.known - self.noticed_island
-        )
+        """The same object until it changes, as a roster's."""
+        if not self.noticed_island:
+            return self.known
+        if self._halves_of != (id(self.known), id(self.noticed_island)):
+            self._halves_of = id(self.known), id(self.noticed_island)
+            self._halves = self.known & self.noticed_island, self.known - self.noticed_island
+        return self._halves[node.address not in self.noticed_island]
 
     def heard_by(self, node: FakeNode, key: Digest) -> set[Address]:
         """Who has said that it keeps an image, or has its content: index nodes forget whom they do not reach."""
-        return self.told[key] & self.known_by(node)
+        known = self.known_by(node)
+        return {address for address in self.told[key] if address in known}
 
     def hear(self, address: Address, keys: frozenset[Digest]) -> None:
         asyncio.get_running_loop().call_later(HEARD, self._heard, address, keys)
