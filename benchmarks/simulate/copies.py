@@ -2,7 +2,8 @@
 
     python -m benchmarks.simulate.copies [--nodes 5000] [--images 300] [--holders 20] [--memory]
 
-Each image comes to so many nodes in a rollout, then lies there for an hour; then a hundredth of the nodes are lost.
+Each image comes to so many nodes in a rollout, then lies there for an hour; then a hundredth of the nodes, one at
+least, are lost.
 Printed are the questions to index nodes and the offers to members, their bytes with those of the answers (as protobuf:
 gRPC and TLS come beside them), what the process grew by, and the processor time of the simulation, which is more than
 that of the nodes in it; with --memory, which is slow, what a node remembers.
@@ -73,7 +74,7 @@ async def measure(nodes: int, images: int, holders: int, *, weighs: bool) -> Non
             print(f"  memory: {memory / images / holders / 1024:.1f} KiB for each image on a node")
         await asyncio.sleep(_HOUR)
         spent = _report(world, "an hour of rest", _HOUR, spent)
-        for node in chance.sample(list(world.alive.values()), nodes // 100):
+        for node in chance.sample(list(world.alive.values()), max(1, nodes // 100)):
             await node.stop(says_goodbye=False)
         await asyncio.sleep(_MENDED)
         _report(world, "a hundredth lost", _MENDED, spent)

@@ -180,6 +180,7 @@ class _Assembly:
             aftermath=aftermath,
             transfers=diagnosing.transfers,
             sure=store.inflows.sure,
+            background=membership.bandwidth.background,
         )
         return await self._doors.open("registry.listen", settings.listen, door.handle)
 

@@ -90,7 +90,7 @@ class _Here:
         from registryd.inventory.pulling import secret_for  # noqa: PLC0415
 
         secret = await secret_for(name.repository, self._logins)
-        with self._background.bringing(name.repository):
+        with self._background.bringing(name):
             await self._images.pull(name, secret)
 
     def has_room(self, size: int) -> bool:

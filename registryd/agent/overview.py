@@ -13,7 +13,6 @@ from registryd.aio import clock
 from registryd.cluster.assembly import ClusterView, Flow, Hour, Vitals, image_keys, label_of
 from registryd.content.savings import Savings
 from registryd.content.source import ContentUnavailable
-from registryd.oci.reference import Repository
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from registryd.agent.trial import TrialDesk
     from registryd.cluster.assembly import Checkup, Copies, Examination, Members, Node, Zones
     from registryd.config.agent import Settings
+    from registryd.content.background import Announced
     from registryd.content.description import StoreDescription
     from registryd.content.pull_log import PullLog
     from registryd.observability.metrics import Metrics
@@ -194,8 +194,11 @@ class AgentOverview:
     async def begin_trial(self, registry: str) -> Mapping[str, Any]:
         return await self._desk.begin(registry, self._checkup)
 
-    def brings(self, repository: str, seconds: float) -> None:
-        self._signs.bandwidth.background.announce(Repository.parse(repository), seconds)
+    def brings(self, announced: Announced, seconds: float) -> None:
+        self._signs.bandwidth.background.announce(announced, seconds)
+
+    def ends(self, by: str) -> None:
+        self._signs.bandwidth.background.end_all(by)
 
 
 def _vitals(vitals: Vitals) -> dict[str, Any]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from registryd.content.background import LONGEST_LEASE
+from registryd.content.background import LONGEST_LEASE, Announced
 from registryd.doctor.asking import Question, Unanswered, ask
-from registryd.oci.reference import parse_full_name
+from registryd.oci.reference import TaggedName, parse_full_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from registryd.inventory.pulling import Puller
     from registryd.notation import Address
-    from registryd.oci.reference import Repository
     from registryd.store.containerd.pulling import PullSecret
 
 _log = logging.getLogger(__name__)
@@ -32,34 +31,45 @@ class BringingPuller:
         """`agent`: its admin port."""
         self._puller = puller
         self._agent = agent
-        self._count: Counter[Repository] = Counter()
+        self._by = f"prefetch {secrets.token_hex(8)}"
 
     async def size_of(self, name: str) -> int | None:
         return await self._puller.size_of(name)
 
     async def pull(self, name: str, secret: PullSecret | None) -> None:
-        async with self._announced(parse_full_name(name).repository):
+        image = parse_full_name(name)
+        reference = image.tag if isinstance(image, TaggedName) else image.digest
+        async with self._announced(Announced(image.repository, reference, self._by)):
             await self._puller.pull(name, secret)
 
     @asynccontextmanager
-    async def _announced(self, repository: Repository) -> AsyncIterator[None]:
-        self._count[repository] += 1
-        await self._tell(repository, LONGEST_LEASE)
+    async def _announced(self, image: Announced) -> AsyncIterator[None]:
+        await self._tell(image, LONGEST_LEASE)
         try:
             yield
         finally:
-            self._count[repository] -= 1
-            if not self._count[repository]:
-                await self._tell(repository, 0)
+            await self._tell(image, 0)
 
-    async def _tell(self, repository: Repository, seconds: float) -> None:
-        if problem := await tell_background(self._agent, repository, seconds):
+    async def _tell(self, image: Announced, seconds: float) -> None:
+        if problem := await tell_background(self._agent, image, seconds):
             _log.debug("the agent was not told of a pull in the background: %s", problem)
 
 
-async def tell_background(agent: Address, repository: Repository, seconds: float) -> str:
-    """Tell the agent that nobody waits for pulls of a repository, for so long (0: no more); why it does not know."""
-    body = json.dumps({"repository": str(repository), "seconds": seconds}).encode()
+async def tell_background(agent: Address, image: Announced, seconds: float) -> str:
+    """Tell the agent that nobody waits for an image, for so long (0: no more); why it does not know."""
+    return await _tell(
+        agent,
+        {"repository": str(image.repository), "reference": str(image.reference), "by": image.by, "seconds": seconds},
+    )
+
+
+async def tell_end(agent: Address, by: str) -> str:
+    """Tell the agent that this announcer brings nothing more; why it does not know."""
+    return await _tell(agent, {"by": by})
+
+
+async def _tell(agent: Address, told: Mapping[str, str | float]) -> str:
+    body = json.dumps(told).encode()
     try:
         answer = await ask(agent, Question("/background", "POST", _JSON, body))
     except Unanswered as reason:

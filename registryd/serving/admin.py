@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
-from registryd.content.background import TooManyAnnounced
+from registryd.content.background import Announced, TooManyAnnounced
 from registryd.content.trial import TooManyTrials
 from registryd.json_text import parse_json
 from registryd.observability.prometheus import CONTENT_TYPE
+from registryd.oci.errors import OciError
+from registryd.oci.reference import Repository, parse_reference
 from registryd.serving.connections import leave_body_unread
 
 if TYPE_CHECKING:
@@ -46,11 +48,14 @@ class Overview(Protocol):
         Raises ValueError for what is no registry, TooManyTrials.
         """
 
-    def brings(self, repository: str, seconds: float) -> None:
-        """Images of it are brought to this node by somebody for the next seconds: pulls go before it.
+    def brings(self, announced: Announced, seconds: float) -> None:
+        """The image is brought to this node by somebody for the next seconds: pulls go before it.
 
-        Raises ValueError for what is no repository, TooManyAnnounced.
+        Raises ValueError for too many seconds, TooManyAnnounced.
         """
+
+    def ends(self, by: str) -> None:
+        """That announcer brings nothing more."""
 
 
 class AdminDoor:
@@ -126,18 +131,28 @@ class AdminDoor:
             return await self._nothing_to_tell()
         try:
             return await self._done(request.path, parse_json(await _short_body(request)), self._overview)
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, OciError) as error:
             return web.Response(status=400, text=f"{str(error)[:200]}\n")
         except (TooManyTrials, TooManyAnnounced) as error:
             return web.Response(status=429, text=f"{error}: try again when one is over, in a minute\n")
 
     @staticmethod
     async def _done(path: str, asked: Any, overview: Overview) -> web.Response:
-        """Raises ValueError, LookupError or TypeError for nonsense, and what an overview raises."""
+        """Raises ValueError, LookupError, TypeError or OciError for nonsense, and what an overview raises."""
         if path == "/trial":
             return _json(await overview.begin_trial(str(asked["registry"])))
-        overview.brings(str(asked["repository"]), float(asked["seconds"]))
+        by = str(asked.get("by", ""))
+        if "repository" not in asked and by:
+            overview.ends(by)
+        else:
+            overview.brings(_announced(asked, by), float(asked["seconds"]))
         return web.Response(status=204)
+
+
+def _announced(asked: Mapping[str, Any], by: str) -> Announced:
+    """Raises ValueError, LookupError, TypeError or OciError."""
+    reference = parse_reference(str(asked["reference"])) if "reference" in asked else None
+    return Announced(Repository.parse(str(asked["repository"])), reference, by)
 
 
 async def _short_body(request: web.BaseRequest) -> bytes:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from registryd.aio.unexpected import note_unexpected
 from registryd.content.asker import AskAgain, Askers, asked_by
+from registryd.content.background import Background
 from registryd.content.ledger import Ledger
 from registryd.content.lookup import Origin
 from registryd.identity.node_token import TOKEN_HEADER
@@ -19,7 +20,7 @@ from registryd.serving.errors import error_response
 from registryd.serving.listing import answer_list
 from registryd.serving.locating import Unlocated
 from registryd.serving.multipart import RangeList, open_parts
-from registryd.serving.paths import ApiBase, BlobPath, ReferrersPath, TagsPath, parse_path
+from registryd.serving.paths import ApiBase, BlobPath, ManifestPath, ReferrersPath, TagsPath, parse_path
 from registryd.serving.preferring import Preference
 from registryd.serving.record import RequestRecord
 from registryd.serving.sending import RequestedRange, send_content, send_head, send_nothing
@@ -75,12 +76,13 @@ class RegistryDoor:
         aftermath: Aftermath | None = None,
         transfers: Transfers | None = None,
         sure: SureBytes | None = None,
+        background: Background | None = None,
     ) -> None:
         """`admission` is the node's token, if it has one: then only who carries it is answered.
 
         `aftermath` finds out whether what peers gave was right.
 
-        `sure` follows what containerd asks for and is given.
+        `sure` follows what containerd asks for and is given. `background` is told of each pull that begins.
 
         `stored` is asked instead of `locator` by requests that want what is here already and nothing fetched for them
         (`Cache-Control: only-if-cached`, RFC 9111 section 5.2.1.7).
@@ -104,6 +106,7 @@ class RegistryDoor:
         self._aftermath = aftermath
         self._transfers = Transfers() if transfers is None else transfers
         self._sure = sure or SureBytes()
+        self._background = background or Background()
         self._askers = Askers()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -136,6 +139,8 @@ class RegistryDoor:
             if isinstance(path, ReferrersPath | TagsPath):
                 return await answer_list(self._lists, request, path, record)
             if request.method == "HEAD":
+                if isinstance(path, ManifestPath):  # containerd begins a pull with this
+                    self._background.asked(path.repository, path.reference)
                 return await self._head(request, path, record)
             if isinstance(path, BlobPath) and (ranges := RangeList.of(request)):
                 return await self._get_parts(request, path, record, ranges)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from registryd.transfer.allowance import Priority, Ticket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.transfer.allowance import Allowance
     from registryd.transfer.body import Body
     from registryd.transfer.sink import Sink
@@ -18,10 +20,15 @@ if TYPE_CHECKING:
 _STEP_BYTES: Final = 256 * 1024
 
 
+def _pull() -> Priority:
+    return Priority.PULL
+
+
 class LimitedBody:
     """Another body, whose bytes are from the allowance."""
 
-    def __init__(self, body: Body, allowance: Allowance, priority: Priority = Priority.PULL) -> None:
+    def __init__(self, body: Body, allowance: Allowance, priority: Callable[[], Priority] = _pull) -> None:
+        """`priority` is asked at each step: a pod may come to wait for what came in the background until then."""
         self._body = body
         self._allowance = allowance
         self._priority = priority
@@ -40,7 +47,7 @@ class LimitedBody:
 class LimitedSink:
     """Another sink, which waits after each step for as long as the step costs. A `registryd.transfer.sink.HeldSink`."""
 
-    def __init__(self, sink: Sink, allowance: Allowance, priority: Priority) -> None:
+    def __init__(self, sink: Sink, allowance: Allowance, priority: Callable[[], Priority]) -> None:
         self._sink = sink
         self._allowance = allowance
         self._priority = priority
@@ -56,7 +63,7 @@ class LimitedSink:
 
     @sent.setter
     def sent(self, count: int) -> None:
-        self._ticket = self._allowance.take(count - self._sink.sent, self._priority)
+        self._ticket = self._allowance.take(count - self._sink.sent, self._priority())
         self._sink.sent = count
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -64,7 +71,7 @@ class LimitedSink:
         for start in range(0, len(view), _STEP_BYTES):
             step = view[start : start + _STEP_BYTES]
             await self._sink.write(data if len(step) == len(view) else step)
-            self._ticket = self._allowance.take(len(step), self._priority)
+            self._ticket = self._allowance.take(len(step), self._priority())
             await self.wait_allowed()
 
     async def wait_writable(self) -> None:

@@ -13,11 +13,7 @@ import pytest
 from registryd.agent.bandwidth import Bandwidth
 from registryd.config.agent import BandwidthSettings, PeersSettings, Settings, SettingsError
 from registryd.config.bandwidth import Rates
-from registryd.content.background import Background, TooManyAnnounced
-from registryd.content.sought import Sought
-from registryd.oci.digest import Digest
 from registryd.oci.reference import Repository
-from registryd.transfer.allowance import Priority
 from tests.transfer.test_uploads import FakeSocket
 
 if TYPE_CHECKING:
@@ -113,48 +109,3 @@ async def test_windows_begin_and_end(tmp_path: Path) -> None:
 def test_a_line_that_is_none_is_an_error_of_the_settings() -> None:
     with pytest.raises(SettingsError, match=r"bandwidth\.limits.*expected days"):
         BandwidthSettings(limits=("daily upload=1MiB",))
-
-
-# What nobody waits for
-
-
-def sought(repository: Repository | None = APP) -> Sought:
-    return Sought(Digest.parse(f"sha256:{'a' * 64}"), repository)
-
-
-def test_what_is_brought_is_background_for_so_long() -> None:
-    background = Background()
-    assert background.priority_of(sought()) is Priority.PULL
-    with background.bringing(APP), background.bringing(APP):
-        assert background.priority_of(sought()) is Priority.BACKGROUND
-        assert background.priority_of(sought(Repository.parse("ghcr.io/corp/other"))) is Priority.PULL
-        assert background.priority_of(sought(None)) is Priority.PULL
-    assert background.priority_of(sought()) is Priority.PULL
-
-
-def test_what_is_announced_ends_by_itself_or_when_it_is_taken_back() -> None:
-    now = 0.0
-    background = Background(lambda: now)
-    background.announce(APP, 60)
-    assert background.priority_of(sought()) is Priority.BACKGROUND
-    now = 61
-    assert background.priority_of(sought()) is Priority.PULL
-    background.announce(APP, 60)
-    background.announce(APP, 0)
-    assert background.priority_of(sought()) is Priority.PULL
-
-
-@pytest.mark.parametrize("seconds", [-1, 3601, float("nan"), float("inf")])
-def test_nonsense_is_refused(seconds: float) -> None:
-    with pytest.raises(ValueError, match="from 0 to"):
-        Background().announce(APP, seconds)
-
-
-def test_announcements_are_bounded() -> None:
-    background = Background()
-    for number in range(1000):
-        background.announce(Repository.parse(f"ghcr.io/corp/app{number}"), 60)
-    with pytest.raises(TooManyAnnounced):
-        background.announce(APP, 60)
-    background.announce(Repository.parse("ghcr.io/corp/app7"), 0)
-    background.announce(APP, 60)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.commands.background import background
-from registryd.content.background import LONGEST_LEASE, Background
+from registryd.commands.bringing import BringingPuller
+from registryd.content.background import LONGEST_LEASE, Announced, Background
 from registryd.content.sought import Sought
 from registryd.failures import CommandFailed
 from registryd.notation import Address
@@ -20,6 +22,8 @@ from registryd.transfer.allowance import Priority
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from registryd.store.containerd.pulling import PullSecret
 
 DIGEST = Digest.parse(f"sha256:{'a' * 64}")
 NAMES = ("docker.io/library/alpine", "ghcr.io/corp/app")
@@ -51,12 +55,40 @@ class Told:
     async def begin_trial(self, registry: str) -> dict[str, object]:
         return {"reference": registry}
 
-    def brings(self, repository: str, seconds: float) -> None:
+    def brings(self, announced: Announced, seconds: float) -> None:
         self.seconds.append(seconds)
-        self.known.announce(Repository.parse(repository), seconds)
+        self.known.announce(announced, seconds)
+
+    def ends(self, by: str) -> None:
+        self.known.end_all(by)
+
+    def priority(self, name: str) -> Priority:
+        return self.known.priority_of(Sought(DIGEST, Repository.parse(name)))
 
     def priorities(self) -> set[Priority]:
-        return {self.known.priority_of(Sought(DIGEST, Repository.parse(name))) for name in NAMES}
+        return {self.priority(name) for name in NAMES}
+
+
+class HeldPuller:
+    """Each pull waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.go_on: dict[str, asyncio.Event] = {}
+        self._changed = asyncio.Event()
+
+    async def size_of(self, name: str) -> int | None:
+        raise AssertionError(name)
+
+    async def pull(self, name: str, secret: PullSecret | None) -> None:
+        assert secret is None
+        self.go_on[name] = asyncio.Event()
+        self._changed.set()
+        await self.go_on[name].wait()
+
+    async def wait_pulling(self, count: int) -> None:
+        while len(self.go_on) < count:
+            self._changed.clear()
+            await self._changed.wait()
 
 
 async def ready() -> None:
@@ -71,18 +103,53 @@ async def test_the_agent_is_told_of_each_repository_until_the_end(
     door.show(told)
     async with open_door(door.handle, Address("127.0.0.1", 0), bodies_at=BODIES_AT) as opened:
         await background(images=[images], agent=str(opened.address))
-        assert told.seconds == [LONGEST_LEASE] * 2
+        assert told.seconds == [LONGEST_LEASE] * 3
         assert told.priorities() == {Priority.BACKGROUND}
         await background(images=[images], agent=str(opened.address), end=True)
         assert told.priorities() == {Priority.PULL}
-    assert (
-        capsys.readouterr().out == "2 repositories: pulls are in the background\n2 repositories: pulls are as others\n"
-    )
+    assert capsys.readouterr().out == "3 images: pulls are in the background\n3 images: pulls are as others\n"
+
+
+async def test_two_lists_do_not_end_each_other(images: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("alpine\nghcr.io/corp/app:v1\n")
+    told = Told()
+    door = AdminDoor(metrics=Metrics(), not_ready=ready)
+    door.show(told)
+    async with open_door(door.handle, Address("127.0.0.1", 0), bodies_at=BODIES_AT) as opened:
+        agent = str(opened.address)
+        await background(images=[images], list_="one", agent=agent)
+        await background(images=[str(other)], list_="two", agent=agent)
+        await background(images=[images], list_="one", agent=agent, end=True)
+        assert told.priorities() == {Priority.BACKGROUND}
+        # The list has become shorter, and its pod has been replaced.
+        other.write_text("alpine\n")
+        await background(images=[str(other)], list_="two", agent=agent)
+        assert told.priorities() == {Priority.BACKGROUND, Priority.PULL}
+        await background(images=[str(other)], list_="two", agent=agent, end=True)
+        assert told.priorities() == {Priority.PULL}
+
+
+async def test_several_pulls_of_a_repository_end_one_by_one() -> None:
+    told = Told()
+    door = AdminDoor(metrics=Metrics(), not_ready=ready)
+    door.show(told)
+    async with open_door(door.handle, Address("127.0.0.1", 0), bodies_at=BODIES_AT) as opened:
+        puller = BringingPuller(inner := HeldPuller(), opened.address)
+        first = asyncio.create_task(puller.pull("ghcr.io/corp/app:v1", None))
+        second = asyncio.create_task(puller.pull("ghcr.io/corp/app:v2", None))
+        await inner.wait_pulling(2)
+        inner.go_on["ghcr.io/corp/app:v1"].set()
+        await first
+        assert told.priority("ghcr.io/corp/app") is Priority.BACKGROUND
+        inner.go_on["ghcr.io/corp/app:v2"].set()
+        await second
+        assert told.priority("ghcr.io/corp/app") is Priority.PULL
 
 
 async def test_without_an_agent_it_is_no_failure(images: str, capsys: pytest.CaptureFixture[str]) -> None:
     await background(images=[images], agent="127.0.0.1:1")
-    assert capsys.readouterr().out == "the agent was told of 0 of 2 repositories, and then not: Connection refused\n"
+    assert capsys.readouterr().out == "the agent was told of 0 of 3 images, and then not: Connection refused\n"
 
 
 async def test_an_address_that_is_none_is_one(images: str) -> None:

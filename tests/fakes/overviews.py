@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from registryd.content.background import Announced
+
 GB = 10**9
 _ZONES = ("eu-1a", "eu-1b", "eu-1c")
 _IMAGES = {
@@ -42,8 +44,11 @@ class ScriptedOverview:
     async def begin_trial(self, registry: str) -> Mapping[str, Any]:
         raise AssertionError(registry)
 
-    def brings(self, repository: str, seconds: float) -> None:
-        raise AssertionError((repository, seconds))
+    def brings(self, announced: Announced, seconds: float) -> None:
+        raise AssertionError((announced, seconds))
+
+    def ends(self, by: str) -> None:
+        raise AssertionError(by)
 
 
 def overview(kind: str) -> ScriptedOverview:

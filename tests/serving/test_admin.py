@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from registryd.content.background import TooManyAnnounced
+from registryd.content.background import Announced, TooManyAnnounced
 from registryd.content.trial import TooManyTrials
 from registryd.observability.metrics import Metrics
 from registryd.observability.prometheus import CONTENT_TYPE
@@ -76,11 +76,14 @@ class FakeOverview:
             raise TooManyTrials("4 trials are going on")
         return {"reference": f"{registry}/trial"}
 
-    def brings(self, repository: str, seconds: float) -> None:
+    def brings(self, announced: Announced, seconds: float) -> None:
         if seconds < 0:
             raise ValueError("seconds: from 0 to 3600")
-        if repository == "busy.lab/app":
-            raise TooManyAnnounced("1000 repositories are announced")
+        if str(announced.repository) == "busy.lab/app":
+            raise TooManyAnnounced("4000 images are announced")
+
+    def ends(self, by: str) -> None:
+        assert by == "list gpu"
 
 
 @asynccontextmanager
@@ -131,6 +134,13 @@ async def test_what_is_brought_is_announced_by_this_machine() -> None:
         assert (await client.post("/background", {"repository": "busy.lab/app", "seconds": 60})).status == 429
         assert (await client.post("/background", {"repository": "ghcr.io/corp/app", "seconds": -1})).status == 400
         assert (await client.post("/background", {"repository": "ghcr.io/corp/app"})).status == 400
+        known = {"repository": "ghcr.io/corp/app", "reference": "v1", "by": "list gpu", "seconds": 60}
+        assert (await client.post("/background", known)).status == 204
+        assert (await client.post("/background", {**known, "reference": "no tag"})).status == 400
+        assert (await client.post("/background", {**known, "by": "x" * 201})).status == 400
+        assert (await client.post("/background", {**known, "repository": "no repository"})).status == 400
+        assert (await client.post("/background", {"by": "list gpu"})).status == 204
+        assert (await client.post("/background", {"by": ""})).status == 400
         assert (await client.get("/background")).status == 405
 
 

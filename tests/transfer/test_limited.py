@@ -14,7 +14,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer.allowance import Allowance, Priority
 from registryd.transfer.body import BytesBody
 from registryd.transfer.http.fetch import fetch
-from registryd.transfer.limited import LimitedBody
+from registryd.transfer.limited import LimitedBody, LimitedSink
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.floor import FloorCheck, FloorRate
 from tests.fakes.certificates import server_tls
@@ -23,6 +23,7 @@ from tests.transfer.receiver import receiver
 from tests.transfer.scripted_source import Exchange, partial, scripted_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from registryd.transfer.body import Body
@@ -47,6 +48,10 @@ async def fetched(address: tuple[str, int], context: ssl.SSLContext | None) -> B
     )
     # Much quicker than the limit lets it be: a source that was blamed for that would be broken.
     return MonitoredBody(body, FloorCheck(FloorRate(bytes_per_second=1000 * MIB, window_seconds=0.3)))
+
+
+def always(priority: Priority) -> Callable[[], Priority]:
+    return lambda: priority
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
@@ -76,7 +81,7 @@ async def test_what_is_written_waits_in_steps() -> None:
 @pytest.mark.looptime
 async def test_the_background_waits_behind_a_pull() -> None:
     allowance = Allowance(8 * MIB, background=0.25)
-    bodies = [LimitedBody(BytesBody(DATA), allowance, priority) for priority in Priority]
+    bodies = [LimitedBody(BytesBody(DATA), allowance, always(each)) for each in Priority]
     pull, behind = (asyncio.create_task(body.send_to(FakeSink())) for body in bodies)
     await pull
     assert asyncio.get_running_loop().time() < 3
@@ -91,3 +96,15 @@ async def test_a_body_that_is_given_up_while_it_waits_leaves_nothing() -> None:
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
+
+
+async def test_what_a_pod_comes_to_wait_for_is_no_longer_background() -> None:
+    allowance, sink, priority = Allowance(background=0.1), FakeSink(), Priority.BACKGROUND
+    allowance.take(100 * MIB)  # a pull is running
+    held = LimitedSink(sink, allowance, lambda: priority)
+    await held.write(DATA)
+    assert allowance.take(1, Priority.BACKGROUND).background > len(DATA)
+    priority = Priority.PULL
+    await held.write(DATA)
+    assert allowance.take(1, Priority.BACKGROUND).background <= len(DATA) + 2
+    assert sink.data == DATA * 2

@@ -119,9 +119,9 @@ class Fetcher:
 
     def _going_on(self, offer: Offer, opened: OpenContent) -> OpenContent:
         """The content with a body that another source goes on with."""
-        priority = self._priority_of(offer.sought)
+        priority = partial(self._priority_of, offer.sought)
         if is_small(opened.content):
-            self._allowance.take(opened.span.length, priority)
+            self._allowance.take(opened.span.length, priority())
             return opened
 
         def doubted(source: Offer, given: OpenContent) -> Body:

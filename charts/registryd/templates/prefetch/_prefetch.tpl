@@ -16,7 +16,7 @@ env:
 {{/* An init container for each image. Whatever is in an image, or nothing, what runs in it is a program of ours that ends at once. */}}
 {{- define "registryd.prefetchByKubelet" -}}
 {{- $security := include "registryd.prefetchUnprivileged" . }}
-{{- include "registryd.prefetchBackground" (dict "root" .root "end" false) }}
+{{- include "registryd.prefetchBackground" (dict "root" .root "name" .name "end" false) }}
 - name: program
   image: {{ include "registryd.image" .root | quote }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -38,16 +38,17 @@ env:
   volumeMounts:
     - {name: program, mountPath: /registryd-prefetch, readOnly: true}
 {{- end }}
-{{ include "registryd.prefetchBackground" (dict "root" .root "end" true) }}
+{{ include "registryd.prefetchBackground" (dict "root" .root "name" .name "end" true) }}
 {{- end }}
 
-{{/* The node's agent is told which pulls of its kubelet are the list's, and in the end that there are no more: {root, end}. */}}
+{{/* The node's agent is told which pulls of its kubelet are the list's, and in the end that there are no more: {root, name, end}. */}}
 {{- define "registryd.prefetchBackground" -}}
 - name: background{{ if .end }}-end{{ end }}
   {{- include "registryd.prefetchProgram" . | nindent 2 }}
   args:
     - background
     - --images=/etc/registryd/prefetch/images.txt
+    - --list={{ .root.Release.Name }}{{ with .name }}/{{ . }}{{ end }}
     - --agent={{ include "registryd.adminAddress" .root }}
     {{- if .end }}
     - --end
