@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from registryd.content.source import ContentNotFound, ContentUnavailable, EntitledSource, NameSource
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Tag
-from registryd.transfer.cutting import Cuts, CuttableBody
+from registryd.transfer.breaking import Cuts, CuttableBody
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
     from registryd.oci.reference import Reference, Repository, TaggedName
     from registryd.transfer.body import Body
-
-
-_REASON: Final = "blocked (images.block)"
 
 
 class ContentBlocked(ContentNotFound):
@@ -68,7 +65,7 @@ class Blocklist:
 
     rules: BlockRules = field(default_factory=BlockRules)
     of_images: Collection[Digest] = frozenset()
-    bodies: Cuts[Sought] = field(default_factory=Cuts)
+    bodies: Cuts[Sought] = field(default_factory=lambda: Cuts(_why_blocked))
 
     def has(self, digest: Digest) -> bool:
         return digest in self.rules.digests or digest in self.of_images
@@ -79,8 +76,7 @@ class Blocklist:
 
     def guard(self, sought: Sought, body: Body) -> Body:
         """The body, which breaks off when what it is comes to be blocked."""
-        reason = f"{sought.digest} is {_REASON}"
-        return CuttableBody(body, self.bodies, sought, is_cut=self.has_sought, reason=reason)
+        return CuttableBody(body, self.bodies, sought, is_cut=self.has_sought)
 
     def cut(self) -> int:
         """Break off what is under way and blocked now; how many bodies that were."""
@@ -120,7 +116,7 @@ class Unblocked:
 
     def require_unblocked(self, sought: Sought) -> None:
         if self._blocklist.has_sought(sought):
-            raise ContentBlocked(f"{sought.digest} is {_REASON}")
+            raise ContentBlocked(_why_blocked(sought))
 
 
 class UnblockedStore(Unblocked):
@@ -138,7 +134,11 @@ class UnblockedStore(Unblocked):
 def require_unblocked(blocklist: Blocklist, sought: Sought) -> None:
     """Check content that comes from elsewhere. Raises ContentUnavailable."""
     if blocklist.has_sought(sought):
-        raise ContentUnavailable(f"{sought.digest} is {_REASON}")
+        raise ContentUnavailable(_why_blocked(sought))
+
+
+def _why_blocked(sought: Sought) -> str:
+    return f"{sought.digest} is blocked (images.block)"
 
 
 def _is_meant_as_digest(rule: str) -> bool:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
+from registryd.transfer.breaking import send_until
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.inflow import InflowSink
-from registryd.transfer.monitoring.leaving import send_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.transfer.monitoring.leaving import send_until
+from registryd.transfer.breaking import send_until
 from registryd.transfer.monitoring.meter import MeteredSink
 
 if TYPE_CHECKING:

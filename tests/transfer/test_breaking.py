@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from registryd.transfer.body import BytesBody
+from registryd.transfer.breaking import send_until
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.monitoring.leaving import send_until
 from tests.fakes.bodies import BrokenBody, StalledBody
 from tests.fakes.sinks import FakeSink
 
