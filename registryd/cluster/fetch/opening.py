@@ -21,7 +21,6 @@ from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_ma
 from registryd.oci.ranges import Span
 from registryd.transfer.allowance import Priority
 from registryd.transfer.body import BytesBody, ChunksBody
-from registryd.transfer.counting import CountedBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
@@ -167,9 +166,10 @@ class Opener:
 
     async def _fetch(self, door: Address, offer: Offer, span: Span, part: Part) -> Body:
         is_growing = isinstance(offer.content, GrowingContent)
+        digest, source = offer.content.digest, offer.member.address
         body = await fetch(
             (door.host, door.port),
-            blob_path(offer.content.digest),
+            blob_path(digest),
             span=span,
             size=offer.content.size,
             # A member that hands out a ticket has a door without TLS.
@@ -179,10 +179,9 @@ class Opener:
             first_byte_timeout=self._timeouts.first_byte,
             stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,
             kept=self._kept,
+            on_sent=lambda count: self._on_received(digest, count, source),
         )
-        digest, source = offer.content.digest, offer.member.address
-        counted = CountedBody(body, lambda count: self._on_received(digest, count, source))
-        return counted if is_growing else MonitoredBody(counted, FloorCheck())
+        return body if is_growing else MonitoredBody(body, FloorCheck())
 
 
 def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, str], ...]:

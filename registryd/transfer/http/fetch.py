@@ -40,12 +40,14 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     stall_timeout: float = STALL_TIMEOUT,
     headers: Sequence[tuple[str, str]] = (),
     kept: ConnectionPool | None = None,
+    on_sent: Callable[[int], None] = lambda _: None,
 ) -> Body:
     """Ask a source for a span of content of `size` bytes; returns when its first byte is here (timeouts in seconds).
 
     Connecting and the TLS handshake may take `connect_timeout`, the first byte after that `first_byte_timeout`.
     A connection of `kept` is used if there is one, and brought back there with the body's last byte. If it turns out
-    to have ended before an answer, which says nothing about the source, a new one is made.
+    to have ended before an answer, which says nothing about the source, a new one is made. `on_sent` is told the bytes
+    of the body when it has been sent, or has broken off.
     Raises SourceBroken with the reason: no connection, no answer in time, an answer that is not exactly these bytes;
     SourceBusy for 503, SourceRefused for other statuses.
     """
@@ -56,6 +58,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
         first_byte_timeout=first_byte_timeout,
         stall_timeout=stall_timeout,
         keep=None if kept is None else kept.keep,
+        on_sent=on_sent,
     )
     try:
         if kept is not None and (wire := kept.take(address, ssl)) is not None:
@@ -80,6 +83,7 @@ class _Question:
     first_byte_timeout: float
     stall_timeout: float
     keep: Callable[[SourceConnection], None] | None
+    on_sent: Callable[[int], None]
 
     async def ask(self, wire: SourceConnection) -> Body:
         """The body, when its first byte is here; raises SourceBroken, or TimeoutError when it does not come."""
@@ -93,7 +97,9 @@ class _Question:
             wire.close()
             raise
         keep = self.keep if _allows_another(response) else None
-        return RelayBody(wire, early, length=self.span.length, stall_timeout=self.stall_timeout, keep=keep)
+        return RelayBody(
+            wire, early, length=self.span.length, stall_timeout=self.stall_timeout, keep=keep, on_sent=self.on_sent
+        )
 
 
 def _host(address: tuple[str, int]) -> str:

@@ -36,9 +36,10 @@ class RelayBody:
 
     A source that gives no byte for `stall_timeout` seconds, while the receiver wants some, is broken. `keep` is given
     the connection when the last byte has been taken from it and it has no further one; otherwise it is closed.
+    `on_sent` is told the bytes when the body has been sent, or has broken off.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of, and who is told, all named
         self,
         wire: SourceConnection,
         early: bytes,
@@ -46,10 +47,12 @@ class RelayBody:
         length: int,
         stall_timeout: float,
         keep: Callable[[SourceConnection], None] | None = None,
+        on_sent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._wire: SourceConnection | None = wire
         self._stall_timeout = stall_timeout
         self._keep = keep if len(early) <= length else None
+        self._on_sent = on_sent
         self._early = early[:length]
         self._length = length
         self._left = length - len(self._early)
@@ -61,16 +64,11 @@ class RelayBody:
     async def send_to(self, sink: Sink) -> None:
         if self._wire is None:
             raise ValueError("the body is closed")
-        if self._early:
-            await sink.write(self._early)
-        if self._left == 0:
-            return
-        if isinstance(sink, RoomySink) and sink.room is not None:
-            await self._receive_into(self._wire, sink)
-        elif (source := self._wire.splice_fd) is None or sink.fd is None:
-            await self._copy(self._wire, sink)
-        else:
-            await self._splice(self._wire, source, sink, sink.fd)
+        before = sink.sent
+        try:
+            await self._move(self._wire, sink)
+        finally:
+            self._on_sent(sink.sent - before)
 
     async def aclose(self) -> None:
         wire, self._wire = self._wire, None
@@ -80,6 +78,19 @@ class RelayBody:
             wire.close()
         else:
             self._keep(wire)
+
+    async def _move(self, wire: SourceConnection, sink: Sink) -> None:
+        """Take the quickest way that the source and the receiver allow."""
+        if self._early:
+            await sink.write(self._early)
+        if self._left == 0:
+            return
+        if isinstance(sink, RoomySink) and sink.room is not None:
+            await self._receive_into(wire, sink)
+        elif (source := wire.splice_fd) is None or sink.fd is None:
+            await self._copy(wire, sink)
+        else:
+            await self._splice(wire, source, sink, sink.fd)
 
     async def _splice(self, wire: SourceConnection, source: int, sink: Sink, out: int) -> None:
         """Fill the pipe, empty it, fill it again: when the source fails, nothing received is left unsent in it."""
