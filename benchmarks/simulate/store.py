@@ -14,6 +14,7 @@ from registryd.content.source import Content, ContentNotFound, OpenContent
 from registryd.oci.reference import Repository
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.inflow import Inflows
+from registryd.transfer.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +135,7 @@ class SimulatedStore:
         self._changed.clear()
 
 
-class GrowingSink:
+class GrowingSink(Sink):
     """What arrives goes into the store."""
 
     def __init__(self, store: SimulatedStore, digest: Digest) -> None:
@@ -142,14 +143,7 @@ class GrowingSink:
         self._digest = digest
         self.sent = 0
 
-    @property
-    def fd(self) -> None:
-        return None
-
     async def write(self, data: bytes | memoryview) -> None:
         self.sent += len(data)
         self._store.grow(self._digest, len(data))
         await asyncio.sleep(0)
-
-    async def wait_writable(self) -> None:
-        raise NotImplementedError

@@ -12,6 +12,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.io_threads import run_in_pool
+from registryd.transfer.sink import Sink
 
 if TYPE_CHECKING:
     from _hashlib import HASH
@@ -71,20 +72,13 @@ async def _is_good(store: ContentSource, digest: Digest) -> bool:
     return digest.matches(sink.hasher)
 
 
-class _HashingSink:
+class _HashingSink(Sink):
     """A sink (`registryd.transfer.sink`) that hashes what it is sent, in a thread."""
 
     def __init__(self, hasher: HASH) -> None:
         self.sent = 0
         self.hasher = hasher
 
-    @property
-    def fd(self) -> int | None:
-        return None
-
     async def write(self, data: bytes | memoryview) -> None:
         await run_in_pool(partial(self.hasher.update, data))
         self.sent += len(data)
-
-    async def wait_writable(self) -> None:
-        """There is always room."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.sink import Sink
 from registryd.transfer.sure import SureBytes
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from registryd.aio.file_events import Changes
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
-    from registryd.transfer.sink import Sink
 
 # The bytes that containerd is about to write, and those in its socket when it is as quick as the link: kept after
 # sending.
@@ -310,7 +310,7 @@ class Inflows:
         return self._current.get(digest)
 
 
-class InflowSink:
+class InflowSink(Sink):
     """The end of a source: a sink that keeps what is written to it.
 
     The sink has no descriptor: the agent could not give followers bytes that only the kernel has seen. Copying costs
@@ -321,14 +321,7 @@ class InflowSink:
         self.sent = 0
         self._inflow = inflow
 
-    @property
-    def fd(self) -> int | None:
-        return None
-
     async def write(self, data: bytes | memoryview) -> None:
         # Counted before there is room for more: a source that is left meanwhile has given these bytes.
         self.sent += len(data)
         await self._inflow.put(data)
-
-    async def wait_writable(self) -> None:
-        raise ValueError("an inflow has no descriptor to wait for")

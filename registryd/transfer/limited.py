@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.allowance import Priority, Ticket
+from registryd.transfer.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.transfer.allowance import Allowance
     from registryd.transfer.body import Body
-    from registryd.transfer.sink import Sink
 
 # The bytes of one write, so that a low rate comes evenly; as many as a copying relay holds.
 _STEP_BYTES: Final = 256 * 1024
@@ -44,8 +44,8 @@ class LimitedBody:
         await self._body.aclose()
 
 
-class LimitedSink:
-    """Another sink, which waits after each step for as long as the step costs. A `registryd.transfer.sink.HeldSink`."""
+class LimitedSink(Sink):
+    """Another sink, which waits after each step for as long as the step costs."""
 
     def __init__(self, sink: Sink, allowance: Allowance, priority: Callable[[], Priority]) -> None:
         self._sink = sink

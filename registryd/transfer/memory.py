@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.sink import Sink
 
 if TYPE_CHECKING:
     from registryd.transfer.body import Body
@@ -25,20 +26,13 @@ async def read_all(body: Body, *, limit: int) -> bytes:
     return bytes(sink.data)
 
 
-class MemorySink:
+class MemorySink(Sink):
     """Keeps the bytes that it is sent."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.sent = 0
 
-    @property
-    def fd(self) -> int | None:
-        return None
-
     async def write(self, data: bytes | memoryview) -> None:
         self.data += data
         self.sent += len(data)
-
-    async def wait_writable(self) -> None:
-        """There is always room."""

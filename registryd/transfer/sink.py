@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import ReceiverIdle, SinkClosed
 from registryd.transfer.readiness import wait_writable
@@ -19,48 +20,51 @@ if TYPE_CHECKING:
 _FLUSH_POLL_SECONDS: Final = 0.001
 
 
-class Sink(Protocol):
-    """Takes the bytes of a body, in order, and counts them."""
+class Sink(ABC):
+    """Takes the bytes of a body, in order, and counts them.
+
+    Every sink can be written to. A sink that allows a quicker way has a descriptor, or memory with room. Each sink
+    inherits from this class: what it does not define, it does not allow or limit.
+    """
 
     sent: int
     """Bytes handed over to the receiver's connection so far, whichever way."""
+
+    @abstractmethod
+    async def write(self, data: bytes | memoryview) -> None:
+        """Send these bytes; returns when they need not be kept any longer. Raises SinkClosed."""
+
+    # By the kernel
 
     @property
     def fd(self) -> int | None:
         """A non-blocking descriptor for sendfile and splice, or None when bytes must go through `write` (TLS).
 
         A caller that writes to the descriptor adds to `sent` what the kernel took, and waits for room with
-        `wait_writable`.
+        `wait_writable`. The caller also waits with `wait_allowed` before each step.
         """
-
-    async def write(self, data: bytes | memoryview) -> None:
-        """Send these bytes; returns when they need not be kept any longer. Raises SinkClosed."""
+        return None
 
     async def wait_writable(self) -> None:
         """Wait until the descriptor takes bytes again, or has an error to report."""
+        raise ValueError("there is no descriptor to wait for")
 
+    async def wait_allowed(self) -> None:  # noqa: B027 - most sinks have no limit
+        """Return when the next bytes may be taken by the descriptor: at once, unless the sink has a limit."""
 
-@runtime_checkable
-class RoomySink(Protocol):
-    """A sink in memory, into which bytes can be received without a copy in between."""
+    # Into memory
 
     @property
     def room(self) -> memoryview | None:
-        """The memory for the next bytes; None when they have to be written after all."""
+        """The memory in which the next bytes can be received without a copy; None: they have to be written."""
+        return None
 
     def filled(self, count: int) -> None:
-        """Note that so many bytes have been put at the beginning of this memory."""
+        """Note that so many bytes have been put at the beginning of `room`."""
+        raise ValueError(f"there is no room for {count} bytes")
 
 
-@runtime_checkable
-class HeldSink(Protocol):
-    """A sink that may take only so many bytes a second. A caller that moves bytes by its `fd` waits after each step."""
-
-    async def wait_allowed(self) -> None:
-        """Return when the next bytes may be taken."""
-
-
-class ConnectionSink:
+class ConnectionSink(Sink):
     """A sink over an asyncio connection: the kernel's way when it is plain TCP, `write` otherwise."""
 
     def __init__(

@@ -15,6 +15,7 @@ from registryd.transfer.monitoring.thresholds import (
     TELLING_SECONDS,
     UNKNOWN_SECONDS,
 )
+from registryd.transfer.sink import Sink
 from registryd.transfer.slots import SLOT_BYTES
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Supply:
         self.rate = rate if self.rate is None or self._was_left else (self.rate + rate) / 2
 
 
-class _PieceSink:
+class _PieceSink(Sink):
     """Puts what is sent into a piece."""
 
     def __init__(self, supply: Supply, piece: Piece, tell: Callable[[], None]) -> None:
@@ -156,10 +157,6 @@ class _PieceSink:
         self._supply = supply
         self._piece = piece
         self._tell = tell
-
-    @property
-    def fd(self) -> int | None:
-        return None
 
     async def write(self, data: bytes | memoryview) -> None:
         self._piece.fill(data)
@@ -177,6 +174,3 @@ class _PieceSink:
         self.sent += count
         self._supply.heard()
         self._tell()
-
-    async def wait_writable(self) -> None:
-        """There is always room."""

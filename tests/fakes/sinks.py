@@ -8,23 +8,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from registryd.transfer.errors import SinkClosed
-from registryd.transfer.sink import ConnectionSink
+from registryd.transfer.sink import ConnectionSink, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class FakeSink:
+class FakeSink(Sink):
     """Keeps what is written in `data`; without a descriptor, as over TLS. Goes away after `closes_after` bytes."""
 
     def __init__(self, *, closes_after: int | None = None) -> None:
         self.sent = 0
         self.data = bytearray()
         self._closes_after = closes_after
-
-    @property
-    def fd(self) -> int | None:
-        return None
 
     async def write(self, data: bytes | memoryview) -> None:
         await asyncio.sleep(0)
@@ -33,9 +29,6 @@ class FakeSink:
         self.sent = len(self.data)
         if room < len(data):
             raise SinkClosed("the fake receiver is gone")
-
-    async def wait_writable(self) -> None:
-        raise AssertionError("there is no descriptor to wait for")
 
 
 class StuckSink(FakeSink):

@@ -34,6 +34,7 @@ from registryd.oci.ranges import Span
 from registryd.oci.reference import Repository, TaggedName
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 from registryd.transfer.errors import SinkClosed
+from registryd.transfer.sink import Sink
 from registryd.transfer.uploads import UploadRefused, Uploads
 
 if TYPE_CHECKING:
@@ -250,16 +251,12 @@ class ClusterService:
         return await _of_store(self._store.open(sought, exactly))
 
 
-class _ReplySink:
+class _ReplySink(Sink):
     """A sink (`registryd.transfer.sink`) that sends what it is given as messages of a Read."""
 
     def __init__(self, write: Write) -> None:
         self.sent = 0
         self._write = write
-
-    @property
-    def fd(self) -> int | None:
-        return None
 
     async def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -267,9 +264,6 @@ class _ReplySink:
             chunk = view[start : start + READ_CHUNK_BYTES]
             await self._write_chunk(chunk)
             self.sent += len(chunk)
-
-    async def wait_writable(self) -> None:
-        raise ValueError("a stream of messages has no descriptor to wait for")
 
     async def _write_chunk(self, chunk: memoryview) -> None:
         try:

@@ -10,6 +10,7 @@ from registryd.oci.ranges import Span
 from registryd.store.archive.errors import ArchiveIncomplete
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.io_threads import run_in_pool
+from registryd.transfer.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Write = Callable[[bytes | memoryview], object]
 
 
-class CheckedSink:
+class CheckedSink(Sink):
     """A sink that hashes what it passes on to a blocking function, in the pool."""
 
     def __init__(self, digest: Digest, write: Write) -> None:
@@ -28,16 +29,9 @@ class CheckedSink:
         self.hasher = digest.hasher()
         self._write = write
 
-    @property
-    def fd(self) -> int | None:
-        return None
-
     async def write(self, data: bytes | memoryview) -> None:
         await run_in_pool(partial(self._take, data))
         self.sent += len(data)
-
-    async def wait_writable(self) -> None:
-        """Every write has waited already."""
 
     def _take(self, data: bytes | memoryview) -> None:
         self.hasher.update(data)

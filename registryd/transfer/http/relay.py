@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.http.connection import source_errors
 from registryd.transfer.pipe import open_pipe
-from registryd.transfer.sink import HeldSink, RoomySink
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -85,7 +84,7 @@ class RelayBody:
             await sink.write(self._early)
         if self._left == 0:
             return
-        if isinstance(sink, RoomySink) and sink.room is not None:
+        if sink.room is not None:
             await self._receive_into(wire, sink)
         elif (source := wire.splice_fd) is None or sink.fd is None:
             await self._copy(wire, sink)
@@ -94,12 +93,10 @@ class RelayBody:
 
     async def _splice(self, wire: SourceConnection, source: int, sink: Sink, out: int) -> None:
         """Fill the pipe, empty it, fill it again: when the source fails, nothing received is left unsent in it."""
-        held = sink if isinstance(sink, HeldSink) else None
         with open_pipe() as pipe, taking_turns() as turn:
             while self._left:
                 await turn()
-                if held is not None:
-                    await held.wait_allowed()
+                await sink.wait_allowed()
                 try:
                     filled = _count_or_broken(_fill(source, pipe, self._left), self._left)
                 except BlockingIOError:
@@ -108,7 +105,7 @@ class RelayBody:
                 await _empty(pipe, sink, out, filled)
                 self._left -= filled
 
-    async def _receive_into(self, wire: SourceConnection, sink: RoomySink) -> None:
+    async def _receive_into(self, wire: SourceConnection, sink: Sink) -> None:
         with taking_turns() as turn:
             while self._left:
                 await turn()

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.transfer.sink import HeldSink, RoomySink
+from registryd.transfer.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from registryd.transfer.sink import Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +35,11 @@ class Reading:
         return (self.sent - before.sent) / starved if starved > 0 else float("inf")
 
 
-class MeteredSink:
+class MeteredSink(Sink):
     """Another sink, and the seconds during which it made its source wait."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._held = sink if isinstance(sink, HeldSink) else None
         self._time = asyncio.get_running_loop().time
         self._busy = 0.0
         self._busy_since: float | None = None
@@ -66,11 +63,10 @@ class MeteredSink:
 
     @property
     def room(self) -> memoryview | None:
-        return self._sink.room if isinstance(self._sink, RoomySink) else None
+        return self._sink.room
 
     def filled(self, count: int) -> None:
-        if isinstance(self._sink, RoomySink):
-            self._sink.filled(count)
+        self._sink.filled(count)
 
     async def write(self, data: bytes | memoryview) -> None:
         with self._making_wait():
@@ -81,9 +77,8 @@ class MeteredSink:
             await self._sink.wait_writable()
 
     async def wait_allowed(self) -> None:
-        if self._held is not None:
-            with self._making_wait():
-                await self._held.wait_allowed()
+        with self._making_wait():
+            await self._sink.wait_allowed()
 
     @contextmanager
     def _making_wait(self) -> Iterator[None]:

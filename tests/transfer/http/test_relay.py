@@ -14,6 +14,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.http.fetch import fetch
 from registryd.transfer.monitoring.meter import MeteredSink
+from registryd.transfer.sink import Sink
 from tests.fakes.certificates import server_tls
 from tests.fakes.sinks import FakeSink
 from tests.transfer.receiver import receiver
@@ -196,17 +197,13 @@ async def test_cancelling_leaves_what_was_sent() -> None:
 # ---------------------------------------------------------------- into memory
 
 
-class Slot:
+class Slot(Sink):
     """Keeps what comes in its room, without a copy in between."""
 
     def __init__(self, size: int) -> None:
         self.sent = 0
         self.data = bytearray(size)
         self.written = 0
-
-    @property
-    def fd(self) -> int | None:
-        return None
 
     @property
     def room(self) -> memoryview:
@@ -219,9 +216,6 @@ class Slot:
         self.data[self.sent : self.sent + len(data)] = data
         self.sent += len(data)
         self.written += len(data)
-
-    async def wait_writable(self) -> None:
-        """There is always room."""
 
 
 @TLS
