@@ -1,4 +1,4 @@
-"""The field is set up once for all cases; at the end there is a table of what became of every pull."""
+"""The field is set up once for a module's cases; at the end there is a table of what became of every pull."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _PROPERTY = "what became of the pulls"
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+# Not for the session: a worker of pytest-xdist has modules of another kind after these, for half an hour, and all that
+# time the faulty peers would look for connections, with a fifth of a processor or more.
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def field(representatives: tuple[Release, ...]) -> AsyncIterator[Field]:
     kinds = ("lonely", "accompanied", "shared", "one-of-several", "all-of-several")
     async with open_field(representatives, *kinds) as field:
