@@ -8,7 +8,7 @@ from registryd.agent.overview import AgentOverview, VitalSigns
 from registryd.agent.trial import TrialDesk, TrialsToo
 from registryd.cluster.assembly import Checkup, DiagnosisService
 from registryd.content.pull_log import PullLog
-from registryd.content.trial import Trials, WithTrials
+from registryd.content.trial import Trials
 from registryd.serving.transfers import Transfers
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from registryd.cluster.assembly import Copies, Joining, Node, Zones
     from registryd.config.agent import Settings
     from registryd.content.savings import Savings
-    from registryd.content.sound import QuarantiningStore
     from registryd.identity.credentials import PeerCredentials
     from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest
@@ -42,8 +41,8 @@ class Diagnosing:
     ) -> None:
         self.transfers = Transfers()
         self.pulls = PullLog(node=settings.agent.node_name, sees_elsewhere=store.newcomers is not None)
-        self._trials = Trials()
-        self._desk = TrialDesk(self._trials)
+        self.trials = Trials()
+        self._desk = TrialDesk(self.trials)
         self._signs = VitalSigns(
             settings,
             store,
@@ -60,15 +59,12 @@ class Diagnosing:
     def savings(self) -> Savings:
         return self._signs.savings
 
-    def with_trials(self, store: QuarantiningStore) -> WithTrials:
-        return WithTrials(store, self._trials)
-
     def policy(self, policy: ResolvePolicy) -> TrialsToo:
         return TrialsToo(policy, self._desk)
 
     def is_of_any_trial(self, digest: Digest) -> bool:
         """Whether the content is of a trial that was begun here lately, or that this node holds for another one."""
-        return self._desk.is_content(digest) or self._trials.get(digest) is not None
+        return self._desk.is_content(digest) or self.trials.get(digest) is not None
 
     def is_trial(self, digest: Digest) -> bool:
         """Whether the content is of a trial that was begun here lately."""
@@ -80,7 +76,7 @@ class Diagnosing:
             joining.members,
             vitals=self._signs.take,
             view=self._signs.view,
-            trials=self._trials,
+            trials=self.trials,
             credentials=credentials,
         )
 

@@ -17,8 +17,8 @@ from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import Scrubber
 from registryd.content.entitled import EntitledStore
 from registryd.content.ledger import Ledger
+from registryd.content.offered import OfferedStore
 from registryd.content.sharing import Receiving, SharedStore
-from registryd.content.sound import QuarantiningStore
 from registryd.serving.peer_bytes import CONNECTION_LIMITS, PeerBytesDoor
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ class Membership:
         self._entitlement = entitlement
         self._metrics = metrics
         self._store = store
-        self._sound = QuarantiningStore(store, set_aside=store.withdraw)
         self._zones = Zones()
         self.diagnosing = Diagnosing(
             settings,
@@ -79,7 +78,7 @@ class Membership:
             folders=folders,
         )
         self.ledger = Ledger(metrics, is_trial=self.diagnosing.is_of_any_trial, pulls=self.diagnosing.pulls)
-        self.offered = self.diagnosing.with_trials(self._sound)
+        self.offered = OfferedStore(store, self.diagnosing.trials, set_aside=store.withdraw)
         self._shared = SharedStore(self.offered, store)
         self._blocking = BlocklistKeeper(settings.images, store)
         self.blocklist = self._blocking.blocklist
@@ -96,7 +95,7 @@ class Membership:
         """Answer peers and look for them while the scope lasts. Raises CommandFailed."""
         settings, peers = self._settings, self._settings.peers
         credentials, tickets = await make_credentials(settings, scope, self._metrics), make_tickets(peers)
-        look = Scrubber(self._store, withdraw=self._sound.withdraw)
+        look = Scrubber(self._store, withdraw=self.offered.withdraw)
         scope.serve(look.run, name="second look")
         if self._blocking.is_needed:
             scope.serve(self._blocking.run, name="blocklist")

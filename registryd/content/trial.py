@@ -10,18 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio import clock
-from registryd.content.provenance import Provenance
-from registryd.content.source import Content, OpenContent
 from registryd.oci.descriptor import OCI_MANIFEST
 from registryd.oci.digest import Digest
-from registryd.transfer.body import BytesBody
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from registryd.content.provenance import NamedStore
-    from registryd.content.source import NamedContent, RangeOf
-    from registryd.oci.reference import Repository, TaggedName
+    from collections.abc import Mapping
 
 # Under a name that can never be a registry's (RFC 6761), so that no trial is ever taken for anything else.
 TRIAL_REGISTRY: Final = "registryd.invalid"
@@ -104,38 +97,6 @@ class Trials:
         now = clock.now()
         self._offered = [(until, image) for until, image in self._offered if until > now]
         return [image for _, image in self._offered]
-
-
-class WithTrials:
-    """A store, and the trial images that are offered now."""
-
-    def __init__(self, store: NamedStore, trials: Trials) -> None:
-        self._store = store
-        self._trials = trials
-
-    async def find(self, digest: Digest) -> Content:
-        found = self._trials.get(digest)
-        return Content(digest, len(found[1]), found[0]) if found else await self._store.find(digest)
-
-    async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
-        found = self._trials.get(digest)
-        if not found:
-            return await self._store.open(digest, wanted)
-        media_type, data = found
-        span = wanted(len(data))
-        return OpenContent(Content(digest, len(data), media_type), span, BytesBody(data[span.start : span.stop]))
-
-    async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
-        return await self._store.resolve(name)
-
-    async def provenance(self, content: Content) -> Provenance:
-        """No repository: an image made from a word has no owner, and its name is the operator's choice."""
-        if self._trials.get(content.digest):
-            return Provenance(is_nobodys=True)
-        return await self._store.provenance(content)
-
-    def namers(self, digest: Digest) -> frozenset[Repository]:
-        return self._store.namers(digest)
 
 
 def _layer(word: str) -> bytes:

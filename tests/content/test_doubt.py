@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.content.doubt import Scrubber
-from registryd.content.sound import QuarantiningStore
+from registryd.content.offered import OfferedStore
 from registryd.content.source import ContentNotFound
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
@@ -109,7 +109,7 @@ async def test_what_cannot_be_read_now_is_left_alone() -> None:
 
 async def test_a_withdrawn_copy_is_not_given_until_another_one_has_taken_its_place(store: MemorySource) -> None:
     set_aside = Withdrawn()
-    sound = QuarantiningStore(store, set_aside=set_aside.withdraw)
+    sound = OfferedStore(store, set_aside=set_aside.withdraw)
     await sound.withdraw(BAD)
     assert set_aside == [BAD]
     with pytest.raises(ContentNotFound, match="corrupt"):

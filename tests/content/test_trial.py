@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.content.offered import OfferedStore
 from registryd.content.source import ContentNotFound
-from registryd.content.trial import TooManyTrials, TrialImage, Trials, TrialWords, WithTrials
+from registryd.content.trial import TooManyTrials, TrialImage, Trials, TrialWords
 from registryd.oci.manifest import parse_manifest
 from registryd.oci.ranges import Span
 from registryd.transfer.memory import read_all
 from tests.fakes.sources import MemorySource
+
+if TYPE_CHECKING:
+    from registryd.oci.digest import Digest
 
 WORDS = TrialWords("a-word", "arm64")
 
@@ -33,9 +38,13 @@ def test_it_is_an_image() -> None:
     assert document["rootfs"]["diff_ids"] == [str(layer.digest)]
 
 
+async def set_nothing_aside(_: Digest) -> None:
+    raise AssertionError("nothing was withdrawn")
+
+
 async def test_it_is_given_while_it_is_offered() -> None:
     trials = Trials()
-    store = WithTrials(MemorySource(), trials)
+    store = OfferedStore(MemorySource(), trials, set_aside=set_nothing_aside)
     image = TrialImage.of(WORDS)
     with pytest.raises(ContentNotFound):
         await store.find(image.layer)
