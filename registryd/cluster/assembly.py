@@ -40,7 +40,6 @@ from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.index_client.name_search import NameIndex
 from registryd.cluster.index_client.telling_names import announce_names
 from registryd.cluster.members.discovery.choice import choose_discovery
-from registryd.cluster.members.discovery.contract import KnowsZones
 from registryd.cluster.members.heartbeat import Heartbeat
 from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
@@ -219,16 +218,15 @@ class Joining:
         discovery = choose_discovery(
             self._settings.discovery, node=self._node.id, listen=self._listen, advertise=peers.advertise
         )
-        told = discovery if isinstance(discovery, KnowsZones) else None
         scope.serve(partial(members.run, discovery), name="members")
         place = self._place = OwnPlace(
             members,
             listen=self._listen,
             advertise=peers.advertise,
             zone=peers.zone,
-            zones=told,
+            zone_of=discovery.zone_of,
         )
-        self._zones.follow(told, lambda: place().zone)
+        self._zones.follow(discovery.zone_of, lambda: place().zone)
         scope.serve(Heartbeat(members, lambda: place().address).run, name="heartbeat")
         limit = peers.fanout_limit
         told_of = self.copies.told_with(store) if self.copies else store

@@ -11,9 +11,7 @@ from registryd.cluster.contract.index import NodeLocation
 from registryd.notation import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from registryd.cluster.members.discovery.contract import KnowsZones
+    from collections.abc import Callable, Collection
 
 
 class KnownMembers(Protocol):
@@ -30,23 +28,29 @@ class OwnPlace:
     """Finds out this node's own address when there is a peer to ask, and again if discovery knows a better one."""
 
     def __init__(
-        self, members: KnownMembers, *, listen: Address, advertise: str, zone: str, zones: KnowsZones | None = None
+        self,
+        members: KnownMembers,
+        *,
+        listen: Address,
+        advertise: str,
+        zone: str,
+        zone_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Make it of the settings.
 
         `listen` is where this node's gRPC is bound, `advertise` the host that others reach it at, if that is set;
-        `zones` is asked where no `zone` is set.
+        `zone_of` is asked where no `zone` is set.
         """
         self._members = members
         self._listen = listen
         self._advertise = advertise
         self._zone = zone
-        self._zones = zones
+        self._zone_of = zone_of
         self._guess: Address | None = None
 
     def __call__(self) -> NodeLocation:
         address = self._members.own_address() or self._guessed()
-        return NodeLocation(address, self._zone or (self._zones.zone_of(address.host) if self._zones else ""))
+        return NodeLocation(address, self._zone or self._zone_of(address.host))
 
     def _guessed(self) -> Address:
         if self._guess is None:

@@ -9,19 +9,17 @@ from registryd.observability.metrics import Nearness
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.cluster.members.discovery.contract import KnowsZones
-
 
 class Zones:
     """Asked by the doors, which are open before discovery begins; until then no zone is known."""
 
     def __init__(self) -> None:
-        self._told: KnowsZones | None = None
+        self._zone_of: Callable[[str], str] = lambda _: ""
         self._own: Callable[[], str] = str
 
-    def follow(self, told: KnowsZones | None, own: Callable[[], str]) -> None:
-        """Set the zones: those that `told` knows of peers, and this node's own zone."""
-        self._told, self._own = told, own
+    def follow(self, zone_of: Callable[[str], str], own: Callable[[], str]) -> None:
+        """Set the zones: of the peer at an IP address, and this node's own zone; empty while they are not known."""
+        self._zone_of, self._own = zone_of, own
 
     def own(self) -> str:
         """This node's; empty while it is not known."""
@@ -29,11 +27,11 @@ class Zones:
 
     def at(self, host: str) -> str:
         """The zone of the peer at this IP address; empty while it is not known."""
-        return self._told.zone_of(host) if self._told else ""
+        return self._zone_of(host)
 
     def nearness_of(self, host: str) -> Nearness:
         """Of the peer at this IP address."""
-        theirs, own = self._told.zone_of(host) if self._told else "", self._own()
+        theirs, own = self._zone_of(host), self._own()
         if not theirs or not own:
             return Nearness.UNKNOWN
         return Nearness.SAME_ZONE if theirs == own else Nearness.OTHER_ZONE

@@ -42,8 +42,10 @@ def test_the_address_that_discovery_has_counts_more_than_the_one_that_is_adverti
 
 def test_where_no_zone_is_set_discovery_is_asked_each_time() -> None:
     zones = Zones()
-    place = OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="", zones=zones)
+    place = OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="", zone_of=zones.zone_of)
     assert place() == NodeLocation(OWN, "")
     zones.known[OWN.host] = "zone-1"
     assert place() == NodeLocation(OWN, "zone-1")
-    assert OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="set", zones=zones)() == NodeLocation(OWN, "set")
+    assert OwnPlace(Roster(), listen=LISTEN, advertise=OWN.host, zone="set", zone_of=zones.zone_of)() == NodeLocation(
+        OWN, "set"
+    )

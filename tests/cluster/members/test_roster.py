@@ -13,6 +13,7 @@ from registryd.aio.scope import open_scope
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer, Resolution
 from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
+from registryd.cluster.members.discovery.contract import Discovery
 from registryd.cluster.members.member import MemberState
 from registryd.cluster.members.roster import Members
 from registryd.content.source import ContentNotFound
@@ -96,7 +97,7 @@ class ScriptedPeer:
             raise PeerSilent("a scripted peer says nothing")
 
 
-class ScriptedDiscovery:
+class ScriptedDiscovery(Discovery):
     """Gives the sets that the test puts in."""
 
     def __init__(self, *addresses: Address) -> None:

@@ -25,5 +25,5 @@ class Told:
 def test_a_peer_is_near_when_both_zones_are_known_and_the_same(host: str, own: str, nearness: Nearness) -> None:
     zones = Zones()
     assert zones.nearness_of(host) is Nearness.UNKNOWN
-    zones.follow(Told(), lambda: own)
+    zones.follow(Told().zone_of, lambda: own)
     assert zones.nearness_of(host) is nearness

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
 
-class Discovery(Protocol):
+class Discovery(ABC):
     """Knows the addresses at which peers answer gRPC; this node's own may be among them."""
 
+    @abstractmethod
     def watch(self) -> AsyncGenerator[frozenset[Address], None]:
         """Yield the set of addresses as soon as it is known, and again after each change. Never ends; close it.
 
@@ -20,10 +22,6 @@ class Discovery(Protocol):
         more likely there than gone. Discovery logs the failure once, and its end once.
         """
 
-
-@runtime_checkable
-class KnowsZones(Protocol):
-    """A discovery that is told, besides addresses, in which zone each is."""
-
-    def zone_of(self, host: str) -> str:
+    def zone_of(self, host: str) -> str:  # noqa: ARG002 - most learn addresses only
         """The zone of the peer, or this node, at this IP address; empty when it is not known."""
+        return ""

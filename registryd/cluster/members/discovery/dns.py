@@ -7,6 +7,7 @@ import random
 import socket
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.members.discovery.contract import Discovery
 from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 from registryd.notation import Address
 
@@ -27,7 +28,7 @@ async def resolve_host(name: Address) -> frozenset[Address]:
     return frozenset(Address(str(sockaddr[0]), name.port) for *_, sockaddr in infos)
 
 
-class DnsDiscovery:
+class DnsDiscovery(Discovery):
     """The addresses of `name`, looked up every `interval` seconds; while that fails, the last known ones."""
 
     def __init__(self, name: Address, *, interval: float, resolve: Resolve = resolve_host) -> None:

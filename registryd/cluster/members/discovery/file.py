@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from asyncinotify import Inotify, Mask
 
 from registryd.cluster.members.discovery.addresses import AddressListInvalid, parse_addresses
+from registryd.cluster.members.discovery.contract import Discovery
 from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _REREAD_SECONDS: Final = 30.0
 _MAX_BYTES: Final = 4 * 1024 * 1024
 
 
-class FileDiscovery:
+class FileDiscovery(Discovery):
     """The addresses in the file; while it is missing or invalid, the last valid ones."""
 
     def __init__(self, path: Path, *, reread_seconds: float = _REREAD_SECONDS) -> None:

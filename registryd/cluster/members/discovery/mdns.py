@@ -14,6 +14,7 @@ from zeroconf import BadTypeInNameException, InterfaceChoice, NonUniqueNameExcep
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from registryd.aio.scope import run_to_end
+from registryd.cluster.members.discovery.contract import Discovery
 from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
 from registryd.notation import Address
 
@@ -32,7 +33,7 @@ _MAX_NEIGHBOURS: Final = 1000
 _RETRY_SECONDS: Final = 10.0
 
 
-class MdnsDiscovery:
+class MdnsDiscovery(Discovery):
     """Announces this node as `name` at `own` and follows the announcements of the same service type.
 
     `interface` is the address of the interface to use, empty for all.

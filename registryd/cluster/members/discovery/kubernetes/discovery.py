@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.backoff import Backoff
+from registryd.cluster.members.discovery.contract import Discovery
 from registryd.cluster.members.discovery.kubernetes.account import ServiceAccount
 from registryd.cluster.members.discovery.kubernetes.api import Service, open_api
 from registryd.cluster.members.discovery.kubernetes.following import SliceFollower
@@ -33,7 +34,7 @@ SETTLE_SECONDS: Final = 0.5
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}", re.ASCII)
 
 
-class KubernetesDiscovery:
+class KubernetesDiscovery(Discovery):
     """The endpoints that the API server lists for the agents' service; while it is away, the last listed ones.
 
     Pods with addresses in both families are peers at the one of the preferred family.
