@@ -126,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--list", action="store_true", help="name the files")
     options = parser.parse_args(arguments)
+    if options.before and not (options.before / "registryd/pb/__init__.py").exists():
+        parser.error(f"{options.before} is no checkout with its protos built")  # this build would be traced instead
     for checkout in [options.before, None] if options.before else [None]:
         asks, gives = trace_rounds(options.rounds, checkout)
         print(checkout or "this build")
