@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from benchmarks.peers import PeerProcess
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import Content
     from registryd.identity.credentials import ClientCredentials
 
@@ -83,6 +84,9 @@ class NothingArrives:
     """A node that receives nothing."""
 
     async def find(self, digest: Digest) -> Content:
+        return await self.arriving(digest)
+
+    async def arriving(self, digest: Digest) -> GrowingContent:
         raise ContentNotFound(f"{digest} does not arrive here")
 
 

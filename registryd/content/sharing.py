@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from registryd.aio.expiring import ExpiringSet
 from registryd.content.growing import GrowingContent, NotArrived
-from registryd.content.source import ContentNotFound
+from registryd.content.source import ContentNotFound, ContentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -46,8 +46,23 @@ class SharedStore:
         return self._seen(await _first(lambda: self._whole.find(digest), lambda: self._growing.growing(digest)))
 
     async def find_begun(self, digest: Digest) -> Content:
-        """One look; also at content of which nothing has come for long."""
-        return self._seen(await _first(lambda: self._whole.find(digest), lambda: self._growing.begun(digest)))
+        """One look; also at content of which nothing has come for long.
+
+        The ingest comes first: what it has become since then is whole, so that one question about each is enough.
+        """
+        try:
+            growing = await self._growing.begun(digest)
+        except ContentNotFound:
+            return self._seen(await self._whole.find(digest))
+        except ContentUnavailable as reason:
+            try:
+                return self._seen(await self._whole.find(digest))
+            except ContentNotFound:
+                raise reason from None
+        try:
+            return self._seen(await self._whole.find(digest))
+        except ContentNotFound:
+            return self._seen(growing)
 
     async def arriving(self, digest: Digest) -> GrowingContent:
         """One look at content of which not all is here; raises ContentNotFound for all other.

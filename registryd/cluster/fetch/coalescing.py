@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
+    from registryd.content.growing import GrowingContent
     from registryd.content.sought import Sought
-    from registryd.content.source import Content, RangeOf
+    from registryd.content.source import RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository
@@ -51,8 +52,8 @@ _UNFIT_SECONDS: Final = 10.0
 class Receiving(Protocol):
     """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
-    async def find(self, digest: Digest) -> Content:
-        """The content that has begun to arrive here. Raises ContentUnavailable."""
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class FetchCoordinator:
@@ -213,7 +214,7 @@ class FetchCoordinator:
     async def size(self, digest: Digest) -> int | None:
         """As this node knows it: containerd begins an ingest, with its size, before it asks anybody for the bytes."""
         try:
-            return (await self._own.find(digest)).size
+            return (await self._own.arriving(digest)).size
         except ContentUnavailable:
             return None
 

@@ -32,7 +32,7 @@ from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from registryd.cluster.fetch.coalescing import Receiving
+    from registryd.cluster.fetch.promised import Receiving
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content

@@ -46,6 +46,8 @@ class OwnManifests:
         """Return when the content has been read, is no manifest, or does not come; never raises for what it is."""
         digest = sought.digest
         try:
+            # containerd begins an ingest before it asks: of most that is asked for and is nowhere there is none.
+            await self._growing.begun(digest)
             async with asyncio.timeout(_ARRIVES_SECONDS):
                 content = await self._store.find(digest)
                 if content.size > MAX_MANIFEST_SIZE:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.cluster.errors import ContentCorrupt
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from registryd.cluster.fetch.coalescing import Receiving
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
 
 # Of what the latest manifests refer to: a pull asks for them right after its manifest. Two thousand images.
 _REMEMBERED: Final = 20_000
+
+
+class Receiving(Protocol):
+    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+
+    async def find(self, digest: Digest) -> Content:
+        """The content that has begun to arrive here. Raises ContentUnavailable."""
 
 
 class PromisedSizes:

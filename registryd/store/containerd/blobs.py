@@ -20,6 +20,9 @@ class Blobs(Protocol):
     def lacks(self, digest: Digest) -> bool:
         """Whether it is certain, without asking containerd, that it does not have the content."""
 
+    def changed_at(self) -> float | None:
+        """When content came or went the last time, in seconds of the clock; None if unknown. Costs microseconds."""
+
     async def open(self, located: Located, span: Span) -> Body:
         """The bytes of a span. Raises ContentNotFound, StoreUnavailable."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.content.source import ContentNotFound, StoreUnavailable
+from registryd.oci.digest import ALGORITHMS
 from registryd.oci.manifest import MAX_MANIFEST_SIZE
 from registryd.store.containerd.blobs import begins_like_json
 from registryd.transfer.file import FileBody
@@ -41,6 +42,13 @@ class BlobFiles:
         except OSError:
             return False  # whoever opens it says what is wrong
         return False
+
+    def changed_at(self) -> float | None:
+        found = None
+        for algorithm in ALGORITHMS:
+            with suppress(OSError):
+                found = max(found or 0.0, (self.root / "blobs" / algorithm).stat().st_mtime)
+        return found
 
     async def open(self, located: Located, span: Span) -> FileBody:
         fd, size = self._open(located.digest)

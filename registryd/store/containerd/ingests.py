@@ -7,6 +7,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.folder_events import FolderEvents
@@ -114,10 +115,8 @@ class Ingests:
         return root / "ingest"
 
     def _folders(self, root: Path, digest: Digest) -> Iterator[str]:
-        for namespace in self._namespaces:
-            for kind in _KINDS:
-                name = f"{namespace}/{_SEQUENCE}/{kind}-{digest}"
-                yield f"{root}/ingest/{hashlib.sha256(name.encode()).hexdigest()}"
+        for name in _names(self._namespaces, digest):
+            yield f"{root}/ingest/{name}"
 
 
 class IngestEvents:
@@ -138,6 +137,13 @@ class IngestEvents:
     def close(self) -> None:
         """Watch nothing any more."""
         self._folders.close()
+
+
+# A request looks at its ingest four times, and peers look at it too.
+@lru_cache(maxsize=256)
+def _names(namespaces: tuple[str, ...], digest: Digest) -> tuple[str, ...]:
+    names = (f"{namespace}/{_SEQUENCE}/{kind}-{digest}" for namespace in namespaces for kind in _KINDS)
+    return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
 
 def _open(folder: str) -> tuple[int, int]:

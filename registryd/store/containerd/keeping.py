@@ -58,6 +58,8 @@ class LayerKeeper:
         self._has_garbage = False
         self._used: set[Digest] = set()
         self._expected: ExpiringSet[Digest] = ExpiringSet(lifetime=_EXPECT_SECONDS, capacity=_MOST_EXPECTED)
+        self._is_one_unsettled = False
+        """Whether content that was waited for has come, and nothing can be said of its layers yet."""
         self._of_image: dict[tuple[str, Digest], frozenset[Layer]] = {}
         self._unnamed: dict[Layer, float] = {}
         self._named: frozenset[Layer] = frozenset()
@@ -152,14 +154,25 @@ class LayerKeeper:
                     self._unnamed[layer] = now + _UNNAMED_SECONDS
 
     async def _coming(self) -> list[Layer]:
-        """The layers of manifests that have come since they were asked for."""
+        """The layers of manifests that have come since they were asked for.
+
+        An agent that waited for 160 manifests tried to open each of them after every request, in 4.5 ms of a processor.
+        """
+        if not self._layers.may_have_come() and not self._is_one_unsettled:
+            return []
         found: list[Layer] = []
+        self._is_one_unsettled = True  # until all have been looked at
+        is_one_unsettled = False
         for digest in self._expected:
+            if self._layers.is_absent(digest):
+                continue
             for namespace in self._images.namespaces:
                 with suppress(ContentNotFound):
                     if (layers := await self._layers.of(digest, namespace)) is not None:
                         self._expected.discard(digest)
                         found += layers
+            is_one_unsettled |= digest in self._expected
+        self._is_one_unsettled = is_one_unsettled
         return found
 
     async def _named_layers(self) -> frozenset[Layer]:

@@ -6,6 +6,7 @@ layers when the pull is over. The labels show this for each manifest, whatever t
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
     from registryd.pb.containerd.content_pb2 import Info
+    from registryd.store.containerd.blobs import Blobs
     from registryd.store.containerd.connection import ContainerdConnection
     from registryd.store.containerd.route import Route
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 # An index has one manifest per platform, rarely more than forty with their attestations.
 _MOST_DOCUMENTS: Final = 256
+# The kernel's clock for files has steps of up to 10 ms: two changes within a step have the same time.
+_STEP_SECONDS: Final = 0.1
 
 
 class UnkeptLayers:
@@ -38,6 +42,21 @@ class UnkeptLayers:
     def __init__(self, connection: ContainerdConnection, route: Route) -> None:
         self._connection = connection
         self._route = route
+        self._seen: tuple[Blobs, float] | None = None
+        """The way to content when it was asked the last time, and when the last content had come by then."""
+
+    def may_have_come(self) -> bool:
+        """Whether content may have come since the last call."""
+        blobs = self._route.blobs
+        changed_at, now = blobs.changed_at(), time.time()
+        is_same = changed_at is not None and self._seen == (blobs, changed_at)
+        is_settled = changed_at is not None and changed_at < now - _STEP_SECONDS
+        self._seen = (blobs, changed_at) if changed_at is not None and is_settled else None
+        return not is_same
+
+    def is_absent(self, digest: Digest) -> bool:
+        """Whether it is certain, without asking containerd, that it is not here."""
+        return self._route.blobs.lacks(digest)
 
     async def of(self, root: Digest, namespace: str) -> frozenset[Layer] | None:
         """The layers of an image that its manifests do not keep; empty for content that is no image.

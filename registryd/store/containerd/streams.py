@@ -31,6 +31,9 @@ class BlobStreams:
     def lacks(self, digest: Digest) -> bool:  # noqa: ARG002
         return False
 
+    def changed_at(self) -> None:
+        return None
+
     async def open(self, located: Located, span: Span) -> Body:
         if not span.length:
             return BytesBody(b"")  # a size of 0 would mean everything to containerd

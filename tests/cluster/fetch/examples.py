@@ -207,7 +207,7 @@ class ScriptedIndex:
 class OwnStore:
     """What this node receives: the size is known, because containerd has begun."""
 
-    async def find(self, digest: Digest) -> Content:
+    async def arriving(self, digest: Digest) -> GrowingContent:
         return GrowingContent(digest, SIZE, None, 0)
 
 

@@ -127,7 +127,7 @@ class ScriptedRoster:
 class OwnStore:
     """What this node receives itself."""
 
-    async def find(self, digest: Digest) -> Content:
+    async def arriving(self, digest: Digest) -> GrowingContent:
         raise ContentNotFound("nothing arrives here")
 
 
@@ -366,7 +366,7 @@ async def test_layers_are_claimed_below_the_one_that_claimed_the_manifest_just_b
     class Beginning(OwnStore):
         """containerd has begun both, and knows their sizes."""
 
-        async def find(self, digest: Digest) -> Content:
+        async def arriving(self, digest: Digest) -> GrowingContent:
             return GrowingContent(digest, SIZE if digest == layer else 1000, None, 0)
 
     desk = IndexState(NodeId("one"), now)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -13,6 +15,8 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import parse_manifest
 from registryd.oci.ranges import Span
 from registryd.store.containerd.connect import connect_containerd_store
+from registryd.store.containerd.files import BlobFiles
+from registryd.store.containerd.layers import UnkeptLayers
 from tests.fakes.containerd_faults import Fault
 from tests.fakes.entitled import sought
 from tests.fakes.images import docker_image, oci_image, oci_index
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
+    from registryd.store.containerd.connection import ContainerdConnection
+    from registryd.store.containerd.route import Route
     from registryd.store.containerd.store import ContainerdStore
     from registryd.store.containerd.timing import Timing
     from tests.fakes.containerd import FakeContainerd
@@ -225,3 +231,30 @@ async def test_a_failed_pull_is_not_held_to_have_succeeded(
         await eventually(lambda: kept(containerd) == layers_of(image))
     async with store_of(containerd):
         await eventually(lambda: kept(containerd) == set())
+
+
+async def test_a_look_at_what_is_waited_for_is_spared_only_while_no_content_has_come(tmp_path: Path) -> None:
+    route = FilesRoute(BlobFiles(tmp_path))
+    layers = UnkeptLayers(cast("ContainerdConnection", None), cast("Route", route))
+    folder = tmp_path / "blobs" / "sha256"
+    assert layers.may_have_come(), "there is no folder yet: nothing is known"
+    assert layers.may_have_come()
+    folder.mkdir(parents=True)
+    os.utime(folder, (1000, 1000))
+    assert layers.may_have_come()
+    assert not layers.may_have_come()
+    (folder / "new").touch()
+    assert layers.may_have_come()
+    assert layers.may_have_come(), "something else may have come within the same step of the clock"
+    os.utime(folder, (2000, 2000))
+    assert layers.may_have_come()
+    assert not layers.may_have_come()
+    route.blobs = BlobFiles(tmp_path)
+    assert layers.may_have_come(), "it may be another containerd"
+
+
+@dataclass
+class FilesRoute:
+    """The way to content that is chosen now."""
+
+    blobs: BlobFiles
