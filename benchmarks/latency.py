@@ -42,12 +42,12 @@ class Latency:
 
 def of_hits(agent: RunningAgent, digest: str, *, size: int, count: int) -> Latency:
     """Of so many GETs of content that is there. The rest of it is taken too: what gives it up costs the next one."""
-    return _repeated(agent, lambda: _first_byte(agent.blob_url(digest), size=size), count)
+    return _repeated(agent, lambda: first_byte(agent.blob_url(digest), size=size), count)
 
 
 def of_misses(agent: RunningAgent, *, count: int, warm_up: int = _WARM_UP) -> Latency:
     """Of so many GETs of content that nobody has, each of another one."""
-    return _repeated(agent, lambda: _first_byte(agent.blob_url(_nowhere())), count, warm_up=warm_up)
+    return _repeated(agent, lambda: first_byte(agent.blob_url(_nowhere())), count, warm_up=warm_up)
 
 
 def _nowhere() -> str:
@@ -62,7 +62,7 @@ def _repeated(agent: RunningAgent, ask: Callable[[], float], count: int, *, warm
     return Latency.of(seconds, (agent.server.cpu_seconds() - processor) / count * 1000)
 
 
-def _first_byte(url: Url, *, size: int | None = None) -> float:
+def first_byte(url: Url, *, size: int | None = None) -> float:
     """Seconds from the request to the first byte of the answer's body: of `size` bytes, or of a 404."""
     with socket.create_connection(url.address, timeout=60) as sock:
         begun = time.perf_counter()

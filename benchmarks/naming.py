@@ -17,7 +17,7 @@ REPOSITORY: Final = Repository.parse("docker.io/library/benchmark")
 _MANIFEST_BYTES: Final = 64 * 1024
 
 
-def name_blobs(store: Path) -> None:
+def name_blobs(store: Path, repository: Repository = REPOSITORY) -> None:
     """Let all blobs of a layout be layers of one image."""
     blobs = store / "blobs" / "sha256"
     layers = [_layer(path) for path in sorted(blobs.iterdir()) if not _is_ours(path)]
@@ -26,7 +26,7 @@ def name_blobs(store: Path) -> None:
     ).encode()
     digest = Digest.of(manifest)
     (blobs / digest.encoded).write_bytes(manifest)
-    entry = IndexEntry(Descriptor(OCI_MANIFEST, digest, len(manifest)), TaggedName(REPOSITORY, Tag("v1")))
+    entry = IndexEntry(Descriptor(OCI_MANIFEST, digest, len(manifest)), TaggedName(repository, Tag("v1")))
     (store / "index.new").write_bytes(render_index([entry]))
     (store / "index.new").rename(store / "index.json")
 
