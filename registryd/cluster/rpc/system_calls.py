@@ -56,6 +56,11 @@ def descriptors() -> list[int]:
         os.close(folder)
 
 
+def open_descriptors(folder: str = _FOLDER) -> int | tuple[int, ...]:
+    """Something that changes with the number of descriptors: the number itself, which Linux tells since 6.2."""
+    return os.stat(folder).st_size or tuple(descriptors())  # noqa: PTH116 - ten times a second
+
+
 def _numbers(entries: bytes) -> list[int]:
     at, found = 0, []
     while at < len(entries):

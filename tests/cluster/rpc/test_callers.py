@@ -146,6 +146,21 @@ def test_those_that_have_called_stay(door: Door) -> None:
     assert sum(is_ended(pair) for pair in silent) == 4
 
 
+def test_a_look_is_due_when_a_descriptor_came_and_after_a_second_in_any_case(door: Door) -> None:
+    now = 100.0
+    callers = Callers(100, clock=lambda: now)
+    assert callers.look_if_due(door.sockets) == 0
+    door.connect(5)
+    assert callers.look_if_due(door.sockets) == 5
+    # One has gone and another has come: their number is the same.
+    for end in door.pairs.pop(0):
+        end.close()
+    door.connect(1)
+    assert callers.look_if_due(door.sockets) == 0
+    now += 1.0
+    assert callers.look_if_due(door.sockets) == 1
+
+
 def test_a_quarter_of_the_places_is_kept_free(door: Door) -> None:
     callers = Callers(20)
     called = door.connect(10)

@@ -56,3 +56,14 @@ def test_what_is_no_connection_of_ip() -> None:
 
 def test_memory_can_be_given_back() -> None:
     system_calls.give_back_memory()
+
+
+# Before 6.2 Linux gave the folder of descriptors no size, as it gives the other one none.
+@pytest.mark.parametrize("folder", ["/proc/self/fd", "/proc/self"])
+def test_a_descriptor_that_comes_or_goes_is_noticed(folder: str) -> None:
+    before = system_calls.open_descriptors(folder)
+    assert system_calls.open_descriptors(folder) == before
+    opened = os.open(os.devnull, os.O_RDONLY)
+    assert system_calls.open_descriptors(folder) != before
+    os.close(opened)
+    assert system_calls.open_descriptors(folder) == before
