@@ -48,7 +48,7 @@ _BUSY_SHARE: Final = 0.1
 _BUSY_SECONDS: Final = (0.02, 0.2)
 # Looks while no descriptor comes or goes, for what changes with time alone: limits of half a minute and more. A look
 # every tenth of a second cost an idle agent 0.005 of a processor.
-_UNCHANGED_SECONDS: Final = 1.0
+_UNCHANGED_SECONDS: Final = 2.0
 # Connections since the last look that make it so: a node opens one or two.
 _BUSY_ARRIVALS: Final = 8
 # After connections had to be ended, until the memory that they had is given back: gRPC is rid of them by then.
