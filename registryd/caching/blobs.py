@@ -93,7 +93,7 @@ class BlobOpener:
         raise StoreUnavailable(f"{digest} could not be stored")
 
     async def _follow(self, repository: Repository, download: Download, wanted: RangeOf) -> OpenContent | None:
-        """None for what the download does not have any more, or not soon."""
+        """Follow the download; None for bytes that it does not have any more, or will not have soon."""
         with download.reading() as reader:
             size = await download.wait_size()
             span = wanted(size)
@@ -120,13 +120,13 @@ class BlobOpener:
         return reopen
 
     async def _pass(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:
-        """Straight from the upstream. The size has to be known before the range is, and costs a HEAD."""
+        """Give the content straight from the upstream. The cache has to know the size before the range, by a HEAD."""
         content = await self._find_upstream(repository, digest)
         span = wanted(content.size)
         return OpenContent(content, span, await self._passing(repository, content, span))
 
     async def _find_upstream(self, repository: Repository, digest: Digest) -> Content:
-        """What it is; its size as the upstream says it, or a manifest."""
+        """The content as the upstream describes it: its size, or the manifest itself."""
         known = self._store.described(digest)
         size = await self._upstreams.head_blob(repository, digest)
         if size is None and known is None:

@@ -57,7 +57,7 @@ class Bounds:
 
 
 def _error(path: ContentPath | ListPath, reason: ContentUnavailable) -> OciError:
-    """In the words of the specification: there is none, we may not have it, or it cannot be asked now."""
+    """The error in the words of the specification: unknown, denied, or unavailable now."""
     if isinstance(reason, ContentNotFound):
         return _unknown(path, str(reason))
     if isinstance(reason, UpstreamDenied):
@@ -74,7 +74,7 @@ def _unknown(path: ContentPath | ListPath, reason: str) -> OciError:
 
 
 def _status(reason: ContentUnavailable) -> str:
-    """What is said of whether the upstream was asked."""
+    """The cache status of this failure: it says whether the cache asked the upstream."""
     match reason:
         case AbsentLately():
             return stale_status(reason.why)

@@ -171,7 +171,7 @@ class Download:
             await ingest.aclose()
 
     async def _send_on(self, fetch: BlobFetch) -> None:
-        """Go on without the store, from what the file has; it has no name any more, but can still be read."""
+        """Go on without the store. The file has lost its name, and the cache can still read it."""
         if self._is_suspect:
             raise UpstreamBroken(f"{self.digest} was wrong before, and cannot be stored to be verified first")
         window = self._window = self._open_window(self._written)

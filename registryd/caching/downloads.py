@@ -90,7 +90,7 @@ class Downloads:
             self._fits = why.fits if isinstance(why, StoreFull) else 0
 
     def _is_full_for(self, size: int | None) -> bool:
-        """Whether the store has lately refused what was no larger; a layer that is too large keeps no other out."""
+        """Whether the store lately refused this size or less. A layer that is too large keeps no other content out."""
         return self._clock() < self._full_until and (size is None or size > self._fits)
 
     def _size_of(self, digest: Digest) -> int | None:
@@ -127,7 +127,7 @@ class Downloads:
             download.drop()
 
     async def _linger(self) -> None:
-        """Those who want the same at the same time do not all come before the first of them has it."""
+        """Wait for further clients: clients of the same content do not all come before the first client has it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._patience.unread):
                 await self.memory.wait_wanted()
@@ -146,7 +146,7 @@ class Downloads:
 
 
 async def _end_when_unread(work: asyncio.Task[None], download: Download, *, seconds: float) -> None:
-    """Wait for the work, or cancel it when nobody read during one whole interval."""
+    """Wait for the work. Cancel the work when no client read during a whole interval."""
     unread = False
     try:
         while not (await asyncio.wait((work,), timeout=seconds))[0]:

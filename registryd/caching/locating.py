@@ -105,7 +105,7 @@ class CacheLocator:
         return hit
 
     async def _require_all(self, path: ManifestPath, digest: Digest) -> None:
-        """A client that goes nowhere else for the blobs is given no manifest without them: here, or upstream."""
+        """Require the blobs, here or upstream: a client that asks no other registry gets no manifest without them."""
         if not path.stays:
             return
         try:
@@ -124,7 +124,7 @@ class CacheLocator:
 
 
 def _lacking(piece: Digest, reason: UpstreamFailed) -> UpstreamFailed:
-    """The same failure, and what is lacking because of it: the manifest itself is here."""
+    """The same failure, with the content that is lacking because of it. The manifest itself is here."""
     failure = copy(reason)
     failure.args = (f"{piece}, which belongs to it, is not here, and cannot be had: {reason}",)
     return failure

@@ -136,7 +136,7 @@ class Manifests:
         return await read_opened(await self._open_stored(repository, digest, Span.whole), limit=MAX_MANIFEST_SIZE)
 
     async def _open_stored(self, repository: Repository, digest: Digest, wanted: RangeOf) -> OpenContent:
-        """What is here of that repository, or is its own by its upstream's word."""
+        """Open stored content of that repository, or content that the upstream confirms for that repository."""
         try:
             return await self._filing.open(repository, digest, wanted)
         except NotForName:
@@ -168,7 +168,7 @@ class Manifests:
         return await self._keep(repository, digest, got.data, self._naming.take_names(repository, digest))
 
     async def _keep(self, repository: Repository, digest: Digest, data: bytes, names: Collection[FullName]) -> Fetched:
-        """Into the store, and under these names. A store that cannot take it changes nothing else."""
+        """Store the manifest under these names. A store that cannot take the manifest changes nothing else."""
         manifest = _parsed(digest, data)
         self._lead_on(repository, manifest)
         target = Descriptor(manifest.media_type, digest, len(data))
@@ -183,7 +183,7 @@ class Manifests:
         return Fetched(target, data, is_stored=True)
 
     async def _find_out(self, name: DigestedName, content: Content) -> None:
-        """Name what was here already, of another repository perhaps, when its own registry says that it has it."""
+        """Name content that is here, perhaps of another repository, when the name's registry says that it has it."""
         media_type = content.media_type
         if media_type is None or not is_manifest_type(media_type):
             return
@@ -210,7 +210,7 @@ class Manifests:
 
 
 def _parsed(digest: Digest, data: bytes) -> Manifest:
-    """What the bytes are by their own account; raises UpstreamBroken for what is no manifest."""
+    """The manifest that the bytes are by their own account. Raises UpstreamBroken for bytes that are no manifest."""
     try:
         return parse_manifest(data)
     except ManifestInvalid as error:

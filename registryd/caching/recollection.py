@@ -71,7 +71,7 @@ class Recollection:
         return json.dumps({"registries": registries}, indent=1).encode()
 
     def _parse(self, data: bytes) -> Iterator[tuple[Registry, str, float]]:
-        """Raises ValueError or NameInvalid."""
+        """Parse an entry. Raises ValueError or NameInvalid."""
         for host, table in _table(_table(parse_json(data)).get("registries")).items():
             registry, names = Registry(host), _table(_table(table).get(self._kind))
             if table.get("asked") == self._places(registry):

@@ -125,7 +125,7 @@ class Referrers:
         return Hit(Origin.UPSTREAM, data)
 
     async def _by_tag(self, name: TaggedName) -> Hit[bytes] | None:
-        """The list of a registry without the API; None when there is none. The tag's own rules hold for it."""
+        """The list of a registry without the API; None when there is no list. The rules of tags hold for this tag."""
         try:
             meaning = await self._tags.resolve(name, fetches=True)
         except AbsentLately as absent:

@@ -71,7 +71,7 @@ class TagLists:
         return sorted([name.tag for name in tagged if await self._is_the_registrys(name)]) if own else None
 
     async def _is_the_registrys(self, name: TaggedName) -> bool:
-        """Whether the registry has the tag; a list that came by the referrers API is only here called by one."""
+        """Whether the registry has the tag. Lists of the referrers API have a tag in the cache only."""
         if not is_referrers_tag(name.tag):
             return True
         latest = await self._naming.latest(name)
@@ -86,7 +86,7 @@ class TagLists:
 
 
 def _part(tags: Sequence[Tag], query: str) -> ListedTags:
-    """So many after the last one (distribution-spec, "Listing Tags")."""
+    """So many tags after the last tag of the part before (distribution-spec, "Listing Tags")."""
     asked = {name: values[-1] for name, values in parse_qs(query).items()}
     after = [tag.name for tag in tags if tag.name > asked.get("last", "")]
     count = int(asked["n"]) if _COUNT.fullmatch(asked.get("n", "")) else len(after)

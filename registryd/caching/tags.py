@@ -136,7 +136,7 @@ class Tags:
     def _last_known(
         self, name: TaggedName, latest: NamedContent | None, why: str, failure: BaseException | None = None
     ) -> TagMeaning:
-        """What it meant last, or that it was absent: raises AbsentLately."""
+        """The latest known meaning of the tag. Raises AbsentLately when the tag was absent."""
         self._metrics.stale()
         _log.info("the last known answer about a tag is used", extra={"image": str(name), "why": why})
         if latest is None:

@@ -128,9 +128,9 @@ class Upstreams:
         raise word
 
     async def _order(self, repository: Repository, digest: Digest | None) -> Sequence[Endpoint]:
-        """Those that answered lately before those that did not. Of several, not those that lied about the digest.
+        """The upstreams that answered lately, then the others. An upstream that lied about the digest is left out.
 
-        Where there is no other, asking again costs nothing: what was wrong may have been put right.
+        A single upstream is asked again: that costs nothing, and the operator may have mended it.
         """
         try:
             now, endpoints = self._clock(), await self._registries.endpoints(repository)

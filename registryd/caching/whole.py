@@ -59,7 +59,7 @@ class _Parts:
     blobs: dict[Digest, Descriptor] = field(default_factory=dict)
 
     def take(self, digest: Digest, data: bytes, platforms: Collection[Platform]) -> Collection[Digest]:
-        """Note a manifest and its blobs; gives the manifests that it leads to. Raises NotForThis."""
+        """Note a manifest and its blobs; gives the manifests that it refers to. Raises NotForThis."""
         self.manifests[digest] = len(data)
         try:
             manifest = parse_manifest(data)

@@ -90,7 +90,7 @@ class Window:
             self._memory = WindowMemory(0)
 
     def _drop_read(self) -> bool:
-        """Forget what all have read. Not what nobody reads: somebody may be about to."""
+        """Forget the bytes that all readers have read. Bytes without a reader stay: a reader may be about to come."""
         followers = [reader.position for reader in self._readers if not reader.is_left_behind]
         slowest = min(followers, default=self.start)
         count = len(self._chunks) if slowest >= self.end else max(0, bisect_right(self._starts, slowest) - 1)
@@ -104,7 +104,7 @@ class Window:
         self._memory.held -= dropped
 
     async def _wait_moved(self) -> None:
-        """Wait for those who read what has to be forgotten next. One who is slow alone gets it at his own pace."""
+        """Wait for the readers of the bytes that are forgotten next. A slow reader without others sets the pace."""
         self._moved.clear()
         is_kept_waiting = any(reader.position >= self.end for reader in self._readers)
         began = self._now()
@@ -119,6 +119,6 @@ class Window:
             self._judged_at, self._waited = self._now(), 0.0
 
     def _leave_behind(self) -> None:
-        """Those in the older half."""
+        """Leave those readers behind that are in the older half of the window."""
         for reader in self._readers:
             reader.is_left_behind |= 2 * reader.position <= self.start + self.end

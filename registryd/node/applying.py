@@ -80,7 +80,7 @@ class Applying:
             self.records.save(plan.record)
 
     def _remove_folders(self, folders: Iterable[Path]) -> None:
-        """Those that are empty, the innermost first."""
+        """Remove the empty folders, the innermost first."""
         for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
             with suppress(OSError):
                 self.disk.remove_folder(self.root.locate(folder))

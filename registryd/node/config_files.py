@@ -54,7 +54,7 @@ def read_files(
 def _with_imports(
     tree: NodeFiles, main: ConfigFile, release: Release, patterns: Iterable[str] | None
 ) -> Iterator[ConfigFile]:
-    """As containerd goes through them: the files of a folder before what they import themselves, each once."""
+    """The files in containerd's order: the files of a folder before their own imports, each file once."""
     pending, seen = [main], {main.path}
     while pending:
         file = pending.pop(0)

@@ -80,7 +80,7 @@ class Confirming:
             raise RefusedAfterRestart(str(error)) from error
 
     def _restart(self) -> None:
-        """Return when it has begun anew: the command may come back before, or may not restart this one at all."""
+        """Restart containerd; returns when it runs anew. The command may return earlier, or may not restart it."""
         root, facts, began = self.commands.root, self.facts, time.time()
         if problem := self.commands.complaint(self.restart):
             raise ContainerdRefused(f"containerd did not restart, so everything was put back: {problem}")
@@ -124,14 +124,14 @@ class Confirming:
             )
 
     def _is_owed(self, plan: ChangePlan, judgement: Judgement) -> bool:
-        """By an earlier run, so far as containerd does not say itself what it uses."""
+        """Whether an earlier run owes the restart, as far as containerd does not say itself what it uses."""
         record = plan.record or plan.known
         if record is None or judgement.uses is not None or not record.restart_due:
             return False
         return not has_started_since(self.commands.root, self.facts, record.changed_at)
 
     def _may_need_one(self, plan: ChangePlan) -> bool:
-        """One that does not run reads its files when it starts. Where none is seen, it may run all the same."""
+        """Whether a restart may be needed. A stopped containerd reads its files at its start; an unseen one may run."""
         return plan.touches_config or self.facts.is_running or bool(plan.known and plan.known.restart_due)
 
     @property

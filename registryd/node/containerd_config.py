@@ -134,7 +134,7 @@ def _require_known_formats(config: ContainerdConfig) -> None:
 
 
 def _merge(into: dict[str, Any], table: dict[str, Any]) -> None:
-    """As containerd does it: tables key by key, all else is replaced."""
+    """Merge as containerd does: tables key by key. Any other value is replaced."""
     for key, value in table.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], value)

@@ -49,7 +49,7 @@ PLAIN: Final = Distribution(
 
 
 def _of_rancher(name: str, home: Path) -> Distribution:
-    """k3s: pkg/agent/containerd/config.go; RKE2 embeds it."""
+    """The paths of k3s (pkg/agent/containerd/config.go), and of RKE2, which embeds k3s."""
     etc = home / "agent/etc/containerd"
     binary = home / ("data/current/bin" if name == "k3s" else "bin") / "containerd"
     return Distribution(
@@ -134,7 +134,7 @@ def _started_with(tree: NodeFiles, config: Path) -> Distribution:
 
 
 def _as_it_is(tree: NodeFiles, distribution: Distribution) -> Distribution:
-    """k0s leaves a main file alone from which somebody has taken its first line."""
+    """The distribution as this node has it: k0s leaves a main file alone whose first line was removed."""
     image = tree.read(distribution.config)
     is_taken_over = distribution.drop_ins and image and not image.data.startswith(_K0S_MANAGES)
     return replace(distribution, drop_ins=None) if is_taken_over else distribution

@@ -137,7 +137,7 @@ def find_facts(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A socket and the process behind it; empty: no containerd."""
+    """A socket and the process behind it. Both are empty when there is no containerd."""
 
     socket: Path | None = None
     told: Introspection | None = None
@@ -166,7 +166,7 @@ def _look_at(root: HostRoot, tree: NodeTree, socket: Path, ask: Ask) -> _Found:
 
 
 def _choose(found: list[_Found], recorded: Path | None) -> _Found:
-    """The one that a kubelet can use: Docker's own has no CRI. The recorded one while it answers; it may have gone."""
+    """The containerd that a kubelet can use: that of Docker has no CRI. A recorded one counts while it answers."""
     there = [each for each in found if each.socket]
     if recorded and (known := next((each for each in there if each.socket == recorded), None)):
         return known

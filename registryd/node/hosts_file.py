@@ -72,7 +72,7 @@ def _insert(text: str, block: str, newline: str) -> str:
 
 
 def _cut(sections: list[Section]) -> tuple[str, str]:
-    """Where ours belongs: before the first table of hosts and the comment that stands right above it."""
+    """Cut the file where registryd's table belongs: before the first table of hosts and the comment right above it."""
     first = next((number for number, each in enumerate(sections) if each.path[:1] == ("host",)), len(sections))
     head = "".join(section.text for section in sections[:first])
     tail = "".join(section.text for section in sections[first:])
@@ -115,7 +115,7 @@ def _without_mark(text: str) -> str:
 
 
 def _remains(section: Section) -> str:
-    """What follows the last setting of our table: comments that belong to the next one, less our own empty line."""
+    """The lines after the last setting of registryd's table: comments of the next table, without our own empty line."""
     lines = section.lines
     end = max(number for number, line in enumerate(lines, 1) if not _NO_SETTING.fullmatch(line))
     rest = lines[end:]

@@ -76,7 +76,7 @@ def _processes(proc: Path) -> Iterator[list[str]]:
 
 
 def _files(tree: NodeFiles, name: str) -> Iterator[Path]:
-    """The file itself, or those of a folder in the order in which the kubelet merges them."""
+    """The file itself, or the files of a folder in the order in which the kubelet merges them."""
     if not name:
         return
     path = Path("/") / name
@@ -88,7 +88,7 @@ def _files(tree: NodeFiles, name: str) -> Iterator[Path]:
 
 
 def _kubelet(tree: NodeFiles, files: list[Path]) -> Kubelet:
-    """The last file that says it counts."""
+    """The policy of the last file that has one. This file counts for the kubelet."""
     said = [(path, policy) for path in files if (policy := _policy_in(tree, path))]
     if said:
         return Kubelet(*said[-1])

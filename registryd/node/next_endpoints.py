@@ -41,7 +41,7 @@ def _token(file: Path) -> str:
 
 
 def _authorities(path: Path, root: HostRoot) -> str:
-    """The path, looked into: a file that containerd cannot read fails every pull, whoever else has the image."""
+    """The path, after a look into the file: a file that containerd cannot read fails every pull of every image."""
     path = path.absolute()
     try:
         ssl.create_default_context(cafile=root.locate(path))

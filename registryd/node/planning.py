@@ -56,7 +56,7 @@ def plan_install(tree: NodeFiles, record: InstallRecord | None, intent: Intent, 
 
 
 def _require_readable(intent: Intent, facts: NodeFacts) -> None:
-    """With one host that containerd cannot read, it ignores the whole file, and so each that we would write."""
+    """Require readable hosts: containerd ignores a file with one unreadable host, and so each of registryd's."""
     urls = [entry.url for entry in intent.entries if "[" in entry.url]
     if urls and not facts.release.reads_brackets_in_names:
         raise ConfigConflict(
@@ -66,7 +66,7 @@ def _require_readable(intent: Intent, facts: NodeFacts) -> None:
 
 
 def _generated(entries: Iterable[RecordedFile]) -> Iterable[str]:
-    """k3s and RKE2 write some hosts.toml files themselves, and say so in the first line."""
+    """Whether k3s or RKE2 has written the file. These programs say so in the first line."""
     for entry in entries:
         if entry.before and entry.before.data.startswith(_GENERATED):
             yield (
@@ -78,7 +78,7 @@ def _generated(entries: Iterable[RecordedFile]) -> Iterable[str]:
 def _one_for_each_file(
     tree: NodeFiles, files: Mapping[FileKind, Sequence[WantedFile]]
 ) -> list[tuple[FileKind, WantedFile]]:
-    """Several folders may share one hosts.toml by links."""
+    """One folder for each file. Several folders may share one hosts.toml by links."""
     pairs = {tree.canonical(wanted.path): (kind, wanted) for kind, some in files.items() for wanted in some}
     return list(pairs.values())
 
@@ -133,5 +133,5 @@ def _record(
 
 
 def _missing(tree: NodeFiles, folder: Path) -> list[Path]:
-    """The folder and those above it that are not there, the topmost first."""
+    """The missing folders of the path, the topmost first."""
     return [each for each in reversed((folder, *folder.parents)) if not tree.is_folder(each)]

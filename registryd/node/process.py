@@ -60,7 +60,7 @@ def find_process(root: HostRoot, tree: NodeFiles, socket: Path) -> Process | Non
 
 
 def _listener_of(socket: Path) -> int:
-    """The process that listens there; 0: nobody, or one of another PID namespace."""
+    """The process that listens on the socket; 0 for no process, or for one in another PID namespace."""
     try:
         folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -88,7 +88,7 @@ def _that_listen(root: HostRoot, tree: NodeFiles, socket: Path) -> Iterator[Proc
 
 
 def _address_of(folder: Path, tree: NodeFiles, process: Process) -> Path | None:
-    """None: it was started with a file that the node does not have, so it is of something else."""
+    """The address of the socket; None for a process that was started with a file that this node does not have."""
     words: list[str] = []
     with suppress(OSError):  # it has ended meanwhile
         words = words_of(folder)
@@ -99,7 +99,7 @@ def _address_of(folder: Path, tree: NodeFiles, process: Process) -> Path | None:
 
 
 def _read(folder: Path, *, is_own: bool) -> Process | None:
-    """None: it has ended, or is no containerd, as systemd is that passes a socket on."""
+    """The process; None when it has ended, or is no containerd (systemd passes a socket on)."""
     try:
         name, words = (folder / "comm").read_text().strip(), words_of(folder)
     except OSError:
@@ -113,7 +113,7 @@ def _read(folder: Path, *, is_own: bool) -> Process | None:
 
 
 def _program(folder: Path, words: list[str]) -> Path | None:
-    """k3s is one program under many names: then the one beside it that is called containerd."""
+    """The containerd program. k3s is one program with many names: its containerd is the one beside it."""
     link = str(_link(folder / "exe", Path())).removesuffix(_DELETED)
     program = Path(link)
     if _NAME in program.name:
@@ -148,7 +148,7 @@ def sees_other_files(root: HostRoot, process: Process | None, paths: Iterable[Pa
 
 
 def _identity(root: HostRoot, path: Path) -> tuple[str, int, int]:
-    """Of the last part of a path that is there, and the rest."""
+    """The identity of the last existing part of a path, and the rest of the path."""
     here, rest = root.locate(path), ""
     while True:
         try:

@@ -74,9 +74,9 @@ class RecordStore:
             os.close(descriptor)
 
     def _lock(self) -> int:
-        """The folder's descriptor, locked; made if need be. Raises `OSError`.
+        """The descriptor of the locked folder, which is made if it is missing. Raises `OSError`.
 
-        Another run's `remove` may take the folder away at any moment until the lock is ours: then again from the start.
+        Another run's `remove` may take the folder away until this run has the lock. Then this run begins again.
         """
         for _ in range(_MOST_TRIES):
             made: list[Path] = []
@@ -94,7 +94,7 @@ class RecordStore:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._here.parent))
 
     def _make_folders(self, made: list[Path]) -> None:
-        """What is missing; `made` gets what this run makes. A folder that another run makes meanwhile is as good."""
+        """Make the missing folders; `made` gets those that this run makes. A folder of another run is as good."""
         for folder in reversed((self._here.parent, *self._here.parent.parents)):
             if folder.is_dir():
                 continue
@@ -122,7 +122,7 @@ class RecordStore:
 
 
 def _locks(descriptor: int, folder: Path) -> bool:
-    """Wait for the lock on what was opened; whether that is still the folder of that name."""
+    """Wait for the lock on the opened folder. Gives whether the name still means this folder."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         return os.path.samestat(os.stat(descriptor), folder.stat())

@@ -76,7 +76,7 @@ def read_folder(tree: NodeFiles, path: Path, registry: str, release: Release) ->
 
 
 def _certificates(names: tuple[str, ...]) -> Certificates:
-    """Containerd's `loadCertFiles`: a certificate without a key of its name has its key in itself."""
+    """The certificates, by `loadCertFiles` of containerd: without a key file, the certificate's file has the key."""
     authorities = tuple(name for name in names if name.endswith(".crt"))
     certificates = [name for name in names if name.endswith(".cert")]
     keys = [name.removesuffix(".cert") + ".key" for name in certificates]
@@ -103,9 +103,9 @@ def meaning_of(folder: RegistryFolder) -> FolderMeaning:
 
 
 def _meaning_of_ignored_server(folder: RegistryFolder, text: str) -> FolderMeaning:
-    """1.6 and 1.7 ignore a file without hosts, and would heed it as soon as ours is in it.
+    """The meaning of a file without hosts. 1.6 and 1.7 ignore it, and would obey it with a host of registryd in it.
 
-    So the registry itself, which is what they use, is put before the server that they have not heard of yet.
+    So the registry itself, which these versions use, comes before the server that they do not know yet.
     """
     if not tomllib.loads(text):
         return FolderMeaning(folder.certificates.to_toml() + text)

@@ -147,7 +147,7 @@ class NodeSetup:
         return roots_in_use(self.root, self._tree, self.facts)
 
     def _require_config(self) -> None:
-        """Make no file that nobody reads: containerd does not start when the one that it is told of is not there."""
+        """Refuse a file that containerd would not read: without the file that it is told of, it does not start."""
         if self.facts.distribution == TALOS:
             raise UnsupportedNode(
                 "this is Talos, whose files are read-only: use `registryd talos`, which prints documents"
@@ -158,7 +158,7 @@ class NodeSetup:
             raise PathProblem(f"there is no {named}; --containerd-config is the file that containerd was started with")
 
     def _require_its_config(self) -> None:
-        """Where the main file is a guess: what runs may show that it reads another one."""
+        """Require the right main file where the path is a guess: containerd may show that it reads another one."""
         facts = self.facts
         config = read_config(self._tree, facts.config, facts.release, drop_ins=facts.distribution.drop_ins)
         if facts.told and reads_other_files(self.root, facts, config):
@@ -169,7 +169,7 @@ class NodeSetup:
             )
 
     def _known(self) -> InstallRecord | None:
-        """What we did here: by the record, and by our marks."""
+        """The changes that registryd made on this node, by the record and by registryd's marks."""
         return with_strays(self._tree, self._records.load(), self.facts, self._roots)
 
     def _on_strays(self, known: InstallRecord) -> Iterator[str]:
@@ -214,7 +214,7 @@ def _on_guess(facts: NodeFacts) -> str:
 
 
 def _dated(plan: ChangePlan) -> ChangePlan:
-    """For a record that outlives a crash: until containerd is asked, it has not been restarted."""
+    """The plan with the time of the change in its record. After a crash, the restart counts as due."""
     if not (plan.record and plan.touches_config):
         return plan
     return replace(plan, record=replace(plan.record, restart_due=True, changed_at=time.time()))

@@ -74,7 +74,7 @@ def _configs(tree: NodeFiles, facts: NodeFacts) -> Iterator[RecordedFile]:
 
 
 def _config_files(tree: NodeFiles, facts: NodeFacts) -> Iterator[Path]:
-    """What containerd reads, and where a drop-in of ours may be that it does not read any more."""
+    """The files that containerd reads, and the places of registryd's drop-ins that it may not read any more."""
     distribution = facts.distribution
     try:
         config = read_config(tree, facts.config, facts.release, drop_ins=distribution.drop_ins)

@@ -94,7 +94,7 @@ class NodeTree:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """A named pipe would have us wait for somebody who writes."""
+    """Open without waiting. The open of a named pipe would wait for a process that writes."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     if stat.S_ISREG(mode := os.fstat(descriptor).st_mode) or stat.S_ISDIR(mode):
         return descriptor

@@ -74,7 +74,7 @@ def _config_path(document: dict[str, object], table: Table) -> object:
 
 
 def _is_nobodys(kind: FileKind, text: str) -> bool:
-    """Whether nothing is left that somebody else has written. A configuration that we have made says so."""
+    """Whether the file has only text of registryd. A configuration that registryd made says so."""
     if kind is FileKind.CONFIG and not text.startswith(WRITTEN_BY_US):
         return False
     return not {key for key in tomllib.loads(text) if key != "version"} and not [

@@ -96,7 +96,7 @@ class Upkeep:
 
 
 def _paths_of(tree: NodeTree, facts: NodeFacts, outcome: SetupOutcome | None) -> Iterator[Path]:
-    """Paths of the node: its containerd, its configuration, and each registry's hosts.toml."""
+    """The paths that upkeep watches: the node's containerd, its configuration, and each registry's hosts.toml."""
     yield facts.socket
     yield facts.config
     try:
@@ -113,7 +113,7 @@ def _paths_of(tree: NodeTree, facts: NodeFacts, outcome: SetupOutcome | None) ->
 
 
 def _watchable(path: Path) -> Path:
-    """The path, or the first part of it that is not there: its folder is."""
+    """The path; for a missing path, its first missing part, whose folder exists."""
     while not path.parent.is_dir():
         path = path.parent
     return path

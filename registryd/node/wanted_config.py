@@ -112,7 +112,7 @@ def _require_possible(tree: NodeFiles, config: ContainerdConfig, place: _Place, 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A file, the table in it, and the format that it names if it is made now; 0: none."""
+    """A file, its table, and the format that a new file names (0: none)."""
 
     path: Path
     table: Table
@@ -137,9 +137,9 @@ def _place(config: ContainerdConfig) -> _Place:
 
 
 def _form_of_drop_in(config: ContainerdConfig) -> tuple[Table, int]:
-    """As the main file, for a drop-in of another format would switch off the main file's settings (seen on 2.1.9).
+    """The main file's format: a drop-in of another format would switch off the main file's settings (seen on 2.1.9).
 
-    Where the files have several formats already, none is named: such a file counts by what the others name.
+    Where the files already have several formats, the drop-in names none, and the formats of the others count.
     """
     main, common = config.main.version, config.format_of(config.main)
     if config.rules.migrates_each_file:
@@ -151,7 +151,7 @@ def _form_of_drop_in(config: ContainerdConfig) -> tuple[Table, int]:
 
 
 def _table_in(file: ConfigFile, config: ContainerdConfig) -> Table:
-    """The table that wins in this file: one that has registries already, or is there, or is of its format."""
+    """The table of this file that wins: one with registries, or an existing one, or one of the file's format."""
     version = config.format_of(file)
     counting = [table for table in TABLES[::-1] if table in counting_tables(config.rules, version)]
     with_registry = (table for table in counting if "registry" in table_at(file.document, table))

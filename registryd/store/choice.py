@@ -137,7 +137,7 @@ class Choosing:
 
 
 def _folders_above(sockets: Iterable[Path]) -> set[Path]:
-    """Where each of them, or the folder that it will be in, would appear."""
+    """The nearest existing folder above each socket. The socket, or the folder that it will be in, appears there."""
     return {next(folder for folder in socket.parents if folder.is_dir()) for socket in sockets}
 
 

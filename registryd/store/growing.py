@@ -83,7 +83,7 @@ class GrowingFiles:
         return watching_arrival(fd, digest, events=self.events, inflows=self.inflows, sure=sure)
 
     def _sure(self, digest: Digest, size: int, fd: int) -> int:
-        """How much of the open file is right."""
+        """The number of bytes of the open file that are right."""
         status = os.fstat(fd)
         sure = min(status.st_size, self.inflows.sure.of(digest))
         if sure < status.st_size == size and self._is_accepted(digest, status):
@@ -91,7 +91,7 @@ class GrowingFiles:
         return sure
 
     def _is_accepted(self, digest: Digest, status: os.stat_result) -> bool:
-        """Whether the file is no ingest any more: it has been verified, or removed."""
+        """Whether the file is no ingest any more: containerd has verified or removed it."""
         try:
             with self._opened(digest) as (fd, _):
                 return not os.path.samestat(os.fstat(fd), status)

@@ -67,7 +67,7 @@ def _fallback(mirror: TalosMirror) -> dict[str, Any]:
 
 
 def _v1alpha1(mirror: TalosMirror) -> dict[str, Any]:
-    """There overridePath is for all endpoints at once; with /v2 in their paths ours are right both ways."""
+    """The v1alpha1 document, in which overridePath is for all endpoints. With /v2 in its path, ours is right anyway."""
     ours, *others = mirror.endpoints
     override = {"overridePath": True} if any(each.override_path for each in others) else {}
     theirs = [_with_path(each.url) if override and not each.override_path else each.url for each in others]
@@ -75,7 +75,7 @@ def _v1alpha1(mirror: TalosMirror) -> dict[str, Any]:
 
 
 def _with_path(url: str) -> str:
-    """The path that containerd would have made of it, for a list in which none is made."""
+    """The endpoint with the path that containerd would add, for a list to which containerd adds none."""
     stripped = url.rstrip("/")
     return stripped if stripped.endswith("/v2") else f"{stripped}/v2"
 

@@ -112,7 +112,7 @@ def _mirror_document(document: dict[str, Any]) -> TalosMirror:
 
 
 def _list_of(kind: type[T], value: object) -> list[T]:
-    """A text is iterable too, letter by letter."""
+    """The list. A text is no list, although Python can iterate over it letter by letter."""
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):

@@ -25,7 +25,7 @@ def mirrors_with_us(
 
 
 def _today(config: MachineConfig, name: str) -> TalosMirror:
-    """What counts for a registry now. Talos makes one folder for each, and containerd merges none of them."""
+    """The endpoints of a registry now. Talos makes one folder for each registry, and containerd merges no folders."""
     if name in config.mirrors:
         return config.mirrors[name]
     if name in config.configured:

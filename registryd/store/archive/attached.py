@@ -90,7 +90,7 @@ def _subjects(
     manifests: Mapping[Digest, Manifest],
     attached: Mapping[Digest, Sequence[Descriptor]],
 ) -> Iterator[tuple[Repository, Digest]]:
-    """What of the images, or of what is attached to them, has something attached; with the repository that it is in."""
+    """The images, and the attached content, to which something is attached, each with its repository."""
     seen = set()
     waiting = [(name.repository, target.digest) for name, target in images.items()]
     while waiting:

@@ -47,7 +47,7 @@ class Contents:
 
 @dataclass(slots=True)
 class _Walk:
-    """Content as it is met; `sizes` and `manifests` say what there is and how it goes on, `damaged` what is wrong."""
+    """A walk through content: `sizes` and `manifests` have what was met, `damaged` has what is wrong and why."""
 
     sizes: Mapping[Digest, int]
     manifests: Mapping[Digest, Manifest]
@@ -57,7 +57,7 @@ class _Walk:
     missing: dict[Digest, Missing] = field(default_factory=dict)
 
     def visit(self, target: Descriptor, *, is_platform: bool) -> Iterator[tuple[Descriptor, bool]]:
-        """Note one piece of content; gives those that it refers to, with whether they are platforms of an index."""
+        """Note one piece of content. Gives the content that it refers to, and whether that is an index's platform."""
         if why := self._fault(target):
             is_here = target.digest in self.sizes or target.digest in self.damaged
             is_optional = not is_here and (is_platform or _is_not_distributed(target))

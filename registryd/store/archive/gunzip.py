@@ -51,7 +51,7 @@ class GunzipBlocks:
         return bool(block)
 
     def _unpack(self) -> bytes:
-        """What is in the input, a block at most; empty if it has no bytes yet."""
+        """The bytes that the input gives, one block at most. The result is empty while the input has no bytes."""
         pieces, room = [], BLOCK_BYTES
         while self._input and room:
             piece = self._step(room)

@@ -57,7 +57,7 @@ async def _entries(store: Target, digest: Digest) -> Sequence[dict[str, Any]]:
 
 
 async def _known(store: Target, name: TaggedName) -> Sequence[dict[str, Any]]:
-    """What the store's own list says."""
+    """The entries that the store has under the latest meaning of the name."""
     known = await store.resolve(name)
     latest = max(known, key=lambda meaning: meaning.seen_at, default=None)
     return await _entries(store, latest.target.digest) if latest else ()

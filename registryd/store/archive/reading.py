@@ -93,7 +93,7 @@ def _imported(
 
 
 async def _require_complete(missing: Iterable[Missing], store: ContentSource) -> None:
-    """Whatever the archive may not lack must be in the store already."""
+    """Require that the store has what the archive lacks, optional content excepted."""
     for lacking in missing:
         if not lacking.is_optional and not await _has(store, lacking.target):
             raise ArchiveInvalid(f"the archive is incomplete: {lacking}")

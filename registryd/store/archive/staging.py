@@ -118,7 +118,7 @@ class Staging:
 
 
 def _index_of(member: ArchiveFile, data: bytes, *, before: tuple[IndexEntry, ...] | None) -> tuple[IndexEntry, ...]:
-    """The entries of a file of that form; `before` is what it had when it came before."""
+    """The entries of a file of that form. `before` has the entries that the file had when it came before."""
     if before is not None:
         raise ArchiveInvalid(f"the archive has {member.path} twice")
     try:
@@ -128,7 +128,7 @@ def _index_of(member: ArchiveFile, data: bytes, *, before: tuple[IndexEntry, ...
 
 
 class _Candidate:
-    """Bytes that may turn out to be a manifest: kept as long as they can be one."""
+    """Bytes that may be a manifest. The bytes are kept as long as that is possible."""
 
     def __init__(self, size: int) -> None:
         self._data: bytearray | None = bytearray() if size <= MAX_MANIFEST_SIZE else None

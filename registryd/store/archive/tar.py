@@ -46,7 +46,7 @@ class ArchiveFile:
 
 @dataclass(frozen=True, slots=True)
 class _Extended:
-    """The statements of extended headers about the member that follows them."""
+    """The statements of extended headers about the member that follows the headers."""
 
     path: str | None = None
     size: int | None = None
@@ -148,7 +148,7 @@ def _plain_path(name: str) -> str:
 
 
 def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """`length key=value` lines, the length counting itself (POSIX pax, "Extended Header"), one after the other."""
+    """The lines `length key=value`. The length counts itself (POSIX pax, "Extended Header")."""
     start = 0
     while start < len(data):
         space = data.find(b" ", start, start + _DIGITS + 1)

@@ -76,7 +76,7 @@ def _give(named: dict[FullName, Descriptor], name: FullName, target: Descriptor)
 
 
 def _images(index: Sequence[IndexEntry], manifests: Mapping[Digest, Manifest]) -> Iterator[IndexEntry]:
-    """Entries but those that are listed only because an index leads to them, or that are about another one."""
+    """Entries with a name or a tag, and entries that no index leads to and that are about no other image."""
     led_to = {child.digest for manifest in manifests.values() for child in manifest.children}
     for entry in index:
         manifest = manifests.get(entry.target.digest)
@@ -86,7 +86,7 @@ def _images(index: Sequence[IndexEntry], manifests: Mapping[Digest, Manifest]) -
 
 
 def _is_attached(entry: IndexEntry) -> bool:
-    """Whether its tag says that it is no image of its own."""
+    """Whether the tag of the entry says that the entry is no image of its own."""
     try:
         return is_attached_tag(Tag(entry.tag))
     except OciError:
@@ -107,14 +107,14 @@ def _only_target(images: Sequence[IndexEntry], given: TaggedName | DigestedName)
 
 
 def _moved(name: FullName, repository: Repository) -> FullName:
-    """The same name in the repository that is given."""
+    """The same name in another repository."""
     if isinstance(name, TaggedName):
         return TaggedName(repository, name.tag)
     return DigestedName(repository, name.digest)
 
 
 def _name_in(repository: Repository, entry: IndexEntry) -> FullName:
-    """By its tag if it has one, by what it is if not."""
+    """The name by tag. An image without a tag is named by digest."""
     try:
         return TaggedName(repository, Tag(entry.tag))
     except OciError:

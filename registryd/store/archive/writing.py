@@ -61,7 +61,7 @@ class ArchivePlan:
 
 @dataclass(slots=True)
 class _Found:
-    """Sizes of what is there, the manifests among it, and what is there and cannot be used, with the reason."""
+    """The sizes of the present content, the manifests among it, and the unusable content with the reason."""
 
     damaged: dict[Digest, str]
     sizes: dict[Digest, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class _Found:
         return contents_of(targets, sizes=self.sizes, manifests=self.manifests, damaged=self.damaged)
 
     def fault(self, target: Descriptor, *, partly: bool) -> str:
-        """The missing parts of the target; empty when it is whole."""
+        """The parts that the target lacks. The text is empty when the target is whole."""
         lacking = [one for one in self.contents([target]).missing if not (partly and one.is_optional)]
         more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         return f"{lacking[0]}{more}" if lacking else ""
@@ -128,7 +128,7 @@ def _entries(names: Mapping[FullName, Descriptor]) -> list[IndexEntry]:
 
 
 async def _collect(store: ContentSource, targets: Collection[Descriptor], damaged: Mapping[Digest, str]) -> _Found:
-    """All that the targets consist of, as far as it is there."""
+    """Collect the content of the targets, as far as the store has it."""
     found = _Found({**damaged})
     waiting = [target.digest for target in targets]
     seen: set[Digest] = set(damaged)
@@ -174,7 +174,7 @@ async def _add_file(write: Write, path: str, data: bytes) -> None:
 
 
 def _header(path: str, size: int) -> bytes:
-    """Nothing but path and size differs between two files: content has no time, owner or mode."""
+    """The header of a file. Two headers differ only in path and size: content has no time, owner or mode."""
     info = tarfile.TarInfo(path)
     info.size = size
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8")

@@ -90,7 +90,7 @@ class BlobFiles:
 
 
 async def _read(fd: int, size: int) -> bytes:
-    """The first bytes of a file: at once if the page cache has them, in a thread if the disk must be waited for."""
+    """Read the first bytes of a file: at once from the page cache, or in a thread when the disk is needed."""
     buffer = bytearray(size)
     try:
         count = os.preadv(fd, [buffer], 0, os.RWF_NOWAIT)

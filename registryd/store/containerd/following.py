@@ -151,7 +151,7 @@ class Follower:
         _log.info("containerd %s answers, with %d image names in %s", version, len(self._images), where)
 
     async def _apply_or_pass(self, event: Envelope) -> None:
-        """An image that we cannot make sense of does not keep the others from being followed."""
+        """Apply the change of one image. An image that the agent cannot read does not stop the others."""
         try:
             await self._apply(event)
         except ContentUnavailable:
@@ -180,7 +180,7 @@ class Follower:
         await self._reader.walk(image.target.digest, image.namespace)
 
     async def _with_origin(self, image: Image) -> Image:
-        """The image, and whether somebody gave it its name by hand, as far as that can be seen now."""
+        """The image, and whether a user named it, as far as containerd tells that now."""
         if (repository := image.repository) is None:
             return image
         request = InfoRequest(digest=str(image.target.digest))

@@ -43,7 +43,7 @@ async def _label_if_there(connection: ContainerdConnection, digest: Digest, name
 
 
 async def _label(connection: ContainerdConnection, digest: Digest, namespace: str) -> list[Digest]:
-    """Label one document; return the documents among its children."""
+    """Label one document; returns the documents among its children."""
     data = await BlobStreams(connection).read_document(digest, namespace)
     manifest = _manifest(data or b"")
     labels = {f"{REFERENCE}{number}": str(child.digest) for number, child in enumerate(manifest.children)}

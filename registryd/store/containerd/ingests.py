@@ -147,7 +147,10 @@ def _names(namespaces: tuple[str, ...], digest: Digest) -> tuple[str, ...]:
 
 
 def _open(folder: str) -> tuple[int, int]:
-    """Raises FileNotFoundError too when the ingest ends meanwhile: the folder goes, `total` before or after `data`."""
+    """Open the data of an ingest. Raises FileNotFoundError also when the ingest ends meanwhile.
+
+    containerd removes `total` before `data`, or after it, and then the folder.
+    """
     try:
         fd = os.open(f"{folder}/data", _FLAGS)
         try:

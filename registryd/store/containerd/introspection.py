@@ -57,7 +57,7 @@ def introspect(socket: Path, *, patience: float = 0) -> Introspection:
 
 
 def _reason(error: Any) -> str:
-    """GRPC's errors are calls, too (grpc.Call)."""
+    """The reason of an error. The errors of gRPC are calls, too (grpc.Call)."""
     return f"{error.code().name}: {error.details()}"
 
 

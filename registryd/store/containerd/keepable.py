@@ -94,7 +94,7 @@ def _is_tagged(each: ImageHere) -> bool:
 
 
 def _full_name(text: str) -> FullName | None:
-    """None for a name that is no registry's, as of a config's digest, or that has both a tag and a digest."""
+    """The name; None for a name that no registry has: that of a config's digest, or one with both tag and digest."""
     try:
         name = parse_full_name(text)
     except OciError:

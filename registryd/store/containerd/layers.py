@@ -79,7 +79,7 @@ class UnkeptLayers:
             return None
 
     async def _manifests(self, root: Digest, top: Manifest, namespace: str) -> AsyncIterator[_Found]:
-        """Those that an image leads to and that are here: nearly always one, of this node's platform."""
+        """The manifests of an image that are here: nearly always one, that of this node's platform."""
         pending = [(root, top)]
         seen = {root}
         while pending:
@@ -103,7 +103,7 @@ class UnkeptLayers:
         return frozenset(Layer(namespace, each.digest, each.size) for each in layers if str(each.digest) not in kept)
 
     async def _read(self, digest: Digest, namespace: str) -> Manifest | None:
-        """None: it is no manifest. Raises ContentNotFound."""
+        """Read a manifest; None for content that is no manifest. Raises ContentNotFound."""
         data = await self._route.blobs.read_document(digest, namespace)
         await self._route.settle()
         try:

@@ -141,7 +141,7 @@ class Leases:
                 await self._connection.change(self._connection.leases.AddResource, request, namespace=namespace)
 
     async def _delete(self, namespace: str, leases: Iterable[_Lease], *, is_last: bool = False) -> None:
-        """`is_last`: what they held is to be collected, which the answer waits for."""
+        """Delete the leases. With `is_last`, containerd collects the content that they held before it answers."""
         for lease in leases:
             with suppress(ContentNotFound):
                 request = leases_pb2.DeleteRequest(id=lease.id, sync=is_last)
@@ -153,7 +153,7 @@ def _resource(digest: Digest) -> leases_pb2.Resource:
 
 
 def _time(text: str) -> datetime:
-    """Of a label; one that cannot be read has expired."""
+    """The time that a label tells. A time that cannot be read has passed."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -60,7 +60,7 @@ class Origins:
                     continue
 
     def _registry(self, host: str, path: str, pulled: frozenset[Repository]) -> Registry | None:
-        """The registry that a label's host was: the only one of that host that is known here, or that has the path."""
+        """The registry of a label's host: the only known registry of that host, or the one with the path."""
         asked = {each for each in pulled if each.registry.hostname == host}
         known = self._images.by.at(host) | asked
         registries = {each.registry for each in known}

@@ -136,10 +136,10 @@ class ContainerdPins:
         return answer.image
 
     async def _set(self, image: Image, labels: Mapping[str, str]) -> None:
-        """An empty value removes a label (core/metadata/boltutil of containerd).
+        """Set labels of an image. An empty value removes a label (core/metadata/boltutil of containerd).
 
-        When it was updated stays what it was: by that peers know which meaning of a name is the newest. The target is
-        not changed and has to be there: containerd reads it all the same.
+        The time of the update stays: peers tell by it which meaning of a name is the newest. The target stays, too, and
+        has to be present, because containerd reads it all the same.
         """
         changed = Image(name=image.name, labels=labels, target=image.target)
         request = UpdateImageRequest(image=changed, source_date_epoch=image.updated_at)
@@ -161,7 +161,7 @@ def _told(image: Image) -> PinnedImage:
 
 
 def _joined(label: str, names: Collection[str]) -> str:
-    """As many as there is room for: an image of so many tags is let go with the ones that are told."""
+    """As many names as the label has room for. An image with more names is released with these."""
     text = ",".join(sorted(names))
     most = _MOST_BYTES - len(label)
     return text if len(text) <= most else text[:most].rpartition(",")[0]

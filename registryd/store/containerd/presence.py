@@ -92,7 +92,7 @@ class Presence:
 
 
 def _registry_of(labels: Mapping[str, str]) -> str:
-    """By the first of the labels that name the repositories of a registry; empty for what was not pulled."""
+    """The registry by the first label that names repositories of one; empty for content that was not pulled."""
     named = sorted(label.removeprefix(_PULLED_FROM) for label in labels if label.startswith(_PULLED_FROM))
     return next((registry for registry in named if is_registry(registry)), "")
 

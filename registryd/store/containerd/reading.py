@@ -69,10 +69,10 @@ class DocumentReader:
         await asyncio.sleep(0)
 
     async def _look_at(self, digest: Digest, namespace: str) -> None:
-        """Learn from the content if it is a manifest or an index, the first time that it is asked about.
+        """Learn from a manifest or an index when the agent is asked about it for the first time.
 
-        Whatever a descriptor called it: a document's own media type is what a registry would serve it with, and an
-        index can call another image's manifest anything. Raises ContentNotFound, StoreUnavailable.
+        The media type is that of the document itself, because a registry would serve the document with it. A descriptor
+        in an index can give any media type for another image's manifest. Raises ContentNotFound, StoreUnavailable.
         """
         if self._documents.has_seen(digest):
             return

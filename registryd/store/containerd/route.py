@@ -135,7 +135,7 @@ def _located(info: Info, namespace: str) -> Located | None:
 
 
 async def _problem(files: BlobFiles, samples: Sequence[Located]) -> str:
-    """Why none of the samples can be read from these files; empty when one can."""
+    """Why the agent can read none of the samples from these files; empty when it can read one."""
     problem = ""
     for sample in samples:
         try:

@@ -62,9 +62,10 @@ class BlobStreams:
 
 
 async def _from_first_message(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield nothing (an empty chunk) when the first message is there, then all of them.
+    """Yield an empty chunk when the first message is here, then all messages.
 
-    Until then failures are ContentUnavailable, from then on SourceBroken: bytes are on their way to a receiver.
+    A failure before the first message is ContentUnavailable. A later failure is SourceBroken, because bytes are on
+    their way to a receiver.
     """
     async with aclosing(chunks):
         first = await anext(chunks, b"")

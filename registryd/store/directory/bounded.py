@@ -184,7 +184,7 @@ class BoundedStore:
 
     @asynccontextmanager
     async def _room_for(self, data: bytes) -> AsyncIterator[None]:
-        """Room that is taken for good unless the block raises."""
+        """Take room. The room stays taken unless the block raises."""
         room = await self._space.reserve(len(data))
         try:
             yield
@@ -252,7 +252,7 @@ class ReservedIngest:
 
 
 class _HeldBody:
-    """Another body, whose content is in use until it is closed."""
+    """Another body. Its content is in use until the body is closed."""
 
     def __init__(self, body: Body, space: Space, digest: Digest) -> None:
         self._body = body

@@ -72,7 +72,7 @@ def _reached_from(roots: Iterable[Digest], manifests: Mapping[Digest, Manifest])
 
 
 def _rank(digest: Digest, manifests: Mapping[Digest, Manifest]) -> int:
-    """Indexes before manifests before all else: what refers goes before what it refers to."""
+    """The rank of content: indexes first, then manifests, then the rest. A document goes before what it refers to."""
     manifest = manifests.get(digest)
     if manifest is None:
         return 2

@@ -74,7 +74,7 @@ def repair_layout(layout: Layout, report: StoreReport) -> None:
 
 
 def _partial_bytes(layout: Layout) -> int:
-    """What is kept of what broke off, and what the next owner of the layout will keep."""
+    """The bytes of partial content that the layout keeps, and that its next owner will keep."""
     total = 0
     with suppress(FileNotFoundError):
         total += sum(blob.size for blob in partial_blobs(layout))

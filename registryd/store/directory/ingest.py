@@ -180,7 +180,7 @@ class FileIngest:
                 self._told(self._written)
 
     def _flush_later(self) -> None:
-        """The source has paused, and who reads the growing file should not wait until it goes on."""
+        """Flush while the source pauses: a reader of the growing file need not wait until the source goes on."""
         self._later = None
         flushing = self._flush_alone()
         self._flushing = asyncio.get_running_loop().create_task(flushing, name=f"flush {self._digest}")
@@ -200,7 +200,7 @@ class FileIngest:
     # what runs in the pool
 
     async def _step(self, call: Callable[[], None]) -> None:
-        """Run a call that changes the disk; whatever keeps it from succeeding, cancellation too, ends the ingest."""
+        """Run a call that changes the disk. A failure of the call, or its cancellation, ends the ingest."""
         try:
             with writing(self._digest):
                 await run_writing(call)
@@ -223,7 +223,7 @@ class FileIngest:
         self._received = self._written = self._kept
 
     def _rehash(self) -> None:
-        """Read some of what was there before: it counts as received when it has been hashed, like all else."""
+        """Read some of the bytes that were there before. They count as received when they have been hashed."""
         stop = min(self._kept, self._rehashed + _REHASHED_BYTES)
         while self._rehashed < stop:
             data = os.pread(self._file, min(_BATCH_BYTES, stop - self._rehashed), self._rehashed)

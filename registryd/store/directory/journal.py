@@ -94,7 +94,7 @@ class Journal:
             return True
 
     def _number(self) -> int:
-        """The file's inode, which is nobody else's while it is open."""
+        """The inode of the file. No other file has this inode while the file is open."""
         try:
             return os.fstat(self._fd).st_ino
         except OSError:  # closed by another thread

@@ -139,7 +139,7 @@ class MediaTypes:
 
 
 def _read_candidate(fd: int, size: int) -> bytes | None:
-    """The content, if it might be a manifest."""
+    """The bytes of content that may be a manifest."""
     if size > MAX_MANIFEST_SIZE or not os.pread(fd, _PEEK_BYTES, 0).lstrip().startswith(b"{"):
         return None
     return os.pread(fd, size, 0)

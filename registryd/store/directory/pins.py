@@ -40,7 +40,7 @@ class PinPatterns:
 def _attached_to(
     roots: Iterable[Digest], attached: Mapping[str, Iterable[Digest]], manifests: Mapping[Digest, Manifest]
 ) -> set[Digest]:
-    """What is attached to these, to their parts, and to that, by the tags that it has."""
+    """The content that is attached to these, to their parts, and to attached content, by the tags that it has."""
     found: set[Digest] = set()
     seen: set[Digest] = set()
     waiting = list(roots) if attached else []

@@ -113,7 +113,7 @@ class Sources:
                 os.close(fd)
 
     def _tidy(self, latest: frozenset[Digest]) -> None:
-        """Leave out what has gone. The `latest` may still be on its way."""
+        """Forget content that has gone. The `latest` may still be on its way."""
         self._drop_gone(latest)
         began = [f"{_BEGAN}{digest} {repository}\n" for digest, repository in list(self._began.items())]
         known = [f"{digest} {each}\n" for digest, all_of_it in list(self._of.items()) for each in all_of_it]

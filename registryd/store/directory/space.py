@@ -134,7 +134,7 @@ class Space:
         return max(over, lacking)
 
     async def _make_room(self, need: int, *, fits: int) -> None:
-        """What broke off goes before what is whole: it is the least of use."""
+        """Make room. Partial content goes before whole content, because it is the least of use."""
         freed = await run_writing(partial(self._partials.shrink, need))
         if freed < need:
             evicted = await run_writing(partial(self._evict, need - freed, frozenset(+self.in_use)))
@@ -145,7 +145,7 @@ class Space:
             self._tell(evicted=evicted)
 
     def _evict(self, need: int, in_use: Collection[Digest]) -> int:
-        """In a thread: choose under the lock that names change under, so that nothing is named meanwhile."""
+        """Evict content, in a thread. The lock under which names change keeps content from being named meanwhile."""
         with writing(self._layout.root), self._layout.locked():
             blobs = self._scan()
             manifests = self._manifests(blobs)
@@ -155,7 +155,7 @@ class Space:
         return sum(blob.size for blob in chosen)
 
     def _remove(self, chosen: Sequence[StoredBlob], manifests: Collection[Digest]) -> None:
-        """Names first, then what they mean, then the rest: killed in between, nothing refers to what is gone."""
+        """Remove names first, then their targets, then the rest. After a crash no name refers to missing content."""
         gone = {blob.digest for blob in chosen if blob.digest in manifests}
         if gone:
             self._names.writer.forget(gone)

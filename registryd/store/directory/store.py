@@ -181,7 +181,7 @@ class DirectoryStore:
             await run_in_pool(look)
 
     async def _walk(self) -> None:
-        """Learn what all manifests that names lead to say of what they refer to; most of them are known already."""
+        """Learn from all named manifests what they say of their children. Most manifests are known already."""
         with suppress(ContentUnavailable):
             await self.named.refresh()
         async with self._walking:
