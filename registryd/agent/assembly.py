@@ -130,6 +130,7 @@ class _Assembly:
             scope.serve(Elsewhere(store.newcomers, membership.ledger).run, name="account")
         self._admin.show(joined.overview)
         self._readiness.watch(store)
+        self._metrics.follow_images(store.count_images)
         _log_start(settings, registry.address, choice)
         return Agent(
             readiness=self._readiness,

@@ -160,6 +160,7 @@ class _Assembly:
             scope.serve(self._bandwidth.run, name="bandwidth")
         joined = await self._join(scope, store, registries, public) if settings.cache.member else None
         self._readiness.watch(store)
+        self._metrics.follow_images(store.count_images)
         _log_start(settings, opened.address)
         return Cache(self._readiness, opened, joined)
 

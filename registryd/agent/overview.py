@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from registryd.content.background import Announced
     from registryd.content.description import StoreDescription
     from registryd.content.pull_log import PullLog
+    from registryd.notation import Address
     from registryd.observability.metrics import Metrics
     from registryd.serving.readiness import Readiness
     from registryd.serving.transfers import Transfer, Transfers
@@ -73,7 +74,8 @@ class VitalSigns:
             version=VERSION,
             time=time.time(),
             up_seconds=int(time.time() - self.began),
-            images=len(store.images) if store else 0,
+            images=store.images if store else 0,
+            image_names=len(store.names) if store else 0,
             transfers=len(self.transfers),
             received_bytes=traffic.received_bytes,
             sent_bytes=traffic.sent_bytes,
@@ -94,7 +96,7 @@ class VitalSigns:
             Flow(label_of(each.digest), each.size, min(each.sent_bytes, each.size), each.receiver) for each in running
         ]
         hours = [Hour(each.spared, each.elsewhere) for each in self.savings.hours()]
-        return ClusterView(tuple(flows[:_MOST_FLOWS]), image_keys(store.images if store else ()), tuple(hours))
+        return ClusterView(tuple(flows[:_MOST_FLOWS]), image_keys(store.names if store else ()), tuple(hours))
 
     async def hosts_dirs(self) -> list[str]:
         """Whose hosts.toml files say where upstreams are asked; none where they are not asked."""
@@ -135,6 +137,7 @@ class AgentOverview:
         self._looking = asyncio.Lock()
         self._looked: Mapping[str, Any] = {}
         self._looked_until = 0.0
+        self._names: dict[Address, str] = {}
 
     async def status(self, *, with_names: bool) -> Mapping[str, Any]:
         vitals = await self._signs.take()
@@ -176,14 +179,19 @@ class AgentOverview:
         vitals, view, store = await self._signs.take(), await self._signs.view(), await self._signs.store()
         examined = await self._checkup.reports()
         own_host = self._checkup.own_address().host
+        # A member that does not answer any more is still known by its name.
+        self._names = {each.address: name for each in examined if (name := self._name_of(each))}
         names = {label_of(each.digest): each.name for each in self._signs.transfers.known() if each.name}
-        whole = cluster_view(view, own_host, examined, images=store.images if store else (), names=names)
+        whole = cluster_view(view, own_host, examined, images=store.names if store else (), names=names)
         return {
             "node": _vitals(vitals),
             "own_host": own_host,
-            "members": [_examined(each) for each in examined],
+            "members": [{**_examined(each), "name": self._names.get(each.address, "")} for each in examined],
             "view": whole,
         }
+
+    def _name_of(self, member: Examination) -> str:
+        return member.report.vitals.name if member.report else self._names.get(member.address, "")
 
     async def checkup(self) -> Mapping[str, Any]:
         return {
@@ -222,8 +230,9 @@ def _store(store: StoreDescription | None, *, with_names: bool) -> dict[str, Any
         "kind": store.kind,
         "reading": store.reading if with_names else "",
         "is_direct": store.is_direct,
-        "images": len(store.images),
-        "names": list(store.images) if with_names else [],
+        "images": store.images,
+        "image_names": len(store.names),
+        "names": list(store.names) if with_names else [],
         "kept_layers": store.kept_layers,
         "kept_bytes": store.kept_bytes,
     }

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from registryd.commands.settings_flags import takes_settings
-from registryd.commands.status_whole import brief, clock, whole
+from registryd.commands.status_whole import brief, clock, name_of, whole
 from registryd.config.agent import Settings
 from registryd.doctor.asking import Unanswered, ask_json
 from registryd.failures import CommandFailed
@@ -123,7 +123,7 @@ def _members(answer: Mapping[str, Any]) -> Table:
     table.add_row(node["name"], "this node", node["problem"] or "ready", *_told(node, has_zones=has_zones))
     for member in answer["cluster"]:
         vitals = member["vitals"]
-        name = vitals["name"] if vitals else ""
+        name = name_of(member)
         state = _state(member)
         told = _told(vitals, has_zones=has_zones) if vitals else []
         table.add_row(name, member["address"], (vitals and vitals["problem"]) or state, *told)

@@ -60,8 +60,13 @@ def whole(answer: Mapping[str, Any]) -> list[RenderableType]:
 
 def names_of(answer: Mapping[str, Any]) -> dict[str, str]:
     """What nodes are called, by their hosts."""
-    names = {_host(member["address"]): member["vitals"]["name"] for member in answer["cluster"] if member["vitals"]}
+    names = {_host(member["address"]): name for member in answer["cluster"] if (name := name_of(member))}
     return {**names, answer.get("own_host", ""): answer["node"]["name"]}
+
+
+def name_of(member: Mapping[str, Any]) -> str:
+    """What it is called, or was when it last answered; an agent of an older version does not remember."""
+    return str(member["vitals"]["name"] if member["vitals"] else member.get("name", ""))
 
 
 def problems(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
@@ -81,6 +86,10 @@ def problems(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
     versions = {node["version"], *(each["vitals"]["version"] for each in answer["cluster"] if each["vitals"])}
     if len(versions) > 1:
         yield f"agents of {len(versions)} versions: {', '.join(sorted(versions))}. An update that has stopped?"
+    if not answer["cluster"]:
+        yield f"no other members are known. Look at the settings of discovery; {_MORE}"
+    if not answer.get("doors", {}).get("is_secured", True):
+        yield "whoever reaches the peers' ports may fetch this node's images. Give all nodes a peers.secret_file."
     alone = (answer.get("view") or {}).get("alone", ())
     if alone and answer["cluster"]:
         where = ", ".join(f"{names.get(each['host'], each['host'])} ({each['images']})" for each in alone[:_SHOWN])

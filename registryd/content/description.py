@@ -9,12 +9,14 @@ from dataclasses import dataclass
 class StoreDescription:
     """`reading` says in words how bytes are read, `is_direct` whether the kernel can send them.
 
-    `images` are the names of what is here; `kept_layers` and `kept_bytes` what only we keep in it.
+    `names` are the names of what is here, and `images` how many images they mean, by their digests: a tag, a digest and
+    containerd's id of one image are three names. `kept_layers` and `kept_bytes`: what only we keep in it.
     """
 
     kind: str
     reading: str
     is_direct: bool
-    images: tuple[str, ...]
+    names: tuple[str, ...]
+    images: int
     kept_layers: int = 0
     kept_bytes: int = 0

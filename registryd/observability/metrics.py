@@ -5,7 +5,7 @@ a label, so an agent's series are about as many after a year as on its first day
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from registryd.observability.process import add_process_series
@@ -131,6 +131,7 @@ class Metrics:
     __slots__ = (
         "_copies",
         "_copy_bytes",
+        "_count_images",
         "_elsewhere",
         "_find_seconds",
         "_first_byte_seconds",
@@ -174,6 +175,9 @@ class Metrics:
             "registryd_copy_bytes", "Bytes of images that this node keeps for the cluster."
         )
         self._troubles = self._trouble_gauges()
+        self._count_images: Callable[[], int] = int
+        text = "Images in the store, by their digests: an image with several names counts once."
+        self._page.read("registryd_images", text, self._images_now)
         self._store_up = self._page.gauge("registryd_store_up", "1: the store answers. 0: it does not.")
         text = "1: anyone who reaches the peers' ports may fetch (peers.insecure). 0: only members may."
         self._peers_insecure = self._page.gauge("registryd_peers_insecure", text)
@@ -182,6 +186,13 @@ class Metrics:
     def page(self) -> MetricsPage:
         """Where subsystems that only some agents have add their own series."""
         return self._page
+
+    def follow_images(self, count: Callable[[], int]) -> None:
+        """Say from now on as many images as `count` returns; before, there are none."""
+        self._count_images = count
+
+    def _images_now(self) -> int:
+        return self._count_images()
 
     # Recording
 

@@ -70,6 +70,9 @@ class NodeStore(MemberStore, Protocol):
     async def describe(self) -> StoreDescription:
         """A description of the store and its content, from memory. Raises StoreUnavailable."""
 
+    def count_images(self) -> int:
+        """How many images are here by their digests, as far as is known."""
+
     async def check(self) -> None:
         """Return if it can answer right now; raises StoreUnavailable with the reason otherwise."""
 

@@ -29,7 +29,9 @@ async def shown(kind: str, width: int = 160) -> str:
 async def test_problems_come_first_with_their_remedies() -> None:
     text = await shown("damaged")
     lines = text.splitlines()
-    assert re.match(r"! 10\.0\.0\.3:3173: no answer, since .+\. Is the node up\?", lines[0])
+    assert re.match(r"! node3: no answer, since .+\. Is the node up\?", lines[0])
+    assert re.search(r"^! 10\.0\.0\.11:3173: clock", text, re.MULTILINE)
+    assert "! whoever reaches the peers' ports may fetch this node's images." in text
     assert "! node5: containerd does not answer." in text
     assert "! agents of 2 versions: 0.9.2, 1.0.0." in text
     assert "! images that only one node has: node1 (1), node4 (2)." in text
@@ -46,7 +48,8 @@ async def test_who_feeds_whom_is_a_tree() -> None:
 async def test_savings_spread_and_pulls_are_there() -> None:
     text = await shown("busy")
     assert re.search(r"Saved  \[.{24}\]  360\.0 GB in 24 h, 91 % of all; 36\.0 GB from elsewhere", text)
-    assert "only here" in text
+    assert "2 of 12" in text
+    assert "only here" in await shown("damaged")
     assert "left a slow source: 10.0.0.8" in await shown("busy", 300)
 
 

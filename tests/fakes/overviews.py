@@ -62,13 +62,14 @@ def overview(kind: str) -> ScriptedOverview:
         "store": {"kind": "containerd", "images": len(_IMAGES), "names": list(_IMAGES), "kept_bytes": 0},
         "members": [{name: each[name] for name in ("address", "state", "since", "reason")} for each in members],
         "pulls": {"running": [_pull(running=True)] if kind == "busy" else [], "recent": [_pull(), _slow_pull()]},
+        "copies": [] if kind == "idle" else _copies(is_damaged=is_damaged),
         "transfers": {"running": [], "recent": []},
     }
     view = {
         "nodes": 9 if is_damaged else 12,
         "flows": _flows() if kind == "busy" else [],
         "spread": [
-            {"image": name, "nodes": min(count, 9) if is_damaged else count}
+            {"image": name, "nodes": min(count, 9) if is_damaged else max(count, 2)}
             for name, count in sorted(_IMAGES.items(), key=lambda each: each[1])
         ],
         "alone": [{"host": "10.0.0.1", "images": 1}, {"host": "10.0.0.4", "images": 2}] if is_damaged else [],
@@ -84,7 +85,7 @@ def _vitals(number: int) -> dict[str, Any]:
         "version": "1.0.0",
         "time": time.time(),
         "up_seconds": 3600 * 24 * number,
-        "images": 20 + number,
+        "images": len(_IMAGES) + number - 1,
         "transfers": 0,
         "received_bytes": 31 * GB + number * GB,
         "sent_bytes": 9 * GB * number,
@@ -109,9 +110,25 @@ def _member(number: int, *, is_damaged: bool) -> dict[str, Any]:
         "since": time.time() - 4000 * number,
         "reason": reason,
         "problem": "",
+        # Of a clock that was wrong from the beginning nothing was ever heard.
+        "name": "" if reason == "clock" else f"node{number}",
         "vitals": vitals,
         "asked_at": time.time(),
     }
+
+
+def _copies(*, is_damaged: bool) -> list[dict[str, Any]]:
+    nodes = [f"10.0.0.{number}:3173" for number in (1, 4, 9)]
+    told = {"digest": f"sha256:{'d' * 64}", "size": 734_000_000, "wanted": 3, "zones": 2}
+    return [
+        {**told, "image": "ghcr.io/corp/api:2026.11.3", "state": "enough", "nodes": nodes},
+        {
+            **told,
+            "image": next(name for name, count in _IMAGES.items() if count == 1),
+            "state": "alone" if is_damaged else "enough",
+            "nodes": nodes[:1] if is_damaged else nodes,
+        },
+    ]
 
 
 def _flows() -> list[dict[str, Any]]:

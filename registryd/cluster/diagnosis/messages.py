@@ -39,7 +39,8 @@ def report_message(node: Node, vitals: Vitals, view: ClusterView | None = None) 
         version=vitals.version[:64],
         time_milliseconds=round(vitals.time * 1000),
         up_seconds=vitals.up_seconds,
-        images=vitals.images,
+        images=vitals.image_names,
+        images_by_digest=vitals.images,
         transfers=vitals.transfers,
         received_bytes=vitals.received_bytes,
         sent_bytes=vitals.sent_bytes,
@@ -65,7 +66,14 @@ def _tell_view(reply: pb.ReportReply, view: ClusterView) -> None:
 
 
 def report_value(message: pb.ReportReply) -> NodeReport:
-    counts = (message.up_seconds, message.images, message.received_bytes, message.sent_bytes, message.requests)
+    counts = (
+        message.up_seconds,
+        message.images,
+        message.images_by_digest,
+        message.received_bytes,
+        message.sent_bytes,
+        message.requests,
+    )
     if not (_NAME.fullmatch(message.name) and _VERSION.fullmatch(message.version)):
         raise PeerGarbled("its name or version is none")
     if not _ZONE.fullmatch(message.zone):
@@ -80,7 +88,9 @@ def report_value(message: pb.ReportReply) -> NodeReport:
         version=message.version,
         time=message.time_milliseconds / 1000,
         up_seconds=message.up_seconds,
-        images=message.images,
+        # A member of an older version counts names only.
+        images=message.images_by_digest if message.HasField("images_by_digest") else message.images,
+        image_names=message.images,
         transfers=message.transfers,
         received_bytes=message.received_bytes,
         sent_bytes=message.sent_bytes,

@@ -26,6 +26,7 @@ class Vitals:
     time: float
     up_seconds: int
     images: int = 0
+    image_names: int = 0
     transfers: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0

@@ -148,10 +148,15 @@ class ContainerdStore:
             kind="containerd",
             reading=self._route.way,
             is_direct=self._route.is_direct,
-            images=tuple(sorted(image.name for image in self._images)),
+            names=tuple(sorted(image.name for image in self._images)),
+            images=self.count_images(),
             kept_layers=self._keeper.kept_layers,
             kept_bytes=self._keeper.kept_bytes,
         )
+
+    def count_images(self) -> int:
+        """By their digests, whatever names they have."""
+        return len({image.target.digest for image in self._images})
 
     async def wait_ready(self) -> None:
         """Return when all images have been listed and changes are being followed."""

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`images` counts names by namespace, `registries` those names' registries; `has_cri`: a kubelet can use it."""
+    """`images` counts images by namespace, whatever names they have; `registries` are those of the names.
+
+    `has_cri`: a kubelet can use it.
+    """
 
     version: str
     images: Mapping[str, int]
@@ -53,7 +56,7 @@ async def _survey(connection: ContainerdConnection, target: str) -> Survey:
         answer = await connection.ask(
             connection.images.List, ListImagesRequest(), namespace=namespace, timeout=connection.timing.listing
         )
-        images[namespace] = len(answer.images)
+        images[namespace] = len({image.target.digest for image in answer.images})
         registries.update(image.name.partition("/")[0] for image in answer.images if "/" in image.name)
     return Survey(version, images, registries, described(version, plugins.plugins).has_cri)
 

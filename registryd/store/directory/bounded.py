@@ -133,6 +133,9 @@ class BoundedStore:
     async def describe(self) -> StoreDescription:
         return await self._store.describe()
 
+    def count_images(self) -> int:
+        return self._store.count_images()
+
     # what comes in
 
     def kept(self, digest: Digest, repository: Repository) -> int:

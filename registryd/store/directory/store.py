@@ -140,7 +140,13 @@ class DirectoryStore:
     async def describe(self) -> StoreDescription:
         names = tuple(map(str, await self.names()))
         where = f"from the files in {self._layout.root}"
-        return StoreDescription(kind="directory", reading=where, is_direct=True, images=names)
+        return StoreDescription(
+            kind="directory", reading=where, is_direct=True, names=names, images=self.count_images()
+        )
+
+    def count_images(self) -> int:
+        """By their digests, as of the last look at the names."""
+        return len({entry.target.digest for entry in self.named.catalog.entries()})
 
     async def names(self) -> Sequence[FullName]:
         """All names with a meaning here, sorted."""

@@ -276,3 +276,9 @@ def test_forgotten_content_has_no_names(full: Path, image: SampleImage) -> None:
         writer.checkpoint()
     assert named_in_index(full) == {other.name}
     assert json.loads((full / "index.json").read_bytes()) == read_index(full)
+
+
+async def test_many_names_of_one_image_are_one_image(full: Path) -> None:
+    async with open_directory_store(full) as store:
+        told = await store.describe()
+        assert (len(told.names), told.images) == (MANY, 1)
