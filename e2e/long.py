@@ -39,9 +39,10 @@ LONG: Final = (
 # The modules that take longest, of which some have few tests; all others follow by their number of tests.
 # With the faults at the end, two workers of three had nothing to do for minutes.
 FIRST: Final = (
-    *("faults/test_characters.py", "test_rollout.py", "faults/test_several.py", "test_node_life.py", "test_install.py"),
-    *("test_entitlement.py", "test_layouts.py", "test_doctor.py", "test_sharing.py", "test_entitlement_matrix.py"),
-    *("test_play.py", "test_cache_odd.py", "test_growing.py", "test_leases.py", "test_containerd_store.py"),
+    *("faults/test_characters.py", "test_layouts.py", "test_install.py", "test_rollout.py", "test_entitlement.py"),
+    *("test_doctor.py", "faults/test_several.py", "test_node_life.py", "test_sharing.py", "test_entitlement_matrix.py"),
+    *("test_play.py", "test_cache_odd.py", "test_cache_registries.py", "test_leases.py", "test_containerd_store.py"),
+    *("test_growing.py", "test_sums.py", "test_bandwidth.py", "test_parallel_fetch.py"),
 )
 
 
