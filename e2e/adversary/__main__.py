@@ -1,7 +1,7 @@
 """One member of valid secret against an agent: `./dev adversary`. Exits with 1 if a figure is not kept.
 
 Wanted: the agent has at most 128 MiB of resident memory, an honest member's find takes at most three times as long as
-without the adversary (median, and 95 of 100), no pull fails, and nothing in the log is a traceback.
+without the adversary (median, and 99 of 100), no pull fails, and nothing in the log is a traceback.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from typing import Final
 
 from e2e.adversary.attacker import ATTACKS
+from e2e.adversary.figures import table
 from e2e.adversary.run import besiege
 from lab.errors import LabError
 
@@ -34,7 +35,7 @@ def main() -> int:
     except LabError as error:
         print(error)
         return 1
-    print(f"layers from the origin: {record.from_origin}")
+    print("", *table(record), "", f"load {os.getloadavg()[0]:.1f} at the end", sep="\n")
     print(*(record.faults() or ["every figure is kept"]), sep="\n")
     return 1 if record.faults() else 0
 

@@ -70,7 +70,9 @@ class Record:
             "processor",
             "finds",
             "median ms",
-            "p95 ms",
+            "ratio",
+            "p99 ms",
+            "ratio",
             "failed",
             "pulls",
             "median s",
@@ -78,17 +80,9 @@ class Record:
         )
         calm = [phase for phase in self.phases if phase.name == CALM]
         others = [phase for phase in self.phases if phase.name != CALM]
-        rows = [_row(CALM, calm), *(_row(phase.name, [phase]) for phase in others)]
-        return [_line(heads), *map(_line, rows), *self._freed()]
-
-    def _freed(self) -> list[str]:
-        """What the agent had before the first attack and half a minute after the last one, if it was watched then."""
-        looked_at = [phase for phase in self.phases if phase.resident]
-        if not looked_at or looked_at[-1].name != AFTERWARDS:
-            return []
-        # The first look: towards the end of that time the adversary's programs start.
-        before, after = looked_at[0].resident[0] / _MIB, looked_at[-1].resident[-1] / _MIB
-        return [f"resident before: {before:.0f} MiB, half a minute after the last attack: {after:.0f} MiB"]
+        usual = self._finds(is_calm=True)
+        rows = [_row(CALM, calm, usual), *(_row(phase.name, [phase], usual) for phase in others)]
+        return [_line(heads), *map(_line, rows)]
 
     def faults(self) -> list[str]:
         """What is not as it is to be."""
@@ -110,13 +104,18 @@ class Record:
 
 
 def _slower(phase: Phase, calm: Sequence[float]) -> list[str]:
-    found = []
-    for percent in (50, 95):
+    found = [] if phase.finds else [f"{phase.name}: no find was made"]
+    for percent in judged(phase):
         usual = quantile(calm, percent)
         under = quantile([find.milliseconds for find in phase.finds], percent)
         if under > MOST_SLOWER * usual:
             found.append(f"{phase.name}: {percent} % of finds within {under:.1f} ms instead of {usual:.1f}")
     return found
+
+
+def judged(phase: Phase) -> tuple[int, ...]:
+    """Which quantiles mean something: of fewer than a hundred finds the slowest says how busy the machine was once."""
+    return (50, 99) if len(phase.finds) >= _HUNDREDTHS else (50,)
 
 
 def quantile(values: Sequence[float], percent: int) -> float:
@@ -126,7 +125,7 @@ def quantile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=_HUNDREDTHS)[percent - 1]
 
 
-def _row(name: str, phases: Sequence[Phase]) -> tuple[str, ...]:
+def _row(name: str, phases: Sequence[Phase], usual: Sequence[float]) -> tuple[str, ...]:
     finds = [find for phase in phases for find in phase.finds]
     milliseconds = [find.milliseconds for find in finds]
     pulls = [seconds for phase in phases for seconds in phase.pulls]
@@ -135,13 +134,19 @@ def _row(name: str, phases: Sequence[Phase]) -> tuple[str, ...]:
         f"{max((size for phase in phases for size in phase.resident), default=0) / _MIB:.0f}",
         f"{_HUNDREDTHS * _processor(phases):.0f} %",
         str(len(finds)),
-        f"{quantile(milliseconds, 50):.1f}",
-        f"{quantile(milliseconds, 95):.1f}",
+        *_beside(milliseconds, usual, 50),
+        *_beside(milliseconds, usual, 99),
         str(sum(1 for find in finds if find.problem)),
         str(len(pulls)),
         f"{quantile(pulls, 50):.2f}",
         str(sum(len(phase.failures) for phase in phases)),
     )
+
+
+def _beside(milliseconds: Sequence[float], usual: Sequence[float], percent: int) -> tuple[str, str]:
+    """The quantile, and how many times the usual one it is."""
+    found = quantile(milliseconds, percent)
+    return f"{found:.1f}", f"{found / (quantile(usual, percent) or 1):.2f}"
 
 
 def _processor(phases: Sequence[Phase]) -> float:
@@ -152,4 +157,4 @@ def _processor(phases: Sequence[Phase]) -> float:
 
 def _line(cells: Sequence[str]) -> str:
     name, *figures = cells
-    return f"{name:20}" + "".join(f"{figure:>13}" for figure in figures)
+    return f"{name:20}" + "".join(f"{figure:>12}" for figure in figures)

@@ -10,6 +10,7 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 from e2e.hurried.periods import FACTOR, PERIODS
+from e2e.hurried.tasks import tell_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,7 @@ def main() -> int:
     sys.meta_path.insert(0, hurrying)
     from registryd.__main__ import main as run  # noqa: PLC0415 - its modules are to be found by the above
 
+    tell_tasks()
     return run()
 
 

@@ -8,17 +8,20 @@ what they held after the first fifth of the time.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import statistics
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from e2e.hurried.periods import FACTOR
+from e2e.hurried.tasks import VARIABLE
 from lab.cluster import NodePlan, running_cluster
 from lab.errors import PullError
 from lab.images import MIB, ImageRecipe, local_architecture, make_image
@@ -27,6 +30,8 @@ from lab.leftovers import workspace
 from lab.versions import ALIVE_SERIES, obtain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lab.cluster import Cluster, Node
     from lab.images import Image
     from lab.toml_text import Table
@@ -34,6 +39,10 @@ if TYPE_CHECKING:
 PROGRAM: Final = (sys.executable, "-m", "e2e.hurried", "agent")
 MOST_GROWTH: Final = 8 << 20
 """Bytes of resident memory; what Python and malloc keep of one busy moment more or less."""
+MOST_MORE_DESCRIPTORS: Final = 16
+"""A connection to each of two members by each way, files of a pull that is under way at one look and not at another."""
+MOST_MORE_TASKS: Final = 16
+"""Those of a pull: three requests, each with a search and what watches it."""
 _NODES: Final = 3
 _TAGS: Final = ("red", "green", "blue", "white", "black")
 _LAYERS: Final = (LayerRecipe(6 * MIB, gzipped=False), LayerRecipe(200 * 1024, gzipped=False))
@@ -50,15 +59,36 @@ class Held:
 
     resident: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
+    tasks: list[int] = field(default_factory=list)
 
     def look(self, node: Node) -> None:
         assert node.agent
         process = node.agent.process
         self.resident.append(int(process.status_text().partition("VmRSS:")[2].split()[0]) * 1024)
         self.descriptors.append(sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir()))
+        with suppress(FileNotFoundError):  # it has just been started
+            self.tasks.append(int(_tasks_file(node).read_text()))
+
+    def counted(self) -> Sequence[tuple[str, list[int], int]]:
+        """What is counted, the counts, and how many more there may be."""
+        return (
+            ("descriptors", self.descriptors, MOST_MORE_DESCRIPTORS),
+            ("tasks", self.tasks, MOST_MORE_TASKS),
+        )
+
+    def grown(self) -> list[str]:
+        """Of what there is too much more in the end, or what was never told."""
+        found = []
+        for what, values, most in self.counted():
+            before, after = self.first_and_last(values)
+            if after - before > most:
+                found.append(f"{what}: {before:.0f} then {after:.0f}")
+        return found
 
     def first_and_last(self, values: list[int]) -> tuple[float, float]:
-        """Medians of the second and of the last fifth."""
+        """Medians of the second and of the last fifth; of what was never told, as if it had grown without end."""
+        if not values:
+            return 0.0, math.inf
         part = max(1, len(values) // _PARTS)
         return statistics.median(values[part : 2 * part] or values), statistics.median(values[-part:])
 
@@ -81,9 +111,13 @@ class Record:
         told += [f"pulls: {len(self.pulls)}, median {quantiles[9]:.2f} s, 95 of 100 within {quantiles[18]:.2f} s"]
         for number, held in enumerate(self.held, 1):
             before, after = held.first_and_last(held.resident)
-            open_before, open_after = held.first_and_last(held.descriptors)
+            counts = "; ".join(
+                f"{what} {before:.0f} then {after:.0f}"
+                for what, values, _ in held.counted()
+                for before, after in [held.first_and_last(values)]
+            )
             resident = f"{before / MIB:.1f} then {after / MIB:.1f} MiB, at most {max(held.resident) / MIB:.1f}"
-            told += [f"node {number}: {resident}; descriptors {open_before:.0f} then {open_after:.0f}"]
+            told += [f"node {number}: {resident}; {counts}"]
         told += [f"{count} times: {line}" for line, count in self.log_lines.most_common(_PARTS)]
         return told + (self.faults() or ["nothing failed, nothing grew"])
 
@@ -93,6 +127,7 @@ class Record:
             before, after = held.first_and_last(held.resident)
             if after - before > MOST_GROWTH:
                 found.append(f"the agent of node {number} grew by {(after - before) / MIB:.1f} MiB")
+            found += [f"the agent of node {number} has more {fault}" for fault in held.grown()]
         return found + ([f"the agents' logs have {self.tracebacks} tracebacks"] if self.tracebacks else [])
 
 
@@ -130,8 +165,14 @@ def _recipe(tag: str) -> ImageRecipe:
 
 async def _hurry(node: Node) -> None:
     assert node.agent
-    node.agent.program = PROGRAM
+    # In its settings' folder, which goes with the run.
+    node.agent.program = ("env", f"{VARIABLE}={_tasks_file(node)}", *PROGRAM)
     await node.agent.restart()
+
+
+def _tasks_file(node: Node) -> Path:
+    assert node.agent
+    return node.agent.folder / "tasks"
 
 
 async def _pull_on(node: Node, images: dict[str, Image], chance: random.Random, record: Record) -> None:
