@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
+import struct
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -255,3 +258,31 @@ async def test_another_protocol_can_take_over(tmp_path: Path) -> None:
         transport.close()
         await second.lost.wait()
         assert first.said == ["made"]
+
+
+@pytest.mark.parametrize("is_reset", [True, False])
+async def test_a_connection_that_was_lost_needs_no_garbage_collector(*, is_reset: bool, tmp_path: Path) -> None:
+    recorder = Recorder()
+    with tls_pair(tmp_path) as (server, client), no_garbage_collector():
+        transport = weakref.ref(TlsTransport(server, recorder))
+        await asyncio.sleep(0)
+        if is_reset:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.socket.close()
+        else:
+            client.say_goodbye()
+            client.flush()
+        await recorder.lost.wait()
+        assert (recorder.fault is not None) == is_reset
+        while recorder.said[-1] != "lost" or server.fileno() >= 0:  # noqa: ASYNC110 - its last step
+            await asyncio.sleep(0)
+        assert transport() is None
+
+
+@contextmanager
+def no_garbage_collector() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
