@@ -12,13 +12,14 @@ ones.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -105,6 +106,8 @@ class Callers:
         self._bars: dict[str, tuple[int, float]] = {}
         """How often each was barred, and until when the last time."""
         self._kept_out: set[str] = set()
+        self._collect: Callable[[], object] = self._collect_garbage
+        self._is_collected = False
         self._gives_back_at: float | None = None
         """When memory is given back that connections had which were ended."""
         self._wake = threading.Event()
@@ -201,6 +204,7 @@ class Callers:
         A thread of its own does this: while the loop works off a thousand calls, it would let in as many connections.
         """
         sockets = Sockets(port)
+        self._collect = partial(asyncio.get_running_loop().call_soon_threadsafe, self._collect_garbage)
         for sock in sockets.listeners():
             with sock:
                 sock.listen(limits.MAX_UNACCEPTED)
@@ -234,6 +238,8 @@ class Callers:
             return 0
         self._next_look_at = self._clock() + _UNCHANGED_SECONDS
         arrived = self.look(sockets)
+        if sockets.has_emptied():
+            self._give_back_later()
         self._give_back()
         return arrived
 
@@ -258,14 +264,26 @@ class Callers:
         self._keep_out(sockets)
         ended = [*self._too_many(silent, len(connections)), *self._unwelcome(connections)]
         sockets.end(ended)
-        if ended and self._gives_back_at is None:
-            self._gives_back_at = self._clock() + _GIVE_BACK_SECONDS
+        if ended:
+            self._give_back_later()
         return len(new)
 
+    def _give_back_later(self) -> None:
+        if self._gives_back_at is None:
+            self._gives_back_at = self._clock() + _GIVE_BACK_SECONDS
+
     def _give_back(self) -> None:
-        if self._gives_back_at is not None and self._clock() >= self._gives_back_at:
-            self._gives_back_at = None
+        """First what is garbage, in the thread that it is of; at the next look, what malloc has of it."""
+        if self._is_collected:
+            self._is_collected = False
             give_back_memory()
+        elif self._gives_back_at is not None and self._clock() >= self._gives_back_at:
+            self._gives_back_at = None
+            self._collect()
+
+    def _collect_garbage(self) -> None:
+        gc.collect()
+        self._is_collected = True
 
     def _unwelcome(self, connections: list[Connection]) -> list[Connection]:
         """Connections with half made calls or untaken answers, of barred addresses, or beyond an address's share."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.rpc import system_calls
 from registryd.identity.requester import Requester
@@ -35,12 +35,17 @@ class Connection:
     """Since when the other end has taken nothing of what is to be sent."""
 
 
+# Of 30 KB and more each: from here on it is worth some milliseconds to give their memory back.
+_MANY: Final = 64
+
+
 class Sockets:
     """The sockets of a port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._descriptors: int | tuple[int, ...] = 0
+        self._most = 0
         self._known: dict[tuple[int, bytes], Connection | None] = {}
         """By number and other end, in the order in which they were seen; None for connections of other doors."""
 
@@ -50,7 +55,22 @@ class Sockets:
         Nothing is accumulated while it stays the same: for each connection that came, something else has gone.
         """
         before, self._descriptors = self._descriptors, system_calls.open_descriptors()
+        self._most = max(self._most, self._count)
         return before != self._descriptors
+
+    def has_emptied(self) -> bool:
+        """Whether many of the descriptors that there were at once have gone since this was true the last time.
+
+        At whichever door: what they needed lies among memory in use.
+        """
+        if self._most - self._count < _MANY:
+            return False
+        self._most = self._count
+        return True
+
+    @property
+    def _count(self) -> int:
+        return self._descriptors if isinstance(self._descriptors, int) else len(self._descriptors)
 
     @property
     def connections(self) -> list[Connection]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +161,39 @@ def test_a_look_is_due_when_a_descriptor_came_and_after_a_while_in_any_case(door
     assert callers.look_if_due(door.sockets) == 0
     now += 2.0
     assert callers.look_if_due(door.sockets) == 1
+
+
+@pytest.mark.parametrize(("count", "is_worth_it"), [(60, True), (5, False)])
+def test_the_memory_of_many_connections_is_given_back_after_a_while(
+    *, count: int, is_worth_it: bool, door: Door
+) -> None:
+    now = 100.0
+    callers = Callers(1000, clock=lambda: now)
+    door.connect(count)
+    callers.look_if_due(door.sockets)
+    garbage = weakref.ref(Circle())
+    gc.disable()
+    try:
+        for pair in door.pairs:
+            for end in pair:
+                end.close()
+        door.pairs.clear()
+        callers.look_if_due(door.sockets)
+        assert garbage() is not None
+        now += 30.0
+        callers.look_if_due(door.sockets)
+        assert (garbage() is None) == is_worth_it
+        now += 30.0
+        callers.look_if_due(door.sockets)
+    finally:
+        gc.enable()
+
+
+class Circle:
+    """What only the garbage collector ends."""
+
+    def __init__(self) -> None:
+        self.itself = self
 
 
 def test_a_quarter_of_the_places_is_kept_free(door: Door) -> None:
