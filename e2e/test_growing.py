@@ -27,6 +27,8 @@ pytestmark = pytest.mark.timeout(120)
 
 # The origin's link: the layer below takes three seconds over it.
 MEGABITS = 64
+# Over the floor of transfer.resume (256 KiB/s), and so slow that what is left of the layer takes twenty seconds.
+SLOW_MEGABITS = 8
 LAYER_BYTES = 24 * MIB
 
 
@@ -137,14 +139,16 @@ async def test_who_followed_an_aborted_pull_goes_on_with_another_peer(release: R
     layer = large.local.layers[0]
     async with cluster_of(knowing(release), knowing(release, 1, 3), knowing(release)) as cluster:
         first, second, third = cluster.nodes
-        reference = await cluster.push(large, "demo/app")
+        reference, archive = await cluster.push(large, "demo/app"), large.archive()
         pull = asyncio.create_task(first.pull(reference))
         await wait_arrived(first, layer)
         following = asyncio.create_task(second.pull(reference))
         await wait_arrived(second, layer, more_than=4 * MIB)
-        await third.containerd.import_archive(large.archive(), f"{ORIGIN}/demo/app")
+        await cluster.origin_host.limit(SLOW_MEGABITS)
+        await third.containerd.import_archive(archive, f"{ORIGIN}/demo/app")
         assert second.containerd.arrived(layer.digest) < LAYER_BYTES
         await cancelled(pull)
+        await cluster.origin_host.limit(MEGABITS)  # what the origin has sent arrives, and it writes its line
         await following
         assert second.containerd.has_blob(layer.digest)
         assert [access.client for access in await transfers(cluster, layer)] == [first.host.ipv4]
