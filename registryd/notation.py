@@ -107,6 +107,16 @@ def is_registry(text: str) -> bool:
     return True
 
 
+def may_name_images(pattern: str) -> bool:
+    """Whether a pattern (of fnmatch) can match full names of images, which begin with a registry.
+
+    `nginx:1.25` cannot: containerd calls that image docker.io/library/nginx:1.25.
+    """
+    host, slash, _ = pattern.partition("/")
+    has_wildcard = not {*"*?["}.isdisjoint(host)
+    return has_wildcard or (bool(slash) and ("." in host or ":" in host or host == "localhost"))
+
+
 def is_endpoint(text: str) -> bool:
     """Whether it is the URL of an agent's or a cache's registry, `http(s)://host[:port]`."""
     return _ENDPOINT.fullmatch(text) is not None

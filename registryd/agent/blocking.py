@@ -38,6 +38,7 @@ class BlocklistKeeper:
     def __init__(self, settings: ImagesSettings, store: NodeStore) -> None:
         self._store = store
         self._seen: dict[Digest, frozenset[Digest]] = {}
+        self._listed = BlockRules()
         try:
             self._fixed = BlockRules.parse(settings.block)
         except ValueError as error:
@@ -48,7 +49,7 @@ class BlocklistKeeper:
             most_bytes=_MAX_BYTES,
             unreadable="images.block_file cannot be read, and its earlier entries stay blocked",
         )
-        self.blocklist = Blocklist(self._fixed)
+        self.blocklist = Blocklist()
         self._read()
 
     @property
@@ -68,14 +69,21 @@ class BlocklistKeeper:
 
     def _cut(self) -> None:
         if count := self.blocklist.cut():
-            _log.info("%d running transfers were ended, because their content is blocked now", count)
+            ended = "1 running transfer was" if count == 1 else f"{count} running transfers were"
+            _log.info("%s ended: the content is blocked now", ended)
 
     def _read(self) -> None:
         listed = self._file.read()
-        rules = None if listed is None else self._fixed | listed
-        if rules is not None and rules != self.blocklist.rules:
+        if listed is not None:
+            self._listed = listed
+        rules = self._fixed | self._listed
+        if rules != self.blocklist.rules:
             self.blocklist.rules = rules
-            _log.info("blocked: %d digests, %d patterns of names", len(rules.digests), len(rules.patterns))
+            _log.info("blocked", extra={"digests": len(rules.digests), "patterns": len(rules.patterns)})
+            for rule in rules.useless:
+                _log.warning(
+                    "%.80r blocks nothing, because names begin with a registry: docker.io/library/nginx:1", rule
+                )
 
     async def _find_images(self) -> None:
         rules = self.blocklist.rules

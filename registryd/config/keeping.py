@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import Final, Self
 
+from registryd.notation import may_name_images
+
 # More copies are a prefetch; and an index node names twelve at most.
 MOST_COPIES: Final = 8
 _NUMBER: Final = re.compile(r"(copies|zones)=(\d{1,3})", re.ASCII)
@@ -30,6 +32,8 @@ class KeepRule:
     def parse(cls, line: str) -> Self:
         """Raises ValueError, which says what is wrong."""
         pattern, *words = line.split()
+        if not may_name_images(pattern):
+            raise ValueError(f"{pattern[:80]!r} names no registry: write docker.io/library/nginx:1.25, not nginx:1.25")
         numbers: dict[str, int] = {}
         for word in words:
             match = _NUMBER.fullmatch(word)

@@ -8,6 +8,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Protocol, Self
 
 from registryd.content.source import ContentNotFound, ContentUnavailable, EntitledSource, NameSource
+from registryd.notation import may_name_images
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Tag
@@ -34,6 +35,8 @@ class BlockRules:
 
     digests: frozenset[Digest] = frozenset()
     patterns: tuple[re.Pattern[str], ...] = ()
+    useless: tuple[str, ...] = ()
+    """Patterns that no name can match, because they name no registry: the operator means something else."""
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Self:
@@ -41,16 +44,18 @@ class BlockRules:
 
         Raises ValueError for what looks like a digest and is none.
         """
-        rules = [text for line in lines if (text := line.partition("#")[0].strip())]
+        rules = [_digest_of(text) for line in lines if (text := line.partition("#")[0].strip())]
         named = [rule for rule in rules if not _is_meant_as_digest(rule)]
         try:
             digests = frozenset(Digest.parse(rule) for rule in rules if _is_meant_as_digest(rule))
         except OciError as error:
             raise ValueError(str(error)) from error
-        return cls(digests, tuple(re.compile(translate(rule)) for rule in named))
+        useless = tuple(rule for rule in named if not may_name_images(rule))
+        return cls(digests, tuple(re.compile(translate(rule)) for rule in named), useless)
 
     def __or__(self, other: BlockRules) -> BlockRules:
-        return BlockRules(self.digests | other.digests, self.patterns + other.patterns)
+        digests, patterns = self.digests | other.digests, self.patterns + other.patterns
+        return BlockRules(digests, patterns, self.useless + other.useless)
 
     def matches(self, name: str) -> bool:
         return any(pattern.match(name) for pattern in self.patterns)
@@ -139,6 +144,12 @@ def require_unblocked(blocklist: Blocklist, sought: Sought) -> None:
 
 def _why_blocked(sought: Sought) -> str:
     return f"{sought.digest} is blocked (images.block)"
+
+
+def _digest_of(rule: str) -> str:
+    """The digest of a name by digest: content is blocked whatever names it has."""
+    _, at, digest = rule.rpartition("@")
+    return digest if at and _is_meant_as_digest(digest) else rule
 
 
 def _is_meant_as_digest(rule: str) -> bool:

@@ -64,7 +64,9 @@ class Ledger:
         """Note that containerd has the content now; bytes that are not from this agent it got elsewhere."""
         known = self._unsettled.pop(digest, None)
         missing = size - (known.count if known else 0)
-        if missing > 0 and not self.is_trial(digest):
+        if missing <= 0:
+            self.pulls.appeared(digest, 0)
+        elif not self.is_trial(digest):
             registry = known.registry if known else registry
             self.pulls.appeared(digest, missing)
             self._metrics.elsewhere(missing)

@@ -50,6 +50,8 @@ class LoggedPull:
     from_here: set[Digest] = field(default_factory=set)
     missed: dict[Digest, str] = field(default_factory=dict)
     """What it was not given, and why."""
+    broken_off: set[Digest] = field(default_factory=set)
+    """What it was given in part: it gets the rest, from here or elsewhere."""
     elsewhere: dict[Digest, int] = field(default_factory=dict)
     waited: float = 0.0
     broken: int = 0
@@ -70,7 +72,7 @@ class LoggedPull:
     @property
     def unsettled(self) -> set[Digest]:
         """Content that containerd is getting elsewhere, and does not have yet."""
-        return self.missed.keys() - self.elsewhere.keys() - self.given.keys()
+        return (self.missed.keys() - self.given.keys() | self.broken_off) - self.elsewhere.keys()
 
 
 class PullLog:
@@ -110,6 +112,7 @@ class PullLog:
         """Note that so many bytes went to containerd."""
         pull.given[digest] = pull.given.get(digest, 0) + count
         pull.broken += is_broken
+        (pull.broken_off.add if is_broken else pull.broken_off.discard)(digest)
         if is_local:
             pull.from_here.add(digest)
 
@@ -128,6 +131,9 @@ class PullLog:
     def appeared(self, digest: Digest, count: int) -> None:
         """Note that containerd has the content now, and got so many bytes of it elsewhere."""
         for pull in self._under_way:
+            pull.broken_off.discard(digest)
+            if not count:
+                continue
             if digest in pull.missed or digest in pull.given:
                 pull.elsewhere[digest] = count
                 pull.last = self._clock()
@@ -220,7 +226,7 @@ def _slowed(pull: LoggedPull) -> list[str]:
     if pull.waited >= LONG_WAIT:
         found.append(f"waited {pull.waited:.1f} s for a first byte")
     if pull.broken:
-        found.append(f"{pull.broken} bodies broke off")
+        found.append("1 body broke off" if pull.broken == 1 else f"{pull.broken} bodies broke off")
     if pull.ended is not None and pull.unsettled:
         found.append("did not end while it was looked at")
     return found

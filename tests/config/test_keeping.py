@@ -17,7 +17,16 @@ def test_the_most_of_all_lines_that_match_is_wanted() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["ghcr.io/corp/*", "a copies=0", "a copies=9", "a copies=2 zones=3", "a copies=2 zones=0", "a copies=x", "a b"],
+    [
+        "ghcr.io/corp/*",
+        "lab.io/a copies=0",
+        "lab.io/a copies=9",
+        "lab.io/a copies=2 zones=3",
+        "lab.io/a copies=2 zones=0",
+        "lab.io/a copies=x",
+        "lab.io/a b",
+        "nginx:1 copies=2",
+    ],
 )
 def test_a_line_that_is_none_is_an_error(line: str) -> None:
     with pytest.raises(SettingsError, match=r"images\.keep"):

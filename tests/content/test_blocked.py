@@ -41,6 +41,25 @@ def test_a_rule_is_a_digest_or_a_pattern_and_the_rest_is_none() -> None:
     ]
 
 
+def test_a_name_by_digest_is_a_digest() -> None:
+    rules = BlockRules.parse([f"ghcr.io/corp/app@{DIGEST}", f"ghcr.io/corp/app:v1@{DIGEST}"])
+    assert rules.digests == {DIGEST}
+    assert not rules.patterns
+
+
+def test_a_pattern_that_names_no_registry_is_told_of() -> None:
+    lines = (
+        "nginx:1.25",
+        "library/nginx",
+        "***x",
+        "*:latest",
+        "docker.io/library/nginx",
+        "localhost/a",
+        "reg:5000/a:*",
+    )
+    assert BlockRules.parse(lines).useless == ("nginx:1.25", "library/nginx")
+
+
 @pytest.mark.parametrize("line", ["sha256:abc", "sha512:", "sha1:" + "a" * 40])
 def test_a_digest_that_is_none_is_an_error(line: str) -> None:
     with pytest.raises(ValueError, match="digest"):

@@ -28,6 +28,11 @@ class Play:
         self.log.given(pull, digest, count, is_local=is_local, is_broken=False)
         self.log.ends(pull, waited=0.01)
 
+    def give_in_part(self, digest: Digest, count: int) -> None:
+        pull = self.log.begins(APP, digest)
+        self.log.given(pull, digest, count, is_local=False, is_broken=True)
+        self.log.ends(pull, waited=0.01)
+
     def ask_tag(self, tag: str) -> None:
         self.log.ends(self.log.begins(APP, Tag(tag)), waited=0.01)
 
@@ -56,6 +61,34 @@ def test_what_belongs_together_is_one_pull(caplog: pytest.LogCaptureFixture) -> 
     assert pull["slowed"] == []
     (line,) = [record for record in caplog.records if record.message == "pull"]
     assert vars(line)["sources"].startswith("10.0.0.2 60 %, ")
+
+
+def test_the_rest_of_what_broke_off_is_waited_for_and_counted() -> None:
+    play = Play()
+    play.give(MANIFEST, 5)
+    play.give_in_part(LAYER, 20)
+    play.miss(LAYER)
+    assert play.over(60) == []
+    play.log.appeared(LAYER, 75)
+    (pull,) = play.over()
+    assert (pull["size"], pull["share"]) == (100, 0.25)
+    assert "1 body broke off" in pull["slowed"]
+
+
+def test_what_broke_off_at_its_very_end_is_over_when_it_is_here() -> None:
+    play = Play()
+    play.give_in_part(LAYER, 100)
+    assert play.over(60) == []
+    play.log.appeared(LAYER, 0)
+    assert [pull["size"] for pull in play.over()] == [100]
+
+
+def test_what_broke_off_and_came_by_us_in_the_end_is_over() -> None:
+    play = Play()
+    play.give_in_part(LAYER, 20)
+    play.give(LAYER, 80)
+    (pull,) = play.over()
+    assert (pull["size"], pull["share"]) == (100, 1.0)
 
 
 def test_what_comes_from_elsewhere_is_waited_for() -> None:
