@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, NotForName
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class EntitledStore:
         except ContentNotFound:
             self._missed(sought)
             raise
-        if not isinstance(opened.content, GrowingContent):
+        if not opened.content.is_growing:
             return replace(opened, content=replace(opened.content, standing=content.standing))
         try:
             # The content of the question may have been given up, and this may be the content of another name.

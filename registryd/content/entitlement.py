@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registryd.config.agent import AuthorizationMode
-from registryd.content.growing import GrowingContent
 from registryd.content.sought import Standing
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type
 
@@ -75,5 +74,5 @@ class Entitlement:
 
 def _may_be_manifest(content: Content) -> bool:
     """Whether arriving content may be a manifest that the node has not read yet."""
-    is_unread = isinstance(content, GrowingContent) and content.media_type is None
+    is_unread = content.is_growing and content.media_type is None
     return is_manifest_type(content.media_type) or (is_unread and content.size <= MAX_MANIFEST_SIZE)

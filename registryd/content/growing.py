@@ -7,8 +7,8 @@ what grows is for peers (`registryd.content.sharing`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from registryd.content.source import Content, ContentNotFound
 
@@ -36,12 +36,13 @@ class GrowingContent(Content):
     gets them until the content is whole and verified.
     """
 
-    available: int
+    available: int = field()  # hides what Content says of itself
     withheld: int = 0
+
+    is_growing: ClassVar[bool] = True
 
     @property
     def received(self) -> int:
-        """How many bytes this node has got, whether it may give them or not."""
         return self.available + self.withheld
 
 

@@ -78,7 +78,7 @@ class SharedStore:
         raise ContentNotFound("all of it is here")
 
     def _seen(self, content: Content) -> Content:
-        if isinstance(content, GrowingContent):
+        if content.is_growing:
             self._seen_growing.add(content.digest)
         else:
             self._seen_growing.discard(content.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,19 @@ class Content:
     size: int
     media_type: str | None
     standing: Standing | None = field(default=None, compare=False, kw_only=True)
+
+    is_growing: ClassVar[bool] = False
+    """Whether the source is still receiving the content (`registryd.content.growing`)."""
+
+    @property
+    def available(self) -> int:
+        """The number of bytes from the beginning that the source can give: all."""
+        return self.size
+
+    @property
+    def received(self) -> int:
+        """The number of bytes that have come to the source, whether or not it may give them yet: all."""
+        return self.size
 
 
 @dataclass(frozen=True, slots=True)

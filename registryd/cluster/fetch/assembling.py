@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.fetch.rivals import is_as_good, somebody_else_offers
 from registryd.cluster.members.offer import offer_of
-from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES, AssembledBody
 from registryd.transfer.errors import SourceBroken, SourceBusy
@@ -54,7 +53,7 @@ class Assembler:
         One source gives all of content that was wrong lately: then it is known which node was to blame.
         """
         is_worth_it = span.length >= LEAST_BYTES and self._memory.is_enough
-        if not is_worth_it or isinstance(content, GrowingContent) or self._blame.is_tainted(content.digest):
+        if not is_worth_it or content.is_growing or self._blame.is_tainted(content.digest):
             return span
         return span.first(BEGINNING_BYTES)
 
@@ -135,7 +134,7 @@ class _PeerSupplier:
         member, content = self._offer.member, self._offer.content
         sought = self._offer.sought
         found = offer_of(member, sought, await member.find(sought))
-        if isinstance(found.content, GrowingContent) or found.content.size != content.size:
+        if found.content.is_growing or found.content.size != content.size:
             raise PeerDeclined(f"{member.address} has something else now")
         self._offer = found
 

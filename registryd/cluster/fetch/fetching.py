@@ -19,7 +19,6 @@ from registryd.cluster.health.links import UplinkProbe
 from registryd.cluster.health.room import LinkComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
-from registryd.content.growing import GrowingContent
 from registryd.content.hindrances import Hindrances
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.oci.errors import RangeInvalid
@@ -127,7 +126,7 @@ class Fetcher:
         def doubted(source: Offer, given: OpenContent) -> Body:
             if given.body.length < given.span.length:
                 return self._assembler.body(source, given)
-            if not isinstance(given.content, GrowingContent) or not way_on.may_leave:
+            if not given.content.is_growing or not way_on.may_leave:
                 return given.body
             holders, totals, known = self._locator.holders, self._totals, self._slow_links
             top = UplinkProbe(source, holders, totals=totals, known=known, tell=self._locator.distrust)
@@ -142,7 +141,7 @@ class Fetcher:
             return other, replace(given, body=doubted(other, given))
 
         way_on = Failover(offer, open_other=open_other, avoid=self._lost, leave=self._left)
-        is_growing = isinstance(opened.content, GrowingContent)
+        is_growing = opened.content.is_growing
         first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
         body = ResumingBody(first, opened.span, way_on.reopen)
         return replace(opened, body=LimitedBody(body, self._allowance, priority))

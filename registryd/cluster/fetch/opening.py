@@ -12,7 +12,6 @@ from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked
-from registryd.content.growing import GrowingContent
 from registryd.content.sought import REPOSITORY_HEADER
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
@@ -131,7 +130,7 @@ class Opener:
         data = await _read_whole(offer)
         # No manifest at the member refers yet to content that has just arrived there: only the document itself tells
         # its type.
-        is_untold = isinstance(offer.content, GrowingContent) and offer.content.media_type is None
+        is_untold = offer.content.is_growing and offer.content.media_type is None
         if not is_untold and not is_manifest_type(offer.content.media_type):
             return offer.content, data
         try:
@@ -165,7 +164,7 @@ class Opener:
         return body
 
     async def _fetch(self, door: Address, offer: Offer, span: Span, part: Part) -> Body:
-        is_growing = isinstance(offer.content, GrowingContent)
+        is_growing = offer.content.is_growing
         digest, source = offer.content.digest, offer.member.address
         body = await fetch(
             (door.host, door.port),
@@ -213,7 +212,7 @@ async def _read_whole(offer: Offer) -> bytes:
     except TimeoutError as error:
         late = f"{offer.member.address} took too long over {content.size} bytes"
         # A member that is still receiving the content may be waiting itself, which is not its fault.
-        raise (PeerDeclined(late) if isinstance(content, GrowingContent) else SourceBroken(late)) from error
+        raise (PeerDeclined(late) if content.is_growing else SourceBroken(late)) from error
     if not content.digest.verifies(data):
         raise ContentCorrupt(f"{offer.member.address} gave {content.size} bytes that are not {content.digest}")
     return data

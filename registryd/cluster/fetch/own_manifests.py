@@ -10,7 +10,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
@@ -52,7 +51,7 @@ class OwnManifests:
                 content = await self._store.find(digest)
                 if content.size > MAX_MANIFEST_SIZE:
                     return
-                if isinstance(content, GrowingContent):
+                if content.is_growing:
                     await self._growing.wait_grown(digest, beyond=content.size - 1)
                 data = await self._read(digest)
             if digest.verifies(data):

@@ -160,7 +160,7 @@ class Pulls:
     async def is_moving(self, digest: Digest) -> bool:
         """Whether something of it has come lately."""
         try:
-            return isinstance(await self._own.find_moving(digest), GrowingContent)
+            return (await self._own.find_moving(digest)).is_growing
         except ContentUnavailable:
             return False
 
@@ -169,7 +169,7 @@ class Pulls:
             content = await self._own.find(pull.blobs[place].digest)
         except ContentUnavailable:
             return await self._is_to_begin(pull, place)
-        return isinstance(content, GrowingContent) and await self._is_alive(pull)
+        return content.is_growing and await self._is_alive(pull)
 
     async def _is_to_begin(self, pull: ExpectedPull, place: int) -> bool:
         if (pull.asked_at or pull.seen_at) >= clock.now() - _BEGINNING_SECONDS:

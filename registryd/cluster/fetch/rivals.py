@@ -6,7 +6,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from registryd.aio.racing import AllFailed
-from registryd.content.growing import GrowingContent
 
 if TYPE_CHECKING:
     from registryd.cluster.fetch.locator import MemberLocator
@@ -27,5 +26,5 @@ async def somebody_else_offers(locator: MemberLocator, offer: Offer) -> bool:
 
 def is_as_good(other: Offer, offer: Offer) -> bool:
     """Whether this is another member's, of the same content whole, and that one does not ask to be spared."""
-    is_whole = not isinstance(other.content, GrowingContent)
+    is_whole = not other.content.is_growing
     return other.member is not offer.member and is_whole and not other.busy and other.content.size == offer.content.size

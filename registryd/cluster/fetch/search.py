@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from registryd.aio.racing import arrivals
 from registryd.cluster.members.offer import Offer, offer_of
-from registryd.content.growing import GrowingContent, NotArrived
+from registryd.content.growing import NotArrived
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
@@ -55,6 +55,6 @@ async def offers(members: Sequence[Member], sought: Sought, waves: Waves) -> Asy
 
 async def _ask(member: Member, sought: Sought) -> Offer:
     finding = await member.find(sought)
-    if isinstance(finding.content, GrowingContent) and not finding.content.available:
+    if finding.content and finding.content.is_growing and not finding.content.available:
         raise NotArrived(f"{member.address} waits for its first byte")
     return offer_of(member, sought, finding)

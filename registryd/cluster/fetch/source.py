@@ -10,7 +10,6 @@ from registryd.aio.racing import AllFailed, arrivals, at_once
 from registryd.cluster.contract.no_forwarding import refuse_to_forward
 from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
-from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class ClusterSource:
             intakes.sent_away(sought, reason)
             raise
         # In a wave this node has followers, too.
-        is_followed = isinstance(opened.content, GrowingContent) and not is_small(opened.content)
+        is_followed = opened.content.is_growing and not is_small(opened.content)
         return await intakes.adopt(sought, opened) if is_followed else opened
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import PeerDeclined
-from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import TAINTED_SECONDS
 
@@ -67,7 +66,7 @@ class DeliveryAttribution:
 
     def require_verified(self, content: Content) -> None:
         """Raise PeerDeclined for unverified content, if wrong bytes of it were seen."""
-        if isinstance(content, GrowingContent) and self.is_tainted(content.digest):
+        if content.is_growing and self.is_tainted(content.digest):
             raise PeerDeclined(f"{content.digest} was wrong lately, and the peer is still receiving it")
 
     def kept(self, digest: Digest) -> None:

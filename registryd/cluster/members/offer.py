@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.content.growing import GrowingContent
 from registryd.content.source import ContentNotFound, NotForName
 from registryd.notation import Address
 
@@ -36,16 +35,16 @@ class Offer:
     @property
     def available(self) -> int:
         """How many bytes from the beginning the member has."""
-        return self.content.available if isinstance(self.content, GrowingContent) else self.content.size
+        return self.content.available
 
     @property
     def received(self) -> int:
         """How many bytes have come to it, whether or not it may give them yet."""
-        return self.content.received if isinstance(self.content, GrowingContent) else self.content.size
+        return self.content.received
 
     @property
     def is_first_choice(self) -> bool:
-        return not (self.busy or isinstance(self.content, GrowingContent))
+        return not (self.busy or self.content.is_growing)
 
 
 def offer_of(member: Member, sought: Sought, finding: FindAnswer) -> Offer:

@@ -157,8 +157,8 @@ def resolution(reply: pb.ResolveReply) -> Resolution:
 
 def _content_message(content: Content) -> pb.Content:
     message = pb.Content(size=content.size, media_type=content.media_type or "")
-    if isinstance(content, GrowingContent):
-        message.available, message.withheld = content.available, content.withheld
+    if content.is_growing:
+        message.available, message.withheld = content.available, content.received - content.available
     return message
 
 

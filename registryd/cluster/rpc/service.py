@@ -18,7 +18,6 @@ from registryd.cluster.rpc.limits import (
     WRITE_STALL_TIMEOUT,
 )
 from registryd.content.blocked import ContentBlocked
-from registryd.content.growing import GrowingContent
 from registryd.content.names import newest_first
 from registryd.content.source import (
     ContentNotFound,
@@ -146,7 +145,7 @@ class ClusterService:
 
     async def _found(self, sought: Sought, request: pb.FindRequest) -> Content | None:
         content = await self._content(sought)
-        if request.wait_milliseconds and isinstance(content, GrowingContent) and content.available <= request.beyond:
+        if request.wait_milliseconds and content and content.is_growing and content.available <= request.beyond:
             seconds = min(MAX_WAIT_SECONDS, request.wait_milliseconds / 1000)
             return await self._wait_grown(sought, request.beyond, seconds)
         return content

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.content.growing import GrowingContent
 from registryd.content.provenance import Provenance
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry, Repository
@@ -36,7 +35,7 @@ class Origins:
         self._askings = askings
 
     async def provenance(self, content: Content) -> Provenance:
-        if isinstance(content, GrowingContent):
+        if content.is_growing:
             return Provenance(self._askings.of_arriving(content.digest))
         sources = (await self._presence.locate(content.digest)).sources
         told = frozenset(self._labelled(sources)) if sources else self._by_hand(content.digest)

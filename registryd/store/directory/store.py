@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio.file_events import Waiter
 from registryd.content.description import StoreDescription
-from registryd.content.growing import GrowingContent
 from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable, OpenContent
 from registryd.content.writer import ContentMismatch
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from registryd.content.growing import GrowingContent
     from registryd.content.inventory import Stock
     from registryd.content.naming import Naming
     from registryd.content.sought import Sought
@@ -99,7 +99,7 @@ class DirectoryStore:
 
     async def provenance(self, content: Content) -> Provenance:
         """Where it was fetched from, and the names under which somebody put it there: those of what was not fetched."""
-        if isinstance(content, GrowingContent):
+        if content.is_growing:
             return Provenance(self._sources.began(content.digest) if self._sources else frozenset())
         await self._walk()
         fetched = self._fetched_from(content.digest)
