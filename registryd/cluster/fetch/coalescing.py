@@ -203,7 +203,8 @@ class FetchCoordinator:
             # An index node of an older version names them all the same.
             verdict = replace(verdict, sources=tuple(each for each in verdict.sources if each not in unfit))
         if verdict is not None and verdict.is_below_missing:
-            self._companions.lose(side.below)
+            if side.below not in verdict.sources:  # else it is still to come
+                self._companions.lose(want.digest)
         elif verdict is not None and not is_large:
             self._companions.came_after(verdict.before, want.digest, rank=verdict.rank)
         if slow and (verdict is None or not verdict.sources):

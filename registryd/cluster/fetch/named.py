@@ -201,7 +201,9 @@ class NamedSources:
         """How long to wait for the source that is asked now."""
         if self._reply is not None and self._reply.is_whole:
             return _NO_WAIT
-        return _BRIEF_WAIT if self._left else _WAITS
+        # When the predecessor comes, or has not come for some time, there may be a better place.
+        is_to_ask_again = self._reply is not None and self._reply.is_below_missing
+        return _BRIEF_WAIT if self._left or is_to_ask_again else _WAITS
 
 
 def _told(reply: ClaimReply | None) -> str:

@@ -53,6 +53,8 @@ class Spot:
     named: set[Address] = field(default_factory=set)
     """The sources named to the node: only these it may report."""
     entry: int = 0
+    is_expected: bool = False
+    """The node has not claimed the content yet."""
 
 
 class FollowerTree:
@@ -61,7 +63,7 @@ class FollowerTree:
     def __init__(self, weight: float) -> None:
         """`weight`: what another child costs, counted in nodes further down."""
         self._spots: dict[Address, Spot] = {}
-        # Those that have left while others waited for them, until these have turned elsewhere.
+        # Those that have left while others waited for them, or have not come yet, until these have turned elsewhere.
         self._left_behind: dict[Address, Spot] = {}
         self._weight = weight
         # By zone. An entry is (cost, number, address); one that is not its spot's latest is passed over.
@@ -96,6 +98,15 @@ class FollowerTree:
             self.leave_source(spot)
             if spot.children:
                 self._left_behind[address] = spot
+
+    def expect(self, spot: Spot, place: NodeLocation) -> None:
+        """Put the spot below a node that has no spot yet. When it is planted, the spot is its child."""
+        expected = self._left_behind.setdefault(place.address, Spot(place, is_expected=True))
+        expected.latest = (spot.place.address, *expected.latest)[:_KNOWN_CHILDREN]
+        expected.children += 1
+        expected.slow_children += spot.is_slow
+        spot.source, spot.depth = place.address, 1
+        self.offer(spot)
 
     def leave_source(self, spot: Spot) -> None:
         address, spot.source = spot.source, None
@@ -192,6 +203,11 @@ class FollowerTree:
         """The top of the tree above this spot, where its content comes into the tree."""
         *_, top = islice(self._upwards(spot), len(self._spots) + 1)
         return top
+
+    def waits_for_expected(self, spot: Spot) -> bool:
+        """Whether the node at the top of the tree above this spot waits for a node that has not come yet."""
+        awaited = self._left_behind.get(self.top_of(spot).source or spot.place.address) if self._left_behind else None
+        return awaited is not None and awaited.is_expected
 
     def is_behind(self, other: Spot, spot: Spot) -> bool:
         """Whether the other gets it by way of this spot, and so has less of it, or is the spot itself."""

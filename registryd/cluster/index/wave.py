@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.index.tree import FollowerTree, Spot
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from registryd.cluster.contract.index import Claim, NodeLocation
+    from registryd.cluster.contract.index import Claim
     from registryd.notation import Address
 
 # So much has to arrive before the next node sees any: agents pass on 128 KiB at a time (registryd.transfer.inflow),
@@ -37,6 +38,9 @@ _SUPPOSED_BYTES: Final = 16 << 20
 # How long a claim may wait for others that had better come first, and are about to claim it, too: less than index nodes
 # are waited for. One that came before and has the content already does not claim: then this much is lost, once.
 LINE_SECONDS: Final = 0.2
+# So long after its first claim, a node is told to wait for the node that had claimed the manifest just before it. On a
+# busy machine, containerds of a wave begin with the same layer within 1.3 s of each other (benchmarks.rollout).
+EXPECTED_SECONDS: Final = 1.5
 # Who came longer ago than this did not come just before.
 RUSH_SECONDS: Final = 10.0
 # Who finds its source gone can turn to two more without asking again, if they have all of it.
@@ -98,6 +102,10 @@ class Wave:
             return (stays.place.address,)
         self._tree.leave_source(spot)
         found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim)
+        if claim.below and self._is_to_come(spot, claim, now) and not (found and found[0].is_whole):
+            self._tree.expect(spot, NodeLocation(claim.below, spot.place.zone))
+            self._intending -= {spot.place.address}
+            return (claim.below,)
         if slow and not found:  # what comes slowly still comes: the origin has nothing to do with it
             found = self._best(spot, refused, now, claim)
         self._tree.follow(spot, found[0].place.address if found else None)
@@ -133,6 +141,17 @@ class Wave:
         """
         self._learn_size(claim)
         return self._is_chain and claim.below is not None and self._tree.get(claim.below) is None
+
+    def _is_to_come(self, spot: Spot, claim: Claim, now: float) -> bool:
+        """Whether the predecessor has not claimed yet, and may still do so.
+
+        The claimant had better wait for it than take another place: then the layers of an image would come down chains
+        of different orders. There, several nodes share the link of one, and the links of others are idle.
+        """
+        if claim.below is None or claim.rank is None or spot.joined_at is None or not self._is_chain:
+            return False
+        is_known = self._tree.get(claim.below) is not None or claim.below in (*claim.failed, *claim.unfit, *claim.slow)
+        return not (is_known or claim.is_slow) and now - spot.joined_at < EXPECTED_SECONDS
 
     def seconds_too_early(self, claim: Claim, now: float) -> float:
         """How long the claim may wait for others.
@@ -279,8 +298,13 @@ class Wave:
         """
         tree = self._tree
 
+        def is_ranked(other: Spot) -> bool:
+            return claim.rank is not None and claim.rank < other.rank
+
         def is_fit(other: Spot) -> bool:
             is_refused = other.place.address in refused or other.suspected_until > now
+            # The node that has not come yet is to come after the claimant.
+            is_refused = is_refused or (is_ranked(other) and tree.waits_for_expected(other))
             return not (is_refused or tree.is_behind(other, spot) or self._gives_way(other, spot, claim))
 
         found = tree.cheapest(spot.place.zone, is_fit, count)

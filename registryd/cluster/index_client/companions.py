@@ -41,6 +41,15 @@ class Side:
     rank: int | None = None
 
 
+@dataclass(slots=True)
+class _Line:
+    """The nodes that claimed a manifest at the same time, as this one of them knows it."""
+
+    before: Address | None
+    rank: int | None
+    until: float
+
+
 class LayerSchedule:
     """Learns from manifests which layers come together, and from claims of manifests which node came just before."""
 
@@ -48,9 +57,8 @@ class LayerSchedule:
         # Of the latest manifests: the place among their large layers, None for what is small.
         self._children: OrderedDict[Digest, tuple[int, int] | None] = OrderedDict()
         self._manifest_of: OrderedDict[Digest, Digest] = OrderedDict()
-        self._below: Address | None = None
-        self._ranks: OrderedDict[Digest, tuple[int | None, float]] = OrderedDict()
-        self._until = 0.0
+        # By manifest, the latest last.
+        self._lines: OrderedDict[Digest, _Line] = OrderedDict()
 
     def learn(self, digest: Digest, manifest: Manifest) -> None:
         """These are going to be asked for; `digest` is the manifest's."""
@@ -70,28 +78,27 @@ class LayerSchedule:
         """Note the node that claimed this small digest just before; `rank`: how many did. Layers may follow."""
         if digest in self._children:
             return
-        self._below = address
-        self._until = clock.now() + _LINE_SECONDS
-        self._ranks[digest] = rank, self._until
-        self._ranks.move_to_end(digest)
-        if len(self._ranks) > _LINES:
-            self._ranks.popitem(last=False)
+        self._lines[digest] = _Line(address, rank, clock.now() + _LINE_SECONDS)
+        self._lines.move_to_end(digest)
+        if len(self._lines) > _LINES:
+            self._lines.popitem(last=False)
 
     def is_first(self, digest: Digest) -> bool:
         """Whether no node had claimed the manifest before this node, lately."""
         return self._rank_of(digest) == 0
 
-    def lose(self, address: Address | None) -> None:
-        """Note that this node did not come: it has the claimed content, or does not want it."""
-        if self._below == address:
-            self._below = None
+    def lose(self, digest: Digest) -> None:
+        """Note that the node before this one did not come for this layer: it has it, or does not want the image."""
+        if (line := self._line(digest)) is not None:
+            line.before = None
 
     def side(self, digest: Digest, *, own: Address) -> Side:
         """The `Side` of a claim of large content by the node at `own`."""
-        if not self._is_lately:
+        line = self._line(digest)
+        if line is None:
             return Side()
         rank = self.rank(digest)
-        return Side(rank=rank) if self._below is None else Side(self._below, self._places(digest, own), rank)
+        return Side(rank=rank) if line.before is None else Side(line.before, self._places(digest, own), rank)
 
     def rank(self, digest: Digest) -> int | None:
         """How many had claimed the manifest of this content before this node; None when that is not known."""
@@ -99,12 +106,13 @@ class LayerSchedule:
         return None if manifest is None else self._rank_of(manifest)
 
     def _rank_of(self, manifest: Digest) -> int | None:
-        rank, until = self._ranks.get(manifest, (None, 0.0))
-        return rank if clock.now() < until else None
+        line = self._lines.get(manifest)
+        return line.rank if line is not None and clock.now() < line.until else None
 
-    @property
-    def _is_lately(self) -> bool:
-        return clock.now() < self._until
+    def _line(self, digest: Digest) -> _Line | None:
+        """The line of this layer's manifest; the latest, if no manifest is known to name the layer."""
+        line = self._lines.get(self._manifest_of.get(digest) or next(reversed(self._lines), digest))
+        return line if line is not None and clock.now() < line.until else None
 
     def _places(self, digest: Digest, own: Address) -> int | None:
         found = self._children.get(digest)

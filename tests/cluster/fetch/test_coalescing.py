@@ -23,14 +23,17 @@ from registryd.cluster.fetch.remaining import FallbackMembers
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.desk import IndexState
 from registryd.cluster.index.ring import RendezvousHash
-from registryd.cluster.index.wave import LINE_SECONDS
+from registryd.cluster.index.wave import EXPECTED_SECONDS, LINE_SECONDS
+from registryd.cluster.index_client.companions import LayerSchedule
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.member import Member
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought
 from registryd.content.source import Content, ContentNotFound, NotForName
 from registryd.notation import Address
+from registryd.oci.descriptor import OCI_MANIFEST, OCTET_STREAM, Descriptor
 from registryd.oci.digest import Digest
+from registryd.oci.manifest import Manifest
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Repository
 from tests.fakes.entitled import said, sought
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.looptime
 
 SIZE = 100 << 20
+MANIFEST = Digest.of(b"manifest")
 OTHER_NAME = Repository.parse("other.example/app")
 FETCH_WAIT = 15.0
 
@@ -362,8 +366,56 @@ async def test_who_ought_to_get_it_as_quickly_is_asked_without_claiming() -> Non
     assert len(desk) == 2
 
 
+class Beginning(OwnStore):
+    """containerd has begun everything, and knows its size."""
+
+    async def find(self, digest: Digest) -> Content:
+        return GrowingContent(digest, SIZE, None, 0)
+
+
+async def told_to_wait_for(
+    predecessor: ScriptedNode, *, claims_after: float | None
+) -> tuple[list[str], list[Address | None]]:
+    """The sources of a layer that the node before this one claims later or never, and whom its claims name."""
+    desk = IndexState(NodeId("one"), now)
+    index = ScriptedNode(1, desk=desk)
+    roster = ScriptedRoster(index, predecessor)
+    as_seen = IndexNodes(roster, IndexState(NodeId("own"), now), own_place=partial(place, OWN))
+    companions = LayerSchedule()
+    coalescing = FetchCoordinator(as_seen, roster, Beginning(), fetch_wait=FETCH_WAIT, companions=companions)
+    layer = digest_of(1, OWN, predecessor.number)
+    companions.came_after(place(predecessor.number).address, MANIFEST, rank=1)
+    companions.learn(MANIFEST, Manifest(OCI_MANIFEST, (Descriptor(OCTET_STREAM, layer, SIZE),)))
+    if claims_after is not None:
+        claim = Claim(layer, place(predecessor.number), SIZE, rank=0)
+        asyncio.get_running_loop().call_later(claims_after, desk.claim, claim)
+    return await sources(coalescing, layer, most=1), [claim.below for claim in index.claims]
+
+
+async def test_a_node_waits_for_the_one_before_it_until_that_has_some() -> None:
+    late = ScriptedNode(5, arrives=lambda seconds: 1 << 20 if seconds > 4 else 0)
+    found, below = await told_to_wait_for(late, claims_after=1.0)
+    assert found == ["5"]
+    assert now() == pytest.approx(4.0, abs=0.1)
+    assert set(below) == {place(5).address}
+
+
+async def test_a_node_does_not_wait_for_one_before_it_that_does_not_want_it() -> None:
+    found, below = await told_to_wait_for(ScriptedNode(5), claims_after=None)
+    assert found == []
+    assert now() == pytest.approx(2 * LINE_SECONDS, abs=0.1)
+    assert below == [place(5).address, place(5).address]
+
+
+async def test_a_node_goes_on_without_one_before_it_that_never_claims_it() -> None:
+    found, below = await told_to_wait_for(ScriptedNode(5, arrives=lambda _: 0), claims_after=None)
+    assert found == []
+    assert now() < EXPECTED_SECONDS + 2
+    assert below[-1] == place(5).address
+
+
 async def test_layers_are_claimed_below_the_one_that_claimed_the_manifest_just_before() -> None:
-    class Beginning(OwnStore):
+    class Layered(OwnStore):
         """containerd has begun both, and knows their sizes."""
 
         async def arriving(self, digest: Digest) -> GrowingContent:
@@ -373,7 +425,7 @@ async def test_layers_are_claimed_below_the_one_that_claimed_the_manifest_just_b
     index = ScriptedNode(1, desk=desk)
     roster = ScriptedRoster(index)
     as_seen = IndexNodes(roster, IndexState(NodeId("own"), now), own_place=partial(place, OWN))
-    coalescing = FetchCoordinator(as_seen, roster, Beginning(), fetch_wait=FETCH_WAIT)
+    coalescing = FetchCoordinator(as_seen, roster, Layered(), fetch_wait=FETCH_WAIT)
     manifest, layer = digests_of(1, OWN)[:2]
     desk.claim(Claim(manifest, place(5)))
     below = []
