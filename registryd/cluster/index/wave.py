@@ -39,7 +39,7 @@ _SUPPOSED_BYTES: Final = 16 << 20
 # are waited for. One that came before and has the content already does not claim: then this much is lost, once.
 LINE_SECONDS: Final = 0.2
 # So long after its first claim, a node is told to wait for the node that had claimed the manifest just before it. On a
-# busy machine, containerds of a wave begin with the same layer within 1.3 s of each other (benchmarks.rollout).
+# busy machine, nodes of a wave claim the same layer within 0.7 s of each other (benchmarks.rollout): twice that.
 EXPECTED_SECONDS: Final = 1.5
 # Who came longer ago than this did not come just before.
 RUSH_SECONDS: Final = 10.0
