@@ -6,8 +6,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.racing import AllFailed
 from registryd.cluster.errors import PeerDeclined
-from registryd.cluster.fetch.rivals import is_as_good, somebody_else_offers
 from registryd.cluster.members.offer import offer_of
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES, AssembledBody
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
+
 
 # Beside the first, and some that turn out to be busy or gone.
 _ASKED: Final = MOST_AT_ONCE + 1
@@ -84,14 +85,14 @@ class Assembler:
 
     def _compared(self, offer: Offer, body: Body) -> Body:
         """The body of a request's first source. A later source is not compared, so that no request wanders about."""
-        has_other = partial(somebody_else_offers, self._locator, offer)
+        has_other = partial(_somebody_else_offers, self._locator, offer)
         return MonitoredBody(body, ComparisonCheck(offer.member.address, self._rates, has_other))
 
     async def _others(self, offer: Offer) -> AsyncGenerator[_PeerSupplier, None]:
         try:
             async with aclosing(self._locator.several(offer.sought, _ASKED)) as offers:
                 async for other in offers:
-                    if is_as_good(other, offer):
+                    if _is_as_good(other, offer):
                         yield _PeerSupplier(self, other, Part.EXTRA)
         except ContentUnavailable:
             pass
@@ -142,3 +143,21 @@ class _PeerSupplier:
 def _require_not_busy(reason: ContentUnavailable) -> None:
     if isinstance(reason.__cause__, SourceBusy):
         raise reason.__cause__
+
+
+async def _somebody_else_offers(locator: MemberLocator, offer: Offer) -> bool:
+    """Whether another member has the same content whole and is not busy; takes as long as a search does."""
+    try:
+        async with aclosing(locator.offers(offer.sought)) as offers:
+            async for other in offers:
+                if _is_as_good(other, offer):
+                    return True
+    except AllFailed:
+        pass
+    return False
+
+
+def _is_as_good(other: Offer, offer: Offer) -> bool:
+    """Whether this is another member's, of the same content whole, and that one does not ask to be spared."""
+    is_whole = not other.content.is_growing
+    return other.member is not offer.member and is_whole and not other.busy and other.content.size == offer.content.size

@@ -95,6 +95,7 @@ class CountedNode(FakeNode):
         return await super().images()
 
 
+@pytest.mark.timeout(300)  # 14 s and more of a processor
 async def test_images_are_listed_when_they_change_and_not_at_each_look() -> None:
     async with World(3, kind=CountedNode) as world:
         for number in range(20):
