@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager, closing
 from typing import TYPE_CHECKING, Final
 
 from zeroconf import BadTypeInNameException, InterfaceChoice, NonUniqueNameException, ServiceStateChange
+from zeroconf import Error as WrongAnnouncement
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from registryd.aio.scope import run_to_end
@@ -29,6 +30,9 @@ _GROUP: Final = ("224.0.0.251", 5353)
 _REQUEST_MILLISECONDS: Final = 1000
 # Any host of the network can announce itself; this many are believed.
 _MAX_NEIGHBOURS: Final = 1000
+# Neighbours whose address is asked for at the same time. One that does not answer costs a second, and any host can
+# announce many of them: the others must not wait for each.
+_ASKED_AT_ONCE: Final = 64
 # A network that is not up yet, or is gone: interfaces appear within seconds of a boot.
 _RETRY_SECONDS: Final = 10.0
 
@@ -120,27 +124,30 @@ class _Neighbours:
             self._has_pending.set()
 
     async def follow_changes(self) -> None:
-        """Wait for the next change, and look at all that there are."""
+        """Wait for the next changes, and look at the latest of them: those that are left come with the next call."""
         await self._has_pending.wait()
-        while self._pending:
-            (service_type, name), change = self._pending.popitem()
-            address = None
-            if change is not ServiceStateChange.Removed:
-                address = await self._address_of(service_type, name)
+        latest = [self._pending.popitem() for _ in range(min(len(self._pending), _ASKED_AT_ONCE))]
+        if not self._pending:
+            self._has_pending.clear()
+        found = await asyncio.gather(*(self._address_after(*each, change) for each, change in latest))
+        for ((_, name), _), address in zip(latest, found, strict=True):
             if address is None:
                 self._addresses.pop(name, None)
             else:
                 self._addresses[name] = address
-        self._has_pending.clear()
+
+    async def _address_after(self, service_type: str, name: str, change: ServiceStateChange) -> Address | None:
+        return None if change is ServiceStateChange.Removed else await self._address_of(service_type, name)
 
     async def _address_of(self, service_type: str, name: str) -> Address | None:
-        info = AsyncServiceInfo(service_type, name)
-        if not await info.async_request(self._network, _REQUEST_MILLISECONDS):
-            return None
-        hosts = info.parsed_scoped_addresses()
+        """None for a neighbour that does not say where it is, or says what is no name or address."""
         try:
+            info = AsyncServiceInfo(service_type, name)
+            if not await info.async_request(self._network, _REQUEST_MILLISECONDS):
+                return None
+            hosts = info.parsed_scoped_addresses()
             return Address(hosts[0], info.port or 0) if hosts else None
-        except ValueError:
+        except (WrongAnnouncement, ValueError):
             return None
 
 
