@@ -83,11 +83,16 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
+DOCKER_HUB = "docker.io"
+# containerd looks Docker Hub up under its short name, whatever its API hosts are called.
+_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
+
+
 def canonical_registry(text: str) -> str:
     """The one name of a registry, `docker.io`, `registry.example:5000`, `[2001:db8::1]`, however it is written.
 
     In lower case, without the port that is meant anyway, zeros before a port or a dot at the end, an IPv6 address in
-    its shortest form. Raises ValueError when it is not a host with an optional port.
+    its shortest form; Docker Hub has one of its names. Raises ValueError when it is not a host with an optional port.
     """
     # Not lower() alone: it turns a Kelvin sign into a k.
     match = _REGISTRY.fullmatch(text.lower()) if text.isascii() and len(text) <= LONGEST_NAME else None
@@ -95,7 +100,9 @@ def canonical_registry(text: str) -> str:
     if match is None or not 0 < port <= _HIGHEST_PORT:
         raise ValueError(f"{text[:100]!r} is not a registry")
     host = match["name"] or f"[{ipaddress.IPv6Address(match['ipv6']).compressed}]"
-    return host if port == _REGISTRY_PORT else f"{host}:{port}"
+    if port != _REGISTRY_PORT:
+        return f"{host}:{port}"
+    return DOCKER_HUB if host in _HUB_ALIASES else host
 
 
 def is_registry(text: str) -> bool:
@@ -105,16 +112,6 @@ def is_registry(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def may_name_images(pattern: str) -> bool:
-    """Whether a pattern (of fnmatch) can match full names of images, which begin with a registry.
-
-    `nginx:1.25` cannot: containerd calls that image docker.io/library/nginx:1.25.
-    """
-    host, slash, _ = pattern.partition("/")
-    has_wildcard = not {*"*?["}.isdisjoint(host)
-    return has_wildcard or (bool(slash) and ("." in host or ":" in host or host == "localhost"))
 
 
 def is_endpoint(text: str) -> bool:

@@ -81,9 +81,7 @@ class BlocklistKeeper:
             self.blocklist.rules = rules
             _log.info("blocked", extra={"digests": len(rules.digests), "patterns": len(rules.patterns)})
             for rule in rules.useless:
-                _log.warning(
-                    "%.80r blocks nothing, because names begin with a registry: docker.io/library/nginx:1", rule
-                )
+                _log.warning("%.80r blocks nothing: expected registry/repository:tag, docker.io/library/nginx:1", rule)
 
     async def _find_images(self) -> None:
         rules = self.blocklist.rules

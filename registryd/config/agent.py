@@ -16,6 +16,7 @@ from types import MappingProxyType
 from registryd.config.bandwidth import LEAST_RATE, parse_limits
 from registryd.config.cache import CacheSettings, UpstreamsSettings
 from registryd.config.keeping import parse_rules
+from registryd.config.name_patterns import require_patterns
 from registryd.failures import SettingsError as SettingsError  # noqa: PLC0414 - it belongs to the settings' vocabulary
 from registryd.notation import Address, ByteCount, Seconds, is_endpoint, is_registry
 
@@ -149,6 +150,7 @@ class AuthorizationSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "registries", MappingProxyType(dict(self.registries)))
         _require_positive("authorization.public_timeout", self.public_timeout)
+        require_patterns("authorization.exclude", self.exclude)
 
     @property
     def may_lack_origin(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from registryd.config.bandwidth import LEAST_RATE
+from registryd.config.name_patterns import require_patterns
 from registryd.failures import SettingsError
 from registryd.notation import Address, ByteCount, Seconds, is_registry
 
@@ -89,6 +90,7 @@ class CacheSettings:
         if bool(self.tls_cert) != bool(self.tls_key):
             given = "cache.tls_cert" if self.tls_cert else "cache.tls_key"
             raise SettingsError(given, "give tls_cert and tls_key together, or neither of them")
+        require_patterns("cache.pinned", self.pinned)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

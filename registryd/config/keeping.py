@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
 from typing import Final, Self
 
-from registryd.notation import may_name_images
+from registryd.config.name_patterns import NamePattern
 
 # More copies are a prefetch; and an index node names twelve at most.
 MOST_COPIES: Final = 8
@@ -25,15 +24,13 @@ class Wanted:
 class KeepRule:
     """What is wanted of the images whose name, or whose repository's, matches a pattern."""
 
-    pattern: re.Pattern[str]
+    pattern: NamePattern
     wanted: Wanted
 
     @classmethod
     def parse(cls, line: str) -> Self:
         """Raises ValueError, which says what is wrong."""
         pattern, *words = line.split()
-        if not may_name_images(pattern):
-            raise ValueError(f"{pattern[:80]!r} names no registry: write docker.io/library/nginx:1.25, not nginx:1.25")
         numbers: dict[str, int] = {}
         for word in words:
             match = _NUMBER.fullmatch(word)
@@ -45,7 +42,7 @@ class KeepRule:
             raise ValueError(f"{line[:80]!r}: copies= must be from 1 to {MOST_COPIES}")
         if not 1 <= zones <= copies:
             raise ValueError(f"{line[:80]!r}: zones= must be from 1 to the number of copies")
-        return cls(re.compile(translate(pattern)), Wanted(copies, zones))
+        return cls(NamePattern.parse(pattern), Wanted(copies, zones))
 
 
 def parse_rules(lines: Iterable[str]) -> tuple[KeepRule, ...]:
@@ -56,7 +53,7 @@ def parse_rules(lines: Iterable[str]) -> tuple[KeepRule, ...]:
 
 def wanted_of(rules: Sequence[KeepRule], *names: str) -> Wanted | None:
     """The most that the rules want of what has these names; None when none is about it."""
-    found = [rule.wanted for rule in rules if any(rule.pattern.match(name) for name in names)]
+    found = [rule.wanted for rule in rules if any(rule.pattern.matches(name) for name in names)]
     if not found:
         return None
     return Wanted(max(each.copies for each in found), max(each.zones for each in found))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from fnmatch import translate
 from typing import TYPE_CHECKING, Protocol, Self
 
+from registryd.config.name_patterns import NamePattern
 from registryd.content.source import ContentNotFound, ContentUnavailable, EntitledSource, NameSource
-from registryd.notation import may_name_images
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Tag
@@ -34,9 +33,9 @@ class BlockRules:
     """Digests, and patterns of names as `authorization.exclude` has them."""
 
     digests: frozenset[Digest] = frozenset()
-    patterns: tuple[re.Pattern[str], ...] = ()
+    patterns: tuple[NamePattern, ...] = ()
     useless: tuple[str, ...] = ()
-    """Patterns that no name can match, because they name no registry: the operator means something else."""
+    """Patterns that no name can match: the operator means something else. They must not undo the others."""
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Self:
@@ -50,15 +49,16 @@ class BlockRules:
             digests = frozenset(Digest.parse(rule) for rule in rules if _is_meant_as_digest(rule))
         except OciError as error:
             raise ValueError(str(error)) from error
-        useless = tuple(rule for rule in named if not may_name_images(rule))
-        return cls(digests, tuple(re.compile(translate(rule)) for rule in named), useless)
+        patterns = {rule: _pattern_of(rule) for rule in named}
+        useful = tuple(pattern for pattern in patterns.values() if pattern)
+        return cls(digests, useful, tuple(rule for rule, pattern in patterns.items() if not pattern))
 
     def __or__(self, other: BlockRules) -> BlockRules:
         digests, patterns = self.digests | other.digests, self.patterns + other.patterns
         return BlockRules(digests, patterns, self.useless + other.useless)
 
     def matches(self, name: str) -> bool:
-        return any(pattern.match(name) for pattern in self.patterns)
+        return any(pattern.matches(name) for pattern in self.patterns)
 
 
 @dataclass(slots=True)
@@ -144,6 +144,13 @@ def require_unblocked(blocklist: Blocklist, sought: Sought) -> None:
 
 def _why_blocked(sought: Sought) -> str:
     return f"{sought.digest} is blocked (images.block)"
+
+
+def _pattern_of(rule: str) -> NamePattern | None:
+    try:
+        return NamePattern.parse(rule)
+    except ValueError:
+        return None
 
 
 def _digest_of(rule: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from fnmatch import translate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from registryd.config.agent import AuthorizationMode
+from registryd.config.name_patterns import NamePattern
 from registryd.failures import SettingsError
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry, Tag
@@ -17,19 +16,15 @@ if TYPE_CHECKING:
     from registryd.config.agent import AuthorizationSettings
     from registryd.oci.reference import Reference, Repository
 
-# A registry's name, written in full: here for patterns, and the host may be a pattern, too.
-_DEFAULT_PORT: Final = re.compile(r":0*443$")
-_ZEROS: Final = re.compile(r":0+(?=[0-9])")
-
 
 class NamingRules:
-    """Registries and patterns are one however they are written (`registryd.oci.reference.Registry`)."""
+    """Registries are one however they are written, in patterns, too (`registryd.config.name_patterns`)."""
 
     def __init__(self, settings: AuthorizationSettings) -> None:
         """Raises SettingsError for a registry that is none, or that is named twice with different modes."""
         self._default = settings.mode
         self._modes = _modes(settings.registries)
-        self._excluded = [re.compile(translate(_in_full(pattern))) for pattern in settings.exclude]
+        self._excluded = [NamePattern.parse(text) for text in settings.exclude]
 
     def mode(self, registry: Registry) -> AuthorizationMode:
         return self._modes.get(registry, self._default)
@@ -42,7 +37,7 @@ class NamingRules:
     def excludes(self, repository: Repository, reference: Reference | None = None) -> bool:
         """Whether the repository is left to the upstream, or its tag is."""
         names = [str(repository), *([f"{repository}:{reference}"] if isinstance(reference, Tag) else [])]
-        return any(pattern.match(name) for pattern in self._excluded for name in names)
+        return any(pattern.matches(name) for pattern in self._excluded for name in names)
 
 
 def _modes(named: Mapping[str, AuthorizationMode]) -> Mapping[Registry, AuthorizationMode]:
@@ -55,16 +50,3 @@ def _modes(named: Mapping[str, AuthorizationMode]) -> Mapping[Registry, Authoriz
         if modes.setdefault(registry, mode) is not mode:
             raise SettingsError("authorization.registries", f"{registry} is there twice, as {name} and otherwise")
     return modes
-
-
-def _in_full(pattern: str) -> str:
-    """The pattern with its registry written as names have it."""
-    host, slash, rest = pattern.partition("/")
-    if not slash:
-        return pattern
-    try:
-        # The brackets of an IPv6 address would be a set of characters.
-        host = Registry(host).host.replace("[", "[[]")
-    except NameInvalid:
-        host = _ZEROS.sub(":", _DEFAULT_PORT.sub("", host.lower()))
-    return f"{host}/{rest}"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from registryd.doctor.finding import Finding, ok, warning
 from registryd.node.errors import NodeError
 from registryd.node.registry_folder import DEFAULT, read_folders
+from registryd.notation import DOCKER_HUB
 from registryd.oci.errors import OciError
-from registryd.oci.reference import DOCKER_HUB, Registry
+from registryd.oci.reference import Registry
 from registryd.upstream.anonymous import AnonymousClient
 from registryd.upstream.client import open_client
 from registryd.upstream.containerd_hosts import ContainerdHosts

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from registryd.json_text import parse_json
+from registryd.notation import DOCKER_HUB
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import (
-    DOCKER_HUB,
     DigestedName,
     FullName,
     Reference,

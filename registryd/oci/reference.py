@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Self
 
-from registryd.notation import LONGEST_NAME, canonical_registry
+from registryd.notation import DOCKER_HUB, LONGEST_NAME, canonical_registry
 from registryd.oci.digest import Digest
 from registryd.oci.errors import NameInvalid, TagInvalid
-
-DOCKER_HUB: Final = "docker.io"
-# containerd looks Docker Hub up under its short name, whatever its API hosts are called.
-_HUB_ALIASES: Final = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
@@ -64,8 +60,7 @@ class Registry:
 # A node has some tens, in every request and in the labels of all content.
 @lru_cache(maxsize=1024)
 def _canonical(text: str) -> str:
-    host = canonical_registry(text)
-    return DOCKER_HUB if host in _HUB_ALIASES else host
+    return canonical_registry(text)
 
 
 def looks_like_host(component: str) -> bool:

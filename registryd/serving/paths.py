@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from registryd.notation import DOCKER_HUB
 from registryd.oci.digest import Digest
 from registryd.oci.errors import NameInvalid, NameUnknown, PathUnknown
-from registryd.oci.reference import DOCKER_HUB, Reference, Registry, Repository, looks_like_host, parse_reference
+from registryd.oci.reference import Reference, Registry, Repository, looks_like_host, parse_reference
 
 # Repository names may contain /manifests/ and /blobs/; the last one separates, because no reference has a slash.
 _PATH: Final = re.compile(

@@ -14,8 +14,9 @@ from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.json_text import parse_json
+from registryd.notation import DOCKER_HUB
 from registryd.oci.errors import NameInvalid
-from registryd.oci.reference import DOCKER_HUB, Registry, Repository
+from registryd.oci.reference import Registry, Repository
 from registryd.upstream.credentials import Credentials, IdentityToken, Login
 from registryd.upstream.errors import UpstreamDenied
 from registryd.upstream.recent import Recent

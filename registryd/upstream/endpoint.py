@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from registryd.oci.reference import DOCKER_HUB
+from registryd.notation import DOCKER_HUB
 from registryd.upstream.addresses import parse_address
 from registryd.upstream.trust import TlsTrust
 

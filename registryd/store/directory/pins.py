@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from fnmatch import translate
 from typing import TYPE_CHECKING
 
+from registryd.config.name_patterns import NamePattern
 from registryd.oci.referrers import attached_tags, is_attached_name, referrers_tag
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ class PinPatterns:
     """Patterns of full names; an asterisk stands for anything."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self._patterns = [re.compile(translate(pattern)) for pattern in patterns]
+        self._patterns = [NamePattern.parse(text) for text in patterns]
 
     def __bool__(self) -> bool:
         return bool(self._patterns)
@@ -30,7 +29,7 @@ class PinPatterns:
         roots: set[Digest] = set()
         attached: dict[str, list[Digest]] = {}
         for entry in entries:
-            if entry.name and any(pattern.match(str(entry.name)) for pattern in self._patterns):
+            if entry.name and any(pattern.matches(str(entry.name)) for pattern in self._patterns):
                 roots.add(entry.target.digest)
             elif is_attached_name(entry.name):
                 attached.setdefault(entry.name.tag.name, []).append(entry.target.digest)
