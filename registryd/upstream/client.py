@@ -100,6 +100,7 @@ class RegistryClient:
     async def get_referrers(self, endpoint: Endpoint, repository: Repository, subject: Digest) -> bytes:
         """The whole list of what is attached to the subject, of all its pages, as an index (`oci.referrers`)."""
         entries: list[dict[str, Any]] = []
+        left = MAX_MANIFEST_SIZE
         url: URL | None = endpoint.referrers_url(repository, subject)
         for _ in range(_MOST_PAGES):
             if url is None:
@@ -107,7 +108,10 @@ class RegistryClient:
             request = Request("GET", url, endpoint, self._patience, {"Accept": OCI_INDEX})
             async with self._exchange(request, scope=_scope(repository)) as reply:
                 await reply.expect(200)
-                entries += referrers_in(reply, await reply.read(MAX_MANIFEST_SIZE))
+                # Of all pages together: the entries of each take several times the memory of its bytes.
+                page = await reply.read(left)
+                left -= len(page)
+                entries += referrers_in(reply, page)
                 url = reply.next_page
         data = render_referrers(entries)
         if url is not None or len(data) > MAX_MANIFEST_SIZE:

@@ -71,7 +71,7 @@ def _folder_names(registry: Registry) -> tuple[str, ...]:
 
 
 def _endpoint(url: str, host: dict[str, Any], folder: Path) -> Endpoint:
-    endpoint = Endpoint.parse(url, override_path=bool(host.get("override_path", False)))
+    endpoint = Endpoint.parse(url, override_path=host.get("override_path") is True)
     return replace(endpoint, trust=_trust(host, folder), headers=tuple(_headers(host.get("header", {}))))
 
 
@@ -82,7 +82,7 @@ def _trust(host: dict[str, Any], folder: Path) -> TlsTrust:
         ca_files=tuple(folder / name for name in ([authorities] if isinstance(authorities, str) else authorities)),
         client_certificate=folder / certificate if certificate else None,
         client_key=folder / key if key else None,
-        verify=not host.get("skip_verify", False),
+        verify=host.get("skip_verify") is not True,
     )
 
 

@@ -39,9 +39,12 @@ _FORBIDDEN: Final = tuple(
         "224.0.0.0/4",
         "240.0.0.0/4",
         "ff00::/8",
-        # Metadata services outside of the link: EC2 and Google Cloud over IPv6 (inside RFC 4193),
-        "fd00:ec2::254/128",
+        # Metadata services outside of the link, over IPv6 (inside RFC 4193): all that EC2 gives from there, which is
+        # metadata, the credentials of EKS' pods (fd00:ec2::23), names and time; Google Cloud, Oracle Cloud, Scaleway.
+        "fd00:ec2::/32",
         "fd20:ce::254/128",
+        "fd00:c1::a9fe:a9fe/128",
+        "fd00:42::42/128",
         # Alibaba Cloud (inside RFC 6598), Oracle Cloud's older one, and Azure's WireServer, a public address.
         "100.100.100.200/32",
         "192.0.0.192/32",

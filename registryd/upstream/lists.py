@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from registryd.json_text import parse_json
+from registryd.oci.documents import load_json
 from registryd.oci.errors import ManifestInvalid, TagInvalid
 from registryd.oci.reference import Tag
 from registryd.oci.referrers import parse_referrers
@@ -42,9 +42,9 @@ def referrers_in(reply: Reply, data: bytes) -> Sequence[dict[str, Any]]:
 def tags_in(reply: Reply, data: bytes) -> TagPage:
     """The valid tags of a list; `null` stands for none, Go's way to write an empty list. Raises SomethingElse."""
     try:
-        listed = parse_json(data)["tags"] or ()
+        listed = load_json(data)["tags"] or ()
         tags = [text for text in listed if isinstance(text, str) and _is_tag(text)]
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ManifestInvalid, KeyError, TypeError):
         raise SomethingElse(f"{reply.url.origin()}: sends something else than a list of tags") from None
     return TagPage(tags, _query_of(reply.next_page))
 

@@ -293,12 +293,16 @@ class _Doorkeeper:
         return header == "the token"
 
 
-@pytest.mark.parametrize("path", ["/v2/", BY_TAG, BLOB, "/nothing", "/v2/UPPER/manifests/x"])
-async def test_without_the_nodes_token_there_is_nothing(registry: Registry, path: str) -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/v2/", BY_DIGEST, BY_TAG, BLOB, "/nothing", "/v2/UPPER/manifests/x"])
+async def test_without_the_nodes_token_there_is_nothing(registry: Registry, path: str, method: str) -> None:
     registry.local = MemorySource(IMAGE)
+    registry.names = [registry.local]
+    registry.authorization = AuthorizationSettings(mode=AuthorizationMode.OPEN)
     registry.admission = _Doorkeeper()
     async with registry.serving() as client:
-        without, wrong = await client.get(path), await client.get(path, Registryd_Token="a token")
+        ask = client.head if method == "HEAD" else client.get
+        without, wrong = await ask(path), await ask(path, Registryd_Token="a token")
         right = await client.get("/v2/", Registryd_Token="the token")
     assert (without.status, wrong.status, right.status) == (404, 404, 200)
     assert without.body == wrong.body

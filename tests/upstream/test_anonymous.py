@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from registryd.upstream.errors import (
 from registryd.upstream.proxies import Proxies
 from registryd.upstream.public import Verdict, open_public_repositories
 from registryd.upstream.transport import Patience
+from registryd.upstream.trust import TlsTrust
 from tests.fakes import upstream as fakes
 from tests.fakes.images import oci_image
 from tests.fakes.upstream import FakeUpstream, open_upstream
@@ -99,6 +101,34 @@ async def test_a_web_page_is_no_manifest(anyone: AnonymousClient, upstreams: Ups
     upstream.character = fakes.answering(200, Content_Type="text/html")
     with pytest.raises(UpstreamBroken, match="not a manifest"):
         await anyone.head(PRIVATE, TAG)
+
+
+@pytest.mark.parametrize("has_body", [False, True])
+async def test_another_manifest_is_not_the_one_that_was_asked_for(
+    anyone: AnonymousClient, upstreams: Upstreams, *, has_body: bool
+) -> None:
+    """Some answer every digest with what they have: to a HEAD, or to a GET where their HEAD says nothing."""
+    upstream = await upstreams.start()
+    other = oci_image(layers=(b"another",))
+    kind = "text/plain" if has_body else other.target.media_type
+    digest = {} if has_body else {"Docker_Content_Digest": str(other.target.digest)}
+    upstream.character = fakes.answering(200, other.manifest, Content_Type=kind, **digest)
+    with pytest.raises(UpstreamBroken, match="other bytes" if has_body else "another manifest"):
+        await anyone.head(PUBLIC, IMAGE.target.digest)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [{"headers": (("X-Token", "ours"),)}, {"trust": TlsTrust(client_certificate=Path("c"), client_key=Path("k"))}],
+)
+async def test_what_was_answered_to_what_only_this_node_shows_is_for_this_node(
+    anyone: AnonymousClient, upstreams: Upstreams, shown: dict[str, Any]
+) -> None:
+    await upstreams.start("none")
+    upstreams.endpoints = [replace(each, credentials=None) for each in upstreams.endpoints]
+    assert await anyone.head(PUBLIC, TAG)
+    upstreams.endpoints = [replace(each, **shown) for each in upstreams.endpoints]
+    assert not await anyone.head(PUBLIC, TAG)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,13 @@ def test_a_file_that_containerd_ignores_is_ignored(tmp_path: Path, text: str) ->
     assert asked(tmp_path) == list(default_endpoints(REGISTRY))
 
 
+@pytest.mark.parametrize("value", ['"false"', '"true"', "1", "[true]"])
+def test_what_is_no_switch_switches_no_check_off(tmp_path: Path, value: str) -> None:
+    """containerd ignores such a file."""
+    write(tmp_path, "_default", f'[host."https://harbor.example"]\n  skip_verify = {value}\n')
+    assert asked(tmp_path)[0].trust.verify
+
+
 def test_authorities_client_certificates_and_headers_go_with_their_host(tmp_path: Path) -> None:
     text = """
 [host."https://harbor.example"]

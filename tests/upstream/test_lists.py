@@ -38,6 +38,16 @@ async def test_a_list_of_pages_without_end_is_given_up(client: RegistryClient, u
         await client.get_referrers(at(upstream), APP, SUBJECT)
 
 
+async def test_all_pages_together_are_no_longer_than_one_list(client: RegistryClient, upstream: FakeUpstream) -> None:
+    padded = [{**entry, "annotations": {"padding": "x" * 1_000_000}} for entry in SIGNATURES]
+    upstream.referrers = {("demo/app", str(SUBJECT)): padded * 2}
+    upstream.page_size = 1
+    with pytest.raises(UpstreamBroken, match="more than"):
+        await client.get_referrers(at(upstream), APP, SUBJECT)
+    # Nothing was asked for after the page that was too long: 8 MiB.
+    assert sum("/referrers/" in seen.path for seen in upstream.seen) < len(padded) * 2
+
+
 async def test_a_registry_without_the_api_says_so(client: RegistryClient, upstream: FakeUpstream) -> None:
     with pytest.raises(UpstreamMissing):
         await client.get_referrers(at(upstream), APP, SUBJECT)
@@ -73,7 +83,9 @@ async def test_what_is_no_tag_is_left_out(
     assert (await client.list_tags(at(upstream), APP, "")).tags == tags
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"tags": 1}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b"{}", b'{"tags": 1}', b"[" * 100_000, b'{"tags": [%s0]}' % (b"{}," * 700_000)]
+)
 async def test_what_is_no_list_of_tags(client: RegistryClient, upstream: FakeUpstream, body: bytes) -> None:
     upstream.character = answering(200, body)
     with pytest.raises(SomethingElse):

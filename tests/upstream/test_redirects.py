@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from registryd.identity.node_token import TOKEN_HEADER
 from registryd.upstream.client import RegistryClient, open_client
 from registryd.upstream.endpoint import Endpoint, Site
 from registryd.upstream.errors import (
@@ -39,6 +40,17 @@ async def test_another_server_s_challenge_is_answered_as_anyone_would(client: Re
         endpoint = replace(at(front, login=fakes.USER), leads_to=frozenset({Site(back.host, back.port)}))
         await client.head_manifest(endpoint, APP, TAG)
         assert [seen.authorization for seen in back.seen if seen.path == "/token"] == [None]
+
+
+async def test_the_headers_of_an_endpoint_go_to_no_other_server(client: RegistryClient) -> None:
+    """Those of hosts.toml, which may be a login: neither where a redirect leads nor to the token server."""
+    async with registry("none") as front, registry("bearer") as back:
+        front.character = fakes.answering(307, Location=f"{back.url}/v2/demo/app/manifests/v1")
+        endpoint = at(front).leading_to((back.url,))
+        await client.head_manifest(replace(endpoint, headers=((TOKEN_HEADER, "ours"),)), APP, TAG)
+        assert [seen.token for seen in front.seen] == ["ours"]
+        assert {seen.path == "/token" for seen in back.seen} == {True, False}
+        assert {seen.token for seen in back.seen} == {None}
 
 
 @pytest.mark.parametrize(
