@@ -20,7 +20,10 @@ class Disk:
 
     def write(self, path: Path, image: FileImage) -> None:
         """Write a file that no program reads yet; it is on the disk when this returns."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # What somebody has put at that name, where others may write as well, would be written to, or read along by whom
+        # it belongs to: a link to another file, or a file that is open elsewhere.
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(image.data)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registryd.node.change import FileKind
-from registryd.node.toml_sections import lines_of, sections_of
+from registryd.node.toml_sections import sections_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from registryd.node.change import ChangePlan, FileChange
+    from registryd.node.toml_sections import Section
     from registryd.node.tree import FileImage
 
 _HIDDEN = '"…"'
 _VALUE = re.compile(r"(=[ \t]*)\S.*")
-# Of containerd's configuration and of headers written in one line.
-_SECRET = re.compile(r"""[ \t]*["']?(?:header|auth|password|identitytoken|token|username)\b""", re.IGNORECASE)
-_SECRET_TABLES = frozenset({"header", "auth"})
+# Of hosts.toml and of containerd's configuration, however deep in a table that is written in one line.
+_SECRET_KEYS = frozenset({"header", "headers", "auth", "auths", "password", "identitytoken", "token", "username"})
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s\"']*@")
 
 
 def diff_of(plan: ChangePlan) -> str:
@@ -45,13 +46,39 @@ def _lines(kind: FileKind, image: FileImage | None) -> list[str]:
     if kind is FileKind.OWN:
         return [f"{_HIDDEN}\n"]
     try:
-        return [line for section in sections_of(image.text) for line in _masked(section.path, section.lines)]
+        shown = [line for section in sections_of(image.text) for line in _masked(section)]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return lines_of(image.data.decode(errors="replace"))
+        return [f"{_HIDDEN} (this is not TOML)\n"]
+    return [_LOGIN_IN_URL.sub("…@", line) for line in shown]
 
 
-def _masked(path: tuple[str, ...], lines: list[str]) -> Iterator[str]:
-    is_secret = bool(_SECRET_TABLES & set(path))
-    for line in lines:
-        is_header = line.lstrip().startswith("[")
-        yield _VALUE.sub(rf"\1{_HIDDEN}", line) if (is_secret or _SECRET.match(line)) and not is_header else line
+def _masked(section: Section) -> Iterator[str]:
+    is_secret = not _SECRET_KEYS.isdisjoint(map(str.lower, section.path))
+    for statement, said in _statements(section):
+        if said and (is_secret or _has_secret(said)):
+            # Without the lines on which the value goes on.
+            yield _VALUE.sub(rf"\1{_HIDDEN}", statement[0])
+        else:
+            yield from statement
+
+
+def _statements(section: Section) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Lines that are TOML together, with what they say: nothing, if they are a comment or the header of a table."""
+    statement: list[str] = []
+    for number, line in enumerate(section.lines):
+        statement.append(line)
+        if number == 0 and section.path:
+            yield statement, {}
+        else:
+            try:
+                said = tomllib.loads("".join(statement))
+            except tomllib.TOMLDecodeError:
+                continue
+            yield statement, said
+        statement = []
+
+
+def _has_secret(table: dict[str, Any]) -> bool:
+    return any(
+        key.lower() in _SECRET_KEYS or (isinstance(value, dict) and _has_secret(value)) for key, value in table.items()
+    )

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from registryd.node.change import ChangePlan, FileChange, FileKind
 from registryd.node.errors import ConfigConflict, UnsupportedNode
 from registryd.node.hosts_entry import MirrorEntry
 from registryd.node.hosts_file import hosts_in_order
 from registryd.node.preview import diff_of
+from registryd.node.tree import FileImage
 from tests.node.nodes import CERTS, CONFIG_V2, CONFIG_V3, URL, FolderNode, intent
 from tests.node.zoo import ZOO
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from registryd.node.intent import Intent
     from registryd.node.setup import SetupOutcome
 
@@ -144,6 +145,43 @@ def test_a_token_makes_files_private_and_is_not_shown(node: FolderNode) -> None:
     for registry in ("docker.io", "_default"):
         assert (node.root / CERTS / registry / "hosts.toml").stat().st_mode & 0o777 == 0o600
     assert node.text("etc/registryd/token") == "a-token\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '[host."https://m"]\n[host."https://m".header]\nAuthorization = [\n"SECRET",\n]\n',
+        '[host."https://m"]\n[host."https://m".HEADER]\nAuthorization = "SECRET"\n',
+        '[host]\n"https://m" = {capabilities = ["pull"], header = {Authorization = "SECRET"}}\n',
+        'host."https://m".header.Authorization = "SECRET"\n',
+        '[host."https://m"]\nheader.Authorization = """\nSECRET"""\n',
+        'server = "https://user:SECRET@m.lab"\n',
+        '[host."https://user:SECRET@m.lab"]\n',
+    ],
+)
+def test_no_secret_of_a_file_is_shown(written: str) -> None:
+    image = FileImage(f"{written}[other]\nkey = 1\n".encode())
+    shown = diff_of(ChangePlan((FileChange(Path("/hosts.toml"), FileKind.HOSTS, image, None, "why"),), None, None))
+    assert "SECRET" not in shown
+    assert "-[other]\n-key = 1\n" in shown
+
+
+def test_of_a_file_that_is_not_toml_nothing_is_shown() -> None:
+    image = FileImage(b'header = {Authorization = "SECRET",\n')
+    shown = diff_of(ChangePlan((FileChange(Path("/hosts.toml"), FileKind.HOSTS, image, None, "why"),), None, None))
+    assert "SECRET" not in shown
+
+
+def test_a_file_that_somebody_else_may_write_is_not_written_through(node: FolderNode) -> None:
+    """Where it is staged there may be a link to another file, or one that its owner has open."""
+    node.with_files({"etc/containerd/config.toml": CONFIG_V2, f"{CERTS}/a.lab/hosts.toml": '[host."http://m"]\n'})
+    staged, victim = node.root / CERTS / "a.lab" / ".hosts.toml.registryd-new", node.root / "victim"
+    victim.write_text("as it was")
+    os.link(victim, staged)
+    with victim.open() as read_along:
+        node.setup().install(intent(has_token=True))
+        assert read_along.read() == "as it was"
+    assert node.root.joinpath(CERTS, "a.lab", "hosts.toml").stat().st_nlink == 1
 
 
 def test_a_link_is_followed_below_the_root_and_stays_a_link(node: FolderNode) -> None:
