@@ -203,8 +203,12 @@ class FetchCoordinator:
             # An index node of an older version names them all the same.
             verdict = replace(verdict, sources=tuple(each for each in verdict.sources if each not in unfit))
         if verdict is not None and verdict.is_below_missing:
-            if side.below not in verdict.sources:  # else it is still to come
+            is_expected = side.below in verdict.sources
+            # An older containerd asks for later layers when earlier ones are there, while other nodes get them already.
+            if not (is_expected and self._places is not None and self._places.lines_up):
                 self._companions.lose(want.digest)
+                if is_expected:
+                    return await self.claim_once(want, urgency)
         elif verdict is not None and not is_large:
             self._companions.came_after(verdict.before, want.digest, rank=verdict.rank)
         if slow and (verdict is None or not verdict.sources):

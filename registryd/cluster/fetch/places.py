@@ -82,11 +82,15 @@ class Places:
         self._present = 0
         self._known = 1
         self._left_at = 0.0
+        self.lines_up = False
+        """Whether containerd asks for all layers of an image at once, as its latest request tells."""
 
     @contextmanager
     def present(self) -> Iterator[None]:
         """A request of containerd is being answered: it has so many places at least."""
         asker = current_asker()
+        if asker is not None:
+            self.lines_up = asker.lines_up
         if asker is None or not asker.lines_up:
             yield
             return

@@ -19,6 +19,7 @@ from registryd.cluster.errors import PeerDeclined, PeerSilent, PeerUnreachable
 from registryd.cluster.fetch.coalescing import FetchCoordinator
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.named import Patience, Want
+from registryd.cluster.fetch.places import Places
 from registryd.cluster.fetch.remaining import FallbackMembers
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.desk import IndexState
@@ -27,6 +28,7 @@ from registryd.cluster.index.wave import EXPECTED_SECONDS, LINE_SECONDS
 from registryd.cluster.index_client.companions import LayerSchedule
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.member import Member
+from registryd.content.asker import Asker, asked_by
 from registryd.content.growing import GrowingContent
 from registryd.content.sought import Sought
 from registryd.content.source import Content, ContentNotFound, NotForName
@@ -39,7 +41,7 @@ from registryd.oci.reference import Repository
 from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from registryd.cluster.contract.peer import Wait
     from registryd.cluster.fetch.plan import SourcePlan
@@ -369,12 +371,22 @@ async def test_who_ought_to_get_it_as_quickly_is_asked_without_claiming() -> Non
 class Beginning(OwnStore):
     """containerd has begun everything, and knows its size."""
 
-    async def find(self, digest: Digest) -> Content:
+    async def arriving(self, digest: Digest) -> GrowingContent:
         return GrowingContent(digest, SIZE, None, 0)
 
 
+class NoIntentions:
+    """containerd has asked for everything."""
+
+    def to_be_asked(self) -> Mapping[Digest, float]:
+        return {}
+
+    def is_idle(self) -> bool:
+        return False
+
+
 async def told_to_wait_for(
-    predecessor: ScriptedNode, *, claims_after: float | None
+    predecessor: ScriptedNode, *, claims_after: float | None, lines_up: bool = True
 ) -> tuple[list[str], list[Address | None]]:
     """The sources of a layer that the node before this one claims later or never, and whom its claims name."""
     desk = IndexState(NodeId("one"), now)
@@ -383,6 +395,9 @@ async def told_to_wait_for(
     as_seen = IndexNodes(roster, IndexState(NodeId("own"), now), own_place=partial(place, OWN))
     companions = LayerSchedule()
     coalescing = FetchCoordinator(as_seen, roster, Beginning(), fetch_wait=FETCH_WAIT, companions=companions)
+    places = Places(Beginning(), NoIntentions())
+    with asked_by(Asker(lines_up, waits=True)), places.present():
+        coalescing.mind(places)
     layer = digest_of(1, OWN, predecessor.number)
     companions.came_after(place(predecessor.number).address, MANIFEST, rank=1)
     companions.learn(MANIFEST, Manifest(OCI_MANIFEST, (Descriptor(OCTET_STREAM, layer, SIZE),)))
@@ -398,6 +413,14 @@ async def test_a_node_waits_for_the_one_before_it_until_that_has_some() -> None:
     assert found == ["5"]
     assert now() == pytest.approx(4.0, abs=0.1)
     assert set(below) == {place(5).address}
+
+
+async def test_with_an_older_containerd_a_node_does_not_wait_for_one_before_it() -> None:
+    late = ScriptedNode(5, arrives=lambda seconds: 1 << 20 if seconds > 4 else 0)
+    found, below = await told_to_wait_for(late, claims_after=1.0, lines_up=False)
+    assert found == []
+    assert now() == pytest.approx(LINE_SECONDS, abs=0.1)
+    assert below == [place(5).address, None]
 
 
 async def test_a_node_does_not_wait_for_one_before_it_that_does_not_want_it() -> None:
