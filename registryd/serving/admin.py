@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Where the body of a request is read: it names a registry, or a repository.
 BODIES_AT: Final = frozenset({"/trial", "/background"})
 _LONGEST_QUESTION: Final = 4096
+_HOST: Final = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]*)?", re.ASCII)
 _SHOWN: Final = frozenset({"/", "/status", "/cluster", "/checkup"})
 _PAGES: Final = "/, /status, /cluster, /checkup, /livez, /readyz, /metrics\n"
 # The page has its script and style in itself, and talks to no host but the agent.
@@ -131,28 +133,48 @@ class AdminDoor:
             return await self._nothing_to_tell()
         try:
             return await self._done(request.path, parse_json(await _short_body(request)), self._overview)
-        except (ValueError, LookupError, TypeError, OciError) as error:
+        except (ValueError, LookupError, OciError) as error:
             return web.Response(status=400, text=f"{str(error)[:200]}\n")
         except (TooManyTrials, TooManyAnnounced) as error:
             return web.Response(status=429, text=f"{error}: try again when one is over, in a minute\n")
 
     @staticmethod
     async def _done(path: str, asked: Any, overview: Overview) -> web.Response:
-        """Raises ValueError, LookupError, TypeError or OciError for nonsense, and what an overview raises."""
+        """Raises ValueError, LookupError or OciError for nonsense, and what an overview raises."""
+        if not isinstance(asked, dict):
+            raise ValueError("the body is no object of JSON")  # noqa: TRY004 - as any other nonsense
         if path == "/trial":
-            return _json(await overview.begin_trial(str(asked["registry"])))
-        by = str(asked.get("by", ""))
+            return _json(await overview.begin_trial(_text(asked, "registry")))
+        by = _text(asked, "by") if "by" in asked else ""
         if "repository" not in asked and by:
             overview.ends(by)
         else:
-            overview.brings(_announced(asked, by), float(asked["seconds"]))
+            overview.brings(_announced(asked, by), _seconds(asked))
         return web.Response(status=204)
 
 
 def _announced(asked: Mapping[str, Any], by: str) -> Announced:
-    """Raises ValueError, LookupError, TypeError or OciError."""
-    reference = parse_reference(str(asked["reference"])) if "reference" in asked else None
-    return Announced(Repository.parse(str(asked["repository"])), reference, by)
+    """Raises ValueError, LookupError or OciError."""
+    reference = parse_reference(_text(asked, "reference")) if "reference" in asked else None
+    return Announced(Repository.parse(_text(asked, "repository")), reference, by)
+
+
+def _text(asked: Mapping[str, Any], key: str) -> str:
+    """Raises ValueError or LookupError."""
+    if not isinstance(text := asked[key], str):
+        raise ValueError(f"{key} is no text")  # noqa: TRY004 - as any other nonsense
+    return text
+
+
+def _seconds(asked: Mapping[str, Any]) -> float:
+    """Raises ValueError or LookupError."""
+    seconds = asked["seconds"]
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ValueError("seconds is no number")  # noqa: TRY004 - as any other nonsense
+    try:
+        return float(seconds)
+    except OverflowError:
+        raise ValueError("seconds is too large a number") from None
 
 
 async def _short_body(request: web.BaseRequest) -> bytes:
@@ -192,10 +214,11 @@ def _is_from_here(request: web.BaseRequest) -> bool:
 
 def _is_asked_by_address(request: web.BaseRequest) -> bool:
     """Not by a name, which somebody may have let point here to read with a browser what only we may see."""
-    host = request.headers.get("Host", "")
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    host = _HOST.fullmatch(request.headers.get("Host", ""))
+    if host is None:
+        return False
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(host["ipv6"] or host["name"])
     except ValueError:
-        return name == "localhost"
+        return host["name"] == "localhost"
     return True

@@ -18,7 +18,9 @@ from registryd.serving.listener import open_door
 from tests.serving.conftest import LOOPBACK, Client, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import web
 
 
 @asynccontextmanager
@@ -66,7 +68,7 @@ class FakeOverview:
         return {"names": ["ghcr.io/acme/secret:v1"] if with_names else []}
 
     async def cluster(self, *, with_names: bool) -> dict[str, object]:
-        return {"members": []}
+        return {"members": ["ghcr.io/acme/secret:v1"] if with_names else []}
 
     async def checkup(self) -> dict[str, object]:
         return {"members": []}
@@ -87,13 +89,20 @@ class FakeOverview:
 
 
 @asynccontextmanager
-async def showing() -> AsyncIterator[Client]:
+async def showing(
+    seen_as: Callable[[web.BaseRequest], web.BaseRequest] = lambda request: request,
+) -> AsyncIterator[Client]:
+    """`seen_as`: what the door takes a request for."""
+
     async def not_ready() -> None:
         return None
 
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return await door.handle(seen_as(request))
+
     door = AdminDoor(metrics=Metrics(), not_ready=not_ready)
     door.show(FakeOverview())
-    opened_door = open_door(door.handle, LOOPBACK, bodies_at=BODIES_AT)
+    opened_door = open_door(handle, LOOPBACK, bodies_at=BODIES_AT)
     async with opened_door as opened, client_of(opened.address) as client:
         yield client
 
@@ -101,7 +110,25 @@ async def showing() -> AsyncIterator[Client]:
 async def test_this_machine_is_told_what_there_is() -> None:
     async with showing() as client:
         assert b"secret" in (await client.get("/status")).body
-        assert (await client.get("/cluster")).body == (await client.get("/checkup")).body == b'{"members": []}'
+        assert b"secret" in (await client.get("/cluster")).body
+        assert (await client.get("/checkup")).body == b'{"members": []}'
+        assert (await client.post("/trial", {"registry": "docker.io"})).status == 200
+
+
+async def test_another_machine_is_told_no_names_and_begins_nothing() -> None:
+    """The door may be on the node's address, for Prometheus."""
+    async with showing(from_elsewhere) as client:
+        for path in ("/status", "/cluster"):
+            answer = await client.get(path)
+            assert (answer.status, b"secret" in answer.body) == (200, False)
+        assert (await client.get("/checkup")).status == 403
+        assert (await client.post("/trial", {"registry": "docker.io"})).status == 403
+        assert (await client.post("/background", {"by": "list gpu"})).status == 403
+
+
+def from_elsewhere(request: web.BaseRequest) -> web.BaseRequest:
+    """The same request, from another machine."""
+    return request.clone(remote="192.0.2.1")
 
 
 async def test_a_page_of_another_site_is_told_nothing() -> None:
@@ -109,8 +136,27 @@ async def test_a_page_of_another_site_is_told_nothing() -> None:
     async with showing() as client:
         for path in ("/", "/status", "/cluster", "/checkup"):
             assert (await client.get(path, Host="evil.example")).status == 403
-        assert (await client.get("/trial", method="POST", Host="evil.example")).status == 403
-        assert (await client.get("/status", Host="localhost:3175")).status == 200
+        for path in BODIES_AT:
+            assert (await client.post_raw(path, b'{"registry": "docker.io"}', Host="evil.example")).status == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "is_shown"),
+    [
+        ("localhost:3175", True),
+        ("127.0.0.1", True),
+        ("[::1]:3175", True),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("[::1].evil.example", False),
+        ("[localhost]", False),
+        ("evil.example:127.0.0.1", False),
+        ("", False),
+    ],
+)
+async def test_only_an_address_is_the_address_of_a_node(host: str, *, is_shown: bool) -> None:
+    async with showing() as client:
+        assert (await client.get("/status", Host=host)).status == (200 if is_shown else 403)
 
 
 async def test_only_a_post_of_json_begins_a_trial() -> None:
@@ -148,6 +194,16 @@ NONSENSE = (
     b"[" * 4000,
     b'{"registry": ' * 300,
     b"[]",
+    b"[1]",
+    b'"registry"',
+    b'{"registry": null}',
+    b'{"registry": ["docker.io"]}',
+    b'{"repository": "ghcr.io/corp/app", "seconds": %s}' % (b"9" * 4000),
+    b'{"repository": "ghcr.io/corp/app", "seconds": true}',
+    b'{"repository": "ghcr.io/corp/app", "seconds": "60"}',
+    b'{"repository": 1, "seconds": 60}',
+    b'{"repository": "ghcr.io/corp/app", "reference": [], "seconds": 60}',
+    b'{"by": {"a": 1}}',
     b"3",
     b"null",
     b"9" * 4096,
@@ -157,10 +213,11 @@ NONSENSE = (
 )
 
 
+@pytest.mark.parametrize("path", sorted(BODIES_AT))
 @pytest.mark.parametrize("body", NONSENSE, ids=range(len(NONSENSE)))
-async def test_a_trial_of_nonsense_is_refused_in_a_line(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nonsense_is_refused_in_a_line(path: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with showing() as client:
-        answer = await client.post_raw("/trial", body)
+        answer = await client.post_raw(path, body)
         assert answer.status == 400
         assert len(answer.body.splitlines()) == 1
     assert not caplog.records
