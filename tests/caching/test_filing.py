@@ -9,6 +9,7 @@ import pytest
 from registryd.caching.filing import Claims
 from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.config.cache import RegistryUpstream
+from registryd.oci.digest import Digest
 from registryd.oci.reference import Registry, Repository
 from registryd.upstream.answers import ManifestHead
 from tests.caching.world import REGISTRY
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from registryd.oci.digest import Digest
     from tests.caching.world import Client, World
 
 SECRET = oci_image()
@@ -77,6 +77,17 @@ async def test_a_digest_opens_nothing_under_another_name(guarded: World, method:
             assert (await client.get(f"{repository}/{path}", ns=ns, method=method)).status in {401, 403, 404}, path
 
 
+async def test_a_blob_that_no_manifest_of_the_repository_lists_is_asked_for(guarded: World) -> None:
+    """Though it is the registry's: this cache stands for a registry that may not check manifests."""
+    async with guarded.caching() as client:
+        await fill(client)
+        guarded.upstream.seen.clear()
+        for path in BLOBS:
+            await client.get(f"demo/public/{path}")
+        asked = {seen.path for seen in guarded.upstream.seen}
+        assert asked >= {f"/v2/demo/public/{path}" for path in BLOBS}
+
+
 async def test_a_registry_of_ones_own_that_lists_it_gets_none_of_its_bytes(guarded: World) -> None:
     async with guarded.caching() as client:
         await fill(client)
@@ -114,8 +125,10 @@ async def test_what_it_was_given_by_whom_is_known_after_a_restart(guarded: World
 class AnybodysWord:
     """Upstreams that say of everything that they have it; `named` are those that the operator named."""
 
-    def __init__(self, *named: Registry) -> None:
+    def __init__(self, *named: Registry, answer: Digest | None = None) -> None:
+        """`answer`: the manifest of which they say so, whatever they are asked for."""
         self.named = named
+        self.answer = answer
         self.asked: list[Repository] = []
 
     def is_named(self, registry: Registry) -> bool:
@@ -127,7 +140,7 @@ class AnybodysWord:
 
     async def head_manifest(self, repository: Repository, digest: Digest) -> ManifestHead:
         self.asked.append(repository)
-        return ManifestHead(digest=digest, size=1, media_type=None)
+        return ManifestHead(digest=self.answer or digest, size=1, media_type=None)
 
 
 class Notes:
@@ -146,3 +159,10 @@ async def test_the_word_of_a_registry_that_nobody_named_proves_nothing(*, is_nam
     assert await claims.claim_blob(theirs, SECRET.target.digest) is is_named
     assert await claims.claim_manifest(theirs, SECRET.target.digest) is is_named
     assert word.asked == notes.noted == [theirs, theirs] * is_named
+
+
+async def test_what_a_registry_says_of_another_manifest_proves_nothing() -> None:
+    theirs = Repository(Registry(OTHER), "x")
+    notes, word = Notes(), AnybodysWord(theirs.registry, answer=Digest.of(b"another"))
+    assert not await Claims(cast("Any", notes), cast("Any", word)).claim_manifest(theirs, SECRET.target.digest)
+    assert not notes.noted

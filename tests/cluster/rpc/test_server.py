@@ -25,7 +25,7 @@ from tests.fakes.peers import BoastingStore
 from tests.fakes.sources import FailingSource, MemorySource, SilentSource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from google.protobuf.message import Message
 
@@ -239,10 +239,22 @@ async def test_a_peers_request_is_never_forwarded(
     assert store.asked == []
 
 
-async def test_the_mark_holds_in_tasks_that_are_started_under_it(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda source: source.open(sought(DIGEST), Span.whole),
+        lambda source: source.find(sought(DIGEST)),
+        lambda source: source.resolve(oci_image().name),
+        lambda source: source.vouch(oci_image().name.repository),
+    ],
+    ids=["open", "find", "resolve", "vouch"],
+)
+async def test_the_mark_holds_in_tasks_that_are_started_under_it(
+    lab: Lab, ask: Callable[[ClusterSource], Coroutine[Any, Any, object]]
+) -> None:
     node = await lab.node()
     with AnsweringPeer():
-        task = asyncio.create_task(node.source.open(sought(DIGEST), Span.whole))
+        task = asyncio.create_task(ask(node.source))
     with pytest.raises(ForwardingRefused):
         await task
 
