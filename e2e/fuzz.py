@@ -1,9 +1,10 @@
 """Wrong input by the million: `./dev fuzz --inputs 1000000 --seed 7`. Exits with 1 if anything is not as it should be.
 
 Nine inputs of ten go to the parsers of what comes from outside, in this process; the others to the doors and the gRPC
-methods of a real agent. Inputs are sound ones, mutilated, and follow from the seed. Wanted: each is understood or
-refused by the error that is meant for it; no 5xx, no INTERNAL or UNKNOWN, no traceback in the log, no growth of the
-agent by more than 8 MiB.
+methods of a real agent, to those of one whose members use mTLS (`e2e.fuzz_members`), and, as replies of an upstream, to
+the client of registries (`e2e.fuzz_upstream`). Inputs are sound ones, mutilated, and follow from the seed. Wanted: each
+is understood or refused by the error that is meant for it; no 5xx, no INTERNAL or UNKNOWN, no traceback in the log, no
+growth of an agent by more than 8 MiB.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc.aio
 from yarl import URL
 
+from e2e.fuzz_members import try_calls, try_handshakes
+from e2e.fuzz_upstream import try_replies
+from e2e.mutilation import Record, mutilated
 from lab.lone_agent import LOOPBACK, LoneAgent, free_ports
 from registryd.inventory.lists import ListInvalid, parse_list
 from registryd.notation import Address, parse_duration, parse_size
@@ -40,44 +42,21 @@ from registryd.upstream.addresses import parse_address
 from registryd.upstream.challenge import parse_challenges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from lab.toml_text import Table
+
+    _Attempt = Callable[[LoneAgent, Mapping[str, int], int, random.Random, Record], Coroutine[Any, Any, None]]
 
 _DATA: Final = b"what a node has"
 _DIGEST: Final = Digest.of(_DATA)
 _MOST_GROWTH: Final = 8 << 20
-# Of a hundred inputs: to the doors, and to gRPC's methods. Each costs a hundred times what a parser does.
-_SHARES: Final = {"doors": 5, "gRPC": 5}
+# Of a thousand inputs. Each of these costs hundreds of times what a parser does; a handshake costs most.
+_SHARES: Final = {"doors": 50, "gRPC": 30, "calls of members": 10, "handshakes": 2, "replies": 10}
 _BATCH: Final = 32
 _ANSWER_SECONDS: Final = 10.0
 _MOST_TOLD: Final = 20
 _EXPECTED: Final = (OciError, ListInvalid, ValueError)
-# What breaks things that were made for other things.
-_BITS: Final[Sequence[bytes]] = (
-    *(b"", b"\0", b"\n", b"\r\n", b" ", b"/", b"//", b"..", b":", b"@", b",", b";", b"=", b'"', b"%2f", b"%00", b"?"),
-    *(
-        b"-1",
-        b"0",
-        b"18446744073709551616",
-        b"1e999",
-        b"NaN",
-        b"null",
-        b"[]",
-        b"{}",
-        b"[[[[[[",
-        b"\xff\xfe",
-        b"\xc3\xa9",
-    ),
-    *(
-        b"sha256:",
-        b"sha512:",
-        b"bytes=",
-        b"application/vnd.oci.image.index.v1+json",
-        b"a" * 300,
-        b"\x80\x80\x80\x80\x08",
-    ),
-)
 _MANIFEST: Final = (
     b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":'
     b'"application/vnd.oci.image.config.v1+json","digest":"%s","size":15},"layers":[{"mediaType":'
@@ -88,38 +67,6 @@ _INDEX: Final = (
     b'"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":15,"platform":{"os":"linux","architecture":'
     b'"amd64"},"annotations":{"org.opencontainers.image.ref.name":"registry.example/a:v1"}}]}'
 ) % str(_DIGEST).encode()
-
-
-@dataclass
-class Record:
-    """What was found, and how much was tried."""
-
-    tried: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-
-    def fault(self, what: str, given: bytes) -> None:
-        self.faults.append(f"{what}: {given[:200]!r}")
-
-
-def mutilated(sound: bytes, chance: random.Random) -> bytes:
-    """The input with one to four things wrong."""
-    data = bytearray(sound)
-    for _ in range(chance.randrange(1, 5)):
-        at = chance.randrange(len(data) + 1)
-        match chance.randrange(6):
-            case 0:
-                data[at:at] = chance.choice(_BITS)
-            case 1:
-                del data[at : at + chance.randrange(1, 9)]
-            case 2:
-                data[at : at + 1] = bytes([chance.randrange(256)])
-            case 3:
-                data[at:at] = data[at : at + chance.randrange(1, 40)]
-            case 4:
-                del data[at:]
-            case _:
-                data[at : at + chance.randrange(1, 9)] = chance.choice(_BITS)
-    return bytes(data)
 
 
 # ------------------------------------------------------------------ parsers
@@ -260,11 +207,13 @@ async def _call(call: Callable[[bytes], Any], method: str, given: bytes, record:
 # ------------------------------------------------------------------ all of it
 
 
-def _agent(folder: Path) -> LoneAgent:
-    """Whose gRPC anyone may ask; who is a member is tested elsewhere."""
+def _agent(folder: Path, *, insecure: bool) -> LoneAgent:
+    """An agent whose gRPC anyone may ask, or members by mTLS only."""
     doors = free_ports(2)
-    peers: Table = {"listen": f"{LOOPBACK}:{doors[0]}", "content_listen": f"{LOOPBACK}:{doors[1]}", "insecure": True}
-    agent = LoneAgent.prepare(folder, changes={"log": {"level": "info", "format": "json"}, "peers": peers})
+    peers: Table = {"listen": f"{LOOPBACK}:{doors[0]}", "content_listen": f"{LOOPBACK}:{doors[1]}"}
+    known: Table = {"insecure": True} if insecure else {"secret_file": str(folder / "secret")}
+    changes: Table = {"log": {"level": "info", "format": "json"}, "peers": {**peers, **known}}
+    agent = LoneAgent.prepare(folder, changes=changes)
     agent.peers, agent.content = (Address(LOOPBACK, port) for port in doors)
     return agent
 
@@ -273,15 +222,24 @@ async def fuzz(inputs: int, seed: str) -> Record:
     """Try so many inputs in all."""
     record = Record()
     chance = random.Random(seed)
-    share = {what: inputs * percent // 100 for what, percent in _SHARES.items()}
+    share = {what: inputs * part // 1000 for what, part in _SHARES.items()}
+    await _try(_try_agent, share, chance, record, insecure=True)
+    await _try(_try_members, share, chance, record, insecure=False)
+    await try_replies(share["replies"], chance, record)
+    try_parsers(inputs - sum(share.values()), chance, record)
+    return record
+
+
+async def _try(attempt: _Attempt, share: Mapping[str, int], chance: random.Random, record: Record, **how: bool) -> None:
+    """One agent, which must neither grow nor stumble."""
     with tempfile.TemporaryDirectory() as folder:
-        agent = _agent(Path(folder))
+        agent = _agent(Path(folder), **how)
         await agent.store([(_DIGEST, _DATA)])
         await agent.start()
         try:
-            await _try_agent(agent, share, 10, chance, record)  # warms it up
+            await attempt(agent, share, 10, chance, record)  # warms it up
             before = agent.resident_bytes()
-            await _try_agent(agent, share, 90, chance, record)
+            await attempt(agent, share, 90, chance, record)
             growth = agent.resident_bytes() - before
             print(f"the agent has grown by {growth / 2**20:.1f} MiB")
             if growth > _MOST_GROWTH:
@@ -290,8 +248,6 @@ async def fuzz(inputs: int, seed: str) -> Record:
                 record.faults.append(f"the agent's log has a traceback: {agent.process.log_tail()}")
         finally:
             await agent.stop()
-    try_parsers(inputs - sum(share.values()), chance, record)
-    return record
 
 
 async def _try_agent(
@@ -299,6 +255,14 @@ async def _try_agent(
 ) -> None:
     await try_doors(agent, share["doors"] * percent // 100, chance, record)
     await try_grpc(agent, share["gRPC"] * percent // 100, chance, record)
+
+
+async def _try_members(
+    agent: LoneAgent, share: Mapping[str, int], percent: int, chance: random.Random, record: Record
+) -> None:
+    calls, handshakes = (share[what] * percent // 100 for what in ("calls of members", "handshakes"))
+    await try_calls(agent, methods=_METHODS, messages=list(_messages()), count=calls, chance=chance, record=record)
+    await try_handshakes(agent, _REQUESTS, handshakes, chance, record)
 
 
 def main() -> int:
