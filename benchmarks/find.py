@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
     from benchmarks.peers import PeerProcess
     from registryd.content.growing import GrowingContent
-    from registryd.content.source import Content
     from registryd.identity.credentials import ClientCredentials
 
     Ask = Callable[[], Awaitable[object]]
@@ -82,9 +81,6 @@ class Cost:
 
 class NothingArrives:
     """A node that receives nothing."""
-
-    async def find(self, digest: Digest) -> Content:
-        return await self.arriving(digest)
 
     async def arriving(self, digest: Digest) -> GrowingContent:
         raise ContentNotFound(f"{digest} does not arrive here")

@@ -9,6 +9,7 @@ from registryd.cluster.errors import ContentCorrupt
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
@@ -20,8 +21,8 @@ _REMEMBERED: Final = 20_000
 class Receiving(Protocol):
     """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
 
-    async def find(self, digest: Digest) -> Content:
-        """The content that has begun to arrive here. Raises ContentUnavailable."""
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class PromisedSizes:
@@ -54,6 +55,6 @@ class PromisedSizes:
         if self._own is None:
             return None
         try:
-            return (await self._own.find(digest)).size
+            return (await self._own.arriving(digest)).size
         except ContentUnavailable:
             return None
