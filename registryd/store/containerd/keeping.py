@@ -156,7 +156,7 @@ class LayerKeeper:
     async def _coming(self) -> list[Layer]:
         """The layers of manifests that have come since containerd asked for them.
 
-        An agent that waited for 160 manifests tried to open each of them after every request, in 4.5 ms of a processor.
+        An agent that waited for 160 manifests tried to open each of them after every request: 7 ms under the profiler.
         """
         if not self._layers.may_have_come() and not self._is_one_unsettled:
             return []
