@@ -29,7 +29,7 @@ PERIODS: Final[dict[str, tuple[str, ...]]] = {
     "registryd.transfer.monitoring.thresholds": ("BLAME_SECONDS",),
     "registryd.content.doubt": ("_LOOK_AGAIN_SECONDS",),
     "registryd.content.asker": ("_PARALLEL_SECONDS",),
-    "registryd.content.savings": ("_HOUR_SECONDS", "_LOOK_SECONDS"),
+    "registryd.agent.savings": ("_HOUR_SECONDS", "_LOOK_SECONDS"),
     "registryd.content.sharing": ("_SEEN_SECONDS",),
     "registryd.content.pull_log": ("_PATIENCE",),
     "registryd.store.containerd.askings": ("_PULL_SECONDS",),

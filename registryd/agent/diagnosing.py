@@ -14,9 +14,9 @@ from registryd.serving.transfers import Transfers
 if TYPE_CHECKING:
     from registryd.agent.bandwidth import Bandwidth
     from registryd.agent.hosts_folders import HostsFolders
+    from registryd.agent.savings import Savings
     from registryd.cluster.assembly import Copies, Joining, Node, Zones
     from registryd.config.agent import Settings
-    from registryd.content.savings import Savings
     from registryd.identity.credentials import PeerCredentials
     from registryd.observability.metrics import Metrics
     from registryd.oci.digest import Digest

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.bandwidth import told
 from registryd.agent.cluster_view import cluster_view, without_names
+from registryd.agent.savings import Savings
 from registryd.agent.traffic import traffic_of
 from registryd.aio import clock
 from registryd.cluster.assembly import ClusterView, Flow, Hour, Vitals, image_keys, label_of
-from registryd.content.savings import Savings
 from registryd.content.source import ContentUnavailable
 from registryd.version import VERSION
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from registryd.agent.cluster_view import cluster_view, without_names
+from registryd.agent.savings import Saved, Savings
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.view import ClusterView, Flow, Hour, image_keys
 from registryd.cluster.diagnosis.values import Examination, NodeReport, Vitals
-from registryd.content.savings import Saved, Savings
 from registryd.notation import Address
 
 VITALS = Vitals(name="n", version="1", time=0.0, up_seconds=1)

@@ -1,4 +1,8 @@
-"""The bytes saved in each hour: read off two counters that exist anyway."""
+"""The bytes saved in each hour of the last day, for the page and for `registryd status`.
+
+Both numbers are read off the agent's metrics (`registryd.agent.traffic`). Members report them to each other
+(`registryd.cluster.contract.view`).
+"""
 
 from __future__ import annotations
 
