@@ -16,7 +16,7 @@ from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
 from registryd.cluster.health.lagging import SiblingComparison
 from registryd.cluster.health.links import UplinkProbe
-from registryd.cluster.health.room import LinkComparison
+from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
 from registryd.content.hindrances import Hindrances
@@ -132,7 +132,7 @@ class Fetcher:
             top = UplinkProbe(source, holders, totals=totals, known=known, tell=self._locator.distrust)
             room = None
             if self._locator.are_all_near:
-                room = LinkComparison(source, given.span.start, holders, totals=totals, known=known)
+                room = RoomComparison(source, given.span.start, holders, totals=totals, known=known)
             lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, room=room, totals=totals)
             return MonitoredBody(given.body, DoubtCheck(given.span.start, lag.is_slow))
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from registryd.cluster.health.links import UplinkProbe
-    from registryd.cluster.health.room import LinkComparison
+    from registryd.cluster.health.room import RoomComparison
     from registryd.cluster.health.totals import Total, Totals
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
@@ -70,7 +70,7 @@ class SiblingComparison:
         *,
         leave: Callable[[], None],
         top: UplinkProbe,
-        room: LinkComparison | None,
+        room: RoomComparison | None,
         totals: Totals,
     ) -> None:
         """`leave` is told of a slow source; a slow source at the `top` counts as failed.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class UplinkProbe:
-    """Samples the link of the source of one body, and the links of others that have the same content."""
+    """Tells a slow node at the top of a tree from a slow origin, by samples of its link and of other nodes' links."""
 
     def __init__(
         self,

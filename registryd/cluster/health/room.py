@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from registryd.cluster.members.offer import Offer
 
 
-class LinkComparison:
-    """Samples the link of the source of one body, and the links of others that have the same content."""
+class RoomComparison:
+    """Compares the room on the link of a body's source with the room on the links of other nodes with the content."""
 
     def __init__(self, source: Offer, start: int, holders: Holders, *, totals: Totals, known: SlowLinks) -> None:
         """The body begins now, at byte `start` of the content; `holders` have some of it and may be quick.

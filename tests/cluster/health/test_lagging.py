@@ -78,7 +78,7 @@ class Growing:
 
 @dataclass
 class Room:
-    """As a LinkComparison, of the scene's source."""
+    """As a RoomComparison, of the scene's source."""
 
     scene: Scene
 

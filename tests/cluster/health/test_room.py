@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.cluster.health.room import LinkComparison
+from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.offer import Offer
@@ -53,7 +53,7 @@ async def looks(
 
     totals = Totals(lambda: [sought(digest) for digest in source.gets], arrived)
     offer = Offer(member(1, source), sought(DIGEST), GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
-    compared = LinkComparison(offer, START, holders_of, totals=totals, known=slow_links())
+    compared = RoomComparison(offer, START, holders_of, totals=totals, known=slow_links())
     found = []
     for _ in range(count):
         await asyncio.sleep(0.5)
