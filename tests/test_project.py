@@ -109,6 +109,15 @@ def test_links_of_pages_outside_the_site_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_files_that_the_architecture_names_are_there() -> None:
+    """Those with a folder; a page that sends its reader to a file that is gone costs more than no page."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|proto|html|md))`", page)
+    gone = [name for name in named if not any((folder / name).is_file() for folder in (ROOT, ROOT / "registryd"))]
+    assert gone == []
+    assert len(named) > 50
+
+
 def test_workflows_use_verbs_that_there_are() -> None:
     verbs = set(re.search(r"^  (setup \|[^)]*)\)", (ROOT / "dev").read_text(), re.MULTILINE)[1].split(" | "))  # type: ignore[index]
     used = {verb for file in WORKFLOWS for verb in re.findall(r"\./dev (\w+)", file.read_text())}

@@ -1,4 +1,7 @@
-"""Lines that say how much may be moved, and when: `mon-fri 08:00-18:00 upload=20MiB download=50MiB`."""
+"""Lines that say how much may be moved, and when: `mon-fri 08:00-18:00 upload=20MiB download=50MiB`.
+
+`registryd.agent.bandwidth` keeps the agent to them.
+"""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""A body that takes no more than an allowance gives.
+"""A body from a peer that takes no more than an allowance gives; bodies to peers: `registryd.transfer.uploads`.
 
 The checks that judge a source count the waiting as the receiver's: a limit of this node is not the fault of the source.
 """

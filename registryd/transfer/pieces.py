@@ -1,4 +1,7 @@
-"""A span of content in pieces: which of them are asked for, what has come of each, which is the next to be sent on."""
+"""A span of content in pieces: which of them are asked for, what has come of each, which is the next to be sent on.
+
+How large a piece is, `registryd.transfer.supplying` decides for each source.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One of several sources of a body: asked for piece after piece, and what that says of it."""
+"""One of several sources of a body: how large a piece it is asked for next, and what it shows of itself by each."""
 
 from __future__ import annotations
 

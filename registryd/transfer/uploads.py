@@ -1,4 +1,8 @@
-"""How many bodies this node sends to peers at once, and how quickly all of them together."""
+"""How many bodies this node sends to peers at once, and how quickly all of them together.
+
+The kernel keeps each connection to its share of the rate. Bytes that come to this node are limited by
+`registryd.transfer.allowance`.
+"""
 
 from __future__ import annotations
 

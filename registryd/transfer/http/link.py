@@ -1,4 +1,7 @@
-"""The ways in which bytes travel over a connected socket: as they are, or encrypted. Another way is another `Link`."""
+"""The ways in which bytes travel over a connected TCP socket: as they are, or encrypted.
+
+Another way over TCP is another `Link`. A transport without such a socket is another `Body` (`registryd.transfer.body`).
+"""
 
 from __future__ import annotations
 
