@@ -36,7 +36,7 @@ class Where:
     """containerd's main configuration file."""
 
     containerd_program: Path | None = None
-    """containerd's program. It tells its version when the daemon does not answer."""
+    """containerd's program. The command runs it to learn its version when the daemon does not answer."""
 
     endpoint: str | None = None
     """URL at which containerd reaches the agent. The default is http:// and registry.listen."""

@@ -52,7 +52,7 @@ class NodeOptions:
     """containerd's main configuration file."""
 
     containerd_program: Path | None = None
-    """containerd's program. It tells its version, and whether it accepts the configuration."""
+    """containerd's program. The command runs it to learn its version, and whether it accepts the configuration."""
 
     containerd_version: str | None = None
     """containerd's version, where the program cannot be run."""

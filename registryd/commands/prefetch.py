@@ -41,19 +41,24 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
 _CONTAINERD = "containerd"
-_INTO = "URL of the cache, such as http://cache.example:3172; or containerd: this node's containerd pulls, by its CRI."
-_LOGINS = (
-    "containerd: Docker's config.json with the logins for the pulls. On Kubernetes every pod of this node may use the "
-    "images, because the kubelet has no record of these pulls: there the flag --for-every-pod is needed too."
+_INTO = (
+    "URL of the cache, such as http://cache.example:3172; or the word containerd: this node's containerd pulls, by its"
+    " CRI."
 )
-_FOR_EVERY_POD = "containerd: every pod of this node may use the images that are pulled with a login."
-_PIN = "containerd: pin the images against the kubelet's garbage collection, until `registryd unpin`."
+_LOGINS = (
+    "With --into containerd: Docker's config.json with the logins for the pulls. On Kubernetes every pod of this node "
+    "may use the images, because the kubelet has no record of these pulls. There --for-every-pod is needed too."
+)
+_FOR_EVERY_POD = "With --into containerd: every pod of this node may use the images that are pulled with a login."
+_PIN = "With --into containerd: pin the images against the kubelet's garbage collection, until `registryd unpin`."
 _UNPIN_OTHERS = "With --pin: unpin the images that this list (--list) pinned before and does not have any more."
-_LIST_NAME = "With --pin: name of the list, where a node gets several. Each list unpins only its own images."
-_REPORT = "containerd: file for a short report on the images; in a pod, /dev/termination-log."
-_SOCKET = "containerd: its gRPC socket. The default is the first socket that the command finds."
-_AGENT = "containerd: host:port of the agent's admin port. The agent lets pulls of pods go before these pulls."
-_PATIENCE = "A cache: longest total wait for registries that limit requests (429, Retry-After)."
+_LIST_NAME = "With --pin: name of the list, for a node that gets several lists. Each list unpins only its own images."
+_REPORT = "With --into containerd: file for a short report on the images; in a pod, /dev/termination-log."
+_SOCKET = "With --into containerd: containerd's gRPC socket. The default is the first socket that the command finds."
+_AGENT = (
+    "With --into containerd: host:port of the agent's admin port. The agent lets pulls of pods go before these pulls."
+)
+_PATIENCE = "With a cache: how long to wait, in all, for registries that limit requests (429, Retry-After)."
 _PARALLEL = "Number of requests to a cache (default 16), or of containerd's pulls (default 4), at a time."
 # A cache is asked for many small things, each of which is synced to its disk; a pull of containerd's is a whole image.
 _REQUESTS_AT_ONCE = 16

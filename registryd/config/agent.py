@@ -232,9 +232,9 @@ class StoreSettings:
     """Root of the directory store, an OCI image layout. Not touched when the store is containerd."""
 
     keep_layers: ByteCount = 10 << 30
-    """How many bytes of layers the agent keeps for peers that containerd would delete after unpacking
-    (discard_unpacked_layers, the default of Talos). The least recently used layers are deleted first, and every layer
-    is deleted with its image. The default holds the images of some dozens of deployments, and takes little of a node's
+    """Room for layers that containerd would delete after unpacking (discard_unpacked_layers, the default of Talos). The
+    agent keeps these layers for peers. The least recently used layers are deleted first, and every layer is deleted
+    with its image. The default holds the images of some dozens of deployments, and takes little of a node's
     disk. 0B: the agent keeps no layers."""
 
     keep_layers_age: Seconds = 168 * 3600
