@@ -49,7 +49,7 @@ _BELIEVED_SECONDS: Final = 45.0
 _MOVING_SECONDS: Final = 120.0
 # Ingests of one image begin one after the other, each with an event.
 _BATCH_SECONDS: Final = 0.005
-# Of an image of more layers, those after these are taken in when they are asked for.
+# Layers under way, of all images together. While there are so many, others are taken in when they are asked for.
 _MOST_AHEAD: Final = 64
 # A request that has just been given what flows in may not have begun to read it.
 _FRESH_SECONDS: Final = 1.0
