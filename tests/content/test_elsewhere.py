@@ -12,6 +12,7 @@ from registryd.aio.scope import open_scope
 from registryd.content.elsewhere import Elsewhere, Whence
 from registryd.content.inventory import Stock
 from registryd.content.source import ContentNotFound, StoreUnavailable
+from registryd.observability.metrics import Source
 from registryd.oci.digest import Digest
 from tests.content.test_ledger import Account
 
@@ -91,6 +92,25 @@ async def test_what_is_in_no_shared_namespace_is_nobodys_business() -> None:
         store.see(HIDDEN)
         store.add(NEW)
         await settled(account, 10)
+
+
+async def test_what_is_seen_before_the_store_has_a_record_of_it_is_counted_once_it_has() -> None:
+    store = Store()
+    async with followed(store) as account:
+        store.see(NEW)
+        await asyncio.sleep(0.6)  # longer than a batch: the agent has asked about it in vain
+        store.content[NEW] = Whence(10, time.time(), "docker.io")  # nothing tells of that
+        await settled(account, 10)
+
+
+async def test_what_came_by_the_agent_is_not_from_elsewhere_because_its_record_came_late() -> None:
+    store = Store()
+    async with followed(store) as account:
+        account.ledger.handed_over(NEW, 7, registry="docker.io", source=Source.PEER)
+        store.see(NEW)
+        await asyncio.sleep(0.6)
+        store.content[NEW] = Whence(10, time.time(), "docker.io")
+        await settled(account, 3)
 
 
 async def test_a_store_that_was_away_is_looked_at_again() -> None:
