@@ -66,6 +66,15 @@ async def scene() -> AsyncIterator[Scene]:
         yield Scene(Aftermath(store, givers, scope), store, givers)
 
 
+async def test_a_trial_that_is_removed_at_once_blames_nobody() -> None:
+    givers = FakeGivers()
+    async with open_scope() as scope:
+        aftermath = Aftermath(MemorySource(), givers, scope, is_trial=lambda digest: digest == DIGEST)
+        aftermath.delivered(Content(DIGEST, len(DATA), None), is_connected=lambda: True)
+        await asyncio.sleep(60)
+    assert not givers.verdicts
+
+
 async def verdicts_over(store: ContentSource, seconds: float) -> list[tuple[str, float]]:
     givers = FakeGivers()
     async with open_scope() as scope:
