@@ -60,7 +60,7 @@ class Member:
         self.failures = 0
         """How often in a row it failed, probes included; it starts anew with the first real answer."""
         self.since = time.time()
-        """When it came to be in this state: seconds since the epoch."""
+        """When it came to be in this state, for this reason: seconds since the epoch."""
         self.trouble: PeerTrouble | None = None
         """Why it is set aside."""
         self.heard_at = float("-inf")
@@ -181,6 +181,7 @@ class Member:
         is_news = self.state is MemberState.SET_ASIDE and error.trouble is not self.trouble
         self.trouble = error.trouble
         if is_news:
+            self.since = time.time()
             self._on_change(self)
 
     def heard_from(self, node: Node) -> None:

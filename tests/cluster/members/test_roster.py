@@ -381,6 +381,18 @@ async def test_an_answer_to_anything_is_a_sign_of_life() -> None:
         assert member.since >= since
 
 
+async def test_the_time_of_a_state_is_that_of_its_reason() -> None:
+    async with ground(A) as made:
+        [member] = made.members.available()
+        made.peers[A].is_well = False
+        await made.find()
+        member.since = 0.0
+        member.failed(PeerUnreachable("silence", PeerTrouble.NO_ANSWER), asked_at=asyncio.get_running_loop().time())
+        assert member.since == 0.0
+        member.failed(PeerUnreachable("refused", PeerTrouble.REFUSED), asked_at=asyncio.get_running_loop().time())
+        assert member.since > 0.0
+
+
 async def test_a_failure_elsewhere_counts_unless_there_was_an_answer_meanwhile() -> None:
     async with ground(A) as made:
         [member] = made.members.available()
