@@ -42,7 +42,8 @@ async def check_peers(patient: Patient) -> list[Finding]:
     if faults:
         return faults
     own = patient.checkup["own_address"]
-    return [ok("peers", f"{len(patient.members)} reached, and they reach {own}")]
+    reached = sum(not member["is_stranger"] for member in patient.members)
+    return [ok("peers", f"{reached} reached, and they reach {own}")]
 
 
 _START: Final = "its host is there, its agent is not: start it, and look at its log"
@@ -108,7 +109,8 @@ async def check_secret(patient: Patient) -> list[Finding]:
     if strangers:
         found = "; ".join(member["peers_problem"] for member in strangers[:3])
         remedy = "give all nodes the same peers.secret_file (or certificates of one authority)"
-        return [problem("secret", f"{len(strangers)} nodes have another secret: {found}", remedy)]
+        nodes = "1 node has" if len(strangers) == 1 else f"{len(strangers)} nodes have"
+        return [problem("secret", f"{nodes} another secret: {found}", remedy)]
     if peers.insecure:
         found = "peers.insecure: anyone who reaches the peers' ports can fetch this node's images"
         return [warning("secret", found, "`registryd secret new` prints a secret for peers.secret_file")]
@@ -117,7 +119,7 @@ async def check_secret(patient: Patient) -> list[Finding]:
         return [warning("secret", found, "give doctor the agent's own settings (--config)")]
     others = sum(member["vitals"] is not None for member in patient.members)
     if peers.has_credentials and others:
-        return [ok("secret", f"the same as {others} others'")]
+        return [ok("secret", f"that of {others} other node{'' if others == 1 else 's'}, too")]
     return [ok("secret", "there is nobody to compare it with")]
 
 

@@ -372,6 +372,12 @@ async def test_another_secret_is_the_finding_of_the_secret_only(tmp_path: Path) 
     assert all(finding.severity is OK for finding in await check_peers(node))
 
 
+async def test_a_member_of_another_secret_is_not_one_that_was_reached(tmp_path: Path) -> None:
+    stranger = member("10.0.0.3:3173", is_stranger=True, peers_problem="self-signed", vitals=None, back=None)
+    [found] = await check_peers(with_members(tmp_path, member(), stranger))
+    assert (found.severity, found.found.startswith("1 reached")) == (OK, True)
+
+
 async def test_no_secret(tmp_path: Path) -> None:
     insecure = Settings(peers=PeersSettings(insecure=True))
     assert (await only(check_secret, patient(tmp_path, settings=insecure))).severity is WARNING
