@@ -13,6 +13,9 @@ from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from registryd.config.name_patterns import NamePattern
     from registryd.store.containerd.pins import PinnedImage, Reason
 
 _MATCH = "Patterns of full names or repositories, such as ghcr.io/corp/*. Quote them."
@@ -69,21 +72,42 @@ async def unpin(
     containerd_socket: Annotated[Path | None, Parameter(help=SOCKET)] = None,
 ) -> None:
     """Unpin images that lists have pinned, so that the kubelet may remove them. Other programs' pins stay."""
-    from registryd.inventory.pinning import let_go, listed, matching  # noqa: PLC0415
+    from registryd.inventory.pinning import let_go, listed  # noqa: PLC0415
     from registryd.store.containerd.pins import open_pins  # noqa: PLC0415
 
     if not (images or match or all_):
         whose = f" (--all: whatever the list {list_} has pinned)" if list_ else ""
         raise UsageError(f"name the images to unpin: --images LIST, --match PATTERN or --all{whose}")
+    patterns = _patterns(match or ())
     named = {str(image.pull_name) for image in read_lists(images)} if images else set()
     try:
         async with open_pins(containerd_at(containerd_socket)) as opened:
             pinned = listed(await opened.all(), list_)
             names = frozenset().union(*pinned.values())
-            covered = matching(names, ["*"] if all_ else match or ())
+            covered = names if all_ else _matching(names, patterns)
             gone = await let_go(opened, (named & names) | covered, pinned)
     except ContentUnavailable as error:
         raise CommandFailed(str(error)) from error
     for name in gone:
         sys.stdout.write(f"unpinned {name}\n")
     sys.stdout.write(f"{len(gone)} image{'' if len(gone) == 1 else 's'} let go\n")
+
+
+def _patterns(texts: "Iterable[str]") -> "list[NamePattern]":
+    """Raises UsageError for a pattern that matches no name: it would unpin nothing, and nobody would notice."""
+    from registryd.config.name_patterns import NamePattern  # noqa: PLC0415
+
+    try:
+        return [NamePattern.parse(text) for text in texts]
+    except ValueError as error:
+        raise UsageError(f"--match: {error}") from error
+
+
+def _matching(names: "Collection[str]", patterns: "Collection[NamePattern]") -> frozenset[str]:
+    """Those that one of the patterns covers: all of a name, or its repository."""
+    return frozenset(name for name in names if any(_covers(pattern, name) for pattern in patterns))
+
+
+def _covers(pattern: "NamePattern", name: str) -> bool:
+    head, slash, last = name.partition("@")[0].rpartition("/")
+    return any(map(pattern.matches, (name, f"{head}{slash}{last.partition(':')[0]}")))

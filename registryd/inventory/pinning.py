@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.content.source import StoreUnavailable
@@ -77,13 +76,3 @@ def listed(pinned: Sequence[PinnedImage], named: str | None = None) -> Mapping[R
             if reason.is_list and named in {None, reason.list_name}:
                 found[reason] = found.get(reason, frozenset()) | names
     return found
-
-
-def matching(names: Collection[str], patterns: Collection[str]) -> frozenset[str]:
-    """Those that one of the patterns covers: all of a name, or its repository."""
-    return frozenset(name for name in names if any(_covers(pattern, name) for pattern in patterns))
-
-
-def _covers(pattern: str, name: str) -> bool:
-    head, slash, last = name.partition("@")[0].rpartition("/")
-    return any(fnmatchcase(each, pattern) for each in (name, f"{head}{slash}{last.partition(':')[0]}"))
