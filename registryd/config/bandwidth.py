@@ -48,18 +48,22 @@ class Limit:
     @classmethod
     def parse(cls, line: str) -> Self:
         """Raises ValueError, which says what is wrong."""
-        days, hours, values = set[int](), (0, _MINUTES_OF_DAY), dict[str, int]()
+        days, hours, values = set[int](), None, dict[str, int]()
         for word in line.split():
             if match := _DAY_RANGE.fullmatch(word):
                 days |= _days(*match.groups())
             elif match := _HOURS.fullmatch(word):
+                if hours is not None:
+                    raise ValueError(f"{line[:80]!r} has hours twice: write two lines")
                 hours = _hours(word, *(int(part) for part in match.groups()))
             else:
                 name, value = _value(word)
+                if name in values:
+                    raise ValueError(f"{line[:80]!r}: {name}= is there twice")
                 values[name] = value
         if not values:
             raise ValueError(f"{line[:80]!r} limits nothing: give upload=, download=, origin= or background=")
-        return cls(values, frozenset(days or range(7)), *hours)
+        return cls(values, frozenset(days or range(7)), *(hours or (0, _MINUTES_OF_DAY)))
 
     def applies(self, moment: datetime) -> bool:
         """Whether it does at that moment. Hours that go past midnight belong to the day on which they begin."""
@@ -109,10 +113,17 @@ def _hours(word: str, *parts: int) -> tuple[int, int]:
     return begins, ends
 
 
+def _size(word: str, text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise ValueError(f"{word[:80]!r}: {error}, such as 50MiB") from error
+
+
 def _value(word: str) -> tuple[str, int]:
     name, equals, text = word.partition("=")
     if equals and name in _RATES:
-        return name, check_rate(word, parse_size(text))
+        return name, check_rate(word, _size(word, text))
     if equals and name == _BACKGROUND and (match := _PERCENT.fullmatch(text)) and 1 <= int(match[1]) <= 100:  # noqa: PLR2004
         return name, int(match[1])
     raise ValueError(

@@ -36,6 +36,8 @@ class KeepRule:
             match = _NUMBER.fullmatch(word)
             if match is None:
                 raise ValueError(f"{word[:80]!r}: expected copies= or zones= with a number")
+            if match[1] in numbers:
+                raise ValueError(f"{line[:80]!r}: {match[1]}= is there twice")
             numbers[match[1]] = int(match[2])
         copies, zones = numbers.get("copies", 0), numbers.get("zones", 1)
         if not 1 <= copies <= MOST_COPIES:

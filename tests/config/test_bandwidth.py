@@ -65,6 +65,8 @@ def test_a_line_can_lift_a_limit_and_comments_are_none() -> None:
         ("25:00-26:00 upload=1MiB", "expected days"),
         ("08:00-08:00 upload=1MiB", "no time of the day"),
         ("08:00-24:30 upload=1MiB", "no time of the day"),
+        ("upload=1MiB upload=2MiB", "upload= is there twice"),
+        ("08:00-10:00 12:00-14:00 upload=1MiB", "hours twice: write two lines"),
         ("background=0%", "expected days"),
         ("background=101%", "expected days"),
         ("x" * 10_000, "expected days"),

@@ -24,6 +24,7 @@ def test_the_most_of_all_lines_that_match_is_wanted() -> None:
         "lab.io/a copies=2 zones=3",
         "lab.io/a copies=2 zones=0",
         "lab.io/a copies=x",
+        "lab.io/a copies=2 copies=3",
         "lab.io/a b",
         "nginx:1 copies=2",
     ],
