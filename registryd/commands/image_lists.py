@@ -90,7 +90,7 @@ def read_lists(names: Sequence[str]) -> tuple[ImageName, ...]:
         except OSError as error:
             raise CommandFailed(f"{name} cannot be read: {error.strerror}") from error
     if not images:
-        raise CommandFailed("the list names no images")
+        raise CommandFailed(f"{', '.join(names)}: the list names no images")
     return tuple(sorted(images, key=str))
 
 
