@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 # asm-generic/socket.h; not among the constants of Python's socket module. Bytes a second, 32 bits; all ones: no limit.
 _SO_MAX_PACING_RATE: Final = 47
 _UNLIMITED: Final = 2**32 - 1
+# How much of a body the kernel takes ahead of its pace (TCP_NOTSENT_LOWAT): a 64th of a second, or two of its largest
+# segments. Its send buffer, of 4 MiB by default (tcp_wmem), would take a whole piece of a layer at once: the upload
+# would be over before its bytes are sent, and the next ones would get the rate once more (seen: five times the rate).
+_LEAST_AHEAD: Final = 128 * 1024
+_AHEAD_SHARE: Final = 64
+_AS_THE_SYSTEM: Final = 0
 # A share of the rate is never less: four times the pace at which a receiver leaves a source (monitoring.floor).
 _LEAST_SHARE: Final = 1024 * 1024
 # Of one receiver, however few there may be in all: a node takes three layers of an image at a time, and several ahead.
@@ -83,15 +89,19 @@ class Upload:
     def limit(self, bytes_per_second: int) -> None:
         """Let the kernel send no more than that on its connection."""
         if self._sock is not None:
+            is_limited = bytes_per_second != _UNLIMITED
+            ahead = max(_LEAST_AHEAD, bytes_per_second // _AHEAD_SHARE) if is_limited else _AS_THE_SYSTEM
             with suppress(OSError):  # not TCP, or closed meanwhile
                 self._sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("=I", bytes_per_second))
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, struct.pack("=I", ahead))
 
 
 class Uploads:
     """Places for uploads. A receiver without a place is told "busy" and goes elsewhere, so that no upload becomes slow.
 
     The kernel keeps the rate of each connection. Each connection gets its share, adjusted whenever an upload begins or
-    ends. A background body gets half the share of another body. The part of its share that a slow receiver leaves
+    ends. A connection keeps its share after a body, because the kernel still has the end of it, until its next body
+    begins. A background body gets half the share of another body. The part of its share that a slow receiver leaves
     unused is not given to others.
     """
 
@@ -100,6 +110,7 @@ class Uploads:
         self._most = most
         self._bytes_per_second = bytes_per_second
         self._running: set[Upload] = set()
+        self._has_limited = bytes_per_second > 0
 
     @property
     def count(self) -> int:
@@ -125,6 +136,7 @@ class Uploads:
     def set_rate(self, bytes_per_second: int) -> None:
         """Set the rate from now on, also for running uploads; 0: no limit."""
         before, self._bytes_per_second = self._bytes_per_second, bytes_per_second
+        self._has_limited = self._has_limited or bytes_per_second > 0
         if before and not bytes_per_second:
             for upload in self._running:
                 upload.limit(_UNLIMITED)
@@ -152,17 +164,17 @@ class Uploads:
             raise UploadRefused(f"{count} uploads to {receiver} are under way")
         upload = Upload(self, sock, receiver, priority)
         self._running.add(upload)
+        if self._has_limited and not self._bytes_per_second:
+            upload.limit(_UNLIMITED)  # its connection may have a share of an earlier rate
         self._share_anew()
         try:
             yield upload
         finally:
             self._running.discard(upload)
-            self._share_anew(upload)
+            self._share_anew()
 
-    def _share_anew(self, ended: Upload | None = None) -> None:
+    def _share_anew(self) -> None:
         if not self._bytes_per_second:
             return
         for upload in self._running:
             upload.limit(self.rate_of(upload) or _UNLIMITED)
-        if ended is not None:
-            ended.limit(_UNLIMITED)  # its connection may carry something else

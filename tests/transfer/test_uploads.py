@@ -18,13 +18,18 @@ UNLIMITED = 2**32 - 1
 
 @dataclass
 class FakeSocket:
-    """Remembers the pace that it was given."""
+    """Remembers the pace that it was given, and how much the kernel takes ahead of it."""
 
     paces: list[int] = field(default_factory=list)
+    ahead: int = 0
 
     def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
+        number = int.from_bytes(value, sys.byteorder)
+        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT):
+            self.ahead = number
+            return
         assert (level, option) == (socket.SOL_SOCKET, 47)
-        self.paces.append(int.from_bytes(value, sys.byteorder))
+        self.paces.append(number)
 
 
 def test_as_many_as_may_be_run_and_the_next_is_refused() -> None:
@@ -47,7 +52,7 @@ def test_one_that_fails_makes_room() -> None:
     assert not uploads.is_busy
 
 
-def test_the_rate_is_shared_equally_and_given_back() -> None:
+def test_the_rate_is_shared_equally_and_kept_for_what_the_kernel_still_has() -> None:
     uploads = Uploads(bytes_per_second=8 * MIB)
     first, second = FakeSocket(), FakeSocket()
     with uploads.begin(first):
@@ -55,7 +60,11 @@ def test_the_rate_is_shared_equally_and_given_back() -> None:
             assert first.paces == [8 * MIB, 4 * MIB]
             assert second.paces == [4 * MIB]
         assert first.paces[-1] == 8 * MIB
-    assert (first.paces[-1], second.paces[-1]) == (UNLIMITED, UNLIMITED)
+    assert (first.paces[-1], second.paces[-1]) == (8 * MIB, 4 * MIB)
+    assert first.ahead == second.ahead == MIB // 8
+    uploads.set_rate(0)
+    with uploads.begin(second):
+        assert (second.paces[-1], second.ahead) == (UNLIMITED, 0)
 
 
 def test_nobody_gets_so_little_that_it_would_be_taken_for_slow() -> None:
@@ -83,6 +92,22 @@ def test_without_a_rate_sockets_are_left_alone() -> None:
 def test_the_kernel_takes_the_pace() -> None:
     with closing(socket.socket()) as sock, Uploads(bytes_per_second=5 * MIB).begin(sock):
         assert sock.getsockopt(socket.SOL_SOCKET, 47) == 5 * MIB
+
+
+async def test_a_limited_body_is_not_over_when_the_kernel_could_buffer_it() -> None:
+    """Its upload would end at once, and others would get the rate once more."""
+    loop, size = asyncio.get_running_loop(), 3 * MIB
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        with socket.create_connection(server.getsockname()) as sender:
+            sender.settimeout(0)
+            receiver, _ = await loop.sock_accept(server)
+            with closing(receiver), Uploads(bytes_per_second=2 * MIB).begin(sender):
+                sent = loop.create_task(loop.sock_sendall(sender, bytes(size)), name="a body")
+                received = 0
+                while not sent.done():
+                    received += len(await loop.sock_recv(receiver, MIB))
+                assert received > size // 2
 
 
 def test_a_closed_connection_is_no_matter() -> None:
