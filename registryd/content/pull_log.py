@@ -52,6 +52,8 @@ class LoggedPull:
     """What it was not given, and why."""
     broken_off: set[Digest] = field(default_factory=set)
     """What it was given in part: it gets the rest, from here or elsewhere."""
+    given_up: set[Digest] = field(default_factory=set)
+    """What containerd hung up on before it had all of it, and has not got since."""
     elsewhere: dict[Digest, int] = field(default_factory=dict)
     waited: float = 0.0
     broken: int = 0
@@ -108,11 +110,21 @@ class PullLog:
         pull.last = self._clock()
         pull.waited = max(pull.waited, waited)
 
-    def given(self, pull: LoggedPull, digest: Digest, count: int, *, is_local: bool, is_broken: bool) -> None:
-        """Note that so many bytes went to containerd."""
+    def given(  # noqa: PLR0913 - of one request
+        self,
+        pull: LoggedPull,
+        digest: Digest,
+        count: int,
+        *,
+        is_local: bool,
+        is_broken: bool,
+        is_given_up: bool = False,
+    ) -> None:
+        """Note that so many bytes went to containerd, which may have hung up before the last one (`is_given_up`)."""
         pull.given[digest] = pull.given.get(digest, 0) + count
         pull.broken += is_broken
         (pull.broken_off.add if is_broken else pull.broken_off.discard)(digest)
+        (pull.given_up.add if is_given_up else pull.given_up.discard)(digest)
         if is_local:
             pull.from_here.add(digest)
 
@@ -132,6 +144,7 @@ class PullLog:
         """Note that containerd has the content now, and got so many bytes of it elsewhere."""
         for pull in self._under_way:
             pull.broken_off.discard(digest)
+            pull.given_up.discard(digest)
             if not count:
                 continue
             if digest in pull.missed or digest in pull.given:
@@ -227,6 +240,8 @@ def _slowed(pull: LoggedPull) -> list[str]:
         found.append(f"waited {pull.waited:.1f} s for a first byte")
     if pull.broken:
         found.append("1 body broke off" if pull.broken == 1 else f"{pull.broken} bodies broke off")
+    if pull.ended is not None and pull.given_up:
+        found.append(f"containerd gave up {len(pull.given_up)} of {len(pull.missed.keys() | pull.given.keys())}")
     if pull.ended is not None and pull.unsettled:
         found.append("did not end while it was looked at")
     return found

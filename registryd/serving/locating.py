@@ -124,7 +124,7 @@ class PathLocator:
     def _require_served(self, path: ContentPath) -> None:
         if not self._policy.may_serve(path.repository, path.reference):
             excluded = _unknown(path, f"{path.repository} is excluded here")
-            raise Unlocated(excluded, is_miss=True, why="it is excluded here")
+            raise Unlocated(excluded, is_miss=True, why="it is excluded or blocked here")
 
     async def _ruling(self, path: ContentPath) -> Ruling:
         """What may be said of the path; raises Unlocated when that is nothing."""

@@ -49,6 +49,7 @@ class RequestRecord:
         self._origin: Origin | None = None
         self._outcome = Outcome.ERROR
         self._sent = 0
+        self._is_given_up = False
         self._digest: Digest | None = None
         self._waited = 0.0
         self._reason = ""
@@ -76,6 +77,11 @@ class RequestRecord:
     def opened(self, digest: Digest) -> None:
         """This is what will be handed over."""
         self._digest = digest
+        self._is_given_up = True  # until it ends: a client that hangs up cancels the request
+
+    def delivered(self) -> None:
+        """The body was handed over to its end."""
+        self._is_given_up = False
 
     def sent(self, count: int) -> None:
         """So many bytes of a body were handed over."""
@@ -83,6 +89,7 @@ class RequestRecord:
 
     def interrupted(self, failure: SourceBroken | SinkClosed) -> None:
         """The body ended early; a client that changes its mind is no error."""
+        self._is_given_up = isinstance(failure, SinkClosed)
         if isinstance(failure, SourceBroken):
             self._outcome = Outcome.ERROR
             _log.warning(
@@ -120,7 +127,8 @@ class RequestRecord:
         if self._origin and self._digest:
             is_broken = self._outcome is Outcome.ERROR
             is_local = self._origin is Origin.LOCAL
-            pulls.given(pull, self._digest, self._sent, is_local=is_local, is_broken=is_broken)
+            given_up = self._is_given_up
+            pulls.given(pull, self._digest, self._sent, is_local=is_local, is_broken=is_broken, is_given_up=given_up)
         elif self._reason and self._method is Method.GET and isinstance(asked, Digest):
             pulls.missed(pull, asked, self._reason)
         pulls.ends(pull, waited=self._waited)

@@ -226,6 +226,8 @@ class RegistryDoor:
             transfer.outcome = f"broken: {delivery.failure}" if delivery.failure else "done"
         if delivery.failure:
             record.interrupted(delivery.failure)
+        else:
+            record.delivered()
         return delivery
 
     def _note_delivery(self, given: OpenContent, connection: asyncio.Transport | None) -> None:

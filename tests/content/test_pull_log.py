@@ -33,6 +33,11 @@ class Play:
         self.log.given(pull, digest, count, is_local=False, is_broken=True)
         self.log.ends(pull, waited=0.01)
 
+    def give_up(self, digest: Digest, count: int) -> None:
+        pull = self.log.begins(APP, digest)
+        self.log.given(pull, digest, count, is_local=False, is_broken=False, is_given_up=True)
+        self.log.ends(pull, waited=0.01)
+
     def ask_tag(self, tag: str) -> None:
         self.log.ends(self.log.begins(APP, Tag(tag)), waited=0.01)
 
@@ -89,6 +94,24 @@ def test_what_broke_off_and_came_by_us_in_the_end_is_over() -> None:
     play.give(LAYER, 80)
     (pull,) = play.over()
     assert (pull["size"], pull["share"]) == (100, 1.0)
+
+
+def test_a_pull_that_containerd_gave_up_says_so() -> None:
+    play = Play()
+    play.give(MANIFEST, 20)
+    play.give_up(LAYER, 30)
+    (pull,) = play.over()
+    assert (pull["size"], pull["slowed"]) == (50, ["containerd gave up 1 of 2"])
+
+
+def test_what_containerd_hung_up_on_and_has_in_the_end_was_not_given_up() -> None:
+    play = Play()
+    play.give_up(LAYER, 30)
+    play.give(LAYER, 50)
+    play.give_up(CONFIG, 5)
+    play.log.appeared(CONFIG, 5)
+    (pull,) = play.over()
+    assert not pull["slowed"]
 
 
 def test_what_comes_from_elsewhere_is_waited_for() -> None:
