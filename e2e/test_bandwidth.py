@@ -134,16 +134,16 @@ async def test_prefetch_goes_behind_a_pull_on_a_full_link(
         async with asyncio.timeout(60):
             while came(second, larger) < 8 * _MIB:  # noqa: ASYNC110 - a file of containerd's
                 await asyncio.sleep(0.05)
-        beside = await beside_a_pull(second, pulled, larger)
+        behind = await beside_a_pull(second, pulled, larger)
         assert not bringing.done()
-        assert beside < 48 * _MIB * 0.6
+        assert behind < 48 * _MIB * 0.6
         await second.remove(pulled, large.local.layers[0].digest)
-        # A pod that is to run waits for the very image: equal shares.
+        # A pod that is to run waits for the very image: equal shares. TCP gave 33 to 54 MiB then, and 17 to 19 before.
         waiting = asyncio.create_task(second.pull(brought, timeout=120))
         await asyncio.sleep(1)
         beside = await beside_a_pull(second, pulled, larger)
         assert not bringing.done()
-        assert beside > 48 * _MIB * 0.7
+        assert beside > behind * 1.4
         await second.host.unlimit()
         await asyncio.gather(bringing, waiting)
 
