@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
 
-
 # Beside the first, and some that turn out to be busy or gone.
 _ASKED: Final = MOST_AT_ONCE + 1
 

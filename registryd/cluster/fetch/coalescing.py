@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from registryd.aio.bound import off_the_clock
 from registryd.aio.expiring import ExpiringSet
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from registryd.cluster.fetch.named import Patience
     from registryd.cluster.fetch.places import Places
+    from registryd.cluster.fetch.promised import Receiving
     from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
-    from registryd.content.growing import GrowingContent
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
     from registryd.notation import Address
@@ -47,13 +47,6 @@ _REMEMBERED: Final = 1000
 _DISTRUST_SECONDS: Final = 60.0
 # By then a node may have been told that anyone may have it, or have been given it under that name.
 _UNFIT_SECONDS: Final = 10.0
-
-
-class Receiving(Protocol):
-    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
-
-    async def arriving(self, digest: Digest) -> GrowingContent:
-        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class FetchCoordinator:

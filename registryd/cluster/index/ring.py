@@ -42,22 +42,21 @@ class RendezvousHash:
 
     def index_nodes(self, digest: Digest) -> list[Address]:
         """The digest's index nodes, first the one to ask first."""
-        point = _point(digest)
-        scored = [((key ^ point) * _SPREAD & _WORD, address) for address, key in self._keys.items()]
-        return [address for _, address in nlargest(INDEX_NODES, scored, key=itemgetter(0))]
+        return [address for _, address in nlargest(INDEX_NODES, self._scored(digest), key=itemgetter(0))]
 
     def all_ranked(self, digest: Digest) -> list[Address]:
         """All addresses of the ring, as all nodes rank them."""
-        point = _point(digest)
-        scored = [((key ^ point) * _SPREAD & _WORD, address) for address, key in self._keys.items()]
-        scored.sort(key=itemgetter(0), reverse=True)
-        return [address for _, address in scored]
+        return [address for _, address in sorted(self._scored(digest), key=itemgetter(0), reverse=True)]
 
     def ranked(self, digest: Digest, among: Iterable[Address]) -> list[Address]:
         """These addresses, whether they are on the ring or not, as all nodes rank them."""
         point = _point(digest)
         scores = {each: _score(self._keys.get(each) or _key(each), point) for each in among}
         return sorted(scores, key=lambda each: scores[each], reverse=True)
+
+    def _scored(self, digest: Digest) -> list[tuple[int, Address]]:
+        point = _point(digest)
+        return [((key ^ point) * _SPREAD & _WORD, address) for address, key in self._keys.items()]
 
     def position(self, address: Address, digest: Digest) -> int:
         """How many of the ring rank before it."""

@@ -102,10 +102,8 @@ class FollowerTree:
     def expect(self, spot: Spot, place: NodeLocation) -> None:
         """Put the spot below a node that has no spot yet. When it is planted, the spot is its child."""
         expected = self._left_behind.setdefault(place.address, Spot(place, is_expected=True))
-        expected.latest = (spot.place.address, *expected.latest)[:_KNOWN_CHILDREN]
-        expected.children += 1
-        expected.slow_children += spot.is_slow
-        spot.source, spot.depth = place.address, 1
+        _add_child(expected, spot)
+        spot.depth = 1
         self.offer(spot)
 
     def leave_source(self, spot: Spot) -> None:
@@ -126,10 +124,8 @@ class FollowerTree:
             spot.depth = 0
         else:
             source = self._spots[address]
-            source.children += 1
-            source.slow_children += spot.is_slow
-            source.latest = (spot.place.address, *source.latest)[:_KNOWN_CHILDREN]
-            spot.source, spot.depth = address, source.depth + 1
+            _add_child(source, spot)
+            spot.depth = source.depth + 1
             self.offer(source)
         self.offer(spot)
 
@@ -219,3 +215,10 @@ class FollowerTree:
         while spot is not None:
             yield spot
             spot = self._spots.get(spot.source) if spot.source else None
+
+
+def _add_child(source: Spot, spot: Spot) -> None:
+    source.children += 1
+    source.slow_children += spot.is_slow
+    source.latest = (spot.place.address, *source.latest)[:_KNOWN_CHILDREN]
+    spot.source = source.place.address
