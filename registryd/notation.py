@@ -1,4 +1,4 @@
-"""How values are written in flags, environment, files and help: durations, sizes, addresses.
+"""How values are written in flags, environment, files and help: durations, sizes, addresses, counts.
 
 Parsers raise `ValueError`; who calls them knows the key and says what would have been accepted.
 """
@@ -153,6 +153,11 @@ def format_size(count: int) -> str:
         if count and count % size == 0:
             return f"{count // size}{unit}"
     return "0B"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 name`, `3 names`; `many` where an s at the end does not make it so."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from registryd.content.blocked import Blocklist, BlockRules
 from registryd.content.reading import read_content
 from registryd.content.source import ContentUnavailable
 from registryd.identity.watch import looks_at
+from registryd.notation import counted
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 
@@ -69,7 +70,7 @@ class BlocklistKeeper:
 
     def _cut(self) -> None:
         if count := self.blocklist.cut():
-            ended = "1 running transfer was" if count == 1 else f"{count} running transfers were"
+            ended = counted(count, "running transfer was", "running transfers were")
             _log.info("%s ended: the content is blocked now", ended)
 
     def _read(self) -> None:
@@ -92,7 +93,7 @@ class BlocklistKeeper:
         roots = {
             naming.meaning.target.digest
             for naming in namings
-            if rules.matches(str(naming.name)) or rules.matches(str(naming.name.repository))
+            if rules.matches(str(naming.name), str(naming.name.repository))
         }
         seen = {root: self._seen.get(root) or await self._content_of(root) for root in roots}
         self._seen = seen

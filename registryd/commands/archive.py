@@ -10,13 +10,13 @@ from typing import Annotated, TextIO
 from cyclopts import Parameter
 
 from registryd.commands.archive_file import STANDARD_STREAM, called, is_stream, reading_archive, refuse_target
-from registryd.commands.counting import counted
 from registryd.commands.exported import Selection, select, select_all, with_attached, without_attached
 from registryd.commands.exporting import write_out
 from registryd.commands.image_lists import LIST, REFERRERS, read_lists
 from registryd.config.agent import Settings, StoreKind
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
+from registryd.notation import counted
 from registryd.oci.errors import OciError
 from registryd.oci.reference import DigestedName, FullName, Registry, Repository, looks_like_host, parse_full_name
 from registryd.store.archive.contents import Contents

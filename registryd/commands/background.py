@@ -11,6 +11,7 @@ from registryd.commands.bringing import tell_background, tell_end
 from registryd.commands.image_lists import LIST, admin_address, read_lists
 from registryd.config.agent import ADMIN_ADDRESS
 from registryd.content.background import LONGEST_LEASE, Announced
+from registryd.notation import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ async def background(
     """One line of what became of it. The pulls go on whatever the agent says, so it is no failure."""
     address = admin_address(agent)
     by, wanted = f"list {list_}", read_lists(images)
-    count = f"{len(wanted)} image{'' if len(wanted) == 1 else 's'}"
+    count = counted(len(wanted), "image")
     problem = await tell_end(address, by)  # at the beginning, too: an earlier form of the list may have had more
     if not end:
         problem = await _tell_all(address, wanted, by)

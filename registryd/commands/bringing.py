@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.content.background import LONGEST_LEASE, Announced
 from registryd.doctor.asking import Question, Unanswered, ask
-from registryd.oci.reference import TaggedName, parse_full_name
+from registryd.oci.reference import parse_full_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -38,8 +38,7 @@ class BringingPuller:
 
     async def pull(self, name: str, secret: PullSecret | None) -> None:
         image = parse_full_name(name)
-        reference = image.tag if isinstance(image, TaggedName) else image.digest
-        async with self._announced(Announced(image.repository, reference, self._by)):
+        async with self._announced(Announced(image.repository, image.reference, self._by)):
             await self._puller.pull(name, secret)
 
     @asynccontextmanager

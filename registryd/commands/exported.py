@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from registryd.commands.counting import counted
 from registryd.content.reading import read_content
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.notation import counted
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest

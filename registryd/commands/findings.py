@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from registryd.doctor.finding import Finding, Severity
+from registryd.notation import counted
 
 _SIGNS: Final = {Severity.OK: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.PROBLEM: ("✗", "red")}
 
@@ -40,9 +41,5 @@ def _summary(findings: Sequence[Finding]) -> str:
     warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     if not problems + warnings:
         return "All is well."
-    counted = [
-        f"{count} {name}{'' if count == 1 else 's'}"
-        for count, name in ((problems, "problem"), (warnings, "warning"))
-        if count
-    ]
-    return ", ".join(counted) + "."
+    parts = [counted(count, name) for count, name in ((problems, "problem"), (warnings, "warning")) if count]
+    return ", ".join(parts) + "."

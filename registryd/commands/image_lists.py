@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from registryd.failures import CommandFailed
 from registryd.identity.node_token import TOKEN_HEADER
 from registryd.inventory.lists import ListInvalid, decode_list, parse_list
-from registryd.notation import Address
+from registryd.notation import Address, counted
 from registryd.oci.platform import Platform
 from registryd.upstream.client import open_client
 from registryd.upstream.credentials import Credentials
@@ -215,7 +215,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, incomplete: int) -> None:
     print_rows(columns, rows)
-    sys.stdout.write(f"{len(rows)} image{'' if len(rows) == 1 else 's'}, {incomplete or 'none'} incomplete\n")
+    sys.stdout.write(f"{counted(len(rows), 'image')}, {incomplete or 'none'} incomplete\n")
 
 
 def _secret(path: Path) -> str:

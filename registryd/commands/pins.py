@@ -11,6 +11,7 @@ from registryd.commands.containerd_socket import SOCKET, containerd_at
 from registryd.commands.image_lists import LIST, print_rows, read_lists
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed, UsageError
+from registryd.notation import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -90,7 +91,7 @@ async def unpin(
         raise CommandFailed(str(error)) from error
     for name in gone:
         sys.stdout.write(f"unpinned {name}\n")
-    sys.stdout.write(f"{len(gone)} image{'' if len(gone) == 1 else 's'} let go\n")
+    sys.stdout.write(f"{counted(len(gone), 'image')} let go\n")
 
 
 def _patterns(texts: "Iterable[str]") -> "list[NamePattern]":
@@ -105,9 +106,9 @@ def _patterns(texts: "Iterable[str]") -> "list[NamePattern]":
 
 def _matching(names: "Collection[str]", patterns: "Collection[NamePattern]") -> frozenset[str]:
     """Those that one of the patterns covers: all of a name, or its repository."""
-    return frozenset(name for name in names if any(_covers(pattern, name) for pattern in patterns))
+    return frozenset(name for name in names if any(each.matches(name, _repository_of(name)) for each in patterns))
 
 
-def _covers(pattern: "NamePattern", name: str) -> bool:
+def _repository_of(name: str) -> str:
     head, slash, last = name.partition("@")[0].rpartition("/")
-    return any(map(pattern.matches, (name, f"{head}{slash}{last.partition(':')[0]}")))
+    return f"{head}{slash}{last.partition(':')[0]}"

@@ -363,8 +363,8 @@ class BandwidthSettings:
     limits: tuple[str, ...] = ()
     """Lines such as "mon-fri 08:00-18:00 upload=20MiB download=50MiB origin=10MiB background=10%". A line has days and
     hours of the node's clock (without them the line always applies), and the values that replace peers.max_upload_rate,
-    peers.max_download_rate, cache.max_origin_rate and bandwidth.background. For each value the
-    first line counts that applies and has it."""
+    peers.max_download_rate, cache.max_origin_rate and bandwidth.background. For each value the first line counts that
+    applies and has it."""
 
     file: Path | None = None
     """File with such lines, one limit a line. The file goes before bandwidth.limits. The agent watches the file: a

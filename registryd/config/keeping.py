@@ -55,7 +55,7 @@ def parse_rules(lines: Iterable[str]) -> tuple[KeepRule, ...]:
 
 def wanted_of(rules: Sequence[KeepRule], *names: str) -> Wanted | None:
     """The most that the rules want of what has these names; None when none is about it."""
-    found = [rule.wanted for rule in rules if any(rule.pattern.matches(name) for name in names)]
+    found = [rule.wanted for rule in rules if rule.pattern.matches(*names)]
     if not found:
         return None
     return Wanted(max(each.copies for each in found), max(each.zones for each in found))

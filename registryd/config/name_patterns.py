@@ -37,9 +37,12 @@ class NamePattern:
         texts = _with_registry(text, host, rest) if slash else (_anywhere(text),)
         return cls(re.compile("|".join(map(translate, texts))))
 
-    def matches(self, name: str) -> bool:
-        """Whether it matches a name in full, with the registry as `canonical_registry` has it."""
-        return self.expression.match(name) is not None
+    def matches(self, *names: str) -> bool:
+        """Whether it matches one of these in full: an image's name, and perhaps its repository's.
+
+        The names have the registry as `canonical_registry` has it.
+        """
+        return any(self.expression.match(name) for name in names)
 
 
 def require_patterns(key: str, texts: Iterable[str]) -> None:

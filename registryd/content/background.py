@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio import clock
 from registryd.aio.expiring import ExpiringSet
-from registryd.oci.reference import TaggedName
 from registryd.transfer.allowance import Priority
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ class Background:
     def bringing(self, name: FullName) -> Iterator[None]:
         """The image is brought, for the length of the block, by the agent itself."""
         self._count += 1
-        reference = name.tag if isinstance(name, TaggedName) else name.digest
-        announced = Announced(name.repository, reference, f"agent {self._count}")
+        announced = Announced(name.repository, name.reference, f"agent {self._count}")
         self._add(announced, math.inf)
         try:
             yield

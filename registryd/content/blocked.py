@@ -57,8 +57,9 @@ class BlockRules:
         digests, patterns = self.digests | other.digests, self.patterns + other.patterns
         return BlockRules(digests, patterns, self.useless + other.useless)
 
-    def matches(self, name: str) -> bool:
-        return any(pattern.matches(name) for pattern in self.patterns)
+    def matches(self, *names: str) -> bool:
+        """Whether a pattern matches one of these: an image's name, and perhaps its repository's."""
+        return any(pattern.matches(*names) for pattern in self.patterns)
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Blocklist:
     def has_named(self, repository: Repository, reference: Reference) -> bool:
         """Whether what is asked for under this name is blocked."""
         if isinstance(reference, Tag):
-            return self.rules.matches(f"{repository}:{reference}") or self.rules.matches(str(repository))
+            return self.rules.matches(f"{repository}:{reference}", str(repository))
         return self.has(reference) or self.rules.matches(str(repository))
 
 

@@ -37,7 +37,7 @@ class NamingRules:
     def excludes(self, repository: Repository, reference: Reference | None = None) -> bool:
         """Whether the repository is left to the upstream, or its tag is."""
         names = [str(repository), *([f"{repository}:{reference}"] if isinstance(reference, Tag) else [])]
-        return any(pattern.matches(name) for pattern in self._excluded for name in names)
+        return any(pattern.matches(*names) for pattern in self._excluded)
 
 
 def _modes(named: Mapping[str, AuthorizationMode]) -> Mapping[Registry, AuthorizationMode]:

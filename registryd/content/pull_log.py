@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from registryd.content.hindrances import LONG_WAIT, Hindrances
+from registryd.notation import counted
 from registryd.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def _slowed(pull: LoggedPull) -> list[str]:
     if pull.waited >= LONG_WAIT:
         found.append(f"waited {pull.waited:.1f} s for a first byte")
     if pull.broken:
-        found.append("1 body broke off" if pull.broken == 1 else f"{pull.broken} bodies broke off")
+        found.append(f"{counted(pull.broken, 'body', 'bodies')} broke off")
     if pull.ended is not None and pull.given_up:
         found.append(f"containerd gave up {len(pull.given_up)} of {len(pull.missed.keys() | pull.given.keys())}")
     if pull.ended is not None and pull.unsettled:

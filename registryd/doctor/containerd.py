@@ -8,6 +8,7 @@ from rich.filesize import decimal
 
 from registryd.doctor.finding import Finding, ok, problem, warning
 from registryd.node.release import Release
+from registryd.notation import counted
 
 if TYPE_CHECKING:
     from registryd.doctor.patient import Patient
@@ -74,7 +75,7 @@ async def check_namespaces(patient: Patient) -> list[Finding]:
         found = f"Kubernetes' images are in {_KUBERNETES}, and only {', '.join(shared)} is shared"
         return [warning("namespaces", found, f"add {_KUBERNETES} to store.namespaces")]
     others = [f"{name} ({count})" for name, count in there.items() if count and name not in shared]
-    text = ", ".join(f"{name} ({_count(there[name])})" for name in shared)
+    text = ", ".join(f"{name} ({counted(there[name], 'image')})" for name in shared)
     return [ok("namespaces", f"shared: {text}" + (f"; not shared: {', '.join(others)}" if others else ""))]
 
 
@@ -104,10 +105,6 @@ def _discards(patient: Patient) -> bool | None:
     return (dumped or patient.config.images).discards_layers
 
 
-def _count(images: int) -> str:
-    return f"{images} image{'' if images == 1 else 's'}"
-
-
 def _kept(store: dict[str, Any] | None) -> str:
     return f": {store['kept_layers']} of them, {decimal(store['kept_bytes'])}" if store else ""
 
@@ -119,6 +116,6 @@ async def check_content(patient: Patient) -> list[Finding]:
         return []
     if store["is_direct"] or not store["images"]:
         way = "read from files" if store["is_direct"] else "read nowhere yet"
-        return [ok("content", f"{_count(store['images'])}, {way}", store["reading"])]
+        return [ok("content", f"{counted(store['images'], 'image')}, {way}", store["reading"])]
     remedy = "run the agent as root (or with CAP_DAC_READ_SEARCH), with containerd's root mounted at the same path"
     return [warning("content", f"content is read {store['reading']}, which is slow", remedy)]

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.doctor.finding import Finding, ok, problem, warning
+from registryd.notation import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,7 +110,7 @@ async def check_secret(patient: Patient) -> list[Finding]:
     if strangers:
         found = "; ".join(member["peers_problem"] for member in strangers[:3])
         remedy = "give all nodes the same peers.secret_file (or certificates of one authority)"
-        nodes = "1 node has" if len(strangers) == 1 else f"{len(strangers)} nodes have"
+        nodes = counted(len(strangers), "node has", "nodes have")
         return [problem("secret", f"{nodes} another secret: {found}", remedy)]
     if peers.insecure:
         found = "peers.insecure: anyone who reaches the peers' ports can fetch this node's images"
@@ -119,7 +120,7 @@ async def check_secret(patient: Patient) -> list[Finding]:
         return [warning("secret", found, "give doctor the agent's own settings (--config)")]
     others = sum(member["vitals"] is not None for member in patient.members)
     if peers.has_credentials and others:
-        return [ok("secret", f"that of {others} other node{'' if others == 1 else 's'}, too")]
+        return [ok("secret", f"that of {counted(others, 'other node')}, too")]
     return [ok("secret", "there is nobody to compare it with")]
 
 
@@ -136,6 +137,4 @@ async def check_clock(patient: Patient) -> list[Finding]:
         return [problem("clock", found, remedy)]
     if abs(worst) > _SKEW_WARNING:
         return [warning("clock", found, remedy)]
-    return [
-        ok("clock", f"that of {len(skews)} peer{'' if len(skews) == 1 else 's'} differs by {abs(worst):.1f} s at most")
-    ]
+    return [ok("clock", f"that of {counted(len(skews), 'peer')} differs by {abs(worst):.1f} s at most")]

@@ -58,9 +58,7 @@ class Registry:
 
 
 # A node has some tens, in every request and in the labels of all content.
-@lru_cache(maxsize=1024)
-def _canonical(text: str) -> str:
-    return canonical_registry(text)
+_canonical: Final = lru_cache(maxsize=1024)(canonical_registry)
 
 
 def looks_like_host(component: str) -> bool:
@@ -126,6 +124,10 @@ class TaggedName:
         """As containerd calls it: with the registry as it was written."""
         return f"{self.repository.written}:{self.tag}"
 
+    @property
+    def reference(self) -> Tag:
+        return self.tag
+
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}"
 
@@ -153,6 +155,10 @@ class DigestedName:
     def written(self) -> str:
         """As containerd calls it: with the registry as it was written."""
         return f"{self.repository.written}@{self.digest}"
+
+    @property
+    def reference(self) -> Digest:
+        return self.digest
 
     def __str__(self) -> str:
         return f"{self.repository}@{self.digest}"

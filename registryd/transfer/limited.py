@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 _STEP_BYTES: Final = 256 * 1024
 
 
-def _pull() -> Priority:
-    return Priority.PULL
-
-
 class LimitedBody:
     """Another body, whose bytes are from the allowance."""
 
-    def __init__(self, body: Body, allowance: Allowance, priority: Callable[[], Priority] = _pull) -> None:
+    def __init__(
+        self, body: Body, allowance: Allowance, priority: Callable[[], Priority] = lambda: Priority.PULL
+    ) -> None:
         """`priority` is asked at each step: a pod may come to wait for what came in the background until then."""
         self._body = body
         self._allowance = allowance
