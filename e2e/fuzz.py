@@ -17,13 +17,13 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc.aio
 from yarl import URL
 
+from e2e.fuzz_calls import mutilated_calls
 from e2e.fuzz_members import try_calls, try_handshakes
 from e2e.fuzz_upstream import try_replies
 from e2e.mutilation import Record, mutilated
@@ -165,9 +165,6 @@ async def _ask_door(name: str, address: Address, given: bytes, record: Record) -
 
 _CLUSTER: Final = ("Hello", "Find", "Claim", "Announce", "AnnounceNames", "Resolve", "Vouch", "Doubt")
 _METHODS: Final = tuple(f"/registryd.v1.Cluster/{name}" for name in _CLUSTER)
-_ALARMING: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
-# gRPC's own words for bytes that are no message of the method.
-_NO_MESSAGE: Final = "deserializing"
 
 
 def _messages() -> Iterator[bytes]:
@@ -183,25 +180,18 @@ def _messages() -> Iterator[bytes]:
 
 
 async def try_grpc(agent: LoneAgent, count: int, chance: random.Random, record: Record) -> None:
-    sound = list(_messages())
     async with grpc.aio.insecure_channel(str(agent.peers)) as channel:
-        calls: dict[str, Any] = {method: channel.unary_unary(method) for method in _METHODS}
-        for _ in range(0, count, _BATCH):
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_BATCH):
-                    method = chance.choice(_METHODS)
-                    given = mutilated(chance.choice(sound) + chance.choice(sound), chance)
-                    record.tried[f"gRPC: {method.rpartition('/')[2]}"] += 1
-                    group.create_task(_call(partial(calls[method], timeout=_ANSWER_SECONDS), method, given, record))
-
-
-async def _call(call: Callable[[bytes], Any], method: str, given: bytes, record: Record) -> None:
-    try:
-        await call(given)
-    except grpc.aio.AioRpcError as error:
-        details = error.details() or ""
-        if error.code() in _ALARMING and _NO_MESSAGE not in details:
-            record.fault(f"{method} said {error.code().name} {details!r}", given)
+        await mutilated_calls(
+            channel,
+            "gRPC",
+            methods=_METHODS,
+            messages=list(_messages()),
+            count=count,
+            at_once=_BATCH,
+            seconds=_ANSWER_SECONDS,
+            chance=chance,
+            record=record,
+        )
 
 
 # ------------------------------------------------------------------ all of it

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import grpc.aio
-
+from e2e.fuzz_calls import mutilated_calls
 from e2e.mutilation import mutilated
 from registryd.identity.membership import MemberCredentials
 from registryd.identity.minted import MintedMaterial
@@ -17,7 +15,7 @@ from registryd.identity.minted import MintedMaterial
 if TYPE_CHECKING:
     import random
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from e2e.mutilation import Record
     from lab.lone_agent import LoneAgent
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 16
 _ANSWER_SECONDS: Final = 30.0
-_ALARMING: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
-# gRPC's own words for bytes that are no message of the method.
-_NO_MESSAGE: Final = "deserializing"
 # A record of a handshake with the beginning of a ClientHello (RFC 8446), and an HTTP/2 preface without TLS.
 _HELLOS: Final[Sequence[bytes]] = (
     b"\x16\x03\x01\x00\x7b\x01\x00\x00\x77\x03\x03" + bytes(range(32)) + b"\x00\x00\x02\x13\x01\x01\x00\x00\x4c"
@@ -54,23 +49,17 @@ async def try_calls(  # noqa: PLR0913 - all different
 ) -> None:
     """Mutilated messages to these methods, as a member."""
     async with credentials_of(agent).open_channel(str(agent.peers)) as channel:
-        calls: dict[str, Any] = {method: channel.unary_unary(method) for method in methods}
-        for _ in range(0, count, _BATCH):
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_BATCH):
-                    method = chance.choice(methods)
-                    given = mutilated(chance.choice(messages) + chance.choice(messages), chance)
-                    record.tried[f"a member's call: {method.rpartition('/')[2]}"] += 1
-                    group.create_task(_call(partial(calls[method], timeout=_ANSWER_SECONDS), method, given, record))
-
-
-async def _call(call: Callable[[bytes], Any], method: str, given: bytes, record: Record) -> None:
-    try:
-        await call(given)
-    except grpc.aio.AioRpcError as error:
-        details = error.details() or ""
-        if error.code() in _ALARMING and _NO_MESSAGE not in details:
-            record.fault(f"{method} said {error.code().name} {details!r} to a member", given)
+        await mutilated_calls(
+            channel,
+            "a member's call",
+            methods=methods,
+            messages=messages,
+            count=count,
+            at_once=_BATCH,
+            seconds=_ANSWER_SECONDS,
+            chance=chance,
+            record=record,
+        )
 
 
 async def try_handshakes(

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import web
 
+from e2e.api_server import api_server_in
 from e2e.test_copies import DELAY, wait_kept
 from e2e.test_kubernetes_discovery import TOKEN, as_in_a_pod
 from lab.agent import AGENT
 from lab.cluster import NodePlan, running_cluster
-from tests.fakes.certificates import server_tls
 from tests.fakes.endpoint_slices import NAMESPACE, PORT_NAME, SERVICE, Pod, put_slice
-from tests.fakes.kubernetes_server import FakeApiServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from lab.cluster import Node
     from lab.images import Image
-    from lab.network import Host
     from lab.toml_text import Table
     from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(400)
 
 _ZONES = ("a", "a", "a", "b", "b")
-
-
-@asynccontextmanager
-async def api_server(host: Host, account: Path) -> AsyncIterator[FakeApiServer]:
-    """At the address of a host of the lab; `account` gets a service account's files."""
-    account.mkdir()
-    (account / "token").write_text(TOKEN)
-    (account / "namespace").write_text(NAMESPACE)
-    server = FakeApiServer(token=TOKEN)
-    context = server_tls(account, host.ipv4)
-    listener = host.namespace.open_socket()
-    host.namespace.call(lambda: listener.bind((host.ipv4, 6443)))
-    server.url = f"https://{host.ipv4}:6443"
-    runner = web.AppRunner(server.app(), handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener, ssl_context=context).start()
-        yield server
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_copy_is_in_each_of_two_zones(newest: Release, image: Image, tmp_path: Path) -> None:
@@ -59,7 +34,13 @@ async def test_a_copy_is_in_each_of_two_zones(newest: Release, image: Image, tmp
     plans = [NodePlan(newest, agent=alone)] * len(_ZONES)
     async with (
         running_cluster(plans, are_acquainted=False) as cluster,
-        api_server(cluster.origin_host, tmp_path / "account") as server,
+        api_server_in(
+            cluster.origin_host.namespace,
+            cluster.origin_host.ipv4,
+            tmp_path / "account",
+            token=TOKEN,
+            namespace=NAMESPACE,
+        ) as server,
     ):
         zones = {node.host.ipv4: zone for node, zone in zip(cluster.nodes, _ZONES, strict=True)}
         put_slice(server.cluster, "slice", *(Pod(ip, f"node-{ip}", zone) for ip, zone in zones.items()))

@@ -9,15 +9,14 @@ import asyncio
 import json
 import re
 import sys
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
 
 from documentation.page_pictures import browse
+from e2e.api_server import api_server_in
 from e2e.test_sums import readings, size_of, total
 from lab.agent import AGENT
 from lab.cluster import NodePlan, running_cluster
@@ -26,19 +25,17 @@ from lab.images import ImageRecipe, make_image
 from lab.layers import LayerRecipe
 from lab.network import cut_off
 from registryd.notation import Address
-from tests.fakes.certificates import server_tls
 from tests.fakes.kubernetes import Selection
-from tests.fakes.kubernetes_server import FakeApiServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lab.cluster import Cluster, Node
     from lab.images import Image
-    from lab.namespaces import Namespace
     from lab.toml_text import Table
     from lab.versions import Release
+    from tests.fakes.kubernetes_server import FakeApiServer
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -258,24 +255,6 @@ async def until(holds: Callable[[], Any], *, note: Callable[[], str] = str) -> N
         raise AssertionError(f"it is not told as it is: {note()}") from None
 
 
-@asynccontextmanager
-async def api_server(namespace: Namespace, folder: Path) -> AsyncIterator[FakeApiServer]:
-    """On the loopback of a node, with a service account's files in the folder."""
-    server = FakeApiServer(token="good")
-    (folder / "token").write_text("good")
-    (folder / "namespace").write_text("registryd")
-    context = server_tls(folder, "127.0.0.1")
-    listener = namespace.open_socket()
-    namespace.call(lambda: listener.bind(("127.0.0.1", 6443)))
-    runner = web.AppRunner(server.app(), handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener, ssl_context=context).start()
-        yield server
-    finally:
-        await runner.cleanup()
-
-
 async def test_the_play(  # noqa: PLR0915 - one act after the other, as they are told
     newest: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,8 +273,7 @@ async def test_the_play(  # noqa: PLR0915 - one act after the other, as they are
         one, two, three, four, five, six, _seven, eight, nine = truth.members
         await agent_of(new).stop()
         account = tmp_path / "account"
-        account.mkdir()
-        async with api_server(six.host.namespace, account) as api:
+        async with api_server_in(six.host.namespace, "127.0.0.1", account, token="good", namespace="registryd") as api:
             agent = agent_of(six)
             agent.program = ("unshare", "--mount", "sh", "-c", _AS_POD, str(account), *AGENT)
             agent.settings["pulls"] = {"events_pod": _POD}

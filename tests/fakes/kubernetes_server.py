@@ -19,6 +19,7 @@ from tests.fakes.kubernetes import FakeCluster, Gone, Key, Object, Selection
 from tests.fakes.kubernetes_discovery import discovery_documents
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -149,13 +150,23 @@ class FakeApiServer:
 
 
 @asynccontextmanager
-async def running_api_server(server: FakeApiServer, folder: Path, *, host: str = "127.0.0.1") -> AsyncIterator[None]:
-    """Serve over HTTPS; `folder` gets the authority that clients are to trust, as `ca.crt`."""
+async def running_api_server(
+    server: FakeApiServer, folder: Path, *, host: str = "127.0.0.1", listener: socket.socket | None = None
+) -> AsyncIterator[None]:
+    """Serve over HTTPS; `folder` gets the authority that clients are to trust, as `ca.crt`.
+
+    `listener` is a socket that is bound to an address of `host` already, perhaps in another network namespace.
+    """
     # A handler must end when its client goes away, as here every watch would last for ever.
     runner = web.AppRunner(server.app(), handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, 0, ssl_context=server_tls(folder, host))
+        tls = server_tls(folder, host)
+        site = (
+            web.SockSite(runner, listener, ssl_context=tls)
+            if listener
+            else web.TCPSite(runner, host, 0, ssl_context=tls)
+        )
         await site.start()
         (address,) = runner.addresses
         server.url = f"https://[{host}]:{address[1]}" if ":" in host else f"https://{host}:{address[1]}"
