@@ -186,7 +186,7 @@ class Members:
         self._report_states()
 
     def _look_after(self, member: Member, *, at_once: bool = False) -> None:
-        if self._scope is None or member.address in self._care:
+        if self._scope is None or self._is_cared_for(member):
             return
         probing = partial(self._probe_until_known, member, at_once=at_once)
         task = self._scope.run(probing, name=f"probe {member.address}")
@@ -210,7 +210,7 @@ class Members:
 
     def _see(self, member: Member) -> None:
         """See soon whether a member is still there that was well until now."""
-        if self._scope is not None and member.address not in self._care and self._may_wake(member.address):
+        if self._scope is not None and not self._is_cared_for(member) and self._may_wake(member.address):
             self._scope.run(member.probe, name=f"see {member.address}")
 
     def _may_wake(self, address: Address) -> bool:
@@ -218,6 +218,11 @@ class Members:
         if is_due:
             self._woken.add(address)
         return is_due
+
+    def _is_cared_for(self, member: Member) -> bool:
+        """A task that has ended looks after nobody; the loop calls `_forget_care` only after what is due already."""
+        care = self._care.get(member.address)
+        return care is not None and not care.done()
 
     def _forget_care(self, address: Address, task: asyncio.Task[object]) -> None:
         if self._care.get(address) is task:

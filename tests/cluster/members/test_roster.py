@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
     from registryd.cluster.contract.names import NameAnnouncement
     from registryd.cluster.contract.peer import Wait
+    from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
     from registryd.oci.reference import Repository, TaggedName
@@ -147,6 +148,11 @@ class Ground:
             except PeerFailed:
                 failed.append(member.address)
         return [str(address) for address in failed]
+
+
+async def failed_find(member: Member) -> None:
+    with pytest.raises(PeerFailed):
+        await member.find(sought(DIGEST))
 
 
 @asynccontextmanager
@@ -417,6 +423,43 @@ async def test_another_reason_is_reported_and_logged_like_the_first(caplog: pyte
             assert made.troubles[-1] == {trouble: 1}
     told = [record.message for record in caplog.records if "is set aside" in record.message]
     assert told == [f"peer {A} is set aside: hung up", f"peer {A} is set aside: refused"]
+
+
+async def test_a_question_that_fails_just_after_the_answer_to_a_probe_is_followed_by_another_probe() -> None:
+    """Both are read from the network at once: the probe has ended, and the loop has not yet told the roster."""
+
+    class Held(ScriptedPeer):
+        """Says nothing until `released`; then answers probes, and no find."""
+
+        def __init__(self) -> None:
+            super().__init__(A)
+            self.answers_find = False
+            self.released = asyncio.Event()
+
+        async def hello(self) -> Node:
+            await self.released.wait()
+            return await super().hello()
+
+        async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
+            await self.released.wait()
+            return await super().find(wanted, wait)
+
+    made = Ground(A, greet_limit=0)
+    peer = made.peers[A] = Held()
+    async with open_scope() as scope:
+        scope.serve(partial(made.members.run, made.discovery), name="members")
+        await asyncio.sleep(0.001)
+        [member] = made.members.available()
+        member.failed(PeerUnreachable("refused", PeerTrouble.REFUSED), asked_at=asyncio.get_running_loop().time())
+        await asyncio.sleep(1.5)  # the probe waits for its answer
+        finding = asyncio.create_task(failed_find(member))
+        await asyncio.sleep(0.1)
+        peer.released.set()
+        await asyncio.sleep(0.1)
+        await finding
+        assert made.states() == {A: MemberState.SET_ASIDE}
+        await asyncio.sleep(5)
+        assert made.states() == {A: MemberState.UP}
 
 
 async def test_a_member_of_which_something_does_not_answer_is_looked_at() -> None:
