@@ -25,31 +25,35 @@ pytestmark = pytest.mark.timeout(60)
 _PATIENCE_SECONDS = 20
 
 
-def settings_on(host: Host, home: Path, discovery: Table) -> Table:
+def settings_on(host: Host, home: Path, discovery: Table, identity: Table | None = None) -> Table:
     return {
         "store": {"kind": "directory", "directory": str(home / "store")},
-        "peers": {"insecure": True, "advertise": host.ipv4},
+        "peers": {"advertise": host.ipv4, **(identity or {"insecure": True})},
         "discovery": discovery,
         "cache": {"member": True, "keep_free": "0B"},
     }
 
 
 @contextlib.asynccontextmanager
-async def agents_on(
+async def agents_on(  # noqa: PLR0913 - the last three by name
     hosts: list[Host],
     folder: Path,
     discovery: Callable[[Host], Table],
     *,
     program: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda command: command,
     with_cache: bool = False,
+    identity: Callable[[Host], Table] = lambda _: {"insecure": True},
 ) -> AsyncIterator[list[Agent]]:
-    """An agent on each host; `with_cache`: on the last one a cache. `program` is how the command is started."""
+    """An agent on each host; `with_cache`: on the last one a cache. `program` is how the command is started.
+
+    `identity` are the settings of peers by which it is a member.
+    """
     async with contextlib.AsyncExitStack() as stack:
         homes = {host.name: folder / host.name for host in hosts}
         yield [
             await stack.enter_async_context(
                 running_agent(
-                    settings_on(host, homes[host.name], discovery(host)),
+                    settings_on(host, homes[host.name], discovery(host), identity(host)),
                     homes[host.name],
                     namespace=host.namespace,
                     program=program(CACHE if with_cache and host == hosts[-1] else AGENT),

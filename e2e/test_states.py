@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.test_discovery import agents_on, each, until_peers, with_hosts_file
+from registryd.identity.secret import new_secret
 from registryd.observability.metrics import PeerTrouble
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from lab.agent import Agent
     from lab.network import Host, Network
+    from lab.toml_text import Table
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,11 +38,13 @@ async def seen_of(agent: Agent, host: Host) -> dict[str, Any]:
     return next(member for member in members if member["address"].startswith(f"{host.ipv4}:"))
 
 
-async def until_seen(agent: Agent, host: Host, state: str) -> float:
+async def until_seen(agent: Agent, host: Host, state: str, *, reason: str | None = None) -> float:
     """How many seconds it takes until the agent takes the member for that."""
     began = time.monotonic()
     async with asyncio.timeout(_NOTICED_SECONDS + _LOADED_SECONDS):
-        while (await seen_of(agent, host))["state"] != state:  # noqa: ASYNC110 - over HTTP
+        seen = await seen_of(agent, host)
+        while seen["state"] != state or reason not in {None, seen["reason"]}:
+            seen = await seen_of(agent, host)
             await asyncio.sleep(0.1)
     return time.monotonic() - began
 
@@ -87,6 +91,35 @@ async def test_whoever_looks_sees_the_truth_at_once(network: Network, folder: Pa
                 await asyncio.sleep(0.1)
         assert (member["state"], member["reason"]) == ("up", "")
         assert (await seen_of(agent, hosts[1]))["state"] == "up"
+
+
+async def test_a_node_of_another_secret_than_all_others_is_told_of_itself(network: Network, folder: Path) -> None:
+    hosts = [await network.add_host(name) for name in ("odd", "b", "c")]
+    peers = {"kind": "static", "peers": [f"{host.ipv4}:3173" for host in hosts]}
+    files = {host.name: folder / f"secret of {host.name}" for host in hosts}
+    secrets = dict.fromkeys(files, new_secret()) | {"odd": new_secret()}
+    for name, file in files.items():
+        file.touch(mode=0o600)
+        file.write_text(secrets[name])
+
+    def identity(host: Host) -> Table:
+        return {"secret_file": str(files[host.name])}
+
+    async with agents_on(hosts, folder, lambda _: peers, identity=identity) as (odd, *others):
+        await each(others, lambda agent: until_peers(agent, 1))
+        for host in hosts[1:]:
+            # Before, it is refused: agents start one after another.
+            await until_seen(odd, host, "set aside", reason=PeerTrouble.OTHER_SECRET)
+        trouble = (await told(odd))["own_trouble"]
+        assert (trouble["reason"], trouble["members"], trouble["of"]) == (PeerTrouble.OTHER_SECRET, 2, 2)
+        for agent in others:
+            await until_seen(agent, hosts[0], "set aside")
+            assert (await seen_of(agent, hosts[0]))["reason"] == PeerTrouble.OTHER_SECRET
+            assert (await told(agent))["own_trouble"] is None
+        # The agent follows the file: nothing but the secret was wrong.
+        files["odd"].write_text(secrets["b"])
+        await each([odd], lambda agent: until_peers(agent, 2))
+        assert (await told(odd))["own_trouble"] is None
 
 
 async def test_of_two_families_the_one_that_works_is_used(network: Network, folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registryd.agent.bandwidth import told
 from registryd.agent.cluster_view import cluster_view, without_names
+from registryd.agent.own_trouble import own_trouble
 from registryd.agent.savings import Savings
 from registryd.agent.traffic import traffic_of
 from registryd.aio import clock
@@ -140,22 +141,15 @@ class AgentOverview:
         self._names: dict[Address, str] = {}
 
     async def status(self, *, with_names: bool) -> Mapping[str, Any]:
-        vitals = await self._signs.take()
+        vitals, members = await self._signs.take(), self._listed()
         return {
             "node": {"id": str(self._node.id), **_vitals(vitals), "began": self._signs.began},
             "bandwidth": told(self._signs.bandwidth.rates),
             "doors": _doors(self._signs.settings),
             "hosts_dirs": await self._signs.hosts_dirs() if with_names else [],
             "store": _store(await self._signs.store(), with_names=with_names),
-            "members": [
-                {
-                    "address": str(member.address),
-                    "state": member.state.value,
-                    "since": member.since,
-                    "reason": member.trouble or "",
-                }
-                for member in self._members.everyone()
-            ],
+            "members": members,
+            "own_trouble": own_trouble(members),
             "pulls": {
                 "running": [_pull(each, with_names=with_names) for each in self._signs.pulls.under_way()],
                 "recent": [_pull(each, with_names=with_names) for each in self._signs.pulls.recent()],
@@ -166,6 +160,17 @@ class AgentOverview:
                 "recent": [_transfer(each, with_names=with_names) for each in self._signs.transfers.recent()],
             },
         }
+
+    def _listed(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "address": str(member.address),
+                "state": member.state.value,
+                "since": member.since,
+                "reason": member.trouble or "",
+            }
+            for member in self._members.everyone()
+        ]
 
     async def cluster(self, *, with_names: bool) -> Mapping[str, Any]:
         async with self._looking:

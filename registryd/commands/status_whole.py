@@ -21,13 +21,25 @@ if TYPE_CHECKING:
 REMEDIES: Final = {
     "refused": "Its host is there, its agent is not: start it, and look at its log.",
     "no answer": "Is the node up? Does a firewall drop port 3173?",
-    "another secret": "Give it the cluster's peers.secret_file.",
+    "another secret": "It and this node need the same peers.secret_file, the cluster's.",
     "clock": "Mend the clocks (NTP).",
     "no route": "Look at the network between the nodes.",
     "its name is not found": "Look at the name server.",
     "no TLS": "Is it an agent, and without peers.insecure?",
     "hung up": "Look at its log: it does not take this node's certificate.",
     "nonsense": "Is it an agent of this version?",
+}
+# Of a trouble that most members show, which is this node's.
+OWN_REMEDIES: Final = {
+    "refused": "Do their agents run? Is the port of the peers right in this node's discovery?",
+    "no answer": "Look at this node's network: does a firewall drop port 3173?",
+    "another secret": "It is this node that has another one: give it the cluster's peers.secret_file.",
+    "clock": "Mend this node's clock (NTP).",
+    "no route": "Look at this node's network.",
+    "its name is not found": "Look at this node's name server.",
+    "no TLS": "Do they have peers.insecure? This node has not.",
+    "hung up": "They do not take this node's certificate: give it the cluster's peers.secret_file.",
+    "nonsense": "Is this node's agent of their version?",
 }
 _MORE: Final = "registryd doctor tells more."
 _SHOWN: Final = 8
@@ -74,12 +86,7 @@ def problems(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
     node = answer["node"]
     if node["problem"]:
         yield f"this node: {node['problem']}. Pulls go on without it; {_MORE}"
-    aside = [member for member in answer["cluster"] if member["state"] == "set aside"]
-    for member in aside[:_SHOWN]:
-        who = names.get(_host(member["address"]), member["address"])
-        yield f"{who}: {member['reason']}, since {clock(member['since'])}. {REMEDIES.get(member['reason'], _MORE)}"
-    if len(aside) > _SHOWN:
-        yield f"{len(aside) - _SHOWN} more members do not answer."
+    yield from _asides(answer, names)
     for member in answer["cluster"]:
         if member["vitals"] and member["vitals"]["problem"]:
             yield f"{member['vitals']['name']}: {member['vitals']['problem']}. registryd doctor there tells more."
@@ -94,6 +101,22 @@ def problems(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
     if alone and answer["cluster"]:
         where = ", ".join(f"{names.get(each['host'], each['host'])} ({each['images']})" for each in alone[:_SHOWN])
         yield f"images that only one node has: {where}. When that node goes, the origin is asked again."
+
+
+def _asides(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """Members that are set aside: one line for this node's own trouble, and one for each of the others."""
+    own = answer.get("own_trouble")  # an agent of an older version does not know
+    if own:
+        found = f"this node and {own['members']} of {own['of']} members: {own['reason']}, since {clock(own['since'])}"
+        yield f"{found}. {OWN_REMEDIES.get(own['reason'], _MORE)}"
+    aside = [member for member in answer["cluster"] if member["state"] == "set aside"]
+    if own:
+        aside = [member for member in aside if member["reason"] != own["reason"]]
+    for member in aside[:_SHOWN]:
+        who = names.get(_host(member["address"]), member["address"])
+        yield f"{who}: {member['reason']}, since {clock(member['since'])}. {REMEDIES.get(member['reason'], _MORE)}"
+    if len(aside) > _SHOWN:
+        yield f"{len(aside) - _SHOWN} more members are set aside."
 
 
 def clock(moment: float) -> str:

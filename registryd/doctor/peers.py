@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.doctor.finding import Finding, ok, problem, warning
 from registryd.notation import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from registryd.doctor.patient import Patient
 
@@ -20,6 +23,8 @@ _SKEW_PROBLEM: Final = 8 * 3600.0
 
 # Clouds have three or four to a region.
 _MOST_ZONES: Final = 8
+# Two findings are read one by one.
+_SEVERAL: Final = 3
 
 
 async def check_peers(patient: Patient) -> list[Finding]:
@@ -30,7 +35,7 @@ async def check_peers(patient: Patient) -> list[Finding]:
         kind = patient.settings.discovery.kind
         found = f"discovery ({kind}) knows no other node, so all content comes from the upstream"
         return [warning("peers", found, "if there are other nodes, check [discovery] and the agent's log")]
-    faults = [finding for member in patient.members for finding in _faults(member)]
+    faults = list(_together(patient.members))
     if not faults and all(member["is_stranger"] for member in patient.members):
         return []  # what to say of them is said by the check of the secret
     if not any(map(_is_reached, patient.members)):
@@ -45,6 +50,23 @@ async def check_peers(patient: Patient) -> list[Finding]:
     own = patient.checkup["own_address"]
     reached = sum(not member["is_stranger"] for member in patient.members)
     return [ok("peers", f"{reached} reached, and they reach {own}")]
+
+
+def _together(members: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """What is wrong; one finding for what several members show alike: mostly it is about this node."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for member in members:
+        host = re.escape(member["address"].rpartition(":")[0])
+        for finding in _faults(member):
+            what = re.sub(rf"(?<![\w.]){host}:(\d+)", r"port \1", finding.found)
+            alike.setdefault((what, finding.remedy), []).append(finding)
+    for (what, _), same in alike.items():
+        if len(same) < _SEVERAL:
+            yield from same
+        else:
+            addresses = ", ".join(each.name.removeprefix("peers ") for each in same)
+            found = f"{len(same)} of {len(members)} nodes: {what}"
+            yield replace(same[0], name="peers", found=found, details=addresses)
 
 
 _START: Final = "its host is there, its agent is not: start it, and look at its log"
@@ -109,6 +131,10 @@ async def check_secret(patient: Patient) -> list[Finding]:
     strangers = [member for member in patient.members if member["is_stranger"]]
     if strangers:
         found = "; ".join(member["peers_problem"] for member in strangers[:3])
+        if _is_outnumbered(len(strangers), sum(map(_is_reached, patient.members))):
+            remedy = "give this node the cluster's peers.secret_file (or a certificate of the cluster's authority)"
+            count = f"{len(strangers)} of {counted(len(patient.members), 'other node')}"
+            return [problem("secret", f"this node has another secret than {count}: {found}", remedy)]
         remedy = "give all nodes the same peers.secret_file (or certificates of one authority)"
         nodes = counted(len(strangers), "node has", "nodes have")
         return [problem("secret", f"{nodes} another secret: {found}", remedy)]
@@ -132,9 +158,24 @@ async def check_clock(patient: Patient) -> list[Finding]:
     address = max(skews, key=lambda each: abs(skews[each]))
     worst = skews[address]
     found = f"{address} is {abs(worst):.1f} s {'ahead' if worst > 0 else 'behind'}"
-    remedy = "keep all clocks right (NTP): certificates have times, and the newest answer for a tag wins"
+    why = "certificates have times, and the newest answer for a tag wins"
+    remedy = f"keep all clocks right (NTP): {why}"
+    for off, word in ((_far(skews.values(), 1), "behind"), (_far(skews.values(), -1), "ahead of")):
+        if _is_outnumbered(len(off), len(skews) - len(off)):
+            worst = median(off)
+            found = f"this node is {abs(worst):.1f} s {word} {len(off)} of {counted(len(skews), 'other node')}"
+            remedy = f"set this node's clock right (NTP): {why}"
     if abs(worst) > _SKEW_PROBLEM:
         return [problem("clock", found, remedy)]
     if abs(worst) > _SKEW_WARNING:
         return [warning("clock", found, remedy)]
     return [ok("clock", f"that of {counted(len(skews), 'peer')} differs by {abs(worst):.1f} s at most")]
+
+
+def _far(skews: Iterable[float], sign: int) -> list[float]:
+    return [skew for skew in skews if skew * sign > _SKEW_WARNING]
+
+
+def _is_outnumbered(differing: int, agreeing: int) -> bool:
+    """Whether this node is the one that is wrong: with those who agree with it, it is outnumbered."""
+    return differing > agreeing + 1

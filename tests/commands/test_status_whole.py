@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console, Group
 
-from registryd.commands.status_whole import REMEDIES, whole
+from registryd.commands.status_whole import OWN_REMEDIES, REMEDIES, whole
+from registryd.observability.metrics import PeerTrouble
 from tests.fakes.overviews import overview
 
 PAGE = Path(__file__).parents[2] / "registryd/serving/dashboard.html"
@@ -38,6 +39,13 @@ async def test_problems_come_first_with_their_remedies() -> None:
     assert "!" not in await shown("idle")
 
 
+async def test_what_most_members_show_is_one_statement_about_this_node() -> None:
+    first, second, *rest = (await shown("odd")).splitlines()
+    assert re.match(r"! this node and 9 of 11 members: another secret, since .+\. It is this node ", first)
+    assert "node5: no answer" in second
+    assert not [line for line in rest if "another secret" in line]
+
+
 async def test_who_feeds_whom_is_a_tree() -> None:
     text = await shown("busy")
     assert re.search(r"node1 gives\n.*node2 .*90 %\n.*node4 .*74 %\n.*node6 .*55 %", text)
@@ -58,7 +66,13 @@ async def test_it_fits_into_a_narrow_terminal(kind: str) -> None:
     assert max(map(len, (await shown(kind, 80)).splitlines())) <= 80
 
 
-def test_the_page_has_the_same_remedies() -> None:
+@pytest.mark.parametrize(("name", "expected"), [("remedies", REMEDIES), ("ownRemedies", OWN_REMEDIES)])
+def test_the_page_has_the_same_remedies(name: str, expected: dict[str, str]) -> None:
     script = PAGE.read_text(encoding="utf-8")
-    table = script.partition("const remedies = {")[2].partition("};")[0]
-    assert dict(re.findall(r'"([^"]+)":\s*"([^"]+)"', table)) == REMEDIES
+    table = script.partition(f"const {name} = {{")[2].partition("};")[0]
+    assert dict(re.findall(r'"([^"]+)":\s*"([^"]+)"', table)) == expected
+
+
+@pytest.mark.parametrize("remedies", [REMEDIES, OWN_REMEDIES])
+def test_there_is_a_remedy_for_each_trouble(remedies: dict[str, str]) -> None:
+    assert set(remedies) == set(PeerTrouble)

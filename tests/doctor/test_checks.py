@@ -297,6 +297,25 @@ async def test_clocks(tmp_path: Path, skew: float, severity: Severity) -> None:
     assert (await only(check_clock, node)).severity is severity
 
 
+@pytest.mark.parametrize(
+    ("skews", "found"),
+    [
+        ((90.0, 91.0, 89.0), "this node is 90.0 s behind 3 of 3 other nodes"),
+        ((-90.0, -91.0, -89.0, 0.0), "this node is 90.0 s ahead of 3 of 4 other nodes"),
+        ((90.0, 0.0), "10.0.0.2:3173 is 90.0 s ahead"),
+        ((90.0, 91.0, 0.0), "10.0.0.3:3173 is 91.0 s ahead"),
+        ((90.0, -90.0), "10.0.0.2:3173 is 90.0 s ahead"),
+    ],
+)
+async def test_where_most_clocks_differ_it_is_this_nodes_that_is_wrong(
+    tmp_path: Path, skews: tuple[float, ...], found: str
+) -> None:
+    others = [member(f"10.0.0.{number}:3173", skew=skew) for number, skew in enumerate(skews, 2)]
+    told = await only(check_clock, with_members(tmp_path, *others))
+    assert (told.found, told.severity) == (found, WARNING)
+    assert ("set this node's clock right" in told.remedy) == found.startswith("this node")
+
+
 async def test_no_clock_to_compare_with(tmp_path: Path) -> None:
     assert await check_clock(with_members(tmp_path, member(skew=None))) == []
 
@@ -370,6 +389,35 @@ async def test_another_secret_is_the_finding_of_the_secret_only(tmp_path: Path) 
     found = await only(check_secret, node)
     assert (found.severity, "self-signed" in found.found) == (PROBLEM, True)
     assert all(finding.severity is OK for finding in await check_peers(node))
+
+
+@pytest.mark.parametrize(("strangers", "reached", "is_own"), [(1, 0, False), (2, 0, True), (2, 1, False), (3, 1, True)])
+async def test_where_most_have_another_secret_it_is_this_node_that_needs_the_clusters(
+    tmp_path: Path, strangers: int, reached: int, *, is_own: bool
+) -> None:
+    odd: dict[str, Any] = {"is_stranger": True, "peers_problem": "self-signed", "vitals": None, "back": None}
+    members = [member(f"10.0.0.{number}:3173", **odd) for number in range(2, 2 + strangers)]
+    members += [member(f"10.0.1.{number}:3173") for number in range(2, 2 + reached)]
+    found = await only(check_secret, with_members(tmp_path, *members))
+    assert found.severity is PROBLEM
+    assert found.found.startswith("this node has another secret than ") == is_own
+    assert found.remedy.startswith("give this node the cluster's" if is_own else "give all nodes the same")
+
+
+async def test_what_many_members_show_alike_is_one_finding(tmp_path: Path) -> None:
+    back = {"is_known": True, "peers_problem": "10.0.0.1:3173 does not answer", "content_problem": ""}
+    some = [
+        member(f"10.0.0.{number}:3173", back=back, content_problem=f"10.0.0.{number}:3174 does not answer")
+        for number in (2, 3, 20)
+    ]
+    found = await check_peers(with_members(tmp_path, *some, member("10.0.0.4:3173")))
+    assert [each.name for each in found] == ["peers", "peers"]
+    assert found[0].found.startswith("3 of 4 nodes: its bytes port cannot be reached")
+    assert found[0].found.endswith(": port 3174 does not answer")
+    assert found[1].found == "3 of 4 nodes: it cannot reach this node: 10.0.0.1:3173 does not answer"
+    assert found[1].details == "10.0.0.2:3173, 10.0.0.3:3173, 10.0.0.20:3173"
+    one_by_one = await check_peers(with_members(tmp_path, *some[:2], member("10.0.0.4:3173")))
+    assert len(one_by_one) == 4
 
 
 async def test_a_member_of_another_secret_is_not_one_that_was_reached(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from registryd.agent.own_trouble import own_trouble
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,6 +21,10 @@ _IMAGES = {
     "docker.io/library/postgres:18.1": 3,
     "quay.io/prometheus/node-exporter:v1.11.0": 12,
     "ghcr.io/corp/training/llm-finetune-with-a-rather-long-name:nightly-2026-11-28": 1,
+}
+_REASONS = {
+    "damaged": {3: "no answer", 7: "another secret", 11: "clock"},
+    "odd": {5: "no answer"} | dict.fromkeys((2, 3, 4, 6, 7, 8, 9, 10, 11), "another secret"),
 }
 _LAYER = "sha256:4f1c9a2be7d0"
 
@@ -52,15 +58,17 @@ class ScriptedOverview:
 
 
 def overview(kind: str) -> ScriptedOverview:
-    """`kind`: idle, busy or damaged."""
+    """`kind`: idle, busy, damaged, or odd: most members have another secret than this node."""
     is_damaged = kind == "damaged"
-    members = [_member(number, is_damaged=is_damaged) for number in range(1, 13)]
+    reasons = _REASONS.get(kind, {})
+    members = [_member(number, reasons.get(number, ""), is_damaged=is_damaged) for number in range(1, 13)]
     own = _vitals(1)
-    status = {
+    status: dict[str, Any] = {
         "node": {"id": "0" * 32, **own, "began": time.time() - own["up_seconds"]},
         "doors": {"has_token": True, "is_secured": not is_damaged},
         "store": {"kind": "containerd", "images": len(_IMAGES), "names": list(_IMAGES), "kept_bytes": 0},
         "members": [{name: each[name] for name in ("address", "state", "since", "reason")} for each in members],
+        "own_trouble": own_trouble(members),
         "pulls": {"running": [_pull(running=True)] if kind == "busy" else [], "recent": [_pull(), _slow_pull()]},
         "copies": [] if kind == "idle" else _copies(is_damaged=is_damaged),
         "transfers": {"running": [], "recent": []},
@@ -98,9 +106,7 @@ def _vitals(number: int) -> dict[str, Any]:
     }
 
 
-def _member(number: int, *, is_damaged: bool) -> dict[str, Any]:
-    reasons = {3: "no answer", 7: "another secret", 11: "clock"} if is_damaged else {}
-    reason = reasons.get(number, "")
+def _member(number: int, reason: str, *, is_damaged: bool) -> dict[str, Any]:
     vitals = None if reason else _vitals(number)
     if is_damaged and number == 5 and vitals:
         vitals |= {"problem": "containerd does not answer", "version": "0.9.2"}
