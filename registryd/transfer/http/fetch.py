@@ -126,6 +126,9 @@ async def _first_bytes(wire: SourceConnection, span: Span) -> bytes:
 
 # A peer's head has a dozen short lines; h11's own default for servers is 16 KiB.
 _HEAD_BYTES: Final = 16 * 1024
+# No peer of ours sends any, a proxy between them one or two. A parser takes a millisecond for twenty, and whoever sends
+# them without end would leave the loop no time for anything else.
+_MOST_INTERIM: Final = 8
 # Enough for the head and a config or a manifest in one call.
 _RECEIVE_BYTES: Final = 64 * 1024
 # Retry-After also allows a date; a peer of ours writes seconds.
@@ -150,15 +153,18 @@ def _write_request(host: str, path: str, *, span: Span, is_last: bool, headers: 
 async def _read_head(wire: SourceConnection) -> tuple[h11.Response, bytes]:
     """Receive the response head; returns it with the first bytes of the body, as far as they came along.
 
-    Raises SourceBroken for anything that is not a response head of bounded size.
+    Raises SourceBroken for anything that is not a response head of bounded size, after a few interim ones.
     """
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
     parser.send(h11.Request(method="GET", target="/", headers=[("Host", "")]))  # what the parser expects an answer to
     buffer = memoryview(bytearray(_RECEIVE_BYTES))
+    interim = 0
     try:
         while not isinstance(event := parser.next_event(), h11.Response):
             if event is h11.NEED_DATA:
                 parser.receive_data(bytes(buffer[: await wire.receive(buffer)]))
+            elif (interim := interim + 1) > _MOST_INTERIM:
+                raise SourceBroken(f"more than {_MOST_INTERIM} interim responses")
     except h11.RemoteProtocolError as error:
         raise SourceBroken(f"not an HTTP response: {error}") from error
     return event, parser.trailing_data[0]

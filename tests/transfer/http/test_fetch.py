@@ -89,6 +89,17 @@ async def test_empty_content_has_no_range() -> None:
 # ---------------------------------------------------------------- what it refuses
 
 
+async def test_interim_responses_without_end_are_no_answer() -> None:
+    """Each is read without waiting: a source that sends nothing else would have the loop for itself."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9, partial(DATA), DATA)
+
+    async with scripted_source(answer) as source:
+        with pytest.raises(SourceBroken, match="more than 8 interim responses"):
+            await fetch_from(source.address)
+
+
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
