@@ -19,9 +19,13 @@ _BUFFER_BYTES = 64 * 1024
 
 
 @contextmanager
-def tls_pair(folder: Path) -> Iterator[tuple[TlsStream, TlsStream]]:
-    """The server's end and the client's, hands shaken. Sockets hold little, so that senders meet full ones early."""
+def tls_pair(folder: Path, *, tickets: int = 2) -> Iterator[tuple[TlsStream, TlsStream]]:
+    """The server's end and the client's, hands shaken. Sockets hold little, so that senders meet full ones early.
+
+    The server gives so many session tickets, of some 250 bytes.
+    """
     server_context = server_tls(folder, "127.0.0.1")
+    server_context.num_tickets = tickets
     client_context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)

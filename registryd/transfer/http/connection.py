@@ -55,6 +55,7 @@ class SourceConnection:
         """Whether a byte came after the latest request."""
         self._link = link
         self._wakes_at = 1
+        self._waits_since: float | None = None
 
     @property
     def splice_fd(self) -> int | None:
@@ -91,6 +92,7 @@ class SourceConnection:
         with source_errors():
             count = self._link.receive_now(buffer)
         self.is_answered |= count > 0
+        self._waits_since = None
         return count
 
     async def receive(self, buffer: memoryview, *, stall_timeout: float | None = None) -> int:
@@ -108,8 +110,11 @@ class SourceConnection:
         """
         lot = self._lot()
         is_much_left = left >= lot + _RECORD_BYTES
-        if not (is_much_left and await self._has_come(lot)):
-            await self.wait_readable(stall_timeout=stall_timeout, waited=_LOT_SECONDS if is_much_left else 0.0)
+        self._begin_to_wait()
+        if is_much_left and await self._has_come(lot):
+            self._has_waited()
+        else:
+            await self.wait_readable(stall_timeout=stall_timeout)
 
     async def _has_come(self, lot: int) -> bool:
         """Whether so much has come, or the end, within a moment."""
@@ -132,18 +137,32 @@ class SourceConnection:
                 self._link.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
             self._wakes_at = count
 
-    async def wait_readable(self, *, stall_timeout: float | None = None, waited: float = 0.0) -> None:
+    async def wait_readable(self, *, stall_timeout: float | None = None) -> None:
         """Wait until there is something to take; raises SourceBroken after `stall_timeout` seconds of silence.
 
-        Of which so many have been `waited` already.
+        What a TLS connection has to read need not be content: a source that sends nothing but tickets and keys is
+        silent. So the time runs from the first wait after something was received.
         """
         self._wake_at(1)
+        waited = self._begin_to_wait()
         try:
             await wait_readable(
                 self._link.socket.fileno(), seconds=None if stall_timeout is None else stall_timeout - waited
             )
         except TimeoutError as error:
             raise SourceBroken(f"no byte for {stall_timeout:g} s") from error
+        self._has_waited()
+
+    def _begin_to_wait(self) -> float:
+        """For how many seconds it has been waited already."""
+        now = asyncio.get_running_loop().time()
+        if self._waits_since is None:
+            self._waits_since = now
+        return now - self._waits_since
+
+    def _has_waited(self) -> None:
+        if self._link.splice_fd is not None:  # what a plain socket has to read is content, or the end
+            self._waits_since = None
 
     def close(self) -> None:
         """Close the connection, even if the source still sends; idempotent."""

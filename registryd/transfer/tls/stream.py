@@ -26,6 +26,14 @@ _FEW_RECORDS_BYTES: Final = 64 * 1024
 # The bytes that pass through OpenSSL's memory at a time. That memory never shrinks, and 64 to 256 KiB are equally
 # quick. This is the memory that an idle connection costs.
 _PIECE_BYTES: Final = 64 * 1024
+# The records that one call decrypts: of full records 32 fill the largest room, and of records of one byte, which a
+# hostile member may send, so many take some milliseconds. 16 KiB of the wire, all that is taken for a small room, never
+# hold so many.
+_RECORDS_AT_ONCE: Final = 1024
+# The bytes on the wire in which there has to be one that is meant for the reader. The largest record has a quarter of
+# that; a session has two tickets of 250 bytes, and new keys after some hundred GB. OpenSSL itself sets no limit, so a
+# member could make it work on nothing else.
+_BARREN_BYTES: Final = 64 * 1024
 # Pieces that one call of the kernel sends.
 _PIECES_AT_ONCE: Final = 16
 
@@ -50,6 +58,8 @@ class TlsStream:
         self._decrypt: Callable[[int, memoryview], int] = cast("Any", self.ssl_object).read
         self._taken = memoryview(b"")
         self._buffer: memoryview | None = None
+        self._barren = 0
+        """Bytes that OpenSSL was given since the last one that came out of it."""
         self._unsent: deque[bytes | memoryview] = deque()
 
     def fileno(self) -> int:
@@ -77,6 +87,7 @@ class TlsStream:
                     self.flush()  # the other side is told why
                 raise
             else:
+                self._barren = 0
                 self._collect()
                 self.flush()
                 return
@@ -90,14 +101,16 @@ class TlsStream:
     # ---------------------------------------------------------------- receiving
 
     def receive_now(self, buffer: memoryview) -> int:
-        """Decrypt what has arrived, as far as it fits, taking from the socket at most once; 0 is the end."""
-        filled = 0
-        while True:
+        """Decrypt what has arrived, as far as it fits; 0 is the end.
+
+        It takes from the socket only while there is nothing. Many small records take several calls.
+        """
+        filled = records = 0
+        while filled < len(buffer) and records < _RECORDS_AT_ONCE:
             try:
-                while filled < len(buffer) and (count := self._decrypt(len(buffer) - filled, buffer[filled:])):
-                    filled += count
-                break
+                count = self._decrypt(len(buffer) - filled, buffer[filled:])
             except ssl.SSLWantReadError:
+                self._require_content()
                 if not self._feed():
                     if filled:
                         break
@@ -108,6 +121,11 @@ class TlsStream:
                 if not filled:  # otherwise it comes again, when the bytes before it have been sent
                     raise
                 break
+            else:
+                self._barren = 0
+                if not count:
+                    break
+                filled, records = filled + count, records + 1
         self._answer()
         return filled
 
@@ -125,6 +143,10 @@ class TlsStream:
         if not self._taken:
             self._taken, self._buffer = memoryview(b""), None
 
+    def _require_content(self) -> None:
+        if self._barren >= _BARREN_BYTES:
+            raise ConnectionAbortedError(f"{self._barren} bytes of TLS have nothing in them")
+
     def _take(self, room: int) -> None:
         """Take from the socket, and feed OpenSSL with it or with its beginning."""
         if room <= _FEW_RECORDS_BYTES:
@@ -139,7 +161,7 @@ class TlsStream:
         """Give OpenSSL the next piece of what was taken, if there is one."""
         if not self._taken:
             return False
-        self._incoming.write(self._taken[:_PIECE_BYTES])
+        self._barren += self._incoming.write(self._taken[:_PIECE_BYTES])
         self._taken = self._taken[_PIECE_BYTES:]
         return True
 

@@ -9,6 +9,7 @@ import pytest
 
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.http.connection import SourceConnection, connect
+from registryd.transfer.http.link import PlainLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -109,3 +110,36 @@ async def test_silence_is_as_long_as_it_is_said_to_be(ends: tuple[SourceConnecti
     with pytest.raises(SourceBroken, match="no byte for 3 s"):
         await ends[0].wait_lot(MUCH, stall_timeout=3.0)
     assert asyncio.get_running_loop().time() == pytest.approx(3.0)
+
+
+class BarrenLink(PlainLink):
+    """As TLS of which only tickets and keys come: there is something to read, and nothing in it."""
+
+    splice_fd = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.receive_now = lambda *_: self._receive_nothing()
+
+    def _receive_nothing(self) -> int:
+        self.socket.recv(100)
+        raise BlockingIOError
+
+
+@pytest.mark.looptime
+async def test_a_source_that_sends_no_content_is_silent() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.settimeout(0)
+        wire = SourceConnection(BarrenLink(near), ("192.0.2.1", 1), None)
+
+        async def chatter() -> None:
+            while True:
+                await asyncio.sleep(1)
+                far.send(b"k")
+
+        chattering = asyncio.create_task(chatter())
+        with pytest.raises(SourceBroken, match=r"no byte for 3.5 s"):
+            await wire.receive(memoryview(bytearray(100)), stall_timeout=3.5)
+        assert asyncio.get_running_loop().time() == pytest.approx(3.5)
+        chattering.cancel()

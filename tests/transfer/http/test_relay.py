@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -12,7 +13,10 @@ import pytest
 
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
+from registryd.transfer.http.connection import SourceConnection
 from registryd.transfer.http.fetch import fetch
+from registryd.transfer.http.link import PlainLink
+from registryd.transfer.http.relay import RelayBody
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.sink import Sink
 from tests.fakes.certificates import server_tls
@@ -179,6 +183,41 @@ async def test_a_relay_lets_others_take_their_turn() -> None:
                 turns += 1
             await reading
     assert turns >= len(DATA) // (1024 * 1024)
+
+
+class TinyLink(PlainLink):
+    """As TLS whose records have one byte each, and always another one."""
+
+    splice_fd = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.receive_now = lambda *_: 1
+
+
+class Ready(Sink):
+    """Takes everything without waiting."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def write(self, data: bytes | memoryview) -> None:
+        self.sent += len(data)
+
+
+async def test_a_source_of_tiny_records_lets_others_take_their_turn() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        wire = SourceConnection(TinyLink(near), ("192.0.2.1", 1), None)
+        body = RelayBody(wire, b"", length=10_000, stall_timeout=3.0)
+        sending = asyncio.create_task(body.send_to(sink := Ready()))
+        turns = 0
+        while not sending.done():
+            await asyncio.sleep(0)
+            turns += 1
+        await body.aclose()
+    assert sink.sent == 10_000
+    assert turns >= 2_000
 
 
 async def test_cancelling_leaves_what_was_sent() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,6 +97,39 @@ async def test_what_nobody_asked_for_is_not_quiet(tmp_path: Path) -> None:
         client.rest()
         assert await receive(client, 10) == b", and more"
         assert client.is_quiet
+
+
+async def test_many_small_records_take_several_calls(tmp_path: Path) -> None:
+    """Otherwise a member that sends one byte in each would have the loop for itself for seconds."""
+    small = DATA[:4000]
+    with tls_pair(tmp_path) as (server, client):
+        for byte in small:
+            server.seal(bytes((byte,)))
+        sending = asyncio.create_task(flush(server))
+        counts, buffer = [], memoryview(bytearray(256 * 1024))
+        data = bytearray()
+        while len(data) < len(small):
+            await asyncio.sleep(0)
+            with suppress(BlockingIOError):
+                counts.append(client.receive_now(buffer))
+                data += buffer[: counts[-1]]
+        await sending
+    assert data == small
+    assert max(counts) == 1024
+
+
+async def test_a_session_that_has_nothing_in_it_is_given_up(tmp_path: Path) -> None:
+    nothing = pytest.raises(ConnectionAbortedError, match="bytes of TLS have nothing in them")
+    with tls_pair(tmp_path, tickets=300) as (_, client), nothing:
+        client.receive_now(memoryview(bytearray(256 * 1024)))
+
+
+async def test_some_tickets_before_the_content_are_no_fault(tmp_path: Path) -> None:
+    with tls_pair(tmp_path, tickets=20) as (server, client):
+        server.seal(DATA)
+        sending = asyncio.create_task(flush(server))
+        assert await receive(client, len(DATA)) == DATA
+        await sending
 
 
 async def test_memory_is_given_back_only_when_it_holds_nothing(tmp_path: Path) -> None:
