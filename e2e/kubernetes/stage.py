@@ -21,6 +21,7 @@ from e2e.kubernetes.lab.registry import Registry, running_registry
 from lab.agent import ADMIN, Metrics, parse_metrics
 from lab.commands import run
 from lab.containerd_config import Mirror, hosts_toml
+from lab.errors import NotReadyError
 from lab.fetch import fetch
 from lab.layers import LayerRecipe
 from lab.versions import obtain
@@ -105,8 +106,23 @@ class Stage:
             self.installed = None
 
     async def wait_acquainted(self) -> float:
-        """Return when every agent reaches all others."""
-        return await self.cluster.kubectl.until(self._is_acquainted, what="agents know each other")
+        """Return when every agent reaches all others; else what each has to say of the others is beside the error."""
+        try:
+            return await self.cluster.kubectl.until(self._is_acquainted, what="agents know each other")
+        except NotReadyError as error:
+            error.add_note(await self._what_agents_say())
+            raise
+
+    async def _what_agents_say(self) -> str:
+        kubectl = self.cluster.kubectl
+        parts = [
+            await kubectl("-n", NAMESPACE, "get", "pods", "-o", "wide"),
+            await kubectl("-n", NAMESPACE, "get", "endpointslices", "-o", "wide"),
+        ]
+        for pod in await kubectl.find("pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent"):
+            name = pod["metadata"]["name"]
+            parts += [name, await kubectl("-n", NAMESPACE, "logs", name, "-c", "agent", "--tail=40")]
+        return "\n".join(parts)
 
     async def _is_acquainted(self) -> bool:
         try:
