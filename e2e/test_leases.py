@@ -135,3 +135,27 @@ async def test_what_was_kept_is_left_to_containerd(
         assert "kept layers are freed" in await run(sys.executable, "-m", "registryd", *words)
         await node.containerd.wait_blobs_gone(*layers(image))
         assert not [each for each in await leases(node) if each.startswith("registryd")]
+
+
+async def test_an_uninstall_for_another_release_takes_nothing_from_this_one(
+    release: Release, image: Image, tmp_path: Path
+) -> None:
+    async with running_cluster([NodePlan(release, DISCARDING)]) as cluster:
+        (node,) = cluster.nodes
+        await node.pull(await cluster.push(image, "demo/app"))
+        await asyncio.sleep(1)
+        assert node.agent
+        await node.agent.stop()
+        kept = [each for each in await leases(node) if each.startswith("registryd")]
+        assert kept
+
+        async def registryd(command: str, owner: str) -> str:
+            where = ["--containerd-config", str(node.containerd.places.config), "--state", str(tmp_path / "state")]
+            settings = ["--config", str(node.agent.folder / "agent.toml")] if node.agent else []
+            return await run(sys.executable, "-m", "registryd", command, *settings, *where, "--owner", owner)
+
+        await registryd("install", "kube-system/first")
+        assert "is set up for the release kube-system/first" in await registryd("uninstall", "images/second")
+        assert [each for each in await leases(node) if each.startswith("registryd")] == kept
+        assert "kept layers are freed" in await registryd("uninstall", "kube-system/first")
+        await node.containerd.wait_blobs_gone(*layers(image))

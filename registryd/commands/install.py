@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from registryd.doctor.finding import Severity
 from registryd.failures import CommandFailed
 from registryd.identity.errors import SecretInvalid
 from registryd.identity.node_token import TOKEN_HEADER
-from registryd.node.errors import NodeError
+from registryd.node.errors import NodeError, OfAnother
 from registryd.node.facts import Containerd
 from registryd.node.host_root import HostRoot
 from registryd.node.hosts_entry import MirrorEntry
@@ -34,6 +35,8 @@ from registryd.node.record_store import STATE
 from registryd.node.release import Release
 from registryd.node.setup import NodeSetup
 
+# What Kubernetes and Helm allow; empty: nobody's.
+_OWNER = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?")
 _SWITCH = Parameter(negative=(), show_default=False)
 
 
@@ -47,6 +50,9 @@ class NodeOptions:
 
     state: Path = STATE
     """Folder for the record of the files' earlier content."""
+
+    owner: str = ""
+    """Release of the chart, NAMESPACE/NAME, for which the node is set up. Another release's set-up is left as it is."""
 
     containerd_config: Path | None = None
     """containerd's main configuration file."""
@@ -77,7 +83,11 @@ class NodeOptions:
         root = root_from(self.root)
         socket = node_socket(settings.store.containerd_socket, root)
         containerd = Containerd(config, program, release, socket)
-        setup = NodeSetup(root, self.state.absolute(), containerd)
+        if not _OWNER.fullmatch(self.owner):
+            raise SettingsError(
+                "--owner", f"expected NAMESPACE/NAME, such as kube-system/registryd; got {self.owner!r}"
+            )
+        setup = NodeSetup(root, self.state.absolute(), containerd, owner=self.owner)
         return replace(setup, containerd=replace(containerd, restart=self._restart(setup)))
 
     def _restart(self, setup: NodeSetup) -> tuple[str, ...]:
@@ -121,6 +131,7 @@ def install(
     node: Annotated[NodeOptions, Parameter(name="*")] = NodeOptions(),
     *,
     verify: Annotated[bool, _SWITCH] = False,
+    take_over: Annotated[bool, _SWITCH] = False,
 ) -> int:
     """Make this node's containerd ask registryd first. After registryd, containerd asks the same hosts as before.
 
@@ -129,9 +140,10 @@ def install(
         mirror: What containerd asks registryd for.
         node: Where the node's files are.
         verify: Afterwards pull a tiny image through containerd and the agent. If that fails, the exit code is 1.
+        take_over: Make the set-up of another --owner, whose agents are gone, the set-up of this one.
     """
     with _failures():
-        setup = node.setup(settings)
+        setup = replace(node.setup(settings), takes_over=take_over)
         intent = _intent(settings, mirror, setup.root)
         require_ours_or_free(intent.entry.url)
         outcome = setup.preview_install(intent) if node.dry_run else setup.install(intent)
@@ -163,7 +175,12 @@ def uninstall(settings: Settings, node: Annotated[NodeOptions, Parameter(name="*
     with _failures():
         setup = node.setup(settings)
         socket = setup.root.locate(setup.facts.socket)
-        outcome = setup.preview_uninstall() if node.dry_run else setup.uninstall()
+        try:
+            outcome = setup.preview_uninstall() if node.dry_run else setup.uninstall()
+        except OfAnother as left:
+            # Nothing of this release is here, so its removal is done.
+            _print([f"Nothing to undo: {left}."])
+            return
     if node.dry_run and outcome:
         _print(diff_of(outcome.plan).splitlines())
     _print(report_uninstall(outcome, is_done=not node.dry_run))

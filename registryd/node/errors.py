@@ -23,6 +23,10 @@ class UnsupportedNode(NodeError):
     """A node that is set up in another way."""
 
 
+class OfAnother(NodeError):
+    """Another release of the chart has set the node up."""
+
+
 class PathProblem(NodeError):
     """A path leads nowhere that we may write to."""
 

@@ -45,6 +45,7 @@ class InstallRecord:
         restart_due: Whether containerd still has to be restarted for it.
         changed_at: When its configuration was changed last, in seconds of the clock; 0: it was not.
         socket: Where the containerd answers that was set up; an agent on this node follows it.
+        owner: Which release of the chart has set the node up; empty: nobody has said.
     """
 
     entries: tuple[RecordedFile, ...]
@@ -52,6 +53,7 @@ class InstallRecord:
     restart_due: bool = False
     changed_at: float = 0
     socket: Path | None = None
+    owner: str = ""
 
     def covering(self, other: InstallRecord | None) -> InstallRecord:
         """The record for the way from `other` to this one, right wherever the way is broken off."""
@@ -80,6 +82,7 @@ class InstallRecord:
                 bool(document["restart_due"]),
                 float(document.get("changed_at", 0)),
                 Path(document["socket"]) if document.get("socket") else None,
+                str(document.get("owner", "")),
             )
         except (ValueError, LookupError, TypeError) as error:
             remedy = "restore it, or move it away: then `uninstall` goes by the mark above our entries"

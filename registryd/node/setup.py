@@ -13,7 +13,7 @@ from registryd.node.confirming import Confirmation, Confirming
 from registryd.node.containerd_config import read_config
 from registryd.node.disk import Disk
 from registryd.node.distribution import ALL, TALOS
-from registryd.node.errors import ConfigConflict, PathProblem, RefusedAfterRestart, UnsupportedNode
+from registryd.node.errors import ConfigConflict, OfAnother, PathProblem, RefusedAfterRestart, UnsupportedNode
 from registryd.node.facts import Containerd, ask_containerd, find_facts, require_same_files
 from registryd.node.host_commands import HostCommands
 from registryd.node.host_root import HostRoot
@@ -54,6 +54,8 @@ class NodeSetup:
 
     Args:
         state: The folder for the record of what was there, a path of the node.
+        owner: For which release of the chart. The set-up of another one is left as it is; empty: whoever made it.
+        takes_over: Whether an install makes another release's set-up this one's.
     """
 
     root: HostRoot = field(default_factory=HostRoot)
@@ -61,12 +63,16 @@ class NodeSetup:
     containerd: Containerd = field(default_factory=Containerd)
     disk: Disk = field(default_factory=Disk)
     ask: Ask = ask_containerd
+    owner: str = ""
+    takes_over: bool = False
 
     # What would be done
 
     def preview_install(self, intent: Intent) -> SetupOutcome:
+        if not self.takes_over:
+            self._require_own("uninstall that one first; if it is gone, --take-over makes this set-up the one here")
         self._require_config()
-        plan = plan_install(self._tree, self._known(), intent, self.facts)
+        plan = self._owned(plan_install(self._tree, self._known(), intent, self.facts))
         if self.facts.has_no_cri:
             plan = replace(plan, notes=(*plan.notes, _on_no_cri(self.facts)))
         if self.facts.told and not self.facts.process and not self.containerd.config:
@@ -76,7 +82,8 @@ class NodeSetup:
         return SetupOutcome(plan, self.facts, self._confirming.look(plan))
 
     def preview_uninstall(self) -> SetupOutcome | None:
-        """None: nothing of ours is here."""
+        """None: nothing of ours is here. Raises OfAnother."""
+        self._require_own("nothing was undone")
         known = self._known()
         if known is None:
             return None
@@ -106,7 +113,8 @@ class NodeSetup:
             return self._carry_out(self.preview_install(intent))
 
     def uninstall(self) -> SetupOutcome | None:
-        """Put back what was there; None: nothing of ours was here."""
+        """Put back what was there; None: nothing of ours was here. Raises OfAnother."""
+        self._require_own("nothing was undone")
         if not self._records.is_there and self.preview_uninstall() is None:
             return None
         with self._records.locked():
@@ -130,6 +138,20 @@ class NodeSetup:
             confirming.restart_again()
             raise
         return replace(outcome, plan=plan, confirmation=said[-1])
+
+    # Whose it is
+
+    def _require_own(self, what_now: str) -> None:
+        record = self._records.load()
+        if record and record.owner and self.owner and record.owner != self.owner:
+            raise OfAnother(
+                f"this node is set up for the release {record.owner}, not for {self.owner}: {what_now} "
+                f"({self._records.path} says so)"
+            )
+
+    def _owned(self, plan: ChangePlan) -> ChangePlan:
+        owner = self.owner or (plan.known.owner if plan.known else "")
+        return replace(plan, record=replace(plan.record, owner=owner)) if plan.record else plan
 
     # The node
 

@@ -286,9 +286,11 @@ def test_set_up_and_removal_look_at_the_same_record(helm: Helm) -> None:
         "install",
         "--root=/host",
         "--state=/opt/registryd/node",
+        f"--owner={NAMESPACE}/registryd",
         "--registries=docker.io,ghcr.io",
     ]
-    assert uninstall["args"] == ["uninstall", "--root=/host", "--state=/opt/registryd/node"]
+    owned = ["--state=/opt/registryd/node", f"--owner={NAMESPACE}/registryd"]
+    assert uninstall["args"] == ["uninstall", "--root=/host", *owned]
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall"])

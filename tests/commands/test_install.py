@@ -84,6 +84,28 @@ def test_the_token_is_made_kept_and_taken_away(run: Callable[..., tuple[int, str
     assert node.state() == before
 
 
+def test_another_release_is_told_whose_the_node_is(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
+    run("install", "--owner", "kube-system/first")
+    before = node.state()
+    code, said = run("install", "--owner", "images/second")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "is set up for the release kube-system/first, not for images/second: uninstall that one first" in said
+    for more in ((), ("--dry-run",)):
+        code, said = run("uninstall", "--owner", "images/second", *more)
+        assert (code, said.count("\n")) == (0, 1)
+        assert said.startswith("Nothing to undo: this node is set up for the release kube-system/first, not for ")
+    assert node.state() == before
+    assert run("install", "--owner", "images/second", "--take-over")[0] == 0
+    assert "as it was" in run("uninstall", "--owner", "images/second")[1]
+
+
+@pytest.mark.parametrize("owner", ["registryd", "a/b/c", "A/b", "a/b\n", "a/-", "a/" + "b" * 300])
+def test_an_owner_that_is_no_release_is_refused(run: Callable[..., tuple[int, str]], owner: str) -> None:
+    code, said = run("uninstall", "--owner", owner)
+    assert code == 2
+    assert "--owner: expected NAMESPACE/NAME" in said
+
+
 def test_a_token_that_is_there_is_used_and_stays(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
     node.with_files({"etc/registryd/token": f"{TOKEN}\n"})
     before = node.state()
