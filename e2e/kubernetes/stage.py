@@ -119,8 +119,8 @@ class Stage:
             await kubectl("-n", NAMESPACE, "get", "pods", "-o", "wide"),
             await kubectl("-n", NAMESPACE, "get", "endpointslices", "-o", "wide"),
         ]
-        for pod in await kubectl.find("pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent"):
-            name = pod["metadata"]["name"]
+        agents = await kubectl.find("pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent")
+        for name in (each["metadata"]["name"] for each in agents):
             parts += [name, await kubectl("-n", NAMESPACE, "logs", name, "-c", "agent", "--tail=40")]
         return "\n".join(parts)
 
