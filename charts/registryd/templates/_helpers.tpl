@@ -1,18 +1,21 @@
 {{/* Names */}}
 
 {{- define "registryd.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- regexReplaceAll "[-.]+$" (default .Chart.Name .Values.nameOverride | trunc 50) "" }}
 {{- end }}
 
-{{/* At most 50 characters: what is appended must fit into the 63 of a label. */}}
+{{/*
+At most 50 characters: what is appended must fit into the 63 of a label. It is a Service's name, too: without dots, and with a
+letter at its beginning, which the names of releases need not have.
+*/}}
 {{- define "registryd.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
-{{- else if contains (include "registryd.name" .) .Release.Name }}
-{{- .Release.Name | trunc 50 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name (include "registryd.name" .) | trunc 50 | trimSuffix "-" }}
+{{- $name := include "registryd.name" . }}
+{{- $both := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- $full := .Values.fullnameOverride | default $both | replace "." "-" }}
+{{- if not (regexMatch "^[a-z]" $full) }}
+{{- $full = printf "%s-%s" .Chart.Name .Release.Name | replace "." "-" }}
 {{- end }}
+{{- regexReplaceAll "-+$" ($full | trunc 50) "" }}
 {{- end }}
 
 {{- define "registryd.namespace" -}}
@@ -64,7 +67,7 @@ app.kubernetes.io/component: cache
 {{- define "registryd.commonLabels" -}}
 {{- $own := dict "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service
     "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") }}
-{{- toYaml (merge $own (omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "registryd/member")) }}
+{{- toYaml (merge $own (omit (.Values.commonLabels | default dict) "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "registryd/member")) }}
 {{- end }}
 
 {{/* Labels of pods: `selector` before `podLabels`, these before those of every object. */}}

@@ -3,7 +3,7 @@
 {{- define "registryd.settings" -}}
 {{- $settings := dict
   "registry" (dict "listen" (printf "127.0.0.1:%v" .Values.registry.port))
-  "authorization" (dict "mode" .Values.authorization.mode "registries" .Values.authorization.registries)
+  "authorization" (dict "mode" .Values.authorization.mode "registries" (.Values.authorization.registries | default dict))
   "store" (dict
     "kind" "containerd"
     "containerd_socket" .Values.containerd.socket
@@ -46,7 +46,7 @@
 {{- if include "registryd.adminIsExposed" . }}
 {{- $_ := set $settings.admin "listen" (include "registryd.onNode" (dict "root" . "port" .Values.admin.port)) }}
 {{- end }}
-{{- mustMergeOverwrite $settings (deepCopy .Values.settings) | toJson }}
+{{- mustMergeOverwrite $settings (deepCopy (.Values.settings | default dict)) | toJson }}
 {{- end }}
 
 {{/* Where the node's containerd looks for hosts.toml files; empty: agents see none of them. */}}

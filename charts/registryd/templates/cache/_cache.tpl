@@ -55,7 +55,7 @@ secret:
     "keep_free" $cache.keepFree
     "pinned" $cache.pinned)
   "upstreams" (dict "allow" $cache.upstreams.allow "registries" $cache.upstreams.registries)
-  "authorization" (dict "mode" .Values.authorization.mode "registries" .Values.authorization.registries)
+  "authorization" (dict "mode" .Values.authorization.mode "registries" (.Values.authorization.registries | default dict))
   "store" (dict "kind" "directory" "directory" "/var/lib/registryd")
   "admin" (dict "listen" (include "registryd.onNode" (dict "root" . "port" 3175 "variable" "POD_IP")))
   "log" (dict "format" "json" "level" .Values.log.level)
@@ -86,7 +86,7 @@ secret:
   "transport" .Values.peers.transport) (include "registryd.peersIdentity" . | fromJson)) }}
 {{- $_ := set $settings "discovery" (include "registryd.discovery" . | fromJson) }}
 {{- end }}
-{{- mustMergeOverwrite $settings (deepCopy $cache.settings) | toJson }}
+{{- mustMergeOverwrite $settings (deepCopy ($cache.settings | default dict)) | toJson }}
 {{- end }}
 
 {{/* Arguments: the path. The kubelet asks the pod's address. */}}

@@ -10,7 +10,7 @@ env:
 {{- end }}
 
 {{- define "registryd.prefetchUnprivileged" -}}
-{{- merge (dict "runAsUser" 65532 "runAsGroup" 65532) (deepCopy .root.Values.securityContext) | toYaml }}
+{{- merge (dict "runAsUser" 65532 "runAsGroup" 65532) (deepCopy (.root.Values.securityContext | default dict)) | toYaml }}
 {{- end }}
 
 {{/* An init container for each image. Whatever is in an image, or nothing, what runs in it is a program of ours that ends at once. */}}
