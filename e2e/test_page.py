@@ -33,7 +33,7 @@ seen.textContent = JSON.stringify({{ over: page.scrollWidth - page.clientWidth,
   text: page.innerText, loaded: performance.getEntriesByType("resource").map(e => e.name) }}); }}, 200);</script>"""
 
 SAID = {
-    "idle": ["All is well.", "12 of 12", "Nothing is on its way", "2 of 12"],
+    "idle": ["All is well.", "12 of 12", "Nothing is on its way", "3 of 12"],
     "busy": [
         "node1 gives",
         "node2",
@@ -41,14 +41,14 @@ SAID = {
         "and from 1 more",
         "into node1: 734.0 MB",
         "Copies that this node keeps",
-        "3 of 3",
+        "3 of 3 wanted",
     ],
     "damaged": [
         "9 of 12",
         "node3: no answer, since",
         "10.0.0.11:3173: clock, since",
         "alone",
-        "1 of 3",
+        "1 of 3 wanted",
         "Is the node up?",
         "another secret",
         "Mend the clocks (NTP).",

@@ -97,14 +97,21 @@ def _shown(answer: Mapping[str, Any]) -> Group:
 
 def _copies(copies: Sequence[Mapping[str, Any]]) -> Table:
     """What this node keeps for the cluster; what only it keeps comes first."""
-    table = Table(title="Copies kept here", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("image", "state", "nodes"):
+    title = "Copies that this node keeps (images.keep)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("image", "state", "kept on"):
         table.add_column(name, overflow="fold")
     table.add_column("size", justify="right")
     for each in sorted(copies, key=lambda copy: _COPY_STATES.index(copy["state"])):
-        nodes = f"{len(each['nodes'])} of {each['wanted']}" if each["nodes"] else ""
-        table.add_row(each["image"], each["state"], nodes, decimal(each["size"]))
+        table.add_row(each["image"], each["state"], _kept_on(len(each["nodes"]), each["wanted"]), decimal(each["size"]))
     return table
+
+
+def _kept_on(nodes: int, wanted: int) -> str:
+    """Not nodes of the cluster, as where the images' spread is told; for a while there may be more than are wanted."""
+    if not nodes:
+        return ""
+    return f"{nodes} of {wanted} wanted" if nodes <= wanted else f"{nodes}, {wanted} wanted"
 
 
 def _members(answer: Mapping[str, Any]) -> Table:

@@ -166,9 +166,10 @@ def _tree(edges: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Tree:
 
 
 def _spread(view: Mapping[str, Any]) -> Table:
-    table = Table(title="Images of this node", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    title = "Images of this node, and on how many of the nodes that answered"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("image", overflow="fold")
-    table.add_column("nodes", justify="right")
+    table.add_column("on nodes", justify="right")
     nodes = view["nodes"]
     for each in view["spread"][:_SHOWN_IMAGES]:
         is_alone = each["nodes"] == 1 and nodes > 1

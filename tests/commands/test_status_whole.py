@@ -56,7 +56,7 @@ async def test_who_feeds_whom_is_a_tree() -> None:
 async def test_savings_spread_and_pulls_are_there() -> None:
     text = await shown("busy")
     assert re.search(r"Saved  \[.{24}\]  360\.0 GB in 24 h, 91 % of all; 36\.0 GB from elsewhere", text)
-    assert "2 of 12" in text
+    assert "3 of 12" in text
     assert "only here" in await shown("damaged")
     assert "left a slow source: 10.0.0.8" in await shown("busy", 300)
 

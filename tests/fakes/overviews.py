@@ -77,7 +77,7 @@ def overview(kind: str) -> ScriptedOverview:
         "nodes": 9 if is_damaged else 12,
         "flows": _flows() if kind == "busy" else [],
         "spread": [
-            {"image": name, "nodes": min(count, 9) if is_damaged else max(count, 2)}
+            {"image": name, "nodes": min(count, 9) if is_damaged else max(count, 3)}
             for name, count in sorted(_IMAGES.items(), key=lambda each: each[1])
         ],
         "alone": [{"host": "10.0.0.1", "images": 1}, {"host": "10.0.0.4", "images": 2}] if is_damaged else [],
