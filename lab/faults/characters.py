@@ -36,6 +36,7 @@ class Character:
     large: Manner = honestly
     status: int = 0  # of every answer of the bytes door; 0: the right one
     length_lie: int = 0  # added to the Content-Length of the bytes door
+    arriving: bool = False  # says of large content that it has half of it and is receiving the rest
     size_lie: int = 0  # added to the size of all large content, wherever it is told
     ponders_seconds: float = 0.0  # before it answers a find
 
@@ -45,6 +46,7 @@ _PONDERS: Final = 0.05
 # Under the floor of transfer.resume (256 KiB/s), and far over it but a tenth of what an honest one gives here.
 _TRICKLE: Final = 32 * 1024
 _SLUGGISH: Final = 600 * 1024
+_DRIPPING: Final = 10
 
 _ALL: Final = (
     Character("good", "has it and gives it, and is never the first to say so", ponders_seconds=_PONDERS),
@@ -64,6 +66,9 @@ _ALL: Final = (
     Character("errors", "500, and INTERNAL", status=500, small=manners.failing, large=manners.failing),
     Character("trickles", "32 KiB a second", large=manners.at_rate(_TRICKLE)),
     Character("sluggish", "600 KiB a second: over the floor, far under the others", large=manners.at_rate(_SLUGGISH)),
+    Character(
+        "drips", "is receiving blobs, as it says; 10 bytes a second", arriving=True, large=manners.at_rate(_DRIPPING)
+    ),
     Character("dies", "killed (SIGKILL) in the middle of a blob", large=manners.dying),
     Character("vanishes", "its cable is pulled in the middle of a blob", large=manners.vanishing),
 )

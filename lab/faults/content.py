@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lab.faults.manners import Reset
 from registryd.cluster.fetch.opening import SMALL_BYTES
+from registryd.content.growing import GrowingContent
 from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, OpenContent
 from registryd.oci.errors import ManifestInvalid
@@ -61,7 +62,10 @@ class CharacterStore:
     async def find(self, digest: Digest) -> Content:
         data = self._layouts.read(digest)
         await asyncio.sleep(self._character.ponders_seconds)
-        return Content(digest, self.told_size(data), _media_type(data))
+        size = self.told_size(data)
+        if self._character.arriving and _is_large(data):
+            return GrowingContent(digest, size, None, size // 2)
+        return Content(digest, size, _media_type(data))
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         data = self._layouts.read(digest)

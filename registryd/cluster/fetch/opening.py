@@ -25,7 +25,7 @@ from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.monitoring.body import MonitoredBody
-from registryd.transfer.monitoring.floor import FloorCheck
+from registryd.transfer.monitoring.floor import DEFAULT_FLOOR, GROWING_FLOOR, FloorCheck
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
 if TYPE_CHECKING:
@@ -144,9 +144,11 @@ class Opener:
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
-        return self._blocklist.guard(offer.sought, await self._unguarded(offer, span, part))
+        floor = GROWING_FLOOR if offer.content.is_growing else DEFAULT_FLOOR
+        body = MonitoredBody(await self._unwatched(offer, span, part), FloorCheck(floor))
+        return self._blocklist.guard(offer.sought, body)
 
-    async def _unguarded(self, offer: Offer, span: Span, part: Part) -> Body:
+    async def _unwatched(self, offer: Offer, span: Span, part: Part) -> Body:
         door = offer.door
         if door is None or door in self._closed_doors:
             return await _read_started(offer, span)
@@ -164,9 +166,8 @@ class Opener:
         return body
 
     async def _fetch(self, door: Address, offer: Offer, span: Span, part: Part) -> Body:
-        is_growing = offer.content.is_growing
         digest, source = offer.content.digest, offer.member.address
-        body = await fetch(
+        return await fetch(
             (door.host, door.port),
             blob_path(digest),
             span=span,
@@ -176,11 +177,10 @@ class Opener:
             headers=_headers(offer, part, self._priority_of(offer.sought)),
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
-            stall_timeout=GROWING_STALL_TIMEOUT if is_growing else STALL_TIMEOUT,
+            stall_timeout=GROWING_STALL_TIMEOUT if offer.content.is_growing else STALL_TIMEOUT,
             kept=self._kept,
             on_sent=lambda count: self._on_received(digest, count, source),
         )
-        return body if is_growing else MonitoredBody(body, FloorCheck())
 
 
 def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registryd.transfer.monitoring.thresholds import FLOOR_BYTES_PER_SECOND, FLOOR_WINDOW_SECONDS
+from registryd.transfer.monitoring.thresholds import (
+    FLOOR_BYTES_PER_SECOND,
+    FLOOR_WINDOW_SECONDS,
+    GROWING_FLOOR_BYTES_PER_SECOND,
+    GROWING_FLOOR_WINDOW_SECONDS,
+)
 
 if TYPE_CHECKING:
     from registryd.transfer.monitoring.meter import Reading
@@ -24,13 +29,18 @@ class FloorRate:
 
 
 DEFAULT_FLOOR: Final = FloorRate(bytes_per_second=FLOOR_BYTES_PER_SECOND, window_seconds=FLOOR_WINDOW_SECONDS)
+"""Of a source that has the whole content."""
+GROWING_FLOOR: Final = FloorRate(
+    bytes_per_second=GROWING_FLOOR_BYTES_PER_SECOND, window_seconds=GROWING_FLOOR_WINDOW_SECONDS
+)
+"""Of a source that is still receiving."""
 
 
 class FloorCheck:
     """A Check: the source gave less than the floor in a window, in at least half of which the receiver waited for it.
 
-    This check is for sources that have the whole content. A source that is still receiving cannot be quicker than its
-    own source; `registryd.transfer.monitoring.doubt` compares it with other nodes.
+    A source that is still receiving cannot be quicker than its own source: its floor only tells it from a source that
+    is dead. `registryd.transfer.monitoring.doubt` compares it with other nodes.
     """
 
     def __init__(self, floor: FloorRate = DEFAULT_FLOOR) -> None:

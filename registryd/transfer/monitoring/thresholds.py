@@ -1,8 +1,9 @@
 """All numbers by which the agent finds a source to be slow, silent or bad, with the reason for each number.
 
-The numbers are in the order in which they matter to a body: the floor of a source that has the whole content; the
-comparison with other sources; the doubt of a source that is still receiving; the parts of a body from several sources;
-the comparison with sibling nodes; the link of the node at the top; and how long a finding counts.
+The numbers are in the order in which they matter to a body: the floors of a source that has the whole content and of
+one that is still receiving; the comparison with other sources; the doubt of a source that is still receiving; the parts
+of a body from several sources; the comparison with sibling nodes; the link of the node at the top; and how long a
+finding counts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ from typing import Final
 FLOOR_BYTES_PER_SECOND: Final = 256.0 * 1024
 # Outlives a few lost segments in a row (see `transfer.http.fetch.STALL_TIMEOUT`).
 FLOOR_WINDOW_SECONDS: Final = 5.0
+
+# ------------------------------ a source that is still receiving (`floor`)
+
+# Any source may be as slow as its own source, the origin at last. But one that follows a file is left after 15 s
+# without one of containerd's steps of 1 MiB (GROWING_STALL_TIMEOUT). A source that gives that much has such a step in
+# each window. Without this floor a member could give a byte every ten seconds and hold a pull up for ever.
+GROWING_FLOOR_BYTES_PER_SECOND: Final = 48.0 * 1024
+GROWING_FLOOR_WINDOW_SECONDS: Final = 20.0
 
 # ------------------------------ compared with what others gave (`comparison`)
 
