@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.agents import make_secret
-from benchmarks.link_use import print_link_use
+from benchmarks.link_use import carried, print_link_use
 from lab.cluster import Cluster, NodePlan, running_cluster
 from lab.containerd_config import Options
 from lab.errors import PullError
@@ -100,6 +100,8 @@ class Result:
     most_requests_of_a_manifest: int
     size: int
     agents_seconds: float
+    received: tuple[int, ...]
+    """Bytes that came over the link of each node."""
 
     @property
     def last(self) -> float:
@@ -128,7 +130,7 @@ async def roll_out(plan: Plan, release: Release) -> Result:
             for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
                 await host.limit(plan.megabits)
             cluster.origin.forget_requests()
-            before = await _agents_seconds(cluster)
+            before, carried_before = await _agents_seconds(cluster), await carried(cluster)
             trouble = asyncio.create_task(_trouble(plan, cluster, image))
             watch = asyncio.create_task(print_link_use(cluster)) if plan.shows_links else None
             begun = time.monotonic()
@@ -137,7 +139,10 @@ async def roll_out(plan: Plan, release: Release) -> Result:
             if watch is not None:
                 watch.cancel()
             await trouble
-            return _result(cluster, image, pulls, seconds, agents_seconds=await _agents_seconds(cluster) - before)
+            spent, carried_after = await _agents_seconds(cluster) - before, await carried(cluster)
+            ports = [node.host.port for node in cluster.nodes]
+            received = tuple(carried_after[port][1] - carried_before[port][1] for port in ports)
+            return _result(cluster, image, pulls, seconds, agents_seconds=spent, received=received)
 
 
 def _settings(plan: Plan, folder: Path) -> Table:
@@ -199,8 +204,14 @@ async def _agents_seconds(cluster: Cluster) -> float:
     return total
 
 
-def _result(
-    cluster: Cluster, image: Image, pulls: Sequence[Pull | None], seconds: float, *, agents_seconds: float
+def _result(  # noqa: PLR0913 - what was measured, all named
+    cluster: Cluster,
+    image: Image,
+    pulls: Sequence[Pull | None],
+    seconds: float,
+    *,
+    agents_seconds: float,
+    received: tuple[int, ...],
 ) -> Result:
     gets = [access for access in cluster.origin.requests() if access.method == "GET"]
     manifests = [access.reference for access in gets if access.kind == "manifests"]
@@ -214,12 +225,14 @@ def _result(
         most_requests_of_a_manifest=max((manifests.count(one) for one in manifests), default=0),
         size=size,
         agents_seconds=agents_seconds,
+        received=received,
     )
 
 
 HEADER = (
     "| rollout | S/B, s | alone, s | last node | of alone (worst run) | content, of alone's | median node "
-    "| all after, s | origin bytes / S | requests of a manifest | agents' CPU, s | failed |"
+    "| all after, s | origin bytes / S | received by a node / S (most) | requests of a manifest | agents' CPU, s "
+    "| failed |"
 )
 
 
@@ -227,6 +240,7 @@ def _row(plan: Plan, results: Sequence[Result], alone: Sequence[Result]) -> str:
     last, content = _median_last(results)
     reference, reference_content = _median_last(alone)
     size = results[0].size
+    received = [count for result in results for count in result.received]
     cells = [
         plan.name,
         f"{size * 8 / plan.megabits / 1e6:.2f}",
@@ -237,6 +251,7 @@ def _row(plan: Plan, results: Sequence[Result], alone: Sequence[Result]) -> str:
         f"{statistics.median(result.median for result in results):.2f}",
         f"{statistics.median(result.seconds for result in results):.2f}",
         f"{max(result.origin_bytes for result in results) / size:.3f}",
+        f"{statistics.mean(received) / size:.3f} ({max(received) / size:.3f})",
         max(result.most_requests_of_a_manifest for result in results),
         f"{statistics.median(result.agents_seconds for result in results):.2f}",
         sum(result.failures for result in results),
