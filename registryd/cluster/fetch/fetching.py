@@ -14,8 +14,10 @@ from registryd.cluster.fetch.assembling import Assembler
 from registryd.cluster.fetch.continuing import Failover
 from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
+from registryd.cluster.health.comparing import LinkComparison
 from registryd.cluster.health.lagging import SiblingComparison
 from registryd.cluster.health.links import UplinkProbe
+from registryd.cluster.health.own_link import OwnLink
 from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
@@ -27,6 +29,7 @@ from registryd.transfer.errors import SourceBroken
 from registryd.transfer.limited import LimitedBody
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.doubt import DoubtCheck
+from registryd.transfer.monitoring.thresholds import LINK_LOOKS, ROOM_LOOKS
 from registryd.transfer.resume import ResumingBody
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ class Fetcher:
         self._locator = locator
         self._opener = opener
         self._totals = Totals(receiving, arrived)
+        self._own_link = OwnLink(arrived)
         self._slow_links = slow_links()
         self._allowance = allowance or Allowance()
         self._priority_of = priority_of
@@ -128,11 +132,11 @@ class Fetcher:
                 return self._assembler.body(source, given)
             if not given.content.is_growing or not way_on.may_leave:
                 return given.body
-            holders, totals, known = self._locator.holders, self._totals, self._slow_links
-            top = UplinkProbe(source, holders, totals=totals, known=known, tell=self._locator.distrust)
+            totals, links = self._totals, partial(self._links_of, source)
+            top = UplinkProbe(source, links=links(LINK_LOOKS), totals=totals, tell=self._locator.distrust)
             room = None
             if self._locator.are_all_near:
-                room = RoomComparison(source, given.span.start, holders, totals=totals, known=known)
+                room = RoomComparison(source, given.span.start, links=links(ROOM_LOOKS), totals=totals)
             lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, room=room, totals=totals)
             return MonitoredBody(given.body, DoubtCheck(given.span.start, lag.is_slow))
 
@@ -145,6 +149,9 @@ class Fetcher:
         first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
         body = ResumingBody(first, opened.span, way_on.reopen)
         return replace(opened, body=LimitedBody(body, self._allowance, priority))
+
+    def _links_of(self, source: Offer, looks: Collection[int]) -> LinkComparison:
+        return LinkComparison(source, self._locator.holders, looks=looks, own=self._own_link, known=self._slow_links)
 
     def _lost(self, offer: Offer) -> None:
         self._hindrances.lost(offer.content.digest, offer.member.address)

@@ -9,25 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from registryd.cluster.health.samples import sample
-from registryd.transfer.monitoring.thresholds import (
-    LINK_LOOKS,
-    LITTLE_ROOM,
-    QUICKER_LINK,
-    SAMPLE_BYTES,
-)
+from registryd.transfer.monitoring.thresholds import SAMPLE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable
 
-    from registryd.cluster.health.samples import SlowLinks
+    from registryd.cluster.health.comparing import LinkComparison
     from registryd.cluster.health.totals import Total, Totals
-    from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
-    from registryd.content.sought import Sought
     from registryd.notation import Address
-
-    Holders = Callable[[Sought], Awaitable[Sequence[Member]]]
 
 
 class UplinkProbe:
@@ -36,19 +26,16 @@ class UplinkProbe:
     def __init__(
         self,
         source: Offer,
-        holders: Holders,
         *,
+        links: LinkComparison,
         totals: Totals,
-        known: SlowLinks,
         tell: Callable[[Address], None] = lambda _: None,
     ) -> None:
-        """`tell` is told of a node that has been found to be what is slow, and `known` takes it down."""
-        self._known = known
-        self._tell = tell
+        """`tell` is told of a node that has been found to be what is slow."""
         self._source = source
-        self._holders = holders
+        self._links = links
+        self._tell = tell
         self._totals = totals
-        self._looks = 0
         self._begun: tuple[Total, int] | None = None
         self._total: Total | None = None
         self._gained = 0
@@ -58,21 +45,15 @@ class UplinkProbe:
 
         `arrived` are the bytes that the follower has.
         """
-        self._looks += 1
-        if self._source.member.address in self._known:
+        self._links.look()
+        if self._links.is_known:
             return True
         total = await self._note_total()
         begun, begun_with = self._begun = self._begun or (total, arrived)
-        if self._looks not in LINK_LOOKS or min(arrived, arrived - begun_with) < SAMPLE_BYTES:
+        if min(arrived, arrived - begun_with) < SAMPLE_BYTES:
             return False
-        rate = self._rate(begun, total, arrived - begun_with)
-        enough = rate * LITTLE_ROOM
-        own = max([await sample(self._source.member, self._source.sought, enough=enough) for _ in range(2)])
-        if not 0 < own < enough:
-            return False
-        is_limit = await self._somebody_gives(max(own, rate) * QUICKER_LINK)
+        is_limit = await self._links.is_slow(self._rate(begun, total, arrived - begun_with))
         if is_limit:
-            self._known.add(self._source.member.address)
             self._tell(self._source.member.address)
         return is_limit
 
@@ -88,9 +69,3 @@ class UplinkProbe:
             self._gained += total.gained_since(self._total)
         self._total = total
         return total
-
-    async def _somebody_gives(self, rate: float) -> bool:
-        for other in await self._holders(self._source.sought):
-            if other is not self._source.member and await sample(other, self._source.sought) >= rate:
-                return True
-        return False

@@ -19,6 +19,8 @@ from registryd.transfer.monitoring.thresholds import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
     from registryd.notation import Address
@@ -34,22 +36,26 @@ def slow_links() -> SlowLinks:
     return ExpiringSet(lifetime=KNOWN_SLOW_SECONDS, capacity=_REMEMBERED)
 
 
-async def sample(member: Member, sought: Sought, *, enough: float = 0.0) -> float:
+async def sample(
+    member: Member, sought: Sought, *, enough: float, count: Callable[[int], None] = lambda _: None
+) -> float:
     """Bytes a second at which it gives the beginning of the content, beside all its other work; 0: none.
 
-    If the rate does not come to `enough`, the sample reads no more than it takes to know that.
+    If the rate does not come to `enough`, the sample reads no more than it takes to know that. `count` is told of all
+    bytes as they come.
     """
-    begun, seconds, count = clock.now(), 0.0, 0
+    begun, seconds, read = clock.now(), 0.0, 0
     longest = max(SAMPLE_BYTES / enough, SHORTEST_SAMPLE_SECONDS) if enough else SAMPLE_SECONDS
     try:
         async with asyncio.timeout(SAMPLE_SECONDS):
-            while count < SAMPLE_BYTES and seconds <= longest:
-                await _read(member, sought, Span(count, count + PART_BYTES))
-                count += PART_BYTES
+            while read < SAMPLE_BYTES and seconds <= longest:
+                await _read(member, sought, Span(read, read + PART_BYTES))
+                count(PART_BYTES)
+                read += PART_BYTES
                 seconds = clock.now() - begun
     except (ContentUnavailable, TimeoutError):
         return 0.0
-    return count / seconds
+    return read / seconds
 
 
 async def _read(member: Member, sought: Sought, span: Span) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.cluster.health.comparing import LinkComparison
 from registryd.cluster.health.links import UplinkProbe
+from registryd.cluster.health.own_link import OwnLink
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
-from registryd.transfer.monitoring.thresholds import KNOWN_SLOW_SECONDS
+from registryd.transfer.monitoring.thresholds import KNOWN_SLOW_SECONDS, LINK_LOOKS
 from tests.cluster.health.linked import COMPANION, DIGEST, MIB, SIZE, Linked, member
 from tests.fakes.entitled import sought
 
@@ -39,11 +41,14 @@ async def looks(
 
     offer = Offer(source, sought(DIGEST), GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
     begun = asyncio.get_running_loop().time()
-    totals = Totals(
-        lambda: [sought(digest) for digest in top.gets],
-        lambda: int((asyncio.get_running_loop().time() - begun) * rate * MIB),
-    )
-    link = UplinkProbe(offer, holders, totals=totals, known=slow_links() if known is None else known)
+
+    def arrived() -> int:
+        return int((asyncio.get_running_loop().time() - begun) * rate * MIB)
+
+    totals = Totals(lambda: [sought(digest) for digest in top.gets], arrived)
+    known = slow_links() if known is None else known
+    links = LinkComparison(offer, holders, looks=LINK_LOOKS, own=OwnLink(arrived), known=known)
+    link = UplinkProbe(offer, links=links, totals=totals)
     found = []
     for _ in range(count):
         await asyncio.sleep(0.5)
@@ -57,9 +62,9 @@ async def test_a_link_without_room_next_to_one_with_much_is_what_is_slow() -> No
 
 
 async def test_a_link_that_is_full_of_another_layer_is_not_slow() -> None:
-    top = Linked(3, gets={DIGEST: 1.0, COMPANION: 8.0})
-    assert not any(await looks(top, Linked(10)))
-    assert top.reads > 0
+    top, other = Linked(3, gets={DIGEST: 1.0, COMPANION: 8.0}), Linked(10)
+    assert not any(await looks(top, other))
+    assert other.reads > 0
 
 
 async def test_a_layer_that_is_through_has_had_its_share() -> None:
@@ -70,10 +75,10 @@ async def test_a_layer_that_is_through_has_had_its_share() -> None:
     through.cancel()
 
 
-async def test_where_the_top_has_room_the_origin_is_slow_and_nobody_else_is_asked() -> None:
-    other = Linked(9)
-    assert not any(await looks(Linked(9), other))
-    assert other.reads == 0
+async def test_where_the_top_has_room_the_origin_is_slow() -> None:
+    top = Linked(9)
+    assert not any(await looks(top, Linked(9)))
+    assert top.reads > 0
 
 
 async def test_where_every_link_is_as_full_nobody_is_slow() -> None:
@@ -84,10 +89,10 @@ async def test_one_quick_link_among_others_is_enough() -> None:
     assert any(await looks(Linked(0.7), Linked(0.7), Linked(None), Linked(9)))
 
 
-async def test_without_anybody_to_compare_it_with_it_is_kept() -> None:
+async def test_without_anybody_to_compare_it_with_it_is_kept_and_gives_no_sample() -> None:
     top = Linked(0.7)
     assert not any(await looks(top))
-    assert top.reads == 2 * 9 * 2  # two samples at each of nine looks, of no more parts than tell
+    assert top.reads == 0
 
 
 @pytest.mark.parametrize("top", [Linked(None), Linked(None, is_silent=True)], ids=["refuses", "is silent"])

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.cluster.health.comparing import LinkComparison
+from registryd.cluster.health.own_link import OwnLink
 from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
-from registryd.transfer.monitoring.thresholds import PART_BYTES, SAMPLE_BYTES
+from registryd.transfer.monitoring.thresholds import PART_BYTES, ROOM_LOOKS, SAMPLE_BYTES
 from tests.cluster.health.linked import COMPANION, DIGEST, MIB, SIZE, member
 from tests.cluster.health.linked import Linked as AnyLinked
 from tests.fakes.entitled import sought
@@ -53,7 +55,8 @@ async def looks(
 
     totals = Totals(lambda: [sought(digest) for digest in source.gets], arrived)
     offer = Offer(member(1, source), sought(DIGEST), GrowingContent(DIGEST, SIZE, None, 1), door=None, busy=False)
-    compared = RoomComparison(offer, START, holders_of, totals=totals, known=slow_links())
+    links = LinkComparison(offer, holders_of, looks=ROOM_LOOKS, own=OwnLink(arrived), known=slow_links())
+    compared = RoomComparison(offer, START, links=links, totals=totals)
     found = []
     for _ in range(count):
         await asyncio.sleep(0.5)
@@ -72,9 +75,15 @@ async def test_a_source_that_waits_itself_has_room() -> None:
 
 
 async def test_where_links_are_full_one_sample_says_so_and_the_source_gives_none() -> None:
-    source, other = Linked(5, gets={DIGEST: 10.0}), Linked(5)
+    source, other = Linked(4, gets={DIGEST: 10.0}), Linked(4)
     assert not any(await looks(source, [other], rate=10))
     assert source.reads == 0
+    assert other.reads == SAMPLE_BYTES // PART_BYTES  # at one of the four looks
+
+
+async def test_where_the_source_has_room_more_is_asked_at_each_look() -> None:
+    other = Linked(9)
+    assert not any(await looks(Linked(9), [other]))
     assert other.reads == 3 * SAMPLE_BYTES // PART_BYTES  # at three of the four looks
 
 
@@ -86,6 +95,19 @@ async def test_who_is_slow_itself_finds_nobody_who_gives_more() -> None:
 async def test_one_beside_it_may_be_slow_as_well_and_others_are_asked_then() -> None:
     assert any(await looks(Linked(0.7), [Linked(0.7)], Linked(9)))
     assert not any(await looks(Linked(0.7), [Linked(0.7)], Linked(None)))
+
+
+async def test_one_node_that_gives_little_does_not_make_our_own_link_full() -> None:
+    assert (await looks(Linked(0.7), [Linked(0.2)], Linked(9)))[0]
+
+
+async def test_nor_does_one_that_gives_nothing() -> None:
+    assert (await looks(Linked(0.7), [Linked(0.2), Linked(None)], Linked(9)))[0]
+
+
+async def test_a_link_that_quicker_sources_fill_is_no_excuse_for_a_slow_one() -> None:
+    source = Linked(0.7, gets={DIGEST: 0.5, COMPANION: 0.5}, uploads=2)
+    assert any(await looks(source, [Linked(0.2)], Linked(0.2), Linked(9), rate=0.5, in_all=7, count=2))
 
 
 async def test_one_that_receives_well_and_sends_badly_is_found_out() -> None:
