@@ -12,11 +12,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from .containerd import Behaviour
 from .plot import draw
 from .scenario import Outcome, Scenario, run
 
 MEGABIT = 125_000
 SMALL = 100  # nodes: a chain
+# Layers of an image as a language runtime with an application has, in bytes (as benchmarks.rollout --app).
+APPLICATION = tuple(int(megabytes * 1_000_000) for megabytes in (29, 3.5, 13, 5, 38, 8, 2, *[0.02] * 5))
 
 
 def scenarios(sizes: list[int]) -> list[Scenario]:
@@ -53,12 +56,21 @@ def scenarios(sizes: list[int]) -> list[Scenario]:
         replace(largest, name="slow origin", origin_bandwidth=20 * MEGABIT),
         replace(largest, name="2 % of messages late", loss=0.02),
         replace(largest, name="two zones, thin link", zones=2, zone_bandwidth=50 * MEGABIT),
+        Scenario(
+            "twelve layers, 25 Mbit/s",
+            nodes=6,
+            layers=len(APPLICATION),
+            sizes=APPLICATION,
+            bandwidth=25 * MEGABIT,
+            behaviours=(Behaviour(lines_up=True),),
+        ),
     ]
 
 
 HEADER = (
     "| scenario | nodes | layers | last, times S/B | of the limit | median | own time, 99 % "
-    "| origin copies | messages per lookup | announcements per node | control KB per node |"
+    "| origin copies | received by a node / S (most) | messages per lookup | announcements per node "
+    "| control KB per node |"
 )
 
 
@@ -75,6 +87,7 @@ def row(outcome: Outcome) -> str:
         f"{outcome.median / unit:.2f}",
         f"{outcome.own / unit:.2f}",
         f"{outcome.origin_copies:.3f}",
+        f"{outcome.received:.3f} ({outcome.most_received:.3f})",
         f"{outcome.messages_per_lookup:.2f}",
         f"{outcome.announcements_per_node:.0f}",
         f"{outcome.bytes_per_node / 1000:.1f}",

@@ -89,6 +89,8 @@ class Outcome:
     last_fast: float  # the last of the nodes that do not receive slowly
     own: float  # seconds from a node's own beginning to its end: 99th percentile of those that receive well
     origin_copies: float
+    received: float  # by a node, in copies of the content, samples included: the mean
+    most_received: float
     lookups: int
     calls: dict[str, tuple[int, int]]  # messages and bytes by kind
     longest_wait: float  # of a request for its answer
@@ -156,7 +158,7 @@ class _Wave:
         self.network.traffic.clear()
         self.origin.up.carried = 0
         for node in self.all:
-            node.lookups, node.done_at = 0, None
+            node.lookups, node.done_at, node.down.carried = 0, None, 0
 
     async def _pull_everywhere(self, images: list[Image]) -> None:
         for node in self.all:
@@ -232,6 +234,7 @@ class _Wave:
         fast = [at for address, at in done.items() if address not in self.slow]
         own = [node.done_at - node.begun_at for node in first if node.done_at and node.address not in self.slow]
         calls = {kind: (traffic.messages, traffic.bytes) for kind, traffic in self.network.traffic.items()}
+        received = [node.down.carried / self.scenario.size for node in first]
         return Outcome(
             self.scenario,
             statistics.median(done.values()),
@@ -239,6 +242,8 @@ class _Wave:
             max(fast),
             _percentile(own, 0.99),
             self.origin.up.carried / self.scenario.size,
+            statistics.mean(received),
+            max(received),
             sum(node.lookups for node in self.all),
             calls,
             max(node.containerd.longest_wait for node in self.all),
