@@ -109,17 +109,22 @@ class Announcer:
         self._has_changed = False
         self._is_withdrawn = False
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._telling: set[Address] = set()
+        """Index nodes that are being told."""
+        self._to_tell_again: set[Address] = set()
+        """Those of them for which there is news meanwhile."""
 
     async def run(self) -> NoReturn:
         """Announce until cancelled."""
-        while True:
-            changed = await self._wait()
-            if self._is_withdrawn or self._is_alone():
-                self._stock = None
-                continue
-            with suppress(ContentUnavailable):
-                if await self._follow(is_changed=changed) or self._is_due():
-                    await self._tell_all()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                changed = await self._wait()
+                if self._is_withdrawn or self._is_alone():
+                    self._stock = None
+                    continue
+                with suppress(ContentUnavailable):
+                    if await self._follow(is_changed=changed) or self._is_due():
+                        self._tell_all(group)
 
     async def withdraw(self) -> None:
         """Ask the index nodes to name this node no more; takes two seconds at most."""
@@ -197,12 +202,27 @@ class Announcer:
 
     # Telling it
 
-    async def _tell_all(self) -> None:
+    def _tell_all(self, group: asyncio.TaskGroup) -> None:
+        """Tell every index node what it is to know: none waits for another one, which may take long to answer."""
         everyone = {self._own_place().address, *(self._members or ())}
         for address in self._told.keys() - everyone:
             del self._told[address]
         addresses = {*self._assignment.addresses(), *self._told, *(everyone if self._view else ())}
-        await _all(partial(self._tell, address) for address in addresses)
+        for address in addresses:
+            if address in self._telling:
+                self._to_tell_again.add(address)
+            else:
+                self._telling.add(address)
+                group.create_task(self._keep_telling(address), name="announce")
+
+    async def _keep_telling(self, address: Address) -> None:
+        try:
+            await self._tell(address)
+            while address in self._to_tell_again:
+                self._to_tell_again.discard(address)
+                await self._tell(address)
+        finally:
+            self._telling.discard(address)
 
     async def _tell(self, address: Address) -> None:
         wanted = self._wanted(address)
@@ -210,6 +230,8 @@ class Announcer:
         told.expire()
         for _ in range(_ROUNDS):
             for batch in told.missing(wanted):
+                if self._is_withdrawn:
+                    return
                 complete_at = told.by if wanted.is_complete and batch.is_last else None
                 receipt = await self._send(address, self._announcement(batch, wanted.view, complete_at))
                 if receipt is None:

@@ -90,6 +90,7 @@ class ToldNode:
     def __init__(self, number: int) -> None:
         self.number = number
         self.is_silent = False
+        self.takes = 0.001
         self.restarts_after = 0
         """Which announcement is the first that another process hears."""
         self.heard: list[tuple[float, Announcement]] = []
@@ -101,7 +102,7 @@ class ToldNode:
         self.desk = IndexState(self.id, now, view=lambda: View.of(frozenset({place(self.number).address})))
 
     async def announce(self, announcement: Announcement) -> Receipt:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self.takes)
         if self.is_silent:
             raise PeerSilent("says nothing")
         self.heard.append((now(), announcement))
@@ -174,6 +175,9 @@ class Ground:
 
     def told(self) -> set[Address]:
         return {address for address, node in self.nodes.items() if node.heard}
+
+    def has_heard_of(self, address: Address, number: int) -> bool:
+        return any(digest(number) in told.held for _, told in self.nodes[address].heard)
 
     def clear(self) -> None:
         for node in self.nodes.values():
@@ -259,6 +263,24 @@ async def test_one_that_does_not_answer_is_told_at_the_next_look() -> None:
         ground.assert_all_know([1])
 
 
+async def test_one_that_takes_long_to_answer_keeps_nobody_else_waiting() -> None:
+    """Each of its answers may take nearly as long as a question may."""
+    shelf = Shelf(*range(3 * MAX_ANNOUNCED))
+    new = range(9000, 9010)
+    async with announcing(shelf) as ground:
+        slow = min(ground.index_nodes(*new), key=str)
+        ground.nodes[slow].takes = 0.9
+        await asyncio.sleep(LOOK + 0.5)
+        for number in new:
+            shelf.put(number)
+            await asyncio.sleep(BATCH + 0.02)
+            for address in ground.index_nodes(number) - {slow}:
+                assert ground.has_heard_of(address, number)
+        await asyncio.sleep(10)
+        for number in new:
+            assert ground.has_heard_of(slow, number) == (slow in ground.index_nodes(number))
+
+
 async def test_another_process_at_an_index_node_is_told_all_of_it_again() -> None:
     async with announcing(Shelf(*range(20))) as ground:
         await asyncio.sleep(2)
@@ -323,6 +345,16 @@ async def test_who_withdraws_is_forgotten_and_tells_nothing_more() -> None:
         shelf.put(3)
         await asyncio.sleep(10)
         assert not ground.told()
+
+
+async def test_who_withdraws_in_the_middle_of_telling_does_not_tell_the_rest() -> None:
+    async with announcing(Shelf(*range(6 * MAX_ANNOUNCED))) as ground:
+        slow = ground.nodes[min(ground.index_nodes(1), key=str)]
+        slow.takes = 0.5
+        await asyncio.sleep(LOOK + 0.2)
+        await ground.announcer.withdraw()
+        await asyncio.sleep(10)
+        assert [bool(told.held) for _, told in slow.heard] == [True, False]
 
 
 async def test_withdrawing_does_not_wait_long_for_those_that_are_silent() -> None:
