@@ -2,8 +2,8 @@
 
 The numbers are in the order in which they matter to a body: the floors of a source that has the whole content and of
 one that is still receiving; the comparison with other sources; the doubt of a source that is still receiving; the parts
-of a body from several sources; the comparison with sibling nodes; the link of the node at the top; and how long a
-finding counts.
+of a body from several sources; the comparison with sibling nodes; the links of other nodes, and of this one; and how
+long a finding counts.
 """
 
 from __future__ import annotations
