@@ -50,6 +50,7 @@ async def test_a_list_is_pinned_and_let_go_again(release: Release, image: Image,
             with pytest.raises(CommandError, match="does not heed the label that pins"):
                 await registryd(node, "prefetch", *into)
             assert json.loads(await registryd(node, "pins", "--json")) == {"images": []}
+            assert await registryd(node, "pins") == "no image of this node is pinned\n"
             return
         document = json.loads(await registryd(node, "prefetch", *into))
         assert [each["pinned"] for each in document["images"]] == [True, True]

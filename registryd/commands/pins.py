@@ -49,6 +49,9 @@ async def pins(
         ]
         sys.stdout.write(json_text.dumps({"images": images}, indent=2) + "\n")
         return
+    if not found:
+        sys.stdout.write("no image of this node is pinned\n")
+        return
     print_rows(("image", "pinned by", "for"), [row for each in found for row in _rows(each)])
 
 

@@ -85,11 +85,12 @@ def problems(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
     """What is wrong and what to do, one line each."""
     node = answer["node"]
     if node["problem"]:
-        yield f"this node: {node['problem']}. Pulls go on without it; {_MORE}"
+        yield f"this node: {_ended(node['problem'])} Pulls go on without it; {_MORE}"
     yield from _asides(answer, names)
     for member in answer["cluster"]:
-        if member["vitals"] and member["vitals"]["problem"]:
-            yield f"{member['vitals']['name']}: {member['vitals']['problem']}. registryd doctor there tells more."
+        vitals = member["vitals"]
+        if vitals and vitals["problem"]:
+            yield f"{vitals['name']}: {_ended(vitals['problem'])} registryd doctor there tells more."
     versions = {node["version"], *(each["vitals"]["version"] for each in answer["cluster"] if each["vitals"])}
     if len(versions) > 1:
         yield f"agents of {len(versions)} versions: {', '.join(sorted(versions))}. An update that has stopped?"
@@ -101,6 +102,11 @@ def problems(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
     if alone and answer["cluster"]:
         where = ", ".join(f"{names.get(each['host'], each['host'])} ({each['images']})" for each in alone[:_SHOWN])
         yield f"images that only one node has: {where}. When that node goes, the origin is asked again."
+
+
+def _ended(text: str) -> str:
+    """As a sentence: a problem may be a question."""
+    return text if text.endswith(("?", "!", ".")) else f"{text}."
 
 
 def _asides(answer: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
@@ -166,10 +172,9 @@ def _tree(edges: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Tree:
 
 
 def _spread(view: Mapping[str, Any]) -> Table:
-    title = "Images of this node, and on how many of the nodes that answered"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title="Images of this node", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("image", overflow="fold")
-    table.add_column("on nodes", justify="right")
+    table.add_column("on nodes that answered", justify="right")
     nodes = view["nodes"]
     for each in view["spread"][:_SHOWN_IMAGES]:
         is_alone = each["nodes"] == 1 and nodes > 1

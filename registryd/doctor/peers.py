@@ -130,11 +130,12 @@ async def check_secret(patient: Patient) -> list[Finding]:
     peers = patient.settings.peers
     strangers = [member for member in patient.members if member["is_stranger"]]
     if strangers:
-        found = "; ".join(member["peers_problem"] for member in strangers[:3])
         if _is_outnumbered(len(strangers), sum(map(_is_reached, patient.members))):
             remedy = "give this node the cluster's peers.secret_file (or a certificate of the cluster's authority)"
             count = f"{len(strangers)} of {counted(len(patient.members), 'other node')}"
-            return [problem("secret", f"this node has another secret than {count}: {found}", remedy)]
+            found = f"this node has another secret than {count}: {strangers[0]['peers_problem']}"
+            return [problem("secret", found, remedy)]
+        found = "; ".join(member["peers_problem"] for member in strangers[:3])
         remedy = "give all nodes the same peers.secret_file (or certificates of one authority)"
         nodes = counted(len(strangers), "node has", "nodes have")
         return [problem("secret", f"{nodes} another secret: {found}", remedy)]

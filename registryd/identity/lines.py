@@ -25,9 +25,12 @@ _MIN_PAIRS: Final = 20
 _NEEDED: Final = "needs at least 32 random printable characters without spaces"
 
 
-def read_lines(path: Path, *, remedy: str) -> tuple[str, ...]:
-    """The lines that count, in order and each once. Raises SecretInvalid, whose message ends with the remedy."""
-    return parse_lines(_read(path), name=str(path), remedy=remedy)
+def read_lines(path: Path, *, remedy: str, missing: str = "") -> tuple[str, ...]:
+    """The lines that count, in order and each once.
+
+    Raises SecretInvalid, whose message ends with the remedy; for a file that is not there, with `missing` if given.
+    """
+    return parse_lines(_read(path, missing or remedy), name=str(path), remedy=remedy)
 
 
 def parse_lines(text: str, *, name: str, remedy: str) -> tuple[str, ...]:
@@ -47,10 +50,12 @@ def _is_hard_to_guess(line: str) -> bool:
     return _LINE.fullmatch(line) is not None and len(set(pairwise(line))) >= _MIN_PAIRS
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, missing: str) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise SecretInvalid(f"{path}: {error.strerror}; {missing}") from error
     except OSError as error:
         raise SecretInvalid(f"{path}: {error.strerror}") from error
     if len(data) > _MAX_BYTES:

@@ -27,6 +27,7 @@ TOKEN_HEADER: Final = "Registryd-Token"  # noqa: S105 - its name, not a token
 _PREFIX: Final = "registryd_token_"
 # 256 bits, as the cluster secret.
 _RANDOM_BYTES: Final = 32
+_MISSING: Final = "`registryd install` makes it"
 _REMEDY: Final = "remove the file and run `registryd install` again"
 
 
@@ -55,7 +56,7 @@ class NodeToken:
 
 def read_token(path: Path) -> str:
     """The token to be written into hosts.toml; raises SecretInvalid."""
-    return read_lines(path, remedy=_REMEDY)[0]
+    return read_lines(path, remedy=_REMEDY, missing=_MISSING)[0]
 
 
 def ensure_token(path: Path) -> str:
@@ -78,4 +79,4 @@ def _create(path: Path, text: str) -> None:
 
 
 def _hashes(path: Path) -> tuple[bytes, ...]:
-    return tuple(sha256(token.encode()).digest() for token in read_lines(path, remedy=_REMEDY))
+    return tuple(sha256(token.encode()).digest() for token in read_lines(path, remedy=_REMEDY, missing=_MISSING))

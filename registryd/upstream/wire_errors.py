@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from registryd.aio.connecting import reason_of
 from registryd.upstream.destinations import AddressForbidden
 from registryd.upstream.errors import DestinationForbidden, UpstreamBroken, UpstreamFailed, UpstreamUnreachable
 
@@ -44,4 +45,4 @@ def _not_connected(where: str, error: aiohttp.ClientConnectorError) -> UpstreamF
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return UpstreamUnreachable(f"{where}: its certificate is not trusted: {error.certificate_error}")
     where = f"{where}: the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else where
-    return UpstreamUnreachable(f"{where}: {error.os_error.strerror or error.os_error}")
+    return UpstreamUnreachable(f"{where}: {reason_of(error.os_error)}")

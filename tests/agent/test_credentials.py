@@ -22,7 +22,10 @@ async def test_a_secret_that_is_not_there(tmp_path: Path) -> None:
     async with open_scope() as scope:
         with pytest.raises(SettingsError) as caught:
             await make_credentials(replace(Settings(), peers=PeersSettings(secret_file=absent)), scope, Metrics())
-    assert str(caught.value) == f"peers.secret_file: {absent}: No such file or directory"
+    assert (
+        str(caught.value)
+        == f"peers.secret_file: {absent}: No such file or directory; `registryd secret new` prints one"
+    )
 
 
 async def test_certificates_that_are_not_there(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, Group
 
-from registryd.commands.status_whole import OWN_REMEDIES, REMEDIES, whole
+from registryd.commands.status_whole import OWN_REMEDIES, REMEDIES, problems, whole
 from registryd.observability.metrics import PeerTrouble
 from tests.fakes.overviews import overview
 
@@ -44,6 +44,14 @@ async def test_what_most_members_show_is_one_statement_about_this_node() -> None
     assert re.match(r"! this node and 9 of 11 members: another secret, since .+\. It is this node ", first)
     assert "node5: no answer" in second
     assert not [line for line in rest if "another secret" in line]
+
+
+async def test_a_problem_that_is_a_question_ends_as_one() -> None:
+    told = overview("idle")
+    answer = {**await told.status(with_names=True), "cluster": []}
+    answer["node"] = {**answer["node"], "problem": "containerd cannot be reached: does it run?"}
+    first, *_ = problems(answer, {})
+    assert first.startswith("this node: containerd cannot be reached: does it run? Pulls go on")
 
 
 async def test_who_feeds_whom_is_a_tree() -> None:

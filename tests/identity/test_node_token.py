@@ -31,6 +31,11 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         ensure_token(tmp_path / "none" / "token")
 
 
+def test_a_token_that_is_not_there_comes_from_the_set_up(tmp_path: Path) -> None:
+    with pytest.raises(SecretInvalid, match=r"No such file or directory; `registryd install` makes it$"):
+        read_token(tmp_path / "token")
+
+
 def test_only_the_tokens_are_admitted(path: Path) -> None:
     node_token = NodeToken(write_secrets(path, NEW, OLD))
     assert node_token.admits(NEW)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 
+from registryd.aio.connecting import reason_of
 from registryd.cluster.members.discovery.kubernetes.answers import GONE, explain, read_event, read_page
 from registryd.cluster.members.discovery.kubernetes.errors import ApiFailed, VersionExpired
 from registryd.cluster.members.discovery.kubernetes.lines import LineSplitter, LineTooLong
@@ -144,8 +145,9 @@ def _watchful_socket(info: aiohttp.AddrInfoType) -> socket.socket:
 
 
 def _words(error: Exception) -> str:
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return str(cause) or type(cause).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return reason_of(error.os_error)
+    return str(error) or type(error).__name__
 
 
 async def _refuse_all_but_ok(answer: aiohttp.ClientResponse) -> None:
