@@ -140,3 +140,11 @@ def test_requests_are_logged_for_debugging_only(level: str, *, is_shown: bool) -
     set_up_logs(form="json", level=level, stream=stream)
     logging.getLogger("aiohttp.access").info("GET /v2/")
     assert bool(stream.getvalue()) is is_shown
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_what_grpc_says_with_each_call_is_never_logged() -> None:
+    stream = io.StringIO()
+    set_up_logs(form="json", level="debug", stream=stream)
+    logging.getLogger("grpc._cython.cygrpc").debug("[_cygrpc] Loaded running loop: id(loop)=1")
+    assert not stream.getvalue()
