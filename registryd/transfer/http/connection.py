@@ -140,8 +140,8 @@ class SourceConnection:
     async def wait_readable(self, *, stall_timeout: float | None = None) -> None:
         """Wait until there is something to take; raises SourceBroken after `stall_timeout` seconds of silence.
 
-        What a TLS connection has to read need not be content: a source that sends nothing but tickets and keys is
-        silent. So the time runs from the first wait after something was received.
+        What a TLS connection has to read need not be content: a source that sends nothing but tickets is silent.
+        So the time runs from the first wait after something was received.
         """
         self._wake_at(1)
         waited = self._begin_to_wait()

@@ -31,8 +31,7 @@ _PIECE_BYTES: Final = 64 * 1024
 # hold so many.
 _RECORDS_AT_ONCE: Final = 1024
 # The bytes on the wire in which there has to be one that is meant for the reader. The largest record has a quarter of
-# that; a session has two tickets of 250 bytes, and new keys after some hundred GB. OpenSSL itself sets no limit, so a
-# member could make it work on nothing else.
+# that, and the two tickets of a session have 500 bytes. So no member can make OpenSSL work on nothing else.
 _BARREN_BYTES: Final = 64 * 1024
 # Pieces that one call of the kernel sends.
 _PIECES_AT_ONCE: Final = 16
