@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from registryd.plain_file import read_plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -51,8 +53,4 @@ class LinesFile(Generic[T]):
         return said
 
     def _lines(self, path: Path) -> Sequence[str]:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(self._most_bytes + 1)
-        if len(text) > self._most_bytes:
-            raise ValueError(f"{path} is larger than {self._most_bytes} bytes")
-        return text.splitlines()
+        return read_plain(path, most_bytes=self._most_bytes).decode().splitlines()

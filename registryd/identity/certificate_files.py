@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.identity.errors import CertificateInvalid
 from registryd.identity.material import TlsMaterial
+from registryd.plain_file import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,10 +48,6 @@ class CertificateFiles:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        return read_plain(path, most_bytes=_MAX_BYTES)
     except OSError as error:
         raise CertificateInvalid(f"{path}: {error.strerror}") from error
-    if len(data) > _MAX_BYTES:
-        raise CertificateInvalid(f"{path}: is larger than {_MAX_BYTES} bytes")
-    return data

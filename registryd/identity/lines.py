@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from registryd.identity.errors import SecretInvalid
+from registryd.plain_file import read_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,13 +53,10 @@ def _is_hard_to_guess(line: str) -> bool:
 
 def _read(path: Path, missing: str) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_plain(path, most_bytes=_MAX_BYTES)
     except FileNotFoundError as error:
         raise SecretInvalid(f"{path}: {error.strerror}; {missing}") from error
     except OSError as error:
         raise SecretInvalid(f"{path}: {error.strerror}") from error
-    if len(data) > _MAX_BYTES:
-        raise SecretInvalid(f"{path}: is larger than {_MAX_BYTES} bytes")
     # Letters outside ASCII become ones that no line may have, so that the error names the line and not a codec.
     return data.decode("ascii", errors="replace")

@@ -17,6 +17,7 @@ from registryd.json_text import parse_json
 from registryd.notation import DOCKER_HUB
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry, Repository
+from registryd.plain_file import read_plain
 from registryd.upstream.credentials import Credentials, IdentityToken, Login
 from registryd.upstream.errors import UpstreamDenied
 from registryd.upstream.recent import Recent
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+# A login takes some 200 bytes; with tokens of cloud providers, a few kilobytes.
+_MOST_BYTES: Final = 1024 * 1024
 _API_PATHS: Final = frozenset({"v1", "v2"})
 # A repository that does not exist: helpers are for whole registries.
 _ANY: Final = "any"
@@ -71,7 +74,7 @@ class DockerConfig:
 
     def _load(self) -> dict[str, Any]:
         try:
-            document = parse_json(self._path.read_bytes())
+            document = parse_json(read_plain(self._path, most_bytes=_MOST_BYTES))
         except (OSError, ValueError) as error:
             # Not the text of a JSON error, which may quote what stands there.
             raise UpstreamDenied(f"{self._path} cannot be read ({type(error).__name__})") from None

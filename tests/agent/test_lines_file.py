@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from registryd.agent.lines_file import LinesFile
@@ -41,3 +42,12 @@ def test_what_cannot_be_read_is_complained_of_once_for_each_reason(
 def test_without_a_path_nothing_is_read_or_watched() -> None:
     file = LinesFile(None, numbers, most_bytes=20, unreadable="")
     assert (file.read(), file.paths) == (None, [])
+
+
+def test_a_named_pipe_is_complained_of_without_waiting_for_a_writer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    file = LinesFile(tmp_path / "pipe", numbers, most_bytes=20, unreadable="the file cannot be read")
+    assert file.read() is None
+    assert "is a pipe or a device" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -98,6 +99,8 @@ def test_files_that_are_no_pem(files: CertificateFiles, issuer: Issuer, which: s
 def test_files_that_cannot_be_read(files: CertificateFiles, issuer: Issuer, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(b"#" * 2_000_000)
-    for path, problem in ((tmp_path / "none", "No such file"), (large, "larger")):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, problem in ((tmp_path / "none", "No such file"), (large, "larger"), (pipe, "is a pipe or a device")):
         with pytest.raises(CertificateInvalid, match=problem):
             MemberCredentials(replace(issuer.write(files), authorities=path))

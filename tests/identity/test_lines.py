@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -73,11 +74,13 @@ def test_none_and_too_many(text: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"#" * 20_000)
     (tmp_path / "binary").write_bytes(bytes(range(256)))
+    os.mkfifo(tmp_path / "pipe")
     for name, problem in {
         "large": "larger",
         "binary": "line",
         "none": "No such file .*make one",
         ".": "Is a directory",
+        "pipe": "is a pipe or a device",
     }.items():
         with pytest.raises(SecretInvalid, match=problem):
             read_lines(tmp_path / name, remedy="make one")

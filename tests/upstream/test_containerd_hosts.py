@@ -139,3 +139,8 @@ def test_authorities_client_certificates_and_headers_go_with_their_host(tmp_path
 def test_whatever_a_client_certificate_is_said_to_be_there_is_somewhere_to_ask(tmp_path: Path, client: str) -> None:
     write(tmp_path, "_default", f'[host."https://harbor.example"]\n  client = {client}\n')
     assert asked(tmp_path)
+
+
+def test_a_file_that_would_take_long_to_read_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "registry.example:5000", f'server = "http://10.0.0.1:5000"\n{"#" * (64 << 10)}')
+    assert asked(tmp_path) == list(default_endpoints(REGISTRY))

@@ -105,6 +105,12 @@ async def test_a_file_that_is_not_there(path: Path) -> None:
         await DockerConfig(path, clock=lambda: 0.0).login(Repository(GHCR, "team/app"))
 
 
+async def test_a_named_pipe_in_its_place_is_refused_without_waiting_for_a_writer(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(UpstreamDenied, match="cannot be read"):
+        await DockerConfig(path, clock=lambda: 0.0).login(Repository(GHCR, "team/app"))
+
+
 async def test_a_helper_is_asked_for_its_registries_once_in_a_while(path: Path, helper: Path) -> None:
     (helper / "answer").write_text("""echo '{"ServerURL": "ghcr.io", "Username": "me", "Secret": "s"}'""")
     path.write_text(json.dumps({"credHelpers": {"ghcr.io": "lab"}}))

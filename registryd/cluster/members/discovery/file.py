@@ -11,6 +11,7 @@ from asyncinotify import Inotify, Mask
 from registryd.cluster.members.discovery.addresses import AddressListInvalid, parse_addresses
 from registryd.cluster.members.discovery.contract import Discovery
 from registryd.cluster.members.discovery.trouble import DiscoveryTrouble
+from registryd.plain_file import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -51,8 +52,7 @@ class FileDiscovery(Discovery):
 
     def _read(self) -> frozenset[Address] | None:
         try:
-            with self._path.open(encoding="utf-8") as file:
-                found = parse_addresses(file.read(_MAX_BYTES))
+            found = parse_addresses(read_plain(self._path, most_bytes=_MAX_BYTES).decode())
         except OSError as error:
             self._trouble.begins(f"cannot be read ({error.strerror})")
         except (AddressListInvalid, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -132,3 +133,29 @@ def test_lists_in_both_notations(text: str, addresses: set[Address]) -> None:
 def test_lists_that_are_none(text: str) -> None:
     with pytest.raises(AddressListInvalid):
         parse_addresses(text)
+
+
+async def test_a_named_pipe_in_its_place_keeps_no_other_task_waiting(
+    path: Path, changes: AsyncGenerator[frozenset[Address], None]
+) -> None:
+    path.write_text(str(A))
+    assert await anext(changes) == {A}
+    next_change = asyncio.ensure_future(anext(changes))
+    path.unlink()
+    os.mkfifo(path)
+    await asyncio.sleep(0.05)
+    path.unlink()
+    path.write_text(str(B))
+    assert await next_change == {B}
+
+
+async def test_of_a_list_that_is_too_long_no_part_is_used(
+    path: Path, changes: AsyncGenerator[frozenset[Address], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(f"{A}\n" + "#" * (4 << 20))
+    first = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0.05)
+    assert not first.done()
+    assert "is larger than" in caplog.text
+    path.write_text(str(B))
+    assert await first == {B}
