@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from registryd.plain_file import read_plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from registryd.config.cache import UpstreamsSettings
 
+# As much as any of them may have: a bundle of authorities.
+_MOST_BYTES: Final = 4 << 20
 _OF_A_REGISTRY: Final = ("password_file", "ca", "client_cert", "client_key")
 
 
@@ -27,7 +31,7 @@ def _problem(path: Path | None) -> str:
     """Empty: none, or no such file is named."""
     try:
         if path:
-            path.open("rb").close()
+            read_plain(path, most_bytes=_MOST_BYTES)
     except OSError as error:
         return f"{path}: {error.strerror}"
     return ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registryd.config.cache import RegistryUpstream, TagMode
 from registryd.failures import SettingsError
 from registryd.oci.errors import NameInvalid
 from registryd.oci.reference import Registry
+from registryd.plain_file import read_plain
 from registryd.upstream.credentials import Credentials
 from registryd.upstream.endpoint import Endpoint, default_endpoints
 from registryd.upstream.errors import UpstreamDenied
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from registryd.upstream.docker_config import DockerConfig
 
 _NOTHING_SAID = RegistryUpstream()
+# A password has tens of bytes, a token some thousand.
+_MOST_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,9 @@ class Registries:
         if table.password_file:
             # Read whenever it is needed: a password that is rotated is a file that is replaced.
             try:
-                return Credentials(table.username, table.password_file.read_text().strip())
+                return Credentials(
+                    table.username, read_plain(table.password_file, most_bytes=_MOST_BYTES).decode().strip()
+                )
             except (OSError, ValueError) as error:
                 raise UpstreamDenied(f"{table.password_file} cannot be read ({type(error).__name__})") from None
         return await self._docker.login(repository) if self._docker else None

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from registryd.plain_file import read_plain
 from registryd.upstream.errors import UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# A bundle of all public authorities has 0.2 MB.
+_MOST_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,22 @@ class TlsTrust:
         context = ssl.create_default_context()
         for path in self.ca_files:
             with _naming(path):
-                context.load_verify_locations(path)
+                pem = read_plain(path, most_bytes=_MOST_BYTES)
+                context.load_verify_locations(cadata=pem.decode("ascii", errors="ignore"))
         if identify and self.client_certificate is not None:
-            with _naming(self.client_certificate):
-                context.load_cert_chain(self.client_certificate, self.client_key)
+            self._identify(context, self.client_certificate)
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+    def _identify(self, context: ssl.SSLContext, certificate: Path) -> None:
+        for path in filter(None, (certificate, self.client_key)):
+            with _naming(path):
+                read_plain(path, most_bytes=_MOST_BYTES)  # OpenSSL would wait in a pipe
+        with _naming(certificate):
+            # With a password, if an empty one: for an encrypted key OpenSSL would ask at the terminal.
+            context.load_cert_chain(certificate, self.client_key, password="")
 
 
 @contextmanager

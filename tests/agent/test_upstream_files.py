@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from registryd.agent.upstream_files import unreadable_files
@@ -28,3 +29,9 @@ def test_each_that_is_not_is_told_with_its_setting(tmp_path: Path) -> None:
         *(f'upstreams.registries."a.lab".{key}' for key in ("password_file", "ca", "client_cert", "client_key")),
     ]
     assert all(f"{none}: No such file or directory" in line for line in told)
+
+
+def test_a_named_pipe_is_told_of_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (told,) = unreadable_files(UpstreamsSettings(docker_config=tmp_path / "pipe"))
+    assert "is a pipe or a device" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from dataclasses import dataclass, replace
@@ -148,6 +149,16 @@ async def test_a_file_that_cannot_be_used_is_named(client: RegistryClient, tmp_p
     endpoint = Endpoint.parse("https://registry.example")
     with pytest.raises(UpstreamFailed, match=r"ca\.crt"):
         await client.ping(replace(endpoint, trust=TlsTrust(ca_files=(path,))))
+
+
+@pytest.mark.parametrize("place", ["ca", "certificate", "key"])
+def test_a_named_pipe_is_named_and_keeps_no_thread_waiting(pki: Pki, place: str) -> None:
+    path: Path = getattr(pki, place)
+    path.unlink()
+    os.mkfifo(path)
+    trust = TlsTrust(ca_files=(pki.ca,), client_certificate=pki.certificate, client_key=pki.key)
+    with pytest.raises(UpstreamUnreachable, match=rf"{path.name} cannot be used for TLS: is a pipe"):
+        trust.context(identify=True)
 
 
 async def test_a_proxy_that_is_spoken_to_by_tls_is_trusted_as_the_endpoint_says(pki: Pki) -> None:
