@@ -159,3 +159,30 @@ async def test_of_a_list_that_is_too_long_no_part_is_used(
     assert "is larger than" in caplog.text
     path.write_text(str(B))
     assert await first == {B}
+
+
+async def test_a_file_that_is_being_written_is_read_when_it_is_closed(
+    path: Path, changes: AsyncGenerator[frozenset[Address], None]
+) -> None:
+    path.write_text(f"{A}\n{B}\n")
+    assert await anext(changes) == {A, B}
+    path.unlink()
+    next_change = asyncio.ensure_future(anext(changes))
+    with path.open("w") as file:
+        await asyncio.sleep(0.05)
+        file.write(f"{A}\n")
+        file.flush()
+        await asyncio.sleep(0.05)
+        assert not next_change.done()
+        file.write("# and no more\n")
+    assert await next_change == {A}
+
+
+async def test_another_name_of_a_file_is_seen(path: Path, changes: AsyncGenerator[frozenset[Address], None]) -> None:
+    path.write_text(str(A))
+    assert await anext(changes) == {A}
+    other = path.parent.with_name("other")
+    other.write_text(str(B))
+    path.unlink()
+    path.hardlink_to(other)
+    assert await anext(changes) == {B}
