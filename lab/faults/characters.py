@@ -55,6 +55,10 @@ _ALL: Final = (
     Character("door-refuses", "has it; nobody listens at the bytes port", door=Greeting.REFUSED),
     Character("mute", "has it; no first byte ever comes", small=manners.never, large=manners.never),
     Character("stalls", "stops in the middle of a blob", large=manners.stalling),
+    # Before those that corrupt: what was wrong once is not taken from a node that is receiving it for two minutes.
+    Character(
+        "drips", "is receiving blobs, as it says; 10 bytes a second", arriving=True, large=manners.at_rate(_DRIPPING)
+    ),
     Character("stalls-small", "stops in the middle of a manifest or config", small=manners.stalling),
     Character("resets", "RST in the middle of a blob", large=manners.resetting),
     Character("ends-early", "FIN in the middle of a blob", large=manners.ending_early),
@@ -66,9 +70,6 @@ _ALL: Final = (
     Character("errors", "500, and INTERNAL", status=500, small=manners.failing, large=manners.failing),
     Character("trickles", "32 KiB a second", large=manners.at_rate(_TRICKLE)),
     Character("sluggish", "600 KiB a second: over the floor, far under the others", large=manners.at_rate(_SLUGGISH)),
-    Character(
-        "drips", "is receiving blobs, as it says; 10 bytes a second", arriving=True, large=manners.at_rate(_DRIPPING)
-    ),
     Character("dies", "killed (SIGKILL) in the middle of a blob", large=manners.dying),
     Character("vanishes", "its cable is pulled in the middle of a blob", large=manners.vanishing),
 )
