@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lab.cri import Credentials
 
 _POLL_SECONDS = 0.2
+_TRIES = 3
 _REFUSALS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError")
 
 
@@ -80,14 +81,35 @@ async def outcome_of(kubectl: Kubectl, name: str, *, namespace: str = "default",
 
 
 async def run_pod(kubectl: Kubectl, specification: Object, *, keep: bool = False, timeout: float = 120) -> Outcome:
-    """Make the pod, see what becomes of it, and take it away again."""
+    """Make the pod, see what becomes of it, and take it away again.
+
+    A kubelet waits a second for a pull secret, and then pulls without one, which it says in an event. A pod that was
+    refused after that, on a busy machine, tells nothing, and is made again.
+    """
     name, namespace = specification["metadata"]["name"], specification["metadata"]["namespace"]
-    await kubectl.apply(specification)
+    for left in reversed(range(_TRIES)):
+        await kubectl.apply(specification)
+        is_void = False
+        try:
+            outcome = await outcome_of(kubectl, name, namespace=namespace, timeout=timeout)
+            is_void = not outcome.runs and left > 0 and await _lacked_secret(kubectl, name, namespace=namespace)
+        finally:
+            if is_void or not keep:
+                wait = "--wait=true" if is_void else "--wait=false"
+                await kubectl("-n", namespace, "delete", "pod", name, wait, "--grace-period=0")
+        if not is_void:
+            break
+    return outcome
+
+
+async def _lacked_secret(kubectl: Kubectl, name: str, *, namespace: str) -> bool:
+    """Whether the kubelet has said that it pulled without the pod's pull secret."""
     try:
-        return await outcome_of(kubectl, name, namespace=namespace, timeout=timeout)
-    finally:
-        if not keep:
-            await kubectl("-n", namespace, "delete", "pod", name, "--wait=false", "--grace-period=0")
+        uid = (await kubectl.get("pod", name, namespace=namespace))["metadata"]["uid"]
+        wanted = f"--field-selector=involvedObject.uid={uid},reason=FailedToRetrieveImagePullSecret"
+        return bool(await kubectl("-n", namespace, "get", "events", wanted, "-o", "name"))
+    except CommandError:  # the API server is away
+        return False
 
 
 def _outcome(found: Object, seconds: float) -> Outcome | None:
