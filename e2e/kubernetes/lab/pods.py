@@ -87,7 +87,9 @@ async def run_pod(kubectl: Kubectl, specification: Object, *, keep: bool = False
     refused after that, on a busy machine, tells nothing, and is made again.
     """
     name, namespace = specification["metadata"]["name"], specification["metadata"]["namespace"]
-    for left in reversed(range(_TRIES)):
+    left = _TRIES
+    while True:
+        left -= 1
         await kubectl.apply(specification)
         is_void = False
         try:
@@ -98,8 +100,7 @@ async def run_pod(kubectl: Kubectl, specification: Object, *, keep: bool = False
                 wait = "--wait=true" if is_void else "--wait=false"
                 await kubectl("-n", namespace, "delete", "pod", name, wait, "--grace-period=0")
         if not is_void:
-            break
-    return outcome
+            return outcome
 
 
 async def _lacked_secret(kubectl: Kubectl, name: str, *, namespace: str) -> bool:
