@@ -63,3 +63,5 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:  # ssl.SSLError is one
         raise UpstreamUnreachable(f"{path} cannot be used for TLS: {error.strerror or error}") from error
+    except ValueError as error:  # an empty file of authorities
+        raise UpstreamUnreachable(f"{path} cannot be used for TLS: {error}") from error

@@ -141,7 +141,7 @@ async def test_no_way_from_https_to_plain_http(client: RegistryClient, pki: Pki)
         assert not plain.seen
 
 
-@pytest.mark.parametrize("content", [None, "not a certificate"])
+@pytest.mark.parametrize("content", [None, "", "not a certificate"])
 async def test_a_file_that_cannot_be_used_is_named(client: RegistryClient, tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "ca.crt"
     if content is not None:
