@@ -40,16 +40,8 @@ async def pull_without_registry(stage: Stage, node: Node, reference: str) -> flo
             await asyncio.sleep(_KUBELET_RETRIES_SECONDS)
             await node.images.pull(reference)
     except PullError:
-        print(await agent_logs(stage))
+        print(await stage.agent_logs())
         raise
     finally:
         await registry.front.start()
     return time.monotonic() - began
-
-
-async def agent_logs(stage: Stage) -> str:
-    """What the agents said last, for the report of a test that fails."""
-    selector = "app.kubernetes.io/component=agent"
-    return await stage.cluster.kubectl(
-        *("-n", "kube-system", "logs", "-l", selector, "-c", "agent"), "--prefix", "--tail=200", "--ignore-errors"
-    )

@@ -115,14 +115,16 @@ class Stage:
 
     async def _what_agents_say(self) -> str:
         kubectl = self.cluster.kubectl
-        parts = [
-            await kubectl("-n", NAMESPACE, "get", "pods", "-o", "wide"),
-            await kubectl("-n", NAMESPACE, "get", "endpointslices", "-o", "wide"),
-        ]
-        agents = await kubectl.find("pods", namespace=NAMESPACE, selector="app.kubernetes.io/component=agent")
-        for name in (each["metadata"]["name"] for each in agents):
-            parts += [name, await kubectl("-n", NAMESPACE, "logs", name, "-c", "agent", "--tail=40")]
-        return "\n".join(parts)
+        pods = await kubectl("-n", NAMESPACE, "get", "pods", "-o", "wide")
+        slices = await kubectl("-n", NAMESPACE, "get", "endpointslices", "-o", "wide")
+        return f"{pods}\n{slices}\n{await self.agent_logs()}"
+
+    async def agent_logs(self) -> str:
+        """What the agents said last, for the report of a test that fails."""
+        selector = "app.kubernetes.io/component=agent"
+        return await self.cluster.kubectl(
+            *("-n", NAMESPACE, "logs", "-l", selector, "-c", "agent"), "--prefix", "--tail=200", "--ignore-errors"
+        )
 
     async def _is_acquainted(self) -> bool:
         try:
