@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-import textwrap
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum, StrEnum, auto
@@ -189,11 +189,17 @@ def _default(each: Field[Any]) -> Any:
 
 def _texts_under_fields(subsystem: type) -> dict[str, str]:
     # Python keeps no docstrings of attributes, but the source does.
-    tree = ast.parse(textwrap.dedent(inspect.getsource(subsystem)))
-    (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
+    body = _classes_of(subsystem.__module__)[subsystem.__name__].body
     texts = {}
     for field, text in pairwise(body):
         match field, text:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(written))):
                 texts[name] = " ".join(written.split())
     return texts
+
+
+@cache
+def _classes_of(module: str) -> Mapping[str, ast.ClassDef]:
+    """Of the source, which is read once: `inspect.getsource` of a class reads that of its whole module again."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
