@@ -1,8 +1,9 @@
 """How the end-to-end tests fit into `.ci/run`, which is to end within 45 minutes on two processors.
 
-Some variants of tests, half a minute or so each, are left to `./dev e2e`, marked `long`: `./dev test` runs the same
-test on another containerd, the newest if it can be, or in another variant. `tests/lab/test_long.py` holds that each
-test runs in one variant at least.
+Some variants of tests are left to `./dev e2e`, marked `long`: `./dev test` runs the same test on the newest containerd,
+mostly on an old one too, or in another variant. All containerds stay where registryd does something else by version:
+its store, what it reads of their configurations, `--configure-containerd`. `tests/lab/test_long.py` holds that each
+test runs in one variant at least, and on the newest containerd if `./dev e2e` runs it there.
 
 The modules run side by side, each on one worker: those that take longest begin first.
 """
@@ -20,21 +21,34 @@ if TYPE_CHECKING:
 
 # Regular expressions for what stands behind the folder in a test's name.
 LONG: Final = (
+    # 2.3 beside 2.4, but where containerds are read and compared, and for one whole story of a pull. The matrix of
+    # faults and the caches' matrices have 2.3 in them besides: they take their containerds all at once.
+    r"(?!test_containerd_|test_configure|test_sharing\.py::test_an_image_of_one_node_).*\[(.*-)?2\.3(-.*)?\]",
+    # What installing does differently by version: 1.7 and 2.4 have a format each, 2.1 a third, and 1.6 is in layouts.
+    r"test_install\.py::(?!test_containerds_own_default_|test_mirrors_of|test_a_broken).*\[1\.6(-.*)?\]",
+    r"test_install\.py::test_(the_mirror_comes_first|interrupted|cert|a_restart_that_fails|some|without).*\[2\.1\]",
+    r"test_install\.py::test_a_list_of_paths_.*\[(1\.7-discard_unpacked_layers|2\.1-default)\]",
+    # Of what distributions make, the old containerd reads nothing that it does not read of another one's.
+    r"test_layouts\.py::.*\[(AKS|GKE|k3s in /data/k3s|rke2 .*|MicroK8s|Flatcar with a copy|NixOS.*)-1\.6\]",
+    r"test_layouts\.py::.*\[(an empty file|a file without a version|another socket, by its file)-1\.6\]",
+    # One old containerd is enough, and the newest.
+    r"test_entitlement\.py::test_a_private_image_.*\[(1\.7|2\.1)-(tls|plain)\]",
+    r"test_entitlement_matrix\.py::test_(those_who_may|a_login_of|no_way_of_writing).*\[1\.7\]",
+    r"test_sharing\.py::test_(the_next_mirror|default_hosts)_.*\[(1\.7|2\.1)\]",
+    # The newest alone.
+    r"test_books\.py::test_what_is_pulled_past_its_agent_.*\[1\.6\]",
+    r"test_doctor\.py::test_faults_of_this_node_.*\[1\.6\]",
+    r"test_entitlement\.py::test_the_secret_is_changed_.*\[1\.6\]",
+    r"test_entitlement_matrix\.py::test_nobody_is_given.*\[upstream-1\.7\]",
+    r"test_growing\.py::test_who_followed_a_node_that_vanished_.*\[1\.6\]",
+    r"test_rollout\.py::test_(a_fetching_node_that_is_lost|a_slow_node)_.*\[1\.6(-.*)?\]",
+    # Other variants than containerds.
     r"faults/test_characters\.py::.*\[(silent|door-refuses|too-few|wrong-length|errors|trickles)-beside-a-good-one\]",
     r"faults/test_several\.py::.*\[(resets|ends-early|trickles|wrong-length|vanishes)-one\]",
     r"faults/test_several\.py::.*\[(stalls|sluggish|dies)-all\]",
-    r"test_books\.py::test_what_is_pulled_past_its_agent_.*\[(1\.6|2\.3)\]",
-    r"test_cache_odd\.py::test_containerd_pulls_through_the_cache_.*\[2\.3\]",
     r"test_containerd_config\.py::test_we_read_what_containerd_reads\[(1\.7|2\.1)\]",
-    r"test_doctor\.py::test_(faults_of|what_the_running).*\[2\.3\]",
-    r"test_entitlement\.py::test_the_secret_is_changed_.*\[(1\.6|2\.3)\]",
-    r"test_entitlement_matrix\.py::test_(nobody_is_given|no_way_of_writing).*\[(upstream-)?1\.7\]",
-    r"test_growing\.py::test_who_followed_a_node_that_vanished_.*\[(1\.6|2\.3)\]",
-    r"test_install\.py::test_interrupted_at_any_step_.*\[(1\.7|2\.1|2\.3)\]",
     r"test_parallel_fetch\.py::test_a_wrong_chunk_.*\[(1048576-whole|1000003-short)\]",
-    r"test_pins\.py::.*\[(1\.7|2\.3)\]",
-    r"test_rollout\.py::test_a_fetching_node_that_is_lost_.*\[(1\.6|2\.3)\]",
-    r"test_rollout\.py::test_a_slow_node_.*\[(1\.6|2\.3)-",
+    r"test_pins\.py::.*\[1\.7\]",
 )
 # The modules that take longest, of which some have few tests; all others follow by their number of tests.
 # With the faults at the end, two workers of three had nothing to do for minutes.
