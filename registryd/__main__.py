@@ -8,8 +8,10 @@ Commands are imported when they are called, so that `registryd version` needs no
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 from registryd.commands import about, afresh
+from registryd.commands.importing import garbage_left
 from registryd.failures import CommandFailed
 
 # name: where the function is, and its help, whose first paragraph is shown in the list of commands.
@@ -42,10 +44,14 @@ def main(arguments: Sequence[str] | None = None, *, commands: Mapping[str, tuple
         if afresh.is_afresh():
             afresh.go_on()
             return 0
-        # Here and not above: what goes on afresh is to have no parser.
-        from registryd.commands.parsing import call  # noqa: PLC0415
+        words = sys.argv[1:] if arguments is None else arguments
+        with garbage_left():
+            # Here and not above: what goes on afresh is to have no parser.
+            from registryd.commands.parsing import call  # noqa: PLC0415
 
-        result = call(arguments, commands)
+            for command, _ in (commands[word] for word in words[:1] if word in commands):
+                import_module(command.partition(":")[0])
+        result = call(words, commands)
         sys.stdout.flush()
     except CommandFailed as error:
         return _complain(str(error), error.exit_code)

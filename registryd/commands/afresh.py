@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import copyreg
-import gc
 import os
 import pickle
 import ssl
@@ -19,6 +18,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.commands.importing import garbage_left
 from registryd.identity.tls_version import refuse_old_tls
 from registryd.observability.logs import set_up_logs
 
@@ -58,7 +58,7 @@ def go_on() -> None:
     refuse_old_tls()
     module, _, name = opening.partition(":")
     # Here and not above: what speaks TLS and what logs is configured first.
-    with _hosts_authorities_unread(), _garbage_left():
+    with _hosts_authorities_unread(), garbage_left():
         from registryd.agent.running import run  # noqa: PLC0415
 
         opening_function = getattr(import_module(module), name)
@@ -81,19 +81,6 @@ def _hosts_authorities_unread() -> Iterator[None]:
             del os.environ[name]
             if value is not None:
                 os.environ[name] = value
-
-
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Import meanwhile without looks for garbage, which take a fifth of the time that the imports take.
-
-    Modules stay. The little garbage that imports make is removed when the agent is open (`agent.running`).
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _read_only(entries: dict[str, Any]) -> MappingProxyType[str, Any]:
