@@ -46,6 +46,7 @@ LONG: Final = (
     r"faults/test_characters\.py::.*\[(silent|door-refuses|too-few|wrong-length|errors|trickles)-beside-a-good-one\]",
     r"faults/test_several\.py::.*\[(resets|ends-early|trickles|wrong-length|vanishes)-one\]",
     r"faults/test_several\.py::.*\[(stalls|sluggish|dies)-all\]",
+    r"test_cache_registries\.py::test_other_clients_.*\[(docker-registry-(crane|oras|regctl|podman)|ggcr-(oras|regctl|podman))\]",
     r"test_containerd_config\.py::test_we_read_what_containerd_reads\[(1\.7|2\.1)\]",
     r"test_parallel_fetch\.py::test_a_wrong_chunk_.*\[(1048576-whole|1000003-short)\]",
     r"test_pins\.py::.*\[1\.7\]",

@@ -75,6 +75,7 @@ async def _old_etcd(work: Path) -> Path:
     return work / "unpacked"
 
 
+@pytest.mark.long
 async def test_over_an_old_etcd(stage: Stage, seen: Callable[..., None]) -> None:
     """Debian's 3.4, over which the API server refuses to stream lists (an ERROR event, code 500)."""
     suite = debian_codename()

@@ -55,7 +55,7 @@ def left_of(pid: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 async def test_an_interrupt_leaves_nothing(stage: Stage, number: signal.Signals) -> None:
     """While the nodes run, as after ^C in the middle of a test."""
     argv = (sys.executable, "-m", "e2e.kubernetes", "sh", "-c", "echo up; sleep 600")
