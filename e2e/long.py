@@ -1,9 +1,9 @@
 """How the end-to-end tests fit into `.ci/run`, which is to end within 45 minutes on two processors.
 
 Some variants of tests are left to `./dev e2e`, marked `long`: `./dev test` runs the same test on the newest containerd,
-mostly on an old one too, or in another variant. All containerds stay where registryd does something else by version:
-its store, what it reads of their configurations, `--configure-containerd`. `tests/lab/test_long.py` holds that each
-test runs in one variant at least, and on the newest containerd if `./dev e2e` runs it there.
+mostly on an old one too, or in another variant. Where registryd does something else by version, `./dev test` runs on
+more of them: install, what is read of configurations, `--configure-containerd`. `tests/lab/test_long.py` holds that
+each test runs in one variant at least, and on the newest containerd if `./dev e2e` runs it there.
 
 The modules run side by side, each on one worker: those that take longest begin first.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Regular expressions for what stands behind the folder in a test's name.
 LONG: Final = (
-    # 2.3 beside 2.4, but where containerds are read and compared, and for one whole story of a pull. The matrix of
-    # faults and the caches' matrices have 2.3 in them besides: they take their containerds all at once.
+    # 2.3 beside 2.4, but for its store, where its configuration is read, and for one whole story of a pull. The matrix
+    # of faults and those of caches have 2.3 in them besides: they take their containerds all at once.
     r"(?!test_containerd_|test_configure|test_sharing\.py::test_an_image_of_one_node_).*\[(.*-)?2\.3(-.*)?\]",
     # What installing does differently by version: 1.7 and 2.4 have a format each, 2.1 a third, and 1.6 is in layouts.
     r"test_install\.py::(?!test_containerds_own_default_|test_mirrors_of|test_a_broken).*\[1\.6(-.*)?\]",
@@ -32,6 +32,7 @@ LONG: Final = (
     r"test_layouts\.py::.*\[(AKS|GKE|k3s in /data/k3s|rke2 .*|MicroK8s|Flatcar with a copy|NixOS.*)-1\.6\]",
     r"test_layouts\.py::.*\[(an empty file|a file without a version|another socket, by its file)-1\.6\]",
     # One old containerd is enough, and the newest.
+    r"test_containerd_store\.py::.*\[(1\.7|2\.1)(-.*)?\]",
     r"test_entitlement\.py::test_a_private_image_.*\[(1\.7|2\.1)-(tls|plain)\]",
     r"test_entitlement_matrix\.py::test_(those_who_may|a_login_of|no_way_of_writing).*\[1\.7\]",
     r"test_sharing\.py::test_(the_next_mirror|default_hosts)_.*\[(1\.7|2\.1)\]",
