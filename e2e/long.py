@@ -52,13 +52,17 @@ LONG: Final = (
     r"test_parallel_fetch\.py::test_a_wrong_chunk_.*\[(1048576-whole|1000003-short)\]",
     r"test_pins\.py::.*\[1\.7\]",
 )
-# The modules that take longest, of which some have few tests; all others follow by their number of tests.
-# With the faults at the end, two workers of three had nothing to do for minutes.
+# The modules that take longest, in that order; of some of them a test takes minutes. All others follow by their number
+# of tests. Where modules of minutes came last, workers had nothing to do at the end.
 FIRST: Final = (
-    *("faults/test_characters.py", "test_layouts.py", "test_install.py", "test_rollout.py", "test_entitlement.py"),
-    *("test_doctor.py", "faults/test_several.py", "test_node_life.py", "test_sharing.py", "test_entitlement_matrix.py"),
-    *("test_play.py", "test_cache_odd.py", "test_cache_registries.py", "test_leases.py", "test_containerd_store.py"),
-    *("test_growing.py", "test_sums.py", "test_bandwidth.py", "test_parallel_fetch.py"),
+    *("test_layouts.py", "test_doctor.py", "test_install.py", "test_sharing.py", "test_node_life.py"),
+    *("test_rollout.py", "test_cache_odd.py", "test_play.py", "test_entitlement.py", "test_cache_registries.py"),
+    *("test_containerd_store.py", "test_leases.py", "test_entitlement_matrix.py", "faults/test_characters.py"),
+    *("test_parallel_fetch.py", "test_cache_trouble.py", "test_bandwidth.py", "faults/test_real_agents.py"),
+    *("test_growing.py", "test_container_image.py", "test_cache_in_cluster.py", "test_states.py"),
+    *("test_containerd_config.py", "test_books.py", "faults/test_several.py", "test_cache_forms.py", "test_lab.py"),
+    *("test_sums.py", "test_copies.py", "test_copies_zones.py", "test_soak.py", "test_adversary.py"),
+    *("test_blocking.py", "test_pins.py"),
 )
 
 
