@@ -68,7 +68,7 @@ class Puller:
         """Pull, and again after a failure; raises the last PullError when no try succeeded.
 
         A kubelet waits ten seconds before it tries again; here it is until containerd has thrown away what it knows to
-        be wrong, because before that it would only come to the same verdict again.
+        be wrong, because before that it would only come to the same verdict again, and until it answers.
         """
         began = time.monotonic()
         for number in range(1, tries):
@@ -77,6 +77,7 @@ class Puller:
             except PullError as error:
                 print(f"{self.name}, try {number}: {error}")
                 await self.wait_thrown_away()
+                await settled(self.node.containerd.images.is_ready, "containerd does not answer any more")
             else:
                 return Pull(time.monotonic() - began, number)
         await self.node.pull(reference, timeout=timeout)
