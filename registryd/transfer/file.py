@@ -55,13 +55,18 @@ class FileBody:
     def length(self) -> int:
         return self._span.length
 
-    async def send_to(self, sink: Sink) -> None:
+    @property
+    def fd(self) -> int:
+        """The open file, while the body is open."""
         if self._fd is None:
             raise ValueError("the body is closed")
+        return self._fd
+
+    async def send_to(self, sink: Sink) -> None:
         if sink.fd is None or self.length <= _COPY_BYTES:
-            await self._copy(self._fd, sink)
+            await self._copy(self.fd, sink)
         else:
-            await self._sendfile(self._fd, sink, sink.fd)
+            await self._sendfile(self.fd, sink, sink.fd)
 
     async def aclose(self) -> None:
         fd, self._fd = self._fd, None

@@ -6,19 +6,23 @@ import asyncio
 import os
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from registryd.oci.ranges import Span
+from registryd.transfer import striping
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.file import FileBody, send_from_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from registryd.aio.file_events import Changes, FileEvents
     from registryd.oci.digest import Digest
     from registryd.transfer.inflow import Inflow, Inflows
     from registryd.transfer.sink import Sink
+    from registryd.transfer.stripe_board import StripeBoard
+
+T = TypeVar("T")
 
 # How long a file may stay as it is before its writer is taken for dead. containerd writes 1 MiB at a time, so this is a
 # link of 70 KB/s. A node may also have to wait so long for the fetcher.
@@ -36,12 +40,19 @@ class Arriving:
     """
 
     def __init__(
-        self, fd: int, inflow: Callable[[], Inflow | None], changes: Changes, *, sure: Callable[[], int] | None = None
+        self,
+        fd: int,
+        inflow: Callable[[], Inflow | None],
+        changes: Changes,
+        *,
+        sure: Callable[[], int] | None = None,
+        board: Callable[[], StripeBoard | None] = lambda: None,
     ) -> None:
-        """`sure` tells how much of the file is right; without it, all is."""
+        """`sure` tells how much of the file is right; without it, all is. `board` has the stripes that are arriving."""
         self.fd = fd
         self._sure = sure
         self._inflow = inflow
+        self._board = board
         self._changes = changes
 
     async def wait_beyond(self, position: int) -> int:
@@ -53,6 +64,37 @@ class Arriving:
             if not status.st_nlink:
                 raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
             await self._changes.wait()
+
+    async def wait_changed(self) -> None:
+        """Return when more may be here."""
+        await self._changes.wait()
+
+    @property
+    def board(self) -> StripeBoard | None:
+        """The stripes that are arriving."""
+        return self._board()
+
+    async def wait_stripe(self, stripe: int, beyond: int, board: StripeBoard | None = None) -> int:
+        """The same for a stripe, in bytes of the stripe; also SourceBroken when the stripes of that board fail."""
+        while True:
+            if board is not None and board.failure is not None:
+                raise SourceBroken(f"the stripes do not come any more: {board.failure}")
+            if (available := stripe_reach(stripe, self.size(), self._inflow(), self._board())) > beyond:
+                return available
+            status = os.fstat(self.fd)
+            if not status.st_nlink:
+                raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
+            await self._changes.wait()
+
+    def passing_of(self, stripe: int, position: int, at: int) -> memoryview:
+        """Some bytes of a stripe that the file does not have yet, from that position of it on.
+
+        `at`: the same place in the content.
+        """
+        inflow, board = self._inflow(), self._board()
+        if inflow and (data := inflow.here(at)):
+            return data
+        return board.after(stripe, position) if board else memoryview(b"")
 
     def size(self) -> int:
         """How much of what the file has is right."""
@@ -70,12 +112,19 @@ def watching_arrival(
 ) -> Iterator[Arriving]:
     """The file of the content, and the bytes that pass by, while a reader waits for either; `sure` as for Arriving."""
     with events.watching(fd) as changes, inflows.watching(digest, changes):
-        yield Arriving(fd, partial(inflows.of, digest), changes, sure=sure)
+        yield Arriving(fd, partial(inflows.of, digest), changes, sure=sure, board=partial(inflows.board_of, digest))
 
 
 def reach(size: int, inflow: Inflow | None) -> int:
     """How much of the content is here when the file has so many bytes."""
     return inflow.reach(size) if inflow else size
+
+
+def stripe_reach(stripe: int, size: int, inflow: Inflow | None, board: StripeBoard | None) -> int:
+    """How much of the stripe is here when the file has so many bytes of the content."""
+    here = reach(size, inflow)
+    whole = striping.reach(stripe, here)
+    return max(whole, board.told(stripe)) if board and board.span.start <= here else whole
 
 
 class GrowingBody:
@@ -117,26 +166,115 @@ class GrowingBody:
             os.close(fd)
 
     async def _wait_beyond(self, arriving: Arriving, position: int) -> None:
-        try:
-            async with asyncio.timeout(self._stall_timeout):
-                await arriving.wait_beyond(position)
-        except TimeoutError as error:
-            raise SourceBroken(f"no byte after the first {position} arrived for {self._stall_timeout:g} s") from error
+        await _in_time(arriving.wait_beyond(position), position, self._stall_timeout)
+
+
+class WholeStripeBody:
+    """A span of a stripe of content that is whole, in bytes of the stripe. Owns the body whose file it reads."""
+
+    def __init__(self, whole: FileBody, stripe: int, span: Span, *, size: int) -> None:
+        """`size` is that of the content."""
+        self._whole = whole
+        self._stripe = stripe
+        self._span = span
+        self._size = size
+
+    @property
+    def length(self) -> int:
+        return self._span.length
+
+    async def send_to(self, sink: Sink) -> None:
+        rest = self._span
+        while rest.length:
+            part = striping.place(self._stripe, rest.start, self._size).first(rest.length)
+            # The descriptor is lent, so this body is not closed.
+            await FileBody(self._whole.fd, part).send_to(sink)
+            rest = rest.after(part.length)
+
+    async def aclose(self) -> None:
+        await self._whole.aclose()
+
+
+class StripeBody:
+    """A span of a stripe of content that is arriving, in bytes of the stripe. Otherwise as GrowingBody."""
+
+    def __init__(  # noqa: PLR0913 - what it gives, and how, all named
+        self,
+        fd: int,
+        stripe: int,
+        span: Span,
+        watching: Callable[[int], AbstractContextManager[Arriving]],
+        *,
+        size: int,
+        stall_timeout: float = GROWING_STALL_TIMEOUT,
+    ) -> None:
+        """`size` is that of the content."""
+        self._fd: int | None = fd
+        self._stripe = stripe
+        self._span = span
+        self._watching = watching
+        self._size = size
+        self._stall_timeout = stall_timeout
+
+    @property
+    def length(self) -> int:
+        return self._span.length
+
+    async def send_to(self, sink: Sink) -> None:
+        if self._fd is None:
+            raise ValueError("the body is closed")
+        rest = self._span
+        with self._watching(self._fd) as arriving:
+            # A node that gets the content in another way from now on has its link for that.
+            board = arriving.board
+            while rest.length:
+                waiting = self._wait_found(arriving, rest, board)
+                found = await _in_time(waiting, rest.start, self._stall_timeout)
+                if isinstance(found, Span):
+                    await _send(arriving.fd, found, sink, behind=arriving.size() - found.start)
+                else:
+                    await sink.write(found)
+                rest = rest.after(found.length if isinstance(found, Span) else len(found))
+
+    async def aclose(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    async def _wait_found(self, arriving: Arriving, rest: Span, board: StripeBoard | None) -> Span | memoryview:
+        """The next bytes of the stripe, or where they are in the file."""
+        part = striping.place(self._stripe, rest.start, self._size).first(rest.length)
+        while True:
+            await arriving.wait_stripe(self._stripe, rest.start, board)
+            if (size := arriving.size()) > part.start:
+                return Span(part.start, min(size, part.stop))
+            if data := arriving.passing_of(self._stripe, rest.start, part.start)[: part.length]:
+                return data
+            await arriving.wait_changed()  # they are on their way from memory to the file
+
+
+async def _in_time(waiting: Coroutine[Any, Any, T], position: int, seconds: float) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await waiting
+    except TimeoutError as error:
+        raise SourceBroken(f"no byte after the first {position} arrived for {seconds:g} s") from error
 
 
 async def _send_some(arriving: Arriving, rest: Span, sink: Sink) -> int:
     """Send from the file, or else from the bytes about to be written; returns how many bytes were sent."""
     size = min(arriving.size(), rest.stop)
     if size > rest.start:
-        await _send(arriving.fd, Span(rest.start, size), sink)
+        await _send(arriving.fd, Span(rest.start, size), sink, behind=size - rest.start)
         return size - rest.start
     data = arriving.passing_after(rest.start)[: rest.length]
     await sink.write(data)
     return len(data)
 
 
-async def _send(fd: int, part: Span, sink: Sink) -> None:
-    if sink.fd is not None and part.length <= _FRESH_BYTES:
+async def _send(fd: int, part: Span, sink: Sink, *, behind: int) -> None:
+    """Send this part of the file, which begins so many bytes behind the newest."""
+    if sink.fd is not None and behind <= _FRESH_BYTES:
         await send_from_cache(fd, part, sink, sink.fd)
     else:
         # The descriptor is lent, so this body is not closed.

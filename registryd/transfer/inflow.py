@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.sink import Sink
+from registryd.transfer.stripe_board import StripeBoard
 from registryd.transfer.sure import SureBytes
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class InflowMemory:
         """Note that so many fewer bytes are held."""
         self.held -= count
         self.tell()
+
+    def hand_on(self, count: int) -> None:
+        """Note that so many bytes go from one holder to another, which takes them anew."""
+        self.held -= count
+        self.total -= count
 
     def tell(self) -> None:
         """Wake the waiting tasks: there may be room for them."""
@@ -228,6 +234,10 @@ class Inflow:
         """Some of the bytes from there on; none when they are not here."""
         return self._at(position)[: self._told - position] if position < self._told else memoryview(b"")
 
+    def here(self, position: int) -> memoryview:
+        """The same, with bytes of which followers of the whole content are not told yet."""
+        return self._at(position)
+
     def close(self) -> None:
         """Release all bytes; readers learn that no more will come."""
         self._memory.give_back(self.end - self.start)
@@ -267,6 +277,7 @@ class Inflows:
         self.memory = memory or InflowMemory(_MOST_BYTES)
         self.sure = SureBytes()
         """How much of what containerd writes is right."""
+        self._boards: dict[Digest, StripeBoard] = {}
         self._current: dict[Digest, Inflow] = {}
         self._waiting: defaultdict[Digest, set[Changes]] = defaultdict(set)
 
@@ -285,6 +296,26 @@ class Inflows:
             if self._current.get(digest) is inflow:
                 del self._current[digest]
             inflow.close()
+
+    @contextmanager
+    def in_stripes(self, digest: Digest, span: Span) -> Iterator[StripeBoard]:
+        """The stripes of this span, as they come; of several of the same content the latest is what followers see."""
+
+        def tell() -> None:
+            for changes in self._waiting.get(digest, ()):
+                changes.tell()
+
+        board = self._boards[digest] = StripeBoard(span, self.memory, tell)
+        try:
+            yield board
+        finally:
+            if self._boards.get(digest) is board:
+                del self._boards[digest]
+            board.close()
+
+    def board_of(self, digest: Digest) -> StripeBoard | None:
+        """The stripes of this content that are on their way."""
+        return self._boards.get(digest)
 
     @contextmanager
     def watching(self, digest: Digest, changes: Changes) -> Iterator[None]:

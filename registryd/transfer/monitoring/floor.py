@@ -11,6 +11,7 @@ from registryd.transfer.monitoring.thresholds import (
     GROWING_FLOOR_BYTES_PER_SECOND,
     GROWING_FLOOR_WINDOW_SECONDS,
 )
+from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
     from registryd.transfer.monitoring.meter import Reading
@@ -34,6 +35,10 @@ GROWING_FLOOR: Final = FloorRate(
     bytes_per_second=GROWING_FLOOR_BYTES_PER_SECOND, window_seconds=GROWING_FLOOR_WINDOW_SECONDS
 )
 """Of a source that is still receiving."""
+STRIPE_FLOOR: Final = FloorRate(
+    bytes_per_second=GROWING_FLOOR_BYTES_PER_SECOND / STRIPES, window_seconds=GROWING_FLOOR_WINDOW_SECONDS
+)
+"""The same of a source of one stripe."""
 
 
 class FloorCheck:

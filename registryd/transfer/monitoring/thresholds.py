@@ -125,6 +125,15 @@ FULL_WITNESSES: Final = 2
 # long saves hardly more: six nodes that pull twelve layers are at 1.066 times S/B with this, and at 1.060.
 FULL_SECONDS: Final = 4.0
 
+# ------------------------------ the source of one stripe among others (`cluster.fetch.striped`)
+
+# Between looks at all stripes. A stripe that is held up holds up the whole layer when the others are AHEAD_BYTES ahead.
+STRIPE_LOOK_SECONDS: Final = 0.25
+# A stripe so far behind the middle one, in bytes of the stripe, is held up: eight times as much of the layer.
+STRIPE_BEHIND_BYTES: Final = 768 << 10
+# What a node passes on at a time, and what is on its way, is less than this.
+STRIPE_MUCH_BYTES: Final = 512 << 10
+
 # ------------------------------ changing sources (`cluster.fetch.continuing`)
 
 # A whole search and a connection, as registry.first_byte_timeout has it for the first source.
