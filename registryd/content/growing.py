@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from registryd.content.source import Content, ContentNotFound
+from registryd.transfer.striping import reach
 
 if TYPE_CHECKING:
     from registryd.content.source import OpenContent, RangeOf
@@ -46,6 +47,13 @@ class GrowingContent(Content):
         return self.available + self.withheld
 
 
+def stripe_of(content: Content, stripe: int, available: int | None = None) -> GrowingContent:
+    """A stripe of the content as content of its own, of which `available` bytes are here; None: all."""
+    size = reach(stripe, content.size)
+    there = size if available is None else available
+    return GrowingContent(content.digest, size, content.media_type, there, standing=content.standing)
+
+
 class GrowingSource(Protocol):
     """A store that can give content while it is being received.
 
@@ -78,3 +86,12 @@ class GrowingSource(Protocol):
 
         Raises as `growing` does, also when the content is given up meanwhile.
         """
+
+    async def growing_stripe(self, digest: Digest, stripe: int, *, beyond: int | None = None) -> GrowingContent:
+        """The part of a stripe of arriving content that is here, in bytes of the stripe.
+
+        With `beyond` it waits as `wait_grown` does. Raises as `growing` does.
+        """
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        """As `open_growing`; `wanted` and the span are in bytes of the stripe, the content is the whole."""

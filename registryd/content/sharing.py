@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from registryd.aio.expiring import ExpiringSet
-from registryd.content.growing import GrowingContent, NotArrived
-from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.content.growing import GrowingContent, NotArrived, stripe_of
+from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
+from registryd.oci.ranges import Span
+from registryd.transfer.file import FileBody
+from registryd.transfer.growing import WholeStripeBody
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from registryd.content.growing import GrowingSource
     from registryd.content.provenance import NamedStore, Provenance
-    from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
+    from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository, TaggedName
 
@@ -91,6 +95,40 @@ class SharedStore:
             )
 
         return await self._look_twice(digest, open_now)
+
+    async def stripe(self, content: Content, stripe: int) -> GrowingContent:
+        """A stripe of content that `find` gave."""
+        if not content.is_growing:
+            return stripe_of(content, stripe)
+        try:
+            part = await self._growing.growing_stripe(content.digest, stripe)
+        except ContentNotFound:
+            part = stripe_of(await self._whole.find(content.digest), stripe)
+        return replace(part, standing=content.standing)
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        """The bytes of a stripe; `wanted` and the span are in bytes of the stripe, the content is the whole.
+
+        Raises NotArrived unless the first of them is here, ContentUnavailable.
+        """
+
+        async def open_whole() -> OpenContent:
+            opened = await self._whole.open(digest, Span.whole)
+            if not isinstance(opened.body, FileBody):
+                await opened.body.aclose()
+                raise ContentUnavailable("it can only be had as a whole")
+            try:
+                span = wanted(stripe_of(opened.content, stripe).size)
+            except BaseException:
+                await opened.body.aclose()
+                raise
+            return OpenContent(
+                opened.content, span, WholeStripeBody(opened.body, stripe, span, size=opened.content.size)
+            )
+
+        return await self._look_twice(
+            digest, lambda: _first(open_whole, lambda: self._growing.open_stripe(digest, stripe, wanted))
+        )
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return await self._whole.resolve(name)

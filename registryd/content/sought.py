@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Between peers, for bytes; in a header and not in the URL, which ends up in logs.
 REPOSITORY_HEADER: Final = "Registryd-Repository"
+# Between peers, for bytes: the number of the stripe.
+STRIPE_HEADER: Final = "Registryd-Stripe"
 
 
 class Standing(Enum):
@@ -34,12 +36,16 @@ class Sought:
     `only_own`: the client needs content of that very repository, because the answer states that the repository has the
     content. `accepts_unsaid`: the operator lets anyone have the content of that registry. Then a source of an older
     version is good enough, which does not state the relation of the content to the repository.
+
+    `stripe`: one stripe of the content is wanted (`registryd.transfer.striping`), and sizes and ranges are those of the
+    stripe.
     """
 
     digest: Digest
     repository: Repository | None
     only_own: bool = False
     accepts_unsaid: bool = False
+    stripe: int | None = None
 
     def __str__(self) -> str:
         return f"{self.digest} for {self.repository or 'anyone'}"

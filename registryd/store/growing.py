@@ -9,10 +9,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from registryd.aio.file_events import FileEvents
-from registryd.content.growing import GrowingContent, NotArrived
+from registryd.content.growing import GrowingContent, NotArrived, stripe_of
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
+from registryd.transfer import striping
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.growing import GROWING_STALL_TIMEOUT, GrowingBody, reach, watching_arrival
+from registryd.transfer.growing import (
+    GROWING_STALL_TIMEOUT,
+    GrowingBody,
+    StripeBody,
+    reach,
+    stripe_reach,
+    watching_arrival,
+)
 from registryd.transfer.inflow import Inflows
 
 if TYPE_CHECKING:
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
     from registryd.transfer.growing import Arriving
+    from registryd.transfer.inflow import Inflow
+    from registryd.transfer.stripe_board import StripeBoard
 
     OpenIngest = Callable[[Digest], tuple[int, int]]
 
@@ -70,6 +80,37 @@ class GrowingFiles:
         body = GrowingBody(fd, span, partial(self._watching, digest, size), stall_timeout=self._stall_timeout)
         return OpenContent(content, span, body)
 
+    async def growing_stripe(self, digest: Digest, stripe: int, *, beyond: int | None = None) -> GrowingContent:
+        with self._opened(digest) as (fd, size):
+            whole = striping.reach(stripe, size)
+            if beyond is not None and whole:
+                with self._watching(digest, size, fd) as arriving:
+                    try:
+                        await arriving.wait_stripe(stripe, min(beyond, whole - 1))
+                    except SourceBroken as error:
+                        raise ContentNotFound(str(error)) from error
+            content = self._describe(digest, fd, size)
+            available = stripe_reach(stripe, self._sure(digest, size, fd), *self._passing(digest))
+            return stripe_of(content, stripe, min(whole, available))
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        fd, size = self._open_ingest(digest)
+        try:
+            content = self._describe(digest, fd, size)
+            available = stripe_reach(stripe, self._sure(digest, size, fd), *self._passing(digest))
+            part = stripe_of(content, stripe, available)
+            span = wanted(part.size)
+            _require_arrived(part, span.start)
+        except BaseException:
+            os.close(fd)
+            raise
+        watching = partial(self._watching, digest, size)
+        body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=self._stall_timeout)
+        return OpenContent(content, span, body)
+
+    def _passing(self, digest: Digest) -> tuple[Inflow | None, StripeBoard | None]:
+        return self.inflows.of(digest), self.inflows.board_of(digest)
+
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
         with self._opened(digest) as (fd, size), self._watching(digest, size, fd) as arriving:
             try:
@@ -116,7 +157,8 @@ class GrowingFiles:
         available = min(size, reach(sure, self.inflows.of(digest)))
         silence = time.time() - status.st_mtime
         # What the agent has taken in is here, however long containerd lets it wait for a place.
-        is_waited_for = available > sure
+        board = self.inflows.board_of(digest)
+        is_waited_for = available > sure or (board is not None and board.has_told)
         if status.st_size < size and silence > self._stall_timeout and not (is_patient or is_waited_for):
             raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
         withheld = max(0, min(size, status.st_size) - available)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,10 @@ from registryd.oci.ranges import Span
 from registryd.oci.reference import Registry, Repository, Tag, TaggedName
 from registryd.transfer.body import BytesBody
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.striping import STRIPES
 from tests.fakes.entitled import given, sought
 from tests.fakes.sinks import FakeSink
-from tests.fakes.sources import MemorySource
+from tests.fakes.sources import MemorySource, StripedSource
 
 if TYPE_CHECKING:
     from registryd.transfer.body import Body
@@ -98,6 +100,26 @@ async def test_a_store_gives_nothing_of_it_from_the_moment_it_is_listed() -> Non
     blocklist.rules, blocklist.of_images = BlockRules(), {Digest.of(OTHER)}
     with pytest.raises(ContentBlocked):
         await unblocked.find(sought(Digest.of(OTHER)))
+
+
+@pytest.mark.parametrize("line", [str(DIGEST), "registry.example/demo/*"])
+async def test_a_store_gives_no_stripe_of_it_either(line: str) -> None:
+    source = StripedSource()
+    source.add(DIGEST, DATA)
+    blocklist = Blocklist()
+    unblocked = Unblocked(given(source), blocklist)
+    stripe = replace(sought(DIGEST), stripe=0)
+    assert (await unblocked.find(stripe)).size == len(DATA)
+    opened = await unblocked.open(stripe, Span.whole)
+    blocklist.rules = BlockRules.parse([line])
+    for number in range(STRIPES):
+        with pytest.raises(ContentBlocked):
+            await unblocked.find(replace(stripe, stripe=number))
+        with pytest.raises(ContentBlocked):
+            await unblocked.open(replace(stripe, stripe=number), Span.whole)
+    assert "blocked" in await ending(opened.body, sink := FakeSink())
+    assert sink.sent == 0
+    await opened.body.aclose()
 
 
 async def test_a_blocked_name_means_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,11 @@ from registryd.content.source import ContentNotFound, NotForName, OpenContent
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Repository
-from tests.fakes.sources import MemorySource
+from registryd.transfer.striping import STRIPES
+from tests.contracts.content_store import always
+from tests.fakes.images import sample_bytes
+from tests.fakes.sinks import FakeSink
+from tests.fakes.sources import MemorySource, StripedSource, stripe_bytes
 
 if TYPE_CHECKING:
     from registryd.content.source import Content, RangeOf
@@ -95,6 +101,86 @@ async def test_another_ingest_of_the_same_content_is_not_given_for_the_name_of_t
     with pytest.raises(NotForName):
         await entitled(store).open(Sought(DIGEST, OWN), Span.whole)
     assert store.left_open == 0
+
+
+# Stripes
+
+LAYER = sample_bytes(2 * 1024 * 1024)
+
+
+class ExchangedInStripes(StripedSource):
+    """The same, of a layer that is given in stripes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add(DIGEST, LAYER)
+        self.owners[DIGEST] = {OWN}
+
+    async def find(self, digest: Digest) -> Content:
+        content = await super().find(digest)
+        return GrowingContent(digest, content.size, "a/layer", content.size)
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        opened = await super().open_stripe(digest, stripe, wanted)
+        self.owners[DIGEST] = {OTHER}
+        return replace(opened, content=GrowingContent(digest, len(LAYER), "a/layer", len(LAYER)))
+
+
+@pytest.fixture
+def striped() -> StripedSource:
+    store = StripedSource()
+    store.add(DIGEST, LAYER)
+    store.owners[DIGEST] = {OWN}
+    return store
+
+
+@pytest.mark.parametrize("stripe", range(STRIPES))
+async def test_a_stripe_is_given_with_what_the_content_is_to_the_name(striped: StripedSource, stripe: int) -> None:
+    given, part = entitled(striped), stripe_bytes(LAYER, stripe)
+    found = await given.find(Sought(DIGEST, OWN, stripe=stripe))
+    assert (found.size, found.standing) == (len(part), Standing.REPOSITORY)
+    opened = await given.open(Sought(DIGEST, SIBLING, stripe=stripe), always(Span(5, 9)))
+    async with aclosing(opened.body) as body:
+        await body.send_to(sink := FakeSink())
+    assert (opened.content.size, opened.content.standing) == (len(part), Standing.REGISTRY)
+    assert sink.data == part[5:9]
+
+
+@pytest.mark.parametrize(
+    "sought",
+    [
+        Sought(DIGEST, OTHER, stripe=0),
+        Sought(DIGEST, SIBLING, only_own=True, stripe=3),
+        Sought(DIGEST, None, stripe=7),
+    ],
+)
+async def test_stripes_of_what_is_not_for_the_name_are_not_opened(striped: StripedSource, sought: Sought) -> None:
+    missed: list[Sought] = []
+    given = entitled(striped, missed)
+    with pytest.raises(NotForName):
+        await given.find(sought)
+    assert not missed
+    with pytest.raises(NotForName):
+        await given.open(sought, Span.whole)
+    assert missed == [sought]
+    assert not striped.opened
+
+
+async def test_stripes_of_another_ingest_are_not_given_for_the_name_of_the_one_before() -> None:
+    store = ExchangedInStripes()
+    with pytest.raises(NotForName):
+        await entitled(store).open(Sought(DIGEST, OWN, stripe=1), Span.whole)
+    assert len(store.opened) == 1
+    assert store.left_open == 0
+
+
+async def test_a_store_without_stripes_gives_none(store: MemorySource) -> None:
+    given = entitled(store)
+    with pytest.raises(ContentNotFound, match="nothing is given in stripes"):
+        await given.find(Sought(DIGEST, OWN, stripe=0))
+    with pytest.raises(ContentNotFound, match="nothing is given in stripes"):
+        await given.open(Sought(DIGEST, OWN, stripe=0), Span.whole)
+    assert not store.opened
 
 
 async def test_what_is_only_expected_is_judged_by_what_is_told_of_it(store: MemorySource) -> None:

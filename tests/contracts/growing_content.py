@@ -19,10 +19,12 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken
+from registryd.transfer.striping import PIECE_BYTES, STRIPES
 from tests.contracts.content_store import always, asked_for, until
 from tests.fakes.entitled import Nobodys
 from tests.fakes.images import sample_bytes
 from tests.fakes.sinks import FakeSink, socket_sink
+from tests.fakes.sources import stripe_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -37,6 +39,7 @@ PIECE = 1024 * 1024 + 7
 DATA = sample_bytes(3 * PIECE + 1)
 DIGEST = Digest.of(DATA)
 SIZE = len(DATA)
+ALL = range(STRIPES)
 
 
 class GrowingStore(ContentSource, GrowingSource, NameSource, Protocol):
@@ -196,6 +199,71 @@ class GrowingContentContract:
         with pytest.raises(ContentNotFound):
             await within(1, waiting)
 
+    # ---- in stripes
+
+    async def test_of_each_stripe_is_told_what_has_come(self, dock: Dock) -> None:
+        async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
+            assert (await dock.store.growing_stripe(DIGEST, 0)).available == 0
+            await arrival.write(DATA[:PIECE])
+            await available(dock.store, at_least=PIECE)
+            for stripe in range(STRIPES):
+                found = await dock.store.growing_stripe(DIGEST, stripe)
+                whole, here = (len(stripe_bytes(data, stripe)) for data in (DATA, DATA[:PIECE]))
+                assert found == GrowingContent(DIGEST, whole, None, here)
+
+    async def test_stripes_are_sent_as_they_come(self, dock: Dock) -> None:
+        async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival, AsyncExitStack() as bodies:
+            await arrival.write(DATA[:PIECE])
+            await available(dock.store, at_least=PIECE)
+            opened = [await dock.store.open_stripe(DIGEST, stripe, asked_for("bytes=7-").span) for stripe in ALL]
+            for each in opened:
+                assert (each.content.size, each.span.start) == (SIZE, 7)
+                await bodies.enter_async_context(aclosing(each.body))
+            sinks = [FakeSink() for _ in ALL]
+            sending = [asyncio.create_task(send(each, sink)) for each, sink in zip(opened, sinks, strict=True)]
+            await arrival.write(DATA[PIECE:])
+            await arrival.commit()
+            await within(5, asyncio.gather(*sending))
+            assert [sink.data for sink in sinks] == [stripe_bytes(DATA, stripe)[7:] for stripe in ALL]
+
+    async def test_waiting_for_a_stripe_ends_when_more_of_it_has_come(self, dock: Dock) -> None:
+        async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
+            await arrival.write(DATA[:PIECE])
+            await available(dock.store, at_least=PIECE)
+            waiting = asyncio.create_task(dock.store.growing_stripe(DIGEST, 3, beyond=PIECE_BYTES))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            await arrival.write(DATA[PIECE : 2 * PIECE])
+            assert (await within(1, waiting)).available == 2 * PIECE_BYTES
+
+    async def test_waiting_for_more_of_a_stripe_than_all_ends_with_all(self, dock: Dock) -> None:
+        async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
+            waiting = asyncio.create_task(dock.store.growing_stripe(DIGEST, 7, beyond=2**64 - 1))
+            await arrival.write(DATA)
+            await asyncio.sleep(0)
+            await arrival.commit()
+            found = await within(1, waiting)
+            assert found.available == found.size == len(stripe_bytes(DATA, 7))
+
+    async def test_waiting_for_a_stripe_ends_when_it_is_given_up(self, dock: Dock) -> None:
+        async with aclosing(await dock.begin(DIGEST, size=SIZE)):
+            waiting = asyncio.create_task(dock.store.growing_stripe(DIGEST, 1, beyond=0))
+            await asyncio.sleep(0.01)
+        with pytest.raises(ContentNotFound):
+            await within(1, waiting)
+
+    async def test_what_has_not_come_of_a_stripe_is_not_opened(self, dock: Dock) -> None:
+        async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
+            await arrival.write(DATA[:PIECE])
+            await available(dock.store, at_least=PIECE)
+            whole = len(stripe_bytes(DATA, 2))
+            for first in (PIECE_BYTES, PIECE_BYTES + 1, whole - 1):
+                with pytest.raises(NotArrived):
+                    await dock.store.open_stripe(DIGEST, 2, always(Span(first, whole)))
+            with pytest.raises(RangeInvalid) as caught:
+                await dock.store.open_stripe(DIGEST, 2, asked_for(f"bytes={whole}-").span)
+            assert caught.value.size == whole
+
     # ---- how it ends
 
     async def test_readers_keep_their_place_when_it_becomes_whole(self, dock: Dock) -> None:
@@ -252,6 +320,26 @@ class GrowingContentContract:
             assert sink.data == DATA
             assert await shared.find(DIGEST) == Content(DIGEST, SIZE, None)
 
+    async def test_peers_are_given_stripes_of_it_from_the_first_byte_to_the_blob(self, dock: Dock) -> None:
+        shared = SharedStore(Nobodys(dock.store), dock.store)
+        with pytest.raises(ContentNotFound):
+            await shared.open_stripe(DIGEST, 0, Span.whole)
+        async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
+            await arrival.write(DATA[:PIECE])
+            await available(dock.store, at_least=PIECE)
+            part = stripe_bytes(DATA, 4)
+            found = await shared.stripe(await shared.find(DIGEST), 4)
+            assert found == GrowingContent(DIGEST, len(part), None, PIECE_BYTES)
+            opened = await shared.open_stripe(DIGEST, 4, Span.whole)
+            await arrival.write(DATA[PIECE:])
+            await arrival.commit()
+            await send(opened, sink := FakeSink())
+            assert sink.data == part
+            found = await shared.stripe(await shared.find(DIGEST), 4)
+            assert found == GrowingContent(DIGEST, len(part), None, len(part))
+            await send(await shared.open_stripe(DIGEST, 4, asked_for("bytes=9-").span), sink := FakeSink())
+            assert sink.data == part[9:]
+
 
 # ---- what the suite is written in
 
@@ -263,6 +351,12 @@ async def is_not_growing(store: GrowingStore, digest: Digest) -> None:
         await store.open_growing(digest, Span.whole)
     with pytest.raises(ContentNotFound):
         await store.wait_grown(digest, beyond=0)
+    with pytest.raises(ContentNotFound):
+        await store.growing_stripe(digest, 0)
+    with pytest.raises(ContentNotFound):
+        await store.growing_stripe(digest, 0, beyond=0)
+    with pytest.raises(ContentNotFound):
+        await store.open_stripe(digest, 0, Span.whole)
 
 
 async def available(store: GrowingStore, *, at_least: int) -> int:

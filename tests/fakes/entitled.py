@@ -6,17 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.config.agent import AuthorizationSettings
-from registryd.content.entitled import EntitledStore
+from registryd.content.entitled import EntitledStore, StripedStore
 from registryd.content.entitlement import Entitlement
 from registryd.content.naming_rules import NamingRules
 from registryd.content.provenance import Provenance
 from registryd.content.sought import Sought, Standing
-from registryd.content.source import ContentSource, NameSource
+from registryd.content.source import ContentNotFound, ContentSource, NameSource
 from registryd.oci.reference import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import Content, NamedContent, OpenContent, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import TaggedName
@@ -39,6 +40,18 @@ class Nobodys:
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         return await self._store.open(digest, wanted)
+
+    async def stripe(self, content: Content, stripe: int) -> GrowingContent:
+        return await self._striped.stripe(content, stripe)
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        return await self._striped.open_stripe(digest, stripe, wanted)
+
+    @property
+    def _striped(self) -> StripedStore:
+        if not isinstance(self._store, StripedStore):
+            raise ContentNotFound("a fake without stripes")
+        return self._store
 
     async def resolve(self, name: TaggedName) -> Sequence[NamedContent]:
         return await self._store.resolve(name)

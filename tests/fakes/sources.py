@@ -6,15 +6,18 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Never
 
+from registryd.content.growing import stripe_of
 from registryd.content.naming import Naming
 from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, NamedContent, OpenContent, StoreUnavailable
 from registryd.transfer.body import BytesBody
+from registryd.transfer.striping import PIECE_BYTES, STRIPES
 from tests.fakes.bodies import WitnessedBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from registryd.content.growing import GrowingContent
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository, TaggedName
@@ -94,6 +97,28 @@ class MemorySource:
             return self._contents[digest]
         except KeyError:
             raise ContentNotFound(f"{digest} is not in memory") from None
+
+
+class StripedSource(MemorySource):
+    """The same, in stripes too."""
+
+    async def stripe(self, content: Content, stripe: int) -> GrowingContent:
+        return stripe_of(content, stripe)
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        self.asked.append(digest)
+        data, media_type = self._get(digest)
+        part = stripe_bytes(data, stripe)
+        span = wanted(len(part))
+        body = WitnessedBody(self._make_body(part[span.start : span.stop]))
+        self.opened.append(body)
+        return OpenContent(Content(digest, len(data), media_type), span, body)
+
+
+def stripe_bytes(data: bytes, stripe: int) -> bytes:
+    """All bytes of that stripe of the content."""
+    starts = range(stripe * PIECE_BYTES, len(data), STRIPES * PIECE_BYTES)
+    return b"".join(data[start : start + PIECE_BYTES] for start in starts)
 
 
 class FailingSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.store.growing import GrowingFiles
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES
 from tests.fakes.sinks import FakeSink
+from tests.fakes.sources import stripe_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +153,111 @@ class Counted:
     """What has been given to containerd, of which only the count is wanted."""
 
     sent: int
+
+
+# Stripes
+
+ROWS = os.urandom(2 * ROW_BYTES + 5)
+
+
+def begun(path: Path, data: bytes, *, size: int = len(ROWS)) -> GrowingFiles:
+    path.write_bytes(data)
+    return files(path, size=size)
+
+
+async def test_a_stripe_is_told_and_given_from_all_places(path: Path) -> None:
+    growing = begun(path, ROWS[: PIECE_BYTES + 5])
+    with growing.inflows.flowing(DIGEST, Span.whole(len(ROWS))) as inflow:
+        inflow.take(ROWS[: 4 * PIECE_BYTES])
+        with growing.inflows.in_stripes(DIGEST, Span(4 * PIECE_BYTES, len(ROWS))) as board:
+            await board.put(1, stripe_bytes(ROWS, 1)[PIECE_BYTES:])
+            await board.put(6, stripe_bytes(ROWS, 6)[:PIECE_BYTES])
+            here = [(await growing.growing_stripe(DIGEST, stripe)).available for stripe in range(STRIPES)]
+            assert here == [PIECE_BYTES * count for count in (1, 2, 1, 1, 0, 0, 1, 0)]
+            assert (await growing.growing_stripe(DIGEST, 1, beyond=PIECE_BYTES)).available == 2 * PIECE_BYTES
+            opened = await growing.open_stripe(DIGEST, 1, Span.whole)
+            async with aclosing(opened.body) as body:
+                await body.send_to(sink := FakeSink())
+            with pytest.raises(NotArrived):
+                await growing.open_stripe(DIGEST, 7, Span.whole)
+    assert sink.data == stripe_bytes(ROWS, 1)
+
+
+async def test_who_waits_for_a_stripe_is_told_when_it_comes_onto_the_board(path: Path) -> None:
+    growing = begun(path, b"")
+    with growing.inflows.in_stripes(DIGEST, Span.whole(len(ROWS))) as board:
+        waiting = asyncio.create_task(growing.growing_stripe(DIGEST, 5, beyond=0))
+        await asyncio.sleep(0.01)
+        await board.put(4, bytes(PIECE_BYTES))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await board.put(5, bytes(PIECE_BYTES))
+        assert (await asyncio.wait_for(waiting, 1)).available == PIECE_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES])
+async def test_of_small_content_most_stripes_are_empty(path: Path, size: int) -> None:
+    growing = begun(path, ROWS[:size], size=size)
+    for stripe in range(1, STRIPES):
+        for beyond in (None, 0, 2**64 - 1):
+            content = await asyncio.wait_for(growing.growing_stripe(DIGEST, stripe, beyond=beyond), 1)
+            assert (content.size, content.available) == (0, 0)
+        with pytest.raises(NotArrived):
+            await growing.open_stripe(DIGEST, stripe, Span.whole)
+    assert (await growing.growing_stripe(DIGEST, 0)).available == size
+
+
+async def test_of_a_file_that_is_larger_than_promised_a_stripe_is_cut(path: Path) -> None:
+    growing = begun(path, ROWS, size=ROW_BYTES + 3)
+    content = await growing.growing_stripe(DIGEST, 0)
+    assert (content.available, content.size) == (PIECE_BYTES + 3, PIECE_BYTES + 3)
+    assert (await growing.growing_stripe(DIGEST, 1, beyond=7)).available == PIECE_BYTES
+    opened = await growing.open_stripe(DIGEST, 0, Span.whole)
+    async with aclosing(opened.body) as body:
+        await body.send_to(sink := FakeSink())
+    assert sink.data == ROWS[:PIECE_BYTES] + ROWS[ROW_BYTES : ROW_BYTES + 3]
+
+
+async def test_of_what_may_be_wrong_no_stripe_is_given(path: Path) -> None:
+    path.write_bytes(ROWS[:ROW_BYTES])
+    growing = in_chunks(path, size=len(ROWS))
+    rest = Span(ROW_BYTES, len(ROWS))
+    with growing.inflows.flowing(DIGEST, rest), growing.inflows.in_stripes(DIGEST, rest) as board:
+        await board.put(0, stripe_bytes(ROWS, 0)[PIECE_BYTES:])
+        for stripe in (0, 3):
+            assert (await growing.growing_stripe(DIGEST, stripe)).available == 0
+            with pytest.raises(NotArrived):
+                await growing.open_stripe(DIGEST, stripe, Span.whole)
+
+
+async def test_stripes_that_come_for_a_containerd_that_does_not_ask_are_given(path: Path) -> None:
+    """The first bytes of the content may be the last to come."""
+    growing = begun(path, b"")
+    os.utime(path, (0, time.time() - 60))
+    whole = Span.whole(len(ROWS))
+    with growing.inflows.flowing(DIGEST, whole), growing.inflows.in_stripes(DIGEST, whole) as board:
+        with pytest.raises(ContentNotFound, match="nothing for 60 s"):
+            await growing.growing_stripe(DIGEST, 5)
+        waiting = asyncio.create_task(growing.growing_stripe(DIGEST, 5, beyond=0))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await board.put(5, stripe_bytes(ROWS, 5))
+        for content in (await waiting, await growing.growing_stripe(DIGEST, 5)):
+            assert content.available == content.size == 2 * PIECE_BYTES
+        opened = await growing.open_stripe(DIGEST, 5, Span.whole)
+        async with aclosing(opened.body) as body:
+            await body.send_to(sink := FakeSink())
+        assert (await growing.growing_stripe(DIGEST, 4)).available == 0
+    assert sink.data == stripe_bytes(ROWS, 5)
+    with pytest.raises(ContentNotFound, match="nothing for 60 s"):
+        await growing.growing_stripe(DIGEST, 5)
+
+
+async def test_a_stripe_of_what_has_stopped_growing_is_passed_over(path: Path) -> None:
+    growing = begun(path, ROWS[:ROW_BYTES])
+    os.utime(path, (0, time.time() - 6))
+    for beyond in (None, 0):
+        with pytest.raises(ContentNotFound, match="nothing for 6 s"):
+            await growing.growing_stripe(DIGEST, 0, beyond=beyond)
+    with pytest.raises(ContentNotFound, match="nothing for 6 s"):
+        await growing.open_stripe(DIGEST, 0, Span.whole)

@@ -135,6 +135,12 @@ class ContainerdStore:
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         return await self._growing.open_growing(digest, wanted)
 
+    async def growing_stripe(self, digest: Digest, stripe: int, *, beyond: int | None = None) -> GrowingContent:
+        return await self._growing.growing_stripe(digest, stripe, beyond=beyond)
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        return await self._growing.open_stripe(digest, stripe, wanted)
+
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
         return await self._growing.wait_grown(digest, beyond=beyond)
 

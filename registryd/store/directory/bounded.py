@@ -104,6 +104,12 @@ class BoundedStore:
     async def open_growing(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         return await self._store.open_growing(digest, wanted)
 
+    async def growing_stripe(self, digest: Digest, stripe: int, *, beyond: int | None = None) -> GrowingContent:
+        return await self._store.growing_stripe(digest, stripe, beyond=beyond)
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        return await self._store.open_stripe(digest, stripe, wanted)
+
     async def wait_grown(self, digest: Digest, *, beyond: int) -> GrowingContent:
         return await self._store.wait_grown(digest, beyond=beyond)
 
