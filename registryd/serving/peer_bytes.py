@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from registryd.content.sought import REPOSITORY_HEADER, Sought
+from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER, Sought
 from registryd.content.source import ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.observability.metrics import Nearness
 from registryd.oci.digest import Digest
-from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown, Unavailable
+from registryd.oci.errors import BlobUnknown, MethodUnsupported, OciError, PathUnknown, RangeInvalid, Unavailable
 from registryd.oci.reference import Repository
 from registryd.serving.connections import ConnectionLimits
 from registryd.serving.errors import error_response
 from registryd.serving.sending import RequestedRange, send_content, send_head
 from registryd.serving.transfers import Transfers
 from registryd.transfer.allowance import Priority
+from registryd.transfer.striping import STRIPES
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part, UploadRefused, Uploads
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _RETRY_AFTER: Final = 1.0
 # lately.
 CONNECTION_LIMITS: Final = ConnectionLimits(of_address=128, idle_at_once=128, idle_seconds=45.0)
 
+_STRIPE: Final = re.compile(rf"[0-{STRIPES - 1}]", re.ASCII)
 _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
 
 
@@ -90,7 +92,8 @@ class PeerBytesDoor:
             if match is None:
                 raise PathUnknown("peers fetch /v1/blobs/<digest>")
             name = request.headers.get(REPOSITORY_HEADER)
-            sought = Sought(Digest.parse(match["digest"]), Repository.parse(name) if name else None)
+            stripe = _stripe_of(request)
+            sought = Sought(Digest.parse(match["digest"]), Repository.parse(name) if name else None, stripe=stripe)
             if not self._admits(request, sought):
                 raise BlobUnknown("nothing is here without a ticket")
             return await self._answer(request, sought)
@@ -139,3 +142,13 @@ class PeerBytesDoor:
 def _socket_of(request: web.BaseRequest) -> Socket | None:
     connection: Socket | None = request.transport.get_extra_info("socket") if request.transport else None
     return connection
+
+
+def _stripe_of(request: web.BaseRequest) -> int | None:
+    """The stripe that is wanted, None for all of the content. Raises RangeInvalid."""
+    text = request.headers.get(STRIPE_HEADER)
+    if text is None:
+        return None
+    if not _STRIPE.fullmatch(text):
+        raise RangeInvalid(f"there is no stripe {text[:20]!r}", size=0)
+    return int(text)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from registryd.content.ledger import Ledger
-from registryd.content.sought import REPOSITORY_HEADER, Sought
+from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER, Sought
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER, Tickets
 from registryd.observability.metrics import Metrics
@@ -16,10 +17,11 @@ from registryd.oci.digest import Digest
 from registryd.oci.reference import Repository
 from registryd.serving.listener import open_door
 from registryd.serving.peer_bytes import PeerBytesDoor
+from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES
 from registryd.transfer.uploads import Uploads
 from tests.fakes.entitled import REPOSITORY, given, sought
-from tests.fakes.images import OCI_LAYER, oci_image
-from tests.fakes.sources import FailingSource, MemorySource
+from tests.fakes.images import OCI_LAYER, oci_image, sample_bytes
+from tests.fakes.sources import FailingSource, MemorySource, StripedSource, stripe_bytes
 from tests.serving.conftest import LOOPBACK, Client, client_of
 
 if TYPE_CHECKING:
@@ -59,6 +61,60 @@ async def test_peers_get_what_the_store_has() -> None:
         f'registryd_peer_sent_bytes_total{{zone="unknown"}} {len(IMAGE.blobs[LAYER]) + 4:.1f}'
         in metrics.render().decode()
     )
+
+
+# Larger than a row of stripes; of it, each stripe is another.
+LARGE = sample_bytes(2 * ROW_BYTES + 5)
+LARGE_DIGEST = Digest.of(LARGE)
+
+
+def in_stripes() -> StripedSource:
+    store = StripedSource()
+    store.add(LARGE_DIGEST, LARGE)
+    return store
+
+
+async def test_peers_get_stripes() -> None:
+    store = in_stripes()
+    async with serving(store) as client:
+        for stripe in range(STRIPES):
+            part, header = stripe_bytes(LARGE, stripe), {STRIPE_HEADER: str(stripe)}
+            answer = await client.get(f"/v1/blobs/{LARGE_DIGEST}", **header)
+            assert (answer.status, answer.body) == (200, part)
+            some = await client.get(f"/v1/blobs/{LARGE_DIGEST}", Range=f"bytes={PIECE_BYTES - 1}-", **header)
+            assert (some.status, some.body) == (206, part[PIECE_BYTES - 1 :])
+            assert some.headers["Content-Range"] == f"bytes {PIECE_BYTES - 1}-{len(part) - 1}/{len(part)}"
+            head = await client.head(f"/v1/blobs/{LARGE_DIGEST}", **header)
+            assert (head.status, head.headers["Content-Length"]) == (200, str(len(part)))
+        beyond = await client.get(
+            f"/v1/blobs/{LARGE_DIGEST}", Range=f"bytes={3 * PIECE_BYTES}-", **{STRIPE_HEADER: "0"}
+        )
+        assert beyond.status == 416
+        assert beyond.headers["Content-Range"] == f"bytes */{2 * PIECE_BYTES + 5}"
+    assert store.left_open == 0
+
+
+@pytest.mark.parametrize("text", ["", "8", "-1", "+1", "01", "1 2", "0,1", "None", "\u0663", "1" * 5000])
+async def test_stripes_that_cannot_be_are_refused_before_the_store_is_asked(text: str) -> None:
+    async with serving(Unasked(IMAGE)) as client:
+        for asked in (client.get, client.head):
+            answer = await asked(f"/v1/blobs/{LAYER}", **{STRIPE_HEADER: text})
+            assert answer.status == 416
+            assert len(answer.body) < 1000
+
+
+async def test_of_a_store_without_stripes_there_is_none() -> None:
+    async with serving(MemorySource(IMAGE)) as client:
+        assert (await client.get(f"/v1/blobs/{LAYER}", **{STRIPE_HEADER: "0"})).status == 404
+
+
+async def test_a_stripe_needs_the_ticket_of_the_content() -> None:
+    tickets, path, header = Tickets(), f"/v1/blobs/{LARGE_DIGEST}", {STRIPE_HEADER: "3", **NAME}
+    async with serving(in_stripes(), tickets=tickets) as client:
+        assert (await client.get(path, **header)).status == 404
+        ticket = tickets.issue(str(replace(sought(LARGE_DIGEST), stripe=3)), HERE)
+        answer = await client.get(path, **header, **{TICKET_HEADER: ticket})
+    assert (answer.status, answer.body) == (200, stripe_bytes(LARGE, 3))
 
 
 class Unasked(MemorySource):

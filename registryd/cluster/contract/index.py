@@ -56,6 +56,9 @@ class Claim:
     `is_ahead`: the claimant's containerd has not asked for the content yet. `is_pressed`: the index node names no
     source to the claimant, because a waiting request would keep the claimant from fetching what it was told to fetch.
     `is_slow`: the claimant is known to be slower than others, and should be the source of no node.
+
+    `takes_stripes`: the claimant can get the content in stripes. `stripe`: the claimant wants another source for this
+    stripe, for which `failed` and `slow` were named; such a claim is about nothing else.
     """
 
     digest: Digest
@@ -72,6 +75,8 @@ class Claim:
     rank: int | None = None
     unfit: tuple[Address, ...] = ()
     is_slow: bool = False
+    takes_stripes: bool = False
+    stripe: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class ClaimReply:
     announced everything; `unheard` are the members that have not. View 0: other nodes may have the content. `is_whole`:
     all sources are known to have the whole content. `rank`: how many nodes had claimed it before, None from an index
     node of an older version.
+
+    `stripes`: the source of each stripe, if the content is to come in stripes; `sources` then has the node at the top.
     """
 
     sources: tuple[Address, ...] = ()
@@ -95,6 +102,7 @@ class ClaimReply:
     unheard: tuple[Address, ...] = ()
     is_whole: bool = False
     rank: int | None = None
+    stripes: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ class Announcement:
     """What a node has from now on, and no longer has. `is_all`: and nothing else. `arriving`: what it is getting.
 
     `process` is the holder's process, `view` the name of its view. `complete_at`: with this announcement, this process
-    of an index node has been told everything about the holder.
+    of an index node has been told everything about the holder. `gives_stripes`: the holder gives stripes of content.
     """
 
     holder: NodeLocation
@@ -113,6 +121,7 @@ class Announcement:
     process: NodeId | None = None
     view: int = 0
     complete_at: NodeId | None = None
+    gives_stripes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Repository
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,8 +107,17 @@ def sought_message(sought: Sought) -> str:
     return str(sought.repository or "")
 
 
-def sought_value(digest: str, repository: str) -> Sought:
-    return Sought(Digest.parse(digest), _repository(repository) if repository else None)
+def sought_value(digest: str, repository: str, stripe: int = 0) -> Sought:
+    """`stripe` as messages have it: 0 is none."""
+    if stripe > STRIPES:
+        raise RequestInvalid(f"there is no stripe {stripe}")
+    name = _repository(repository) if repository else None
+    return Sought(Digest.parse(digest), name, stripe=stripe - 1 if stripe else None)
+
+
+def stripe_message(sought: Sought) -> int:
+    """The number of the stripe that is sought; 0: all of the content."""
+    return 0 if sought.stripe is None else sought.stripe + 1
 
 
 # A node pulls some images at a time.

@@ -27,6 +27,7 @@ from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,12 +51,15 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         rank=claim.rank,
         unfit=[str(address) for address in claim.unfit[-MAX_FAILED:]],
         is_slow=claim.is_slow,
+        takes_stripes=claim.takes_stripes,
+        stripe=0 if claim.stripe is None else claim.stripe + 1,
     )
 
 
 def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
     reports = max(len(message.failed), len(message.slow), len(message.unfit))
-    if reports > MAX_FAILED or message.size > limits.MAX_SIZE or message.places > MOST_CHILDREN:
+    is_much = message.size > limits.MAX_SIZE or message.places > MOST_CHILDREN or message.stripe > STRIPES
+    if reports > MAX_FAILED or is_much:
         raise RequestInvalid("a claim with too much in it")
     return Claim(
         Digest.parse(message.digest),
@@ -72,6 +76,8 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
         message.rank if message.HasField("rank") else None,
         tuple(_address(text) for text in message.unfit),
         message.is_slow,
+        message.takes_stripes,
+        message.stripe - 1 if message.stripe else None,
     )
 
 
@@ -86,12 +92,15 @@ def verdict_message(verdict: ClaimReply) -> pb.ClaimReply:
         unheard=[str(address) for address in verdict.unheard],
         is_whole=verdict.is_whole,
         rank=verdict.rank,
+        stripes=[str(address) for address in verdict.stripes],
     )
 
 
 def verdict_value(message: pb.ClaimReply) -> ClaimReply:
     if len(message.sources) > SEVERAL or len(message.unheard) > MAX_UNHEARD:
         raise PeerGarbled(f"{len(message.sources)} sources and {len(message.unheard)} others at once")
+    if len(message.stripes) not in {0, STRIPES}:
+        raise PeerGarbled(f"sources for {len(message.stripes)} stripes")
     try:
         sources = tuple(_address(text) for text in message.sources)
         before = _address(message.before) if message.before else None
@@ -105,6 +114,7 @@ def verdict_value(message: pb.ClaimReply) -> ClaimReply:
             unheard,
             message.is_whole,
             message.rank if message.HasField("rank") else None,
+            tuple(_address(text) for text in message.stripes),
         )
     except RequestInvalid as error:
         raise PeerGarbled(str(error)) from error
@@ -120,6 +130,7 @@ def announcement_message(announcement: Announcement) -> pb.AnnounceRequest:
         process=str(announcement.process or ""),
         view=announcement.view,
         complete_at=str(announcement.complete_at or ""),
+        gives_stripes=announcement.gives_stripes,
     )
 
 
@@ -135,6 +146,7 @@ def announcement_value(message: pb.AnnounceRequest, requester: Requester) -> Ann
         _process(message.process),
         message.view,
         _process(message.complete_at),
+        message.gives_stripes,
     )
 
 

@@ -17,6 +17,7 @@ from registryd.cluster.rpc.codec import (
     parse_reply,
     resolution,
     sought_message,
+    stripe_message,
 )
 from registryd.cluster.rpc.copy_codec import answer_value, offer_message
 from registryd.cluster.rpc.failures import reason_of
@@ -111,7 +112,11 @@ class GrpcPeer:
 
     async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         request = pb.ReadRequest(
-            digest=str(sought.digest), offset=span.start, length=span.length, repository=sought_message(sought)
+            digest=str(sought.digest),
+            offset=span.start,
+            length=span.length,
+            repository=sought_message(sought),
+            stripe=stripe_message(sought),
         )
         call = (await self._connected()).read(request.SerializeToString())
         left = span.length
@@ -192,7 +197,12 @@ def _is_own_cancellation(error: BaseException) -> bool:
 @lru_cache(maxsize=64)
 def _find_request(sought: Sought, wait: Wait | None, *, is_left: bool = False) -> bytes:
     """The request, the same for every peer."""
-    request = pb.FindRequest(digest=str(sought.digest), repository=sought_message(sought), is_left=is_left)
+    request = pb.FindRequest(
+        digest=str(sought.digest),
+        repository=sought_message(sought),
+        is_left=is_left,
+        stripe=stripe_message(sought),
+    )
     if wait is not None:
         request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
     return request.SerializeToString()

@@ -18,6 +18,7 @@ from registryd.cluster.rpc.limits import (
     WRITE_STALL_TIMEOUT,
 )
 from registryd.content.blocked import ContentBlocked
+from registryd.content.growing import stripe_of
 from registryd.content.names import newest_first
 from registryd.content.source import (
     ContentNotFound,
@@ -133,7 +134,7 @@ class ClusterService:
         return pb.HelloReply(node=node_message(self._node))
 
     async def find(self, request: pb.FindRequest, requester: Requester) -> pb.FindReply:
-        sought = sought_value(request.digest, request.repository)
+        sought = sought_value(request.digest, request.repository, request.stripe)
         if request.is_left:
             self._hear_slow(requester.address)
         try:
@@ -172,7 +173,7 @@ class ClusterService:
         return resolve_reply(self._node, newest_first([*own, *told.known]), is_settled=told.is_settled)
 
     async def read(self, request: pb.ReadRequest, requester: Requester, write: Write) -> None:
-        sought = sought_value(request.digest, request.repository)
+        sought = sought_value(request.digest, request.repository, request.stripe)
         opened = await self._open(sought, offset=request.offset, length=request.length)
         write = self._counting(sought.digest, requester, write)
         try:
@@ -207,7 +208,7 @@ class ClusterService:
             self._waits += 1
             try:
                 async with asyncio.timeout(seconds):
-                    grown = await self._grown(self._growing, sought.digest, beyond)
+                    grown = await self._grown(self._growing, sought, beyond)
                     # The content may be arriving for another name by now.
                     return await self._store.entitled(sought, grown)
             except (TimeoutError, ContentNotFound):
@@ -216,14 +217,16 @@ class ClusterService:
                 self._waits -= 1
         return await self._content(sought)
 
-    async def _grown(self, growing: GrowingSource, digest: Digest, beyond: int) -> Content:
+    async def _grown(self, growing: GrowingSource, sought: Sought, beyond: int) -> Content:
         """The content when it has grown; waits until it begins to arrive, if that is expected."""
         while True:
             seen = self._expected.arrivals if self._expected else 0
             try:
-                return await growing.wait_grown(digest, beyond=beyond)
+                if sought.stripe is not None:
+                    return await growing.growing_stripe(sought.digest, sought.stripe, beyond=beyond)
+                return await growing.wait_grown(sought.digest, beyond=beyond)
             except ContentNotFound:
-                if self._expected is None or await self._expected.expects(digest) is None:
+                if self._expected is None or await self._expected.expects(sought.digest) is None:
                     raise
             await self._expected.wait_arrivals(seen)
 
@@ -236,7 +239,8 @@ class ClusterService:
         except ContentNotFound as reason:
             content = None if self._expected is None else await self._expected.expects(sought.digest)
             if content is not None and self._expected is not None:
-                return await self._store.entitled(sought, content, self._expected.provenance(sought.digest))
+                content = await self._store.entitled(sought, content, self._expected.provenance(sought.digest))
+                return content if sought.stripe is None else stripe_of(content, sought.stripe, 0)
             if isinstance(reason, NotForName):
                 raise
             return None

@@ -17,12 +17,17 @@ from registryd.cluster.rpc.codec import (
     parse_request,
     read_reply,
     resolve_reply,
+    sought_value,
+    stripe_message,
 )
 from registryd.cluster.rpc.codec import resolution as resolution_of
+from registryd.content.sought import Sought
 from registryd.content.source import Content, NamedContent
 from registryd.oci.descriptor import OCI_MANIFEST, Descriptor, is_media_type
 from registryd.oci.digest import Digest
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.striping import STRIPES
+from tests.fakes.entitled import REPOSITORY
 
 NODE = Node(NodeId("node-1"), 3174)
 DIGEST = Digest.of(b"")
@@ -126,3 +131,20 @@ def test_no_time_is_in_the_future(seen_at: float) -> None:
 def test_a_node_says_how_many_bodies_it_is_sending_and_an_older_one_does_not() -> None:
     assert finding(find_reply(NODE, None, busy=False, uploads=3), Digest.of(b"")).uploads == 3
     assert finding(find_reply(NODE, None, busy=False), Digest.of(b"")).uploads == 0
+
+
+@pytest.mark.parametrize("stripe", [None, *range(STRIPES)])
+def test_which_stripe_is_sought_survives_the_wire(stripe: int | None) -> None:
+    sought = Sought(DIGEST, REPOSITORY, stripe=stripe)
+    assert sought_value(str(DIGEST), str(REPOSITORY), stripe_message(sought)) == sought
+
+
+def test_who_names_no_stripe_seeks_all_of_the_content() -> None:
+    request = pb.FindRequest(digest=str(DIGEST))
+    assert sought_value(request.digest, request.repository, request.stripe).stripe is None
+
+
+@pytest.mark.parametrize("number", [STRIPES + 1, 2**32 - 1])
+def test_a_stripe_that_cannot_be(number: int) -> None:
+    with pytest.raises(RequestInvalid, match="there is no stripe"):
+        sought_value(str(DIGEST), "", number)

@@ -37,10 +37,12 @@ from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.errors import OciError
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.striping import STRIPES
 
 REQUESTER = Requester("192.0.2.9")
 PLACE = NodeLocation(Address("10.0.0.1", 3173), "zone-a")
 DIGEST = Digest.of(b"")
+EIGHT = tuple(Address("10.0.0.2", port) for port in range(1, STRIPES + 1))
 
 
 def test_values_survive_the_wire() -> None:
@@ -54,6 +56,11 @@ def test_values_survive_the_wire() -> None:
     assert claim_value(claim_message(unfit), REQUESTER) == unfit
     known_slow = Claim(DIGEST, PLACE, is_slow=True)
     assert claim_value(claim_message(known_slow), REQUESTER) == known_slow
+    striped = Claim(DIGEST, PLACE, 5, takes_stripes=True)
+    assert claim_value(claim_message(striped), REQUESTER) == striped
+    for stripe in range(STRIPES):
+        of_one = Claim(DIGEST, PLACE, failed=(Address("10.0.0.3", 1),), stripe=stripe)
+        assert claim_value(claim_message(of_one), REQUESTER) == of_one
     announcement = Announcement(PLACE, (DIGEST, Digest.of(b"", algorithm="sha512")), (Digest.of(b"x"),), is_all=True)
     assert announcement_value(announcement_message(announcement), REQUESTER) == announcement
     statement = Announcement(
@@ -64,6 +71,8 @@ def test_values_survive_the_wire() -> None:
     assert verdict_value(verdict_message(verdict)) == verdict
     whole = ClaimReply((Address("10.0.0.2", 1),), is_whole=True)
     assert verdict_value(verdict_message(whole)) == whole
+    in_stripes = ClaimReply((Address("10.0.0.2", 1),), stripes=EIGHT)
+    assert verdict_value(verdict_message(in_stripes)) == in_stripes
     nobody = ClaimReply(view=7, unheard=(Address("10.0.0.4", 1), Address("::1", 2)))
     assert verdict_value(verdict_message(nobody)) == nobody
 
@@ -72,6 +81,10 @@ def test_what_older_versions_say_promises_nothing() -> None:
     announcement = announcement_value(pb.AnnounceRequest(holder=pb.Place(host="h", port=1)), REQUESTER)
     assert (announcement.process, announcement.view, announcement.complete_at) == (None, 0, None)
     assert verdict_value(pb.ClaimReply()).view == 0
+    assert verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"])).stripes == ()
+    claim = claim_value(pb.ClaimRequest(digest=str(DIGEST), claimant=pb.Place(host="h", port=1)), REQUESTER)
+    assert (claim.takes_stripes, claim.stripe) == (False, None)
+    assert not announcement.gives_stripes
 
 
 def test_who_does_not_know_its_address_is_where_it_asks_from() -> None:
@@ -94,6 +107,8 @@ def test_who_does_not_know_its_address_is_where_it_asks_from() -> None:
         {"unfit": ["nonsense"]},
         {"unfit": ["10.0.0.1:1"] * (MAX_FAILED + 1)},
         {"beside": "nonsense"},
+        {"stripe": STRIPES + 1},
+        {"stripe": 2**32 - 1},
         {"claimant": pb.Place(host="bad host", port=1)},
         {"claimant": pb.Place(host="10.0.0.1", port=70000)},
         {"claimant": pb.Place(host="10.0.0.1", port=1, zone="z" * 64)},
@@ -133,6 +148,11 @@ def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
         verdict_value(pb.ClaimReply(view=1, unheard=["nonsense"]))
     with pytest.raises(PeerGarbled):
         verdict_value(pb.ClaimReply(view=1, unheard=["10.0.0.1:1"] * (MAX_UNHEARD + 1)))
+    for count in (1, STRIPES - 1, STRIPES + 1, 1000):
+        with pytest.raises(PeerGarbled, match=f"sources for {count} stripes"):
+            verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"], stripes=["10.0.0.1:1"] * count))
+    with pytest.raises(PeerGarbled):
+        verdict_value(pb.ClaimReply(stripes=[*map(str, EIGHT[1:]), "nonsense"]))
     with pytest.raises(PeerGarbled):
         receipt_value(pb.AnnounceReply(id="not an id!"))
 

@@ -5,6 +5,7 @@ import gc
 import os
 import time
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,17 @@ import pytest
 from registryd.cluster.errors import PeerDeclined, PeerGarbled, PeerSilent, PeerUnreachable
 from registryd.cluster.members.member import MemberState
 from registryd.cluster.rpc.peer import GrpcPeer
-from registryd.content.source import ContentNotFound
+from registryd.content.source import Content, ContentNotFound
 from registryd.identity.credentials import NoCredentials
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody
+from registryd.transfer.striping import STRIPES
 from tests.cluster.conftest import FIND_TIMEOUT, SHORT, until
-from tests.fakes.entitled import sought
+from tests.fakes.entitled import said, sought
 from tests.fakes.images import sample_bytes
 from tests.fakes.peers import BoastingStore, FakePeer, SlowStore, garbling, good, resetting, silent, unreachable
-from tests.fakes.sources import MemorySource
+from tests.fakes.sources import MemorySource, StripedSource, stripe_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,6 +95,23 @@ async def test_bytes(lab: Lab, store: MemorySource) -> None:
         assert await read(peer, Span.whole(len(DATA))) == DATA
         assert await read(peer, Span(7, 9)) == DATA[7:9]
         assert await read(peer, Span(3, 3)) == b""
+
+
+@pytest.mark.parametrize("stripe", [0, 5, STRIPES - 1])
+async def test_a_stripe_is_found_and_read(lab: Lab, stripe: int) -> None:
+    striped = StripedSource()
+    striped.add(DIGEST, DATA)
+    wanted, part = replace(sought(DIGEST), stripe=stripe), stripe_bytes(DATA, stripe)
+    async with client(await lab.good(striped)) as peer:
+        content = (await peer.find(wanted)).content
+        assert content is not None
+        assert content.size == len(part)
+        assert (await peer.find(sought(DIGEST))).content == said(Content(DIGEST, len(DATA), None))
+        async with aclosing(peer.read(wanted, Span(7, len(part)))) as chunks:
+            assert b"".join([chunk async for chunk in chunks]) == part[7:]
+        with pytest.raises(PeerDeclined, match="the content has"):
+            async with aclosing(peer.read(wanted, Span(0, len(part) + 1))) as chunks:
+                [chunk async for chunk in chunks]
 
 
 async def test_a_read_is_refused_with_a_reason(lab: Lab, store: MemorySource) -> None:
