@@ -48,7 +48,7 @@ class IndexState:
     `clock` gives seconds and is never set back.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it knows and what bounds it, all named
         self,
         own_id: NodeId,
         clock: Callable[[], float],
@@ -56,8 +56,13 @@ class IndexState:
         count_members: Callable[[], int] = lambda: 0,
         view: Callable[[], View | None] = lambda: None,
         quotas: Quotas | None = None,
+        stripes_from: int = 0,
     ) -> None:
-        """`view` gives the members, if there are few enough that this node can know which of them told everything."""
+        """`view` gives the members, if there are few enough that this node can know which of them told everything.
+
+        `stripes_from`: as for Wave.
+        """
+        self._stripes_from = stripes_from
         self._own_id = own_id
         self._clock = clock
         self._count_members = count_members
@@ -80,7 +85,18 @@ class IndexState:
         if claim.is_question or claim.is_pressed:
             return self.claim(claim)
         now = self._clock()
-        wave, _ = self._waves.get(claim.digest, (Wave(crowd=self._count_members()), now))
+        if claim.stripe is not None:
+            return self.claim(claim)
+        wave, _ = self._waves.get(claim.digest, (self._new_wave(), now))
+        if claim.takes_stripes:
+            claim = replace(claim, claimant=self._enter(claim.claimant, now))
+            if seconds := wave.seconds_to_gather(claim, now):
+                try:
+                    await asyncio.sleep(seconds)
+                except asyncio.CancelledError:
+                    wave.withdraw(claim.claimant.address)
+                    raise
+                return self.claim(claim)
         if claim.below and not claim.is_slow and wave.lacks_predecessor(claim):
             has_come = await self._arrivals.wait(claim.digest, claim.below, seconds=LINE_SECONDS)
             return replace(self.claim(claim), is_below_missing=not has_come)
@@ -91,6 +107,10 @@ class IndexState:
     def claim(self, claim: Claim) -> ClaimReply:
         """The sources that are to give the claimant the content."""
         now = self._clock()
+        if claim.stripe is not None and not claim.is_question:
+            return self._change_stripe(claim, now)
+        if claim.takes_stripes and not claim.is_question and (reply := self._in_stripes(claim, now)):
+            return reply
         if claim.is_question:
             wave, _ = self._waves.get(claim.digest, (Wave(), now))
             sources = wave.look(claim, now)
@@ -109,6 +129,29 @@ class IndexState:
             return verdict  # whoever is in the wave may have it, though it is named to nobody now
         return self._with_books(verdict, now)
 
+    def _in_stripes(self, claim: Claim, now: float) -> ClaimReply | None:
+        """The sources of the stripes; None: the claimant gets the content as a whole."""
+        wave, _ = self._waves.get(claim.digest, (None, 0.0))
+        if wave is None:
+            return None
+        places = [(one, one.claimant.address) for one in wave.settle(now)]
+        known = [one for one, address in places if address in self._hosts.addresses_of(address.host)]
+        # Also of nodes that have gone meanwhile: they are forgotten as others are.
+        arranged = wave.arrange(known, now)
+        for address in arranged:
+            self._touch(claim.digest, address, now)
+        for address in arranged:
+            self._keep_within_quotas(address)
+        stripes = wave.stripes_for(claim.claimant.address)
+        if wave.top_of_stripes is None or not stripes:
+            return None
+        return ClaimReply((wave.top_of_stripes,), is_new=now - self._began < YOUNG_SECONDS, stripes=stripes)
+
+    def _change_stripe(self, claim: Claim, now: float) -> ClaimReply:
+        wave, _ = self._waves.get(claim.digest, (None, 0.0))
+        source = wave.change_stripe(claim, now) if wave else None
+        return ClaimReply((source,) if source else (), is_new=now - self._began < YOUNG_SECONDS)
+
     def announce(self, announcement: Announcement) -> Receipt:
         """Take it in."""
         now = self._clock()
@@ -118,7 +161,7 @@ class IndexState:
             self._forget(holder.address, self._digests_of[holder.address].keys() - set(announcement.held))
         self.books.take(announcement, now)
         for digest in announcement.held:
-            self._touch(digest, holder.address, now).hold(holder)
+            self._touch(digest, holder.address, now).hold(holder, gives_stripes=announcement.gives_stripes)
         for digest in announcement.arriving:
             self._touch(digest, holder.address, now).begin(holder)
         self._keep_within_quotas(holder.address)
@@ -144,10 +187,13 @@ class IndexState:
             self._forget(address, tuple(self._digests_of[address]))
         return entered
 
+    def _new_wave(self) -> Wave:
+        return Wave(crowd=self._count_members(), stripes_from=self._stripes_from)
+
     def _touch(self, digest: Digest, address: Address, now: float) -> Wave:
         """The wave, in which the address is about to have a spot."""
         wave, _ = self._waves.pop(digest, (None, 0.0))
-        wave = wave or Wave(crowd=self._count_members())
+        wave = wave or self._new_wave()
         self._waves[digest] = wave, now
         digests = self._digests_of[address]
         if digest not in digests:
@@ -161,10 +207,11 @@ class IndexState:
         for digest in [digest for digest in digests if digest in known]:
             del known[digest]
             self._spots -= 1
-            wave, _ = self._waves[digest]
-            wave.drop(address)
-            if not wave.addresses:
-                del self._waves[digest]
+            wave, _ = self._waves.get(digest, (None, 0.0))
+            if wave is not None:
+                wave.drop(address)
+                if not wave.addresses:
+                    del self._waves[digest]
         if not known:
             del self._digests_of[address]
 
@@ -184,3 +231,4 @@ class IndexState:
                 if not is_over:
                     self.books.lack(other)
                 self._forget(other, [digest])
+            self._waves.pop(digest, None)

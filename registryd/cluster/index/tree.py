@@ -40,6 +40,7 @@ class Spot:
     is_last: bool = False
     """The node says itself that it is slow: followed only when there is no other, and as costly as any other."""
     is_whole: bool = False
+    gives_stripes: bool = False
     suspected_until: float = 0.0
     places: int = 1
     """How many children cost nothing but their depth."""

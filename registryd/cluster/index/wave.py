@@ -16,8 +16,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.contract.index import NodeLocation
+from registryd.cluster.index.rush import Rush
+from registryd.cluster.index.stripes import StripeTrees
 from registryd.cluster.index.tree import FollowerTree, Spot
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
+from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -58,9 +61,12 @@ _MOST_FAILED_TOPS: Final = 3
 class Wave:
     """The tree of one digest. `now` is in seconds of any clock, always the same one."""
 
-    def __init__(self, crowd: int = 0) -> None:
-        """`crowd` is how many may come to want it."""
+    def __init__(self, crowd: int = 0, *, stripes_from: int = 0) -> None:
+        """`crowd` is how many may come to want it; with `stripes_from` at the same moment, it comes in stripes."""
         self._crowd = crowd
+        self._rush = Rush(stripes_from if crowd >= stripes_from else 0)
+        self._stripes: StripeTrees | None = None
+        self._wholes = 0
         self._steps = _SUPPOSED_BYTES / STEP_BYTES
         self._size: int | None = None
         self._sizings = 0
@@ -78,22 +84,30 @@ class Wave:
     @property
     def addresses(self) -> Collection[Address]:
         """All nodes that have the content or get it."""
-        return {*self._tree.addresses, *self._strangers} if self._strangers else self._tree.addresses
+        others = self._stripes.addresses if self._stripes else ()
+        if self._strangers or self._stripes:
+            return {*self._tree.addresses, *self._strangers, *others}
+        return self._tree.addresses
 
     def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """The claimant's sources, the best first; empty: the claimant is at the top, and goes to the origin."""
         self._learn_size(claim)
+        self._rush.note(claim, now)
         if claim.is_pressed:  # nobody is to wait for what is fetched besides
             self.drop(claim.claimant.address)
             self.begin(claim.claimant)
             return ()
+        if self._stripes is not None and not self._stripes.is_top(claim.claimant.address):
+            self._stripes.drop(claim.claimant.address)  # what it gets as a whole it gives as a whole
         spot = self._spot(claim.claimant)
         spot.places = 1 if claim.places is None or self._is_chain else claim.places
         spot.rank = spot.rank if claim.rank is None else claim.rank
         spot.is_last = claim.is_slow
+        spot.gives_stripes = spot.gives_stripes or claim.takes_stripes
         self._line_up(spot, now)
         self._take_reports(spot, claim, now)
-        spot.is_whole, spot.suspected_until = False, 0.0
+        self._set_whole(spot, is_whole=False)
+        spot.suspected_until = 0.0
         refused, slow = frozenset((*claim.failed, *claim.unfit)), frozenset(claim.slow)
         stays = spot.source is not None and spot.source not in refused | slow and self._tree.get(spot.source)
         is_good = stays and stays.suspected_until <= now and not (stays.is_slow or stays.is_last)
@@ -116,6 +130,78 @@ class Wave:
         sources = tuple(other.place.address for other in found if other is found[0] or other.is_whole)
         spot.named.update(sources)
         return sources
+
+    # In stripes
+
+    def seconds_to_gather(self, claim: Claim, now: float) -> float:
+        """How long the claim is to wait for others, with which it may get the content in stripes."""
+        if not self._tree.addresses or self._is_to_lead(claim) or self._wholes >= STRIPES:
+            return 0.0  # with so many that have all of it, any of them gives it
+        if self._tree.get(claim.claimant.address) is not None:
+            return 0.0  # nodes in stripes could wait for nodes that get it as a whole from this one
+        return self._rush.seconds(claim, now, is_striped=self._stripes is not None)
+
+    def _is_to_lead(self, claim: Claim) -> bool:
+        """Whether the claimant is to fetch it in place of a node that only intends to."""
+        tops = [self._tree.get(address) for address in self._intending]
+        return any(top is not None and claim.rank is not None and top.rank > claim.rank for top in tops)
+
+    def withdraw(self, address: Address) -> None:
+        """The node does not wait for others any more."""
+        self._rush.withdraw(address)
+
+    def settle(self, now: float) -> list[Claim]:
+        """The claims that have been gathered and are to get the content in stripes now."""
+        return self._rush.settle(now, is_striped=self._stripes is not None)
+
+    def arrange(self, claims: Collection[Claim], now: float) -> list[Address]:
+        """Name sources of stripes to these claimants; returns those that are among the nodes in stripes now."""
+        stripes = self._stripes or StripeTrees()
+        if stripes.top is None:
+            for top in self._tops(now):
+                stripes.lead(top.place)
+        places = [(claim.claimant, claim.is_slow) for claim in claims if not stripes.is_top(claim.claimant.address)]
+        if stripes.top is None or not places:
+            return []
+        self._stripes = stripes
+        found = stripes.join(places)
+        self._rush.assigned.update(found)
+        self._strangers -= found.keys()
+        return list(found)
+
+    def stripes_for(self, address: Address) -> tuple[Address, ...]:
+        """The claimant's source of each stripe; none: it gets the content as a whole."""
+        found = self._rush.assigned.pop(address, ())
+        return found if len(found) == STRIPES else ()
+
+    def _tops(self, now: float) -> list[Spot]:
+        """Those that get it from elsewhere, or have it, as far as these are to be the tops of stripes."""
+        spots = [self._tree.get(address) for address in self._tree.addresses]
+        tops = [spot for spot in spots if spot and spot.source is None and spot.gives_stripes]
+        found = [spot for spot in tops if spot.suspected_until <= now]
+        well = [spot for spot in found if not (spot.is_slow or spot.is_last)] or found
+        return sorted(well, key=lambda spot: spot.is_whole, reverse=True)[:STRIPES]
+
+    @property
+    def top_of_stripes(self) -> Address | None:
+        return self._stripes.top if self._stripes else None
+
+    def change_stripe(self, claim: Claim, now: float) -> Address | None:
+        """Another source of a stripe; None: there is none, or the claimant is to get the content from elsewhere."""
+        if self._stripes is None or claim.stripe is None:
+            return None
+        found = self._stripes.change(
+            claim.claimant.address, claim.stripe, failed=(*claim.failed, *claim.unfit), slow=claim.slow, now=now
+        )
+        if found is None and self._stripes.is_top(claim.claimant.address):
+            spot = self._spot(claim.claimant)
+            spot.gives_stripes = True
+            self._tree.leave_source(spot)
+            self._tree.follow(spot, None)
+            for address in claim.failed:
+                if (reported := self._tree.get(address)) and not reported.is_whole:
+                    reported.suspected_until = now + REPORTED_SECONDS
+        return found
 
     def _lead(self, spot: Spot, claim: Claim) -> None:
         """Make this node the fetcher: nodes that only intend to fetch get the content from it."""
@@ -187,8 +273,11 @@ class Wave:
             return self._beside(claim.beside)
         count = max(SOURCES, min(claim.places or 0, SEVERAL))
         refused = frozenset((*claim.failed, *claim.unfit))
-        found = self._best(Spot(claim.claimant), refused, now, claim, count)
-        return tuple(other.place.address for other in found)
+        found = [other.place.address for other in self._best(Spot(claim.claimant), refused, now, claim, count)]
+        if self._stripes is not None and not claim.places:
+            some = [other for other in self._stripes.some(2 * SOURCES) if other != claim.claimant.address]
+            found = [*some, *(other for other in found if other not in some)][:count]
+        return tuple(found)
 
     def _beside(self, address: Address) -> tuple[Address, ...]:
         """The nodes that ought to get it as quickly: two siblings; if there are fewer, the source.
@@ -205,13 +294,21 @@ class Wave:
         found = found[:_WITNESSES] if len(found) >= _WITNESSES else [*found, source]
         return tuple(other.place.address for other in found)
 
-    def hold(self, holder: NodeLocation) -> None:
+    def hold(self, holder: NodeLocation, *, gives_stripes: bool = False) -> None:
         """The node has all of it."""
         spot = self._spot(holder)
         self._tree.leave_source(spot)
         self._intending -= {holder.address}
-        spot.is_whole, spot.suspected_until = True, 0.0
+        self._set_whole(spot, is_whole=True)
+        spot.suspected_until, spot.gives_stripes = 0.0, gives_stripes
         self._tree.follow(spot, None)
+        if self._stripes is not None:
+            self._stripes.release(holder.address)
+            self._stripes = None if self._stripes.is_over else self._stripes
+
+    def _set_whole(self, spot: Spot, *, is_whole: bool) -> None:
+        self._wholes += is_whole - spot.is_whole
+        spot.is_whole = is_whole
 
     def begin(self, holder: NodeLocation) -> None:
         """Note that the node is getting the content. Its source is unknown without a claim, so it is not named.
@@ -226,7 +323,13 @@ class Wave:
         """The node does not have it, and is not getting it."""
         self._strangers -= {address}
         self._intending -= {address}
+        if spot := self._tree.get(address):
+            self._set_whole(spot, is_whole=False)
         self._tree.uproot(address)
+        self._rush.withdraw(address)
+        if self._stripes is not None:
+            self._stripes.drop(address)
+            self._stripes = None if self._stripes.is_over else self._stripes
 
     @property
     def _is_chain(self) -> bool:

@@ -249,6 +249,7 @@ class Announcer:
             process=self._own_id,
             view=view,
             complete_at=complete_at,
+            gives_stripes=True,
         )
 
     async def _send(self, address: Address, announcement: Announcement) -> Receipt | None:

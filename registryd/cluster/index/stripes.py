@@ -1,0 +1,268 @@
+"""The trees of the stripes of one content: which node gets which stripe from which node.
+
+Each node passes on one stripe, to as many nodes as there are stripes, and gets the others as a leaf. So every link
+carries the content once in each direction (SplitStream, SOSP 2003). One index node arranges all trees of a content,
+with all nodes that come at the same moment at once: first those that pass a stripe on, so that the trees are flat.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.index.stripe_room import Room, Spot
+from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
+from registryd.transfer.striping import STRIPES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from registryd.cluster.contract.index import NodeLocation
+    from registryd.notation import Address
+
+# Of a node that passes a stripe on: with so many below it, it sends as much as it gets.
+CHILDREN: Final = STRIPES
+# A node may still report so many of those that were named to it.
+_MOST_NAMED: Final = 4 * STRIPES
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nodes that are not to be named now."""
+
+    nodes: frozenset[Address] = frozenset()
+    now: float = 0.0
+
+
+_NONE: Final = Refused()
+
+
+class StripeTrees:
+    """All nodes that get a content in stripes, and the tops that have it first."""
+
+    def __init__(self) -> None:
+        self._spots: dict[Address, Spot] = {}
+        self._tops: list[Address] = []
+        self._room = Room(self._spots)
+        self._count: defaultdict[str, int] = defaultdict(int)
+        self._receiving: set[Address] = set()
+
+    def __contains__(self, address: Address) -> bool:
+        return address in self._spots
+
+    @property
+    def addresses(self) -> Iterable[Address]:
+        return self._spots.keys()
+
+    @property
+    def top(self) -> Address | None:
+        """The node that has all of it first."""
+        return self._tops[-1] if self._tops else None
+
+    def is_top(self, address: Address) -> bool:
+        return address in self._tops
+
+    def lead(self, top: NodeLocation) -> None:
+        """From now on this node gets the content from elsewhere, or has it."""
+        if top.address in self._tops:
+            return
+        spot = self._spots.setdefault(top.address, Spot(top, None))
+        for stripe in range(STRIPES):
+            self._leave(spot, stripe)
+        for other in self._spots.values():  # to these it gives nothing any more: its link is for all stripes now
+            for stripe, source in enumerate(other.sources):
+                if source is spot:
+                    other.sources[stripe] = None
+        self._room.close(spot)
+        self._tops.append(top.address)
+        spot.own, spot.free, spot.is_slow = None, [1] * STRIPES, False
+        self._room.lead(spot)
+
+    def join(self, claimants: Sequence[tuple[NodeLocation, bool]]) -> dict[Address, tuple[Address, ...]]:
+        """The sources of all these nodes, each with whether it had better be the source of none."""
+        new = [self._enter(place, is_slow=is_slow) for place, is_slow in claimants]
+        self._receiving.update(spot.place.address for spot in new)
+        for spot in new:
+            if spot.own is not None and spot.sources[spot.own] is None:
+                self._follow(spot, spot.own, self._best(spot, spot.own, is_inner=True))
+        for spot in new:
+            for stripe in range(STRIPES):
+                if spot.sources[stripe] is None:
+                    self._follow(spot, stripe, self._best(spot, stripe, is_inner=False))
+        return {spot.place.address: tuple(source.place.address for source in spot.sources if source) for spot in new}
+
+    def change(
+        self, address: Address, stripe: int, *, failed: Collection[Address], slow: Collection[Address], now: float
+    ) -> Address | None:
+        """Another source of this stripe for that node; None: it takes the place of a top that failed.
+
+        Without reports, the same source as before if that is as good as any.
+        """
+        spot = self._spots.get(address)
+        if spot is None or self.is_top(address):
+            return None
+        source = spot.sources[stripe]
+        current = source.place.address if source else None
+        if not failed and not slow and current and self._is_fit(current, spot, stripe, Refused(now=now)):
+            return current
+        for reported in slow:
+            self._slow_down(spot, reported)
+        were_tops = [self._suspect(spot, reported, stripe, now) for reported in failed]
+        if any(were_tops):
+            self.lead(spot.place)
+            return None
+        self._leave(spot, stripe)
+        # A node that has become the top breaks off what it gave before. One of those has to get it from there again.
+        refused = frozenset(address for address in (*failed, *slow) if address in slow or not self.is_top(address))
+        found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(refused, now))
+        self._follow(spot, stripe, found)
+        return found
+
+    def release(self, address: Address) -> None:
+        """The node has all of it, and takes nothing from its sources any more."""
+        if spot := self._spots.get(address):
+            self._receiving.discard(address)
+            for stripe in range(STRIPES):
+                self._leave(spot, stripe)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all nodes have all of it."""
+        return not self._receiving
+
+    def drop(self, address: Address) -> None:
+        """The node does not have it, and is not getting it."""
+        spot = self._spots.pop(address, None)
+        if spot is None:
+            return
+        self._receiving.discard(address)
+        if address in self._tops:
+            self._tops.remove(address)
+        for stripe in range(STRIPES):
+            self._leave(spot, stripe)
+        self._room.close(spot)
+
+    def some(self, count: int) -> list[Address]:
+        """Nodes that get it early: those that pass something on."""
+        found: dict[Address, None] = {}
+        for nodes in self._room.inner():
+            found.update(dict.fromkeys(address for address in nodes[:2] if self._is_well(address)))
+        return list(found)[:count]
+
+    def _enter(self, place: NodeLocation, *, is_slow: bool) -> Spot:
+        spot = self._spots.get(place.address)
+        if spot is None:
+            number = self._count[place.zone]
+            own = None if is_slow else number % STRIPES
+            spot = self._spots[place.address] = Spot(place, own, is_slow=is_slow)
+            if own is not None:
+                self._count[place.zone] += 1
+                spot.free[own] = CHILDREN
+        return spot
+
+    def _follow(self, spot: Spot, stripe: int, address: Address | None) -> None:
+        if address is None:
+            return
+        source = spot.sources[stripe] = self._spots[address]
+        if len(spot.named) >= _MOST_NAMED:
+            spot.named = {other.place.address for other in spot.sources if other}
+        spot.named.add(address)
+        spot.from_top.discard(stripe)
+        if self.is_top(address):
+            spot.from_top.add(stripe)
+        source.given.add(stripe)
+        source.free[self._slot(source, stripe)] -= not spot.is_slow
+        if spot.own == stripe and not spot.is_inner:
+            spot.is_inner = True
+            self._room.add_inner(spot, stripe)
+
+    def _leave(self, spot: Spot, stripe: int) -> None:
+        source, spot.sources[stripe] = spot.sources[stripe], None
+        if source is not None and not spot.is_slow:
+            self._room.give_back(source, self._slot(source, stripe))
+
+    def _slot(self, source: Spot, stripe: int) -> int:
+        """Which of its stripes this child takes the room of: a node that is not full may give any stripe."""
+        is_top = source.own is None or self.is_top(source.place.address)
+        return stripe if is_top or source.own is None else source.own
+
+    def _best(self, spot: Spot, stripe: int, *, is_inner: bool, refused: Refused = _NONE) -> Address | None:
+        """The source for that stripe: links between zones are thin, so one of the same zone if there is any."""
+        zone = spot.place.zone
+        found = self._of_zone(spot, stripe, zone, is_inner=is_inner, refused=refused)
+        if found is None and zone:
+            others = [other for other in self._room.zones(stripe) if other != zone]
+            ways = (self._of_zone(spot, stripe, other, is_inner=is_inner, refused=refused) for other in others)
+            found = next((way for way in ways if way is not None), None)
+        if found is None:
+            tops = [top for top in self._tops if self._is_fit(top, spot, stripe, refused)]
+            found = max(tops, key=lambda top: self._spots[top].free[stripe], default=None)
+        return found
+
+    def _of_zone(self, spot: Spot, stripe: int, zone: str, *, is_inner: bool, refused: Refused) -> Address | None:
+        """Nodes that pass it on go as far up as possible, leaves as far down; then whatever has most room."""
+
+        def is_fit(address: Address) -> bool:
+            return self._is_fit(address, spot, stripe, refused)
+
+        if is_inner:
+            found = self._room.first(stripe, zone, is_fit, is_from_left=True)
+            return found or self._room.one_more(stripe, zone, is_fit)
+
+        def is_leaf_fit(address: Address) -> bool:
+            is_kept = self.is_top(address) and self._room.has_inner(stripe, zone)  # for one that passes it on
+            return not is_kept and is_fit(address)
+
+        found = self._room.first(stripe, zone, is_leaf_fit)
+        for other in range(STRIPES):
+            if found is None and self._room.has_inner(stripe, zone):
+
+                def can_give(address: Address, other: int = other) -> bool:
+                    return self._spots[address].own == other and is_leaf_fit(address)
+
+                found = self._room.first(other, zone, can_give)
+        return found or self._room.one_more(stripe, zone, is_fit)
+
+    def _is_fit(self, address: Address, spot: Spot, stripe: int, refused: Refused) -> bool:
+        other = self._spots.get(address)
+        if other is None or other is spot or address in refused.nodes or other.is_slow:
+            return False
+        if other.suspected_until > refused.now:
+            return False
+        return stripe not in spot.given or all(above is not spot for above in self._upwards(other, stripe))
+
+    def _upwards(self, spot: Spot | None, stripe: int) -> Iterator[Spot]:
+        for _ in range(len(self._spots)):
+            if spot is None:
+                return
+            yield spot
+            above = spot.sources[stripe]
+            spot = self._spots.get(above.place.address) if above else None
+
+    def _is_well(self, address: Address) -> bool:
+        spot = self._spots.get(address)
+        return spot is not None and not spot.is_slow
+
+    def _slow_down(self, spot: Spot, address: Address) -> None:
+        other = self._spots.get(address)
+        if other is None or other.is_slow or address not in spot.named or self.is_top(address):
+            return
+        other.is_slow = True
+        # It takes little of the links of its sources: they have room for one more each.
+        for stripe, source in enumerate(other.sources):
+            if source is not None:
+                self._room.give_back(source, self._slot(source, stripe))
+
+    def _suspect(self, spot: Spot, address: Address, stripe: int, now: float) -> bool:
+        """Note that this node did not help; whether it was the last top."""
+        other = self._spots.get(address)
+        if address not in spot.named or (self.is_top(address) and stripe not in spot.from_top):
+            return False  # a node that has become the top breaks off what it gave before
+        spot.named.discard(address)
+        if other is not None:
+            other.suspected_until = now + REPORTED_SECONDS
+        if address in self._tops:
+            self.drop(address)  # it has no sources here
+            return not self._tops
+        return other is None and not self._tops

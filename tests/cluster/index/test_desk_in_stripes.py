@@ -1,0 +1,210 @@
+"""Many nodes claim the same layer at the same moment: an index node tells them where its stripes come from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import tracemalloc
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, NodeLocation
+from registryd.cluster.contract.node import NodeId
+from registryd.cluster.index.desk import WAVE_SECONDS, IndexState, Quotas
+from registryd.cluster.index.rush import GATHERED_SECONDS
+from registryd.cluster.index.stripes import StripeTrees
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.transfer.striping import STRIPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+pytestmark = pytest.mark.looptime
+
+MIB = 1 << 20
+DIGEST = Digest.of(b"layer")
+
+
+def place(number: int, *, port: int = 3173) -> NodeLocation:
+    return NodeLocation(Address(f"10.0.{number >> 8}.{number & 255}", port))
+
+
+def claim(number: int, *, digest: Digest = DIGEST, rank: int | None = None) -> Claim:
+    return Claim(digest, place(number), 100 * MIB, rank=rank, takes_stripes=True)
+
+
+class Desk:
+    """An index node, whose clock may be put forward."""
+
+    def __init__(self, *, stripes_from: int = 5, quotas: Quotas | None = None) -> None:
+        self.later = 0.0
+        self.state = IndexState(
+            NodeId("desk"), self.clock, count_members=lambda: 10_000, quotas=quotas, stripes_from=stripes_from
+        )
+
+    def clock(self) -> float:
+        return asyncio.get_running_loop().time() + self.later
+
+    async def decide(self, claims: Iterable[Claim]) -> list[ClaimReply]:
+        return await asyncio.gather(*map(self.state.decide, claims))
+
+    @property
+    def waves(self) -> int:
+        return len(self.state._waves)
+
+
+async def test_those_that_come_at_once_get_it_in_stripes_from_each_other_and_the_first_from_elsewhere() -> None:
+    desk = Desk()
+    first, *others = await desk.decide(map(claim, range(1, 31)))
+    assert first == ClaimReply(is_new=True, view=first.view, rank=0)
+    own = place(1).address
+    for number, reply in enumerate(others, 2):
+        assert reply.sources == (own,)
+        assert len(reply.stripes) == STRIPES
+        assert place(number).address not in reply.stripes
+    assert asyncio.get_running_loop().time() == pytest.approx(GATHERED_SECONDS)
+
+
+async def test_too_few_get_it_as_a_whole() -> None:
+    replies = await Desk().decide(map(claim, range(1, 5)))
+    assert not any(reply.stripes for reply in replies)
+    assert [bool(reply.sources) for reply in replies] == [False, True, True, True]
+
+
+async def test_one_that_takes_no_stripes_gets_it_as_a_whole_beside_the_others() -> None:
+    desk = Desk()
+    replies = await desk.decide([*map(claim, range(1, 31)), replace(claim(31), takes_stripes=False)])
+    assert all(reply.stripes for reply in replies[1:30])
+    assert replies[30].sources == (place(1).address,)
+    assert not replies[30].stripes
+
+
+async def test_one_that_goes_on_without_stripes_is_named_for_none_any_more() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 31)))
+    whole = desk.state.claim(replace(claim(5), takes_stripes=False))
+    assert whole.sources == (place(1).address,)
+    late = await desk.decide(map(claim, range(100, 140)))
+    assert all(reply.stripes for reply in late)
+    assert not [reply for reply in late if place(5).address in reply.stripes]
+
+
+async def test_one_that_others_follow_as_a_whole_gets_it_as_a_whole() -> None:
+    """Else nodes could wait for each other: one gets all by way of the other, and gives a stripe of it to that one."""
+    desk = Desk()
+    await desk.decide([replace(claim(number), takes_stripes=False) for number in range(1, 5)])
+    desk.later = 1.0
+    await desk.decide(map(claim, range(50, 90)))
+    (again,) = await desk.decide([claim(2)])
+    assert not again.stripes
+
+
+async def test_the_top_that_asks_again_does_not_wait() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 31)))
+    begun = desk.clock()
+    (again,) = await desk.decide([claim(1)])
+    assert (again.sources, again.stripes, desk.clock()) == ((), (), begun)
+
+
+async def go_away(desk: Desk, claims: Iterable[Claim], *, after: float) -> None:
+    waiting = [asyncio.ensure_future(desk.state.decide(each)) for each in claims]
+    await asyncio.sleep(after)
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_those_that_go_away_while_they_wait_are_forgotten() -> None:
+    desk = Desk()
+    await desk.decide([claim(1)])
+    await go_away(desk, map(claim, range(2, 40)), after=0.1)
+    await asyncio.sleep(0.1)
+    replies = await desk.decide([claim(50)])
+    assert not replies[0].stripes
+    assert len(desk.state) == 2
+
+
+async def test_a_wave_with_stripes_ends_as_others_do_whoever_has_gone_away_meanwhile() -> None:
+    """An index node that knew of a node in the trees that it could not forget looked for it in an endless loop."""
+    desk = Desk(stripes_from=3)
+    going = asyncio.ensure_future(go_away(desk, map(claim, range(100, 120)), after=GATHERED_SECONDS))
+    await desk.decide([claim(1)])
+    await desk.decide(map(claim, range(2, 20)))
+    await going
+    desk.later = WAVE_SECONDS + 1.0
+    await desk.decide([claim(1, digest=Digest.of(b"other"))])
+    assert (desk.waves, len(desk.state)) == (1, 1)
+
+
+async def test_what_is_kept_of_nodes_in_stripes_is_within_the_quotas() -> None:
+    desk = Desk(quotas=Quotas(spots=50, spots_of_node=10))
+    for number in range(20):
+        digest = Digest.of(str(number).encode())
+        await desk.decide(claim(node, digest=digest) for node in range(1, 31))
+    assert len(desk.state) <= 50
+
+
+async def test_one_host_with_many_ports_has_few_places() -> None:
+    desk = Desk()
+    await desk.decide([claim(1)])
+    claims = [replace(claim(2), claimant=place(2, port=port)) for port in range(1, 1000)]
+    await desk.decide(claims)
+    assert len(desk.state) <= 65
+
+
+async def test_nodes_that_drop_it_leave_nothing() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 31)))
+    for number in range(1, 31):
+        desk.state.announce(Announcement(place(number), is_all=True))
+    assert (desk.waves, len(desk.state)) == (0, 0)
+
+
+async def test_an_index_node_survives_one_that_was_said_to_fetch_it_no_longer() -> None:
+    desk = Desk()
+    desk.state.claim(replace(claim(1), is_ahead=True))
+    assert desk.state.claim(replace(claim(2), is_ahead=True)).sources == (place(1).address,)
+    desk.state.claim(replace(claim(2), failed=(place(1).address,)))
+    desk.state.announce(Announcement(place(2), is_all=True))
+    desk.state.announce(Announcement(place(1), is_all=True))
+    assert (desk.waves, len(desk.state)) == (0, 0)
+
+
+async def test_when_all_have_it_anyone_gets_it_as_a_whole() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 31)))
+    for number in range(1, 31):
+        desk.state.announce(Announcement(place(number), held=(DIGEST,), gives_stripes=True))
+    begun = desk.clock()
+    (reply,) = await desk.decide([claim(50)])
+    assert (reply.is_whole, reply.stripes, desk.clock()) == (True, (), begun)
+
+
+async def test_a_wave_of_5_000_takes_few_bytes_for_each() -> None:
+    desk = Desk()
+    await desk.decide([claim(1)])
+    tracemalloc.start(1)
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        replies = await desk.decide(map(claim, range(2, 5001)))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(reply.stripes for reply in replies)
+    assert (after - before) / 5000 < 8000
+
+
+def test_arranging_takes_no_longer_for_each_of_many() -> None:
+    def seconds(count: int) -> float:
+        trees = StripeTrees()
+        trees.lead(place(0))
+        begun = time.process_time()
+        trees.join([(place(number), False) for number in range(1, count)])
+        return (time.process_time() - begun) / count
+
+    few = min(seconds(500) for _ in range(3))
+    assert min(seconds(4000) for _ in range(2)) < 4 * few

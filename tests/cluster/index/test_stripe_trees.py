@@ -1,0 +1,243 @@
+"""Which node gets which stripe from which node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registryd.cluster.contract.index import NodeLocation
+from registryd.cluster.index.stripes import CHILDREN, StripeTrees
+from registryd.notation import Address
+from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
+from registryd.transfer.striping import STRIPES
+from tests.cluster.index.joining import address
+
+TOP = NodeLocation(address(1))
+
+
+def place(number: int, zone: str = "") -> NodeLocation:
+    return NodeLocation(address(number), zone)
+
+
+def trees_of(count: int, *, slow: int = 0, zones: int = 1) -> StripeTrees:
+    """The nodes 2, 3, ..., below the node 1; so many are slow."""
+    trees = StripeTrees()
+    trees.lead(TOP)
+    trees.join([(place(n, f"zone{n % zones}" if zones > 1 else ""), n < slow + 2) for n in range(2, count + 2)])
+    return trees
+
+
+def sources(trees: StripeTrees, of: Address) -> list[Address | None]:
+    return [source.place.address if source else None for source in trees._spots[of].sources]
+
+
+def children(trees: StripeTrees) -> Counter[tuple[Address, int]]:
+    """How many nodes that are not slow each node gives each stripe to."""
+    pairs = [
+        (source.place.address, stripe)
+        for spot in trees._spots.values()
+        if not spot.is_slow
+        for stripe, source in enumerate(spot.sources)
+        if source is not None and trees._spots.get(source.place.address) is source
+    ]
+    return Counter(pairs)
+
+
+def require_order(trees: StripeTrees) -> None:
+    """No stripe goes in a circle, what is kept of each node is right, and nothing is kept of any other."""
+    for spot in trees._spots.values():
+        for stripe in range(STRIPES):
+            above = spot.sources[stripe]
+            seen = {spot.place.address}
+            while above is not None and (at := trees._spots.get(above.place.address)) is not None:
+                assert at.place.address not in seen, f"stripe {stripe} goes in a circle"
+                seen.add(at.place.address)
+                above = at.sources[stripe]
+    given = children(trees)
+    for of, spot in trees._spots.items():
+        counts = [given[of, stripe] for stripe in range(STRIPES)]
+        if spot.own is not None:
+            assert spot.free[spot.own] == CHILDREN - sum(counts), "its room is counted wrong"
+        elif trees.is_top(of):
+            assert spot.free == [1 - count for count in counts], "a top's room is counted wrong"
+        else:
+            assert not any(counts), "a slow node is a source"
+        has_room = any(free > 0 for free in spot.free) and not spot.is_slow and (spot.is_inner or trees.is_top(of))
+        is_open = any(of in queue for queue in trees._room._open.values())
+        assert is_open or not has_room, "a node with room is forgotten"
+    assert {of for queue in trees._room._open.values() for of in queue} <= trees._spots.keys()
+    inner = [of for nodes in trees._room._inner.values() for of in nodes]
+    assert sorted(inner, key=str) == sorted((of for of, spot in trees._spots.items() if spot.is_inner), key=str)
+
+
+def depth(trees: StripeTrees, of: Address, stripe: int) -> int:
+    source = trees._spots[of].sources[stripe]
+    return 0 if source is None else 1 + depth(trees, source.place.address, stripe)
+
+
+def test_nodes_that_come_at_once_pass_on_one_stripe_each_and_are_few_levels_deep() -> None:
+    trees = trees_of(600)
+    require_order(trees)
+    given = children(trees)
+    for spot in trees._spots.values():
+        stripes = {stripe for stripe in range(STRIPES) if given[spot.place.address, stripe]}
+        most = STRIPES if trees.is_top(spot.place.address) else 2
+        assert len(stripes) <= most
+    totals = Counter[Address]()
+    for (of, _), count in given.items():
+        totals[of] += count
+    assert max(totals.values()) <= CHILDREN + 1
+    assert max(depth(trees, of, stripe) for of in trees.addresses for stripe in range(STRIPES)) <= 6
+    assert all(None not in sources(trees, of) for of in trees.addresses if of != TOP.address)
+
+
+def test_slow_nodes_get_it_and_give_it_to_nobody() -> None:
+    trees = trees_of(100, slow=30)
+    require_order(trees)
+    slow = {address(number) for number in range(2, 32)}
+    for of in trees.addresses:
+        assert not slow & set(sources(trees, of))
+        assert of == TOP.address or None not in sources(trees, of)
+
+
+def test_each_stripe_comes_once_to_each_zone() -> None:
+    trees = trees_of(90, zones=3)
+    zone_of = {of: spot.place.zone for of, spot in trees._spots.items()}
+    crossings = Counter(
+        (zone_of[of], stripe)
+        for of in trees.addresses
+        for stripe, source in enumerate(sources(trees, of))
+        if source is not None and zone_of[source] != zone_of[of]
+    )
+    assert max(crossings.values()) <= 1
+
+
+def test_what_was_named_is_named_again_as_long_as_nothing_is_said_of_it() -> None:
+    trees = trees_of(30)
+    before = sources(trees, address(20))
+    for stripe in range(STRIPES):
+        assert trees.change(address(20), stripe, failed=(), slow=(), now=0.0) == before[stripe]
+    assert sources(trees, address(20)) == before
+    assert trees.join([(place(20), False)])[address(20)] == tuple(before)
+    require_order(trees)
+
+
+def test_a_source_that_failed_is_named_to_nobody_for_a_while() -> None:
+    trees = trees_of(30)
+    failed = next(of for of in sources(trees, address(20)) if of and not trees.is_top(of))
+    stripe = sources(trees, address(20)).index(failed)
+    other = trees.change(address(20), stripe, failed=(failed,), slow=(), now=0.0)
+    assert other not in {failed, None}
+    assert failed not in trees.join([(place(number), False) for number in range(50, 90)])[address(50)]
+    trees.change(address(20), stripe, failed=(), slow=(), now=REPORTED_SECONDS + 1.0)
+    require_order(trees)
+
+
+def test_when_the_only_top_fails_who_says_so_takes_its_place_and_gives_every_stripe_anew() -> None:
+    trees = trees_of(30)
+    below = [of for of in trees.addresses if TOP.address in sources(trees, of)]
+    stripe = sources(trees, below[0]).index(TOP.address)
+    assert trees.change(below[0], stripe, failed=(TOP.address,), slow=(), now=0.0) is None
+    assert trees.top == below[0]
+    assert sources(trees, below[0]) == [None] * STRIPES
+    require_order(trees)
+    stripe = sources(trees, below[1]).index(TOP.address)
+    assert trees.change(below[1], stripe, failed=(TOP.address,), slow=(), now=0.1) is not None
+    require_order(trees)
+
+
+def test_a_slow_node_that_takes_the_place_of_the_top_gives_it_to_the_others() -> None:
+    trees = StripeTrees()
+    trees.lead(TOP)
+    trees.join([(place(2), True), (place(3), True)])
+    assert trees.change(address(2), 0, failed=(TOP.address,), slow=(), now=0.0) is None
+    assert trees.change(address(3), 0, failed=(TOP.address,), slow=(), now=0.1) == address(2)
+    require_order(trees)
+
+
+def test_a_member_that_reports_whom_it_was_not_named_makes_nobody_suspect() -> None:
+    trees = trees_of(60)
+    bad = address(50)
+    others = tuple(of for of in trees.addresses if of not in {bad, *sources(trees, bad)})
+    before = {of: sources(trees, of) for of in trees.addresses if of != bad}
+    for stripe in range(STRIPES):
+        trees.change(bad, stripe, failed=others, slow=others, now=0.0)
+    assert {of: sources(trees, of) for of in before} == before
+    assert not [spot for spot in trees._spots.values() if spot.is_slow or spot.suspected_until]
+    assert trees.top == TOP.address
+
+
+def test_a_member_that_changes_again_and_again_costs_no_memory() -> None:
+    trees = trees_of(200)
+    before = sum(map(len, trees._room._open.values()))
+    chance = Random(1)
+    everyone = list(trees.addresses)
+    for _ in range(5000):
+        failed = (chance.choice(everyone),)
+        trees.change(address(150), chance.randrange(STRIPES), failed=failed, slow=(), now=0.0)
+    assert sum(map(len, trees._room._open.values())) < before + 200
+    assert len(trees._spots[address(150)].named) <= 4 * STRIPES
+    require_order(trees)
+
+
+def test_nodes_that_come_and_go_leave_nothing() -> None:
+    trees = trees_of(20)
+    for number in range(1000, 3000, 10):
+        trees.join([(place(number + offset), False) for offset in range(10)])
+        for offset in range(10):
+            trees.drop(address(number + offset))
+    require_order(trees)
+    assert sum(map(len, trees._room._inner.values())) == 20
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["join", "join", "change", "fail", "slow", "lie", "drop", "lead", "release"]),
+        st.integers(1, 24),
+        st.integers(0, STRIPES - 1),
+        st.integers(0, 1000),
+    ),
+    max_size=60,
+)
+
+
+@given(st.integers(0, 20), st.integers(1, 2), ACTIONS)
+def test_whatever_happens_no_stripe_goes_in_a_circle_and_room_is_counted_right(  # noqa: C901 - each action
+    count: int, zones: int, actions: list[tuple[str, int, int, int]]
+) -> None:
+    trees = trees_of(count, slow=count // 8, zones=zones)
+    for now, (action, number, stripe, chance) in enumerate(actions):
+        of = address(number)
+        spot = trees._spots.get(of)
+        source = sources(trees, of)[stripe] if spot else None
+        refused = set[Address]()
+        found = None
+        is_change = True
+        match action:
+            case "join":
+                is_change = False
+                slow = chance % 5 == 0
+                trees.join([(place(number + extra, f"zone{chance % zones}"), slow) for extra in range(chance % 4)])
+            case "change":
+                found = trees.change(of, stripe, failed=(), slow=(), now=now / 4)
+            case "fail" if source:
+                refused = set() if trees.is_top(source) else {source}
+                found = trees.change(of, stripe, failed=(source,), slow=(), now=now / 4)
+            case "slow" if source:
+                refused = {source}
+                found = trees.change(of, stripe, failed=(), slow=(source,), now=now / 4)
+            case "lie":
+                refused = {address(chance % 24 + 1)}
+                found = trees.change(of, stripe, failed=(), slow=tuple(refused), now=now / 4)
+            case "drop":
+                trees.drop(of)
+            case "lead":
+                trees.lead(place(number))
+            case "release":
+                trees.release(of)
+        if is_change:
+            assert found not in refused
+        require_order(trees)
