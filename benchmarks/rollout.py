@@ -2,7 +2,7 @@
 
     python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--kinds create update]
                                  [--megabits 100] [--runs 3] [--without] [--insecure] [--containerd 2.4] [--links]
-                                 [--fault fetcher|index|origin|partition]
+                                 [--fault fetcher|index|origin|partition] [--stripes-from N]
     python -m benchmarks.rollout --app --nodes 6 --at-a-time 2 6
 
 The origin is a docker-registry behind a link of the same kind. `alone` is what one node needs from it without
@@ -65,13 +65,16 @@ class Plan:
     fault: str = ""
     is_insecure: bool = False
     shows_links: bool = False
+    stripes_from: int | None = None
+    """`peers.stripes_from`; None: the default."""
 
     @property
     def name(self) -> str:
         kind = "at once" if self.at_once >= self.nodes else f"{self.at_once} at a time"
         fault = f", fault: {self.fault}" if self.fault else ""
         without = "" if self.has_agents else ", without registryd"
-        return f"{self.nodes} nodes {kind}, {self.megabytes:.0f} MB in {len(self.sizes)}{fault}{without}"
+        stripes = "" if self.stripes_from is None else f", stripes from {self.stripes_from}"
+        return f"{self.nodes} nodes {kind}, {self.megabytes:.0f} MB in {len(self.sizes)}{fault}{stripes}{without}"
 
     @property
     def megabytes(self) -> float:
@@ -146,7 +149,9 @@ async def roll_out(plan: Plan, release: Release) -> Result:
 
 
 def _settings(plan: Plan, folder: Path) -> Table:
-    return {} if plan.is_insecure else {"peers": {"insecure": False, "secret_file": str(make_secret(folder))}}
+    trust: Table = {} if plan.is_insecure else {"insecure": False, "secret_file": str(make_secret(folder))}
+    stripes: Table = {} if plan.stripes_from is None else {"stripes_from": plan.stripes_from}
+    return {"peers": {**trust, **stripes}}
 
 
 def _recipe(plan: Plan) -> ImageRecipe:
@@ -300,6 +305,7 @@ def _plans(arguments: argparse.Namespace, sizes: tuple[int, ...]) -> list[Plan]:
             fault=arguments.fault,
             is_insecure=arguments.insecure,
             shows_links=arguments.links,
+            stripes_from=arguments.stripes_from,
         )
         for nodes in arguments.nodes
         for at_once in _at_once(arguments, nodes)
@@ -327,6 +333,7 @@ def main() -> None:
     parser.add_argument("--without", action="store_true", help="also without registryd")
     parser.add_argument("--insecure", action="store_true", help="peers without TLS")
     parser.add_argument("--links", action="store_true", help="print what each link carries, every half second")
+    parser.add_argument("--stripes-from", type=int, metavar="N", help="peers.stripes_from of all agents")
     parser.add_argument("--fault", choices=FAULTS, default="")
     asyncio.run(compare(parser.parse_args()))
 

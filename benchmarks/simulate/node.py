@@ -50,11 +50,13 @@ if TYPE_CHECKING:
     from registryd.content.source import Content
     from registryd.identity.requester import Requester
     from registryd.notation import Address
+    from registryd.oci.digest import Digest
 
     from .store import Blob
 
 FETCH_WAIT = 15.0
 FANOUT_LIMIT = 32
+STRIPES_FROM = 64  # peers.stripes_from
 BUFFER_BYTES = 64 << 20  # peers.receive_buffer
 _ENTITLEMENT = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
 
@@ -112,7 +114,9 @@ class SimulatedNode:
         self.roster = Roster(self, node.id)
         place = partial(NodeLocation, self.address, self.zone)
         view = CurrentView(self.roster, place, most=FANOUT_LIMIT)
-        desk = IndexState(node.id, clock, count_members=lambda: len(Roster.everyone), view=view)
+        desk = IndexState(
+            node.id, clock, count_members=lambda: len(Roster.everyone), view=view, stripes_from=STRIPES_FROM
+        )
         own = Receiving(shared)
         self.pulls = Pulls(own, self.store.arrivals.tell)
         own_pace = OwnPace()
@@ -140,6 +144,7 @@ class SimulatedNode:
             blame=blame,
             receiving=lambda: self.intakes.flowing(),  # noqa: PLW0108 - which is made below
             arrived=lambda: inflows.memory.total,
+            striping=(coalescing, inflows),
         )
         self.intakes = Intakes(fetcher, self.pulls, own, inflows, fetch_wait=FETCH_WAIT, run=self._run_apart)
         coalescing.mind(self.intakes.places)
@@ -197,6 +202,9 @@ class SimulatedNode:
 class _NoBlame:
     def require_verified(self, content: Content) -> None:
         pass
+
+    def is_tainted(self, _digest: Digest) -> bool:
+        return False
 
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         pass

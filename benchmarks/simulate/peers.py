@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.index.ring import RendezvousHash
 from registryd.cluster.members.member import Member
-from registryd.cluster.rpc.codec import finding
+from registryd.cluster.rpc.codec import finding, stripe_message
 from registryd.cluster.rpc.index_codec import (
     announcement_message,
     claim_message,
@@ -62,7 +62,8 @@ class SimulatedPeer:
         self._address = address
 
     async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
-        request = pb.FindRequest(digest=str(sought.digest), repository=str(sought.repository))
+        stripe = stripe_message(sought)
+        request = pb.FindRequest(digest=str(sought.digest), repository=str(sought.repository), stripe=stripe)
         if wait is not None:
             request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond
         reply = await self._network.call(

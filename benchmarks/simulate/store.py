@@ -13,14 +13,17 @@ from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, OpenContent
 from registryd.oci.reference import Repository
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.growing import stripe_reach
 from registryd.transfer.inflow import Inflows
 from registryd.transfer.sink import Sink
+from registryd.transfer.striping import reach as stripe_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
+    from registryd.transfer.stripe_board import StripeBoard
 
 
 REPOSITORY: Final = Repository.parse("registry.example/app")
@@ -110,6 +113,39 @@ class SimulatedStore:
         size = self.sizes[digest]
         available = await self.wait_beyond(digest, min(beyond, size - 1))
         return GrowingContent(digest, size, None, available)
+
+    async def wait_stripe(self, digest: Digest, stripe: int, beyond: int, board: StripeBoard | None = None) -> int:
+        """The same for a stripe, in bytes of the stripe."""
+        changes = Waiter()
+        self._changes.setdefault(digest, []).append(changes)
+        try:
+            with self.inflows.watching(digest, changes):
+                while (there := self.stripe_reach(digest, stripe)) <= beyond and not self.is_dead:
+                    await changes.wait()
+                    if board is not None and board.failure is not None:
+                        raise SourceBroken("the stripes do not come any more")
+        finally:
+            self._changes[digest].remove(changes)
+        if self.is_dead:
+            raise SourceBroken("the source is gone")
+        return there
+
+    def stripe_reach(self, digest: Digest, stripe: int) -> int:
+        available, inflows = self.available.get(digest, 0), self.inflows
+        return stripe_reach(stripe, available, inflows.of(digest), inflows.board_of(digest))
+
+    async def growing_stripe(self, digest: Digest, stripe: int, *, beyond: int | None = None) -> GrowingContent:
+        content = await self.growing(digest) if beyond is None else None
+        size = stripe_size(stripe, self.sizes.get(digest, 0))
+        if beyond is not None and not size:
+            raise ContentNotFound("not arriving")
+        available = self.stripe_reach(digest, stripe)
+        if content is None and beyond is not None:
+            available = await self.wait_stripe(digest, stripe, min(beyond, size - 1))
+        return GrowingContent(digest, size, None, min(size, available))
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        raise NotImplementedError
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         raise NotImplementedError

@@ -11,8 +11,9 @@ from registryd.transfer.errors import SourceBroken
 
 if TYPE_CHECKING:
     from registryd.cluster.members.offer import Offer
-    from registryd.oci.digest import Digest
+    from registryd.content.sought import Sought
     from registryd.oci.ranges import Span
+    from registryd.transfer.stripe_board import StripeBoard
 
     from .node import SimulatedNode
 
@@ -28,8 +29,8 @@ ZEROS = bytes(PASSED)
 class SimulatedBody:
     """A stream from one node to another."""
 
-    def __init__(self, source: SimulatedNode, target: SimulatedNode, digest: Digest, span: Span) -> None:
-        self._source, self._target, self._digest, self._span = source, target, digest, span
+    def __init__(self, source: SimulatedNode, target: SimulatedNode, sought: Sought, span: Span) -> None:
+        self._source, self._target, self._sought, self._span = source, target, sought, span
 
     @property
     def length(self) -> int:
@@ -42,14 +43,21 @@ class SimulatedBody:
     async def _send_to(self, sink: Any) -> None:
         offset = self._span.start
         network = self._target.network
+        board = self._source.store.inflows.board_of(self._sought.digest)
         while offset < self._span.stop:
-            have = await self._source.store.wait_beyond(self._digest, offset)
+            have = await self._wait_beyond(offset, board)
             count = min(PASSED, have - offset)
             await network.carry(count, self._source, self._target)
             if self._source.store.is_dead:
                 raise SourceBroken("the source is gone")
             offset += count
             await sink.write(ZEROS[:count] if count < PASSED else ZEROS)
+
+    async def _wait_beyond(self, offset: int, board: StripeBoard | None) -> int:
+        store, digest, stripe = self._source.store, self._sought.digest, self._sought.stripe
+        if stripe is None:
+            return await store.wait_beyond(digest, offset)
+        return await store.wait_stripe(digest, stripe, offset, board)
 
     async def aclose(self) -> None:
         pass
@@ -69,5 +77,5 @@ class SimulatedOpener:
             raise SourceBroken("no connection")
         if offer.available <= span.start:
             raise PeerDeclined("not so far yet")
-        body = SimulatedBody(source, self._node, offer.content.digest, span)
+        body = SimulatedBody(source, self._node, offer.sought, span)
         return OpenContent(offer.content, span, cast("Any", body))

@@ -154,6 +154,7 @@ class Joining:
             asyncio.get_running_loop().time,
             count_members=lambda: len(self.members.addresses()),
             view=self._view,
+            stripes_from=peers.stripes_from,
         )
 
         self._speakers = Speakers(self.members.discovered, asyncio.get_running_loop().time)
@@ -280,6 +281,7 @@ class Joining:
             receiving=lambda: intakes.flowing(),  # noqa: PLW0108
             arrived=lambda: inflows.memory.total,
             memory=memory,
+            striping=(coalescing, inflows),
             allowance=self._downloads,
             priority_of=self._priority_of,
             hindrances=self._ledger.pulls.hindrances,

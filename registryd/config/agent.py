@@ -334,8 +334,16 @@ class PeersSettings:
     backoff_max: Seconds = 60.0
     """Longest time that a peer is set aside. A peer that comes back after an hour is used again within a minute."""
 
+    stripes_from: int = 64
+    """Number of nodes that have to want a layer at the same moment so that it comes to them in stripes: eight parts,
+    each from another node. Then no node's link is idle, and 1,000 nodes get the layer almost as quickly as 10 do. The
+    layer must have 16 MiB or more. 0: layers always come as a whole. The index node of a layer decides, so set it alike
+    on all nodes."""
+
     def __post_init__(self) -> None:
         _require_positive("peers.fanout_limit", self.fanout_limit)
+        if self.stripes_from < 0:
+            raise SettingsError("peers.stripes_from", "must be 0 or more")
         _require_positive("peers.max_uploads", self.max_uploads)
         _require_positive("peers.find_timeout", self.find_timeout)
         _require_positive("peers.fetch_wait", self.fetch_wait)

@@ -19,7 +19,7 @@ from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
 from registryd.content.entitlement import Entitlement
-from registryd.content.growing import GrowingContent
+from registryd.content.growing import GrowingContent, stripe_of
 from registryd.content.naming_rules import NamingRules
 from registryd.content.provenance import Provenance
 from registryd.content.sought import Sought, Standing
@@ -29,17 +29,20 @@ from registryd.identity.requester import Requester
 from registryd.notation import Address
 from registryd.oci.descriptor import OCI_MANIFEST
 from registryd.oci.digest import Digest
-from registryd.oci.errors import OciError
+from registryd.oci.errors import OciError, RangeInvalid
 from registryd.oci.ranges import Span
 from registryd.oci.reference import Repository
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.striping import STRIPES, reach
+from tests.fakes.images import sample_bytes
 from tests.fakes.peers import LOOPBACK
-from tests.fakes.sources import MemorySource
+from tests.fakes.sources import MemorySource, StripedSource, stripe_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from registryd.cluster.members.member import Member
+    from registryd.content.source import OpenContent, RangeOf
 
 DATA = b"a layer " * 1000
 DIGEST = Digest.of(DATA)
@@ -205,6 +208,132 @@ async def test_who_waits_is_given_what_comes_for_his_name() -> None:
     coming.grown.set()
     reply = await waiting
     assert (reply.content.available, reply.standing) == (1000, pb.REGISTRY)
+
+
+# Stripes: of them as little is given for a name as of the whole
+
+LAYER = sample_bytes(2 * 1024 * 1024)
+
+
+def stripes_of_layer() -> StripedSource:
+    store = StripedSource()
+    store.add(DIGEST, LAYER)
+    store.owners[DIGEST] = {OWN}
+    return store
+
+
+@pytest.mark.parametrize("number", [1, 3, STRIPES])
+async def test_a_find_says_what_a_stripe_is_to_the_name(number: int) -> None:
+    service, size = service_over(stripes_of_layer()), reach(number - 1, len(LAYER))
+    for repository, standing in ((OWN, pb.REPOSITORY), (SIBLING, pb.REGISTRY)):
+        reply = await ask(service, repository, stripe=number)
+        assert (reply.content.size, reply.content.available, reply.standing) == (size, size, standing)
+
+
+async def test_stripes_for_other_names_are_told_as_that_and_nothing_else() -> None:
+    service = service_over(stripes_of_layer(), issue_ticket=lambda *_: "ticket")
+    for repository in (OTHER, None):
+        for number in range(1, STRIPES + 1):
+            refusal = await ask(service, repository, stripe=number)
+            assert refusal.is_not_for_name
+            assert not refusal.HasField("content")
+            assert not refusal.ticket
+
+
+async def test_stripes_of_manifests_are_given_for_their_own_repository_only() -> None:
+    store = stripes_of_layer()
+    store.add(DIGEST, LAYER, media_type=OCI_MANIFEST)
+    service = service_over(store)
+    assert (await ask(service, OWN, stripe=1)).HasField("content")
+    assert (await ask(service, SIBLING, stripe=1)).is_not_for_name
+
+
+async def test_stripes_are_read_for_names() -> None:
+    store = stripes_of_layer()
+    service, chunks = service_over(store), []
+
+    async def write(data: memoryview) -> None:
+        chunks.append(bytes(data))
+
+    def request(repository: Repository | None, length: int) -> pb.ReadRequest:
+        return pb.ReadRequest(digest=str(DIGEST), offset=3, length=length, repository=str(repository or ""), stripe=8)
+
+    for repository in (OTHER, None):
+        with pytest.raises(NotForName):
+            await service.read(request(repository, 5), SOMEBODY, write)
+    assert not store.opened
+    part = stripe_bytes(LAYER, 7)
+    await service.read(request(SIBLING, len(part) - 3), SOMEBODY, write)
+    assert b"".join(chunks) == part[3:]
+    with pytest.raises(RangeInvalid):
+        await service.read(request(SIBLING, len(part) - 2), SOMEBODY, write)
+    assert store.left_open == 0
+
+
+async def test_of_a_store_without_stripes_none_is_found(store: MemorySource) -> None:
+    assert not (await ask(service_over(store), OWN, stripe=1)).HasField("content")
+
+
+@pytest.mark.parametrize("number", [STRIPES + 1, 2**32 - 1])
+async def test_a_stripe_that_is_none_is_refused(number: int) -> None:
+    service = service_over(stripes_of_layer())
+    with pytest.raises(OciError, match="there is no stripe"):
+        await ask(service, OWN, stripe=number)
+    with pytest.raises(OciError, match="there is no stripe"):
+        await service.read(pb.ReadRequest(digest=str(DIGEST), length=1, stripe=number), SOMEBODY, never_write)
+
+
+async def never_write(_: memoryview) -> None:
+    raise AssertionError("nothing is to be sent")
+
+
+@dataclass
+class ComingInStripes(Coming):
+    """The same, in stripes."""
+
+    async def begun(self, digest: Digest) -> Content:
+        return await self.find(digest)
+
+    async def stripe(self, content: Content, stripe: int) -> GrowingContent:
+        return stripe_of(content, stripe, min(self.available, reach(stripe, content.size)))
+
+    async def growing_stripe(self, digest: Digest, stripe: int, *, beyond: int | None = None) -> GrowingContent:
+        if beyond is not None:
+            await self.grown.wait()
+        return await self.stripe(await self.find(digest), stripe)
+
+    async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
+        raise AssertionError("nobody reads")
+
+
+async def test_a_stripe_of_what_is_expected_is_told_for_the_name_of_its_manifest() -> None:
+    service = service_over(MemorySource(), expected=Expecting(OWN))
+    reply = await ask(service, SIBLING, stripe=2)
+    assert reply.standing == pb.REGISTRY
+    assert reply.content == pb.Content(size=reach(1, 10_000_000), available=0)
+    assert (await ask(service, OTHER, stripe=2)).is_not_for_name
+
+
+async def test_who_waits_for_a_stripe_is_not_given_what_comes_for_another_name_instead() -> None:
+    coming = ComingInStripes(available=0, owner=OWN)
+    service = service_over(coming, growing=coming)
+    waiting = asyncio.create_task(ask(service, OWN, wait_milliseconds=5000, stripe=1))
+    await asyncio.sleep(0.01)
+    coming.owner, coming.available = OTHER, 1000
+    coming.grown.set()
+    assert (await waiting).is_not_for_name
+
+
+async def test_who_waits_for_a_stripe_is_given_what_comes_for_his_name() -> None:
+    coming = ComingInStripes(available=0, owner=OWN)
+    service = service_over(coming, growing=coming)
+    waiting = asyncio.create_task(ask(service, SIBLING, wait_milliseconds=5000, stripe=4))
+    await asyncio.sleep(0.01)
+    coming.available = 1000
+    coming.grown.set()
+    reply = await waiting
+    assert (reply.content.available, reply.standing) == (1000, pb.REGISTRY)
+    assert reply.content.size == reach(3, 10_000_000)
 
 
 # The node that asks

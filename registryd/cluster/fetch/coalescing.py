@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 1000
 # Another image, later, may find a link that was full then.
 _DISTRUST_SECONDS: Final = 60.0
+# How long a layer whose stripes did not come is got as a whole.
+_UNSTRIPED_SECONDS: Final = 60.0
 # By then a node may have been told that anyone may have it, or have been given it under that name.
 _UNFIT_SECONDS: Final = 10.0
 
@@ -81,6 +83,7 @@ class FetchCoordinator:
             lifetime=_UNFIT_SECONDS, capacity=_REMEMBERED
         )
         self._distrusted: ExpiringSet[Address] = ExpiringSet(lifetime=_DISTRUST_SECONDS, capacity=_REMEMBERED)
+        self._unstriped: ExpiringSet[Digest] = ExpiringSet(lifetime=_UNSTRIPED_SECONDS, capacity=_REMEMBERED)
 
     def failed(self, digest: Digest, address: Address) -> None:
         """This source did not help, or stopped helping: it is reported with the next claim."""
@@ -138,7 +141,8 @@ class FetchCoordinator:
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """The sources for this node; None when no index node answers."""
-        want = Want(sought, Span.whole, size)
+        takes_stripes = urgency is not Urgency.PRESSED and sought.digest not in self._unstriped
+        want = Want(sought, Span.whole, size, takes_stripes=takes_stripes)
         verdict = await self.claim_once(want, urgency)
         if verdict is None or verdict.is_whole or not verdict.sources or verdict.sources[0] not in self._distrusted:
             return verdict
@@ -190,6 +194,7 @@ class FetchCoordinator:
             rank=side.rank,
             unfit=unfit,
             is_slow=self._own_pace.is_slow,
+            takes_stripes=want.takes_stripes,
         )
         verdict = await self._index.claim(claim)
         if verdict is not None and unfit:
@@ -208,6 +213,26 @@ class FetchCoordinator:
             # An index node that knows of nobody: what comes slowly is no reason to ask the origin.
             return ClaimReply(slow)
         return verdict
+
+    # In stripes
+
+    def member(self, address: Address) -> Member | None:
+        """The member there, if it may be asked."""
+        return self._roster.get(address)
+
+    async def change_stripe(
+        self, sought: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+    ) -> Address | None:
+        """Another source for that stripe in place of these; None: there is none."""
+        own = self._index.own_place()
+        unfit = self._unfit_for(sought)
+        claim = Claim(sought.digest, own, failed=failed, slow=slow, unfit=unfit, stripe=sought.stripe)
+        verdict = await self._index.claim(claim)
+        return verdict.sources[0] if verdict and verdict.sources else None
+
+    def get_whole(self, digest: Digest) -> None:
+        """Do not get this in stripes for a while."""
+        self._unstriped.add(digest)
 
     async def size(self, digest: Digest) -> int | None:
         """As this node knows it: containerd begins an ingest, with its size, before it asks anybody for the bytes."""

@@ -14,6 +14,7 @@ from registryd.cluster.fetch.assembling import Assembler
 from registryd.cluster.fetch.continuing import Failover
 from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
+from registryd.cluster.fetch.striped import Striper
 from registryd.cluster.health.comparing import LinkComparison
 from registryd.cluster.health.lagging import SiblingComparison
 from registryd.cluster.health.links import UplinkProbe
@@ -21,16 +22,18 @@ from registryd.cluster.health.own_link import OwnLink
 from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
+from registryd.content.asker import AskAgain
 from registryd.content.hindrances import Hindrances
-from registryd.content.source import ContentUnavailable, OpenContent
+from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.allowance import Allowance, Priority
-from registryd.transfer.errors import SourceBroken
+from registryd.transfer.errors import SourceBroken, SourcesExhausted
 from registryd.transfer.limited import LimitedBody
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.doubt import DoubtCheck
-from registryd.transfer.monitoring.thresholds import LINK_LOOKS, ROOM_LOOKS
+from registryd.transfer.monitoring.thresholds import LINK_LOOKS, ROOM_LOOKS, SAMPLE_BYTES
 from registryd.transfer.resume import ResumingBody
+from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
@@ -41,12 +44,14 @@ if TYPE_CHECKING:
     from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.fetch.opening import Opener
     from registryd.cluster.fetch.plan import SourcePlan
+    from registryd.cluster.fetch.striped import StripeIndex
     from registryd.cluster.health.blame import DeliveryAttribution
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content, RangeOf
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
+    from registryd.transfer.inflow import Inflows
     from registryd.transfer.slots import SlotMemory
 
 T = TypeVar("T")
@@ -77,12 +82,14 @@ class Fetcher:
         allowance: Allowance | None = None,
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
         hindrances: Hindrances | None = None,
+        striping: tuple[StripeIndex, Inflows] | None = None,
     ) -> None:
         """`blame` is told which nodes give large content; `receiving`: the inflow of this node, at most `allowance`.
 
         `arrived`: how many bytes ever have.
 
-        With `memory`, several members may give the parts of large content at once.
+        With `memory`, several members may give the parts of large content at once; with `striping`, while they receive
+        it.
         """
         self.blame = blame
         self._locator = locator
@@ -94,6 +101,12 @@ class Fetcher:
         self._priority_of = priority_of
         self._hindrances = hindrances or Hindrances()
         self._assembler = Assembler(locator, opener, blame=blame, memory=memory)
+        self._striper = None
+        if striping is not None:
+            index, inflows = striping
+            self._striper = Striper(
+                index, opener, blame=blame, inflows=inflows, limited=self._limited, watched=self._watched_top
+            )
 
     async def find(self, sought: Sought) -> Content:
         """The answer of the first member that has the content. Raises ContentUnavailable."""
@@ -109,9 +122,16 @@ class Fetcher:
     # As a finder of layers (`registryd.cluster.fetch.intake`)
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
+        if self._striper is not None and self.blame.is_tainted(sought.digest):
+            self._striper.give_up(sought)  # one node gives all of it: then it is known which node is to blame
         return await self._locator.claim(sought, size, urgency)
 
     async def follow(self, sought: Sought, span: Span, verdict: ClaimReply) -> Body:
+        if verdict.stripes and self._striper is not None:
+            if self.blame.is_tainted(sought.digest):  # since it was claimed
+                raise ContentNotFound(f"{sought.digest} was wrong lately")
+            return await self._follow_stripes(self._striper, sought, span, verdict)
+
         def wanted(_: int) -> Span:
             return span
 
@@ -119,6 +139,33 @@ class Fetcher:
         use = partial(self._open_offer, wanted=wanted, size=span.stop)
         offer, opened = self._noted(*await self._first(plan, use, discard=_close))
         return self._going_on(offer, opened).body
+
+    async def _follow_stripes(self, striper: Striper, sought: Sought, span: Span, verdict: ClaimReply) -> Body:
+        first = await striper.follow(sought, span, verdict)
+
+        async def go_on(rest: Span) -> Body:
+            try:
+                return self._going_on(*await self._open_first(sought, lambda _: rest, size=span.stop)).body
+            except (ContentUnavailable, AskAgain) as error:
+                raise SourcesExhausted(str(error)) from error
+
+        return ResumingBody(first, span, go_on)
+
+    def _limited(self, offer: Offer, body: Body) -> Body:
+        return LimitedBody(body, self._allowance, partial(self._priority_of, offer.sought))
+
+    def _watched_top(self, source: Offer, body: Body, start: int) -> Body:
+        """A body of one stripe, left when the link of the node at the top turns out to be what is slow."""
+        links = partial(self._links_of, source)
+        least = SAMPLE_BYTES // STRIPES
+        top = UplinkProbe(
+            source, links=links(LINK_LOOKS), totals=self._totals, tell=self._locator.distrust, least=least
+        )
+
+        async def is_slow(arrived: int, _rate: float) -> bool:
+            return await top.is_limit(arrived)
+
+        return MonitoredBody(body, DoubtCheck(start, is_slow))
 
     def _going_on(self, offer: Offer, opened: OpenContent) -> OpenContent:
         """The content with a body that another source goes on with."""

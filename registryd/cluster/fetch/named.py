@@ -58,6 +58,8 @@ class Want:
     """Whether the latest source was at work, and had not got so far."""
     received: int = 0
     """Bytes that it had got, whether or not it may give them."""
+    takes_stripes: bool = False
+    """Whether it may come in stripes."""
 
     @property
     def digest(self) -> Digest:

@@ -12,7 +12,7 @@ from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked
-from registryd.content.sought import REPOSITORY_HEADER
+from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.errors import ManifestInvalid
@@ -25,7 +25,7 @@ from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.monitoring.body import MonitoredBody
-from registryd.transfer.monitoring.floor import DEFAULT_FLOOR, GROWING_FLOOR, FloorCheck
+from registryd.transfer.monitoring.floor import DEFAULT_FLOOR, GROWING_FLOOR, STRIPE_FLOOR, FloorCheck
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class Opener:
         require_unblocked(self._blocklist, offer.sought)
         if span.length and offer.available <= span.start:
             raise PeerDeclined(f"{offer.member.address} has only {offer.available} bytes yet")
+        if offer.sought.stripe is not None:  # whose size follows from that of the content
+            return OpenContent(offer.content, span, await self._stream(offer, span))
         await self._promised.require(offer.content)
         if not is_small(offer.content):
             return OpenContent(offer.content, span, await self._stream(offer, span))
@@ -145,6 +147,7 @@ class Opener:
 
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
         floor = GROWING_FLOOR if offer.content.is_growing else DEFAULT_FLOOR
+        floor = floor if offer.sought.stripe is None else STRIPE_FLOOR
         body = MonitoredBody(await self._unwatched(offer, span, part), FloorCheck(floor))
         return self._blocklist.guard(offer.sought, body)
 
@@ -185,6 +188,8 @@ class Opener:
 
 def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, str], ...]:
     headers = {REPOSITORY_HEADER: sought_message(offer.sought), TICKET_HEADER: offer.ticket}
+    if offer.sought.stripe is not None:
+        headers[STRIPE_HEADER] = str(offer.sought.stripe)
     if part is not Part.FIRST:
         headers[PART_HEADER] = part.value
     if priority is not Priority.PULL:

@@ -30,8 +30,13 @@ class UplinkProbe:
         links: LinkComparison,
         totals: Totals,
         tell: Callable[[Address], None] = lambda _: None,
+        least: int = SAMPLE_BYTES,
     ) -> None:
-        """`tell` is told of a node that has been found to be what is slow."""
+        """`tell` is told of a node that has been found to be what is slow.
+
+        `least`: the follower has to have got so much from the source before its rate says anything.
+        """
+        self._least = least
         self._source = source
         self._links = links
         self._tell = tell
@@ -50,7 +55,7 @@ class UplinkProbe:
             return True
         total = await self._note_total()
         begun, begun_with = self._begun = self._begun or (total, arrived)
-        if min(arrived, arrived - begun_with) < SAMPLE_BYTES:
+        if min(arrived, arrived - begun_with) < self._least:
             return False
         is_limit = await self._links.is_slow(self._rate(begun, total, arrived - begun_with))
         if is_limit:

@@ -1,0 +1,354 @@
+"""A layer in stripes: each comes from another node, which may be receiving it itself.
+
+When a stripe is behind the others, its source may be slow, or only its source's source. The node asks the source how
+far it is: one that has more of this stripe gives it slowly, and one that has less of the stripes that come well here
+gets everything slowly. Either is left. Any other source is held up itself, and leaves its own source in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.aio.scope import alongside
+from registryd.aio.unexpected import note_unexpected
+from registryd.cluster.contract.peer import Wait
+from registryd.cluster.errors import PeerDeclined
+from registryd.cluster.health.totals import available
+from registryd.cluster.members.offer import offer_of
+from registryd.content.growing import NotArrived
+from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.oci.ranges import Span
+from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.monitoring.thresholds import (
+    MUCH_QUICKER,
+    STRIPE_BEHIND_BYTES,
+    STRIPE_LOOK_SECONDS,
+    STRIPE_MUCH_BYTES,
+    WORTH_SECONDS,
+)
+from registryd.transfer.stripe_board import StripeSink
+from registryd.transfer.striping import STRIPES, reach, stripe_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    from registryd.cluster.contract.index import ClaimReply
+    from registryd.cluster.fetch.opening import Opener
+    from registryd.cluster.health.blame import DeliveryAttribution
+    from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
+    from registryd.content.sought import Sought
+    from registryd.notation import Address
+    from registryd.oci.digest import Digest
+    from registryd.transfer.body import Body
+    from registryd.transfer.inflow import Inflows
+    from registryd.transfer.sink import Sink
+    from registryd.transfer.stripe_board import StripeBoard
+
+_log = logging.getLogger(__name__)
+
+# How long one question after the other may wait for the first byte, as in `registryd.cluster.fetch.named`.
+_WAIT_SECONDS: Final = 2.5
+_WAITS: Final = 2
+# How often the source of a stripe may change.
+_MOST_CHANGES: Final = 12
+
+
+class StripeIndex(Protocol):
+    """The part of `registryd.cluster.fetch.coalescing.FetchCoordinator` that knows the sources of stripes."""
+
+    def member(self, address: Address) -> Member | None:
+        """The member there, if it may be asked."""
+
+    async def change_stripe(
+        self, sought: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+    ) -> Address | None:
+        """Another source for that stripe in place of these; None: there is none."""
+
+    def get_whole(self, digest: Digest) -> None:
+        """Do not get this in stripes for a while."""
+
+
+class Striper:
+    """Opens layers in stripes."""
+
+    def __init__(  # noqa: PLR0913 - its parts, all named
+        self,
+        index: StripeIndex,
+        opener: Opener,
+        *,
+        blame: DeliveryAttribution,
+        inflows: Inflows,
+        limited: Callable[[Offer, Body], Body] = lambda _, body: body,
+        watched: Callable[[Offer, Body, int], Body] = lambda _offer, body, _start: body,
+    ) -> None:
+        """`limited` limits a body; `watched` watches one of the node at the top, from that byte of the stripe on."""
+        self._index = index
+        self._opener = opener
+        self._blame = blame
+        self._inflows = inflows
+        self._limited = limited
+        self._watched = watched
+
+    async def follow(self, sought: Sought, span: Span, reply: ClaimReply) -> Body:
+        """A body from the sources that the reply names, when its first byte is at one of them.
+
+        Raises NotArrived when it is not there for long, ContentUnavailable.
+        """
+        stripe = stripe_of(span.start)
+        size = span.stop
+        _log.debug("%s is to come in stripes from %s", sought.digest, ", ".join(map(str, reply.stripes)))
+        wanted, sources = replace(sought, stripe=stripe), list(reply.stripes)
+        for _ in range(_MOST_CHANGES):
+            try:
+                first = await self.require(sources[stripe], wanted, reach(stripe, span.start), size)
+            except NotArrived:
+                raise
+            except ContentUnavailable as reason:
+                _log.debug("stripe %d of %s does not come: %s", stripe, sought.digest, reason)
+                other = await self.change(wanted, sources[stripe], is_slow=False)
+                if other is None:
+                    break
+                sources[stripe] = other
+            else:
+                self._blame.gave(first, from_start=span.start == 0)
+                return _StripedBody(self, sought, span, replace(reply, stripes=tuple(sources)))
+        self.give_up(sought)
+        raise ContentNotFound(f"no node gives stripe {stripe}")
+
+    async def require(self, address: Address, sought: Sought, start: int, size: int) -> Offer:
+        """The offer of a member that has a byte of the stripe from there on. Raises ContentUnavailable."""
+        member = self._index.member(address)
+        if member is None or sought.stripe is None:
+            raise ContentNotFound(f"{address} is not among the members")
+        received = 0
+        for _ in range(_WAITS):
+            offer = offer_of(member, sought, await member.find(sought, Wait(_WAIT_SECONDS, beyond=start)))
+            if offer.content.size != reach(sought.stripe, size):
+                raise PeerDeclined(f"{address} has another size: {offer.content.size}")
+            self._blame.require_verified(offer.content)
+            received = offer.received
+            if offer.available > start:
+                return offer
+        raise NotArrived(f"stripe {sought.stripe} is to come from {address}", received=received)
+
+    async def open(self, offer: Offer, start: int, *, is_top: bool) -> Body:
+        """What is left of the stripe. Raises ContentUnavailable, SourceBroken."""
+        opened = await self._opener.open(offer, Span(start, offer.content.size))
+        self._blame.gave(offer, from_start=False)
+        body = self._watched(offer, opened.body, start) if is_top else opened.body
+        return self._limited(offer, body)
+
+    async def other_source(self, sought: Sought, address: Address) -> bool:
+        """Whether the index node names another source for the stripe by now."""
+        other = await self._index.change_stripe(sought)
+        return other is not None and other != address
+
+    async def is_held_up(self, address: Address, sought: Sought, board: StripeBoard, stripe: int) -> bool | None:
+        """Whether the source of this stripe is held up by its own source; None: it does not answer."""
+        member = self._index.member(address)
+        if member is None:
+            return None
+        best = max(range(STRIPES), key=lambda other: board.reached[other] if board.left(other) else 0)
+        there, other = await asyncio.gather(
+            available(member, replace(sought, stripe=stripe)), available(member, replace(sought, stripe=best))
+        )
+        if not (there or other):
+            return None
+        gives_slowly = there > board.reached[stripe] + STRIPE_MUCH_BYTES
+        gets_slowly = other + STRIPE_MUCH_BYTES < board.reached[best]
+        return not (gives_slowly or gets_slowly)
+
+    async def tell_slow(self, address: Address, sought: Sought) -> None:
+        """Tell the source that it is slow, so that no node is sent to it for a while."""
+        if (member := self._index.member(address)) is not None:
+            with suppress(ContentUnavailable):
+                await member.tell_slow(sought)
+
+    async def change(self, sought: Sought, address: Address, *, is_slow: bool) -> Address | None:
+        """Another source for the stripe; None: there is none, or this node is to get the content from elsewhere."""
+        if is_slow:
+            return await self._index.change_stripe(sought, slow=(address,))
+        return await self._index.change_stripe(sought, failed=(address,))
+
+    def receiving(self, sought: Sought, span: Span) -> AbstractContextManager[StripeBoard]:
+        """The stripes as they come."""
+        return self._inflows.in_stripes(sought.digest, span)
+
+    def give_up(self, sought: Sought) -> None:
+        """Note that the stripes do not come."""
+        self._index.get_whole(sought.digest)
+
+
+class _Left(SourceBroken):
+    """The source of a stripe is left, because it is slow or because the index node names another one."""
+
+    def __init__(self, message: str, *, is_slow: bool) -> None:
+        super().__init__(message)
+        self.is_slow = is_slow
+
+
+class _StripedBody:
+    def __init__(self, striper: Striper, sought: Sought, span: Span, reply: ClaimReply) -> None:
+        self._striper = striper
+        self._sought = sought
+        self._span = span
+        self._top = reply.sources[0] if reply.sources else None
+        self._sources = list(reply.stripes)
+        self._limits: list[asyncio.Timeout | None] = [None] * STRIPES
+        self._begun_at = [0.0] * STRIPES
+        self._is_slow_source = [False] * STRIPES
+        self._reached = [0] * STRIPES
+        self._usual = 0
+        """The most that the middle one of the stripes got between two looks."""
+
+    @property
+    def length(self) -> int:
+        return self._span.length
+
+    async def send_to(self, sink: Sink) -> None:
+        try:
+            with self._striper.receiving(self._sought, self._span) as board:
+                async with alongside(self._fail_with(self._receive(board), board), name="receive stripes"):
+                    while data := await board.take():
+                        await sink.write(data)
+        except SourceBroken as reason:
+            _log.debug("%s does not come in stripes: %s", self._sought.digest, reason)
+            self._striper.give_up(self._sought)
+            raise
+
+    async def aclose(self) -> None:
+        """Do nothing: it holds nothing while it is not being sent."""
+
+    async def _fail_with(self, receiving: Coroutine[Any, Any, None], board: StripeBoard) -> None:
+        reason = SourceBroken("no source gives more of it")
+        try:
+            await receiving
+        except SourceBroken as broken:
+            reason = broken
+        except Exception as error:  # noqa: BLE001 - whoever waits for the bytes is to go on without stripes
+            note_unexpected("receiving stripes", error)
+        board.fail(reason)
+
+    async def _receive(self, board: StripeBoard) -> None:
+        """All stripes. Raises SourceBroken when one of them does not come."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch(board))
+                stripes = [group.create_task(self._receive_one(board, stripe)) for stripe in range(STRIPES)]
+                await asyncio.wait(stripes)
+                watch.cancel()
+        except* SourceBroken as failures:
+            reasons = _flat(failures)
+            exhausted = next((reason for reason in reasons if isinstance(reason, SourcesExhausted)), None)
+            raise (exhausted or reasons[0]) from None
+
+    async def _receive_one(self, board: StripeBoard, stripe: int) -> None:
+        sought = replace(self._sought, stripe=stripe)
+        for _ in range(_MOST_CHANGES):
+            if not board.left(stripe):
+                return
+            try:
+                await self._receive_from(self._sources[stripe], sought, board, stripe)
+            except (SourceBroken, ContentUnavailable) as reason:
+                _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
+                is_slow = isinstance(reason, _Left) and reason.is_slow
+                other = await self._striper.change(sought, self._sources[stripe], is_slow=is_slow)
+                if other is None:
+                    raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
+                self._sources[stripe] = other
+        if board.left(stripe):
+            raise SourceBroken(f"no source gives stripe {stripe} for long")
+
+    async def _receive_from(self, address: Address, sought: Sought, board: StripeBoard, stripe: int) -> None:
+        """Raises SourceBroken, ContentUnavailable."""
+        limit = self._limits[stripe] = asyncio.timeout(None)
+        self._begun_at[stripe] = asyncio.get_running_loop().time()
+        try:
+            async with limit:
+                start = board.reached[stripe]
+                offer = await self._striper.require(address, sought, start, self._span.stop)
+                body = await self._striper.open(offer, start, is_top=address == self._top)
+                try:
+                    await body.send_to(StripeSink(board, stripe))
+                finally:
+                    await body.aclose()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            is_slow = self._is_slow_source[stripe]
+            raise _Left(f"{address} is {'slow' if is_slow else 'not its source any more'}", is_slow=is_slow) from error
+        finally:
+            self._limits[stripe] = None
+
+    async def _watch(self, board: StripeBoard) -> None:
+        self._reached = list(board.reached)
+        while True:
+            await asyncio.sleep(STRIPE_LOOK_SECONDS)
+            for stripe in self._held_up(board):
+                await self._look_at_source(board, stripe)
+            if self._is_slow(board):
+                await self._look_for_top(board)
+
+    def _is_slow(self, board: StripeBoard) -> bool:
+        """Whether what is left takes so long that another source pays."""
+        left = board.span.stop - board.end
+        return left * STRIPE_LOOK_SECONDS > max(self._usual, 1) * STRIPES * WORTH_SECONDS
+
+    async def _look_for_top(self, board: StripeBoard) -> None:
+        """Go to another node if another one has taken the place of the top: a node beside this one found that slow."""
+        for stripe, source in enumerate(self._sources):
+            limit = self._limits[stripe]
+            if source == self._top and limit is not None and board.left(stripe):
+                other = await self._striper.other_source(replace(self._sought, stripe=stripe), source)
+                if other and self._limits[stripe] is limit:
+                    self._leave(limit, stripe, is_slow=False)
+
+    def _held_up(self, board: StripeBoard) -> Sequence[int]:
+        """The stripes that are far behind the middle one and come much more slowly than stripes do, the last first."""
+        gained = [now - before for now, before in zip(board.reached, self._reached, strict=True)]
+        self._reached = list(board.reached)
+        self._usual = max(self._usual, _middle(gained))
+        middle = _middle(board.reached)
+        found = [
+            stripe
+            for stripe in range(STRIPES)
+            if board.left(stripe)
+            and middle - board.reached[stripe] >= STRIPE_BEHIND_BYTES
+            and gained[stripe] * MUCH_QUICKER < self._usual
+        ]
+        return sorted(found, key=lambda stripe: board.reached[stripe])
+
+    async def _look_at_source(self, board: StripeBoard, stripe: int) -> None:
+        limit, source = self._limits[stripe], self._sources[stripe]
+        is_new = asyncio.get_running_loop().time() - self._begun_at[stripe] < 2 * STRIPE_LOOK_SECONDS
+        if limit is None or is_new or source == self._top:
+            return
+        is_held_up = await self._striper.is_held_up(source, self._sought, board, stripe)
+        if is_held_up or self._limits[stripe] is not limit:
+            return
+        if is_held_up is False:
+            await self._striper.tell_slow(source, self._sought)
+        self._leave(limit, stripe, is_slow=is_held_up is False)
+
+    def _leave(self, limit: asyncio.Timeout, stripe: int, *, is_slow: bool) -> None:
+        self._is_slow_source[stripe] = is_slow
+        limit.reschedule(asyncio.get_running_loop().time())
+
+
+def _flat(failures: BaseExceptionGroup[SourceBroken]) -> list[SourceBroken]:
+    found: list[SourceBroken] = []
+    for failure in failures.exceptions:
+        found.extend(_flat(failure) if isinstance(failure, BaseExceptionGroup) else [failure])
+    return found
+
+
+def _middle(values: Sequence[int]) -> int:
+    """The lower one of the two in the middle; the module `statistics` would cost each agent 2 MiB."""
+    return sorted(values)[(len(values) - 1) // 2]

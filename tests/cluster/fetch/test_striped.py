@@ -1,0 +1,323 @@
+"""A layer in stripes, each from another node: in virtual time, with nodes that do what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.cluster.contract.index import ClaimReply
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import FindAnswer
+from registryd.cluster.errors import PeerDeclined, PeerSilent
+from registryd.cluster.fetch.striped import Striper
+from registryd.cluster.members.member import Member
+from registryd.content.growing import GrowingContent, NotArrived
+from registryd.content.source import Content, ContentNotFound, OpenContent
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.oci.ranges import Span
+from registryd.transfer.errors import SinkClosed, SourceBroken, SourcesExhausted
+from registryd.transfer.inflow import InflowMemory, Inflows
+from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES, reach
+from tests.fakes.entitled import said, sought
+from tests.fakes.sinks import FakeSink
+from tests.fakes.sources import stripe_bytes
+
+if TYPE_CHECKING:
+    from registryd.cluster.contract.peer import Wait
+    from registryd.cluster.members.offer import Offer
+    from registryd.content.sought import Sought
+    from registryd.transfer.sink import Sink
+
+pytestmark = pytest.mark.looptime
+
+DATA = os.urandom(24 * ROW_BYTES + 5)
+SIZE = len(DATA)
+DIGEST = Digest.of(DATA)
+WANTED = sought(DIGEST)
+WHOLE = Span.whole(SIZE)
+PARTS = [stripe_bytes(DATA, stripe) for stripe in range(STRIPES)]
+
+
+def address(number: int) -> Address:
+    return Address(f"10.0.0.{number}", 3173)
+
+
+FIRST = tuple(address(number) for number in range(1, STRIPES + 1))
+"""Node 1 gives stripe 0, and so on; node 9 is at the top, and the nodes from 10 on are further ones."""
+TOP = address(9)
+
+
+@dataclass
+class Source:
+    """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe."""
+
+    answers: Exception | None = None
+    opens: Exception | None = None
+    gives: int = SIZE
+    rate: float = 0.0
+    has: int | None = None
+    size: int | None = None
+    too_much: bytes = b""
+
+
+@dataclass
+class World:
+    """The index node, the members, and what they are asked."""
+
+    sources: dict[Address, Source] = field(default_factory=dict)
+    further: list[Address] = field(default_factory=lambda: [address(number) for number in range(10, 40)])
+    changes: list[tuple[int | None, tuple[Address, ...], tuple[Address, ...]]] = field(default_factory=list)
+    told_slow: list[Address] = field(default_factory=list)
+    given_up: list[Digest] = field(default_factory=list)
+    replaced_top: Address | None = None
+    open_bodies: int = 0
+
+    def __post_init__(self) -> None:
+        self.tasks = len(asyncio.all_tasks())
+        self.inflows = Inflows(InflowMemory(1 << 30))
+        self.blame = _Blame()
+        self.striper = Striper(self, cast("Any", self), blame=cast("Any", self.blame), inflows=self.inflows)
+
+    def source(self, of: Address) -> Source:
+        return self.sources.setdefault(of, Source())
+
+    # As the index node
+
+    def member(self, of: Address) -> Member | None:
+        return Member(of, cast("Any", _Peer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
+
+    async def change_stripe(
+        self, wanted: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+    ) -> Address | None:
+        await asyncio.sleep(0.001)
+        if not failed and not slow:
+            return self.replaced_top
+        self.changes.append((wanted.stripe, failed, slow))
+        return self.further.pop(0) if self.further else None
+
+    def get_whole(self, digest: Digest) -> None:
+        self.given_up.append(digest)
+
+    # As an opener
+
+    async def open(self, offer: Offer, span: Span) -> OpenContent:
+        source = self.source(offer.member.address)
+        await asyncio.sleep(0.001)
+        if source.opens:
+            raise source.opens
+        assert offer.sought.stripe is not None
+        self.open_bodies += 1
+        return OpenContent(offer.content, span, _Body(self, source, offer.sought.stripe, span))
+
+    # As this node
+
+    async def body(self, span: Span = WHOLE) -> Any:
+        return await self.striper.follow(WANTED, span, ClaimReply((TOP,), stripes=FIRST))
+
+    async def receive(self, span: Span = WHOLE) -> bytes:
+        """All of it; nothing is left in the end, however it ends."""
+        sink = FakeSink()
+        try:
+            body = await self.body(span)
+            await body.send_to(sink)
+        finally:
+            self.require_nothing_left()
+        return bytes(sink.data)
+
+    def require_nothing_left(self) -> None:
+        assert self.open_bodies == 0
+        assert self.inflows.memory.held == 0
+        assert self.inflows.board_of(DIGEST) is None
+        assert len(asyncio.all_tasks()) == self.tasks
+
+
+class _Blame:
+    def __init__(self) -> None:
+        self.givers: set[Address] = set()
+
+    def require_verified(self, content: Content) -> None:
+        """Nothing was wrong."""
+
+    def gave(self, offer: Offer, *, from_start: bool) -> None:
+        self.givers.add(offer.member.address)
+
+
+@dataclass
+class _Peer:
+    world: World
+    address: Address
+
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
+        source = self.world.source(self.address)
+        await asyncio.sleep(0.001)
+        if source.answers:
+            raise source.answers
+        assert wanted.stripe is not None
+        size = reach(wanted.stripe, SIZE) if source.size is None else source.size
+        has = size if source.has is None else source.has
+        if wait is not None and has <= wait.beyond:
+            await asyncio.sleep(wait.seconds)
+        content = GrowingContent(wanted.digest, size, None, min(size, has))
+        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False)
+
+    async def tell_slow(self, _: Sought) -> None:
+        self.world.told_slow.append(self.address)
+
+
+@dataclass
+class _Body:
+    world: World
+    source: Source
+    stripe: int
+    span: Span
+
+    @property
+    def length(self) -> int:
+        return self.span.length
+
+    async def send_to(self, sink: Sink) -> None:
+        stop = min(self.span.stop, self.span.start + self.source.gives)
+        for start in range(self.span.start, stop, PIECE_BYTES):
+            data = PARTS[self.stripe][start : min(start + PIECE_BYTES, stop)]
+            await asyncio.sleep(len(data) / (self.source.rate or 10_000_000))
+            await sink.write(data)
+        if stop < self.span.stop:
+            raise SourceBroken("broke off")
+        if self.source.too_much:
+            await sink.write(self.source.too_much)
+
+    async def aclose(self) -> None:
+        self.world.open_bodies -= 1
+
+
+async def test_all_stripes_come_side_by_side_and_every_source_gave_some() -> None:
+    world = World()
+    assert await world.receive() == DATA
+    assert world.blame.givers == set(FIRST)
+    assert asyncio.get_running_loop().time() < 1.5 * SIZE / STRIPES / 10_000_000
+    assert not [*world.changes, *world.given_up]
+
+
+@pytest.mark.parametrize("start", [1, PIECE_BYTES * 3, ROW_BYTES * 2 + 77, SIZE - 1])
+async def test_it_begins_where_it_is_to_begin(start: int) -> None:
+    assert await World().receive(Span(start, SIZE)) == DATA[start:]
+
+
+BAD = {
+    "is gone": Source(answers=PeerSilent("silent")),
+    "has it not": Source(answers=ContentNotFound("no")),
+    "has another size": Source(size=7),
+    "refuses": Source(opens=PeerDeclined("no")),
+    "cannot be reached": Source(opens=SourceBroken("no")),
+    "breaks at once": Source(gives=0),
+    "breaks in a piece": Source(gives=PIECE_BYTES + 5),
+}
+
+
+@pytest.mark.parametrize("stripe", [0, 3])
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+async def test_in_place_of_a_source_that_fails_another_gives_the_rest(bad: Source, stripe: int) -> None:
+    """Also of the stripe that comes first."""
+    world = World({FIRST[stripe]: bad})
+    assert await world.receive() == DATA
+    assert world.changes == [(stripe, (FIRST[stripe],), ())]
+    assert not world.given_up
+
+
+async def test_a_source_that_has_nothing_for_long_is_left_but_the_first_is_waited_for() -> None:
+    world = World({FIRST[2]: Source(has=0)})
+    assert await world.receive() == DATA
+    assert world.changes == [(2, (FIRST[2],), ())]
+    world = World({FIRST[0]: Source(has=0)})
+    with pytest.raises(NotArrived):
+        await world.body()
+    assert not [*world.changes, *world.given_up]
+
+
+async def test_more_than_there_is_is_an_error_of_its_source_and_comes_to_nobody() -> None:
+    world = World({FIRST[1]: Source(too_much=b"x")})
+    assert await world.receive() == DATA
+
+
+@pytest.mark.parametrize("stripe", [0, 5])
+async def test_where_no_node_gives_a_stripe_it_is_got_as_a_whole_for_a_while(stripe: int) -> None:
+    world = World({FIRST[stripe]: Source(answers=ContentNotFound("no"))}, further=[])
+    with pytest.raises((SourcesExhausted, ContentNotFound)):
+        await world.receive()
+    assert world.given_up == [DIGEST]
+
+
+async def test_where_every_source_breaks_it_ends() -> None:
+    world = World({address(number): Source(gives=1) for number in range(1, 60)})
+    with pytest.raises(SourceBroken):
+        await world.receive()
+    assert len(world.changes) <= STRIPES * 12
+    assert world.given_up == [DIGEST]
+
+
+async def test_a_source_that_gives_slowly_what_it_has_is_told_so_and_left() -> None:
+    world = World({FIRST[4]: Source(rate=200_000.0)})
+    assert await world.receive() == DATA
+    assert world.changes == [(4, (), (FIRST[4],))]
+    assert world.told_slow == [FIRST[4]]
+    assert asyncio.get_running_loop().time() < 3.0  # not 15
+
+
+async def test_the_top_and_one_that_is_held_up_itself_are_not_left() -> None:
+    """The second has no more of this stripe than it gives, and as much of the others as comes here."""
+    world = World({FIRST[4]: Source(rate=200_000.0)})
+    body = await world.striper.follow(WANTED, WHOLE, ClaimReply((FIRST[4],), stripes=FIRST))
+    sink = FakeSink()
+    await body.send_to(sink)
+    assert (bytes(sink.data), world.changes) == (DATA, [])
+
+    world = HeldUp({FIRST[4]: Source(rate=200_000.0)})
+    assert await world.receive() == DATA
+    assert not [*world.changes, *world.told_slow]
+
+
+class HeldUp(World):
+    """The source of stripe 4 has of each stripe as much as has come here."""
+
+    def member(self, of: Address) -> Member | None:
+        if of != FIRST[4]:
+            return super().member(of)
+        return Member(of, cast("Any", _HeldUpPeer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
+
+
+@dataclass
+class _HeldUpPeer(_Peer):
+    async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
+        answer = await super().find(wanted, wait)
+        board = self.world.inflows.board_of(DIGEST)
+        if wait is not None or board is None or wanted.stripe is None:  # it has the next byte
+            return answer
+        content = GrowingContent(wanted.digest, reach(wanted.stripe, SIZE), None, board.reached[wanted.stripe])
+        return replace(answer, content=said(content))
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 30, 150])
+async def test_cancelled_in_the_middle_it_leaves_nothing(pieces: int) -> None:
+    world = World({FIRST[3]: Source(rate=1_000_000.0)})
+    task = asyncio.ensure_future(world.receive())
+    await asyncio.sleep(0.004 + pieces * PIECE_BYTES / 10_000_000 / STRIPES)
+    world.tasks += 1  # which looks as it ends
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    world.tasks -= 1
+    world.require_nothing_left()
+
+
+async def test_where_the_receiver_goes_away_nothing_is_left() -> None:
+    world = World()
+    body = await world.body()
+    with pytest.raises(SinkClosed):
+        await body.send_to(FakeSink(closes_after=3 * PIECE_BYTES))
+    world.require_nothing_left()
+    assert not world.given_up
