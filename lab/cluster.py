@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lab.agent import REGISTRY, Agent, agent_settings
+from lab.agent import AGENT, REGISTRY, Agent, agent_settings
 from lab.containerd import Containerd, running_containerd
 from lab.containerd_config import Mirror, Options
 from lab.errors import LabError
@@ -39,6 +39,7 @@ class NodePlan:
     release: Release
     options: Options = field(default_factory=Options)
     agent: Table | None = field(default_factory=dict)  # changes to `agent_settings`; None: no agent, no mirror
+    program: tuple[str, ...] = AGENT
 
 
 @dataclass(frozen=True)
@@ -163,4 +164,4 @@ def _agent(plan: NodePlan, host: Host, hosts: list[Host], containerd: Containerd
         return None
     others = [other.ipv4 for other in hosts if other != host]
     settings = agent_settings(containerd, host=host.ipv4, peers=others, changes=plan.agent)
-    return Agent(settings, home, host.namespace)
+    return Agent(settings, home, host.namespace, program=plan.program)

@@ -1,0 +1,253 @@
+"""A layer that comes to real nodes in stripes: what is odd about a node, or happens to it, fails no pull of another."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.agents import make_secret
+from lab.cluster import NodePlan, running_cluster
+from lab.errors import PullError
+from lab.images import MIB, ImageRecipe, make_image
+from lab.layers import LayerRecipe
+from lab.odd_stripes import EMPTY, IN_USE, WRONG
+from lab.roles import fetcher_of, index_node_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+    from pathlib import Path
+
+    from lab.cluster import Cluster, Node
+    from lab.images import Image
+    from lab.toml_text import Table
+    from lab.versions import Release
+
+pytestmark = pytest.mark.timeout(150)
+
+NODES = 6
+MEGABITS = 100
+# Above what comes in stripes at all (registryd.cluster.index.rush).
+LAYER_BYTES = 24_000_000
+# Two that ask at the same moment: on a machine that is busy with other things, these nodes do not ask within 0.2 s.
+STRIPES_FROM = 2
+STRIPED = "is to come in stripes from"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    recipe = ImageRecipe(layers=(LayerRecipe(LAYER_BYTES),), architectures=("amd64",), seed=str(time.time_ns()))
+    return make_image(tmp_path / "layout", recipe)
+
+
+@asynccontextmanager
+async def wave(release: Release, folder: Path) -> AsyncIterator[Cluster]:
+    """Members by a secret on links that are limited, whose agents tell of stripes and of their receive buffers."""
+    folder.mkdir()
+    trust: Table = {"insecure": False, "secret_file": str(make_secret(folder))}
+    settings: Table = {"peers": {**trust, "stripes_from": STRIPES_FROM}, "log": {"level": "debug"}}
+    plan = NodePlan(release, agent=settings, program=odd("plain"))
+    async with running_cluster([plan] * NODES) as cluster:
+        await warm_up(cluster, folder)
+        for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
+            await host.limit(MEGABITS)
+        yield cluster
+
+
+def odd(manner: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "lab.odd_stripes", manner, "agent")
+
+
+async def warm_up(cluster: Cluster, folder: Path) -> None:
+    """Pull another image: agents cannot watch for what begins to arrive before their containerds have a folder for it.
+
+    A node in life has pulled its agent's image, at least.
+    """
+    recipe = ImageRecipe(layers=(LayerRecipe(1000),), architectures=("amd64",), tag="small")
+    reference = await cluster.push(make_image(folder / "small", recipe), "demo/small")
+    await asyncio.gather(*(node.pull(reference) for node in cluster.nodes))
+    agents = [node.agent for node in cluster.nodes if node.agent]
+    async with asyncio.timeout(30):
+        while not all([(await agent.metrics()).total("registryd_images") for agent in agents]):  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.05)
+
+
+async def become(node: Node, manner: str) -> None:
+    """Start its agent anew, with another manner (`lab.odd_stripes`)."""
+    assert node.agent
+    node.agent.program = odd(manner)
+    await node.agent.restart()
+
+
+async def pushed(cluster: Cluster, image: Image) -> str:
+    reference = await cluster.push(image, "demo/stripes")
+    cluster.origin.forget_requests()
+    return reference
+
+
+def log_of(node: Node) -> str:
+    assert node.agent
+    return node.agent.process.log.read_text(errors="replace")
+
+
+def require_stripes(cluster: Cluster) -> None:
+    """What a test is about has happened: several nodes got the layer in stripes."""
+    assert sum(STRIPED in log_of(node) for node in cluster.nodes) > 1
+
+
+def copies(cluster: Cluster, digest: str) -> int:
+    return sum(access.method == "GET" and access.reference == digest for access in cluster.origin.requests())
+
+
+async def require_all_well(cluster: Cluster, digest: str, *, but: Collection[Node] = ()) -> None:
+    """They have the layer, and no agent keeps any of it in memory."""
+    well = [node for node in cluster.nodes if node not in but]
+    assert all(node.containerd.has_blob(digest) for node in well)
+    async with asyncio.timeout(20):
+        while any(is_buffer_in_use(node) for node in well):  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.05)
+
+
+def is_buffer_in_use(node: Node) -> bool:
+    said = log_of(node)
+    return said.rfind(IN_USE) > said.rfind(EMPTY)
+
+
+async def wait_under_way(cluster: Cluster, digest: str) -> None:
+    """Return when nodes get it in stripes, and one of those has some of it."""
+    async with asyncio.timeout(60):
+        while True:
+            some = [node for node in cluster.nodes if STRIPED in log_of(node)]
+            if any(node.containerd.arrived(digest) >= 2 * MIB for node in some):
+                return
+            await asyncio.sleep(0.005)
+
+
+async def pull_everywhere(cluster: Cluster, reference: str) -> None:
+    begun = time.monotonic()
+    await asyncio.gather(*(node.pull(reference) for node in cluster.nodes))
+    print(f"{NODES} nodes in {time.monotonic() - begun:.2f} s; S/B is {LAYER_BYTES * 8 / MEGABITS / 1e6:.2f} s")
+
+
+async def test_the_origin_sends_a_layer_once_that_comes_in_stripes(
+    release: Release, image: Image, tmp_path: Path
+) -> None:
+    layer = image.local.layers[0].digest
+    async with wave(release, tmp_path / "secret") as cluster:
+        reference = await pushed(cluster, image)
+        await pull_everywhere(cluster, reference)
+        require_stripes(cluster)
+        assert copies(cluster, layer) == 1
+        await require_all_well(cluster, layer)
+
+
+def victim_of(cluster: Cluster, role: str, digest: str) -> Node:
+    if role == "fetcher":
+        return fetcher_of(cluster, digest)
+    if role == "index":
+        return index_node_of(cluster, digest)
+    others = (fetcher_of(cluster, digest), index_node_of(cluster, digest))
+    return next(node for node in cluster.nodes if node not in others and STRIPED in log_of(node))
+
+
+@pytest.mark.parametrize("role", ["fetcher", "middle", "index"])
+async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
+    newest: Release, image: Image, tmp_path: Path, role: str
+) -> None:
+    layer = image.local.layers[0].digest
+    async with wave(newest, tmp_path / "secret") as cluster:
+        reference = await pushed(cluster, image)
+        pulling = asyncio.create_task(pull_everywhere(cluster, reference))
+        await wait_under_way(cluster, layer)
+        victim = victim_of(cluster, role, layer)
+        assert victim.agent
+        await victim.agent.kill()
+        await pulling
+        require_stripes(cluster)
+        print(f"{copies(cluster, layer)} copies from the origin")
+        await require_all_well(cluster, layer, but=[victim])
+
+
+@pytest.mark.parametrize("role", ["fetcher", "middle"])
+async def test_a_node_that_falls_silent_in_the_wave_fails_no_pull_of_another(
+    newest: Release, image: Image, tmp_path: Path, role: str
+) -> None:
+    layer = image.local.layers[0].digest
+    async with wave(newest, tmp_path / "secret") as cluster:
+        reference = await pushed(cluster, image)
+        begun = time.monotonic()
+        pulls = {node.host.name: asyncio.create_task(node.pull(reference)) for node in cluster.nodes}
+        await wait_under_way(cluster, layer)
+        victim = victim_of(cluster, role, layer)
+        await victim.host.unplug()
+        lost = pulls.pop(victim.host.name)
+        await asyncio.gather(*pulls.values())
+        print(f"the other {len(pulls)} nodes in {time.monotonic() - begun:.2f} s")
+        lost.cancel()
+        await asyncio.wait([lost])
+        require_stripes(cluster)
+        await require_all_well(cluster, layer, but=[victim])
+
+
+async def test_wrong_bytes_of_a_stripe_are_refused_and_the_next_try_succeeds(
+    newest: Release, image: Image, tmp_path: Path
+) -> None:
+    layer = image.local.layers[0].digest
+    async with wave(newest, tmp_path / "secret") as cluster:
+        liar = next(node for node in cluster.nodes if node is not index_node_of(cluster, layer))
+        await become(liar, "wrong")
+        await cluster.wait_acquainted()
+        reference = await pushed(cluster, image)
+
+        counts = await asyncio.gather(*(tries(node, reference, layer) for node in cluster.nodes))
+        print(f"tries: {counts}; {copies(cluster, layer)} copies from the origin")
+        require_stripes(cluster)
+        assert WRONG in log_of(liar)
+        assert max(counts) == 2, "somebody was given wrong bytes"
+        for node in cluster.nodes:
+            _, was_wrong, then = log_of(node).partition(f"wrong bytes of {layer} came from")
+            assert not was_wrong or STRIPED not in then, "of several sources it is not known which one is to blame"
+        await require_all_well(cluster, layer)
+
+
+async def tries(node: Node, reference: str, layer: str) -> int:
+    """How many it takes, each when containerd has thrown away what was wrong, which takes it some seconds."""
+    for number in range(1, 5):
+        try:
+            await node.pull(reference)
+        except PullError as error:
+            reason = str(error)
+        else:
+            return number
+        assert "unexpected commit digest" in reason
+        async with asyncio.timeout(30):
+            while node.containerd.arrived(layer) >= 0:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+    return 0
+
+
+@pytest.mark.parametrize("role", ["fetcher", "middle"])
+async def test_an_agent_of_an_older_version_takes_part_in_the_wave(
+    newest: Release, image: Image, tmp_path: Path, role: str
+) -> None:
+    layer = image.local.layers[0].digest
+    async with wave(newest, tmp_path / "secret") as cluster:
+        old = next(node for node in cluster.nodes if node is not index_node_of(cluster, layer))
+        await become(old, "old")
+        await cluster.wait_acquainted()
+        reference = await pushed(cluster, image)
+        pulls = [asyncio.create_task(old.pull(reference))] if role == "fetcher" else []
+        async with asyncio.timeout(30):
+            while pulls and old.containerd.arrived(layer) < 0:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.005)
+        await pull_everywhere(cluster, reference)
+        await asyncio.gather(*pulls)
+        assert STRIPED not in log_of(old)
+        if role == "middle":
+            require_stripes(cluster)
+        assert copies(cluster, layer) == 1
+        await require_all_well(cluster, layer)
