@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from lab.odd_stripes import EMPTY, IN_USE, WRONG
 from lab.roles import fetcher_of, index_node_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
     from pathlib import Path
 
     from lab.cluster import Cluster, Node
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lab.toml_text import Table
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(500)
 
 NODES = 6
 MEGABITS = 100
@@ -94,9 +95,31 @@ def log_of(node: Node) -> str:
     return node.agent.process.log.read_text(errors="replace")
 
 
+class NotTogether(AssertionError):
+    """The machine was too busy for a wave in stripes."""
+
+
+def again(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Four tries, each with nodes of its own: what is tested happens only when nodes ask at the same moment."""
+
+    @wraps(test)
+    async def run(*, tmp_path: Path, **others: object) -> None:
+        for number in range(4):
+            (folder := tmp_path / str(number)).mkdir()
+            try:
+                return await test(tmp_path=folder, **others)
+            except NotTogether:
+                if number == 3:
+                    raise
+        return None
+
+    return run
+
+
 def require_stripes(cluster: Cluster) -> None:
     """What a test is about has happened: several nodes got the layer in stripes."""
-    assert sum(STRIPED in log_of(node) for node in cluster.nodes) > 1
+    if sum(STRIPED in log_of(node) for node in cluster.nodes) <= 1:
+        raise NotTogether("the nodes did not ask within the moment in which claims are gathered")
 
 
 def copies(cluster: Cluster, digest: str) -> int:
@@ -119,12 +142,13 @@ def is_buffer_in_use(node: Node) -> bool:
 
 async def wait_under_way(cluster: Cluster, digest: str) -> None:
     """Return when nodes get it in stripes, and one of those has some of it."""
-    async with asyncio.timeout(60):
-        while True:
-            some = [node for node in cluster.nodes if STRIPED in log_of(node)]
-            if any(node.containerd.arrived(digest) >= 2 * MIB for node in some):
-                return
-            await asyncio.sleep(0.005)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        some = [node for node in cluster.nodes if STRIPED in log_of(node)]
+        if any(node.containerd.arrived(digest) >= 2 * MIB for node in some):
+            return
+        await asyncio.sleep(0.005)
+    raise NotTogether("nothing comes in stripes")
 
 
 async def pull_everywhere(cluster: Cluster, reference: str) -> None:
@@ -133,6 +157,7 @@ async def pull_everywhere(cluster: Cluster, reference: str) -> None:
     print(f"{NODES} nodes in {time.monotonic() - begun:.2f} s; S/B is {LAYER_BYTES * 8 / MEGABITS / 1e6:.2f} s")
 
 
+@again
 async def test_the_origin_sends_a_layer_once_that_comes_in_stripes(
     release: Release, image: Image, tmp_path: Path
 ) -> None:
@@ -155,6 +180,7 @@ def victim_of(cluster: Cluster, role: str, digest: str) -> Node:
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle", "index"])
+@again
 async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
     newest: Release, image: Image, tmp_path: Path, role: str
 ) -> None:
@@ -173,6 +199,7 @@ async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle"])
+@again
 async def test_a_node_that_falls_silent_in_the_wave_fails_no_pull_of_another(
     newest: Release, image: Image, tmp_path: Path, role: str
 ) -> None:
@@ -193,6 +220,7 @@ async def test_a_node_that_falls_silent_in_the_wave_fails_no_pull_of_another(
         await require_all_well(cluster, layer, but=[victim])
 
 
+@again
 async def test_wrong_bytes_of_a_stripe_are_refused_and_the_next_try_succeeds(
     newest: Release, image: Image, tmp_path: Path
 ) -> None:
@@ -231,6 +259,7 @@ async def tries(node: Node, reference: str, layer: str) -> int:
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle"])
+@again
 async def test_an_agent_of_an_older_version_takes_part_in_the_wave(
     newest: Release, image: Image, tmp_path: Path, role: str
 ) -> None:
