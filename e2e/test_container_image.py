@@ -183,6 +183,10 @@ async def test_a_node_pulls_from_an_agent_in_a_container(
         async with container(first, program) as container_name:
             print(f"ready {time.monotonic() - began:.1f} s after the import began")
             peers.write_text(f"{first.host.ipv4}:{PEERS_PORT}\n")
+            assert second.agent is not None
+            async with asyncio.timeout(30):
+                while (await second.agent.metrics()).total("registryd_peers", state="available") < 1:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
             await cluster.origin.stop()
             await second.pull(f"{ORIGIN}/demo/app@{image.root.digest}")
             given = (await metrics_of(first)).total("registryd_peer_sent_bytes_total")
