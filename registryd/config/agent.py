@@ -334,10 +334,11 @@ class PeersSettings:
     backoff_max: Seconds = 60.0
     """Longest time that a peer is set aside. A peer that comes back after an hour is used again within a minute."""
 
-    stripes_from: int = 64
+    stripes_from: int = 0
     """Number of nodes that have to want a layer at the same moment so that it comes to them in stripes: eight parts,
     each from another node. Then no node's link is idle, and 1,000 nodes get the layer almost as quickly as 10 do. The
-    layer must have 16 MiB or more. 0: layers always come as a whole. The index node of a layer decides, so set it alike
+    layer must have 16 MiB or more. 0: layers always come as a whole. 64 is what was measured; it is off because in some
+    simulated waves slow nodes held up all others (docs/scale.md). The index node of a layer decides, so set it alike
     on all nodes."""
 
     def __post_init__(self) -> None:
