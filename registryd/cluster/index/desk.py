@@ -87,22 +87,33 @@ class IndexState:
         now = self._clock()
         if claim.stripe is not None:
             return self.claim(claim)
-        wave, _ = self._waves.get(claim.digest, (self._new_wave(), now))
         if claim.takes_stripes:
             claim = replace(claim, claimant=self._enter(claim.claimant, now))
-            if seconds := wave.seconds_to_gather(claim, now):
-                try:
-                    await asyncio.sleep(seconds)
-                except asyncio.CancelledError:
-                    wave.withdraw(claim.claimant.address)
-                    raise
-                return self.claim(claim)
+        if await self._gather(claim):
+            return self.claim(claim)
+        wave, _ = self._waves.get(claim.digest, (self._new_wave(), now))
         if claim.below and not claim.is_slow and wave.lacks_predecessor(claim):
             has_come = await self._arrivals.wait(claim.digest, claim.below, seconds=LINE_SECONDS)
+            await self._gather(claim)
             return replace(self.claim(claim), is_below_missing=not has_come)
         if seconds := wave.seconds_too_early(claim, now):
             await asyncio.sleep(seconds)
+            await self._gather(claim)
         return self.claim(claim)
+
+    async def _gather(self, claim: Claim) -> bool:
+        """Wait for others with which the claimant may get it in stripes; whether there was anything to wait for."""
+        now = self._clock()
+        wave, _ = self._waves.get(claim.digest, (None, now))
+        seconds = wave.seconds_to_gather(claim, now) if wave is not None and claim.takes_stripes else 0.0
+        if wave is None or not seconds:
+            return False
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            wave.withdraw(claim.claimant.address)
+            raise
+        return True
 
     def claim(self, claim: Claim) -> ClaimReply:
         """The sources that are to give the claimant the content."""

@@ -39,10 +39,10 @@ def claim(number: int, *, digest: Digest = DIGEST, rank: int | None = None) -> C
 class Desk:
     """An index node, whose clock may be put forward."""
 
-    def __init__(self, *, stripes_from: int = 5, quotas: Quotas | None = None) -> None:
+    def __init__(self, *, stripes_from: int = 5, members: int = 10_000, quotas: Quotas | None = None) -> None:
         self.later = 0.0
         self.state = IndexState(
-            NodeId("desk"), self.clock, count_members=lambda: 10_000, quotas=quotas, stripes_from=stripes_from
+            NodeId("desk"), self.clock, count_members=lambda: members, quotas=quotas, stripes_from=stripes_from
         )
 
     def clock(self) -> float:
@@ -208,3 +208,38 @@ def test_arranging_takes_no_longer_for_each_of_many() -> None:
 
     few = min(seconds(500) for _ in range(3))
     assert min(seconds(4000) for _ in range(2)) < 4 * few
+
+
+async def come(desk: Desk, claims: Iterable[Claim]) -> list[ClaimReply]:
+    """One after the other, a moment apart."""
+    waiting = []
+    for each in claims:
+        waiting.append(asyncio.ensure_future(desk.state.decide(each)))
+        await asyncio.sleep(0.001)
+    return await asyncio.gather(*waiting)
+
+
+def line(count: int) -> list[Claim]:
+    """The claims for a later layer: each node has a place below the one that came before it for the first layer."""
+    return [claim(1, rank=0), *(replace(claim(n, rank=n - 1), below=place(n - 1).address) for n in range(2, count + 1))]
+
+
+async def test_those_that_wait_in_line_for_the_first_get_it_in_stripes_when_that_comes() -> None:
+    first, *others = line(30)
+    *replies, top = await come(Desk(members=100), [*others, first])
+    assert top.sources == ()
+    assert [bool(reply.stripes) for reply in replies] == [True] * 29
+    assert asyncio.get_running_loop().time() == pytest.approx(0.029 + GATHERED_SECONDS, abs=0.002)
+
+
+async def test_those_whose_predecessors_do_not_come_get_it_in_stripes_with_the_others() -> None:
+    first, *others = line(30)
+    some = [each for number, each in enumerate(others) if number % 3]
+    *replies, _ = await come(Desk(members=100), [*some, first])
+    assert [bool(reply.stripes) for reply in replies] == [True] * len(some)
+
+
+async def test_slow_ones_that_come_before_the_first_get_it_in_stripes_with_the_others() -> None:
+    early = [replace(claim(100 + number), is_slow=True) for number in range(5)]
+    replies = await come(Desk(), [*early, *map(claim, range(1, 31))])
+    assert [bool(reply.stripes) for reply in replies] == [True] * 5 + [False] + [True] * 29
