@@ -118,7 +118,9 @@ def again(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]
 
 def require_stripes(cluster: Cluster) -> None:
     """What a test is about has happened: several nodes got the layer in stripes."""
-    if sum(STRIPED in log_of(node) for node in cluster.nodes) <= 1:
+    count = sum(STRIPED in log_of(node) for node in cluster.nodes)
+    print(f"{count} of {NODES} nodes got it in stripes")
+    if count <= 1:
         raise NotTogether("the nodes did not ask within the moment in which claims are gathered")
 
 
