@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LOOKED_AT: Final = 8
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Spot:
     """A node in all trees."""
 
@@ -30,7 +30,10 @@ class Spot:
     free: list[int] = field(default_factory=lambda: [0] * STRIPES)
     """How many more nodes it can give each stripe to."""
     given: set[int] = field(default_factory=set)
-    """The stripes that it has been the source of."""
+    """The stripes that it has been the source of.
+
+    A node that is dropped and comes again shares them with the spot before, which others may still follow.
+    """
     from_top: set[int] = field(default_factory=set)
     """The stripes whose source was a top when it was named."""
     named: set[Address] = field(default_factory=set)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from registryd.cluster.index.stripe_room import Room, Spot
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
@@ -43,13 +44,12 @@ class StripeTrees:
 
     def __init__(self) -> None:
         self._spots: dict[Address, Spot] = {}
+        # Of nodes that were dropped, while others follow them: they may come back, and are above these still.
+        self._given: WeakValueDictionary[Address, set[int]] = WeakValueDictionary()
         self._tops: list[Address] = []
         self._room = Room(self._spots)
         self._count: defaultdict[str, int] = defaultdict(int)
         self._receiving: set[Address] = set()
-
-    def __contains__(self, address: Address) -> bool:
-        return address in self._spots
 
     @property
     def addresses(self) -> Iterable[Address]:
@@ -67,12 +67,12 @@ class StripeTrees:
         """From now on this node gets the content from elsewhere, or has it."""
         if top.address in self._tops:
             return
-        spot = self._spots.setdefault(top.address, Spot(top, None))
+        spot = self._spots.get(top.address) or self._put(Spot(top, None))
         for stripe in range(STRIPES):
             self._leave(spot, stripe)
         for other in self._spots.values():  # to these it gives nothing any more: its link is for all stripes now
             for stripe, source in enumerate(other.sources):
-                if source is spot:
+                if source is not None and source.place.address == top.address:
                     other.sources[stripe] = None
         self._room.close(spot)
         self._tops.append(top.address)
@@ -142,6 +142,7 @@ class StripeTrees:
         for stripe in range(STRIPES):
             self._leave(spot, stripe)
         self._room.close(spot)
+        self._given[address] = spot.given  # for as long as this spot is among the sources of another
 
     def some(self, count: int) -> list[Address]:
         """Nodes that get it early: those that pass something on."""
@@ -155,10 +156,15 @@ class StripeTrees:
         if spot is None:
             number = self._count[place.zone]
             own = None if is_slow else number % STRIPES
-            spot = self._spots[place.address] = Spot(place, own, is_slow=is_slow)
+            spot = self._put(Spot(place, own, is_slow=is_slow))
             if own is not None:
                 self._count[place.zone] += 1
                 spot.free[own] = CHILDREN
+        return spot
+
+    def _put(self, spot: Spot) -> Spot:
+        self._spots[spot.place.address] = spot
+        spot.given = self._given.get(spot.place.address, spot.given)
         return spot
 
     def _follow(self, spot: Spot, stripe: int, address: Address | None) -> None:
@@ -183,9 +189,11 @@ class StripeTrees:
             self._room.give_back(source, self._slot(source, stripe))
 
     def _slot(self, source: Spot, stripe: int) -> int:
-        """Which of its stripes this child takes the room of: a node that is not full may give any stripe."""
-        is_top = source.own is None or self.is_top(source.place.address)
-        return stripe if is_top or source.own is None else source.own
+        """Which of its stripes this child takes the room of: a node that is not full may give any stripe.
+
+        A top has none of its own, and a place for each.
+        """
+        return stripe if source.own is None else source.own
 
     def _best(self, spot: Spot, stripe: int, *, is_inner: bool, refused: Refused = _NONE) -> Address | None:
         """The source for that stripe: links between zones are thin, so one of the same zone if there is any."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from registryd.cluster.contract.index import NodeLocation
@@ -193,6 +193,13 @@ def test_nodes_that_come_and_go_leave_nothing() -> None:
     assert sum(map(len, trees._room._inner.values())) == 20
 
 
+def test_nothing_is_kept_of_nodes_that_all_have_gone() -> None:
+    trees = trees_of(15)
+    for of in list(trees.addresses):
+        trees.drop(of)
+    assert not len(trees._given)
+
+
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(["join", "join", "change", "fail", "slow", "lie", "drop", "lead", "release"]),
@@ -204,6 +211,9 @@ ACTIONS = st.lists(
 )
 
 
+# Nodes that were dropped and came again while others followed them, once and twice.
+@example(19, 1, [("slow", 10, 2, 318), ("fail", 19, 2, 439), ("fail", 5, 1, 903), ("join", 1, 5, 179)])
+@example(15, 2, [("drop", 15, 0, 0), ("join", 13, 0, 3)] * 2)
 @given(st.integers(0, 20), st.integers(1, 2), ACTIONS)
 def test_whatever_happens_no_stripe_goes_in_a_circle_and_room_is_counted_right(  # noqa: C901 - each action
     count: int, zones: int, actions: list[tuple[str, int, int, int]]
