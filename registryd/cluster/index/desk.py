@@ -15,7 +15,7 @@ from registryd.cluster.index.hosts import Hosts
 from registryd.cluster.index.wave import LINE_SECONDS, Wave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from registryd.cluster.contract.index import Claim, NodeLocation
     from registryd.cluster.contract.node import NodeId
@@ -82,12 +82,10 @@ class IndexState:
 
     async def decide(self, claim: Claim) -> ClaimReply:
         """As `claim` does; a claim that had better come after others waits for them, `LINE_SECONDS` at most."""
-        if claim.is_question or claim.is_pressed:
+        if claim.is_question or claim.is_pressed or claim.stripe is not None:
             return self.claim(claim)
         now = self._clock()
-        if claim.stripe is not None:
-            return self.claim(claim)
-        if claim.takes_stripes:
+        if claim.takes_stripes and self._stripes_from:
             claim = replace(claim, claimant=self._enter(claim.claimant, now))
         if await self._gather(claim):
             return self.claim(claim)
@@ -120,7 +118,8 @@ class IndexState:
         now = self._clock()
         if claim.stripe is not None and not claim.is_question:
             return self._change_stripe(claim, now)
-        if claim.takes_stripes and not claim.is_question and (reply := self._in_stripes(claim, now)):
+        is_gathered = self._stripes_from and claim.takes_stripes and not claim.is_question
+        if is_gathered and (reply := self._in_stripes(claim, now)):
             return reply
         if claim.is_question:
             wave, _ = self._waves.get(claim.digest, (Wave(), now))
@@ -145,18 +144,23 @@ class IndexState:
         wave, _ = self._waves.get(claim.digest, (None, 0.0))
         if wave is None:
             return None
-        places = [(one, one.claimant.address) for one in wave.settle(now)]
-        known = [one for one, address in places if address in self._hosts.addresses_of(address.host)]
-        # Also of nodes that have gone meanwhile: they are forgotten as others are.
-        arranged = wave.arrange(known, now)
-        for address in arranged:
-            self._touch(claim.digest, address, now)
-        for address in arranged:
-            self._keep_within_quotas(address)
+        if gathered := wave.settle(now):
+            self._arrange(wave, gathered, now)
         stripes = wave.stripes_for(claim.claimant.address)
         if wave.top_of_stripes is None or not stripes:
             return None
         return ClaimReply((wave.top_of_stripes,), is_new=now - self._began < YOUNG_SECONDS, stripes=stripes)
+
+    def _arrange(self, wave: Wave, gathered: Sequence[Claim], now: float) -> None:
+        """Name sources of stripes to all that have been gathered."""
+        places = [(one, one.claimant.address) for one in gathered]
+        known = [one for one, address in places if address in self._hosts.addresses_of(address.host)]
+        # Also of nodes that have gone meanwhile: they are forgotten as others are.
+        arranged = wave.arrange(known, now)
+        for address in arranged:
+            self._touch(gathered[0].digest, address, now)
+        for address in arranged:
+            self._keep_within_quotas(address)
 
     def _change_stripe(self, claim: Claim, now: float) -> ClaimReply:
         wave, _ = self._waves.get(claim.digest, (None, 0.0))

@@ -64,7 +64,9 @@ class Wave:
     def __init__(self, crowd: int = 0, *, stripes_from: int = 0) -> None:
         """`crowd` is how many may come to want it; with `stripes_from` at the same moment, it comes in stripes."""
         self._crowd = crowd
-        self._rush = Rush(stripes_from if crowd >= stripes_from else 0)
+        self._stripes_from = stripes_from if crowd >= stripes_from else 0
+        # Most waves have none: nobody claims what they are of, or nothing comes in stripes.
+        self._rush: Rush | None = None
         self._stripes: StripeTrees | None = None
         self._wholes = 0
         self._steps = _SUPPOSED_BYTES / STEP_BYTES
@@ -92,7 +94,8 @@ class Wave:
     def join(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """The claimant's sources, the best first; empty: the claimant is at the top, and goes to the origin."""
         self._learn_size(claim)
-        self._rush.note(claim, now)
+        if self._stripes_from:
+            self._claimed_together().note(claim, now)
         if claim.is_pressed:  # nobody is to wait for what is fetched besides
             self.drop(claim.claimant.address)
             self.begin(claim.claimant)
@@ -135,11 +138,17 @@ class Wave:
 
     def seconds_to_gather(self, claim: Claim, now: float) -> float:
         """How long the claim is to wait for others, with which it may get the content in stripes."""
+        if not self._stripes_from:
+            return 0.0
         if not self._tree.addresses or self._is_to_lead(claim) or self._wholes >= STRIPES:
             return 0.0  # with so many that have all of it, any of them gives it
         if self._tree.get(claim.claimant.address) is not None:
             return 0.0  # nodes in stripes could wait for nodes that get it as a whole from this one
-        return self._rush.seconds(claim, now, is_striped=self._stripes is not None)
+        return self._claimed_together().seconds(claim, now, is_striped=self._stripes is not None)
+
+    def _claimed_together(self) -> Rush:
+        self._rush = self._rush or Rush(self._stripes_from)
+        return self._rush
 
     def _is_to_lead(self, claim: Claim) -> bool:
         """Whether the claimant is to fetch it in place of a node that only intends to."""
@@ -148,11 +157,12 @@ class Wave:
 
     def withdraw(self, address: Address) -> None:
         """The node does not wait for others any more."""
-        self._rush.withdraw(address)
+        if self._rush is not None:
+            self._rush.withdraw(address)
 
     def settle(self, now: float) -> list[Claim]:
         """The claims that have been gathered and are to get the content in stripes now."""
-        return self._rush.settle(now, is_striped=self._stripes is not None)
+        return [] if self._rush is None else self._rush.settle(now, is_striped=self._stripes is not None)
 
     def arrange(self, claims: Collection[Claim], now: float) -> list[Address]:
         """Name sources of stripes to these claimants; returns those that are among the nodes in stripes now."""
@@ -165,13 +175,13 @@ class Wave:
             return []
         self._stripes = stripes
         found = stripes.join(places)
-        self._rush.assigned.update(found)
+        self._claimed_together().assigned.update(found)
         self._strangers -= found.keys()
         return list(found)
 
     def stripes_for(self, address: Address) -> tuple[Address, ...]:
         """The claimant's source of each stripe; none: it gets the content as a whole."""
-        found = self._rush.assigned.pop(address, ())
+        found = () if self._rush is None else self._rush.assigned.pop(address, ())
         return found if len(found) == STRIPES else ()
 
     def _tops(self, now: float) -> list[Spot]:
@@ -326,7 +336,7 @@ class Wave:
         if spot := self._tree.get(address):
             self._set_whole(spot, is_whole=False)
         self._tree.uproot(address)
-        self._rush.withdraw(address)
+        self.withdraw(address)
         if self._stripes is not None:
             self._stripes.drop(address)
             self._stripes = None if self._stripes.is_over else self._stripes

@@ -56,6 +56,22 @@ class Desk:
         return len(self.state._waves)
 
 
+async def test_where_stripes_are_off_a_claim_costs_no_look_at_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With 3,000 nodes in a wave such a look was ten times as much work as all the rest of a claim."""
+
+    def not_wanted(*_: object) -> None:
+        raise AssertionError("nothing is arranged")
+
+    for part in ("Rush", "StripeTrees"):
+        monkeypatch.setattr(f"registryd.cluster.index.wave.{part}", not_wanted)
+    desk = Desk(stripes_from=0)
+    first, second = await desk.decide([claim(1), claim(2)])
+    assert (first.sources, second.sources) == ((), (place(1).address,))
+    assert not second.stripes
+
+
 async def test_those_that_come_at_once_get_it_in_stripes_from_each_other_and_the_first_from_elsewhere() -> None:
     desk = Desk()
     first, *others = await desk.decide(map(claim, range(1, 31)))
