@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 # a loss of power after this time and peers.find_timeout. A node far down a long chain asks that much more often. After
 # the last question the node asks the index nodes again: index nodes that changed meanwhile may have sent two nodes to
 # wait for each other.
-_WAITS: Final = (2.5, 2.5)
+WAITS: Final = (2.5, 2.5)
 # For a source that is still receiving, while holders are named, too. A node that leaves its place in a wave takes a
 # share of a link by which others get the whole content: with 0.3 s, waves in which 2 % of the messages were 0.2 s late
 # took up to three times as long (benchmarks.simulate), with a second no longer than without this.
@@ -205,7 +205,7 @@ class NamedSources:
             return _NO_WAIT
         # When the predecessor comes, or has not come for some time, there may be a better place.
         is_to_ask_again = self._reply is not None and self._reply.is_below_missing
-        return _BRIEF_WAIT if self._left or is_to_ask_again else _WAITS
+        return _BRIEF_WAIT if self._left or is_to_ask_again else WAITS
 
 
 def _told(reply: ClaimReply | None) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.scope import alongside
 from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.errors import PeerDeclined
+from registryd.cluster.fetch.named import WAITS
 from registryd.cluster.health.totals import available
 from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
@@ -53,9 +54,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# How long one question after the other may wait for the first byte, as in `registryd.cluster.fetch.named`.
-_WAIT_SECONDS: Final = 2.5
-_WAITS: Final = 2
 # How often the source of a stripe may change.
 _MOST_CHANGES: Final = 12
 
@@ -128,8 +126,8 @@ class Striper:
         if member is None or sought.stripe is None:
             raise ContentNotFound(f"{address} is not among the members")
         received = 0
-        for _ in range(_WAITS):
-            offer = offer_of(member, sought, await member.find(sought, Wait(_WAIT_SECONDS, beyond=start)))
+        for seconds in WAITS:
+            offer = offer_of(member, sought, await member.find(sought, Wait(seconds, beyond=start)))
             if offer.content.size != reach(sought.stripe, size):
                 raise PeerDeclined(f"{address} has another size: {offer.content.size}")
             self._blame.require_verified(offer.content)
@@ -145,7 +143,7 @@ class Striper:
         body = self._watched(offer, opened.body, start) if is_top else opened.body
         return self._limited(offer, body)
 
-    async def other_source(self, sought: Sought, address: Address) -> bool:
+    async def has_other_source(self, sought: Sought, address: Address) -> bool:
         """Whether the index node names another source for the stripe by now."""
         other = await self._index.change_stripe(sought)
         return other is not None and other != address
@@ -194,16 +192,32 @@ class _Left(SourceBroken):
         self.is_slow = is_slow
 
 
+@dataclass(slots=True)
+class _Stream:
+    """One stripe: the node that gives it, and the attempt to get it from there that is under way."""
+
+    source: Address
+    limit: asyncio.Timeout | None = None
+    """Expires when the source is left; None: no attempt is under way."""
+    begun_at: float = 0.0
+    is_slow: bool = False
+    """Whether the source is left for being slow."""
+
+    def leave(self, *, is_slow: bool) -> None:
+        """End the attempt that is under way."""
+        limit, self.limit = self.limit, None  # once: it ends a moment later
+        if limit is not None:
+            self.is_slow = is_slow
+            limit.reschedule(asyncio.get_running_loop().time())
+
+
 class _StripedBody:
     def __init__(self, striper: Striper, sought: Sought, span: Span, reply: ClaimReply) -> None:
         self._striper = striper
         self._sought = sought
         self._span = span
         self._top = reply.sources[0] if reply.sources else None
-        self._sources = list(reply.stripes)
-        self._limits: list[asyncio.Timeout | None] = [None] * STRIPES
-        self._begun_at = [0.0] * STRIPES
-        self._is_slow_source = [False] * STRIPES
+        self._streams = [_Stream(source) for source in reply.stripes]
         self._reached = [0] * STRIPES
         self._usual = 0
         """The most that the middle one of the stripes got between two looks."""
@@ -250,26 +264,27 @@ class _StripedBody:
             raise (exhausted or reasons[0]) from None
 
     async def _receive_one(self, board: StripeBoard, stripe: int) -> None:
-        sought = replace(self._sought, stripe=stripe)
+        sought, stream = replace(self._sought, stripe=stripe), self._streams[stripe]
         for _ in range(_MOST_CHANGES):
             if not board.left(stripe):
                 return
             try:
-                await self._receive_from(self._sources[stripe], sought, board, stripe)
+                await self._receive_from(stream, sought, board, stripe)
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
                 is_slow = isinstance(reason, _Left) and reason.is_slow
-                other = await self._striper.change(sought, self._sources[stripe], is_slow=is_slow)
+                other = await self._striper.change(sought, stream.source, is_slow=is_slow)
                 if other is None:
                     raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
-                self._sources[stripe] = other
+                stream.source = other
         if board.left(stripe):
             raise SourceBroken(f"no source gives stripe {stripe} for long")
 
-    async def _receive_from(self, address: Address, sought: Sought, board: StripeBoard, stripe: int) -> None:
+    async def _receive_from(self, stream: _Stream, sought: Sought, board: StripeBoard, stripe: int) -> None:
         """Raises SourceBroken, ContentUnavailable."""
-        limit = self._limits[stripe] = asyncio.timeout(None)
-        self._begun_at[stripe] = asyncio.get_running_loop().time()
+        address = stream.source
+        limit = stream.limit = asyncio.timeout(None)
+        stream.begun_at = asyncio.get_running_loop().time()
         try:
             async with limit:
                 start = board.reached[stripe]
@@ -282,10 +297,10 @@ class _StripedBody:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            is_slow = self._is_slow_source[stripe]
-            raise _Left(f"{address} is {'slow' if is_slow else 'not its source any more'}", is_slow=is_slow) from error
+            why = "slow" if stream.is_slow else "not its source any more"
+            raise _Left(f"{address} is {why}", is_slow=stream.is_slow) from error
         finally:
-            self._limits[stripe] = None
+            stream.limit = None
 
     async def _watch(self, board: StripeBoard) -> None:
         self._reached = list(board.reached)
@@ -303,12 +318,12 @@ class _StripedBody:
 
     async def _look_for_top(self, board: StripeBoard) -> None:
         """Go to another node if another one has taken the place of the top: a node beside this one found that slow."""
-        for stripe, source in enumerate(self._sources):
-            limit = self._limits[stripe]
+        for stripe, stream in enumerate(self._streams):
+            limit, source = stream.limit, stream.source
             if source == self._top and limit is not None and board.left(stripe):
-                other = await self._striper.other_source(replace(self._sought, stripe=stripe), source)
-                if other and self._limits[stripe] is limit:
-                    self._leave(limit, stripe, is_slow=False)
+                other = await self._striper.has_other_source(replace(self._sought, stripe=stripe), source)
+                if other and stream.limit is limit:
+                    stream.leave(is_slow=False)
 
     def _held_up(self, board: StripeBoard) -> Sequence[int]:
         """The stripes that are far behind the middle one and come much more slowly than stripes do, the last first."""
@@ -326,20 +341,18 @@ class _StripedBody:
         return sorted(found, key=lambda stripe: board.reached[stripe])
 
     async def _look_at_source(self, board: StripeBoard, stripe: int) -> None:
-        limit, source = self._limits[stripe], self._sources[stripe]
-        is_new = asyncio.get_running_loop().time() - self._begun_at[stripe] < 2 * STRIPE_LOOK_SECONDS
+        stream = self._streams[stripe]
+        limit, source = stream.limit, stream.source
+        is_new = asyncio.get_running_loop().time() - stream.begun_at < 2 * STRIPE_LOOK_SECONDS
         if limit is None or is_new or source == self._top:
             return
         is_held_up = await self._striper.is_held_up(source, self._sought, board, stripe)
-        if is_held_up or self._limits[stripe] is not limit:
+        if is_held_up or stream.limit is not limit:
             return
         if is_held_up is False:
             await self._striper.tell_slow(source, self._sought)
-        self._leave(limit, stripe, is_slow=is_held_up is False)
-
-    def _leave(self, limit: asyncio.Timeout, stripe: int, *, is_slow: bool) -> None:
-        self._is_slow_source[stripe] = is_slow
-        limit.reschedule(asyncio.get_running_loop().time())
+        if stream.limit is limit:  # it may have ended meanwhile
+            stream.leave(is_slow=is_held_up is False)
 
 
 def _flat(failures: BaseExceptionGroup[SourceBroken]) -> list[SourceBroken]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -54,7 +56,10 @@ TOP = address(9)
 
 @dataclass
 class Source:
-    """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe."""
+    """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe.
+
+    `closing`: how many seconds its body takes to be closed.
+    """
 
     answers: Exception | None = None
     opens: Exception | None = None
@@ -63,6 +68,7 @@ class Source:
     has: int | None = None
     size: int | None = None
     too_much: bytes = b""
+    closing: float = 0.0
 
 
 @dataclass
@@ -78,6 +84,7 @@ class World:
     open_bodies: int = 0
 
     def __post_init__(self) -> None:
+        self.breaks: defaultdict[Address, asyncio.Event] = defaultdict(asyncio.Event)
         self.tasks = len(asyncio.all_tasks())
         self.inflows = Inflows(InflowMemory(1 << 30))
         self.blame = _Blame()
@@ -112,7 +119,8 @@ class World:
             raise source.opens
         assert offer.sought.stripe is not None
         self.open_bodies += 1
-        return OpenContent(offer.content, span, _Body(self, source, offer.sought.stripe, span))
+        breaks = self.breaks[offer.member.address]
+        return OpenContent(offer.content, span, _Body(self, source, offer.sought.stripe, span, breaks))
 
     # As this node
 
@@ -175,6 +183,7 @@ class _Body:
     source: Source
     stripe: int
     span: Span
+    breaks: asyncio.Event
 
     @property
     def length(self) -> int:
@@ -184,7 +193,10 @@ class _Body:
         stop = min(self.span.stop, self.span.start + self.source.gives)
         for start in range(self.span.start, stop, PIECE_BYTES):
             data = PARTS[self.stripe][start : min(start + PIECE_BYTES, stop)]
-            await asyncio.sleep(len(data) / (self.source.rate or 10_000_000))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(len(data) / (self.source.rate or 10_000_000)):
+                    await self.breaks.wait()
+                    raise SourceBroken("broke off")
             await sink.write(data)
         if stop < self.span.stop:
             raise SourceBroken("broke off")
@@ -193,6 +205,7 @@ class _Body:
 
     async def aclose(self) -> None:
         self.world.open_bodies -= 1
+        await asyncio.sleep(self.source.closing)
 
 
 async def test_all_stripes_come_side_by_side_and_every_source_gave_some() -> None:
@@ -266,6 +279,34 @@ async def test_a_source_that_gives_slowly_what_it_has_is_told_so_and_left() -> N
     assert world.changes == [(4, (), (FIRST[4],))]
     assert world.told_slow == [FIRST[4]]
     assert asyncio.get_running_loop().time() < 3.0  # not 15
+
+
+async def test_a_source_is_left_once_however_long_that_takes() -> None:
+    world = World({FIRST[4]: Source(rate=200_000.0, closing=1.0)})
+    assert await world.receive() == DATA
+    assert world.changes == [(4, (), (FIRST[4],))]
+
+
+async def test_a_source_that_is_about_to_be_left_may_break_first() -> None:
+    """It breaks while it is told that it is slow."""
+    world = Breaking({FIRST[4]: Source(rate=200_000.0)})
+    assert await world.receive() == DATA
+    assert world.given_up == []
+    assert world.changes == [(4, (FIRST[4],), ())]
+
+
+class Breaking(World):
+    """Each node that is told that it is slow breaks off, and answers a while later."""
+
+    def member(self, of: Address) -> Member | None:
+        return Member(of, cast("Any", _BreakingPeer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
+
+
+@dataclass
+class _BreakingPeer(_Peer):
+    async def tell_slow(self, _: Sought) -> None:
+        self.world.breaks[self.address].set()
+        await asyncio.sleep(0.1)
 
 
 async def test_the_top_and_one_that_is_held_up_itself_are_not_left() -> None:
