@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None, *, commands: Mapping[str, tuple
             # Here and not above: what goes on afresh is to have no parser.
             from registryd.commands.parsing import call  # noqa: PLC0415
 
-            for command, _ in (commands[word] for word in words[:1] if word in commands):
-                import_module(command.partition(":")[0])
+            if words and words[0] in commands:
+                import_module(commands[words[0]][0].partition(":")[0])
         result = call(words, commands)
         sys.stdout.flush()
     except CommandFailed as error:

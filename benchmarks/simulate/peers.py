@@ -62,7 +62,7 @@ class SimulatedPeer:
         self._address = address
 
     async def find(self, sought: Sought, wait: Wait | None = None) -> FindAnswer:
-        stripe = stripe_message(sought)
+        stripe = stripe_message(sought.stripe)
         request = pb.FindRequest(digest=str(sought.digest), repository=str(sought.repository), stripe=stripe)
         if wait is not None:
             request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond

@@ -19,7 +19,7 @@ from registryd.transfer.sink import Sink
 from registryd.transfer.striping import reach as stripe_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from registryd.content.source import RangeOf
     from registryd.oci.digest import Digest
@@ -72,11 +72,14 @@ class SimulatedStore:
 
     async def wait_beyond(self, digest: Digest, offset: int) -> int:
         """How much is there, once it is more; SourceBroken when that will not be."""
+        return await self._wait_more(digest, lambda: self.reach(digest), offset)
+
+    async def _wait_more(self, digest: Digest, available: Callable[[], int], beyond: int) -> int:
         changes = Waiter()
         self._changes.setdefault(digest, []).append(changes)
         try:
             with self.inflows.watching(digest, changes):
-                while (there := self.reach(digest)) <= offset and not self.is_dead:
+                while (there := available()) <= beyond and not self.is_dead:
                     await changes.wait()
         finally:
             self._changes[digest].remove(changes)
@@ -115,20 +118,14 @@ class SimulatedStore:
         return GrowingContent(digest, size, None, available)
 
     async def wait_stripe(self, digest: Digest, stripe: int, beyond: int, board: StripeBoard | None = None) -> int:
-        """The same for a stripe, in bytes of the stripe."""
-        changes = Waiter()
-        self._changes.setdefault(digest, []).append(changes)
-        try:
-            with self.inflows.watching(digest, changes):
-                while (there := self.stripe_reach(digest, stripe)) <= beyond and not self.is_dead:
-                    await changes.wait()
-                    if board is not None and board.failure is not None:
-                        raise SourceBroken("the stripes do not come any more")
-        finally:
-            self._changes[digest].remove(changes)
-        if self.is_dead:
-            raise SourceBroken("the source is gone")
-        return there
+        """The same for a stripe, in bytes of the stripe; also SourceBroken when the stripes of that board fail."""
+
+        def available() -> int:
+            if board is not None and board.failure is not None:
+                raise SourceBroken("the stripes do not come any more")
+            return self.stripe_reach(digest, stripe)
+
+        return await self._wait_more(digest, available, beyond)
 
     def stripe_reach(self, digest: Digest, stripe: int) -> int:
         available, inflows = self.available.get(digest, 0), self.inflows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -53,38 +54,35 @@ class Arriving:
         self._sure = sure
         self._inflow = inflow
         self._board = board
+        self.begun_with = board()
+        """The stripes that were arriving when this began."""
         self._changes = changes
 
     async def wait_beyond(self, position: int) -> int:
         """How much is here, as soon as it is more than that; raises SourceBroken when the file is removed before."""
-        while True:
-            if (available := reach(self.size(), self._inflow())) > position:
-                return available
-            status = os.fstat(self.fd)
-            if not status.st_nlink:
-                raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
-            await self._changes.wait()
+        return await self._wait_more(lambda: reach(self.size(), self._inflow()), position)
 
     async def wait_changed(self) -> None:
         """Return when more may be here."""
         await self._changes.wait()
 
-    @property
-    def board(self) -> StripeBoard | None:
-        """The stripes that are arriving."""
-        return self._board()
-
     async def wait_stripe(self, stripe: int, beyond: int, board: StripeBoard | None = None) -> int:
         """The same for a stripe, in bytes of the stripe; also SourceBroken when the stripes of that board fail."""
-        while True:
+
+        def available() -> int:
             if board is not None and board.failure is not None:
                 raise SourceBroken(f"the stripes do not come any more: {board.failure}")
-            if (available := stripe_reach(stripe, self.size(), self._inflow(), self._board())) > beyond:
-                return available
+            return stripe_reach(stripe, self.size(), self._inflow(), self._board())
+
+        return await self._wait_more(available, beyond)
+
+    async def _wait_more(self, available: Callable[[], int], beyond: int) -> int:
+        while (there := available()) <= beyond:
             status = os.fstat(self.fd)
             if not status.st_nlink:
                 raise SourceBroken(f"what was arriving was given up after {status.st_size} bytes")
             await self._changes.wait()
+        return there
 
     def passing_of(self, stripe: int, position: int, at: int) -> memoryview:
         """Some bytes of a stripe that the file does not have yet, from that position of it on.
@@ -127,8 +125,8 @@ def stripe_reach(stripe: int, size: int, inflow: Inflow | None, board: StripeBoa
     return max(whole, board.told(stripe)) if board and board.span.start <= here else whole
 
 
-class GrowingBody:
-    """A span of content that is arriving. Owns the descriptor of its file.
+class _FollowingBody(ABC):
+    """A span that is arriving. Owns the descriptor of its file.
 
     When the writer gives up, and after `stall_timeout` seconds without a byte, there is SourceBroken after the last
     byte that came.
@@ -157,16 +155,39 @@ class GrowingBody:
         rest = self._span
         with self._watching(self._fd) as arriving:
             while rest.length:
-                await self._wait_beyond(arriving, rest.start)
-                rest = rest.after(await _send_some(arriving, rest, sink))
+                rest = rest.after(await self._send_some(arriving, rest, sink))
 
     async def aclose(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
-    async def _wait_beyond(self, arriving: Arriving, position: int) -> None:
-        await _in_time(arriving.wait_beyond(position), position, self._stall_timeout)
+    @abstractmethod
+    async def _send_some(self, arriving: Arriving, rest: Span, sink: Sink) -> int:
+        """Send the next bytes when they are here; returns how many bytes were sent."""
+
+    async def _in_time(self, waiting: Coroutine[Any, Any, T], position: int) -> T:
+        try:
+            async with asyncio.timeout(self._stall_timeout):
+                return await waiting
+        except TimeoutError as error:
+            reason = f"no byte after the first {position} arrived for {self._stall_timeout:g} s"
+            raise SourceBroken(reason) from error
+
+
+class GrowingBody(_FollowingBody):
+    """A span of content."""
+
+    async def _send_some(self, arriving: Arriving, rest: Span, sink: Sink) -> int:
+        """From the file, or else from the bytes about to be written."""
+        await self._in_time(arriving.wait_beyond(rest.start), rest.start)
+        size = min(arriving.size(), rest.stop)
+        if size > rest.start:
+            await _send(arriving.fd, Span(rest.start, size), sink, behind=size - rest.start)
+            return size - rest.start
+        data = arriving.passing_after(rest.start)[: rest.length]
+        await sink.write(data)
+        return len(data)
 
 
 class WholeStripeBody:
@@ -195,8 +216,11 @@ class WholeStripeBody:
         await self._whole.aclose()
 
 
-class StripeBody:
-    """A span of a stripe of content that is arriving, in bytes of the stripe. Otherwise as GrowingBody."""
+class StripeBody(_FollowingBody):
+    """A span of a stripe, in bytes of the stripe; also broken when the node gets its stripes no more.
+
+    It gets the content in another way from then on, and has its link for that.
+    """
 
     def __init__(  # noqa: PLR0913 - what it gives, and how, all named
         self,
@@ -209,67 +233,28 @@ class StripeBody:
         stall_timeout: float = GROWING_STALL_TIMEOUT,
     ) -> None:
         """`size` is that of the content."""
-        self._fd: int | None = fd
+        super().__init__(fd, span, watching, stall_timeout=stall_timeout)
         self._stripe = stripe
-        self._span = span
-        self._watching = watching
         self._size = size
-        self._stall_timeout = stall_timeout
 
-    @property
-    def length(self) -> int:
-        return self._span.length
+    async def _send_some(self, arriving: Arriving, rest: Span, sink: Sink) -> int:
+        found = await self._in_time(self._wait_found(arriving, rest), rest.start)
+        if isinstance(found, Span):
+            await _send(arriving.fd, found, sink, behind=arriving.size() - found.start)
+            return found.length
+        await sink.write(found)
+        return len(found)
 
-    async def send_to(self, sink: Sink) -> None:
-        if self._fd is None:
-            raise ValueError("the body is closed")
-        rest = self._span
-        with self._watching(self._fd) as arriving:
-            # A node that gets the content in another way from now on has its link for that.
-            board = arriving.board
-            while rest.length:
-                waiting = self._wait_found(arriving, rest, board)
-                found = await _in_time(waiting, rest.start, self._stall_timeout)
-                if isinstance(found, Span):
-                    await _send(arriving.fd, found, sink, behind=arriving.size() - found.start)
-                else:
-                    await sink.write(found)
-                rest = rest.after(found.length if isinstance(found, Span) else len(found))
-
-    async def aclose(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-
-    async def _wait_found(self, arriving: Arriving, rest: Span, board: StripeBoard | None) -> Span | memoryview:
+    async def _wait_found(self, arriving: Arriving, rest: Span) -> Span | memoryview:
         """The next bytes of the stripe, or where they are in the file."""
         part = striping.place(self._stripe, rest.start, self._size).first(rest.length)
         while True:
-            await arriving.wait_stripe(self._stripe, rest.start, board)
+            await arriving.wait_stripe(self._stripe, rest.start, arriving.begun_with)
             if (size := arriving.size()) > part.start:
                 return Span(part.start, min(size, part.stop))
             if data := arriving.passing_of(self._stripe, rest.start, part.start)[: part.length]:
                 return data
             await arriving.wait_changed()  # they are on their way from memory to the file
-
-
-async def _in_time(waiting: Coroutine[Any, Any, T], position: int, seconds: float) -> T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await waiting
-    except TimeoutError as error:
-        raise SourceBroken(f"no byte after the first {position} arrived for {seconds:g} s") from error
-
-
-async def _send_some(arriving: Arriving, rest: Span, sink: Sink) -> int:
-    """Send from the file, or else from the bytes about to be written; returns how many bytes were sent."""
-    size = min(arriving.size(), rest.stop)
-    if size > rest.start:
-        await _send(arriving.fd, Span(rest.start, size), sink, behind=size - rest.start)
-        return size - rest.start
-    data = arriving.passing_after(rest.start)[: rest.length]
-    await sink.write(data)
-    return len(data)
 
 
 async def _send(fd: int, part: Span, sink: Sink, *, behind: int) -> None:

@@ -13,6 +13,7 @@ import asyncio
 from bisect import bisect_right
 from collections import defaultdict
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
@@ -284,12 +285,7 @@ class Inflows:
     @contextmanager
     def flowing(self, digest: Digest, span: Span) -> Iterator[Inflow]:
         """An inflow of this span; of several of the same content the latest is what followers see."""
-
-        def tell() -> None:
-            for changes in self._waiting.get(digest, ()):
-                changes.tell()
-
-        inflow = self._current[digest] = Inflow(span, self.memory, tell)
+        inflow = self._current[digest] = Inflow(span, self.memory, partial(self._tell, digest))
         try:
             yield inflow
         finally:
@@ -300,12 +296,7 @@ class Inflows:
     @contextmanager
     def in_stripes(self, digest: Digest, span: Span) -> Iterator[StripeBoard]:
         """The stripes of this span, as they come; of several of the same content the latest is what followers see."""
-
-        def tell() -> None:
-            for changes in self._waiting.get(digest, ()):
-                changes.tell()
-
-        board = self._boards[digest] = StripeBoard(span, self.memory, tell)
+        board = self._boards[digest] = StripeBoard(span, self.memory, partial(self._tell, digest))
         try:
             yield board
         finally:
@@ -316,6 +307,10 @@ class Inflows:
     def board_of(self, digest: Digest) -> StripeBoard | None:
         """The stripes of this content that are on their way."""
         return self._boards.get(digest)
+
+    def _tell(self, digest: Digest) -> None:
+        for changes in self._waiting.get(digest, ()):
+            changes.tell()
 
     @contextmanager
     def watching(self, digest: Digest, changes: Changes) -> Iterator[None]:

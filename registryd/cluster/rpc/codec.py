@@ -108,16 +108,20 @@ def sought_message(sought: Sought) -> str:
 
 
 def sought_value(digest: str, repository: str, stripe: int = 0) -> Sought:
-    """`stripe` as messages have it: 0 is none."""
-    if stripe > STRIPES:
-        raise RequestInvalid(f"there is no stripe {stripe}")
+    """`stripe` as messages have it."""
     name = _repository(repository) if repository else None
-    return Sought(Digest.parse(digest), name, stripe=stripe - 1 if stripe else None)
+    return Sought(Digest.parse(digest), name, stripe=stripe_value(stripe))
 
 
-def stripe_message(sought: Sought) -> int:
-    """The number of the stripe that is sought; 0: all of the content."""
-    return 0 if sought.stripe is None else sought.stripe + 1
+def stripe_message(stripe: int | None) -> int:
+    """The stripe as messages have it: from 1 on, and 0 for all of the content."""
+    return 0 if stripe is None else stripe + 1
+
+
+def stripe_value(number: int) -> int | None:
+    if number > STRIPES:
+        raise RequestInvalid(f"there is no stripe {number}")
+    return number - 1 if number else None
 
 
 # A node pulls some images at a time.

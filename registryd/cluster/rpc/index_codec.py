@@ -22,7 +22,7 @@ from registryd.cluster.errors import PeerGarbled
 from registryd.cluster.index.tree import MOST_CHILDREN
 from registryd.cluster.index.wave import SEVERAL
 from registryd.cluster.rpc import limits
-from registryd.cluster.rpc.codec import RequestInvalid
+from registryd.cluster.rpc.codec import RequestInvalid, stripe_message, stripe_value
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid
@@ -52,14 +52,13 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         unfit=[str(address) for address in claim.unfit[-MAX_FAILED:]],
         is_slow=claim.is_slow,
         takes_stripes=claim.takes_stripes,
-        stripe=0 if claim.stripe is None else claim.stripe + 1,
+        stripe=stripe_message(claim.stripe),
     )
 
 
 def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
     reports = max(len(message.failed), len(message.slow), len(message.unfit))
-    is_much = message.size > limits.MAX_SIZE or message.places > MOST_CHILDREN or message.stripe > STRIPES
-    if reports > MAX_FAILED or is_much:
+    if reports > MAX_FAILED or message.size > limits.MAX_SIZE or message.places > MOST_CHILDREN:
         raise RequestInvalid("a claim with too much in it")
     return Claim(
         Digest.parse(message.digest),
@@ -77,7 +76,7 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
         tuple(_address(text) for text in message.unfit),
         message.is_slow,
         message.takes_stripes,
-        message.stripe - 1 if message.stripe else None,
+        stripe_value(message.stripe),
     )
 
 

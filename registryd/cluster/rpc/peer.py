@@ -116,7 +116,7 @@ class GrpcPeer:
             offset=span.start,
             length=span.length,
             repository=sought_message(sought),
-            stripe=stripe_message(sought),
+            stripe=stripe_message(sought.stripe),
         )
         call = (await self._connected()).read(request.SerializeToString())
         left = span.length
@@ -201,7 +201,7 @@ def _find_request(sought: Sought, wait: Wait | None, *, is_left: bool = False) -
         digest=str(sought.digest),
         repository=sought_message(sought),
         is_left=is_left,
-        stripe=stripe_message(sought),
+        stripe=stripe_message(sought.stripe),
     )
     if wait is not None:
         request.wait_milliseconds, request.beyond = int(wait.seconds * 1000), wait.beyond

@@ -136,7 +136,7 @@ def test_a_node_says_how_many_bodies_it_is_sending_and_an_older_one_does_not() -
 @pytest.mark.parametrize("stripe", [None, *range(STRIPES)])
 def test_which_stripe_is_sought_survives_the_wire(stripe: int | None) -> None:
     sought = Sought(DIGEST, REPOSITORY, stripe=stripe)
-    assert sought_value(str(DIGEST), str(REPOSITORY), stripe_message(sought)) == sought
+    assert sought_value(str(DIGEST), str(REPOSITORY), stripe_message(sought.stripe)) == sought
 
 
 def test_who_names_no_stripe_seeks_all_of_the_content() -> None:
