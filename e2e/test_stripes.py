@@ -178,7 +178,10 @@ def victim_of(cluster: Cluster, role: str, digest: str) -> Node:
     if role == "index":
         return index_node_of(cluster, digest)
     others = (fetcher_of(cluster, digest), index_node_of(cluster, digest))
-    return next(node for node in cluster.nodes if node not in others and STRIPED in log_of(node))
+    found = next((node for node in cluster.nodes if node not in others and STRIPED in log_of(node)), None)
+    if found is None:
+        raise NotTogether("no other node gets it in stripes")
+    return found
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle", "index"])
