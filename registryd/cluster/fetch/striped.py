@@ -220,7 +220,7 @@ class _StripedBody:
         self._streams = [_Stream(source) for source in reply.stripes]
         self._reached = [0] * STRIPES
         self._usual = 0
-        """The most that the middle one of the stripes got between two looks."""
+        """The most that the third best of the stripes got between two looks."""
 
     @property
     def length(self) -> int:
@@ -326,16 +326,16 @@ class _StripedBody:
                     stream.leave(is_slow=False)
 
     def _held_up(self, board: StripeBoard) -> Sequence[int]:
-        """The stripes that are far behind the middle one and come much more slowly than stripes do, the last first."""
+        """The stripes that are far behind the third best and come much more slowly than stripes do, the last first."""
         gained = [now - before for now, before in zip(board.reached, self._reached, strict=True)]
         self._reached = list(board.reached)
-        self._usual = max(self._usual, _middle(gained))
-        middle = _middle(board.reached)
+        self._usual = max(self._usual, _third(gained))
+        third = _third(board.reached)
         found = [
             stripe
             for stripe in range(STRIPES)
             if board.left(stripe)
-            and middle - board.reached[stripe] >= STRIPE_BEHIND_BYTES
+            and third - board.reached[stripe] >= STRIPE_BEHIND_BYTES
             and gained[stripe] * MUCH_QUICKER < self._usual
         ]
         return sorted(found, key=lambda stripe: board.reached[stripe])
@@ -362,6 +362,10 @@ def _flat(failures: BaseExceptionGroup[SourceBroken]) -> list[SourceBroken]:
     return found
 
 
-def _middle(values: Sequence[int]) -> int:
-    """The lower one of the two in the middle; the module `statistics` would cost each agent 2 MiB."""
-    return sorted(values)[(len(values) - 1) // 2]
+def _third(values: Sequence[int]) -> int:
+    """The third best.
+
+    Not the middle one: of 300 nodes, 8 % of them slow, some have slow sources for half of their stripes. Not the best:
+    one stripe may come from a node that had all of it before.
+    """
+    return sorted(values)[-3]

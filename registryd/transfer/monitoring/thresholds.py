@@ -129,7 +129,7 @@ FULL_SECONDS: Final = 4.0
 
 # Between looks at all stripes. A stripe that is held up holds up the whole layer when the others are AHEAD_BYTES ahead.
 STRIPE_LOOK_SECONDS: Final = 0.25
-# A stripe so far behind the middle one, in bytes of the stripe, is held up: eight times as much of the layer.
+# A stripe so far behind the third best, in bytes of the stripe, is held up: eight times as much of the layer.
 STRIPE_BEHIND_BYTES: Final = 768 << 10
 # What a node passes on at a time, and what is on its way, is less than this.
 STRIPE_MUCH_BYTES: Final = 512 << 10

@@ -281,6 +281,16 @@ async def test_a_source_that_gives_slowly_what_it_has_is_told_so_and_left() -> N
     assert asyncio.get_running_loop().time() < 3.0  # not 15
 
 
+@pytest.mark.parametrize("count", [4, 5])
+async def test_where_most_sources_give_slowly_each_of_them_is_left(count: int) -> None:
+    """Of 300 nodes, 8 % of them slow, some begin with slow sources for half of their stripes."""
+    slow = FIRST[:count]
+    world = World({one: Source(rate=200_000.0) for one in slow})
+    assert await world.receive() == DATA
+    assert sorted(world.told_slow, key=str) == list(slow)
+    assert asyncio.get_running_loop().time() < 3.0  # not 15
+
+
 async def test_a_source_is_left_once_however_long_that_takes() -> None:
     world = World({FIRST[4]: Source(rate=200_000.0, closing=1.0)})
     assert await world.receive() == DATA
