@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from registryd.__main__ import main
 from registryd.cluster.index import rush
+from registryd.cluster.index_client import index_nodes
 from registryd.cluster.rpc import index_service, peer, service
 from registryd.serving import peer_bytes
 from registryd.transfer.growing import StripeBody, WholeStripeBody
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 IN_USE: Final = "odd: the receive buffer is in use"
 EMPTY: Final = "odd: the receive buffer is empty"
 WRONG: Final = "odd: a wrong bit"
+# How long after the first claim others are gathered, and how long a claim is waited for.
+GATHERED_SECONDS: Final = 2.0
+_CLAIM_SECONDS: Final = 6.0
 
 
 def _say(line: str) -> None:
@@ -94,8 +98,19 @@ _MANNERS: Final = {"plain": lambda: None, "wrong": _give_wrong_bits, "old": _kno
 
 
 def _gather_for_longer() -> None:
-    """On a machine that is busy with other things, six nodes do not ask within 0.2 s. Claims are answered in 0.5 s."""
-    cast("Any", rush).GATHERED_SECONDS = 0.45
+    """On a machine that is busy with other things, six nodes do not ask within 0.2 s.
+
+    A claim has to be waited for as much longer. What bounds it besides is the agent's registry.first_byte_timeout.
+    """
+    cast("Any", rush).GATHERED_SECONDS = GATHERED_SECONDS
+    cast("Any", index_nodes)._PATIENCE = _CLAIM_SECONDS  # noqa: SLF001
+    ask = cast("Any", peer.GrpcPeer)._ask  # noqa: SLF001
+
+    async def ask_patiently(self: Any, method: str, request: Any, *, longer: float = 0) -> bytes:
+        reply: bytes = await ask(self, method, request, longer=_CLAIM_SECONDS if method == "Claim" else longer)
+        return reply
+
+    cast("Any", peer.GrpcPeer)._ask = ask_patiently  # noqa: SLF001
 
 
 if __name__ == "__main__":
