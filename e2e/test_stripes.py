@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from lab.odd_stripes import EMPTY, IN_USE, WRONG
 from lab.roles import fetcher_of, index_node_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
     from pathlib import Path
 
     from lab.cluster import Cluster, Node
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lab.toml_text import Table
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 NODES = 6
 # The node at the top has some seconds to go when the others have been gathered (`lab.odd_stripes`).
@@ -102,11 +103,34 @@ def log_of(node: Node) -> str:
     return node.agent.process.log.read_text(errors="replace")
 
 
+class NotTogether(AssertionError):
+    """The machine was too busy for a wave in stripes."""
+
+
+def again(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Four tries, each with nodes of its own: what is tested happens only when nodes ask at the same moment."""
+
+    @wraps(test)
+    async def run(*, tmp_path: Path, **others: object) -> None:
+        for number in range(4):
+            (folder := tmp_path / str(number)).mkdir()
+            try:
+                return await test(tmp_path=folder, **others)
+            except NotTogether as reason:
+                print(f"try {number + 1}: {reason}")
+                if number == 3:
+                    raise
+        return None
+
+    return run
+
+
 def require_stripes(cluster: Cluster) -> None:
     """What a test is about has happened: several nodes got the layer in stripes."""
     count = sum(STRIPED in log_of(node) for node in cluster.nodes)
     print(f"{count} of {NODES} nodes got it in stripes")
-    assert count > 1, "the nodes did not ask within the moment in which claims are gathered"
+    if count <= 1:
+        raise NotTogether("the nodes did not ask within the moment in which claims are gathered")
 
 
 def copies(cluster: Cluster, digest: str) -> int:
@@ -135,7 +159,7 @@ async def wait_under_way(cluster: Cluster, digest: str) -> None:
         if len(some) > 2 and any(node.containerd.arrived(digest) >= 2 * MIB for node in some):
             return
         await asyncio.sleep(0.005)
-    raise AssertionError("it does not come in stripes")
+    raise NotTogether("it does not come in stripes")
 
 
 async def pull(node: Node, reference: str) -> str:
@@ -148,6 +172,7 @@ async def pull_everywhere(cluster: Cluster, reference: str) -> None:
     print(f"{NODES} nodes in {time.monotonic() - begun:.2f} s; S/B is {LAYER_BYTES * 8 / MEGABITS / 1e6:.2f} s")
 
 
+@again
 async def test_the_origin_sends_a_layer_once_that_comes_in_stripes(
     release: Release, image: Image, tmp_path: Path
 ) -> None:
@@ -170,6 +195,7 @@ def victim_of(cluster: Cluster, role: str, digest: str) -> Node:
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle", "index"])
+@again
 async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
     newest: Release, image: Image, tmp_path: Path, role: str
 ) -> None:
@@ -188,6 +214,7 @@ async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle"])
+@again
 async def test_a_node_that_falls_silent_in_the_wave_fails_no_pull_of_another(
     newest: Release, image: Image, tmp_path: Path, role: str
 ) -> None:
@@ -208,6 +235,7 @@ async def test_a_node_that_falls_silent_in_the_wave_fails_no_pull_of_another(
         await require_all_well(cluster, layer, but=[victim])
 
 
+@again
 async def test_wrong_bytes_of_a_stripe_are_refused_and_the_next_try_succeeds(
     newest: Release, image: Image, tmp_path: Path
 ) -> None:
@@ -245,6 +273,7 @@ async def tries(node: Node, reference: str, layer: str) -> int:
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle"])
+@again
 async def test_an_agent_of_an_older_version_takes_part_in_the_wave(
     newest: Release, image: Image, tmp_path: Path, role: str
 ) -> None:
