@@ -72,13 +72,13 @@ class SimulatedStore:
 
     async def wait_beyond(self, digest: Digest, offset: int) -> int:
         """How much is there, once it is more; SourceBroken when that will not be."""
-        return await self._wait_more(digest, lambda: self.reach(digest), offset)
+        return await self._wait_more(digest, lambda: self.reach(digest), offset, stripe=None)
 
-    async def _wait_more(self, digest: Digest, available: Callable[[], int], beyond: int) -> int:
+    async def _wait_more(self, digest: Digest, available: Callable[[], int], beyond: int, *, stripe: int | None) -> int:
         changes = Waiter()
         self._changes.setdefault(digest, []).append(changes)
         try:
-            with self.inflows.watching(digest, changes):
+            with self.inflows.watching(digest, changes, stripe):
                 while (there := available()) <= beyond and not self.is_dead:
                     await changes.wait()
         finally:
@@ -125,7 +125,7 @@ class SimulatedStore:
                 raise SourceBroken("the stripes do not come any more")
             return self.stripe_reach(digest, stripe)
 
-        return await self._wait_more(digest, available, beyond)
+        return await self._wait_more(digest, available, beyond, stripe=stripe)
 
     def stripe_reach(self, digest: Digest, stripe: int) -> int:
         available, inflows = self.available.get(digest, 0), self.inflows

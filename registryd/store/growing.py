@@ -84,7 +84,7 @@ class GrowingFiles:
         with self._opened(digest) as (fd, size):
             whole = striping.reach(stripe, size)
             if beyond is not None and whole:
-                with self._watching(digest, size, fd) as arriving:
+                with self._watching(digest, size, fd, stripe=stripe) as arriving:
                     try:
                         await arriving.wait_stripe(stripe, min(beyond, whole - 1))
                     except SourceBroken as error:
@@ -104,7 +104,7 @@ class GrowingFiles:
         except BaseException:
             os.close(fd)
             raise
-        watching = partial(self._watching, digest, size)
+        watching = partial(self._watching, digest, size, stripe=stripe)
         body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=self._stall_timeout)
         return OpenContent(content, span, body)
 
@@ -119,9 +119,11 @@ class GrowingFiles:
                 raise ContentNotFound(str(error)) from error
             return self._describe(digest, fd, size)
 
-    def _watching(self, digest: Digest, size: int, fd: int) -> AbstractContextManager[Arriving]:
+    def _watching(
+        self, digest: Digest, size: int, fd: int, *, stripe: int | None = None
+    ) -> AbstractContextManager[Arriving]:
         sure = partial(self._sure, digest, size, fd)
-        return watching_arrival(fd, digest, events=self.events, inflows=self.inflows, sure=sure)
+        return watching_arrival(fd, digest, events=self.events, inflows=self.inflows, sure=sure, stripe=stripe)
 
     def _sure(self, digest: Digest, size: int, fd: int) -> int:
         """The number of bytes of the open file that are right."""

@@ -84,15 +84,15 @@ class Arriving:
             await self._changes.wait()
         return there
 
-    def passing_of(self, stripe: int, position: int, at: int) -> memoryview:
+    def passing_of(self, stripe: int, position: int, part: Span) -> memoryview:
         """Some bytes of a stripe that the file does not have yet, from that position of it on.
 
-        `at`: the same place in the content.
+        `part`: where the content has these bytes.
         """
         inflow, board = self._inflow(), self._board()
-        if inflow and (data := inflow.here(at)):
+        if inflow and (data := inflow.here(part.start, part.length)):
             return data
-        return board.after(stripe, position) if board else memoryview(b"")
+        return board.after(stripe, position)[: part.length] if board else memoryview(b"")
 
     def size(self) -> int:
         """How much of what the file has is right."""
@@ -105,11 +105,20 @@ class Arriving:
 
 
 @contextmanager
-def watching_arrival(
-    fd: int, digest: Digest, *, events: FileEvents, inflows: Inflows, sure: Callable[[], int] | None = None
+def watching_arrival(  # noqa: PLR0913 - what it watches, and how, all named
+    fd: int,
+    digest: Digest,
+    *,
+    events: FileEvents,
+    inflows: Inflows,
+    sure: Callable[[], int] | None = None,
+    stripe: int | None = None,
 ) -> Iterator[Arriving]:
-    """The file of the content, and the bytes that pass by, while a reader waits for either; `sure` as for Arriving."""
-    with events.watching(fd) as changes, inflows.watching(digest, changes):
+    """The file of the content, and the bytes that pass by, while a reader waits for either.
+
+    `sure` as for Arriving; `stripe`: the only one that the reader waits for.
+    """
+    with events.watching(fd) as changes, inflows.watching(digest, changes, stripe):
         yield Arriving(fd, partial(inflows.of, digest), changes, sure=sure, board=partial(inflows.board_of, digest))
 
 
@@ -252,7 +261,7 @@ class StripeBody(_FollowingBody):
             await arriving.wait_stripe(self._stripe, rest.start, arriving.begun_with)
             if (size := arriving.size()) > part.start:
                 return Span(part.start, min(size, part.stop))
-            if data := arriving.passing_of(self._stripe, rest.start, part.start)[: part.length]:
+            if data := arriving.passing_of(self._stripe, rest.start, part):
                 return data
             await arriving.wait_changed()  # they are on their way from memory to the file
 

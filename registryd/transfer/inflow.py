@@ -14,11 +14,12 @@ from bisect import bisect_right
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.sink import Sink
-from registryd.transfer.stripe_board import StripeBoard
+from registryd.transfer.stripe_board import StripeBoard, together
 from registryd.transfer.sure import SureBytes
 
 if TYPE_CHECKING:
@@ -235,9 +236,13 @@ class Inflow:
         """Some of the bytes from there on; none when they are not here."""
         return self._at(position)[: self._told - position] if position < self._told else memoryview(b"")
 
-    def here(self, position: int) -> memoryview:
-        """The same, with bytes of which followers of the whole content are not told yet."""
-        return self._at(position)
+    def here(self, position: int, most: int) -> memoryview:
+        """So many bytes from there on, or fewer; with those of which followers of the content are not told yet."""
+        if not self.start <= position < self.end:
+            return memoryview(b"")
+        place = bisect_right(self._starts, position) - 1
+        skipped = position - self._starts[place]
+        return together(islice(self._chunks, place, None), skipped, skipped + most)
 
     def close(self) -> None:
         """Release all bytes; readers learn that no more will come."""
@@ -280,7 +285,8 @@ class Inflows:
         """How much of what containerd writes is right."""
         self._boards: dict[Digest, StripeBoard] = {}
         self._current: dict[Digest, Inflow] = {}
-        self._waiting: defaultdict[Digest, set[Changes]] = defaultdict(set)
+        self._waiting: defaultdict[Digest, dict[Changes, int | None]] = defaultdict(dict)
+        """Who waits for which stripe; None: for the content from its beginning on."""
 
     @contextmanager
     def flowing(self, digest: Digest, span: Span) -> Iterator[Inflow]:
@@ -296,7 +302,7 @@ class Inflows:
     @contextmanager
     def in_stripes(self, digest: Digest, span: Span) -> Iterator[StripeBoard]:
         """The stripes of this span, as they come; of several of the same content the latest is what followers see."""
-        board = self._boards[digest] = StripeBoard(span, self.memory, partial(self._tell, digest))
+        board = self._boards[digest] = StripeBoard(span, self.memory, partial(self._tell_stripe, digest))
         try:
             yield board
         finally:
@@ -309,17 +315,25 @@ class Inflows:
         return self._boards.get(digest)
 
     def _tell(self, digest: Digest) -> None:
-        for changes in self._waiting.get(digest, ()):
-            changes.tell()
+        """Tell that more has flowed in: of what came in stripes, the followers of stripes were told before."""
+        for changes, stripe in self._waiting.get(digest, {}).items():
+            if stripe is None or digest not in self._boards:
+                changes.tell()
+
+    def _tell_stripe(self, digest: Digest, stripe: int | None) -> None:
+        """Tell the followers of that stripe; None: of all stripes."""
+        for changes, followed in self._waiting.get(digest, {}).items():
+            if followed is not None and stripe in {None, followed}:
+                changes.tell()
 
     @contextmanager
-    def watching(self, digest: Digest, changes: Changes) -> Iterator[None]:
-        """Tell of what comes until the block ends."""
-        self._waiting[digest].add(changes)
+    def watching(self, digest: Digest, changes: Changes, stripe: int | None = None) -> Iterator[None]:
+        """Tell of what comes until the block ends; with a stripe, only of that."""
+        self._waiting[digest][changes] = stripe
         try:
             yield
         finally:
-            self._waiting[digest].discard(changes)
+            del self._waiting[digest][changes]
             if not self._waiting[digest]:
                 del self._waiting[digest]
 

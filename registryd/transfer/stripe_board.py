@@ -11,15 +11,13 @@ from registryd.transfer.sink import Sink
 from registryd.transfer.striping import PIECE_BYTES, STRIPES, place, reach, stripe_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from registryd.oci.ranges import Span
     from registryd.transfer.inflow import InflowMemory
 
 # How far one stripe may be ahead of the bytes that the receiver has taken, in bytes of the stripe: 24 MiB for all.
 AHEAD_BYTES: Final = 3 * 1024 * 1024
-# Followers are told of so many at a time, as of all that flows in (registryd.transfer.inflow).
-STEP_BYTES: Final = 128 * 1024
 
 
 class StripeBoard:
@@ -29,8 +27,11 @@ class StripeBoard:
     Bytes that the receiver has taken are not here any more: followers find them where the receiver has put them.
     """
 
-    def __init__(self, span: Span, memory: InflowMemory, tell: Callable[[], None]) -> None:
-        """`tell` is called when there is more for followers. Bytes that are here count in the `memory`."""
+    def __init__(self, span: Span, memory: InflowMemory, tell: Callable[[int | None], None]) -> None:
+        """`tell` is called when there is more of a stripe for its followers; None: a change for all of them.
+
+        Bytes that are here count in the `memory`.
+        """
         self.span = span
         self.end = span.start
         """The place in the content of the next byte for the receiver."""
@@ -68,13 +69,20 @@ class StripeBoard:
         self._held += len(chunk)
         self._memory.take(len(chunk))
         self.reached[stripe] += len(chunk)
-        self._more.set()
-        if self.reached[stripe] - self._told[stripe] >= STEP_BYTES or not self.left(stripe):
-            self._told[stripe] = self.reached[stripe]
-            self._tell()
+        if stripe == self.wanted:
+            self._more.set()
+        self._tell_of(stripe)
         while self.left(stripe) and not self.has_room(stripe):
             self._room.clear()
             await self._room.wait()
+
+    def _tell_of(self, stripe: int) -> None:
+        """Followers are told of whole pieces, as of all that flows in, and are sent each in one step."""
+        reached = self.reached[stripe]
+        told = reached - reached % PIECE_BYTES if self.left(stripe) else reached
+        if told > self._told[stripe]:
+            self._told[stripe] = told
+            self._tell(stripe)
 
     def has_room(self, stripe: int) -> bool:
         """Whether more of the stripe may come: it is not far ahead, or the receiver waits for it."""
@@ -88,7 +96,7 @@ class StripeBoard:
         if any(map(self.left, range(STRIPES))):
             self.failure = failure
         self._more.set()
-        self._tell()
+        self._tell(None)
 
     async def take(self) -> bytes | memoryview:
         """The next bytes of the content, as soon as there are some; none at the end.
@@ -133,15 +141,12 @@ class StripeBoard:
         return any(told > reach(stripe, self.end) for stripe, told in enumerate(self._told))
 
     def after(self, stripe: int, position: int) -> memoryview:
-        """Some of the bytes from that position of the stripe on; none when they are not here."""
+        """The bytes from that position to the end of its piece; fewer when not all are here, or may be had."""
         start = self.reached[stripe] - sum(map(len, self._chunks[stripe]))
-        if not start <= position < self._told[stripe]:
+        stop = min(self._told[stripe], position - position % PIECE_BYTES + PIECE_BYTES)
+        if not start <= position < stop:
             return memoryview(b"")
-        for chunk in self._chunks[stripe]:
-            if position < start + len(chunk):
-                return chunk[position - start : self._told[stripe] - start]
-            start += len(chunk)
-        return memoryview(b"")
+        return together(self._chunks[stripe], position - start, stop - start)
 
     def close(self) -> None:
         """Release all bytes."""
@@ -149,7 +154,19 @@ class StripeBoard:
         self._held = 0
         for chunks in self._chunks:
             chunks.clear()
-        self._tell()
+        self._tell(None)
+
+
+def together(chunks: Iterable[bytes | memoryview], start: int, stop: int) -> memoryview:
+    """These of the bytes that the chunks have one after the other: one write of them costs less than several."""
+    found = []
+    for chunk in chunks:
+        if start < len(chunk) and stop > 0:
+            found.append(memoryview(chunk)[max(start, 0) : stop])
+        start, stop = start - len(chunk), stop - len(chunk)
+        if stop <= 0:
+            break
+    return found[0] if len(found) == 1 else memoryview(b"".join(found))
 
 
 class StripeSink(Sink):

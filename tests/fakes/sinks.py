@@ -20,12 +20,14 @@ class FakeSink(Sink):
     def __init__(self, *, closes_after: int | None = None) -> None:
         self.sent = 0
         self.data = bytearray()
+        self.writes = 0
         self._closes_after = closes_after
 
     async def write(self, data: bytes | memoryview) -> None:
         await asyncio.sleep(0)
         room = len(data) if self._closes_after is None else self._closes_after - self.sent
         self.data += data[:room]
+        self.writes += 1
         self.sent = len(self.data)
         if room < len(data):
             raise SinkClosed("the fake receiver is gone")

@@ -96,7 +96,7 @@ class Node:
         await self.write()
 
     def body(self, stripe: int, span: Span | None = None, *, stall_timeout: float = 10.0) -> StripeBody:
-        watching = partial(watching_arrival, digest=DIGEST, events=self._events, inflows=self.inflows)
+        watching = partial(watching_arrival, digest=DIGEST, events=self._events, inflows=self.inflows, stripe=stripe)
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         span = span or Span.whole(len(PARTS[stripe]))
         return StripeBody(fd, stripe, span, watching, size=SIZE, stall_timeout=stall_timeout)
@@ -210,6 +210,21 @@ async def test_a_follower_waits_for_nobody_else(node: Node, follow: Following) -
         assert await follower.has(3 * PIECE_BYTES)
         assert node.reach_of(5) == 3 * PIECE_BYTES
         assert [node.reach_of(stripe) for stripe in (0, 4, 6)] == [0, 0, 0]
+
+
+async def test_what_came_bit_by_bit_is_sent_piece_by_piece(node: Node, follow: Following) -> None:
+    """Each write costs a follower, and all below it, as much as some hundred KiB do."""
+    with node.receiving():
+        followers = [await follow(node.body(stripe), stripe) for stripe in (0, 5)]
+        for number in range(4):
+            for _ in range(10):
+                await node.come(0, PIECE_BYTES // 10 + 1)
+                await node.come(5, PIECE_BYTES // 10 + 1)
+                if number % 2:
+                    await node.pass_on()
+            for follower in followers:
+                assert await follower.has((number + 1) * PIECE_BYTES)
+        assert [follower.sink.writes for follower in followers] == [4, 4]
 
 
 async def test_it_goes_on_in_the_inflow_and_then_in_the_file(node: Node, follow: Following) -> None:

@@ -15,7 +15,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.inflow import InflowMemory, Inflows
-from registryd.transfer.stripe_board import AHEAD_BYTES, STEP_BYTES, StripeBoard, StripeSink
+from registryd.transfer.stripe_board import AHEAD_BYTES, StripeBoard, StripeSink
 from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES, reach
 from tests.fakes.sources import stripe_bytes
 from tests.transfer.striped import within
@@ -37,13 +37,17 @@ CHUNKS = st.lists(st.integers(20_001, 2 * PIECE_BYTES + 1), min_size=1, max_size
 
 
 class Told:
-    """Counts how often followers are told."""
+    """Remembers of which stripes followers are told."""
 
     def __init__(self) -> None:
-        self.times = 0
+        self.stripes: list[int | None] = []
 
-    def __call__(self) -> None:
-        self.times += 1
+    def __call__(self, stripe: int | None) -> None:
+        self.stripes.append(stripe)
+
+    @property
+    def times(self) -> int:
+        return len(self.stripes)
 
 
 def board_of(span: Span = WHOLE, *, most: int = _ENOUGH) -> tuple[StripeBoard, InflowMemory, Told]:
@@ -279,16 +283,68 @@ async def test_what_goes_on_into_an_inflow_has_come_once() -> None:
 # For followers
 
 
-async def test_followers_are_told_of_so_many_at_a_time_and_of_the_last() -> None:
+async def test_followers_are_told_of_whole_pieces_and_of_the_last() -> None:
     board, _, told = board_of(Span.whole(ROW_BYTES + 2))
-    await board.put(0, b"x" * (STEP_BYTES - 1))
+    await board.put(0, b"x" * (PIECE_BYTES - 1))
     assert (board.told(0), bytes(board.after(0, 0)), told.times) == (0, b"", 0)
-    await board.put(0, b"y")
-    assert (board.told(0), bytes(board.after(0, STEP_BYTES - 1)), told.times) == (STEP_BYTES, b"y", 1)
-    await board.put(0, b"z")
-    assert (board.told(0), told.times) == (STEP_BYTES, 1)
+    await board.put(0, b"yz")
+    assert (board.told(0), bytes(board.after(0, PIECE_BYTES - 1)), told.times) == (PIECE_BYTES, b"y", 1)
     await board.put(0, b"!")
-    assert (board.told(0), bytes(board.after(0, STEP_BYTES)), told.times) == (STEP_BYTES + 2, b"z", 2)
+    assert (board.told(0), bytes(board.after(0, PIECE_BYTES)), told.times) == (PIECE_BYTES + 2, b"z!", 2)
+
+
+async def test_a_piece_that_came_bit_by_bit_is_given_as_one() -> None:
+    board, _, told = board_of(WHOLE)
+    for chunk in cut(PARTS[3], [10_000]):
+        await board.put(3, chunk)
+    assert told.stripes == [3] * 3
+    assert board.after(3, PIECE_BYTES) == PARTS[3][PIECE_BYTES : 2 * PIECE_BYTES]
+    assert board.after(3, 5) == PARTS[3][5:PIECE_BYTES]
+
+
+async def test_the_receiver_is_woken_by_no_stripe_but_the_next_one() -> None:
+    board, _, _ = board_of()
+    taking = asyncio.create_task(board.take())
+    await asyncio.sleep(0)
+    await board.put(1, PARTS[1])
+    assert not board._more.is_set()
+    await board.put(0, b"x")
+    assert await taking == b"x"
+
+
+class Woken:
+    """Counts how often a follower is woken."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def wait(self) -> None:
+        raise AssertionError("nobody waits here")
+
+    def tell(self) -> None:
+        self.times += 1
+
+
+async def test_a_piece_of_a_stripe_wakes_only_those_that_follow_this_stripe() -> None:
+    inflows = Inflows()
+    third, fifth, whole = Woken(), Woken(), Woken()
+    with (
+        inflows.watching(DIGEST, third, 3),
+        inflows.watching(DIGEST, fifth, 5),
+        inflows.watching(DIGEST, whole),
+        inflows.flowing(DIGEST, WHOLE) as inflow,
+    ):
+        with inflows.in_stripes(DIGEST, WHOLE) as board:
+            await board.put(3, PARTS[3][:PIECE_BYTES])
+            assert (third.times, fifth.times, whole.times) == (1, 0, 0)
+            await board.put(0, PARTS[0][:PIECE_BYTES])
+            inflow.take(await board.take())
+            assert (third.times, fifth.times, whole.times) == (1, 0, 1)
+            board.fail(SourceBroken("the peer is gone"))
+            assert (third.times, fifth.times, whole.times) == (2, 1, 1)
+        before = third.times, fifth.times
+        inflow.take(DATA[PIECE_BYTES : 2 * PIECE_BYTES])
+        assert (third.times, fifth.times) == (before[0] + 1, before[1] + 1)
 
 
 @settings(max_examples=25)

@@ -22,10 +22,12 @@ from registryd.transfer.allowance import Priority
 from registryd.transfer.body import BytesBody, ChunksBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
 from registryd.transfer.growing import GROWING_STALL_TIMEOUT
+from registryd.transfer.http.connection import LOT_SECONDS
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.floor import DEFAULT_FLOOR, GROWING_FLOOR, STRIPE_FLOOR, FloorCheck
+from registryd.transfer.striping import STRIPES
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ _SMALL_READ_SECONDS: Final = 2.0
 # How long a door that could not be reached is passed by. Each try may cost its connect_timeout.
 _DOOR_CLOSED_SECONDS: Final = 30.0
 _DOORS_REMEMBERED: Final = 1000
+
+# A stripe has an eighth of the link, and is passed on in whole pieces.
+_STRIPE_LOT_SECONDS: Final = LOT_SECONDS * STRIPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,7 @@ class Opener:
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
             stall_timeout=GROWING_STALL_TIMEOUT if offer.content.is_growing else STALL_TIMEOUT,
+            lot_seconds=LOT_SECONDS if offer.sought.stripe is None else _STRIPE_LOT_SECONDS,
             kept=self._kept,
             on_sent=lambda count: self._on_received(digest, count, source),
         )

@@ -36,8 +36,8 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socke
 # any case when the buffer is nearly full. The number is half of the step in which followers get bytes.
 _LOT_BYTES: Final = 64 * 1024
 _BUFFER_SHARE: Final = 4
-# But no longer than this: what comes slowly is passed on as it comes.
-_LOT_SECONDS: Final = 0.05
+# But no longer than this, for most bodies: what comes slowly is passed on as it comes.
+LOT_SECONDS: Final = 0.05
 # Of what is left of a body, so much may be in OpenSSL's memory already: a record that has not come completely.
 _RECORD_BYTES: Final = 32 * 1024
 # Seconds until the next address of a host is tried beside a silent one (RFC 8305, 5).
@@ -103,24 +103,25 @@ class SourceConnection:
             except BlockingIOError:
                 await self.wait_readable(stall_timeout=stall_timeout)
 
-    async def wait_lot(self, left: int, *, stall_timeout: float | None = None) -> None:
-        """Wait until there is a lot to take, of a body of which so many bytes are left, but not for long.
+    async def wait_lot(
+        self, left: int, *, stall_timeout: float | None = None, lot_seconds: float = LOT_SECONDS
+    ) -> None:
+        """Wait until there is a lot to take, of a body of which so many bytes are left, but for no longer than that.
 
         Raises as `wait_readable` does.
         """
-        lot = self._lot()
-        is_much_left = left >= lot + _RECORD_BYTES
+        lot = min(self._lot(), left - _RECORD_BYTES)
         self._begin_to_wait()
-        if is_much_left and await self._has_come(lot):
+        if lot > 0 and await self._has_come(lot, lot_seconds):
             self._has_waited()
         else:
             await self.wait_readable(stall_timeout=stall_timeout)
 
-    async def _has_come(self, lot: int) -> bool:
-        """Whether so much has come, or the end, within a moment."""
+    async def _has_come(self, lot: int, seconds: float) -> bool:
+        """Whether so much has come, or the end, within that time."""
         self._wake_at(lot)
         try:
-            await wait_readable(self.fileno(), seconds=_LOT_SECONDS)
+            await wait_readable(self.fileno(), seconds=seconds)
         except TimeoutError:
             return False
         return True

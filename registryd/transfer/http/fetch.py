@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import h11
 
 from registryd.transfer.errors import SourceBroken, SourceBusy, SourceRefused
-from registryd.transfer.http.connection import connect
+from registryd.transfer.http.connection import LOT_SECONDS, connect
 from registryd.transfer.http.relay import RelayBody
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     connect_timeout: float,
     first_byte_timeout: float,
     stall_timeout: float = STALL_TIMEOUT,
+    lot_seconds: float = LOT_SECONDS,
     headers: Sequence[tuple[str, str]] = (),
     kept: ConnectionPool | None = None,
     on_sent: Callable[[int], None] = lambda _: None,
@@ -45,6 +46,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     """Ask a source for a span of content of `size` bytes; returns when its first byte is here (timeouts in seconds).
 
     Connecting and the TLS handshake may take `connect_timeout`, the first byte after that `first_byte_timeout`.
+    What comes slowly is passed on every `lot_seconds`.
     A connection of `kept` is used if there is one, and brought back there with the body's last byte. If it turns out
     to have ended before an answer, which says nothing about the source, a new one is made. `on_sent` is told the bytes
     of the body when it has been sent, or has broken off.
@@ -57,6 +59,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
         size=size,
         first_byte_timeout=first_byte_timeout,
         stall_timeout=stall_timeout,
+        lot_seconds=lot_seconds,
         keep=None if kept is None else kept.keep,
         on_sent=on_sent,
     )
@@ -82,6 +85,7 @@ class _Question:
     size: int
     first_byte_timeout: float
     stall_timeout: float
+    lot_seconds: float
     keep: Callable[[SourceConnection], None] | None
     on_sent: Callable[[int], None]
 
@@ -98,7 +102,13 @@ class _Question:
             raise
         keep = self.keep if _allows_another(response) else None
         return RelayBody(
-            wire, early, length=self.span.length, stall_timeout=self.stall_timeout, keep=keep, on_sent=self.on_sent
+            wire,
+            early,
+            length=self.span.length,
+            stall_timeout=self.stall_timeout,
+            lot_seconds=self.lot_seconds,
+            keep=keep,
+            on_sent=self.on_sent,
         )
 
 

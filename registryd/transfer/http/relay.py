@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from registryd.transfer.errors import SinkClosed, SourceBroken
-from registryd.transfer.http.connection import source_errors
+from registryd.transfer.http.connection import LOT_SECONDS, source_errors
 from registryd.transfer.pipe import open_pipe
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 class RelayBody:
     """The body of a response whose head has been read. Owns the connection; what comes after `length` is ignored.
 
-    A source that gives no byte for `stall_timeout` seconds, while the receiver wants some, is broken. `keep` is given
+    A source that gives no byte for `stall_timeout` seconds, while the receiver wants some, is broken. What comes slowly
+    is passed on after `lot_seconds`. `keep` is given
     the connection when the last byte has been taken from it and it has no further one; otherwise it is closed.
     `on_sent` is told the bytes when the body has been sent, or has broken off.
     """
@@ -48,11 +49,13 @@ class RelayBody:
         *,
         length: int,
         stall_timeout: float,
+        lot_seconds: float = LOT_SECONDS,
         keep: Callable[[SourceConnection], None] | None = None,
         on_sent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._wire: SourceConnection | None = wire
         self._stall_timeout = stall_timeout
+        self._lot_seconds = lot_seconds
         self._keep = keep if len(early) <= length else None
         self._on_sent = on_sent
         self._early = early[:length]
@@ -103,7 +106,7 @@ class RelayBody:
                 try:
                     filled = _count_or_broken(_fill(source, pipe, self._left), self._left)
                 except BlockingIOError:
-                    await wire.wait_lot(self._left, stall_timeout=self._stall_timeout)
+                    await self._wait_lot(wire)
                     continue
                 await _empty(pipe, sink, out, filled)
                 self._left -= filled
@@ -117,7 +120,7 @@ class RelayBody:
                 try:
                     count = _count_or_broken(wire.receive_now(room[: min(self._left, _TURN_BYTES)]), self._left)
                 except BlockingIOError:
-                    await wire.wait_lot(self._left, stall_timeout=self._stall_timeout)
+                    await self._wait_lot(wire)
                 else:
                     sink.filled(count)
                     self._left -= count
@@ -130,7 +133,7 @@ class RelayBody:
                 try:
                     await self._copy_turn(wire, sink, buffer)
                 except BlockingIOError:
-                    await wire.wait_lot(self._left, stall_timeout=self._stall_timeout)
+                    await self._wait_lot(wire)
 
     async def _copy_turn(self, wire: SourceConnection, sink: Sink, buffer: memoryview) -> None:
         turn_ends = max(0, self._left - _TURN_BYTES)
@@ -140,6 +143,9 @@ class RelayBody:
             filled = _count_or_broken(wire.receive_now(buffer[: self._left]), self._left)
             await sink.write(buffer[:filled])
             self._left -= filled
+
+    async def _wait_lot(self, wire: SourceConnection) -> None:
+        await wire.wait_lot(self._left, stall_timeout=self._stall_timeout, lot_seconds=self._lot_seconds)
 
 
 def _fill(source: int, pipe: Pipe, left: int) -> int:

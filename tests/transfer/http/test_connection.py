@@ -87,6 +87,29 @@ async def test_the_last_of_a_body_is_received_as_it_comes(ends: tuple[SourceConn
     assert _wakes_at(wire) == 1
 
 
+async def test_of_what_is_not_much_any_more_all_but_a_record_is_waited_for(
+    ends: tuple[SourceConnection, socket.socket],
+) -> None:
+    wire, source = ends
+    source.send(b"x")
+    await wire.wait_lot(42_768)
+    waiting = asyncio.create_task(wire.wait_lot(42_768))
+    await asyncio.sleep(0)
+    assert _wakes_at(wire) == 10_000
+    source.sendall(bytes(9_999))
+    await waiting
+
+
+async def test_how_long_a_lot_is_waited_for_is_up_to_the_caller(ends: tuple[SourceConnection, socket.socket]) -> None:
+    wire, source = ends
+    source.send(b"x")
+    waiting = asyncio.create_task(wire.wait_lot(MUCH, lot_seconds=60.0))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    source.shutdown(socket.SHUT_WR)
+    await waiting
+
+
 async def test_a_single_byte_that_nobody_asked_for_is_seen_after_a_body(
     ends: tuple[SourceConnection, socket.socket],
 ) -> None:
