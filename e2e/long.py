@@ -55,12 +55,23 @@ LONG: Final = (
     r"test_containerd_config\.py::test_we_read_what_containerd_reads\[(1\.7|2\.1)\]",
     r"test_parallel_fetch\.py::test_a_wrong_chunk_.*\[(0-short|1048576-whole|1000003-short)\]",
     r"test_pins\.py::.*\[1\.7\]",
+    # Stripes are off by default; the other roles have no branch of their own for them.
+    r"test_stripes\.py::test_an_agent_that_dies_.*\[(fetcher|index)\]",
+    r"test_stripes\.py::test_a_node_that_falls_silent_.*\[fetcher\]",
+    r"test_stripes\.py::test_an_agent_of_an_older_.*\[fetcher\]",
 )
 # The modules that take longest, in that order; of some of them a test takes minutes. All others follow by their number
 # of tests. Where modules of minutes came last, workers had nothing to do at the end.
 FIRST: Final = (
     *("test_layouts.py", "test_doctor.py", "test_install.py", "test_sharing.py", "test_node_life.py"),
-    *("test_rollout.py", "test_cache_odd.py", "test_play.py", "test_entitlement.py", "test_cache_registries.py"),
+    *(
+        "test_rollout.py",
+        "test_stripes.py",
+        "test_cache_odd.py",
+        "test_play.py",
+        "test_entitlement.py",
+        "test_cache_registries.py",
+    ),
     *("test_containerd_store.py", "test_leases.py", "test_entitlement_matrix.py", "faults/test_characters.py"),
     *("test_parallel_fetch.py", "test_cache_trouble.py", "test_bandwidth.py", "faults/test_real_agents.py"),
     *("test_growing.py", "test_container_image.py", "test_cache_in_cluster.py", "test_states.py"),

@@ -51,6 +51,8 @@ def test_settings_do_not_follow_the_mapping_they_were_made_of() -> None:
         ("store.namespaces", lambda: StoreSettings(namespaces=())),
         ("store.namespaces", lambda: StoreSettings(namespaces=("../k8s.io",))),
         ("peers.fanout_limit", lambda: PeersSettings(fanout_limit=0)),
+        ("peers.stripes_from", lambda: PeersSettings(stripes_from=-1)),
+        ("peers.stripes_from", lambda: PeersSettings(stripes_from=15)),
         ("peers.find_timeout", lambda: PeersSettings(find_timeout=-1)),
         ("peers.backoff_min", lambda: PeersSettings(backoff_min=0)),
         ("peers.backoff_max", lambda: PeersSettings(backoff_min=2, backoff_max=1)),
