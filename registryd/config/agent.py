@@ -343,8 +343,8 @@ class PeersSettings:
     """Number of nodes that have to want a layer at the same moment so that it comes to them in stripes: eight parts,
     each from another node. Then no node's link is idle, and 1,000 nodes get the layer almost as quickly as 10 do. The
     layer must have 16 MiB or more. 0: layers always come as a whole; otherwise at least 16, because fewer nodes get it
-    more quickly as a whole. 64 is what was simulated. It is off because on up to 24 real nodes it showed no gain and
-    took more processor time (docs/scale.md). The index node of a layer decides, so set it alike on all nodes."""
+    more quickly as a whole. 64 is what was simulated. It is off because real nodes are slower with it: they take good
+    nodes for slow, for ten minutes (docs/scale.md). The index node of a layer decides, so set it alike on all nodes."""
 
     def __post_init__(self) -> None:
         _require_positive("peers.fanout_limit", self.fanout_limit)
