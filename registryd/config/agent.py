@@ -348,11 +348,8 @@ class PeersSettings:
 
     def __post_init__(self) -> None:
         _require_positive("peers.fanout_limit", self.fanout_limit)
-        if self.stripes_from < 0 or 0 < self.stripes_from < LEAST_STRIPES_FROM:
-            problem = (
-                f"must be 0 (never) or {LEAST_STRIPES_FROM} or more: fewer nodes get a layer more quickly as a whole"
-            )
-            raise SettingsError("peers.stripes_from", problem)
+        if self.stripes_from and self.stripes_from < LEAST_STRIPES_FROM:
+            raise SettingsError("peers.stripes_from", f"must be 0 (never) or at least {LEAST_STRIPES_FROM}")
         _require_positive("peers.max_uploads", self.max_uploads)
         _require_positive("peers.find_timeout", self.find_timeout)
         _require_positive("peers.fetch_wait", self.fetch_wait)

@@ -37,9 +37,9 @@ class RelayBody:
     """The body of a response whose head has been read. Owns the connection; what comes after `length` is ignored.
 
     A source that gives no byte for `stall_timeout` seconds, while the receiver wants some, is broken. What comes slowly
-    is passed on after `lot_seconds`. `keep` is given
-    the connection when the last byte has been taken from it and it has no further one; otherwise it is closed.
-    `on_sent` is told the bytes when the body has been sent, or has broken off.
+    is passed on after `lot_seconds`. `keep` is given the connection when the last byte has been taken from it and it
+    has no further one; otherwise it is closed. `on_sent` is told the bytes when the body has been sent, or has broken
+    off.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of, and who is told, all named
