@@ -64,14 +64,8 @@ LONG: Final = (
 # of tests. Where modules of minutes came last, workers had nothing to do at the end.
 FIRST: Final = (
     *("test_layouts.py", "test_doctor.py", "test_install.py", "test_sharing.py", "test_node_life.py"),
-    *(
-        "test_rollout.py",
-        "test_stripes.py",
-        "test_cache_odd.py",
-        "test_play.py",
-        "test_entitlement.py",
-        "test_cache_registries.py",
-    ),
+    *("test_rollout.py", "test_stripes.py", "test_cache_odd.py", "test_play.py", "test_entitlement.py"),
+    "test_cache_registries.py",
     *("test_containerd_store.py", "test_leases.py", "test_entitlement_matrix.py", "faults/test_characters.py"),
     *("test_parallel_fetch.py", "test_cache_trouble.py", "test_bandwidth.py", "faults/test_real_agents.py"),
     *("test_growing.py", "test_container_image.py", "test_cache_in_cluster.py", "test_states.py"),
