@@ -2,7 +2,8 @@
 
 When a stripe is behind the others, its source may be slow, or only its source's source. The node asks the source how
 far it is: one that has more of this stripe gives it slowly, and one that has less of the stripes that come well here
-gets everything slowly. Either is left. Any other source is held up itself, and leaves its own source in the same way.
+gets everything slowly. The node reports either to the index node, and leaves it if that one names another: when most of
+those that get something from this source say the same. Any other source is held up itself, and reports its own source.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.fetch.named import WAITS
+from registryd.cluster.health.stripe_pace import StripePace
 from registryd.cluster.health.totals import available
 from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
@@ -25,17 +27,14 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
 from registryd.transfer.monitoring.thresholds import (
-    MUCH_QUICKER,
-    STRIPE_BEHIND_BYTES,
     STRIPE_LOOK_SECONDS,
     STRIPE_MUCH_BYTES,
-    WORTH_SECONDS,
 )
 from registryd.transfer.stripe_board import StripeSink
 from registryd.transfer.striping import STRIPES, reach, stripe_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -153,14 +152,14 @@ class Striper:
         member = self._index.member(address)
         if member is None:
             return None
-        best = max(range(STRIPES), key=lambda other: board.reached[other] if board.left(other) else 0)
+        well = sorted(range(STRIPES), key=lambda other: board.reached[other] if board.left(other) else 0)[-3]
         there, other = await asyncio.gather(
-            available(member, replace(sought, stripe=stripe)), available(member, replace(sought, stripe=best))
+            available(member, replace(sought, stripe=stripe)), available(member, replace(sought, stripe=well))
         )
         if not (there or other):
             return None
         gives_slowly = there > board.reached[stripe] + STRIPE_MUCH_BYTES
-        gets_slowly = other + STRIPE_MUCH_BYTES < board.reached[best]
+        gets_slowly = other + STRIPE_MUCH_BYTES < board.reached[well]
         return not (gives_slowly or gets_slowly)
 
     async def tell_slow(self, address: Address, sought: Sought) -> None:
@@ -187,10 +186,6 @@ class Striper:
 class _Left(SourceBroken):
     """The source of a stripe is left, because it is slow or because the index node names another one."""
 
-    def __init__(self, message: str, *, is_slow: bool) -> None:
-        super().__init__(message)
-        self.is_slow = is_slow
-
 
 @dataclass(slots=True)
 class _Stream:
@@ -199,15 +194,16 @@ class _Stream:
     source: Address
     limit: asyncio.Timeout | None = None
     """Expires when the source is left; None: no attempt is under way."""
-    begun_at: float = 0.0
-    is_slow: bool = False
-    """Whether the source is left for being slow."""
+    judged_at: float = 0.0
+    """When the attempt began, or when the source was reported last."""
+    other: Address | None = None
+    """The node that is to give it when the source is left; None: the index node is to say."""
 
-    def leave(self, *, is_slow: bool) -> None:
+    def leave(self, other: Address | None) -> None:
         """End the attempt that is under way."""
         limit, self.limit = self.limit, None  # once: it ends a moment later
         if limit is not None:
-            self.is_slow = is_slow
+            self.other = other
             limit.reschedule(asyncio.get_running_loop().time())
 
 
@@ -218,9 +214,6 @@ class _StripedBody:
         self._span = span
         self._top = reply.sources[0] if reply.sources else None
         self._streams = [_Stream(source) for source in reply.stripes]
-        self._reached = [0] * STRIPES
-        self._usual = 0
-        """The most that the third best of the stripes got between two looks."""
 
     @property
     def length(self) -> int:
@@ -272,8 +265,8 @@ class _StripedBody:
                 await self._receive_from(stream, sought, board, stripe)
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
-                is_slow = isinstance(reason, _Left) and reason.is_slow
-                other = await self._striper.change(sought, stream.source, is_slow=is_slow)
+                other, stream.other = stream.other, None
+                other = other or await self._striper.change(sought, stream.source, is_slow=False)
                 if other is None:
                     raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
                 stream.source = other
@@ -284,7 +277,7 @@ class _StripedBody:
         """Raises SourceBroken, ContentUnavailable."""
         address = stream.source
         limit = stream.limit = asyncio.timeout(None)
-        stream.begun_at = asyncio.get_running_loop().time()
+        stream.judged_at = asyncio.get_running_loop().time()
         try:
             async with limit:
                 start = board.reached[stripe]
@@ -297,24 +290,21 @@ class _StripedBody:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            why = "slow" if stream.is_slow else "not its source any more"
-            raise _Left(f"{address} is {why}", is_slow=stream.is_slow) from error
+            raise _Left(f"{address} is left") from error
         finally:
             stream.limit = None
 
     async def _watch(self, board: StripeBoard) -> None:
-        self._reached = list(board.reached)
+        time = asyncio.get_running_loop().time
+        pace = StripePace(board.reached, time())
         while True:
             await asyncio.sleep(STRIPE_LOOK_SECONDS)
-            for stripe in self._held_up(board):
-                await self._look_at_source(board, stripe)
-            if self._is_slow(board):
+            pace.look(board.reached, time())
+            for stripe in pace.held_up():
+                if board.left(stripe) and time() - self._streams[stripe].judged_at >= pace.window:
+                    await self._look_at_source(board, stripe)
+            if pace.is_worth_a_change(board.span.stop - board.end):
                 await self._look_for_top(board)
-
-    def _is_slow(self, board: StripeBoard) -> bool:
-        """Whether what is left takes so long that another source pays."""
-        left = board.span.stop - board.end
-        return left * STRIPE_LOOK_SECONDS > max(self._usual, 1) * STRIPES * WORTH_SECONDS
 
     async def _look_for_top(self, board: StripeBoard) -> None:
         """Go to another node if another one has taken the place of the top: a node beside this one found that slow."""
@@ -323,36 +313,26 @@ class _StripedBody:
             if source == self._top and limit is not None and board.left(stripe):
                 other = await self._striper.has_other_source(replace(self._sought, stripe=stripe), source)
                 if other and stream.limit is limit:
-                    stream.leave(is_slow=False)
-
-    def _held_up(self, board: StripeBoard) -> Sequence[int]:
-        """The stripes that are far behind the third best and come much more slowly than stripes do, the last first."""
-        gained = [now - before for now, before in zip(board.reached, self._reached, strict=True)]
-        self._reached = list(board.reached)
-        self._usual = max(self._usual, _third(gained))
-        third = _third(board.reached)
-        found = [
-            stripe
-            for stripe in range(STRIPES)
-            if board.left(stripe)
-            and third - board.reached[stripe] >= STRIPE_BEHIND_BYTES
-            and gained[stripe] * MUCH_QUICKER < self._usual
-        ]
-        return sorted(found, key=lambda stripe: board.reached[stripe])
+                    stream.leave(None)
 
     async def _look_at_source(self, board: StripeBoard, stripe: int) -> None:
         stream = self._streams[stripe]
         limit, source = stream.limit, stream.source
-        is_new = asyncio.get_running_loop().time() - stream.begun_at < 2 * STRIPE_LOOK_SECONDS
-        if limit is None or is_new or source == self._top:
+        if limit is None or source == self._top:
             return
-        is_held_up = await self._striper.is_held_up(source, self._sought, board, stripe)
-        if is_held_up or stream.limit is not limit:
-            return
-        if is_held_up is False:
-            await self._striper.tell_slow(source, self._sought)
+        other: Address | None = None
+        match await self._striper.is_held_up(source, self._sought, board, stripe):
+            case True:
+                return
+            case False:
+                stream.judged_at = asyncio.get_running_loop().time()
+                other = await self._striper.change(replace(self._sought, stripe=stripe), source, is_slow=True)
+                if other is None or other == source:  # it is slow to this node only, as far as the index node knows
+                    return
         if stream.limit is limit:  # it may have ended meanwhile
-            stream.leave(is_slow=is_held_up is False)
+            stream.leave(other)
+            if other is not None:
+                await self._striper.tell_slow(source, replace(self._sought, stripe=stripe))
 
 
 def _flat(failures: BaseExceptionGroup[SourceBroken]) -> list[SourceBroken]:
@@ -360,12 +340,3 @@ def _flat(failures: BaseExceptionGroup[SourceBroken]) -> list[SourceBroken]:
     for failure in failures.exceptions:
         found.extend(_flat(failure) if isinstance(failure, BaseExceptionGroup) else [failure])
     return found
-
-
-def _third(values: Sequence[int]) -> int:
-    """The third best.
-
-    Not the middle one: of 300 nodes, 8 % of them slow, some have slow sources for half of their stripes. Not the best:
-    one stripe may come from a node that had all of it before.
-    """
-    return sorted(values)[-3]

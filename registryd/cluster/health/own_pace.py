@@ -12,9 +12,13 @@ import logging
 from typing import Final
 
 from registryd.aio import clock
+from registryd.transfer.monitoring.thresholds import STRIPE_REPORT_SECONDS
 
 # A link that was full with something else has room again; one that is always slow is found out once in this time.
 _REMEMBERED_SECONDS: Final = 600.0
+
+# So many nodes that get stripes have to leave it, within STRIPE_REPORT_SECONDS.
+_LEFT_BY: Final = 3
 
 _log = logging.getLogger(__name__)
 
@@ -24,13 +28,24 @@ class OwnPace:
 
     def __init__(self) -> None:
         self._slow_until = -1.0
+        self._left_by: dict[str, float] = {}
+        """When nodes left it that got stripes, by host."""
 
     @property
     def is_slow(self) -> bool:
         return clock.now() < self._slow_until
 
-    def left_by(self, host: str) -> None:
-        """A node at that host got content from here, and others get much more of it."""
+    def left_by(self, host: str, *, is_stripe: bool = False) -> None:
+        """A node at that host got content from here, and others get much more of it.
+
+        A stripe may come slowly from a good node to one or two others (`registryd.cluster.health.stripe_pace`).
+        """
+        now = clock.now()
+        if is_stripe:
+            self._left_by = {of: at for of, at in self._left_by.items() if at > now - STRIPE_REPORT_SECONDS}
+            self._left_by[host] = now
+            if len(self._left_by) < _LEFT_BY:
+                return
         if not self.is_slow:
             _log.info("%s gets content from elsewhere, because this node is much slower than others", host)
-        self._slow_until = clock.now() + _REMEMBERED_SECONDS
+        self._slow_until = now + _REMEMBERED_SECONDS

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _LOOKED_AT: Final = 8
 
 
+@dataclass(slots=True)
+class Report:
+    """That a node is slow to another one."""
+
+    latest: float
+    count: int = 0
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Spot:
     """A node in all trees."""
@@ -41,6 +49,8 @@ class Spot:
     is_inner: bool = False
     """Whether it has a source for the stripe that it passes on."""
     is_slow: bool = False
+    reports: dict[Address, Report] = field(default_factory=dict)
+    """Which of the nodes that get something from it said lately that it is slow."""
     suspected_until: float = 0.0
 
 

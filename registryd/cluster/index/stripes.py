@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from registryd.cluster.index.stripe_room import Room, Spot
-from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
+from registryd.cluster.index.stripe_room import Report, Room, Spot
+from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS, STRIPE_REPORT_SECONDS, STRIPE_REPORTS
 from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Of a node that passes a stripe on: with so many below it, it sends as much as it gets.
 CHILDREN: Final = STRIPES
+# One report may be of the link between two nodes.
+_LEAST_REPORTERS: Final = 2
 # A node may still report so many of those that were named to it.
 _MOST_NAMED: Final = 4 * STRIPES
 
@@ -97,17 +99,17 @@ class StripeTrees:
     ) -> Address | None:
         """Another source of this stripe for that node; None: it takes the place of a top that failed.
 
-        Without reports, the same source as before if that is as good as any.
+        The same as before if no report is of that, or only this node finds it slow.
         """
         spot = self._spots.get(address)
         if spot is None or self.is_top(address):
             return None
         source = spot.sources[stripe]
         current = source.place.address if source else None
-        if not failed and not slow and current and self._is_fit(current, spot, stripe, Refused(now=now)):
+        to_leave = [reported for reported in slow if self._is_to_be_left(spot, reported, now)]
+        is_as_good = current is not None and self._is_fit(current, spot, stripe, Refused(now=now))
+        if is_as_good and not failed and current not in to_leave:
             return current
-        for reported in slow:
-            self._slow_down(spot, reported)
         were_tops = [self._suspect(spot, reported, stripe, now) for reported in failed]
         if any(were_tops):
             self.lead(spot.place)
@@ -252,13 +254,28 @@ class StripeTrees:
         spot = self._spots.get(address)
         return spot is not None and not spot.is_slow
 
-    def _slow_down(self, spot: Spot, address: Address) -> None:
+    def _is_to_be_left(self, spot: Spot, address: Address, now: float) -> bool:
+        """Note that this node is slow to that one; whether it is slow to most, or has been for long to this one."""
         other = self._spots.get(address)
-        if other is None or other.is_slow or address not in spot.named or self.is_top(address):
+        if other is None or address not in spot.named or self.is_top(address):
+            return False
+        other.reports = {of: one for of, one in other.reports.items() if one.latest > now - STRIPE_REPORT_SECONDS}
+        report = other.reports.setdefault(spot.place.address, Report(now))
+        report.latest, report.count = now, report.count + 1
+        if len(other.reports) >= _LEAST_REPORTERS and len(other.reports) * 2 >= self._children(other):
+            self._slow_down(other)
+        return other.is_slow or report.count >= STRIPE_REPORTS
+
+    def _children(self, spot: Spot) -> int:
+        """How many nodes get something from it."""
+        return CHILDREN - spot.free[spot.own] if spot.own is not None else 0
+
+    def _slow_down(self, spot: Spot) -> None:
+        if spot.is_slow:
             return
-        other.is_slow = True
+        spot.is_slow = True
         # It takes little of the links of its sources: they have room for one more each.
-        for stripe, source in enumerate(other.sources):
+        for stripe, source in enumerate(spot.sources):
             if source is not None:
                 self._room.give_back(source, self._slot(source, stripe))
 

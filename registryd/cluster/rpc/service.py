@@ -56,6 +56,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class HearSlow(Protocol):
+    """Is told that a node at that host has left this one for being slow; `is_stripe`: it got a stripe from here."""
+
+    def __call__(self, host: str, *, is_stripe: bool) -> None: ...
+
+
 class LocalStore(EntitledSource, NameSource, Protocol):
     """This node's own store (`registryd.content.entitled.EntitledStore`).
 
@@ -99,7 +105,7 @@ class ClusterService:
         issue_ticket: IssueTicket = lambda _sought, _requester: "",
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
-        hear_slow: Callable[[str], None] = lambda _host: None,
+        hear_slow: HearSlow | None = None,
         growing: GrowingSource | None = None,
         told_of: Callable[[TaggedName], NameAnswer] = lambda _name: NameAnswer(),
         expected: Expected | None = None,
@@ -135,8 +141,8 @@ class ClusterService:
 
     async def find(self, request: pb.FindRequest, requester: Requester) -> pb.FindReply:
         sought = sought_value(request.digest, request.repository, request.stripe)
-        if request.is_left:
-            self._hear_slow(requester.address)
+        if request.is_left and self._hear_slow is not None:
+            self._hear_slow(requester.address, is_stripe=sought.stripe is not None)
         try:
             content = await self._found(sought, request)
         except NotForName:

@@ -133,6 +133,15 @@ STRIPE_LOOK_SECONDS: Final = 0.25
 STRIPE_BEHIND_BYTES: Final = 768 << 10
 # What a node passes on at a time, and what is on its way, is less than this.
 STRIPE_MUCH_BYTES: Final = 512 << 10
+# Stripes are compared over the time in which one usually gets so much: eight pieces of 128 KiB, which is what is passed
+# on at a time. TCP shares links unevenly, and over shorter times good nodes look slow.
+STRIPE_WINDOW_BYTES: Final = 1 << 20
+# "Much more slowly", over that time.
+STRIPE_MUCH_SLOWER: Final = 4
+# A node is slow if it is to most of the nodes that get a stripe from it, within so long. One whose stripe goes on to
+# come slowly gets another source after so many such reports, whatever others say.
+STRIPE_REPORT_SECONDS: Final = 10.0
+STRIPE_REPORTS: Final = 3
 
 # ------------------------------ changing sources (`cluster.fetch.continuing`)
 

@@ -24,6 +24,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourceBroken, SourcesExhausted
 from registryd.transfer.inflow import InflowMemory, Inflows
+from registryd.transfer.monitoring.thresholds import STRIPE_LOOK_SECONDS
 from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES, reach
 from tests.fakes.entitled import said, sought
 from tests.fakes.sinks import FakeSink
@@ -298,25 +299,57 @@ async def test_a_source_is_left_once_however_long_that_takes() -> None:
 
 
 async def test_a_source_that_is_about_to_be_left_may_break_first() -> None:
-    """It breaks while it is told that it is slow."""
+    """It breaks while the index node is told of it."""
     world = Breaking({FIRST[4]: Source(rate=200_000.0)})
     assert await world.receive() == DATA
     assert world.given_up == []
-    assert world.changes == [(4, (FIRST[4],), ())]
+    assert world.changes == [(4, (), (FIRST[4],)), (4, (FIRST[4],), ())]
+    assert world.told_slow == []
 
 
 class Breaking(World):
-    """Each node that is told that it is slow breaks off, and answers a while later."""
+    """Each node that is reported for being slow breaks off at that moment; the index node answers a while later."""
+
+    async def change_stripe(
+        self, wanted: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+    ) -> Address | None:
+        found = await super().change_stripe(wanted, failed=failed, slow=slow)
+        for one in slow:
+            self.breaks[one].set()
+            await asyncio.sleep(0.1)
+        return found
+
+
+@pytest.mark.parametrize("answer", [FIRST[4], None], ids=["the same", "none"])
+async def test_a_source_that_only_this_node_finds_slow_is_kept_and_reported_again_after_a_while(
+    answer: Address | None,
+) -> None:
+    world = World({FIRST[4]: Source(rate=200_000.0)}, further=[answer] * 40 if answer else [])
+    assert await world.receive() == DATA
+    assert set(world.changes) == {(4, (), (FIRST[4],))}
+    assert 10 < len(world.changes) < asyncio.get_running_loop().time() / (2 * STRIPE_LOOK_SECONDS)
+    assert not [*world.told_slow, *world.given_up]
+
+
+async def test_who_is_left_for_being_slow_is_told_so_later_and_nothing_waits_for_its_answer() -> None:
+    world = Deaf({FIRST[4]: Source(rate=200_000.0)})
+    assert await world.receive() == DATA
+    assert world.told_slow == [FIRST[4]]
+    assert asyncio.get_running_loop().time() < 3.0
+
+
+class Deaf(World):
+    """No node answers when it is told that it is slow."""
 
     def member(self, of: Address) -> Member | None:
-        return Member(of, cast("Any", _BreakingPeer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
+        return Member(of, cast("Any", _DeafPeer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
 
 
 @dataclass
-class _BreakingPeer(_Peer):
-    async def tell_slow(self, _: Sought) -> None:
-        self.world.breaks[self.address].set()
-        await asyncio.sleep(0.1)
+class _DeafPeer(_Peer):
+    async def tell_slow(self, wanted: Sought) -> None:
+        await super().tell_slow(wanted)
+        await asyncio.sleep(1000)
 
 
 async def test_the_top_and_one_that_is_held_up_itself_are_not_left() -> None:

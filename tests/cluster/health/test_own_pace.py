@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from registryd.cluster.health.own_pace import OwnPace
+from registryd.transfer.monitoring.thresholds import STRIPE_REPORT_SECONDS
 
 pytestmark = pytest.mark.looptime
 
@@ -19,6 +20,18 @@ async def test_it_is_remembered_for_ten_minutes_after_the_last_time() -> None:
         if len(found) < 3:
             pace.left_by("10.0.0.1")
     assert found == [False, True, True, False]
+
+
+async def test_one_or_two_that_get_a_stripe_say_little_and_three_within_ten_seconds_are_believed() -> None:
+    pace = OwnPace()
+    for host in ("10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.1"):
+        pace.left_by(host, is_stripe=True)
+    await asyncio.sleep(STRIPE_REPORT_SECONDS + 1)
+    pace.left_by("10.0.0.3", is_stripe=True)
+    assert not pace.is_slow
+    pace.left_by("10.0.0.4", is_stripe=True)
+    pace.left_by("10.0.0.5", is_stripe=True)
+    assert pace.is_slow
 
 
 async def test_it_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from registryd.cluster.contract.index import NodeLocation
 from registryd.cluster.index.stripes import CHILDREN, StripeTrees
 from registryd.notation import Address
-from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
+from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS, STRIPE_REPORT_SECONDS, STRIPE_REPORTS
 from registryd.transfer.striping import STRIPES
 from tests.cluster.index.joining import address
 
@@ -32,6 +32,15 @@ def trees_of(count: int, *, slow: int = 0, zones: int = 1) -> StripeTrees:
 
 def sources(trees: StripeTrees, of: Address) -> list[Address | None]:
     return [source.place.address if source else None for source in trees._spots[of].sources]
+
+
+def is_slow(trees: StripeTrees, of: Address) -> bool:
+    return of in trees.addresses and trees._spots[of].is_slow
+
+
+def children_of(trees: StripeTrees, source: Address) -> list[Address]:
+    """All nodes that get some stripe from that one."""
+    return [of for of in trees.addresses if source in sources(trees, of)]
 
 
 def children(trees: StripeTrees) -> Counter[tuple[Address, int]]:
@@ -158,6 +167,64 @@ def test_a_slow_node_that_takes_the_place_of_the_top_gives_it_to_the_others() ->
     require_order(trees)
 
 
+def inner_of(trees: StripeTrees) -> Address:
+    """A node that gives a stripe to as many as it can."""
+    return next(of for of in trees.addresses if not trees.is_top(of) and len(children_of(trees, of)) == STRIPES)
+
+
+def stripe_from(trees: StripeTrees, of: Address, source: Address) -> int:
+    return sources(trees, of).index(source)
+
+
+def test_a_node_is_slow_when_half_of_those_below_it_say_so() -> None:
+    trees = trees_of(60)
+    bad = inner_of(trees)
+    below = children_of(trees, bad)
+    for count, of in enumerate(below[: STRIPES // 2], 1):
+        assert not is_slow(trees, bad)
+        found = trees.change(of, stripe_from(trees, of, bad), failed=(), slow=(bad,), now=count / 10)
+        assert (found == bad) == (count < STRIPES // 2)
+    assert is_slow(trees, bad)
+    for of in below:
+        if bad in sources(trees, of):
+            assert trees.change(of, stripe_from(trees, of, bad), failed=(), slow=(), now=1.0) != bad
+    require_order(trees)
+
+
+def test_reports_that_are_far_apart_are_not_counted_together() -> None:
+    trees = trees_of(60)
+    bad = inner_of(trees)
+    for count, of in enumerate(children_of(trees, bad)):
+        now = count * (STRIPE_REPORT_SECONDS + 1)
+        assert trees.change(of, stripe_from(trees, of, bad), failed=(), slow=(bad,), now=now) == bad
+    assert not is_slow(trees, bad)
+    assert len(trees._spots[bad].reports) == 1
+
+
+def test_a_node_that_is_slow_to_one_for_long_is_left_by_that_one_and_goes_on_giving_to_the_others() -> None:
+    trees = trees_of(60)
+    bad = inner_of(trees)
+    of, *others = children_of(trees, bad)
+    stripe = stripe_from(trees, of, bad)
+    found = [trees.change(of, stripe, failed=(), slow=(bad,), now=float(now)) for now in range(STRIPE_REPORTS)]
+    assert found[:-1] == [bad] * (STRIPE_REPORTS - 1)
+    assert found[-1] not in {bad, None}
+    assert not is_slow(trees, bad)
+    assert children_of(trees, bad) == others
+    require_order(trees)
+
+
+def test_a_report_of_a_source_that_it_has_left_changes_nothing() -> None:
+    trees = trees_of(60)
+    bad = inner_of(trees)
+    of = children_of(trees, bad)[0]
+    stripe = stripe_from(trees, of, bad)
+    other = trees.change(of, stripe, failed=(bad,), slow=(), now=0.0)
+    assert other != bad
+    assert trees.change(of, stripe, failed=(), slow=(bad,), now=0.1) == other
+    require_order(trees)
+
+
 def test_a_member_that_reports_whom_it_was_not_named_makes_nobody_suspect() -> None:
     trees = trees_of(60)
     bad = address(50)
@@ -202,7 +269,7 @@ def test_nothing_is_kept_of_nodes_that_all_have_gone() -> None:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["join", "join", "change", "fail", "slow", "lie", "drop", "lead", "release"]),
+        st.sampled_from(["join", "join", "change", "fail", "slow", "slow to all", "lie", "drop", "lead", "release"]),
         st.integers(1, 24),
         st.integers(0, STRIPES - 1),
         st.integers(0, 1000),
@@ -237,11 +304,17 @@ def test_whatever_happens_no_stripe_goes_in_a_circle_and_room_is_counted_right( 
                 refused = set() if trees.is_top(source) else {source}
                 found = trees.change(of, stripe, failed=(source,), slow=(), now=now / 4)
             case "slow" if source:
-                refused = {source}
                 found = trees.change(of, stripe, failed=(), slow=(source,), now=now / 4)
+                refused = {source} if is_slow(trees, source) else set()
+            case "slow to all" if source:
+                for other in children_of(trees, source):
+                    trees.change(other, stripe, failed=(), slow=(source,), now=now / 4)
+                found = trees.change(of, stripe, failed=(), slow=(source,), now=now / 4)
+                refused = {source} if is_slow(trees, source) else set()
             case "lie":
-                refused = {address(chance % 24 + 1)}
-                found = trees.change(of, stripe, failed=(), slow=tuple(refused), now=now / 4)
+                liar = address(chance % 24 + 1)
+                found = trees.change(of, stripe, failed=(), slow=(liar,), now=now / 4)
+                refused = {liar} if is_slow(trees, liar) else set()
             case "drop":
                 trees.drop(of)
             case "lead":

@@ -1,0 +1,77 @@
+"""How quickly the stripes of one content come, and which of them are held up.
+
+TCP shares links unevenly among the eight streams that a node gets and the eight that it gives, so for a second or two a
+stripe may come slowly from a node whose link is as good as any. Looks at it compare more than that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from registryd.transfer.monitoring.thresholds import (
+    STRIPE_BEHIND_BYTES,
+    STRIPE_LOOK_SECONDS,
+    STRIPE_MUCH_SLOWER,
+    STRIPE_WINDOW_BYTES,
+    WORTH_SECONDS,
+)
+from registryd.transfer.striping import STRIPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# So many looks are remembered at most. What comes so slowly that they do not tell has a floor like any other body.
+_MOST_LOOKS: Final = 256
+
+
+class StripePace:
+    """What has come of each stripe, at some moments lately, in bytes of the stripe and seconds of any one clock."""
+
+    def __init__(self, reached: Sequence[int], now: float) -> None:
+        self._seen = deque([(now, tuple(reached))], maxlen=_MOST_LOOKS)
+        self._usual = 0.0
+        """The best rate at which the third best of the stripes came for a while, in bytes a second."""
+
+    @property
+    def window(self) -> float:
+        """Over how many seconds stripes are compared."""
+        return max(2 * STRIPE_LOOK_SECONDS, STRIPE_WINDOW_BYTES / self._usual) if self._usual else 0.0
+
+    def look(self, reached: Sequence[int], now: float) -> None:
+        """Note how much has come by now."""
+        third = third_best(reached)
+        self._seen.append((now, tuple(reached)))
+        enough = [then for then in self._seen if third - third_best(then[1]) >= STRIPE_WINDOW_BYTES]
+        if enough:
+            then, before = enough[-1]
+            self._usual = max(self._usual, (third - third_best(before)) / (now - then))
+        while self._usual and len(self._seen) > 1 and self._seen[1][0] <= now - self.window:
+            self._seen.popleft()
+
+    def held_up(self) -> Sequence[int]:
+        """The stripes that are far behind the third best and come much more slowly than stripes do, the last first."""
+        (then, before), (now, reached) = self._seen[0], self._seen[-1]
+        if not self._usual or now - then < self.window:
+            return ()
+        least = self._usual * (now - then) / STRIPE_MUCH_SLOWER
+        third = third_best(reached)
+        found = [
+            stripe
+            for stripe in range(STRIPES)
+            if third - reached[stripe] >= STRIPE_BEHIND_BYTES and reached[stripe] - before[stripe] < least
+        ]
+        return sorted(found, key=lambda stripe: reached[stripe])
+
+    def is_worth_a_change(self, left: int) -> bool:
+        """Whether so many bytes of the content take so long that another source pays."""
+        return left > max(self._usual, 1.0) * STRIPES * WORTH_SECONDS
+
+
+def third_best(values: Sequence[int]) -> int:
+    """The third best of one number for each stripe.
+
+    Not the middle one: of 300 nodes, 8 % of them slow, some have slow sources for half of their stripes. Not the best:
+    one stripe may come from a node that had all of it before.
+    """
+    return sorted(values)[-3]
