@@ -151,7 +151,14 @@ class SimulatedNode:
         self.source = ClusterSource(locator, fetcher, self.intakes)
         assignment = Assignment(shared_ring)
         self.announcer = Announcer(
-            self.store, self.roster, desk, own_id=node.id, own_place=place, view=view, assignment=assignment
+            self.store,
+            self.roster,
+            desk,
+            own_id=node.id,
+            own_place=place,
+            view=view,
+            assignment=assignment,
+            gives_stripes=lambda: True,
         )
 
     def _run_apart(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:

@@ -231,7 +231,19 @@ class Joining:
         scope.serve(Heartbeat(members, lambda: place().address).run, name="heartbeat")
         limit = peers.fanout_limit
         told_of = self.copies.told_with(store) if self.copies else store
-        content = Announcer(told_of, members, self._desk, own_id=self._node.id, own_place=place, view=self._view)
+
+        def gives_stripes() -> bool:
+            return store.gives_arriving
+
+        content = Announcer(
+            told_of,
+            members,
+            self._desk,
+            own_id=self._node.id,
+            own_place=place,
+            view=self._view,
+            gives_stripes=gives_stripes,
+        )
         scope.serve(content.run, name="announce")
         naming = announce_names(store, members, self.names, own_id=self._node.id, own_place=place, above=limit)
         scope.serve(naming.run, name="announce names")
@@ -248,6 +260,7 @@ class Joining:
             companions=companions,
             hindrances=self._ledger.pulls.hindrances,
             own_pace=self.own_pace,
+            gives_stripes=gives_stripes,
         )
         locator = MemberLocator(
             members,

@@ -22,6 +22,10 @@ class MemberStore(NamedStore, GrowingSource, Inventory, NameInventory, Protocol)
         """Note that containerd asks for what is not here; whether what is arriving of it is for that registry."""
 
     @property
+    def gives_arriving(self) -> bool:
+        """Whether this node can give others what it is still receiving: stripes of it, too."""
+
+    @property
     def inflows(self) -> Inflows:
         """The inflows: content that is relayed into this store, for followers."""
 

@@ -26,6 +26,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.ranges import Span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from registryd.cluster.fetch.named import Patience
@@ -64,10 +65,12 @@ class FetchCoordinator:
         companions: LayerSchedule | None = None,
         hindrances: Hindrances | None = None,
         own_pace: OwnPace | None = None,
+        gives_stripes: Callable[[], bool] = lambda: True,
     ) -> None:
         """`fetch_wait`: how long, in seconds, a request may wait for other nodes that are visibly at work.
 
         `companions`: knowledge about content that comes at the same time; `own_pace`: whether this node is slow.
+        `gives_stripes`: whether it can pass on what it is receiving; else it takes no stripes.
         """
         self._index = index
         self._roster = roster
@@ -76,6 +79,7 @@ class FetchCoordinator:
         self._companions = companions or LayerSchedule()
         self._hindrances = hindrances or Hindrances()
         self._own_pace = own_pace or OwnPace()
+        self._gives_stripes = gives_stripes
         self._places: Places | None = None
         self._failed = _Reports()
         self._slow = _Reports()
@@ -141,8 +145,8 @@ class FetchCoordinator:
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """The sources for this node; None when no index node answers."""
-        takes_stripes = urgency is not Urgency.PRESSED and sought.digest not in self._unstriped
-        want = Want(sought, Span.whole, size, takes_stripes=takes_stripes)
+        is_unfit = urgency is Urgency.PRESSED or sought.digest in self._unstriped
+        want = Want(sought, Span.whole, size, takes_stripes=self._gives_stripes() and not is_unfit)
         verdict = await self.claim_once(want, urgency)
         if verdict is None or verdict.is_whole or not verdict.sources or verdict.sources[0] not in self._distrusted:
             return verdict

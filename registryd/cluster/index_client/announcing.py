@@ -92,6 +92,7 @@ class Announcer:
         own_place: Callable[[], NodeLocation],
         view: Callable[[], View | None],
         assignment: Assignment | None = None,
+        gives_stripes: Callable[[], bool] = lambda: False,
     ) -> None:
         """While `view` gives one, its members are told when they know everything, and what is arriving here."""
         self._inventory = inventory
@@ -100,6 +101,7 @@ class Announcer:
         self._own_id = own_id
         self._own_place = own_place
         self._current_view = view
+        self._gives_stripes = gives_stripes
         self._assignment = assignment or Assignment()
         self._members: frozenset[Address] | None = None
         self._view: View | None = None
@@ -249,7 +251,7 @@ class Announcer:
             process=self._own_id,
             view=view,
             complete_at=complete_at,
-            gives_stripes=True,
+            gives_stripes=self._gives_stripes(),
         )
 
     async def _send(self, address: Address, announcement: Announcement) -> Receipt | None:

@@ -123,6 +123,10 @@ class ContainerdStore:
     # What is on its way in
 
     @property
+    def gives_arriving(self) -> bool:
+        return bool(self._route.roots)
+
+    @property
     def inflows(self) -> Inflows:
         return self._growing.inflows
 

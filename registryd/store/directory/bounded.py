@@ -88,6 +88,10 @@ class BoundedStore:
     # for peers
 
     @property
+    def gives_arriving(self) -> bool:
+        return True
+
+    @property
     def inflows(self) -> Inflows:
         return self._store.inflows
 

@@ -242,6 +242,10 @@ class DirectoryStore:
             self.named.have_changed()
 
     @property
+    def gives_arriving(self) -> bool:
+        return True
+
+    @property
     def inflows(self) -> Inflows:
         return self._growing.inflows
 

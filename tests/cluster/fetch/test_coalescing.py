@@ -17,6 +17,7 @@ from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent, PeerUnreachable
 from registryd.cluster.fetch.coalescing import FetchCoordinator
+from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.named import Patience, Want
 from registryd.cluster.fetch.places import Places
@@ -527,6 +528,17 @@ async def test_index_nodes_are_told_that_this_node_is_slow_as_long_as_that_is_kn
         await sources(coalescing, digest_of(1, OWN))
         pace.left_by("10.0.0.7")
     assert [claim.is_slow for claim in index.claims] == [False, True]
+
+
+@pytest.mark.parametrize("gives", [True, False])
+async def test_only_a_node_that_can_pass_on_what_it_receives_takes_stripes(*, gives: bool) -> None:
+    index = ScriptedNode(1, desk=IndexState(NodeId("index"), lambda: 0.0))
+    roster = ScriptedRoster(index)
+    nodes = IndexNodes(roster, IndexState(NodeId("own"), lambda: 0.0), own_place=partial(place, OWN))
+    coalescing = FetchCoordinator(nodes, roster, OwnStore(), fetch_wait=FETCH_WAIT, gives_stripes=lambda: gives)
+    for urgency in (Urgency.ASKED, Urgency.PRESSED):
+        await coalescing.claim(sought(digest_of(1, OWN)), SIZE, urgency)
+    assert [claim.takes_stripes for claim in index.claims] == [gives, False]
 
 
 class Forgetful(IndexState):

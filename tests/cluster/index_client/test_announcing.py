@@ -128,10 +128,17 @@ class Ground:
     def __init__(self, shelf: Shelf, *, most: int) -> None:
         self.nodes = {place(number).address: ToldNode(number) for number in OTHERS}
         self.own = OWN
+        self.gives_stripes = True
         self.own_desk = IndexState(NodeId("own"), now)
         self.view = CurrentView(self, self._own_place, most=most)
         self.announcer = Announcer(
-            shelf, self, self.own_desk, own_id=NodeId("own"), own_place=self._own_place, view=self.view
+            shelf,
+            self,
+            self.own_desk,
+            own_id=NodeId("own"),
+            own_place=self._own_place,
+            view=self.view,
+            gives_stripes=lambda: self.gives_stripes,
         )
         self._present = self._discovered = frozenset(self.nodes)
 
@@ -205,6 +212,17 @@ async def test_index_nodes_learn_what_is_there_and_nobody_else_does() -> None:
         await asyncio.sleep(LOOK + 0.1)
         assert ground.told() == ground.index_nodes(1, 2)
         ground.assert_all_know([1, 2])
+
+
+async def test_each_announcement_says_whether_the_node_gives_stripes_now() -> None:
+    shelf = Shelf(1)
+    async with announcing(shelf) as ground:
+        await asyncio.sleep(LOOK + 0.1)
+        ground.gives_stripes = False
+        shelf.put(2)
+        await asyncio.sleep(LOOK + 0.1)
+        said = {told.gives_stripes: set(told.held) for node in ground.nodes.values() for _, told in node.heard}
+        assert said == {True: {digest(1)}, False: {digest(2)}}
 
 
 async def test_who_is_alone_tells_nobody_and_then_what_came_meanwhile() -> None:

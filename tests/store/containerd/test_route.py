@@ -37,6 +37,7 @@ async def test_files_are_read_where_introspection_says(
         assert await read(store, digest, Span.whole) == b"something"
         assert containerd.calls["Read"] == 0
         assert f"{FROM_FILES} {containerd.root}" in caplog.text
+        assert store.gives_arriving
 
 
 async def test_files_are_read_below_the_configured_root_otherwise(
@@ -65,6 +66,7 @@ async def test_a_folder_that_is_not_this_containerds_is_not_believed(
         assert await read(store, digest, Span.whole) == b"something"
         assert containerd.calls["Read"] > 0
         assert FROM_API in caplog.text
+        assert not store.gives_arriving, "there is no file from which others could get it while it grows"
 
 
 async def test_files_are_recognised_with_the_first_image(
@@ -72,6 +74,7 @@ async def test_files_are_recognised_with_the_first_image(
 ) -> None:
     async with connect() as store:
         assert FROM_API in caplog.text
+        assert store.gives_arriving, "an empty node looks for what arrives in every folder that may be it"
         image = oci_image()
         containerd.put(image)
         await until(lambda: is_known(store, image))
