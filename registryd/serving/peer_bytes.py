@@ -114,7 +114,13 @@ class PeerBytesDoor:
             part = Part.named(request.headers.get(PART_HEADER, ""))
             priority = Priority.named(request.headers.get(PRIORITY_HEADER, ""))
             receiver = request.remote or ""
-            with self._uploads.begin(_socket_of(request), part, receiver=receiver, priority=priority):
+            with self._uploads.begin(
+                _socket_of(request),
+                part,
+                receiver=receiver,
+                priority=priority,
+                is_stripe=sought.stripe is not None,
+            ):
                 wanted = RequestedRange.of(request)
                 opened = await self._store.open(sought, wanted)
                 delivery = await self._send(request, opened, wanted)

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.transfer.allowance import Priority
+from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,10 @@ PART_HEADER: Final = "Registryd-Part"
 PRIORITY_HEADER: Final = "Registryd-Priority"
 # How many shares of the rate an upload has. Half: with a quarter, LEAST_SHARE would be the pace at which it is left.
 _SHARES: Final = {Priority.PULL: 2, Priority.BACKGROUND: 1}
+# A stripe takes an eighth of the place and of the rate that all of a body takes: a node gives each of twelve layers to
+# eight others at once, and no more bytes than one who gives each of these layers to one.
+_OF_STRIPE: Final = 1
+_OF_WHOLE: Final = STRIPES
 
 
 class Part(Enum):
@@ -75,11 +80,15 @@ class Socket(Protocol):
 class Upload:
     """One body on its way to a peer."""
 
-    def __init__(self, uploads: Uploads, sock: Socket | None, receiver: str, priority: Priority) -> None:
+    def __init__(
+        self, uploads: Uploads, sock: Socket | None, receiver: str, priority: Priority, *, is_stripe: bool
+    ) -> None:
         self._uploads = uploads
         self._sock = sock
         self.receiver = receiver
-        self.shares = _SHARES[priority]
+        self.weight = _weight(is_stripe=is_stripe)
+        """The places that it takes, in eighths."""
+        self.shares = _SHARES[priority] * self.weight
 
     async def pace(self, count: int) -> None:
         """Sleep for as long as that many bytes may take; for senders without a socket of their own."""
@@ -117,16 +126,16 @@ class Uploads:
         """How many there are now."""
         return len(self._running)
 
-    @property
-    def is_busy(self) -> bool:
+    def is_busy(self, *, is_stripe: bool = False) -> bool:
         """Whether another one would be one too many; with a rate so low that not even two fit, one fits."""
-        return not self._has_room(Part.FIRST)
+        return not self._has_room(Part.FIRST, is_stripe=is_stripe)
 
-    def _has_room(self, part: Part) -> bool:
-        count, places = len(self._running), _PLACES[part]
-        if count >= self._most * places:
+    def _has_room(self, part: Part, *, is_stripe: bool) -> bool:
+        taken, places = sum(upload.weight for upload in self._running), _PLACES[part] * _OF_WHOLE
+        if taken >= self._most * places:
             return False
-        return not (count and self._bytes_per_second) or self._bytes_per_second * places >= _LEAST_SHARE * (count + 1)
+        needed = _LEAST_SHARE * (taken + _weight(is_stripe=is_stripe))
+        return not (taken and self._bytes_per_second) or self._bytes_per_second * places >= needed
 
     def rate_of(self, upload: Upload) -> int:
         """Bytes a second of a running upload; 0: no limit."""
@@ -150,19 +159,20 @@ class Uploads:
         *,
         receiver: str = "",
         priority: Priority = Priority.PULL,
+        is_stripe: bool = False,
     ) -> Iterator[Upload]:
         """One upload, for the length of the block; of those to one receiver, if it is named, a quarter of all may run.
 
         Raises UploadRefused.
         """
-        if not self._has_room(part):
+        if not self._has_room(part, is_stripe=is_stripe):
             raise UploadRefused(f"{len(self._running)} uploads are under way")
-        count = sum(1 for other in self._running if other.receiver == receiver)
+        of_one = [other.weight for other in self._running if other.receiver == receiver]
         share = max(_LEAST_OF_ONE, self._most // 4)
         # Half as many again may go on with what this node has begun.
-        if receiver and count >= (share + share // 2 if part is Part.NEXT else share):
-            raise UploadRefused(f"{count} uploads to {receiver} are under way")
-        upload = Upload(self, sock, receiver, priority)
+        if receiver and sum(of_one) >= (share + share // 2 if part is Part.NEXT else share) * _OF_WHOLE:
+            raise UploadRefused(f"{len(of_one)} uploads to {receiver} are under way")
+        upload = Upload(self, sock, receiver, priority, is_stripe=is_stripe)
         self._running.add(upload)
         if self._has_limited and not self._bytes_per_second:
             upload.limit(_UNLIMITED)  # its connection may have a share of an earlier rate
@@ -178,3 +188,7 @@ class Uploads:
             return
         for upload in self._running:
             upload.limit(self.rate_of(upload) or _UNLIMITED)
+
+
+def _weight(*, is_stripe: bool) -> int:
+    return _OF_STRIPE if is_stripe else _OF_WHOLE

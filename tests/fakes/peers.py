@@ -111,8 +111,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
 class BusyUploads(Uploads):
     """Those of a peer that would rather not and does it all the same: it came to have room after it was asked."""
 
-    @property
-    def is_busy(self) -> bool:
+    def is_busy(self, *, is_stripe: bool = False) -> bool:  # noqa: ARG002 - as in Uploads
         return True
 
     @contextmanager
@@ -123,8 +122,9 @@ class BusyUploads(Uploads):
         *,
         receiver: str = "",
         priority: Priority = Priority.PULL,
+        is_stripe: bool = False,
     ) -> Iterator[Upload]:
-        yield Upload(self, sock, receiver, priority)
+        yield Upload(self, sock, receiver, priority, is_stripe=is_stripe)
 
 
 class SlowStore:

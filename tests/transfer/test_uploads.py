@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from registryd.transfer.striping import STRIPES
 from registryd.transfer.uploads import Part, UploadRefused, Uploads
 
 MIB = 1 << 20
@@ -36,20 +37,56 @@ def test_as_many_as_may_be_run_and_the_next_is_refused() -> None:
     uploads = Uploads(most=2)
     seen = []
     with uploads.begin():
-        seen.append(uploads.is_busy)
+        seen.append(uploads.is_busy())
         with uploads.begin():
-            seen.append(uploads.is_busy)
+            seen.append(uploads.is_busy())
             with pytest.raises(UploadRefused, match="2 uploads"), uploads.begin():
                 pass
-        seen.append(uploads.is_busy)
+        seen.append(uploads.is_busy())
     assert seen == [False, True, False]
+
+
+def test_a_stripe_takes_an_eighth_of_a_place() -> None:
+    uploads = Uploads(most=2)
+    with ExitStack() as stack:
+        stack.enter_context(uploads.begin())
+        for _ in range(STRIPES):
+            assert not uploads.is_busy(is_stripe=True)
+            stack.enter_context(uploads.begin(is_stripe=True))
+        assert uploads.count == 1 + STRIPES
+        assert uploads.is_busy(is_stripe=True)
+        with pytest.raises(UploadRefused), uploads.begin(is_stripe=True):
+            pass
+
+
+def test_a_receiver_may_have_eight_times_as_many_stripes_as_wholes() -> None:
+    uploads = Uploads(most=32)
+    with ExitStack() as stack:
+        for _ in range(8 * STRIPES):
+            stack.enter_context(uploads.begin(receiver="10.0.0.1", is_stripe=True))
+        with pytest.raises(UploadRefused, match="64 uploads to"):
+            stack.enter_context(uploads.begin(receiver="10.0.0.1", is_stripe=True))
+        stack.enter_context(uploads.begin(receiver="10.0.0.2", is_stripe=True))
+
+
+def test_a_stripe_gets_an_eighth_of_the_share_of_a_whole() -> None:
+    """So a node with a low limit gives a stripe to eight others, as it gives a whole layer to one."""
+    uploads = Uploads(bytes_per_second=2 * MIB)
+    with ExitStack() as stack:
+        whole = stack.enter_context(uploads.begin())
+        stripes = []
+        while not uploads.is_busy(is_stripe=True):
+            stripes.append(stack.enter_context(uploads.begin(is_stripe=True)))
+        assert len(stripes) == STRIPES
+        assert [uploads.rate_of(upload) for upload in (whole, *stripes)] == [MIB] + [MIB // STRIPES] * STRIPES
+        assert uploads.is_busy()
 
 
 def test_one_that_fails_makes_room() -> None:
     uploads = Uploads(most=1)
     with pytest.raises(OSError, match="broken"), uploads.begin():
         raise OSError("broken")
-    assert not uploads.is_busy
+    assert not uploads.is_busy()
 
 
 def test_the_rate_is_shared_equally_and_kept_for_what_the_kernel_still_has() -> None:
@@ -71,15 +108,15 @@ def test_nobody_gets_so_little_that_it_would_be_taken_for_slow() -> None:
     uploads = Uploads(bytes_per_second=3 * MIB)
     with ExitStack() as stack:
         running = [stack.enter_context(uploads.begin()) for _ in range(3)]
-        assert uploads.is_busy
+        assert uploads.is_busy()
         assert [uploads.rate_of(upload) for upload in running] == [MIB] * 3
 
 
 def test_with_a_rate_that_is_too_low_for_anybody_one_runs() -> None:
     uploads = Uploads(bytes_per_second=1000)
-    assert not uploads.is_busy
+    assert not uploads.is_busy()
     with uploads.begin() as upload:
-        assert (uploads.is_busy, uploads.rate_of(upload)) == (True, 1000)
+        assert (uploads.is_busy(), uploads.rate_of(upload)) == (True, 1000)
 
 
 def test_without_a_rate_sockets_are_left_alone() -> None:
@@ -145,7 +182,7 @@ def test_who_goes_on_is_not_refused_for_one_that_begins() -> None:
     with ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(uploads.begin())
-        assert uploads.is_busy
+        assert uploads.is_busy()
         stack.enter_context(uploads.begin(part=Part.NEXT))
         with pytest.raises(UploadRefused):
             stack.enter_context(uploads.begin(part=Part.NEXT))
@@ -157,7 +194,7 @@ def test_parts_share_a_rate() -> None:
         with pytest.raises(UploadRefused), uploads.begin(part=Part.EXTRA):
             pass
         with uploads.begin(), uploads.begin(), uploads.begin(part=Part.NEXT):
-            assert uploads.is_busy
+            assert uploads.is_busy()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +212,7 @@ def test_one_receiver_has_a_quarter_of_the_places() -> None:
         with pytest.raises(UploadRefused, match=r"16 uploads to 10\.0\.0\.1"), uploads.begin(receiver="10.0.0.1"):
             pass
         with uploads.begin(receiver="10.0.0.2"):
-            assert not uploads.is_busy
+            assert not uploads.is_busy()
         for _ in range(8):
             stack.enter_context(uploads.begin(part=Part.NEXT, receiver="10.0.0.1"))
         with pytest.raises(UploadRefused):

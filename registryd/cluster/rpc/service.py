@@ -141,14 +141,16 @@ class ClusterService:
 
     async def find(self, request: pb.FindRequest, requester: Requester) -> pb.FindReply:
         sought = sought_value(request.digest, request.repository, request.stripe)
+        is_stripe = sought.stripe is not None
         if request.is_left and self._hear_slow is not None:
-            self._hear_slow(requester.address, is_stripe=sought.stripe is not None)
+            self._hear_slow(requester.address, is_stripe=is_stripe)
         try:
             content = await self._found(sought, request)
         except NotForName:
-            return find_reply(self._node, None, busy=self._uploads.is_busy, is_not_for_name=True)
+            return find_reply(self._node, None, busy=self._uploads.is_busy(is_stripe=is_stripe), is_not_for_name=True)
+        busy = self._uploads.is_busy(is_stripe=is_stripe)
         ticket = "" if content is None else self._issue_ticket(sought, requester)
-        return find_reply(self._node, content, busy=self._uploads.is_busy, ticket=ticket, uploads=self._uploads.count)
+        return find_reply(self._node, content, busy=busy, ticket=ticket, uploads=self._uploads.count)
 
     async def _found(self, sought: Sought, request: pb.FindRequest) -> Content | None:
         content = await self._content(sought)
@@ -186,7 +188,7 @@ class ClusterService:
             if request.length <= READ_CHUNK_BYTES:  # manifests and configs: a busy node gives them too
                 await opened.body.send_to(_ReplySink(write))
             else:
-                await self._upload(opened.body, write)
+                await self._upload(opened.body, write, is_stripe=sought.stripe is not None)
         finally:
             await opened.body.aclose()
 
@@ -197,13 +199,13 @@ class ClusterService:
 
         return write_and_count
 
-    async def _upload(self, body: Body, write: Write) -> None:
+    async def _upload(self, body: Body, write: Write, *, is_stripe: bool) -> None:
         async def write_at_pace(data: memoryview) -> None:
             await write(data)
             await upload.pace(len(data))
 
         try:
-            with self._uploads.begin() as upload:
+            with self._uploads.begin(is_stripe=is_stripe) as upload:
                 await body.send_to(_ReplySink(write_at_pace))
         except UploadRefused as error:
             raise ContentUnavailable(f"busy: {error}") from error
