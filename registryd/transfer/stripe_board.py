@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # How far one stripe may be ahead of the bytes that the receiver has taken, in bytes of the stripe: 24 MiB for all.
 AHEAD_BYTES: Final = 3 * 1024 * 1024
+# So many stripes that wait for another one are no chance: the others may have slow sources themselves.
+_MANY: Final = 3
 
 
 class StripeBoard:
@@ -88,6 +90,11 @@ class StripeBoard:
         """Whether more of the stripe may come: it is not far ahead, or the receiver waits for it."""
         ahead = self.reached[stripe] - reach(stripe, self.end)
         return ahead < PIECE_BYTES or (ahead < AHEAD_BYTES and not self._memory.is_full)
+
+    def waits_for(self, stripe: int) -> bool:
+        """Whether this stripe holds up others: at least three of them cannot come any further before it does."""
+        others = [other for other in range(STRIPES) if not (self.left(other) and self.has_room(other))]
+        return bool(self.left(stripe)) and self.has_room(stripe) and len(others) >= _MANY
 
     # For the receiver
 

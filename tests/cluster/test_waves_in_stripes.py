@@ -34,7 +34,7 @@ def test_a_slow_node_holds_up_nobody() -> None:
 def test_where_nodes_come_and_go_the_others_go_on_without_them() -> None:
     outcome = run(Scenario("churn", 24, layers=1, churn_per_minute=1.0))
     assert outcome.last < 1.6 * seconds_at_full_rate(outcome.scenario)  # 1.75 as a whole
-    assert outcome.origin_copies == 1.0
+    assert outcome.origin_copies < 2.0  # the top may be one of those that go
 
 
 def test_a_slow_node_that_was_the_first_to_come_is_replaced_by_one_other() -> None:

@@ -58,7 +58,8 @@ class Claim:
     `is_slow`: the claimant is known to be slower than others, and should be the source of no node.
 
     `takes_stripes`: the claimant can get the content in stripes. `stripe`: the claimant wants another source for this
-    stripe, for which `failed` and `slow` were named; such a claim is about nothing else.
+    stripe, for which `failed` and `slow` were named; such a claim is about nothing else. `is_late`: the claimant has
+    waited long for this stripe, and the `slow` source says that it waits itself.
     """
 
     digest: Digest
@@ -77,6 +78,7 @@ class Claim:
     is_slow: bool = False
     takes_stripes: bool = False
     stripe: int | None = None
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

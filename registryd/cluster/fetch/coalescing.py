@@ -225,12 +225,20 @@ class FetchCoordinator:
         return self._roster.get(address)
 
     async def change_stripe(
-        self, sought: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+        self,
+        sought: Sought,
+        *,
+        failed: tuple[Address, ...] = (),
+        slow: tuple[Address, ...] = (),
+        is_late: bool = False,
     ) -> Address | None:
-        """Another source for that stripe in place of these; None: there is none."""
+        """Another source for that stripe in place of these; None: there is none.
+
+        `is_late`: this node has waited for the stripe long, and the slow source says that it waits itself.
+        """
         own = self._index.own_place()
         unfit = self._unfit_for(sought)
-        claim = Claim(sought.digest, own, failed=failed, slow=slow, unfit=unfit, stripe=sought.stripe)
+        claim = Claim(sought.digest, own, failed=failed, slow=slow, unfit=unfit, stripe=sought.stripe, is_late=is_late)
         verdict = await self._index.claim(claim)
         return verdict.sources[0] if verdict and verdict.sources else None
 

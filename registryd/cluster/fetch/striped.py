@@ -3,13 +3,15 @@
 When a stripe is behind the others, its source may be slow, or only its source's source. The node asks the source how
 far it is: one that has more of this stripe gives it slowly, and one that has less of the stripes that come well here
 gets everything slowly. The node reports either to the index node, and leaves it if that one names another: when most of
-those that get something from this source say the same. Any other source is held up itself, and reports its own source.
+those that get something from this source say the same. Any other source is held up itself, and reports its own source:
+it is believed for some seconds in which all other stripes wait, and then the index node finds out who is at fault.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
@@ -34,7 +36,7 @@ from registryd.transfer.stripe_board import StripeSink
 from registryd.transfer.striping import STRIPES, reach, stripe_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -55,6 +57,10 @@ _log = logging.getLogger(__name__)
 
 # How often the source of a stripe may change.
 _MOST_CHANGES: Final = 12
+# How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
+_ASK_SECONDS: Final = 1.0
+# If so many other stripes can come, the layer has begun to arrive.
+_SOME: Final = 3
 
 
 class StripeIndex(Protocol):
@@ -64,9 +70,17 @@ class StripeIndex(Protocol):
         """The member there, if it may be asked."""
 
     async def change_stripe(
-        self, sought: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+        self,
+        sought: Sought,
+        *,
+        failed: tuple[Address, ...] = (),
+        slow: tuple[Address, ...] = (),
+        is_late: bool = False,
     ) -> Address | None:
-        """Another source for that stripe in place of these; None: there is none."""
+        """Another source for that stripe in place of these; None: there is none.
+
+        `is_late`: this node has waited for the stripe long, and the slow source says that it waits itself.
+        """
 
     def get_whole(self, digest: Digest) -> None:
         """Do not get this in stripes for a while."""
@@ -106,7 +120,12 @@ class Striper:
             try:
                 first = await self.require(sources[stripe], wanted, reach(stripe, span.start), size)
             except NotArrived:
-                raise
+                other = None
+                if await self._others_come(wanted, sources, span):
+                    other = await self.find_other(wanted, sources[stripe])
+                if other is None:
+                    raise
+                sources[stripe] = other
             except ContentUnavailable as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, sought.digest, reason)
                 other = await self.change(wanted, sources[stripe], is_slow=False)
@@ -118,6 +137,17 @@ class Striper:
                 return _StripedBody(self, sought, span, replace(reply, stripes=tuple(sources)))
         self.give_up(sought)
         raise ContentNotFound(f"no node gives stripe {stripe}")
+
+    async def _others_come(self, sought: Sought, sources: Sequence[Address], span: Span) -> bool:
+        """Whether some of the other stripes can come: then it is not the top that has nothing yet."""
+
+        async def has_come(stripe: int) -> bool:
+            member = self._index.member(sources[stripe])
+            start = reach(stripe, span.start)
+            return member is not None and await available(member, replace(sought, stripe=stripe)) > start
+
+        found = await asyncio.gather(*(has_come(stripe) for stripe in range(STRIPES) if stripe != sought.stripe))
+        return sum(found) >= _SOME
 
     async def require(self, address: Address, sought: Sought, start: int, size: int) -> Offer:
         """The offer of a member that has a byte of the stripe from there on. Raises ContentUnavailable."""
@@ -174,6 +204,11 @@ class Striper:
             return await self._index.change_stripe(sought, slow=(address,))
         return await self._index.change_stripe(sought, failed=(address,))
 
+    async def find_other(self, sought: Sought, address: Address) -> Address | None:
+        """Another source for the stripe in place of one that says that it waits itself; None: that one is kept."""
+        other = await self._index.change_stripe(sought, slow=(address,), is_late=True)
+        return None if other == address else other
+
     def receiving(self, sought: Sought, span: Span) -> AbstractContextManager[StripeBoard]:
         """The stripes as they come."""
         return self._inflows.in_stripes(sought.digest, span)
@@ -196,6 +231,8 @@ class _Stream:
     """Expires when the source is left; None: no attempt is under way."""
     judged_at: float = 0.0
     """When the attempt began, or when the source was reported last."""
+    asked_at: float = -math.inf
+    """When the index node was asked last for another source, because the stripe is late."""
     other: Address | None = None
     """The node that is to give it when the source is left; None: the index node is to say."""
 
@@ -258,11 +295,20 @@ class _StripedBody:
 
     async def _receive_one(self, board: StripeBoard, stripe: int) -> None:
         sought, stream = replace(self._sought, stripe=stripe), self._streams[stripe]
+        awaited: Address | None = None
         for _ in range(_MOST_CHANGES):
             if not board.left(stripe):
                 return
             try:
                 await self._receive_from(stream, sought, board, stripe)
+            except NotArrived as reason:
+                _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
+                other = await self._striper.find_other(sought, stream.source)
+                if other is None and stream.source == awaited:
+                    other = await self._striper.change(sought, stream.source, is_slow=False)
+                    if other is None:
+                        raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
+                awaited, stream.source = stream.source, other or stream.source
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
                 other, stream.other = stream.other, None
@@ -300,11 +346,27 @@ class _StripedBody:
         while True:
             await asyncio.sleep(STRIPE_LOOK_SECONDS)
             pace.look(board.reached, time())
+            for stripe in pace.late([stripe for stripe in range(STRIPES) if board.waits_for(stripe)]):
+                if await self._find_other(stripe):
+                    pace.begin_anew(stripe)
             for stripe in pace.held_up():
                 if board.left(stripe) and time() - self._streams[stripe].judged_at >= pace.window:
                     await self._look_at_source(board, stripe)
             if pace.is_worth_a_change(board.span.stop - board.end):
                 await self._look_for_top(board)
+
+    async def _find_other(self, stripe: int) -> bool:
+        """Whether the source of this stripe, which is late, is left."""
+        stream = self._streams[stripe]
+        limit, source, now = stream.limit, stream.source, asyncio.get_running_loop().time()
+        if limit is None or source == self._top or now - stream.asked_at < _ASK_SECONDS:
+            return False
+        stream.asked_at = now
+        other = await self._striper.find_other(replace(self._sought, stripe=stripe), source)
+        if other is None or stream.limit is not limit:
+            return False
+        stream.leave(other)
+        return True
 
     async def _look_for_top(self, board: StripeBoard) -> None:
         """Go to another node if another one has taken the place of the top: a node beside this one found that slow."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.monitoring.thresholds import (
     STRIPE_BEHIND_BYTES,
+    STRIPE_LATE_SECONDS,
     STRIPE_LOOK_SECONDS,
     STRIPE_MUCH_SLOWER,
     STRIPE_WINDOW_BYTES,
@@ -19,7 +20,7 @@ from registryd.transfer.monitoring.thresholds import (
 from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 # So many looks are remembered at most. What comes so slowly that they do not tell has a floor like any other body.
 _MOST_LOOKS: Final = 256
@@ -32,6 +33,8 @@ class StripePace:
         self._seen = deque([(now, tuple(reached))], maxlen=_MOST_LOOKS)
         self._usual = 0.0
         """The best rate at which the third best of the stripes came for a while, in bytes a second."""
+        self._late: dict[int, tuple[float, int]] = {}
+        """The stripes for which others wait: since when, and what had come of them by then."""
 
     @property
     def window(self) -> float:
@@ -62,6 +65,26 @@ class StripePace:
             if third - reached[stripe] >= STRIPE_BEHIND_BYTES and reached[stripe] - before[stripe] < least
         ]
         return sorted(found, key=lambda stripe: reached[stripe])
+
+    def late(self, waited_for: Collection[int]) -> Sequence[int]:
+        """Of the stripes for which others wait now, those that have come slowly for long while others waited."""
+        now, reached = self._seen[-1]
+        for stripe in self._late.keys() - set(waited_for):
+            del self._late[stripe]
+        found = []
+        for stripe in waited_for:
+            since, before = self._late.setdefault(stripe, (now, reached[stripe]))
+            if now - since < STRIPE_LATE_SECONDS:
+                continue
+            if (reached[stripe] - before) * STRIPE_MUCH_SLOWER < self._usual * (now - since):
+                found.append(stripe)
+            else:
+                del self._late[stripe]
+        return found
+
+    def begin_anew(self, stripe: int) -> None:
+        """Another source gives this stripe from now on: it is late when it has been so for long again."""
+        self._late.pop(stripe, None)
 
     def is_worth_a_change(self, left: int) -> bool:
         """Whether so many bytes of the content take so long that another source pays."""

@@ -26,6 +26,15 @@ class Report:
     count: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """That a node waits for this source of a stripe: when it is due to get another one, and when it last said so."""
+
+    source: Address
+    due: float
+    latest: float
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Spot:
     """A node in all trees."""
@@ -51,6 +60,8 @@ class Spot:
     is_slow: bool = False
     reports: dict[Address, Report] = field(default_factory=dict)
     """Which of the nodes that get something from it said lately that it is slow."""
+    late: dict[int, Late] = field(default_factory=dict)
+    """By stripe: the source that the node says to have waited for."""
     suspected_until: float = 0.0
 
 

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from registryd.cluster.index.stripe_room import Report, Room, Spot
-from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS, STRIPE_REPORT_SECONDS, STRIPE_REPORTS
+from registryd.cluster.index.stripe_room import Late, Report, Room, Spot
+from registryd.transfer.monitoring.thresholds import (
+    REPORTED_SECONDS,
+    STRIPE_LEVEL_SECONDS,
+    STRIPE_REPORT_SECONDS,
+    STRIPE_REPORTS,
+)
 from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
@@ -36,6 +41,8 @@ class Refused:
 
     nodes: frozenset[Address] = frozenset()
     now: float = 0.0
+    late: Spot | None = None
+    """This one and all that get the stripe by way of it."""
 
 
 _NONE: Final = Refused()
@@ -120,6 +127,36 @@ class StripeTrees:
         found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(refused, now))
         self._follow(spot, stripe, found)
         return found
+
+    def change_late(self, address: Address, stripe: int, *, late: Collection[Address], now: float) -> Address | None:
+        """Another source of this stripe for a node that has waited for it; the same as before: that one is to be first.
+
+        The source says that it waits itself. That may be so: then a node above it is at fault, and the nodes right
+        below that one, which wait as well, are given another source before this one is. None: there is no other.
+        """
+        spot = self._spots.get(address)
+        source = spot.sources[stripe] if spot else None
+        if spot is None or source is None or self.is_top(address):
+            return None
+        current = source.place.address
+        if current not in late or self.is_top(current):
+            return current
+        before = spot.late.get(stripe)
+        is_same = before is not None and before.source == current and before.latest > now - STRIPE_REPORT_SECONDS
+        due = before.due if before and is_same else now + self._levels_above(source, stripe) * STRIPE_LEVEL_SECONDS
+        spot.late[stripe] = Late(current, due, now)
+        if now < due:
+            return current
+        found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(now=now, late=source))
+        if found is not None:
+            self._is_to_be_left(spot, current, now)
+            self._leave(spot, stripe)
+            self._follow(spot, stripe, found)
+        return found
+
+    def _levels_above(self, spot: Spot, stripe: int) -> int:
+        """How many nodes above this one may be at fault: all but the top."""
+        return sum(not self.is_top(above.place.address) for above in self._upwards(spot, stripe)) - 1
 
     def release(self, address: Address) -> None:
         """The node has all of it, and takes nothing from its sources any more."""
@@ -240,7 +277,9 @@ class StripeTrees:
             return False
         if other.suspected_until > refused.now:
             return False
-        return stripe not in spot.given or all(above is not spot for above in self._upwards(other, stripe))
+        if stripe not in spot.given and refused.late is None:
+            return True
+        return all(above is not spot and above is not refused.late for above in self._upwards(other, stripe))
 
     def _upwards(self, spot: Spot | None, stripe: int) -> Iterator[Spot]:
         for _ in range(len(self._spots)):

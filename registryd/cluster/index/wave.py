@@ -200,6 +200,8 @@ class Wave:
         """Another source of a stripe; None: there is none, or the claimant is to get the content from elsewhere."""
         if self._stripes is None or claim.stripe is None:
             return None
+        if claim.is_late:
+            return self._stripes.change_late(claim.claimant.address, claim.stripe, late=claim.slow, now=now)
         found = self._stripes.change(
             claim.claimant.address, claim.stripe, failed=(*claim.failed, *claim.unfit), slow=claim.slow, now=now
         )

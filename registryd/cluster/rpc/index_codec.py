@@ -53,6 +53,7 @@ def claim_message(claim: Claim) -> pb.ClaimRequest:
         is_slow=claim.is_slow,
         takes_stripes=claim.takes_stripes,
         stripe=stripe_message(claim.stripe),
+        is_late=claim.is_late,
     )
 
 
@@ -77,6 +78,7 @@ def claim_value(message: pb.ClaimRequest, requester: Requester) -> Claim:
         message.is_slow,
         message.takes_stripes,
         stripe_value(message.stripe),
+        message.is_late,
     )
 
 

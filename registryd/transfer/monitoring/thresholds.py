@@ -142,6 +142,13 @@ STRIPE_MUCH_SLOWER: Final = 4
 # come slowly gets another source after so many such reports, whatever others say.
 STRIPE_REPORT_SECONDS: Final = 10.0
 STRIPE_REPORTS: Final = 3
+# A source that says that it is held up itself is believed for so long while the whole layer waits for its stripe: a
+# member could give the least that a floor allows otherwise, and hold pulls up for as long as it likes. Honest nodes
+# leave a slow source within a second, and a stripe that had little of a shared link has all of it when others wait.
+STRIPE_LATE_SECONDS: Final = 5.0
+# All nodes below such a member wait at the same time. Those right below it are given another source first, and those
+# on each level below so much later: by then the stripe comes there again.
+STRIPE_LEVEL_SECONDS: Final = 1.0
 
 # ------------------------------ changing sources (`cluster.fetch.continuing`)
 

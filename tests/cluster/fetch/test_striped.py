@@ -59,7 +59,7 @@ TOP = address(9)
 class Source:
     """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe.
 
-    `closing`: how many seconds its body takes to be closed.
+    `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second.
     """
 
     answers: Exception | None = None
@@ -70,6 +70,7 @@ class Source:
     size: int | None = None
     too_much: bytes = b""
     closing: float = 0.0
+    slow_end: int = 0
 
 
 @dataclass
@@ -81,6 +82,9 @@ class World:
     changes: list[tuple[int | None, tuple[Address, ...], tuple[Address, ...]]] = field(default_factory=list)
     told_slow: list[Address] = field(default_factory=list)
     given_up: list[Digest] = field(default_factory=list)
+    late: list[tuple[int | None, Address]] = field(default_factory=list)
+    late_for: int = 0
+    """So often a source that is late is to be kept."""
     replaced_top: Address | None = None
     open_bodies: int = 0
 
@@ -100,9 +104,19 @@ class World:
         return Member(of, cast("Any", _Peer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
 
     async def change_stripe(
-        self, wanted: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+        self,
+        wanted: Sought,
+        *,
+        failed: tuple[Address, ...] = (),
+        slow: tuple[Address, ...] = (),
+        is_late: bool = False,
     ) -> Address | None:
         await asyncio.sleep(0.001)
+        if is_late:
+            self.late.append((wanted.stripe, slow[0]))
+            if len(self.late) <= self.late_for:
+                return slow[0]
+            return self.further.pop(0) if self.further else None
         if not failed and not slow:
             return self.replaced_top
         self.changes.append((wanted.stripe, failed, slow))
@@ -194,8 +208,11 @@ class _Body:
         stop = min(self.span.stop, self.span.start + self.source.gives)
         for start in range(self.span.start, stop, PIECE_BYTES):
             data = PARTS[self.stripe][start : min(start + PIECE_BYTES, stop)]
+            rate = self.source.rate or 10_000_000
+            if self.span.stop - start <= self.source.slow_end:
+                rate = 7_000.0
             with suppress(TimeoutError):
-                async with asyncio.timeout(len(data) / (self.source.rate or 10_000_000)):
+                async with asyncio.timeout(len(data) / rate):
                     await self.breaks.wait()
                     raise SourceBroken("broke off")
             await sink.write(data)
@@ -243,14 +260,57 @@ async def test_in_place_of_a_source_that_fails_another_gives_the_rest(bad: Sourc
     assert not world.given_up
 
 
-async def test_a_source_that_has_nothing_for_long_is_left_but_the_first_is_waited_for() -> None:
+async def test_a_source_that_has_nothing_for_long_is_left() -> None:
     world = World({FIRST[2]: Source(has=0)})
     assert await world.receive() == DATA
     assert world.changes == [(2, (FIRST[2],), ())]
-    world = World({FIRST[0]: Source(has=0)})
+    world = HeldUp({FIRST[2]: Source(has=0)})
+    assert await world.receive() == DATA
+    assert (world.late, world.changes) == ([(2, FIRST[2])], [])
+    assert asyncio.get_running_loop().time() < 12.0
+
+
+async def test_a_source_that_has_nothing_for_long_fails_though_the_index_node_keeps_it() -> None:
+    world = HeldUp({FIRST[2]: Source(has=0)}, late_for=40)
+    assert await world.receive() == DATA
+    assert world.changes == [(2, (FIRST[2],), ())]
+    assert asyncio.get_running_loop().time() < 12.0
+
+
+async def test_the_first_source_is_waited_for_while_nothing_comes_and_left_when_others_have_some() -> None:
+    world = World({one: Source(has=0) for one in (FIRST[0], *FIRST[3:])})
     with pytest.raises(NotArrived):
         await world.body()
-    assert not [*world.changes, *world.given_up]
+    assert not [*world.changes, *world.given_up, *world.late]
+    world = World({FIRST[0]: Source(has=0)})
+    assert await world.receive() == DATA
+    assert (world.late, world.changes) == ([(0, FIRST[0])], [])
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+@pytest.mark.parametrize("stripes", [(4,), (2, 4)])
+async def test_a_source_that_says_for_long_that_it_is_held_up_is_left(stripes: tuple[int, ...], kept: int) -> None:
+    """It gives the least that a floor allows. The index node may know that another node is to be left first."""
+    world = HeldUp({FIRST[stripe]: Source(rate=7_000.0) for stripe in stripes}, late_for=kept)
+    assert await world.receive() == DATA
+    assert {source for _, source in world.late} == {FIRST[stripe] for stripe in stripes}
+    assert len(world.late) <= len(stripes) + kept
+    assert asyncio.get_running_loop().time() < 12.0 + kept  # not 450
+    assert not [*world.changes, *world.told_slow, *world.given_up]
+
+
+@pytest.mark.parametrize("slow", [FIRST, FIRST[2:5:2]], ids=["all", "half as quickly"])
+async def test_where_all_come_slowly_or_one_hardly_more_slowly_none_is_late(slow: tuple[Address, ...]) -> None:
+    world = HeldUp({one: Source(rate=100_000.0 if slow is FIRST else 5_000_000.0) for one in slow})
+    assert await world.receive() == DATA
+    assert not [*world.late, *world.changes]
+
+
+async def test_also_when_it_begins_to_give_nothing_near_the_end() -> None:
+    world = HeldUp({FIRST[4]: Source(slow_end=2 * PIECE_BYTES)})
+    assert await world.receive() == DATA
+    assert world.late == [(4, FIRST[4])]
+    assert asyncio.get_running_loop().time() < 12.0
 
 
 async def test_more_than_there_is_is_an_error_of_its_source_and_comes_to_nobody() -> None:
@@ -311,9 +371,14 @@ class Breaking(World):
     """Each node that is reported for being slow breaks off at that moment; the index node answers a while later."""
 
     async def change_stripe(
-        self, wanted: Sought, *, failed: tuple[Address, ...] = (), slow: tuple[Address, ...] = ()
+        self,
+        wanted: Sought,
+        *,
+        failed: tuple[Address, ...] = (),
+        slow: tuple[Address, ...] = (),
+        is_late: bool = False,
     ) -> Address | None:
-        found = await super().change_stripe(wanted, failed=failed, slow=slow)
+        found = await super().change_stripe(wanted, failed=failed, slow=slow, is_late=is_late)
         for one in slow:
             self.breaks[one].set()
             await asyncio.sleep(0.1)
@@ -366,10 +431,10 @@ async def test_the_top_and_one_that_is_held_up_itself_are_not_left() -> None:
 
 
 class HeldUp(World):
-    """The source of stripe 4 has of each stripe as much as has come here."""
+    """The sources of stripes 2 and 4 have of each stripe as much as has come here."""
 
     def member(self, of: Address) -> Member | None:
-        if of != FIRST[4]:
+        if of not in {FIRST[2], FIRST[4]}:
             return super().member(of)
         return Member(of, cast("Any", _HeldUpPeer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
 

@@ -324,3 +324,71 @@ def test_whatever_happens_no_stripe_goes_in_a_circle_and_room_is_counted_right( 
         if is_change:
             assert found not in refused
         require_order(trees)
+
+
+def below(trees: StripeTrees, source: Address, stripe: int) -> list[Address]:
+    """All nodes that get this stripe by way of that one."""
+    found: list[Address] = []
+    for of in [of for of in trees.addresses if sources(trees, of)[stripe] == source]:
+        found += [of, *below(trees, of, stripe)]
+    return found
+
+
+def ask_late(trees: StripeTrees, of: Address, stripe: int, now: float) -> Address | None:
+    source = sources(trees, of)[stripe]
+    assert source is not None
+    return trees.change_late(of, stripe, late=(source,), now=now)
+
+
+def test_of_all_that_wait_those_right_below_the_node_at_fault_get_another_source_first() -> None:
+    trees = trees_of(600)
+    stripe = 3
+    culprit = next(of for of in trees.addresses if sources(trees, of)[stripe] == TOP.address)
+    children = [of for of in trees.addresses if sources(trees, of)[stripe] == culprit]
+    waiting = below(trees, culprit, stripe)
+    assert len(waiting) > 4 * len(children) > 16
+    for number in range(STRIPES):  # all of them ask, those that are furthest below first
+        for of in reversed(waiting):
+            before = sources(trees, of)[stripe]
+            found = ask_late(trees, of, stripe, now=number / STRIPES)
+            assert of in children or found == before
+            assert found != culprit or number == 0
+    assert not set(children) & set(below(trees, culprit, stripe))
+    assert is_slow(trees, culprit)
+    assert [of for of in trees.addresses if is_slow(trees, of)] == [culprit]
+    require_order(trees)
+
+
+def test_a_node_that_is_further_below_gets_another_source_by_another_way_a_second_later_for_each_level() -> None:
+    trees = trees_of(600)
+    stripe = 3
+    of = max(trees.addresses, key=lambda of: depth(trees, of, stripe))
+    source = sources(trees, of)[stripe]
+    assert source is not None
+    levels = depth(trees, source, stripe) - 1
+    assert levels >= 2
+    for tenth in range(levels * 10):
+        assert ask_late(trees, of, stripe, now=50 + tenth / 10) == source
+    found = ask_late(trees, of, stripe, now=50.0 + levels)
+    assert found not in {None, source, *below(trees, source, stripe)}
+    assert sources(trees, of)[stripe] == found
+    require_order(trees)
+
+
+def test_a_node_that_waited_long_ago_or_for_another_waits_anew() -> None:
+    trees = trees_of(600)
+    stripe = 3
+    of = max(trees.addresses, key=lambda of: depth(trees, of, stripe))
+    source = sources(trees, of)[stripe]
+    assert source is not None
+    assert ask_late(trees, of, stripe, now=0.0) == source
+    assert ask_late(trees, of, stripe, now=STRIPE_REPORT_SECONDS + 1) == source
+    assert trees.change_late(of, stripe, late=(address(77),), now=STRIPE_REPORT_SECONDS + 9) == source
+    assert trees.change_late(address(5000), stripe, late=(source,), now=0.0) is None
+    assert trees.change_late(TOP.address, stripe, late=(source,), now=0.0) is None
+
+
+def test_the_top_is_not_changed_for_one_that_waits_for_it() -> None:
+    trees = trees_of(100)
+    of, stripe = next((of, n) for of in trees.addresses for n in range(STRIPES) if sources(trees, of)[n] == TOP.address)
+    assert ask_late(trees, of, stripe, now=0.0) == ask_late(trees, of, stripe, now=9.0) == TOP.address

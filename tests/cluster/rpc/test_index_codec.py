@@ -58,6 +58,8 @@ def test_values_survive_the_wire() -> None:
     assert claim_value(claim_message(known_slow), REQUESTER) == known_slow
     striped = Claim(DIGEST, PLACE, 5, takes_stripes=True)
     assert claim_value(claim_message(striped), REQUESTER) == striped
+    late = Claim(DIGEST, PLACE, slow=(Address("10.0.0.3", 1),), stripe=3, is_late=True)
+    assert claim_value(claim_message(late), REQUESTER) == late
     for stripe in range(STRIPES):
         of_one = Claim(DIGEST, PLACE, failed=(Address("10.0.0.3", 1),), stripe=stripe)
         assert claim_value(claim_message(of_one), REQUESTER) == of_one
@@ -83,7 +85,7 @@ def test_what_older_versions_say_promises_nothing() -> None:
     assert verdict_value(pb.ClaimReply()).view == 0
     assert verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"])).stripes == ()
     claim = claim_value(pb.ClaimRequest(digest=str(DIGEST), claimant=pb.Place(host="h", port=1)), REQUESTER)
-    assert (claim.takes_stripes, claim.stripe) == (False, None)
+    assert (claim.takes_stripes, claim.stripe, claim.is_late) == (False, None, False)
     assert not announcement.gives_stripes
 
 
