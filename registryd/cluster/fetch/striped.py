@@ -57,6 +57,9 @@ _log = logging.getLogger(__name__)
 
 # How often the source of a stripe may change.
 _MOST_CHANGES: Final = 12
+# How often sources of a stripe may have nothing yet, each for the seconds of `WAITS`: an index node may name nodes that
+# wait for each other, one after the other.
+_MOST_WAITS: Final = 4
 # How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
 _ASK_SECONDS: Final = 1.0
 # If so many other stripes can come, the layer has begun to arrive.
@@ -116,6 +119,7 @@ class Striper:
         size = span.stop
         _log.debug("%s is to come in stripes from %s", sought.digest, ", ".join(map(str, reply.stripes)))
         wanted, sources = replace(sought, stripe=stripe), list(reply.stripes)
+        waits = 0
         for _ in range(_MOST_CHANGES):
             try:
                 first = await self.require(sources[stripe], wanted, reach(stripe, span.start), size)
@@ -125,6 +129,9 @@ class Striper:
                     other = await self.find_other(wanted, sources[stripe])
                 if other is None:
                     raise
+                waits += 1
+                if waits >= _MOST_WAITS:
+                    break
                 sources[stripe] = other
             except ContentUnavailable as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, sought.digest, reason)
@@ -295,7 +302,7 @@ class _StripedBody:
 
     async def _receive_one(self, board: StripeBoard, stripe: int) -> None:
         sought, stream = replace(self._sought, stripe=stripe), self._streams[stripe]
-        awaited: Address | None = None
+        awaited: list[Address] = []
         for _ in range(_MOST_CHANGES):
             if not board.left(stripe):
                 return
@@ -304,11 +311,14 @@ class _StripedBody:
             except NotArrived as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
                 other = await self._striper.find_other(sought, stream.source)
-                if other is None and stream.source == awaited:
+                if other is None and stream.source in awaited[-1:]:
                     other = await self._striper.change(sought, stream.source, is_slow=False)
                     if other is None:
                         raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
-                awaited, stream.source = stream.source, other or stream.source
+                awaited.append(stream.source)
+                if len(awaited) >= _MOST_WAITS:
+                    raise SourceBroken(f"no source has more of stripe {stripe} for long") from reason
+                stream.source = other or stream.source
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
                 other, stream.other = stream.other, None

@@ -277,6 +277,44 @@ async def test_a_source_that_has_nothing_for_long_fails_though_the_index_node_ke
     assert asyncio.get_running_loop().time() < 12.0
 
 
+@pytest.mark.parametrize("stripe", [0, 2])
+async def test_where_the_index_node_names_only_nodes_that_have_nothing_it_ends(stripe: int) -> None:
+    """They may wait for each other, in a circle, or say so."""
+    world = HeldUp({one: Source(has=0) for one in (FIRST[stripe], *map(address, range(10, 40)))})
+    world.held_up = frozenset(world.sources)
+    with pytest.raises((SourceBroken, ContentNotFound)):
+        await world.receive()
+    assert world.given_up == [DIGEST]
+    assert asyncio.get_running_loop().time() < 26.0
+
+
+CIRCLES = {
+    "itself": [FIRST[2]],
+    "two in turn": [FIRST[2], FIRST[3]],
+    "strangers": [address(200 + number) for number in range(12)],
+}
+
+
+@pytest.mark.parametrize("named", CIRCLES.values(), ids=CIRCLES.keys())
+async def test_where_the_index_node_names_sources_that_refuse_again_and_again_it_ends_at_once(
+    named: list[Address],
+) -> None:
+    refusing = {one: Source(answers=ContentNotFound("no")) for one in named}
+    world = World({FIRST[2]: Source(answers=ContentNotFound("no")), **refusing}, further=named * 40)
+    with pytest.raises(SourceBroken):
+        await world.receive()
+    assert world.given_up == [DIGEST]
+    assert asyncio.get_running_loop().time() < 1.0
+
+
+async def test_one_source_may_give_all_stripes() -> None:
+    world = World()
+    body = await world.striper.follow(WANTED, WHOLE, ClaimReply((TOP,), stripes=(FIRST[0],) * STRIPES))
+    sink = FakeSink()
+    await body.send_to(sink)
+    assert (bytes(sink.data), world.changes) == (DATA, [])
+
+
 async def test_the_first_source_is_waited_for_while_nothing_comes_and_left_when_others_have_some() -> None:
     world = World({one: Source(has=0) for one in (FIRST[0], *FIRST[3:])})
     with pytest.raises(NotArrived):
@@ -431,10 +469,12 @@ async def test_the_top_and_one_that_is_held_up_itself_are_not_left() -> None:
 
 
 class HeldUp(World):
-    """The sources of stripes 2 and 4 have of each stripe as much as has come here."""
+    """The sources of stripes 2 and 4, or others, have of each stripe as much as has come here."""
+
+    held_up = frozenset({FIRST[2], FIRST[4]})
 
     def member(self, of: Address) -> Member | None:
-        if of not in {FIRST[2], FIRST[4]}:
+        if of not in self.held_up:
             return super().member(of)
         return Member(of, cast("Any", _HeldUpPeer(self, of)), own_id=NodeId("own"), on_change=lambda _: None)
 
