@@ -25,7 +25,7 @@ from registryd.cluster.health.stripe_pace import StripePace
 from registryd.cluster.health.totals import available
 from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
-from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
 from registryd.transfer.monitoring.thresholds import (
@@ -85,6 +85,9 @@ class StripeIndex(Protocol):
         `is_late`: this node has waited for the stripe long, and the slow source says that it waits itself.
         """
 
+    def not_for_name(self, sought: Sought, address: Address) -> None:
+        """This member does not give this for that name: it is not to be named for it, and not at fault."""
+
     def get_whole(self, digest: Digest) -> None:
         """Do not get this in stripes for a while."""
 
@@ -135,7 +138,7 @@ class Striper:
                 sources[stripe] = other
             except ContentUnavailable as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, sought.digest, reason)
-                other = await self.change(wanted, sources[stripe], is_slow=False)
+                other = await self.replace(wanted, sources[stripe], reason)
                 if other is None:
                     break
                 sources[stripe] = other
@@ -163,7 +166,11 @@ class Striper:
             raise ContentNotFound(f"{address} is not among the members")
         received = 0
         for seconds in WAITS:
-            offer = offer_of(member, sought, await member.find(sought, Wait(seconds, beyond=start)))
+            try:
+                offer = offer_of(member, sought, await member.find(sought, Wait(seconds, beyond=start)))
+            except NotForName:
+                self._index.not_for_name(sought, address)
+                raise
             if offer.content.size != reach(sought.stripe, size):
                 raise PeerDeclined(f"{address} has another size: {offer.content.size}")
             self._blame.require_verified(offer.content)
@@ -210,6 +217,13 @@ class Striper:
         if is_slow:
             return await self._index.change_stripe(sought, slow=(address,))
         return await self._index.change_stripe(sought, failed=(address,))
+
+    async def replace(self, sought: Sought, address: Address, reason: Exception) -> Address | None:
+        """Another source for the stripe in place of one that did not give it for this reason; None: there is none."""
+        if isinstance(reason, NotForName):  # noted; the index node is told with every question
+            other = await self._index.change_stripe(sought)
+            return None if other == address else other
+        return await self.change(sought, address, is_slow=False)
 
     async def find_other(self, sought: Sought, address: Address) -> Address | None:
         """Another source for the stripe in place of one that says that it waits itself; None: that one is kept."""
@@ -322,7 +336,7 @@ class _StripedBody:
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
                 other, stream.other = stream.other, None
-                other = other or await self._striper.change(sought, stream.source, is_slow=False)
+                other = other or await self._striper.replace(sought, stream.source, reason)
                 if other is None:
                     raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
                 stream.source = other

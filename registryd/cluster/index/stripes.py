@@ -101,12 +101,20 @@ class StripeTrees:
                     self._follow(spot, stripe, self._best(spot, stripe, is_inner=False))
         return {spot.place.address: tuple(source.place.address for source in spot.sources if source) for spot in new}
 
-    def change(
-        self, address: Address, stripe: int, *, failed: Collection[Address], slow: Collection[Address], now: float
+    def change(  # noqa: PLR0913 - what is said of sources, all named
+        self,
+        address: Address,
+        stripe: int,
+        *,
+        failed: Collection[Address],
+        slow: Collection[Address],
+        unfit: Collection[Address] = (),
+        now: float,
     ) -> Address | None:
-        """Another source of this stripe for that node; None: it takes the place of a top that failed.
+        """Another source of this stripe for that node; None: it takes the place of a top that failed, or there is none.
 
-        The same as before if no report is of that, or only this node finds it slow.
+        The same as before if no report is of that, or only this node finds it slow. Nothing is wrong with those that
+        are `unfit`: they do not give it for the name that this node wants it for.
         """
         spot = self._spots.get(address)
         if spot is None or self.is_top(address):
@@ -115,7 +123,7 @@ class StripeTrees:
         current = source.place.address if source else None
         to_leave = [reported for reported in slow if self._is_to_be_left(spot, reported, now)]
         is_as_good = current is not None and self._is_fit(current, spot, stripe, Refused(now=now))
-        if is_as_good and not failed and current not in to_leave:
+        if is_as_good and not failed and current not in to_leave and current not in unfit:
             return current
         were_tops = [self._suspect(spot, reported, stripe, now) for reported in failed]
         if any(were_tops):
@@ -124,7 +132,7 @@ class StripeTrees:
         self._leave(spot, stripe)
         # A node that has become the top breaks off what it gave before. One of those has to get it from there again.
         refused = frozenset(address for address in (*failed, *slow) if address in slow or not self.is_top(address))
-        found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(refused, now))
+        found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(refused.union(unfit), now))
         self._follow(spot, stripe, found)
         return found
 

@@ -203,7 +203,7 @@ class Wave:
         if claim.is_late:
             return self._stripes.change_late(claim.claimant.address, claim.stripe, late=claim.slow, now=now)
         found = self._stripes.change(
-            claim.claimant.address, claim.stripe, failed=(*claim.failed, *claim.unfit), slow=claim.slow, now=now
+            claim.claimant.address, claim.stripe, failed=claim.failed, slow=claim.slow, unfit=claim.unfit, now=now
         )
         if found is None and self._stripes.is_top(claim.claimant.address):
             spot = self._spot(claim.claimant)

@@ -18,7 +18,7 @@ from registryd.cluster.errors import PeerDeclined, PeerSilent
 from registryd.cluster.fetch.striped import Striper
 from registryd.cluster.members.member import Member
 from registryd.content.growing import GrowingContent, NotArrived
-from registryd.content.source import Content, ContentNotFound, OpenContent
+from registryd.content.source import Content, ContentNotFound, NotForName, OpenContent
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
@@ -85,6 +85,7 @@ class World:
     late: list[tuple[int | None, Address]] = field(default_factory=list)
     late_for: int = 0
     """So often a source that is late is to be kept."""
+    unfit: list[Address] = field(default_factory=list)
     replaced_top: Address | None = None
     open_bodies: int = 0
 
@@ -118,9 +119,12 @@ class World:
                 return slow[0]
             return self.further.pop(0) if self.further else None
         if not failed and not slow:
-            return self.replaced_top
+            return self.further.pop(0) if self.unfit and self.further else self.replaced_top
         self.changes.append((wanted.stripe, failed, slow))
         return self.further.pop(0) if self.further else None
+
+    def not_for_name(self, wanted: Sought, of: Address) -> None:
+        self.unfit.append(of)
 
     def get_whole(self, digest: Digest) -> None:
         self.given_up.append(digest)
@@ -258,6 +262,21 @@ async def test_in_place_of_a_source_that_fails_another_gives_the_rest(bad: Sourc
     assert await world.receive() == DATA
     assert world.changes == [(stripe, (FIRST[stripe],), ())]
     assert not world.given_up
+
+
+@pytest.mark.parametrize("stripe", [0, 3])
+async def test_a_source_that_does_not_give_it_for_that_name_is_replaced_and_not_reported(stripe: int) -> None:
+    world = World({FIRST[stripe]: Source(answers=NotForName("another registry's"))})
+    assert await world.receive() == DATA
+    assert (world.unfit, world.changes, world.given_up) == ([FIRST[stripe]], [], [])
+
+
+async def test_where_no_source_gives_it_for_that_name_it_ends_at_once() -> None:
+    world = World({one: Source(answers=NotForName("another registry's")) for one in FIRST}, further=[])
+    with pytest.raises(ContentNotFound):
+        await world.receive()
+    assert (world.changes, world.given_up) == ([], [DIGEST])
+    assert asyncio.get_running_loop().time() < 1.0
 
 
 async def test_a_source_that_has_nothing_for_long_is_left() -> None:

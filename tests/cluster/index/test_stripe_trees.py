@@ -392,3 +392,18 @@ def test_the_top_is_not_changed_for_one_that_waits_for_it() -> None:
     trees = trees_of(100)
     of, stripe = next((of, n) for of in trees.addresses for n in range(STRIPES) if sources(trees, of)[n] == TOP.address)
     assert ask_late(trees, of, stripe, now=0.0) == ask_late(trees, of, stripe, now=9.0) == TOP.address
+
+
+def test_a_source_that_does_not_give_it_for_the_name_is_replaced_and_stays_what_it_is() -> None:
+    trees = trees_of(100)
+    of, stripe = address(50), 3
+    source = sources(trees, of)[stripe]
+    assert source not in {None, TOP.address}
+    assert source is not None
+    found = trees.change(of, stripe, failed=(), slow=(), unfit=(source,), now=0.0)
+    assert found not in {None, source, of}
+    assert trees._spots[source].suspected_until == 0.0
+    assert trees.change(of, stripe, failed=(), slow=(), unfit=(source,), now=0.0) == found
+    assert trees.change(of, stripe, failed=(), slow=(), unfit=tuple(trees.addresses), now=0.0) is None
+    assert trees.top == TOP.address
+    require_order(trees)
