@@ -62,6 +62,9 @@ _MOST_CHANGES: Final = 12
 _MOST_WAITS: Final = 4
 # How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
 _ASK_SECONDS: Final = 1.0
+# How long a layer of which nothing comes is asked for in stripes. The node at the top may say that it waits itself;
+# a node that gets the layer as a whole asks the origin where the top says so though it has all of it.
+_LONG_SECONDS: Final = 10.0
 # If so many other stripes can come, the layer has begun to arrive.
 _SOME: Final = 3
 
@@ -112,6 +115,8 @@ class Striper:
         self._inflows = inflows
         self._limited = limited
         self._watched = watched
+        self._awaited: dict[Digest, float] = {}
+        """Since when nothing of these has come that was to come in stripes."""
 
     async def follow(self, sought: Sought, span: Span, reply: ClaimReply) -> Body:
         """A body from the sources that the reply names, when its first byte is at one of them.
@@ -130,6 +135,8 @@ class Striper:
                 other = None
                 if await self._others_come(wanted, sources, span):
                     other = await self.find_other(wanted, sources[stripe])
+                if other is None and self._waits_for_long(sought.digest):
+                    break
                 if other is None:
                     raise
                 waits += 1
@@ -143,10 +150,17 @@ class Striper:
                     break
                 sources[stripe] = other
             else:
+                self._awaited.pop(sought.digest, None)
                 self._blame.gave(first, from_start=span.start == 0)
                 return _StripedBody(self, sought, span, replace(reply, stripes=tuple(sources)))
         self.give_up(sought)
         raise ContentNotFound(f"no node gives stripe {stripe}")
+
+    def _waits_for_long(self, digest: Digest) -> bool:
+        """Whether no stripe of it has begun for so long that this node had better ask for the whole."""
+        now = asyncio.get_running_loop().time()
+        self._awaited = {of: since for of, since in self._awaited.items() if now - since < 2 * _LONG_SECONDS}
+        return now - self._awaited.setdefault(digest, now) >= _LONG_SECONDS
 
     async def _others_come(self, sought: Sought, sources: Sequence[Address], span: Span) -> bool:
         """Whether some of the other stripes can come: then it is not the top that has nothing yet."""

@@ -344,6 +344,33 @@ async def test_the_first_source_is_waited_for_while_nothing_comes_and_left_when_
     assert (world.late, world.changes) == ([(0, FIRST[0])], [])
 
 
+async def test_where_nothing_begins_to_come_for_long_it_is_got_as_a_whole() -> None:
+    world = World({one: Source(has=0) for one in FIRST})
+    for _ in range(2):
+        with pytest.raises(NotArrived):
+            await world.body()
+    assert not world.given_up
+    with pytest.raises(ContentNotFound):
+        await world.body()
+    assert world.given_up == [DIGEST]
+    assert asyncio.get_running_loop().time() < 17.0
+    assert not [*world.changes, *world.late]
+
+
+async def test_what_has_not_come_long_ago_or_has_begun_since_is_waited_for_anew() -> None:
+    world = World({one: Source(has=0) for one in FIRST})
+    for pause in (100.0, 0.0):
+        with pytest.raises(NotArrived):
+            await world.body()
+        await asyncio.sleep(pause)
+    nothing, world.sources = world.sources, {}
+    assert await world.receive() == DATA
+    world.sources = nothing
+    await asyncio.sleep(8.0)
+    with pytest.raises(NotArrived):
+        await world.body()
+
+
 @pytest.mark.parametrize("kept", [0, 3])
 @pytest.mark.parametrize("stripes", [(4,), (2, 4)])
 async def test_a_source_that_says_for_long_that_it_is_held_up_is_left(stripes: tuple[int, ...], kept: int) -> None:
