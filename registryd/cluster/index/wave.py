@@ -238,7 +238,11 @@ class Wave:
         go the same way, and make up for each other where they share it unevenly.
         """
         self._learn_size(claim)
-        return self._is_chain and claim.below is not None and self._tree.get(claim.below) is None
+        return self._is_chain and claim.below is not None and not self._has_claimed(claim.below)
+
+    def _has_claimed(self, address: Address) -> bool:
+        """Whether the node gets the content, or has it; one that gets stripes is not going to claim the whole."""
+        return self._tree.get(address) is not None or (self._stripes is not None and address in self._stripes.addresses)
 
     def _is_to_come(self, spot: Spot, claim: Claim, now: float) -> bool:
         """Whether the predecessor has not claimed yet, and may still do so.
@@ -248,7 +252,7 @@ class Wave:
         """
         if claim.below is None or claim.rank is None or spot.joined_at is None or not self._is_chain:
             return False
-        is_known = self._tree.get(claim.below) is not None or claim.below in (*claim.failed, *claim.unfit, *claim.slow)
+        is_known = self._has_claimed(claim.below) or claim.below in (*claim.failed, *claim.unfit, *claim.slow)
         return not (is_known or claim.is_slow) and now - spot.joined_at < EXPECTED_SECONDS
 
     def seconds_too_early(self, claim: Claim, now: float) -> float:

@@ -108,6 +108,20 @@ async def test_one_that_goes_on_without_stripes_is_named_for_none_any_more() -> 
     assert not [reply for reply in late if place(5).address in reply.stripes]
 
 
+async def test_one_that_is_to_fetch_in_place_of_the_top_does_not_wait_for_one_that_gets_stripes_from_it() -> None:
+    """In a chain a node waits for the one that claimed the manifest before it, until that claims the layer, too."""
+    desk = Desk(members=30)
+    top = place(1).address
+    _, *others = await desk.decide(map(claim, range(1, 31)))
+    number, reply = next((number, reply) for number, reply in enumerate(others, 2) if top in reply.stripes)
+    change = replace(claim(number), takes_stripes=False, failed=(top,), stripe=reply.stripes.index(top))
+    assert desk.state.claim(change).sources == ()
+    begun = asyncio.get_running_loop().time()
+    whole = replace(claim(number, rank=number), takes_stripes=False, below=place(30 if number < 30 else 29).address)
+    assert (await desk.state.decide(whole)).sources == ()
+    assert asyncio.get_running_loop().time() == begun
+
+
 async def test_one_that_others_follow_as_a_whole_gets_it_as_a_whole() -> None:
     """Else nodes could wait for each other: one gets all by way of the other, and gives a stripe of it to that one."""
     desk = Desk()
