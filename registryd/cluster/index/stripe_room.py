@@ -58,8 +58,8 @@ class Spot:
     is_inner: bool = False
     """Whether it has a source for the stripe that it passes on."""
     is_slow: bool = False
-    reports: dict[Address, Report] = field(default_factory=dict)
-    """Which of the nodes that get something from it said lately that it is slow."""
+    reports: dict[str, Report] = field(default_factory=dict)
+    """The hosts of nodes that get something from it and said lately that it is slow: one host may have many ports."""
     late: dict[int, Late] = field(default_factory=dict)
     """By stripe: the source that the node says to have waited for."""
     suspected_until: float = 0.0

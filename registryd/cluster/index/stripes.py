@@ -307,7 +307,7 @@ class StripeTrees:
         if other is None or address not in spot.named or self.is_top(address):
             return False
         other.reports = {of: one for of, one in other.reports.items() if one.latest > now - STRIPE_REPORT_SECONDS}
-        report = other.reports.setdefault(spot.place.address, Report(now))
+        report = other.reports.setdefault(spot.place.address.host, Report(now))
         report.latest, report.count = now, report.count + 1
         if len(other.reports) >= _LEAST_REPORTERS and len(other.reports) * 2 >= self._children(other):
             self._slow_down(other)

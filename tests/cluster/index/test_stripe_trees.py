@@ -13,7 +13,11 @@ from registryd.cluster.index.stripes import CHILDREN, StripeTrees
 from registryd.notation import Address
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS, STRIPE_REPORT_SECONDS, STRIPE_REPORTS
 from registryd.transfer.striping import STRIPES
-from tests.cluster.index.joining import address
+
+
+def address(number: int) -> Address:
+    return Address(f"10.0.{number >> 8}.{number & 255}", 3173)
+
 
 TOP = NodeLocation(address(1))
 
@@ -406,4 +410,19 @@ def test_a_source_that_does_not_give_it_for_the_name_is_replaced_and_stays_what_
     assert trees.change(of, stripe, failed=(), slow=(), unfit=(source,), now=0.0) == found
     assert trees.change(of, stripe, failed=(), slow=(), unfit=tuple(trees.addresses), now=0.0) is None
     assert trees.top == TOP.address
+    require_order(trees)
+
+
+def test_one_host_at_many_ports_makes_no_good_node_slow() -> None:
+    trees = trees_of(100)
+    ports = [NodeLocation(Address("10.1.0.1", port)) for port in range(1, 65)]
+    trees.join([(one, False) for one in ports])
+    for now in range(20):
+        for one in ports:
+            for stripe in range(STRIPES):
+                source = sources(trees, one.address)[stripe]
+                assert source is not None
+                trees.change(one.address, stripe, failed=(), slow=(source,), now=float(now))
+                ask_late(trees, one.address, stripe, now=float(now))
+    assert not [of for of in trees.addresses if is_slow(trees, of)]
     require_order(trees)
