@@ -388,6 +388,8 @@ class _StripedBody:
                 if await self._find_other(stripe):
                     pace.begin_anew(stripe)
             for stripe in pace.held_up():
+                if not (pace.is_outrun(stripe) or board.waits_for(stripe)):
+                    continue
                 if board.left(stripe) and time() - self._streams[stripe].judged_at >= pace.window:
                     await self._look_at_source(board, stripe)
             if pace.is_worth_a_change(board.span.stop - board.end):

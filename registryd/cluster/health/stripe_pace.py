@@ -66,6 +66,12 @@ class StripePace:
         ]
         return sorted(found, key=lambda stripe: reached[stripe])
 
+    def is_outrun(self, stripe: int) -> bool:
+        """Whether others come much more quickly now: where none does, the node at the top may be silent."""
+        (_, before), (_, reached) = self._seen[0], self._seen[-1]
+        came = third_best(reached) - third_best(before)
+        return (reached[stripe] - before[stripe]) * STRIPE_MUCH_SLOWER < came
+
     def late(self, waited_for: Collection[int]) -> Sequence[int]:
         """Of the stripes for which others wait now, those that have come slowly for long while others waited."""
         now, reached = self._seen[-1]

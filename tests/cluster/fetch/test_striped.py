@@ -59,7 +59,8 @@ TOP = address(9)
 class Source:
     """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe.
 
-    `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second.
+    `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second;
+    `pauses_at`: at that byte nothing comes for six seconds.
     """
 
     answers: Exception | None = None
@@ -71,6 +72,7 @@ class Source:
     too_much: bytes = b""
     closing: float = 0.0
     slow_end: int = 0
+    pauses_at: int | None = None
 
 
 @dataclass
@@ -213,6 +215,8 @@ class _Body:
         for start in range(self.span.start, stop, PIECE_BYTES):
             data = PARTS[self.stripe][start : min(start + PIECE_BYTES, stop)]
             rate = self.source.rate or 10_000_000
+            if self.source.pauses_at is not None and start - PIECE_BYTES < self.source.pauses_at <= start:
+                await asyncio.sleep(6.0)
             if self.span.stop - start <= self.source.slow_end:
                 rate = 7_000.0
             with suppress(TimeoutError):
@@ -388,6 +392,15 @@ async def test_where_all_come_slowly_or_one_hardly_more_slowly_none_is_late(slow
     world = HeldUp({one: Source(rate=100_000.0 if slow is FIRST else 5_000_000.0) for one in slow})
     assert await world.receive() == DATA
     assert not [*world.late, *world.changes]
+
+
+async def test_where_nothing_comes_to_anybody_for_a_while_no_source_is_at_fault() -> None:
+    """The top is silent, say, and one stripe had not come as far as the others."""
+    even = {one: Source(rate=1_000_000.0, pauses_at=17 * PIECE_BYTES) for one in FIRST}
+    world = World({**even, FIRST[4]: Source(rate=600_000.0, pauses_at=10 * PIECE_BYTES)})
+    assert await world.receive() == DATA
+    assert not [*world.changes, *world.late, *world.told_slow]
+    assert asyncio.get_running_loop().time() > 9.0
 
 
 async def test_also_when_it_begins_to_give_nothing_near_the_end() -> None:
