@@ -111,7 +111,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
 class BusyUploads(Uploads):
     """Those of a peer that would rather not and does it all the same: it came to have room after it was asked."""
 
-    def is_busy(self, *, is_stripe: bool = False) -> bool:  # noqa: ARG002 - as in Uploads
+    def is_busy(self, *, is_stripe: bool = False) -> bool:
         return True
 
     @contextmanager

@@ -31,6 +31,7 @@ from registryd.transfer.errors import SourceBroken, SourcesExhausted
 from registryd.transfer.monitoring.thresholds import (
     STRIPE_LOOK_SECONDS,
     STRIPE_MUCH_BYTES,
+    STRIPE_SILENCE_SECONDS,
 )
 from registryd.transfer.stripe_board import StripeSink
 from registryd.transfer.striping import STRIPES, reach, stripe_of
@@ -220,6 +221,17 @@ class Striper:
         gets_slowly = other + STRIPE_MUCH_BYTES < board.reached[well]
         return not (gives_slowly or gets_slowly)
 
+    async def has_no_more(self, address: Address, sought: Sought, reached: int) -> bool:
+        """Whether this member answers that it is receiving the stripe, and has not got further than that."""
+        member = self._index.member(address)
+        if member is None:
+            return False
+        try:
+            offer = offer_of(member, sought, await member.find(sought))
+        except ContentUnavailable:
+            return False
+        return offer.content.is_growing and offer.available <= reached
+
     async def tell_slow(self, address: Address, sought: Sought) -> None:
         """Tell the source that it is slow, so that no node is sent to it for a while."""
         if (member := self._index.member(address)) is not None:
@@ -286,6 +298,7 @@ class _StripedBody:
         self._span = span
         self._top = reply.sources[0] if reply.sources else None
         self._streams = [_Stream(source) for source in reply.stripes]
+        self._pace = StripePace([0] * STRIPES, 0.0)
 
     @property
     def length(self) -> int:
@@ -317,6 +330,7 @@ class _StripedBody:
 
     async def _receive(self, board: StripeBoard) -> None:
         """All stripes. Raises SourceBroken when one of them does not come."""
+        self._pace = StripePace(board.reached, asyncio.get_running_loop().time())
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch(board))
@@ -331,6 +345,7 @@ class _StripedBody:
     async def _receive_one(self, board: StripeBoard, stripe: int) -> None:
         sought, stream = replace(self._sought, stripe=stripe), self._streams[stripe]
         awaited: list[Address] = []
+        believed: set[Address] = set()
         for _ in range(_MOST_CHANGES):
             if not board.left(stripe):
                 return
@@ -350,12 +365,30 @@ class _StripedBody:
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
                 other, stream.other = stream.other, None
-                other = other or await self._striper.replace(sought, stream.source, reason)
+                other = other or await self._find_after(reason, stream.source, sought, board, believed)
                 if other is None:
                     raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
                 stream.source = other
         if board.left(stripe):
             raise SourceBroken(f"no source gives stripe {stripe} for long")
+
+    async def _find_after(
+        self, reason: Exception, source: Address, sought: Sought, board: StripeBoard, believed: set[Address]
+    ) -> Address | None:
+        """The next source of a stripe that broke off for this reason; perhaps the same one.
+
+        Where a node above is silent, all below it break off at the same moment, and none of them has failed: each has
+        no more of the stripe itself. That is believed once.
+        """
+        stripe, is_doubted = sought.stripe, source == self._top or source in believed
+        if stripe is None or is_doubted or isinstance(reason, _Left | ContentUnavailable):
+            return await self._striper.replace(sought, source, reason)
+        silence = self._pace.silence(stripe, asyncio.get_running_loop().time())
+        if silence >= STRIPE_SILENCE_SECONDS:
+            believed.add(source)
+            if await self._striper.has_no_more(source, sought, board.reached[stripe]):
+                return await self._striper.find_other(sought, source) or source
+        return await self._striper.replace(sought, source, reason)
 
     async def _receive_from(self, stream: _Stream, sought: Sought, board: StripeBoard, stripe: int) -> None:
         """Raises SourceBroken, ContentUnavailable."""
@@ -379,8 +412,7 @@ class _StripedBody:
             stream.limit = None
 
     async def _watch(self, board: StripeBoard) -> None:
-        time = asyncio.get_running_loop().time
-        pace = StripePace(board.reached, time())
+        time, pace = asyncio.get_running_loop().time, self._pace
         while True:
             await asyncio.sleep(STRIPE_LOOK_SECONDS)
             pace.look(board.reached, time())

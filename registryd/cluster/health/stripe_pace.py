@@ -33,6 +33,7 @@ class StripePace:
         self._seen = deque([(now, tuple(reached))], maxlen=_MOST_LOOKS)
         self._usual = 0.0
         """The best rate at which the third best of the stripes came for a while, in bytes a second."""
+        self._came_at = [now] * STRIPES
         self._late: dict[int, tuple[float, int]] = {}
         """The stripes for which others wait: since when, and what had come of them by then."""
 
@@ -44,6 +45,11 @@ class StripePace:
     def look(self, reached: Sequence[int], now: float) -> None:
         """Note how much has come by now."""
         third = third_best(reached)
+        _, before = self._seen[-1]
+        self._came_at = [
+            at if count == reached[stripe] else now
+            for stripe, (at, count) in enumerate(zip(self._came_at, before, strict=True))
+        ]
         self._seen.append((now, tuple(reached)))
         enough = [then for then in self._seen if third - third_best(then[1]) >= STRIPE_WINDOW_BYTES]
         if enough:
@@ -71,6 +77,10 @@ class StripePace:
         (_, before), (_, reached) = self._seen[0], self._seen[-1]
         came = third_best(reached) - third_best(before)
         return (reached[stripe] - before[stripe]) * STRIPE_MUCH_SLOWER < came
+
+    def silence(self, stripe: int, now: float) -> float:
+        """For how many seconds nothing has come of that stripe."""
+        return now - self._came_at[stripe]
 
     def late(self, waited_for: Collection[int]) -> Sequence[int]:
         """Of the stripes for which others wait now, those that have come slowly for long while others waited."""

@@ -144,8 +144,12 @@ class StripeTrees:
         """
         spot = self._spots.get(address)
         source = spot.sources[stripe] if spot else None
-        if spot is None or source is None or self.is_top(address):
+        if spot is None or self.is_top(address):
             return None
+        if source is None:  # it has become the top, and gives each stripe to one node
+            found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(now=now))
+            self._follow(spot, stripe, found)
+            return found
         current = source.place.address
         if current not in late or self.is_top(current):
             return current

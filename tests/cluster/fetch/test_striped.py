@@ -60,7 +60,7 @@ class Source:
     """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe.
 
     `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second;
-    `pauses_at`: at that byte nothing comes for six seconds.
+    `pauses_at`: at that byte nothing comes for six seconds; `silence`: before it breaks nothing comes for so many.
     """
 
     answers: Exception | None = None
@@ -73,6 +73,7 @@ class Source:
     closing: float = 0.0
     slow_end: int = 0
     pauses_at: int | None = None
+    silence: float = 0.0
 
 
 @dataclass
@@ -225,6 +226,7 @@ class _Body:
                     raise SourceBroken("broke off")
             await sink.write(data)
         if stop < self.span.stop:
+            await asyncio.sleep(self.source.silence)
             raise SourceBroken("broke off")
         if self.source.too_much:
             await sink.write(self.source.too_much)
@@ -392,6 +394,28 @@ async def test_where_all_come_slowly_or_one_hardly_more_slowly_none_is_late(slow
     world = HeldUp({one: Source(rate=100_000.0 if slow is FIRST else 5_000_000.0) for one in slow})
     assert await world.receive() == DATA
     assert not [*world.late, *world.changes]
+
+
+async def test_of_those_that_break_off_after_long_silence_one_that_has_no_more_itself_has_not_failed() -> None:
+    """The node above is silent: all below it break off at the same moment."""
+    silent = {one: Source(gives=2 * PIECE_BYTES, silence=15.0) for one in FIRST}
+    world = HeldUp(silent)
+    assert await world.receive() == DATA
+    assert (4, FIRST[4]) in world.late
+    assert (0, (FIRST[0],), ()) in world.changes, "it has more, and does not give it"
+    assert (4, (FIRST[4],), ()) not in world.changes
+    assert world.told_slow == []
+
+
+async def test_one_that_breaks_off_again_or_soon_has_failed() -> None:
+    silent = Source(gives=2 * PIECE_BYTES, silence=15.0)
+    world = HeldUp(dict.fromkeys(FIRST, silent), late_for=100)  # it is named again, and breaks off again
+    assert await world.receive() == DATA
+    assert (4, (FIRST[4],), ()) in world.changes
+    world = HeldUp({one: replace(silent, silence=3.0) for one in FIRST})
+    assert await world.receive() == DATA
+    assert sorted(world.changes) == [(number, (one,), ()) for number, one in enumerate(FIRST)]
+    assert world.late == []
 
 
 async def test_where_nothing_comes_to_anybody_for_a_while_no_source_is_at_fault() -> None:

@@ -94,5 +94,12 @@ def test_a_change_is_worth_it_when_the_rest_takes_long() -> None:
     assert [pace.is_worth_a_change(left) for left in (enough - 1, enough + 1)] == [False, True]
 
 
+def test_a_stripe_is_silent_since_its_last_byte() -> None:
+    pace = StripePace([5] * STRIPES, 100.0)
+    pace.look([6 if stripe == SLOW else 5 for stripe in range(STRIPES)], 101.0)
+    pace.look([6 if stripe == SLOW else 5 for stripe in range(STRIPES)], 102.0)
+    assert [pace.silence(stripe, 110.0) for stripe in (SLOW, 0)] == [9.0, 10.0]
+
+
 def test_the_third_best_is_neither_a_lucky_one_nor_the_middle() -> None:
     assert third_best([0, 0, 0, 0, 0, 7, 8, 900]) == 7

@@ -426,3 +426,15 @@ def test_one_host_at_many_ports_makes_no_good_node_slow() -> None:
                 ask_late(trees, one.address, stripe, now=float(now))
     assert not [of for of in trees.addresses if is_slow(trees, of)]
     require_order(trees)
+
+
+def test_a_node_that_waits_for_one_that_has_become_the_top_gets_the_stripe_from_another() -> None:
+    trees = trees_of(100)
+    own = trees._spots[address(50)].own
+    assert own is not None
+    children = [of for of in trees.addresses if sources(trees, of)[own] == address(50)]
+    trees.lead(place(50))
+    found = [trees.change_late(of, own, late=(address(50),), now=0.0) for of in children]
+    assert None not in found
+    assert found == [sources(trees, of)[own] for of in children]
+    require_order(trees)
