@@ -247,7 +247,10 @@ class StripeTrees:
         return stripe if source.own is None else source.own
 
     def _best(self, spot: Spot, stripe: int, *, is_inner: bool, refused: Refused = _NONE) -> Address | None:
-        """The source for that stripe: links between zones are thin, so one of the same zone if there is any."""
+        """The source for that stripe: links between zones are thin, so one of the same zone if there is any.
+
+        None, and the node gets the whole: where most nodes have failed, all would crowd at the top.
+        """
         zone = spot.place.zone
         found = self._of_zone(spot, stripe, zone, is_inner=is_inner, refused=refused)
         if found is None and zone:
@@ -255,7 +258,8 @@ class StripeTrees:
             ways = (self._of_zone(spot, stripe, other, is_inner=is_inner, refused=refused) for other in others)
             found = next((way for way in ways if way is not None), None)
         if found is None:
-            tops = [top for top in self._tops if self._is_fit(top, spot, stripe, refused)]
+            fit = [top for top in self._tops if self._is_fit(top, spot, stripe, refused)]
+            tops = [top for top in fit if self._spots[top].free[stripe] > 1 - CHILDREN]
             found = max(tops, key=lambda top: self._spots[top].free[stripe], default=None)
         return found
 

@@ -438,3 +438,18 @@ def test_a_node_that_waits_for_one_that_has_become_the_top_gets_the_stripe_from_
     assert None not in found
     assert found == [sources(trees, of)[own] for of in children]
     require_order(trees)
+
+
+def test_where_most_nodes_have_failed_the_others_do_not_crowd_at_the_top() -> None:
+    """They get it as a whole: a tree of which each node sends to some others."""
+    trees = trees_of(400)
+    found = []
+    for of in list(trees.addresses):
+        for stripe in range(STRIPES):
+            source = sources(trees, of)[stripe] if of in trees.addresses else None
+            if source and source != TOP.address:
+                found.append(trees.change(of, stripe, failed=(source,), slow=(), now=0.0))
+    assert None in found
+    assert trees.top == TOP.address
+    assert max(count for (of, _), count in children(trees).items() if of == TOP.address) <= STRIPES
+    require_order(trees)
