@@ -340,11 +340,12 @@ class PeersSettings:
     """Longest time that a peer is set aside. A peer that comes back after an hour is used again within a minute."""
 
     stripes_from: int = 0
-    """Number of nodes that have to want a layer at the same moment so that it comes to them in stripes: eight parts,
-    each from another node. Then no node's link is idle, and 1,000 nodes get the layer almost as quickly as 10 do. The
-    layer must have 16 MiB or more. 0: layers always come as a whole; otherwise at least 16, because fewer nodes get it
-    more quickly as a whole. 64 is what was simulated. It is off because real nodes are slower with it: they take good
-    nodes for slow, for ten minutes (docs/scale.md). The index node of a layer decides, so set it alike on all nodes."""
+    """Number of nodes that have to want a layer within 0.2 s so that it comes to them in stripes: eight parts, each
+    from another node. Then no node's link is idle, and 1,000 nodes get the layer almost as quickly as 10 do. The layer
+    must have 16 MiB or more, and the cluster so many nodes. 0: layers always come as a whole; otherwise at least 16,
+    because fewer nodes get it as quickly as a whole. 64 is what was simulated. It is off because a wave takes much
+    longer in stripes when the node that fetches the layer is silent for 15 s (docs/scale.md). The index node of a layer
+    decides, so set it alike on all nodes."""
 
     def __post_init__(self) -> None:
         _require_positive("peers.fanout_limit", self.fanout_limit)
