@@ -138,7 +138,10 @@ class SimulatedStore:
             raise ContentNotFound("not arriving")
         available = self.stripe_reach(digest, stripe)
         if content is None and beyond is not None:
-            available = await self.wait_stripe(digest, stripe, min(beyond, size - 1))
+            try:
+                available = await self.wait_stripe(digest, stripe, min(beyond, size - 1))
+            except SourceBroken as reason:
+                raise ContentNotFound(str(reason)) from reason
         return GrowingContent(digest, size, None, min(size, available))
 
     async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
