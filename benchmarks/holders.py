@@ -83,7 +83,7 @@ def _settings(arguments: argparse.Namespace, folder: Path, host: Host, peers: li
     (store / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (store / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
     return {
-        "authorization": {"mode": "upstream"},
+        "authorization": {"mode": "open"},  # nothing in these stores is said to be of an image
         "store": {"kind": "directory", "directory": str(store)},
         "peers": {"advertise": host.ipv4, **trust},
         "discovery": {"kind": "static", "peers": [f"{peer.ipv4}:{PEERS_PORT}" for peer in peers]},
