@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.scope import alongside
@@ -21,7 +21,7 @@ from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.fetch.named import WAITS
-from registryd.cluster.health.stripe_pace import StripePace
+from registryd.cluster.health.stripe_pace import StripePace, third_best
 from registryd.cluster.health.totals import available
 from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
@@ -211,7 +211,7 @@ class Striper:
         member = self._index.member(address)
         if member is None:
             return None
-        well = sorted(range(STRIPES), key=lambda other: board.reached[other] if board.left(other) else 0)[-3]
+        well = third_best(range(STRIPES), key=lambda other: board.reached[other] if board.left(other) else 0)
         there, other = await asyncio.gather(
             available(member, replace(sought, stripe=stripe)), available(member, replace(sought, stripe=well))
         )
@@ -282,6 +282,8 @@ class _Stream:
     """When the index node was asked last for another source, because the stripe is late."""
     other: Address | None = None
     """The node that is to give it when the source is left; None: the index node is to say."""
+    believed: set[Address] = field(default_factory=set)
+    """The sources that broke off after long silence, and were believed once that they had no more themselves."""
 
     def leave(self, other: Address | None) -> None:
         """End the attempt that is under way."""
@@ -298,7 +300,6 @@ class _StripedBody:
         self._span = span
         self._top = reply.sources[0] if reply.sources else None
         self._streams = [_Stream(source) for source in reply.stripes]
-        self._pace = StripePace([0] * STRIPES, 0.0)
 
     @property
     def length(self) -> int:
@@ -330,11 +331,11 @@ class _StripedBody:
 
     async def _receive(self, board: StripeBoard) -> None:
         """All stripes. Raises SourceBroken when one of them does not come."""
-        self._pace = StripePace(board.reached, asyncio.get_running_loop().time())
+        pace = StripePace(board.reached, asyncio.get_running_loop().time())
         try:
             async with asyncio.TaskGroup() as group:
-                watch = group.create_task(self._watch(board))
-                stripes = [group.create_task(self._receive_one(board, stripe)) for stripe in range(STRIPES)]
+                watch = group.create_task(self._watch(board, pace))
+                stripes = [group.create_task(self._receive_one(board, pace, stripe)) for stripe in range(STRIPES)]
                 await asyncio.wait(stripes)
                 watch.cancel()
         except* SourceBroken as failures:
@@ -342,10 +343,9 @@ class _StripedBody:
             exhausted = next((reason for reason in reasons if isinstance(reason, SourcesExhausted)), None)
             raise (exhausted or reasons[0]) from None
 
-    async def _receive_one(self, board: StripeBoard, stripe: int) -> None:
+    async def _receive_one(self, board: StripeBoard, pace: StripePace, stripe: int) -> None:
         sought, stream = replace(self._sought, stripe=stripe), self._streams[stripe]
         awaited: list[Address] = []
-        believed: set[Address] = set()
         for _ in range(_MOST_CHANGES):
             if not board.left(stripe):
                 return
@@ -365,7 +365,8 @@ class _StripedBody:
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
                 other, stream.other = stream.other, None
-                other = other or await self._find_after(reason, stream.source, sought, board, believed)
+                silence = pace.silence(stripe, asyncio.get_running_loop().time())
+                other = other or await self._find_after(reason, stream, sought, board.reached[stripe], silence)
                 if other is None:
                     raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
                 stream.source = other
@@ -373,20 +374,18 @@ class _StripedBody:
             raise SourceBroken(f"no source gives stripe {stripe} for long")
 
     async def _find_after(
-        self, reason: Exception, source: Address, sought: Sought, board: StripeBoard, believed: set[Address]
+        self, reason: Exception, stream: _Stream, sought: Sought, reached: int, silence: float
     ) -> Address | None:
-        """The next source of a stripe that broke off for this reason; perhaps the same one.
+        """The next source of a stripe that ended there for this reason, after so many seconds; perhaps the same one.
 
         Where a node above is silent, all below it break off at the same moment, and none of them has failed: each has
         no more of the stripe itself. That is believed once.
         """
-        stripe, is_doubted = sought.stripe, source == self._top or source in believed
-        if stripe is None or is_doubted or isinstance(reason, _Left | ContentUnavailable):
-            return await self._striper.replace(sought, source, reason)
-        silence = self._pace.silence(stripe, asyncio.get_running_loop().time())
-        if silence >= STRIPE_SILENCE_SECONDS:
-            believed.add(source)
-            if await self._striper.has_no_more(source, sought, board.reached[stripe]):
+        source = stream.source
+        breaks_off = not isinstance(reason, _Left | ContentUnavailable) and silence >= STRIPE_SILENCE_SECONDS
+        if breaks_off and source != self._top and source not in stream.believed:
+            stream.believed.add(source)
+            if await self._striper.has_no_more(source, sought, reached):
                 return await self._striper.find_other(sought, source) or source
         return await self._striper.replace(sought, source, reason)
 
@@ -411,8 +410,8 @@ class _StripedBody:
         finally:
             stream.limit = None
 
-    async def _watch(self, board: StripeBoard) -> None:
-        time, pace = asyncio.get_running_loop().time, self._pace
+    async def _watch(self, board: StripeBoard, pace: StripePace) -> None:
+        time = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(STRIPE_LOOK_SECONDS)
             pace.look(board.reached, time())

@@ -491,15 +491,8 @@ async def test_a_source_that_is_about_to_be_left_may_break_first() -> None:
 class Breaking(World):
     """Each node that is reported for being slow breaks off at that moment; the index node answers a while later."""
 
-    async def change_stripe(
-        self,
-        wanted: Sought,
-        *,
-        failed: tuple[Address, ...] = (),
-        slow: tuple[Address, ...] = (),
-        is_late: bool = False,
-    ) -> Address | None:
-        found = await super().change_stripe(wanted, failed=failed, slow=slow, is_late=is_late)
+    async def change_stripe(self, wanted: Sought, *, slow: tuple[Address, ...] = (), **other: Any) -> Address | None:
+        found = await super().change_stripe(wanted, slow=slow, **other)
         for one in slow:
             self.breaks[one].set()
             await asyncio.sleep(0.1)

@@ -338,6 +338,14 @@ def below(trees: StripeTrees, source: Address, stripe: int) -> list[Address]:
     return found
 
 
+def furthest_below(trees: StripeTrees, stripe: int) -> tuple[Address, Address]:
+    """The node that this stripe comes to by way of most others, and its source."""
+    of = max(trees.addresses, key=lambda of: depth(trees, of, stripe))
+    source = sources(trees, of)[stripe]
+    assert source is not None
+    return of, source
+
+
 def ask_late(trees: StripeTrees, of: Address, stripe: int, now: float) -> Address | None:
     source = sources(trees, of)[stripe]
     assert source is not None
@@ -366,9 +374,7 @@ def test_of_all_that_wait_those_right_below_the_node_at_fault_get_another_source
 def test_a_node_that_is_further_below_gets_another_source_by_another_way_a_second_later_for_each_level() -> None:
     trees = trees_of(600)
     stripe = 3
-    of = max(trees.addresses, key=lambda of: depth(trees, of, stripe))
-    source = sources(trees, of)[stripe]
-    assert source is not None
+    of, source = furthest_below(trees, stripe)
     levels = depth(trees, source, stripe) - 1
     assert levels >= 2
     for tenth in range(levels * 10):
@@ -382,9 +388,7 @@ def test_a_node_that_is_further_below_gets_another_source_by_another_way_a_secon
 def test_a_node_that_waited_long_ago_or_for_another_waits_anew() -> None:
     trees = trees_of(600)
     stripe = 3
-    of = max(trees.addresses, key=lambda of: depth(trees, of, stripe))
-    source = sources(trees, of)[stripe]
-    assert source is not None
+    of, source = furthest_below(trees, stripe)
     assert ask_late(trees, of, stripe, now=0.0) == source
     assert ask_late(trees, of, stripe, now=STRIPE_REPORT_SECONDS + 1) == source
     assert trees.change_late(of, stripe, late=(address(77),), now=STRIPE_REPORT_SECONDS + 9) == source
