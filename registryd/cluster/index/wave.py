@@ -398,8 +398,9 @@ class Wave:
             if address in self._intending:  # it means to fetch it no longer: nothing has failed
                 self.drop(address)
                 continue
+            is_news = reported.suspected_until <= now
             reported.suspected_until = now + REPORTED_SECONDS
-            if reported.source is None and not reported.is_whole:
+            if reported.source is None and not reported.is_whole and is_news:  # not once for each of its followers
                 self._failed_tops += 1
                 self._last_failed_top = now
 

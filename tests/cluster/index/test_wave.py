@@ -94,6 +94,16 @@ def test_an_origin_that_refuses_three_is_left_to_everyone() -> None:
     assert join(wave, 10, size=1000, now=REPORTED_SECONDS + 1.0) != []
 
 
+def test_a_top_that_all_its_followers_report_is_one_that_failed_not_several() -> None:
+    wave = Wave()
+    join(wave, 1, size=1000)
+    below = [number for number in range(2, 12) if join(wave, number, size=1000) == [1]]
+    assert len(below) > 3
+    found = [join(wave, number, size=1000, failed=(1,), now=0.1) for number in below]
+    assert found.count([]) == 1
+    assert join(wave, 20, size=1000, now=0.2) != []
+
+
 def test_holders_come_first_and_stand_in_for_each_other() -> None:
     wave = Wave()
     wave.hold(NodeLocation(address(1)))
