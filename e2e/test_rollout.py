@@ -6,6 +6,10 @@ Asserts what came from the origin and that all pulls succeed; times are printed 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import re
+import signal
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -165,6 +169,41 @@ async def test_a_fetching_node_that_is_lost_in_the_wave_fails_no_pull_of_another
         print(f"the other {len(pulls)} nodes in {time.monotonic() - begun:.2f} s")
         lost.cancel()
         await asyncio.wait([lost])
+
+
+async def test_below_an_agent_that_stands_still_only_its_own_followers_look_for_another_source(
+    newest: Release, one_layer: Image
+) -> None:
+    """Its kernel answers for it. All others wait, and are told so by their sources, none of which counts as failed."""
+    layer = one_layer.local.layers[0].digest
+    async with rollout(newest) as cluster:
+        reference = await cluster.push(one_layer, "demo/app")
+        cluster.origin.forget_requests()
+        pulls = {node.host.name: asyncio.create_task(node.pull(reference)) for node in cluster.nodes}
+        await wait_under_way(cluster, layer)
+        victim = fetcher_of(cluster, layer)
+        assert victim.agent
+        os.kill(victim.agent.process.pid, signal.SIGSTOP)
+        own = pulls.pop(victim.host.name)
+        await asyncio.gather(*pulls.values())
+        os.kill(victim.agent.process.pid, signal.SIGCONT)
+        await own
+        assert taken_from_origin(cluster)[layer] == 2
+        slowed = [await slowed_by(node) for node in cluster.nodes if node is not victim]
+        lost = [text.partition("lost a source: ")[2] for text in slowed]
+        assert {name for names in lost for name in re.findall(r"10[\d.]+", names)} == {victim.host.ipv4}, slowed
+
+
+async def slowed_by(node: Node) -> str:
+    """What its agent says of its one pull, some seconds after the end."""
+    assert node.agent
+    async with asyncio.timeout(60):
+        while True:
+            lines = map(json.loads, node.agent.process.log.read_text().splitlines())
+            for line in lines:
+                if line["message"] == "pull":
+                    return str(line["slowed"])
+            await asyncio.sleep(0.2)
 
 
 async def test_an_origin_that_cuts_connections_fails_no_pull(release: Release, image: Image) -> None:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from registryd.cluster.members.offer import Offer
     from registryd.content.source import OpenContent
+    from registryd.notation import Address
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
 
     OpenOther = Callable[[Span], Awaitable[tuple[Offer, OpenContent]]]
+    IsHeldUp = Callable[[Offer, Span], Awaitable[bool]]
 
 
 class Failover:
@@ -34,11 +36,15 @@ class Failover:
         open_other: OpenOther,
         avoid: Callable[[Offer], None],
         leave: Callable[[Offer], None] = lambda _: None,
+        is_held_up: IsHeldUp | None = None,
     ) -> None:
+        """`is_held_up` says of a source that broke off whether it is itself waiting for that byte: believed once."""
         self._source = source
         self._open_other = open_other
         self._avoid = avoid
         self._leave = leave
+        self._is_held_up = is_held_up
+        self._believed: set[Address] = set()
         self._left = 0
         self._is_left = False
 
@@ -54,9 +60,9 @@ class Failover:
 
     async def reopen(self, span: Span) -> Body:
         """The rest, from another source. Raises SourcesExhausted when no node has it, SourceBroken for no answer."""
-        if not self._is_left:
+        is_left, self._is_left = self._is_left, False
+        if not is_left and not await self._believe(span):
             self._avoid(self._source)
-        self._is_left = False
         try:
             async with bounded(REOPEN_TIMEOUT):
                 self._source, opened = await self._open_other(span)
@@ -66,3 +72,11 @@ class Failover:
         except TimeoutError as error:
             raise SourceBroken(f"no other source within {REOPEN_TIMEOUT:g} s") from error
         return opened.body
+
+    async def _believe(self, rest: Span) -> bool:
+        """Whether the source has not failed: it waits for that byte itself, as all nodes below one that failed do."""
+        source = self._source
+        if self._is_held_up is None or source.member.address in self._believed:
+            return False
+        self._believed.add(source.member.address)
+        return await self._is_held_up(source, rest)

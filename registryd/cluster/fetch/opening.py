@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
+from registryd.cluster.health.silence import GoneCheck
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked
 from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from registryd.oci.manifest import Manifest
     from registryd.transfer.body import Body
     from registryd.transfer.http.pool import ConnectionPool
+    from registryd.transfer.monitoring.body import Check
 
 # Content up to this size comes by Read, whole: one round trip on a connection that exists, and it can be verified
 # before its first byte is sent on.
@@ -153,7 +155,10 @@ class Opener:
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
         floor = GROWING_FLOOR if offer.content.is_growing else DEFAULT_FLOOR
         floor = floor if offer.sought.stripe is None else STRIPE_FLOOR
-        body = MonitoredBody(await self._unwatched(offer, span, part), FloorCheck(floor))
+        checks: list[Check] = [FloorCheck(floor)]
+        if offer.content.is_growing:
+            checks.append(GoneCheck(offer))
+        body = MonitoredBody(await self._unwatched(offer, span, part), *checks)
         return self._blocklist.guard(offer.sought, body)
 
     async def _unwatched(self, offer: Offer, span: Span, part: Part) -> Body:

@@ -21,6 +21,7 @@ from registryd.aio.unexpected import note_unexpected
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.fetch.named import WAITS
+from registryd.cluster.health.silence import has_no_more
 from registryd.cluster.health.stripe_pace import StripePace, third_best
 from registryd.cluster.health.totals import available
 from registryd.cluster.members.offer import offer_of
@@ -224,13 +225,7 @@ class Striper:
     async def has_no_more(self, address: Address, sought: Sought, reached: int) -> bool:
         """Whether this member answers that it is receiving the stripe, and has not got further than that."""
         member = self._index.member(address)
-        if member is None:
-            return False
-        try:
-            offer = offer_of(member, sought, await member.find(sought))
-        except ContentUnavailable:
-            return False
-        return offer.content.is_growing and offer.available <= reached
+        return member is not None and await has_no_more(member, sought, reached)
 
     async def tell_slow(self, address: Address, sought: Sought) -> None:
         """Tell the source that it is slow, so that no node is sent to it for a while."""

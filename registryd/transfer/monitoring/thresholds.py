@@ -25,6 +25,14 @@ FLOOR_WINDOW_SECONDS: Final = 5.0
 GROWING_FLOOR_BYTES_PER_SECOND: Final = 48.0 * 1024
 GROWING_FLOOR_WINDOW_SECONDS: Final = 20.0
 
+# ------------------------------ a source that may be gone (`cluster.health.silence`)
+
+# A node that lost its power says nothing. TCP sends a lost segment again after 0.2, 0.6 and 1.4 s, and a source on a
+# thin link that many share may give nothing for a second.
+GONE_SECONDS: Final = 3.0
+# Between looks, and so between questions to a source that answers: it is held up by its own source.
+GONE_LOOK_SECONDS: Final = 1.0
+
 # ------------------------------ compared with what others gave (`comparison`)
 
 # How often the check looks at a source, and so how long the source may be silent before the agent looks for another.

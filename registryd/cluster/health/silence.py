@@ -1,0 +1,71 @@
+"""Telling a source that is gone without a word from one that is held up by its own source.
+
+When a node loses its power, nothing comes to any node below it, and all of them would break off at the same moment
+(GROWING_STALL_TIMEOUT): index nodes could not tell which of them has failed. So each node asks its own source, which
+answers at once if it is there. Only the nodes right below the one that is gone look for another source. To those
+further down, bytes come again on the connections that they have.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registryd.cluster.errors import PeerFailed, PeerSilent
+from registryd.cluster.members.offer import offer_of
+from registryd.content.source import ContentUnavailable
+from registryd.transfer.monitoring.thresholds import GONE_LOOK_SECONDS, GONE_SECONDS
+
+if TYPE_CHECKING:
+    from registryd.cluster.members.member import Member
+    from registryd.cluster.members.offer import Offer
+    from registryd.content.sought import Sought
+    from registryd.transfer.monitoring.meter import Reading
+
+
+class GoneCheck:
+    """A Check of the body of a source that is still receiving: nothing comes, and the source does not answer."""
+
+    def __init__(self, source: Offer) -> None:
+        self._source = source
+
+    def begin(self, begun: Reading) -> None:
+        self._latest = begun
+        self._silent_since = begun.at
+
+    def pause(self) -> float:
+        return GONE_LOOK_SECONDS
+
+    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - it is gone, however little is left
+        before, self._latest = self._latest, now
+        if now.sent > before.sent or not now.is_starved(before):
+            self._silent_since = now.at
+        if now.at - self._silent_since < GONE_SECONDS or await _answers(self._source.member, self._source.sought):
+            return None
+        return f"it gave nothing for {GONE_SECONDS:g} s, and does not answer"
+
+    def end(self, ended: Reading) -> None:
+        """Do nothing: this check keeps nothing."""
+
+
+async def _answers(member: Member, sought: Sought) -> bool:
+    """Whether the member answers, whatever it says. Silence is believed the second time: it may have much to do."""
+    for _ in range(2):
+        try:
+            await member.find(sought)
+        except PeerSilent:
+            continue
+        except PeerFailed:
+            return False
+        except ContentUnavailable:
+            return True
+        return True
+    return False
+
+
+async def has_no_more(member: Member, sought: Sought, reached: int) -> bool:
+    """Whether the member answers that it is still receiving the content, and has no byte beyond the first `reached`."""
+    try:
+        offer = offer_of(member, sought, await member.find(sought))
+    except ContentUnavailable:
+        return False
+    return offer.content.is_growing and offer.available <= reached

@@ -1,0 +1,137 @@
+"""A source that gives nothing: left when it does not answer, kept when it waits itself. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import FindAnswer
+from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerSilent, PeerUnreachable
+from registryd.cluster.health.silence import GoneCheck, has_no_more
+from registryd.cluster.members.member import Member
+from registryd.cluster.members.offer import Offer
+from registryd.content.growing import GrowingContent
+from registryd.content.source import Content
+from registryd.notation import Address
+from registryd.oci.digest import Digest
+from registryd.transfer.errors import SourceBroken
+from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.thresholds import GONE_SECONDS
+from tests.fakes.entitled import said, sought
+from tests.fakes.sinks import FakeSink, StuckSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registryd.content.sought import Sought
+    from registryd.transfer.sink import Sink
+
+pytestmark = pytest.mark.looptime
+
+SIZE = 1000
+WANTED = sought(Digest.of(b"a layer"))
+HERE = GrowingContent(WANTED.digest, SIZE, None, 400)
+ANSWER_SECONDS = 1.0
+
+
+@dataclass
+class Source:
+    """Answers finds with this content, or with this error after a second; `wakes_at`: not until then."""
+
+    says: Content | PeerFailed | PeerDeclined = HERE
+    wakes_at: float = 0.0
+    finds: list[float] = field(default_factory=list)
+
+    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
+        assert (wanted, wait) == (WANTED, None)
+        self.finds.append(now())
+        says = PeerSilent("no answer") if now() < self.wakes_at else self.says
+        if isinstance(says, Content):
+            return FindAnswer(Node(NodeId("n"), 0), said(says), busy=False)
+        await asyncio.sleep(ANSWER_SECONDS)
+        raise says
+
+
+@dataclass
+class PausingBody:
+    """Gives a byte, nothing for so many seconds, and the rest."""
+
+    seconds: float
+    length: int = SIZE
+
+    async def send_to(self, sink: Sink) -> None:
+        await sink.write(b"1")
+        await asyncio.sleep(self.seconds)
+        await sink.write(bytes(self.length - 1))
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def member_of(source: Source) -> Member:
+    return Member(Address("10.0.0.1", 3173), cast("Any", source), own_id=NodeId("own"), on_change=lambda _: None)
+
+
+def watched(source: Source, *, silent: float) -> MonitoredBody:
+    offer = Offer(member_of(source), WANTED, HERE, door=None, busy=False)
+    return MonitoredBody(PausingBody(silent), GoneCheck(offer))
+
+
+@pytest.mark.parametrize("error", [PeerSilent, PeerUnreachable])
+async def test_a_silent_source_that_does_not_answer_is_left_within_seconds(error: Callable[[str], PeerFailed]) -> None:
+    source = Source(error("gone"))
+    with pytest.raises(SourceBroken, match="does not answer"):
+        await watched(source, silent=60).send_to(FakeSink())
+    assert GONE_SECONDS <= now() <= GONE_SECONDS + 1 + 2 * ANSWER_SECONDS
+
+
+@pytest.mark.parametrize("says", [HERE, PeerDeclined("the store does not answer")])
+async def test_a_silent_source_that_answers_is_kept_and_asked_once_a_second(says: Content | PeerDeclined) -> None:
+    source, sink = Source(says), FakeSink()
+    await watched(source, silent=12).send_to(sink)
+    assert sink.sent == SIZE
+    assert 4 <= len(source.finds) <= 10
+
+
+async def test_one_answer_that_is_late_is_not_the_end() -> None:
+    source, sink = Source(wakes_at=GONE_SECONDS + 1), FakeSink()
+    await watched(source, silent=12).send_to(sink)
+    assert sink.sent == SIZE
+
+
+async def test_a_source_that_gives_is_not_asked() -> None:
+    source = Source(PeerSilent("gone"))
+    await watched(source, silent=GONE_SECONDS - 1).send_to(FakeSink())
+    assert not source.finds
+
+
+async def test_a_receiver_that_takes_nothing_is_not_the_sources_silence() -> None:
+    source = Source(PeerSilent("gone"))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60):
+            await watched(source, silent=0).send_to(StuckSink())
+    assert not source.finds
+
+
+@pytest.mark.parametrize(
+    ("says", "waits"),
+    [
+        (HERE, True),
+        (GrowingContent(WANTED.digest, SIZE, None, 401), False),
+        (Content(WANTED.digest, SIZE, None), False),
+        (PeerDeclined("no"), False),
+        (PeerSilent("gone"), False),
+    ],
+)
+async def test_only_one_that_answers_and_has_nothing_more_waits_itself(
+    says: Content | PeerFailed | PeerDeclined, *, waits: bool
+) -> None:
+    assert await has_no_more(member_of(Source(says)), WANTED, 400) is waits
