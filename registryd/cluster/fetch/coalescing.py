@@ -234,7 +234,7 @@ class FetchCoordinator:
     ) -> Address | None:
         """Another source for that stripe in place of these; None: there is none.
 
-        `is_late`: this node has waited for the stripe long, and the slow source says that it waits itself.
+        `is_late`: this node has waited for the stripe long, and the source says that it waits itself. A top is kept.
         """
         own = self._index.own_place()
         unfit = self._unfit_for(sought)

@@ -62,6 +62,9 @@ _MOST_CHANGES: Final = 12
 # How often sources of a stripe may have nothing yet, each for the seconds of `WAITS`: an index node may name nodes that
 # wait for each other, one after the other.
 _MOST_WAITS: Final = 4
+# The same for sources that get more meanwhile, as a node does that has taken the place of one at the top, and has less
+# of some stripes than those below it: a minute. A source may say so as long as it likes.
+_MOST_WAITS_IN_ALL: Final = 12
 # How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
 _ASK_SECONDS: Final = 1.0
 # How long a layer of which nothing comes is asked for in stripes. The node at the top may say that it waits itself;
@@ -87,7 +90,7 @@ class StripeIndex(Protocol):
     ) -> Address | None:
         """Another source for that stripe in place of these; None: there is none.
 
-        `is_late`: this node has waited for the stripe long, and the slow source says that it waits itself.
+        `is_late`: this node has waited for the stripe long, and the source says that it waits itself. A top is kept.
         """
 
     def not_for_name(self, sought: Sought, address: Address) -> None:
@@ -251,6 +254,10 @@ class Striper:
         other = await self._index.change_stripe(sought, slow=(address,), is_late=True)
         return None if other == address else other
 
+    async def find_one_that_has_some(self, sought: Sought, address: Address) -> Address | None:
+        """Another source for the stripe in place of one that has had nothing for long; a top is kept. None: no one."""
+        return await self._index.change_stripe(sought, failed=(address,), is_late=True)
+
     def receiving(self, sought: Sought, span: Span) -> AbstractContextManager[StripeBoard]:
         """The stripes as they come."""
         return self._inflows.in_stripes(sought.digest, span)
@@ -279,6 +286,31 @@ class _Stream:
     """The node that is to give it when the source is left; None: the index node is to say."""
     believed: set[Address] = field(default_factory=set)
     """The sources that broke off after long silence, and were believed once that they had no more themselves."""
+    waits: int = 0
+    """How often in a row a source had nothing yet."""
+    idle_waits: int = 0
+    """How often in a row it had not got any more itself, either."""
+    received: int = 0
+    """The most that such a source had got."""
+    idle: Address | None = None
+    """The latest source of those that had not got any more."""
+
+    def note_wait(self, received: int, *, is_news: bool) -> bool:
+        """Note that the source has nothing yet, and has got so much itself; `is_news`: some bytes came before that.
+
+        Returns whether it is the same as the last time, and idle.
+        """
+        if is_news:
+            self.waits = self.idle_waits = 0
+        self.waits += 1
+        is_idle, self.received = received <= self.received, max(received, self.received)
+        self.idle_waits = self.idle_waits + 1 if is_idle else 0
+        before, self.idle = self.idle, self.source if is_idle else None
+        return is_idle and before == self.source
+
+    @property
+    def has_waited_long(self) -> bool:
+        return self.idle_waits >= _MOST_WAITS or self.waits >= _MOST_WAITS_IN_ALL
 
     def leave(self, other: Address | None) -> None:
         """End the attempt that is under way."""
@@ -340,22 +372,21 @@ class _StripedBody:
 
     async def _receive_one(self, board: StripeBoard, pace: StripePace, stripe: int) -> None:
         sought, stream = replace(self._sought, stripe=stripe), self._streams[stripe]
-        awaited: list[Address] = []
-        for _ in range(_MOST_CHANGES):
-            if not board.left(stripe):
-                return
+        changes = 0
+        while board.left(stripe):
+            reached = board.reached[stripe]
             try:
                 await self._receive_from(stream, sought, board, stripe)
             except NotArrived as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
+                is_same = stream.note_wait(reason.received, is_news=board.reached[stripe] > reached)
+                if stream.has_waited_long:
+                    raise SourceBroken(f"no source has more of stripe {stripe} for long") from reason
                 other = await self._striper.find_other(sought, stream.source)
-                if other is None and stream.source in awaited[-1:]:
-                    other = await self._striper.change(sought, stream.source, is_slow=False)
+                if other is None and is_same:
+                    other = await self._striper.find_one_that_has_some(sought, stream.source)
                     if other is None:
                         raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
-                awaited.append(stream.source)
-                if len(awaited) >= _MOST_WAITS:
-                    raise SourceBroken(f"no source has more of stripe {stripe} for long") from reason
                 stream.source = other or stream.source
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
@@ -365,8 +396,9 @@ class _StripedBody:
                 if other is None:
                     raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason
                 stream.source = other
-        if board.left(stripe):
-            raise SourceBroken(f"no source gives stripe {stripe} for long")
+                changes += 1
+                if changes >= _MOST_CHANGES:
+                    raise SourceBroken(f"no source gives stripe {stripe} for long") from reason
 
     async def _find_after(
         self, reason: Exception, stream: _Stream, sought: Sought, reached: int, silence: float

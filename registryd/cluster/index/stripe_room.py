@@ -20,7 +20,7 @@ _LOOKED_AT: Final = 8
 
 @dataclass(slots=True)
 class Report:
-    """That a node is slow to another one."""
+    """That a node is slow to another one, or failed."""
 
     latest: float
     count: int = 0
@@ -59,7 +59,10 @@ class Spot:
     """Whether it has a source for the stripe that it passes on."""
     is_slow: bool = False
     reports: dict[str, Report] = field(default_factory=dict)
-    """The hosts of nodes that get something from it and said lately that it is slow: one host may have many ports."""
+    """The hosts of nodes that get something from it and said lately that it is slow: one host may have many ports.
+
+    Of a top: that it failed.
+    """
     late: dict[int, Late] = field(default_factory=dict)
     """By stripe: the source that the node says to have waited for."""
     suspected_until: float = 0.0

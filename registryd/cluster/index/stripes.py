@@ -85,7 +85,7 @@ class StripeTrees:
                     other.sources[stripe] = None
         self._room.close(spot)
         self._tops.append(top.address)
-        spot.own, spot.free, spot.is_slow = None, [1] * STRIPES, False
+        spot.own, spot.free, spot.is_slow, spot.reports = None, [1] * STRIPES, False, {}
         self._room.lead(spot)
 
     def join(self, claimants: Sequence[tuple[NodeLocation, bool]]) -> dict[Address, tuple[Address, ...]]:
@@ -124,6 +124,8 @@ class StripeTrees:
         to_leave = [reported for reported in slow if self._is_to_be_left(spot, reported, now)]
         is_as_good = current is not None and self._is_fit(current, spot, stripe, Refused(now=now))
         if is_as_good and not failed and current not in to_leave and current not in unfit:
+            return current
+        if current in failed and self._is_to_be_tried_again(spot, stripe, now):
             return current
         were_tops = [self._suspect(spot, reported, stripe, now) for reported in failed]
         if any(were_tops):
@@ -333,6 +335,20 @@ class StripeTrees:
         for stripe, source in enumerate(spot.sources):
             if source is not None:
                 self._room.give_back(source, self._slot(source, stripe))
+
+    def _is_to_be_tried_again(self, spot: Spot, stripe: int, now: float) -> bool:
+        """Whether the source is a top that failed only once for only one node.
+
+        Another one at the top costs a copy, and everybody time. When a top is gone, all that it gives a stripe say so.
+        """
+        top = spot.sources[stripe]
+        if top is None or not self.is_top(top.place.address) or stripe not in spot.from_top:
+            return False
+        top.reports = {of: one for of, one in top.reports.items() if one.latest > now - REPORTED_SECONDS}
+        if top.reports:
+            return False
+        top.reports[spot.place.address.host] = Report(now)
+        return True
 
     def _suspect(self, spot: Spot, address: Address, stripe: int, now: float) -> bool:
         """Note that this node did not help; whether it was the last top."""

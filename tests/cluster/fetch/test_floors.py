@@ -42,6 +42,10 @@ class SlowMember:
         self.step = step
         self.pause = pause
 
+    async def find(self, _sought: Sought) -> object:
+        """It answers, whatever it says."""
+        return None
+
     async def read(self, _sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         for start in range(span.start, span.stop, self.step):
             yield bytes(min(self.step, span.stop - start))

@@ -57,7 +57,8 @@ TOP = address(9)
 
 @dataclass
 class Source:
-    """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe.
+    """`gives`: bytes until it breaks; `rate` in bytes a second; `has`: what it says it has of any stripe;
+    `comes`: a byte, and so much of it a second.
 
     `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second;
     `pauses_at`: at that byte nothing comes for six seconds; `silence`: before it breaks nothing comes for so many.
@@ -68,6 +69,7 @@ class Source:
     gives: int = SIZE
     rate: float = 0.0
     has: int | None = None
+    comes: float | None = None
     size: int | None = None
     too_much: bytes = b""
     closing: float = 0.0
@@ -88,6 +90,8 @@ class World:
     late: list[tuple[int | None, Address]] = field(default_factory=list)
     late_for: int = 0
     """So often a source that is late is to be kept."""
+    kept: Address | None = None
+    """A node that has become the top: kept though it has nothing for long."""
     unfit: list[Address] = field(default_factory=list)
     replaced_top: Address | None = None
     open_bodies: int = 0
@@ -116,7 +120,9 @@ class World:
         is_late: bool = False,
     ) -> Address | None:
         await asyncio.sleep(0.001)
-        if is_late:
+        if (is_late and failed == (self.kept,)) or slow == (self.kept,):
+            return self.kept
+        if is_late and not failed:
             self.late.append((wanted.stripe, slow[0]))
             if len(self.late) <= self.late_for:
                 return slow[0]
@@ -190,6 +196,8 @@ class _Peer:
         assert wanted.stripe is not None
         size = reach(wanted.stripe, SIZE) if source.size is None else source.size
         has = size if source.has is None else source.has
+        if source.comes is not None:
+            has = 1 + int(source.comes * asyncio.get_running_loop().time())
         if wait is not None and has <= wait.beyond:
             await asyncio.sleep(wait.seconds)
         content = GrowingContent(wanted.digest, size, None, min(size, has))
@@ -300,6 +308,25 @@ async def test_a_source_that_has_nothing_for_long_fails_though_the_index_node_ke
     assert await world.receive() == DATA
     assert world.changes == [(2, (FIRST[2],), ())]
     assert asyncio.get_running_loop().time() < 12.0
+
+
+async def test_for_a_new_top_that_is_behind_and_catches_up_the_node_waits() -> None:
+    """It fetches what it lacks from the origin, while those below it have more of some stripes."""
+    top = address(10)
+    world = World({FIRST[2]: Source(gives=2 * PIECE_BYTES), top: Source(comes=8000.0)}, late_for=1000, kept=top)
+    assert await world.receive() == DATA
+    assert world.changes == [(2, (FIRST[2],), ())]
+    assert 2 * PIECE_BYTES / 8000 < asyncio.get_running_loop().time() < 2 * PIECE_BYTES / 8000 + 6
+
+
+@pytest.mark.parametrize(("comes", "seconds"), [(0.0, 26.0), (1.0, 66.0)])
+async def test_a_top_that_gets_nothing_or_next_to_nothing_ends_it(comes: float, seconds: float) -> None:
+    top = address(10)
+    world = World({FIRST[2]: Source(gives=2 * PIECE_BYTES), top: Source(comes=comes)}, late_for=1000, kept=top)
+    with pytest.raises(SourceBroken):
+        await world.receive()
+    assert world.given_up == [DIGEST]
+    assert seconds - 6 < asyncio.get_running_loop().time() < seconds
 
 
 @pytest.mark.parametrize("stripe", [0, 2])

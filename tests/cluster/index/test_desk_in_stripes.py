@@ -115,6 +115,7 @@ async def test_one_that_is_to_fetch_in_place_of_the_top_does_not_wait_for_one_th
     _, *others = await desk.decide(map(claim, range(1, 31)))
     number, reply = next((number, reply) for number, reply in enumerate(others, 2) if top in reply.stripes)
     change = replace(claim(number), takes_stripes=False, failed=(top,), stripe=reply.stripes.index(top))
+    assert desk.state.claim(change).sources == (top,)  # once more: one report of one node is no proof
     assert desk.state.claim(change).sources == ()
     begun = asyncio.get_running_loop().time()
     whole = replace(claim(number, rank=number), takes_stripes=False, below=place(30 if number < 30 else 29).address)

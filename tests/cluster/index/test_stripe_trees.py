@@ -153,12 +153,27 @@ def test_when_the_only_top_fails_who_says_so_takes_its_place_and_gives_every_str
     trees = trees_of(30)
     below = [of for of in trees.addresses if TOP.address in sources(trees, of)]
     stripe = sources(trees, below[0]).index(TOP.address)
-    assert trees.change(below[0], stripe, failed=(TOP.address,), slow=(), now=0.0) is None
+    assert trees.change(below[0], stripe, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
+    assert trees.change(below[0], stripe, failed=(TOP.address,), slow=(), now=0.1) is None
     assert trees.top == below[0]
     assert sources(trees, below[0]) == [None] * STRIPES
     require_order(trees)
     stripe = sources(trees, below[1]).index(TOP.address)
-    assert trees.change(below[1], stripe, failed=(TOP.address,), slow=(), now=0.1) is not None
+    assert trees.change(below[1], stripe, failed=(TOP.address,), slow=(), now=0.2) is not None
+    require_order(trees)
+
+
+def test_a_top_that_failed_once_for_one_node_is_tried_again_and_gives_way_when_another_says_the_same() -> None:
+    trees = trees_of(30)
+    below = [of for of in trees.addresses if TOP.address in sources(trees, of)][:3]
+    stripes = [sources(trees, of).index(TOP.address) for of in below]
+    for now in (0.0, REPORTED_SECONDS + 1.0):  # the first report is too old to count beside the second
+        assert trees.change(below[0], stripes[0], failed=(TOP.address,), slow=(), now=now) == TOP.address
+    stranger = next(of for of in trees.addresses if TOP.address not in sources(trees, of))
+    assert trees.change(stranger, 0, failed=(TOP.address,), slow=(), now=now) != TOP.address
+    assert trees.top == TOP.address
+    assert trees.change(below[1], stripes[1], failed=(TOP.address,), slow=(), now=now + 0.1) is None
+    assert trees.top == below[1]
     require_order(trees)
 
 
@@ -166,6 +181,7 @@ def test_a_slow_node_that_takes_the_place_of_the_top_gives_it_to_the_others() ->
     trees = StripeTrees()
     trees.lead(TOP)
     trees.join([(place(2), True), (place(3), True)])
+    assert trees.change(address(2), 0, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
     assert trees.change(address(2), 0, failed=(TOP.address,), slow=(), now=0.0) is None
     assert trees.change(address(3), 0, failed=(TOP.address,), slow=(), now=0.1) == address(2)
     require_order(trees)
