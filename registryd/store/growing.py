@@ -15,6 +15,7 @@ from registryd.transfer import striping
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.growing import (
     GROWING_STALL_TIMEOUT,
+    STRIPE_STALL_TIMEOUT,
     GrowingBody,
     StripeBody,
     reach,
@@ -105,7 +106,8 @@ class GrowingFiles:
             os.close(fd)
             raise
         watching = partial(self._watching, digest, size, stripe=stripe)
-        body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=self._stall_timeout)
+        stall_timeout = max(STRIPE_STALL_TIMEOUT, self._stall_timeout)
+        body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=stall_timeout)
         return OpenContent(content, span, body)
 
     def _passing(self, digest: Digest) -> tuple[Inflow | None, StripeBoard | None]:

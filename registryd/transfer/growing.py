@@ -28,6 +28,9 @@ T = TypeVar("T")
 # How long a file may stay as it is before its writer is taken for dead. containerd writes 1 MiB at a time, so this is a
 # link of 70 KB/s. A node may also have to wait so long for the fetcher.
 GROWING_STALL_TIMEOUT: Final = 15.0
+# The same of a stripe. When a node at the top is replaced, the new one is behind those below it, and has no byte of a
+# stripe for them until it has fetched what they are ahead, by a link that others may share.
+STRIPE_STALL_TIMEOUT: Final = 45.0
 # A reader this close behind the writer gets bytes that have just been written. Bytes that are older by more than a few
 # of containerd's writes may have to come from the disk.
 _FRESH_BYTES: Final = 4 * 1024 * 1024
@@ -239,7 +242,7 @@ class StripeBody(_FollowingBody):
         watching: Callable[[int], AbstractContextManager[Arriving]],
         *,
         size: int,
-        stall_timeout: float = GROWING_STALL_TIMEOUT,
+        stall_timeout: float = STRIPE_STALL_TIMEOUT,
     ) -> None:
         """`size` is that of the content."""
         super().__init__(fd, span, watching, stall_timeout=stall_timeout)

@@ -21,7 +21,7 @@ from registryd.cluster.health.links import UplinkProbe
 from registryd.cluster.health.own_link import OwnLink
 from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
-from registryd.cluster.health.silence import has_no_more
+from registryd.cluster.health.silence import StillCheck, has_no_more
 from registryd.cluster.health.totals import Totals
 from registryd.content.asker import AskAgain
 from registryd.content.hindrances import Hindrances
@@ -29,6 +29,7 @@ from registryd.content.source import ContentNotFound, ContentUnavailable, OpenCo
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.allowance import Allowance, Priority
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.limited import LimitedBody
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.doubt import DoubtCheck
@@ -166,7 +167,7 @@ class Fetcher:
         async def is_slow(arrived: int, _rate: float) -> bool:
             return await top.is_limit(arrived)
 
-        return MonitoredBody(body, DoubtCheck(start, is_slow))
+        return MonitoredBody(body, DoubtCheck(start, is_slow), StillCheck(GROWING_STALL_TIMEOUT))
 
     def _going_on(self, offer: Offer, opened: OpenContent) -> OpenContent:
         """The content with a body that another source goes on with."""

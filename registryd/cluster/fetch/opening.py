@@ -22,7 +22,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer.allowance import Priority
 from registryd.transfer.body import BytesBody, ChunksBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
-from registryd.transfer.growing import GROWING_STALL_TIMEOUT
+from registryd.transfer.growing import GROWING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
 from registryd.transfer.http.connection import LOT_SECONDS
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
@@ -190,11 +190,17 @@ class Opener:
             headers=_headers(offer, part, self._priority_of(offer.sought)),
             connect_timeout=self._timeouts.connect,
             first_byte_timeout=self._timeouts.first_byte,
-            stall_timeout=GROWING_STALL_TIMEOUT if offer.content.is_growing else STALL_TIMEOUT,
+            stall_timeout=_stall_timeout(offer),
             lot_seconds=LOT_SECONDS if offer.sought.stripe is None else _STRIPE_LOT_SECONDS,
             kept=self._kept,
             on_sent=lambda count: self._on_received(digest, count, source),
         )
+
+
+def _stall_timeout(offer: Offer) -> float:
+    if offer.sought.stripe is not None:
+        return STRIPE_STALL_TIMEOUT
+    return GROWING_STALL_TIMEOUT if offer.content.is_growing else STALL_TIMEOUT
 
 
 def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ further down, bytes come again on the connections that they have.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from registryd.cluster.errors import PeerFailed, PeerSilent
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from registryd.transfer.monitoring.meter import Reading
 
 
-class GoneCheck:
-    """A Check of the body of a source that is still receiving: nothing comes, and the source does not answer."""
+class _SilenceCheck(ABC):
+    """A Check of the body of a source that is still receiving: nothing comes for so many seconds."""
 
-    def __init__(self, source: Offer) -> None:
-        self._source = source
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
 
     def begin(self, begun: Reading) -> None:
         self._latest = begun
@@ -39,12 +40,35 @@ class GoneCheck:
         before, self._latest = self._latest, now
         if now.sent > before.sent or not now.is_starved(before):
             self._silent_since = now.at
-        if now.at - self._silent_since < GONE_SECONDS or await _answers(self._source.member, self._source.sought):
+        if now.at - self._silent_since < self._seconds:
             return None
-        return f"it gave nothing for {GONE_SECONDS:g} s, and does not answer"
+        return await self._judge(f"it gave nothing for {self._seconds:g} s")
 
-    def end(self, ended: Reading) -> None:
+    def end(self, ended: Reading) -> None:  # noqa: B027 - a part of Check, and the same for both
         """Do nothing: this check keeps nothing."""
+
+    @abstractmethod
+    async def _judge(self, silence: str) -> str | None:
+        """Why the body is to be broken off: the silence, and what else; None: it goes on."""
+
+
+class StillCheck(_SilenceCheck):
+    """Of a source that nobody is above: whether or not it answers."""
+
+    async def _judge(self, silence: str) -> str | None:
+        return silence
+
+
+class GoneCheck(_SilenceCheck):
+    """Of any source: it does not answer, either."""
+
+    def __init__(self, source: Offer) -> None:
+        super().__init__(GONE_SECONDS)
+        self._source = source
+
+    async def _judge(self, silence: str) -> str | None:
+        answers = await _answers(self._source.member, self._source.sought)
+        return None if answers else f"{silence}, and does not answer"
 
 
 async def _answers(member: Member, sought: Sought) -> bool:

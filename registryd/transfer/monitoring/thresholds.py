@@ -154,8 +154,8 @@ STRIPE_REPORTS: Final = 3
 # member could give the least that a floor allows otherwise, and hold pulls up for as long as it likes. Honest nodes
 # leave a slow source within a second, and a stripe that had little of a shared link has all of it when others wait.
 STRIPE_LATE_SECONDS: Final = 5.0
-# A node breaks off what it has not got any more of for 15 s (GROWING_STALL_TIMEOUT), and so do all below it at the same
-# moment. One that breaks off earlier fails by itself.
+# A node breaks off a stripe of which nothing has come for 45 s (STRIPE_STALL_TIMEOUT), and so do all below it at the
+# same moment. One that breaks off earlier than this fails by itself.
 STRIPE_SILENCE_SECONDS: Final = 10.0
 # All nodes below such a member wait at the same time. Those right below it are given another source first, and those
 # on each level below so much later: by then the stripe comes there again.

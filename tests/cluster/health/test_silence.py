@@ -11,7 +11,7 @@ import pytest
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerSilent, PeerUnreachable
-from registryd.cluster.health.silence import GoneCheck, has_no_more
+from registryd.cluster.health.silence import GoneCheck, StillCheck, has_no_more
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
@@ -135,3 +135,11 @@ async def test_only_one_that_answers_and_has_nothing_more_waits_itself(
     says: Content | PeerFailed | PeerDeclined, *, waits: bool
 ) -> None:
     assert await has_no_more(member_of(Source(says)), WANTED, 400) is waits
+
+
+async def test_one_that_nobody_is_above_is_left_for_its_silence_alone() -> None:
+    with pytest.raises(SourceBroken, match="nothing for 15 s"):
+        await MonitoredBody(PausingBody(60), StillCheck(15)).send_to(FakeSink())
+    assert 15 <= now() <= 16
+    await MonitoredBody(PausingBody(14), StillCheck(15)).send_to(FakeSink())
+    assert now() <= 31
