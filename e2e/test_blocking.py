@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import PATIENT
 from lab.cluster import NodePlan, running_cluster
 from lab.images import MIB, ImageRecipe, local_architecture, make_image
 from lab.layers import LayerRecipe
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +33,7 @@ async def test_a_blocked_image_comes_from_the_origin_only(
 ) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("# nothing yet\n")
-    plan = NodePlan(newest, agent={"images": {"block_file": str(blocked)}})
+    plan = NodePlan(newest, agent=merged(PATIENT, {"images": {"block_file": str(blocked)}}))
     async with running_cluster([plan] * 3) as cluster:
         first, second, third = cluster.nodes
         reference = await cluster.push(image, "demo/app")
@@ -66,7 +68,7 @@ async def test_what_is_being_sent_breaks_off_and_comes_from_the_origin(
     layer = image.local.layers[0]
     blocked = tmp_path / "blocked"
     blocked.write_text("")
-    plan = NodePlan(newest, agent={"images": {"block_file": str(blocked)}})
+    plan = NodePlan(newest, agent=merged(PATIENT, {"images": {"block_file": str(blocked)}}))
     async with running_cluster([plan] * 2) as cluster:
         first, second = cluster.nodes
         reference = await cluster.push(image, "demo/large")

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import PATIENT
 from lab.cluster import ORIGIN, NodePlan, running_cluster
 from lab.containerd_config import Mirror
 from lab.fetch import Request, fetch
 from lab.images import MIB, ImageRecipe, local_architecture, make_image
 from lab.layers import LayerRecipe
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 # Not "open", in which everyone is asked before a pull is told no.
-UPSTREAM_DECIDES = {"authorization": {"mode": "upstream"}}
+UPSTREAM_DECIDES = merged(PATIENT, {"authorization": {"mode": "upstream"}})
 # Within which content is to be found. One that is asked for sooner is asked for again, and then everyone is asked.
 FOUND_SECONDS = 0.5
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.agent import PEERS_PORT, Agent, agent_settings
+from lab.agent import PATIENT, PEERS_PORT, Agent, agent_settings
 from lab.cache import running_cache
 from lab.commands import run
 from lab.containerd import running_containerd
@@ -21,6 +21,7 @@ from lab.layers import LayerRecipe
 from lab.leftovers import workspace
 from lab.network import new_network
 from lab.origin import running_origin
+from lab.toml_text import merged
 from registryd.identity.secret import new_secret
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ async def _node(  # noqa: PLR0913, PLR0917 - what a node is made of
         "peers": {"insecure": False, "secret_file": str(tokens["secret"])},
         "discovery": {"peers": _peers(host, members)},
     }
+    changes = merged(PATIENT, changes)
     agent = Agent(agent_settings(containerd, host=host.ipv4, peers=[], changes=changes), folder / "a", host.namespace)
     token.write_text(new_secret())
     token.chmod(0o600)

@@ -16,13 +16,14 @@ import yaml
 from helm_python import Chart
 
 from containers.build import build
-from lab.agent import ADMIN, PEERS_PORT, parse_metrics
+from lab.agent import ADMIN, PATIENT, PEERS_PORT, parse_metrics
 from lab.cluster import ORIGIN, NodePlan, running_cluster
 from lab.containerd import running_containerd
 from lab.containerd_config import Mirror, Options
 from lab.errors import NotReadyError
 from lab.fetch import fetch
 from lab.leftovers import unique_name
+from lab.toml_text import merged
 from registryd.version import VERSION
 
 if TYPE_CHECKING:
@@ -174,7 +175,10 @@ async def test_a_node_pulls_from_an_agent_in_a_container(
     peers = tmp_path / "peers"
     peers.write_text("")
     discovery = {"discovery": {"kind": "file", "file": str(peers), "peers": []}}
-    plans = [NodePlan(runner, options=Options(snapshotter="overlayfs"), agent=None), NodePlan(runner, agent=discovery)]
+    plans = [
+        NodePlan(runner, options=Options(snapshotter="overlayfs"), agent=None),
+        NodePlan(runner, agent=merged(PATIENT, discovery)),
+    ]
     async with running_cluster(plans) as cluster:
         first, second = cluster.nodes
         reference = await cluster.push(image, "demo/app")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lab.agent import PATIENT
 from lab.cluster import NodePlan, running_cluster
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.timeout(400)
 # Short, so that a test takes a minute: what is lacking for this long is made up for.
 DELAY = 5
 IMAGES: Table = {"keep": ["origin.lab/demo/* copies=2"], "keep_delay": f"{DELAY}s", "keep_max_disk": 99}
-KEEPING: Table = {"images": IMAGES}
+KEEPING: Table = merged(PATIENT, {"images": IMAGES})
 # A look is half a minute apart at most, a death is noticed within 15 s, and a busy machine is slow.
 PATIENCE = 180
 

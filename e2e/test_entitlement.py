@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.agent import AGENT, REGISTRY, Agent
+from lab.agent import AGENT, PATIENT, REGISTRY, Agent
 from lab.authority import make_key_pair
 from lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
 from lab.containerd_config import Mirror, Options
@@ -48,15 +48,6 @@ def secret_file(tmp_path: Path) -> Path:
     path.write_text(f"{SECRET}\n")
     path.chmod(0o600)
     return path
-
-
-# Who gets what from whom is the question, not how soon: a machine that is busy with other tests must not send a node
-# to the origin.
-PATIENT: Table = {
-    "registry": {"first_byte_timeout": "30s"},
-    "peers": {"find_timeout": "10s"},
-    "authorization": {"public_timeout": "10s"},
-}
 
 
 def as_it_should_be(secret: Path) -> Table:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.entitlement_stage import PUBLIC, STRANGE, TOKENS, Stage, entitlement_stage
-from lab.agent import REGISTRY
+from lab.agent import PATIENT, REGISTRY
 from lab.cluster import NodePlan, running_cluster
 from lab.containerd_config import Mirror
 from lab.errors import PullError
 from lab.fetch import Request
 from lab.origin import CREDENTIALS
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +51,11 @@ class Given:
 
 
 def settings_of(secret: Path, *, mode: str, exclude: tuple[str, ...] = ()) -> Table:
-    return {
-        "registry": {"first_byte_timeout": "30s"},
-        "peers": {"secret_file": str(secret), "insecure": False, "find_timeout": "10s"},
-        "authorization": {"mode": mode, "exclude": list(exclude), "public_timeout": "10s"},
+    changes: Table = {
+        "peers": {"secret_file": str(secret), "insecure": False},
+        "authorization": {"mode": mode, "exclude": list(exclude)},
     }
+    return merged(PATIENT, changes)
 
 
 @pytest.fixture

@@ -20,9 +20,11 @@ from e2e.test_entitlement_matrix import (
     names_for,
     try_excluded,
 )
+from lab.agent import PATIENT
 from lab.cache import running_cache
 from lab.fetch import Request
 from lab.origin import CREDENTIALS
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -38,11 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 
-SETTINGS: Table = {
-    "registry": {"first_byte_timeout": "30s"},
-    "peers": {"find_timeout": "10s"},
-    "authorization": {"mode": "open", "exclude": [f"{TOKENS}:443/{HIDDEN}"]},
-}
+SETTINGS: Table = merged(PATIENT, {"authorization": {"mode": "open", "exclude": [f"{TOKENS}:443/{HIDDEN}"]}})
 
 
 def documents_of(image: Image) -> tuple[str, ...]:

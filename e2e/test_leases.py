@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import PATIENT
 from lab.cluster import NodePlan, running_cluster
 from lab.commands import run
 from lab.containerd_config import Options
@@ -59,7 +60,7 @@ async def test_without_a_budget_they_are_gone(release: Release, image: Image) ->
 async def test_another_node_pulls_the_layers_from_this_one_and_they_go_with_the_image(
     release: Release, image: Image
 ) -> None:
-    async with running_cluster([NodePlan(release, DISCARDING)] * 2) as cluster:
+    async with running_cluster([NodePlan(release, DISCARDING, PATIENT)] * 2) as cluster:
         first, second = cluster.nodes
         reference = await cluster.push(image, "demo/app")
         await first.pull(reference)
@@ -76,7 +77,7 @@ async def test_another_node_pulls_the_layers_from_this_one_and_they_go_with_the_
 
 
 async def test_what_is_kept_survives_agents_and_containerds(release: Release, image: Image) -> None:
-    async with running_cluster([NodePlan(release, DISCARDING)] * 2) as cluster:
+    async with running_cluster([NodePlan(release, DISCARDING, PATIENT)] * 2) as cluster:
         first, second = cluster.nodes
         reference = await cluster.push(image, "demo/app")
         await first.pull(reference)

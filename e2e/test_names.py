@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.agent import PEERS_PORT, Agent, running_agent
+from lab.agent import PATIENT, PEERS_PORT, Agent, running_agent
 from lab.cluster import ORIGIN as LAB_ORIGIN
 from lab.cluster import NodePlan, running_cluster
 from lab.fetch import Request
 from lab.http_pull import pull_over_http
+from lab.toml_text import merged
 from tests.fakes.images import oci_image
 from tests.fakes.layouts import forget, write_image
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lab.network import Network
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 AGENTS = 6
 FANOUT_LIMIT = 1
@@ -33,7 +34,7 @@ FANOUT_LIMIT = 1
 # or four times; so often in a row by all of them, never.
 QUESTIONS_EACH = 5
 # A machine that runs six agents at once is busy.
-_PATIENCE_SECONDS = 25
+_PATIENCE_SECONDS = 60
 # Nobody answers there, which is what an air gap looks like.
 ORIGIN = "origin.invalid"
 NAME = f"{ORIGIN}/demo/app:v1"
@@ -48,12 +49,15 @@ async def large_cluster(network: Network, folder: Path) -> AsyncIterator[list[Ag
         yield [
             await stack.enter_async_context(
                 running_agent(
-                    {
-                        "authorization": {"mode": "open"},
-                        "store": {"kind": "directory", "directory": str(store_of(folder / host.name))},
-                        "peers": {"insecure": True, "advertise": host.ipv4, "fanout_limit": FANOUT_LIMIT},
-                        "discovery": {"kind": "static", "peers": peers},
-                    },
+                    merged(
+                        PATIENT,
+                        {
+                            "authorization": {"mode": "open"},
+                            "store": {"kind": "directory", "directory": str(store_of(folder / host.name))},
+                            "peers": {"insecure": True, "advertise": host.ipv4, "fanout_limit": FANOUT_LIMIT},
+                            "discovery": {"kind": "static", "peers": peers},
+                        },
+                    ),
                     folder / host.name,
                     namespace=host.namespace,
                 )
@@ -111,7 +115,7 @@ async def test_a_tag_that_one_node_knows_is_resolved_by_all_and_means_the_newest
 async def test_a_tag_of_one_containerd_is_resolved_and_pulled_without_the_origin(
     release: Release, image: Image
 ) -> None:
-    plan = NodePlan(release, agent={"peers": {"fanout_limit": 1}})
+    plan = NodePlan(release, agent=merged(PATIENT, {"peers": {"fanout_limit": 1}}))
     async with running_cluster([plan] * 4) as cluster:
         await cluster.origin.stop()
         first, second, *_ = cluster.nodes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.agent import REGISTRY
+from lab.agent import PATIENT, REGISTRY
 from lab.cluster import ORIGIN, NodePlan, running_cluster
 from lab.containerd_config import Mirror, Options
 from lab.errors import LabError
@@ -46,7 +46,7 @@ def image(tmp_path: Path) -> Image:
 async def chain(release: Release, buffer: int) -> AsyncIterator[Cluster]:
     """Nodes whose containerds fetch in parallel, on links that are slower than they are."""
     options = Options(concurrent_layer_fetch_buffer=buffer)
-    async with running_cluster([NodePlan(release, options)] * NODES) as cluster:
+    async with running_cluster([NodePlan(release, options, PATIENT)] * NODES) as cluster:
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
             await host.limit(MEGABITS)
         cluster.origin.forget_requests()

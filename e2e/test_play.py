@@ -18,12 +18,13 @@ import pytest
 from documentation.page_pictures import browse
 from e2e.api_server import api_server_in
 from e2e.test_sums import readings, size_of, total
-from lab.agent import AGENT
+from lab.agent import AGENT, PATIENT
 from lab.cluster import NodePlan, running_cluster
 from lab.commands import require, run
 from lab.images import ImageRecipe, make_image
 from lab.layers import LayerRecipe
 from lab.network import cut_off
+from lab.toml_text import merged
 from registryd.notation import Address
 from tests.fakes.kubernetes import Selection
 
@@ -266,7 +267,7 @@ async def test_the_play(  # noqa: PLR0915 - one act after the other, as they are
     (tmp_path / "peers").write_text("")
     keeping: Table = {"keep": ["origin.lab/demo/kept:v1 copies=3"], "keep_delay": "5s", "keep_max_disk": 99}
     discovery: Table = {"kind": "file", "file": str(tmp_path / "peers")}
-    plan = NodePlan(newest, agent={"discovery": discovery, "images": keeping})
+    plan = NodePlan(newest, agent=merged(PATIENT, {"discovery": discovery, "images": keeping}))
     async with running_cluster([plan] * 10, are_acquainted=False) as cluster:
         play = Play(cluster, tmp_path, image, await cluster.push(image, "demo/app"))
         truth, new = play.truth, cluster.nodes[9]

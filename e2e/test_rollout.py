@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import PATIENT
 from lab.cluster import Cluster, NodePlan, running_cluster
 from lab.images import MIB, ImageRecipe, make_image
 from lab.layers import LayerRecipe
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from lab.cluster import Node
     from lab.images import Image
+    from lab.toml_text import Table
     from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(120)
@@ -51,8 +53,8 @@ def one_layer(tmp_path: Path) -> Image:
 
 
 @asynccontextmanager
-async def rollout(release: Release) -> AsyncIterator[Cluster]:
-    async with running_cluster([NodePlan(release)] * NODES) as cluster:
+async def rollout(release: Release, settings: Table | None = None) -> AsyncIterator[Cluster]:
+    async with running_cluster([NodePlan(release, agent=settings or {})] * NODES) as cluster:
         await cluster.wait_acquainted()
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
             await host.limit(MEGABITS)
@@ -107,7 +109,7 @@ async def test_an_image_of_many_layers_stands_still_in_no_order_of_asking(releas
     """Since 2.1 each node asks for all layers at once, in an order of its own."""
     recipe = ImageRecipe(layers=APP, architectures=("amd64",), seed=str(time.time_ns()))
     image = make_image(tmp_path / "layout", recipe)
-    async with rollout(release) as cluster:
+    async with rollout(release, PATIENT) as cluster:
         reference = await cluster.push(image, "demo/app")
         cluster.origin.forget_requests()
         await pull_everywhere(cluster, reference)
@@ -118,7 +120,7 @@ async def test_an_image_of_many_layers_stands_still_in_no_order_of_asking(releas
 
 
 async def test_the_origin_sends_each_blob_once(release: Release, image: Image) -> None:
-    async with rollout(release) as cluster:
+    async with rollout(release, PATIENT) as cluster:
         reference = await cluster.push(image, "demo/app")
         cluster.origin.forget_requests()
         await pull_everywhere(cluster, reference)
@@ -233,7 +235,7 @@ async def test_a_slow_node_holds_up_none_of_those_below_it(
     release: Release, one_layer: Image, place: int, copies: int
 ) -> None:
     layer = one_layer.local.layers[0].digest
-    async with rollout(release) as cluster:
+    async with rollout(release, PATIENT) as cluster:
         reference = await cluster.push(one_layer, "demo/app")
         cluster.origin.forget_requests()
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):

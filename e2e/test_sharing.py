@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.agent import REGISTRY
+from lab.agent import PATIENT, REGISTRY
 from lab.artifacts import cosign_signature, helm_chart, in_toto_statement, make_artifact
 from lab.cluster import ORIGIN, Cluster, NodePlan, running_cluster
 from lab.commands import run
 from lab.containerd_config import Mirror
 from lab.errors import PullError
 from lab.fetch import Request
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +34,8 @@ UPSTREAM_DECIDES = {"authorization": {"mode": "upstream"}}
 
 @asynccontextmanager
 async def cluster_of(*plans: NodePlan) -> AsyncIterator[Cluster]:
-    async with running_cluster(plans) as cluster:
+    patient = [replace(plan, agent=merged(PATIENT, plan.agent or {})) for plan in plans]
+    async with running_cluster(patient) as cluster:
         yield cluster
 
 

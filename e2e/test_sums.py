@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.agent import PATIENT
 from lab.cluster import ORIGIN, NodePlan, running_cluster
 from lab.images import ImageRecipe, make_image
 from lab.layers import LayerRecipe
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +126,7 @@ def on_the_dashboard(title: str) -> str:
 
 async def test_sums_are_true(release: Release, large: Image) -> None:
     size = size_of(large)
-    async with running_cluster([NodePlan(release)] * 3) as cluster:
+    async with running_cluster([NodePlan(release, agent=PATIENT)] * 3) as cluster:
         first, second, third = cluster.nodes
         reference = await cluster.push(large, "demo/app")
         cluster.origin.forget_requests()
@@ -160,7 +162,7 @@ async def test_sums_are_true(release: Release, large: Image) -> None:
 async def test_bytes_that_come_by_grpc_count_and_trials_do_not(release: Release, large: Image) -> None:
     size = size_of(large)
     # Where peers find nobody: they take everything by Read.
-    closed = {"peers": {"content_listen": "127.0.0.1:3174"}}
+    closed = merged(PATIENT, {"peers": {"content_listen": "127.0.0.1:3174"}})
     async with running_cluster([NodePlan(release, agent=closed)] * 2) as cluster:
         first, second = cluster.nodes
         reference = await cluster.push(large, "demo/app")

@@ -13,8 +13,10 @@ import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from lab.agent import PATIENT
 from lab.cluster import NodePlan, running_cluster
 from lab.containerd_config import Options
+from lab.toml_text import merged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,7 +101,7 @@ async def test_a_pull_joins_containerds_trace(newest: Release, image: Image, mon
     monkeypatch.setenv("OTEL_SERVICE_NAME", "")
     # The lab has tracing disabled otherwise.
     options = Options(extra={"disabled_plugins": ["io.containerd.nri.v1.nri"]})
-    plan = NodePlan(newest, options, agent={"pulls": {"traces": True}})
+    plan = NodePlan(newest, options, agent=merged(PATIENT, {"pulls": {"traces": True}}))
     async with running_cluster([plan, plan]) as cluster:
         first, second = cluster.nodes
         reference = await cluster.push(image, "demo/app")

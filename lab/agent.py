@@ -26,6 +26,13 @@ PEERS_PORT = 3173
 ADMIN = "127.0.0.1:3175"
 _OK = 200
 AGENT = (sys.executable, "-m", "registryd", "agent")
+# For tests of who gets what from whom, not how soon: by its own time limits an agent sends its containerd to the
+# origin, or says that nobody knows a tag, on a machine that stands still for three seconds.
+PATIENT: Table = {
+    "registry": {"first_byte_timeout": "30s"},
+    "peers": {"find_timeout": "10s"},
+    "authorization": {"public_timeout": "10s"},
+}
 
 
 @dataclass(frozen=True)
