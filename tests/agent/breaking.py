@@ -17,7 +17,7 @@ def named_tasks() -> set[str]:
 
 async def break_task(name: str) -> None:
     """Make the innermost wait of the task of that name raise, as soon as there is one that can."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not _break(name):  # noqa: ASYNC110 - no event tells of what tasks wait for
             await asyncio.sleep(0.01)
 

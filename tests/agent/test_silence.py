@@ -69,7 +69,7 @@ def silent(address: Address, count: int) -> Iterator[list[socket.socket]]:
 
 async def first_line(address: Address, target: str) -> str:
     """How a request over a connection of its own is answered, soon."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(f"GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
         line = (await reader.readline()).decode().strip()

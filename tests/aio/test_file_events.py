@@ -38,7 +38,7 @@ def append(path: Path, data: bytes = b"more") -> None:
 
 
 async def wait(changes: Changes) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await changes.wait()
 
 

@@ -130,7 +130,7 @@ async def test_a_copy_that_a_peer_doubts_is_looked_at_and_fetched_again(world: W
         stored.chmod(0o644)
         stored.write_bytes(b"SMALL")
         assert cache.joined
-        peer = GrpcPeer(cache.joined.address(), timeout=5, credentials=NoCredentials())
+        peer = GrpcPeer(cache.joined.address(), timeout=30, credentials=NoCredentials())
         await peer.doubt(SMALL)
         await peer.aclose()
         await until(lambda: not stored.exists())

@@ -111,7 +111,7 @@ async def new_world(root: Path) -> AsyncIterator[World]:
         yield World(root, upstream)
 
 
-async def until(holds: object, *, seconds: float = 5.0) -> None:
+async def until(holds: object, *, seconds: float = 30.0) -> None:
     """Wait for what another task does."""
     assert callable(holds)
     async with asyncio.timeout(seconds):

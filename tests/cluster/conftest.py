@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Peers that are well have this long, on machines that are busy, too. Tests in which somebody is silent wait for SHORT.
-FIND_TIMEOUT = 5.0
-SHORT = 1.0
+FIND_TIMEOUT = 20.0
+SHORT = 2.0
 
 
 @dataclass

@@ -129,7 +129,7 @@ async def test_nobody_waits_for_a_source_that_is_not_ahead(lab: Lab, tmp_path: P
     await second.receive(1)
     await first.ingest.aclose()
     with pytest.raises(SourcesExhausted, match="at byte 2097152"):
-        await asyncio.wait_for(sending, 2)
+        await asyncio.wait_for(sending, 4)  # a member that is asked to wait answers after 5 s
     assert sink.data == DATA[: 2 * PIECE]
 
 

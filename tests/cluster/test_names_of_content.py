@@ -390,7 +390,7 @@ def test_what_a_newer_version_may_say_is_as_good_as_nothing() -> None:
 @asynccontextmanager
 async def peer_over(service: ClusterService) -> AsyncIterator[GrpcPeer]:
     async with serve_peers(LOOPBACK, service, credentials=NoCredentials()) as port:
-        peer = GrpcPeer(Address(LOOPBACK.host, port), timeout=5, credentials=NoCredentials())
+        peer = GrpcPeer(Address(LOOPBACK.host, port), timeout=30, credentials=NoCredentials())
         try:
             yield peer
         finally:

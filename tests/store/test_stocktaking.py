@@ -47,7 +47,7 @@ def nothing() -> tuple[Digest, ...]:
 
 
 async def changed(taking: Stocktaking) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await taking.wait_changed()
 
 

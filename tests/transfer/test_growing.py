@@ -52,7 +52,7 @@ def append(path: Path, *steps: int) -> None:
 
 async def sent(sink: FakeSink, count: int) -> None:
     """Wait until so much has come through."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sink.sent < count:  # noqa: ASYNC110 - a sink has no event
             await asyncio.sleep(0.001)
 

@@ -116,7 +116,7 @@ class Follower:
         self._stripe = stripe
 
     async def has(self, count: int) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.sink.sent < count and not self.sending.done():  # noqa: ASYNC110 - a sink has no event
                 await asyncio.sleep(0.001)
         return self.sink.data == PARTS[self._stripe][:count]
@@ -195,7 +195,7 @@ async def test_followers_get_exactly_their_stripe_however_it_goes_on(
                     for follower in (*whole, *later):
                         assert not follower.sending.done() or follower.sending.exception() is None
                 await node.finish()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await asyncio.gather(*(follower.sending for follower in (*whole, *later)))
         for stripe in range(STRIPES):
             assert whole[stripe].sink.data == PARTS[stripe]
@@ -356,7 +356,7 @@ async def test_when_the_stripes_fail_followers_hear_at_once(node: Node, follow: 
         assert await follower.has(PIECE_BYTES)
         board.fail(SourceBroken("the peer is gone"))
         with pytest.raises(SourceBroken, match="do not come any more: the peer is gone"):
-            await asyncio.wait_for(follower.sending, 1)
+            await asyncio.wait_for(follower.sending, 30)
 
 
 async def test_when_all_has_come_followers_get_the_rest(node: Node, follow: Following) -> None:
@@ -366,7 +366,7 @@ async def test_when_all_has_come_followers_get_the_rest(node: Node, follow: Foll
             await node.come(stripe)
         board.fail(SourceBroken("nobody gives more of it"))
         await node.pass_on()
-        await asyncio.wait_for(follower.sending, 5)
+        await asyncio.wait_for(follower.sending, 30)
     assert follower.sink.data == PARTS[2]
 
 
@@ -379,7 +379,7 @@ async def test_who_comes_when_it_goes_on_as_a_whole_follows_that(node: Node, fol
             await asyncio.sleep(0.01)
             board.fail(SourceBroken("the peer is gone"))
         with pytest.raises(SourceBroken):
-            await asyncio.wait_for(before.sending, 1)
+            await asyncio.wait_for(before.sending, 30)
         assert node.reach_of(0) == 0  # less than a step
         later = await follow(node.body(0), 0)
         inflow.take(DATA[100:])
@@ -455,7 +455,7 @@ async def test_a_file_that_is_given_up(node: Node, follow: Following) -> None:
         assert await follower.has(PIECE_BYTES)
         node.path.unlink()
         with pytest.raises(SourceBroken, match="given up after 0 bytes"):
-            await asyncio.wait_for(follower.sending, 1)
+            await asyncio.wait_for(follower.sending, 30)
 
 
 async def test_a_receiver_that_goes_away_and_one_that_is_cancelled(node: Node) -> None:

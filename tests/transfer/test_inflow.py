@@ -50,7 +50,7 @@ def take_all(inflow: Inflow) -> None:
 
 
 async def has_come(sink: FakeSink, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while sink.sent < count:  # noqa: ASYNC110 - a sink has no event
             await asyncio.sleep(0.001)
 

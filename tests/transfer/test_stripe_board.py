@@ -120,7 +120,7 @@ async def test_side_by_side_they_need_hardly_any_memory(span: Span, sizes: list[
     most = sum(PIECE_BYTES + max(each) for each in sizes)
     giving = [asyncio.create_task(give(board, stripe, cut(parts[stripe], sizes[stripe]))) for stripe in order]
     taken = bytearray()
-    while data := await asyncio.wait_for(board.take(), 5):
+    while data := await asyncio.wait_for(board.take(), 30):
         taken += data
         assert memory.held <= most
         await asyncio.sleep(0)
@@ -183,7 +183,7 @@ async def test_a_stripe_is_not_far_ahead_until_the_receiver_takes() -> None:
         await board.put(stripe, bytes(PIECE_BYTES))
         await board.take()
     await board.take()
-    await asyncio.wait_for(putting, 1)
+    await asyncio.wait_for(putting, 30)
 
 
 async def test_all_stripes_together_are_bounded() -> None:
@@ -205,7 +205,7 @@ async def test_where_memory_is_full_what_the_receiver_waits_for_comes_and_other_
     waiting = await blocks(board, 1, b"x")
     taken = asyncio.create_task(take_all(board))
     await board.put(0, bytes(PIECE_BYTES))
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)
     board.fail(SourceBroken("enough"))
     with pytest.raises(SourceBroken, match="enough"):
         await taken
@@ -214,7 +214,7 @@ async def test_where_memory_is_full_what_the_receiver_waits_for_comes_and_other_
 
 async def test_a_source_that_has_given_all_does_not_wait_for_room() -> None:
     board, _, _ = board_of(Span.whole(2 * ROW_BYTES), most=0)
-    await asyncio.wait_for(board.put(7, bytes(2 * PIECE_BYTES)), 1)
+    await asyncio.wait_for(board.put(7, bytes(2 * PIECE_BYTES)), 30)
 
 
 @pytest.mark.parametrize("extra", [1, 1 << 20])

@@ -92,10 +92,10 @@ def test_no_more_than_eight_challenges() -> None:
 
 @pytest.mark.parametrize("unit", ['a="', "a=", "a ", "a,", '"', "\\", "Basic a=", '="\\', "a\t"])
 def test_hostile_headers_take_no_time(unit: str) -> None:
-    begun = time.perf_counter()
-    parse_challenges([unit * 100_000])
-    # 8 KiB are looked at; quadratic behaviour would take seconds.
-    assert time.perf_counter() - begun < 0.5
+    begun = time.process_time()
+    parse_challenges([unit * 1_000_000])
+    # 8 KiB are looked at; quadratic behaviour would take minutes.
+    assert time.process_time() - begun < 5
 
 
 @given(st.lists(st.text(max_size=300), max_size=5))

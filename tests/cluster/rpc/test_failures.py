@@ -50,8 +50,8 @@ def showing(material: TlsMaterial) -> MemberCredentials:
     return credentials
 
 
-async def trouble_at(address: Address, credentials: ClientCredentials) -> PeerTrouble:
-    peer = GrpcPeer(address, timeout=0.7, credentials=credentials)
+async def trouble_at(address: Address, credentials: ClientCredentials, *, timeout: float = 20) -> PeerTrouble:
+    peer = GrpcPeer(address, timeout=timeout, credentials=credentials)
     try:
         with pytest.raises(PeerFailed) as failed:
             await peer.hello()
@@ -74,7 +74,7 @@ async def test_nobody_listens() -> None:
 
 async def test_nobody_says_anything() -> None:
     async with silent() as mute:
-        assert await trouble_at(mute.address, NoCredentials()) is PeerTrouble.NO_ANSWER
+        assert await trouble_at(mute.address, NoCredentials(), timeout=0.7) is PeerTrouble.NO_ANSWER
 
 
 async def test_a_name_that_nobody_has() -> None:

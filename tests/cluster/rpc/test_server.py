@@ -48,13 +48,13 @@ class Asker:
     async def ask(self, method: str, request: Message | bytes, **call: Any) -> bytes:
         raw = request if isinstance(request, bytes) else request.SerializeToString()
         ask: Any = self._channel.unary_unary(f"/registryd.v1.Cluster/{method}")
-        reply: bytes = await ask(raw, timeout=5, **call)
+        reply: bytes = await ask(raw, timeout=30, **call)
         return reply
 
     async def read(self, request: Message | bytes) -> list[bytes]:
         raw = request if isinstance(request, bytes) else request.SerializeToString()
         read: Any = self._channel.unary_stream("/registryd.v1.Cluster/Read")
-        return [pb.ReadReply.FromString(reply).data async for reply in read(raw, timeout=5)]
+        return [pb.ReadReply.FromString(reply).data async for reply in read(raw, timeout=30)]
 
     async def status_of(self, method: str, request: Message | bytes) -> grpc.StatusCode:
         """With what a request is refused."""
@@ -272,7 +272,7 @@ async def test_a_method_of_another_version_is_said_not_to_be_there(lab: Lab, sto
 @pytest.mark.parametrize("method", ["Find", "Read", "Nothing"])
 async def test_a_call_without_a_message_is_refused(lab: Lab, store: MemorySource, method: str) -> None:
     async with grpc.aio.insecure_channel(str((await lab.good(store)).address)) as channel:
-        call: Any = channel.stream_stream(f"/registryd.v1.Cluster/{method}")(iter(()), timeout=5)
+        call: Any = channel.stream_stream(f"/registryd.v1.Cluster/{method}")(iter(()), timeout=30)
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -285,7 +285,7 @@ async def test_calls_that_are_never_made_whole_leave_room_for_others(
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(str(peer.address)))
         halves: list[Any] = [channel.stream_unary("/registryd.v1.Cluster/Hello")() for _ in range(40)]
         codes = [asyncio.ensure_future(call.code()) for call in halves]
-        for number, code in enumerate(asyncio.as_completed(codes, timeout=10), 1):
+        for number, code in enumerate(asyncio.as_completed(codes, timeout=30), 1):
             assert await code == grpc.StatusCode.RESOURCE_EXHAUSTED
             if number == 20:
                 break

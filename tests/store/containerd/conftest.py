@@ -65,7 +65,7 @@ def connect(containerd: FakeContainerd, folder: Path) -> Connect:
         )
         async with connect_containerd_store(settings, timing=timing) as store:
             if ready:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     await store.wait_ready()
             yield store
 

@@ -180,7 +180,7 @@ async def test_media_types_are_forgotten_with_their_image(containerd: FakeContai
         await until(lambda: _is_unnamed(store, gone))
         assert (await store.find(layer)).media_type == OCI_LAYER  # the image has another name
         containerd.drop_image(f"{gone.name.repository}@{gone.target.digest}")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await store.find(layer)).media_type is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert await resolves_to(store, kept)

@@ -23,7 +23,7 @@ DIGEST = Digest.of(DATA)
 
 
 async def changed(store: ContainerdStore) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await store.wait_changed()
 
 

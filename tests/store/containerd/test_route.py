@@ -98,7 +98,7 @@ async def test_what_begins_to_arrive_is_told_while_files_are_being_recognised(
         waiting = asyncio.create_task(store.arrivals.wait())
         await asyncio.sleep(0)
         (ingests / "layer").mkdir()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await waiting
         assert await recognising == b"something"
 

@@ -21,7 +21,7 @@ DIGEST = Digest.of(DATA)
 
 
 async def changed(store: DirectoryStore) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await store.wait_changed()
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from registryd.cluster.members.discovery.addresses import AddressListInvalid, parse_addresses
 from registryd.cluster.members.discovery.file import FileDiscovery
 from registryd.notation import Address
+from tests.cluster.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -76,16 +78,21 @@ async def test_what_cannot_be_read_leaves_the_last_set_and_is_logged_once(
     path.write_text(str(A))
     assert await anext(changes) == {A}
     next_change = asyncio.ensure_future(anext(changes))
-    for content in (None, None, "not an address", "not an address"):
+    for content, warnings in ((None, 1), (None, 1), ("not an address", 2), ("not an address", 2)):
         if content is None:
             path.unlink(missing_ok=True)
         else:
             path.write_text(content)
+        await until(partial(_has_records, caplog, warnings))
         await asyncio.sleep(0.05)
     assert not next_change.done()
     path.write_text(str(B))
     assert await next_change == {B}
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO"]
+
+
+def _has_records(caplog: pytest.LogCaptureFixture, count: int) -> bool:
+    return len(caplog.records) >= count
 
 
 async def test_a_file_that_comes_late_is_seen(path: Path, changes: AsyncGenerator[frozenset[Address], None]) -> None:
@@ -154,9 +161,8 @@ async def test_of_a_list_that_is_too_long_no_part_is_used(
 ) -> None:
     path.write_text(f"{A}\n" + "#" * (4 << 20))
     first = asyncio.ensure_future(anext(changes))
-    await asyncio.sleep(0.05)
+    await until(lambda: "is larger than" in caplog.text)
     assert not first.done()
-    assert "is larger than" in caplog.text
     path.write_text(str(B))
     assert await first == {B}
 
