@@ -116,7 +116,7 @@ echo $! >{self._restarted}
 
     async def pull(self, reference: str) -> None:
         await self.images.remove(reference)
-        await self.images.pull(reference, timeout=20)
+        await self.images.pull(reference, timeout=60)
 
     # registryd
 

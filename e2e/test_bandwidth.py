@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lab.network import Host
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 _MIB = 1 << 20
 _RATE = 2 * _MIB

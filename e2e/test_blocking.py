@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lab.images import Image
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # Promised is "within seconds": of the file at once, of what images consist of at the next look.
 _HEEDED_SECONDS = 8

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lab.images import Image
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # Not "open", in which everyone is asked before a pull is told no.
 UPSTREAM_DECIDES = merged(PATIENT, {"authorization": {"mode": "upstream"}})

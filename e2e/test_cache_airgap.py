@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lab.toml_text import Table
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 REPOSITORIES = ("app", "team/tool", "team/web")
 REGISTRYD = (sys.executable, "-m", "registryd")

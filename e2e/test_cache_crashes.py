@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lab.toml_text import Table
 
 KILLS = int(os.environ.get("KILLS", "10"))
-pytestmark = pytest.mark.timeout(60 + 10 * KILLS)
+pytestmark = pytest.mark.timeout(300 + 10 * KILLS)
 
 LIMIT = 24 * MIB  # of 8 images with 4 MiB each, so that evictions are interrupted too
 IMAGES = 8

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lab.toml_text import Table
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 PAGE = (Path(__file__).parents[1] / "docs" / "cache.md").read_text()
 REGISTRIES = ("docker.io", "registry.k8s.io", "gcr.io", "ghcr.io")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lab.images import Image
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

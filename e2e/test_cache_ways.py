@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lab.network import Host
     from lab.toml_text import Table
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 LENT = {**OPEN, "cache": {"insecure": True}}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lab.origin import Origin
     from lab.versions import Release
 
-pytestmark = [pytest.mark.every_series, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(300)]
 
 
 def with_etc(etc: Path, state: Path, *command: str) -> tuple[str, ...]:

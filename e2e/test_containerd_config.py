@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lab.versions import Release
     from registryd.node.images_settings import ContainerdImagesSettings
 
-pytestmark = [pytest.mark.every_series, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(300)]
 
 OLDEST, OLD, NEW = "plugins.cri", 'plugins."io.containerd.grpc.v1.cri"', "plugins.'io.containerd.cri.v1.images'"
 TABLES = {None: OLDEST, 1: OLDEST, 2: OLD, 3: NEW, 4: NEW}

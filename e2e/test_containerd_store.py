@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.store import ContainerdStore
     from tests.fakes.images import SampleImage
 
-pytestmark = [pytest.mark.every_series, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(300)]
 
 NOBODY = 65534
 _LOOKS = 5

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from lab.network import Host, Network
     from lab.toml_text import Table
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
-_PATIENCE_SECONDS = 20
+_PATIENCE_SECONDS = 60
 
 
 def settings_on(host: Host, home: Path, discovery: Table, identity: Table | None = None) -> Table:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lab.origin import Origin
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 SECRET = "registryd_secret_nothing-but-a-secret-of-the-end-to-end-tests-0123456789"
 OTHER_SECRET = "registryd_secret_quite-another-secret-of-the-end-to-end-tests-9876543210"

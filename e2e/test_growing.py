@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lab.layout import Blob
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # The origin's link at first: the layer below takes 24 s over it, so that a machine may be busy for long between two
 # steps and the layer is still arriving. Over the floor of transfer.resume (256 KiB/s).

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lab.origin import Origin
     from lab.versions import Release
 
-pytestmark = [pytest.mark.every_series, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lab.agent import Agent
     from lab.toml_text import Table
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 ADDRESSES = ("127.77.2.1", "127.77.2.2", "127.77.2.3")
 TOKEN = "header.payload.signature"

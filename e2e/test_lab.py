@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lab.origin import Origin
     from lab.versions import Release
 
-pytestmark = [pytest.mark.every_series, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.every_series, pytest.mark.timeout(300)]
 
 
 def leftover_namespaces() -> list[str]:

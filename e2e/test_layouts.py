@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lab.toml_text import Table
     from lab.versions import Release, Series
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 NEWEST: Series = ALIVE_SERIES[-1]
 OLD_SERIES: Series = "1.6"

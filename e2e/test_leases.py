@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lab.images import Image
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 DISCARDING = Options(discard_unpacked_layers=True)
 # The pull is over and the garbage collector has been by several times. A minute makes no other difference.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lab.network import Network
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 US = "http://127.0.0.1:3172"
 WITH_PATH = f"version = 2\n[{OLD}.registry]\n  config_path = '{CERTS}'\n"
@@ -41,11 +41,11 @@ async def node(network: Network, folder: Path) -> AsyncIterator[NodeRoot]:
 async def until(condition: Callable[[], bool], what: str) -> None:
     """Within seconds, as is promised; generously, for a machine that has much to do."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - files of another mount namespace
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        pytest.fail(f"not within 20 s: {what}")
+        pytest.fail(f"not within 60 s: {what}")
 
 
 # Which containerd

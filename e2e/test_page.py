@@ -22,7 +22,7 @@ from tests.fakes.overviews import overview
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # The page in a frame of a width, and what is seen of it.
 _FRAME = """<!doctype html><iframe id="frame" src="/" width="{width}" height="3000" style="border:0"></iframe>

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lab.images import Image
     from lab.versions import Release
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.every_series]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.every_series]
 
 
 async def registryd(node: Node, *words: str) -> str:

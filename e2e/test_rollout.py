@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lab.toml_text import Table
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 NODES = 4
 MEGABITS = 200

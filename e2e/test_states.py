@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from lab.network import Host, Network
     from lab.toml_text import Table
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # What operations.md promises of an idle cluster, and what a loaded machine is given besides.
 _NOTICED_SECONDS = 15
-_LOADED_SECONDS = 15
+_LOADED_SECONDS = 45
 
 
 async def told(agent: Agent, path: str = "/status") -> dict[str, Any]:

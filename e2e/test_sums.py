@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lab.images import Image
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 _PROJECT = Path(__file__).parent.parent
 # What sums of a cluster may differ by: a source that is left has sent what nobody takes any more.

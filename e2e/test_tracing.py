@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lab.namespaces import Namespace
     from lab.versions import Release
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 _PORT = 4318  # of OTLP over HTTP
 

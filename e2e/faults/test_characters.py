@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from e2e.faults.field import Field
     from e2e.faults.puller import Puller
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 BAD = [name for name in CHARACTERS if name != "good"]
 # What a pull may take. Without a fault 1 s here; time-outs of ours: 3 s to a first byte, for each of a manifest, a

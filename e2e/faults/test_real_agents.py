@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from e2e.faults.puller import Puller
     from lab.images import Image
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 LIMIT_SECONDS = 45
 EVERYBODY_BAD = [name for name in CHARACTERS if name not in {"good", "corrupts-large", *MORTAL}]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from e2e.faults.puller import Puller
     from lab.images import Image
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 DECEITFUL = ("corrupts-large",)
 # Those that give wrong bytes come last: for two minutes after that the same content comes from one at a time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,14 @@ async def kept_up(node: FolderNode) -> AsyncIterator[Upkeep]:
 
 async def until(condition: Callable[[], bool], what: str) -> None:
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        pytest.fail(f"not within 20 s: {what}")
+        pytest.fail(f"not within 60 s: {what}")
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 async def test_what_is_written_again_is_put_right(node: FolderNode) -> None:
     async with kept_up(node):
         (node.root / HOSTS).write_text(OWN)  # in place
@@ -59,7 +60,7 @@ async def test_what_is_written_again_is_put_right(node: FolderNode) -> None:
         await until(lambda: "config_path" in node.text("etc/containerd/config.toml"), "a configuration without a path")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 async def test_a_node_that_was_taken_back_is_left(node: FolderNode) -> None:
     before = node.state()
     async with kept_up(node) as upkeep:
@@ -70,20 +71,20 @@ async def test_a_node_that_was_taken_back_is_left(node: FolderNode) -> None:
         assert node.state() == before
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 async def test_who_insists_is_not_fought_without_end(node: FolderNode) -> None:
     """Each rewriting takes longer to be answered than the one before."""
-    looks = 0
+    looks: list[float] = []
 
     class Counted(Upkeep):
         def look(self) -> tuple[bool, frozenset[Path]]:
-            nonlocal looks
-            looks += 1
+            looks.append(time.monotonic())
             (node.root / HOSTS).write_text(OWN)
             return super().look()
 
     task = asyncio.create_task(keep_up(Counted(intent(), node.setup)))
-    await asyncio.wait([task], timeout=3)
+    await until(lambda: len(looks) >= 5, "five looks")
     task.cancel()
     await asyncio.wait([task])
-    assert 2 <= looks <= 6
+    # The first two come at once, as the watch begins. Then the pauses are 0.5, 1 and 2 s, a fifth of which is chance.
+    assert looks[4] - looks[1] > 0.8 * 3.5
