@@ -28,8 +28,9 @@ pytestmark = pytest.mark.timeout(300)
 
 # Not "open", in which everyone is asked before a pull is told no.
 UPSTREAM_DECIDES = merged(PATIENT, {"authorization": {"mode": "upstream"}})
-# Within which content is to be found. One that is asked for sooner is asked for again, and then everyone is asked.
-FOUND_SECONDS = 0.5
+# Within which content is to be found: half a second, and what a busy machine needs. One that is asked for sooner is
+# asked for again, and then everyone is asked.
+FOUND_SECONDS = 0.5 + 4
 
 
 async def ask(node: Node, digest: str) -> int:
@@ -104,7 +105,8 @@ async def test_what_is_pulled_past_its_agent_is_found_when_it_is_known_where_it_
         await pull
         await asyncio.sleep(FOUND_SECONDS)
         assert await ask(others[1], layer.digest) == 200
-        received = [access.client for access in cluster.origin.requests() if access.reference == layer.digest]
+        given = await cluster.origin.blob_transfers(expected=1, blob=layer.digest)
+        received = [access.client for access in given]
         assert received == [owner.host.ipv4]
 
 

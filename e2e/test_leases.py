@@ -104,11 +104,12 @@ async def test_the_budget_holds(release: Release, tmp_path: Path) -> None:
         for number, image in enumerate(images):
             await node.pull(await cluster.push(image, f"demo/app{number}"))
             await asyncio.sleep(0.5)
+        # Of the first image nothing is left, which a busy machine takes its time for.
+        await node.containerd.wait_blobs_gone(*layers(images[0]))
         await asyncio.sleep(_LATER_SECONDS)
         kept = [[node.containerd.has_blob(digest) for digest in layers(image)] for image in images]
         assert sum(map(sum, kept)) <= 2
         assert any(kept[-1])
-        assert not any(kept[0])
 
 
 async def test_nothing_is_leased_where_nothing_is_discarded(release: Release, image: Image) -> None:

@@ -24,7 +24,7 @@ from lab.layers import LayerRecipe
 from lab.roles import fetcher_of, index_node_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from lab.cluster import Node
@@ -93,7 +93,9 @@ async def wait_under_way(cluster: Cluster, digest: str) -> None:
             await asyncio.sleep(0.005)
 
 
-def taken_from_origin(cluster: Cluster) -> Counter[str]:
+async def taken_from_origin(cluster: Cluster, blobs: Sequence[str]) -> Counter[str]:
+    """How often each document, and each blob, of which all of these are expected, was asked for."""
+    await cluster.origin.blob_transfers(expected=len(blobs))
     return Counter(access.reference for access in cluster.origin.requests() if access.method == "GET")
 
 
@@ -113,7 +115,7 @@ async def test_an_image_of_many_layers_stands_still_in_no_order_of_asking(releas
         reference = await cluster.push(image, "demo/app")
         cluster.origin.forget_requests()
         await pull_everywhere(cluster, reference)
-        taken = taken_from_origin(cluster)
+        taken = await taken_from_origin(cluster, blobs_of(image))
         assert {digest: taken[digest] for digest in blobs_of(image)} == dict.fromkeys(blobs_of(image), 1)
         for node in cluster.nodes:
             assert all(map(node.containerd.has_blob, blobs_of(image)))
@@ -124,7 +126,7 @@ async def test_the_origin_sends_each_blob_once(release: Release, image: Image) -
         reference = await cluster.push(image, "demo/app")
         cluster.origin.forget_requests()
         await pull_everywhere(cluster, reference)
-        taken = taken_from_origin(cluster)
+        taken = await taken_from_origin(cluster, blobs_of(image))
         assert [taken[digest] for digest in blobs_of(image)] == [1] * 3
         assert taken[image.root.digest] <= 2
         for node in cluster.nodes:
@@ -245,4 +247,4 @@ async def test_a_slow_node_holds_up_none_of_those_below_it(
         slow = seconds.pop(place)
         print(f"the slow one {slow:.2f} s, the others {', '.join(f'{each:.2f}' for each in seconds)} s")
         assert max(seconds) < slow
-        assert taken_from_origin(cluster)[layer] == copies
+        assert (await taken_from_origin(cluster, [layer] * copies))[layer] == copies
