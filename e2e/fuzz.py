@@ -27,7 +27,8 @@ from e2e.fuzz_calls import mutilated_calls
 from e2e.fuzz_members import try_calls, try_handshakes
 from e2e.fuzz_upstream import try_replies
 from e2e.mutilation import Record, mutilated
-from lab.lone_agent import LOOPBACK, LoneAgent, free_ports
+from lab.lone_agent import LoneAgent
+from lab.ports import LOOPBACK, free_ports
 from registryd.inventory.lists import ListInvalid, parse_list
 from registryd.notation import Address, parse_duration, parse_size
 from registryd.oci.digest import Digest

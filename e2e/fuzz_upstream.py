@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from yarl import URL
 
 from e2e.mutilation import mutilated
-from lab.lone_agent import LOOPBACK
+from lab.ports import LOOPBACK
 from registryd.oci.digest import Digest
 from registryd.oci.reference import Repository, Tag
 from registryd.upstream.client import open_client

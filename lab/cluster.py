@@ -48,7 +48,7 @@ class Node:
     containerd: Containerd
     agent: Agent | None
 
-    async def pull(self, reference: str, *, credentials: Credentials | None = None, timeout: float = 60) -> str:
+    async def pull(self, reference: str, *, credentials: Credentials | None = None, timeout: float = 120) -> str:
         return await self.containerd.images.pull(reference, credentials=credentials, timeout=timeout)
 
     async def remove(self, reference: str, *digests: str) -> None:

@@ -43,7 +43,7 @@ class ImageService:
     def __init__(self, socket: Path) -> None:
         self._target = f"unix://{socket}"
 
-    async def pull(self, reference: str, *, credentials: Credentials | None = None, timeout: float = 60) -> str:
+    async def pull(self, reference: str, *, credentials: Credentials | None = None, timeout: float = 120) -> str:
         """Return the digest of the image's config. PullError carries containerd's own message."""
         auth = AuthConfig(username=credentials.username, password=credentials.password) if credentials else None
         request = PullImageRequest(image=ImageSpec(image=reference), auth=auth)
@@ -62,7 +62,7 @@ class ImageService:
 
     async def images(self) -> tuple[PresentImage, ...]:
         async with grpc.aio.insecure_channel(self._target) as channel:
-            answer = await ImageServiceStub(channel).ListImages(ListImagesRequest(), timeout=10)
+            answer = await ImageServiceStub(channel).ListImages(ListImagesRequest(), timeout=30)
         return tuple(
             PresentImage(image.id, tuple(image.repo_tags), tuple(image.repo_digests), image.pinned)
             for image in answer.images

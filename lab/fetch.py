@@ -28,7 +28,7 @@ class Request:
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | BinaryIO = b""
-    timeout: float = 10  # seconds for each step on the socket
+    timeout: float = 30  # seconds for each step on the socket
 
 
 async def fetch(request: Request | str, *, namespace: Namespace | None = None) -> Response:

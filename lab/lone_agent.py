@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from lab.agent import AGENT, Agent
+from lab.ports import LOOPBACK, free_ports
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.identity.membership import MemberCredentials
 from registryd.identity.minted import MintedMaterial
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from lab.toml_text import Table
     from registryd.oci.digest import Digest
-
-LOOPBACK = "127.0.0.1"
 
 
 class LoneAgent(Agent):
@@ -95,12 +93,3 @@ async def lone_agent(
         stack.push_async_callback(agent.stop)
         await agent.start()
         yield agent
-
-
-def free_ports(count: int) -> list[int]:
-    """So many that nobody listens on now."""
-    with_port = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in with_port]
-    for one in with_port:
-        one.close()
-    return ports

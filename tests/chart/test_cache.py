@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lab.ports import free_ports
 from registryd.agent.exposure import check_exposure
 from registryd.config.agent import AuthorizationMode, DiscoveryKind, check
 from registryd.config.cache import TagMode
@@ -199,18 +200,10 @@ def test_a_policy_lets_nodes_and_members_in(helm: Helm) -> None:
 # Run for real
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.mark.parametrize("is_member", [True, False])
 def test_the_containers_command_line_starts_a_cache(helm: Helm, tmp_path: Path, *, is_member: bool) -> None:
     """As the kubelet would start it, with its files and addresses where this test has some."""
-    registry, admin, peers, content = _free_ports(4)
+    registry, admin, peers, content = free_ports(4)
     settings: dict[str, Any] = {
         "cache": {"listen": f"127.0.0.1:{registry}", "keep_free": "0B"},
         "admin": {"listen": f"127.0.0.1:{admin}"},
