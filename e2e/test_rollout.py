@@ -192,7 +192,7 @@ async def test_below_an_agent_that_stands_still_only_its_own_followers_look_for_
         await asyncio.gather(*pulls.values())
         os.kill(victim.agent.process.pid, signal.SIGCONT)
         await own
-        assert taken_from_origin(cluster)[layer] == 2
+        assert (await taken_from_origin(cluster, [layer] * 2))[layer] == 2
         slowed = [await slowed_by(node) for node in cluster.nodes if node is not victim]
         lost = [text.partition("lost a source: ")[2] for text in slowed]
         assert {name for names in lost for name in re.findall(r"10[\d.]+", names)} == {victim.host.ipv4}, slowed
