@@ -35,6 +35,8 @@ CHECKOUT = Path(__file__).parents[2]
 NAMESPACE = "kube-system"
 LOAD = "ctr --namespace k8s.io images import registryd.tar"  # in the folder with the archive
 AUTHORITY = "/etc/containerd/certs.d/company.crt"
+# A cluster of virtual nodes may stand still for seconds: so long its agents send no kubelet to a registry that is off.
+PATIENCE = ("--set", "settings.registry.first_byte_timeout=30s", "--set", "settings.peers.find_timeout=10s")
 _MIB = 1 << 20
 _numbers = itertools.count(1)
 # Names as references have them, and what is special about each. mirrored.lab itself does not exist: nodes ask a mirror.
@@ -91,9 +93,9 @@ class Stage:
                 for node in self.nodes:
                     await self.load(node)
             began = time.monotonic()
-            words = " ".join(["--install", *options])
+            words = " ".join(["--install", *options, *PATIENCE])
             await self.shell(f"helm upgrade registryd charts/registryd --namespace kube-system {words}")
-            await self.shell("kubectl -n kube-system rollout status daemonset/registryd --timeout=180s")
+            await self.shell("kubectl -n kube-system rollout status daemonset/registryd --timeout=300s")
             self.installed = options
             await self.wait_acquainted()
             return time.monotonic() - began
@@ -196,7 +198,7 @@ class Stage:
 
     async def pod(self, node: Node, image: str, **options: object) -> Outcome:
         """What becomes of a new pod with this image on this node."""
-        keep, timeout = bool(options.pop("keep", False)), options.pop("timeout", 120)
+        keep, timeout = bool(options.pop("keep", False)), options.pop("timeout", 300)
         made = pod(f"pod-{next(_numbers)}", image, node, **options)  # type: ignore[arg-type]
         return await run_pod(self.cluster.kubectl, made, keep=keep, timeout=timeout)  # type: ignore[arg-type]
 

@@ -121,7 +121,7 @@ async def test_what_is_given_up_ends_its_readers_after_the_last_byte(path: Path)
         given_up_at = loop.time()
         with pytest.raises(SourceBroken, match="given up after"):
             await sending
-        assert loop.time() - given_up_at < 1
+        assert loop.time() - given_up_at < 10
     assert sink.data == DATA[: 2 * STEP]
 
 
@@ -134,10 +134,11 @@ async def test_what_stays_as_it_is_is_given_up(path: Path) -> None:
 
 
 async def test_every_byte_is_progress(path: Path) -> None:
-    async with aclosing(open_body(path, Span.whole(8), stall_timeout=0.2)) as body:
+    # All of it takes longer than the time-out; each byte takes a sixth of it, for a machine that is busy.
+    async with aclosing(open_body(path, Span.whole(8), stall_timeout=3)) as body:
         sending = asyncio.create_task(body.send_to(sink := FakeSink()))
         for _ in range(8):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
             with path.open("ab") as file:
                 file.write(b"x")
         await sending

@@ -58,7 +58,7 @@ class Kubectl:
         """Return when they are gone; absent already is fine."""
         await self("-n", namespace, "delete", kind, *names, "--ignore-not-found", "--wait", "--grace-period=0")
 
-    async def until(self, probe: Callable[[], Awaitable[object]], *, what: str, timeout: float = 120) -> float:
+    async def until(self, probe: Callable[[], Awaitable[object]], *, what: str, timeout: float = 300) -> float:
         """Return after how many seconds `probe` says yes. NotReadyError says what did not come, and its last answer."""
         began = time.monotonic()
         last: object = None

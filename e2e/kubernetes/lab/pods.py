@@ -66,7 +66,7 @@ def pull_secret(name: str, registry: str, login: Credentials, *, namespace: str 
     }
 
 
-async def outcome_of(kubectl: Kubectl, name: str, *, namespace: str = "default", timeout: float = 120) -> Outcome:
+async def outcome_of(kubectl: Kubectl, name: str, *, namespace: str = "default", timeout: float = 300) -> Outcome:
     """Return when the pod runs, or its image was refused; TimeoutError when neither comes."""
     began = time.monotonic()
     async with asyncio.timeout(timeout):
@@ -80,7 +80,7 @@ async def outcome_of(kubectl: Kubectl, name: str, *, namespace: str = "default",
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def run_pod(kubectl: Kubectl, specification: Object, *, keep: bool = False, timeout: float = 120) -> Outcome:
+async def run_pod(kubectl: Kubectl, specification: Object, *, keep: bool = False, timeout: float = 300) -> Outcome:
     """Make the pod, see what becomes of it, and take it away again.
 
     A kubelet waits a second for a pull secret, and then pulls without one, which it says in an event. A pod that was
