@@ -33,8 +33,8 @@ SLOW_MEGABITS = 8
 # And once a test has seen what it wants to see arriving.
 MEGABITS = 64
 LAYER_BYTES = 24 * MIB
-# What a busy machine is given besides what is promised. Less than a reader's own patience.
-LOADED_SECONDS = 15
+# What a busy machine is given besides what is promised. Less than a reader's own patience, which is 15 s.
+LOADED_SECONDS = 10
 
 
 @pytest.fixture(scope="module")

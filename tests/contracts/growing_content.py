@@ -181,8 +181,8 @@ class GrowingContentContract:
                 await asyncio.sleep(0.01)
                 assert not waiting.done()
                 await arrival.write(DATA[pieces * PIECE : (pieces + 1) * PIECE])
-                assert (await within(20, waiting)).available > pieces * PIECE
-            assert (await within(20, dock.store.wait_grown(DIGEST, beyond=0))).available >= 3 * PIECE
+                assert (await within(10, waiting)).available > pieces * PIECE
+            assert (await within(10, dock.store.wait_grown(DIGEST, beyond=0))).available >= 3 * PIECE
 
     async def test_waiting_for_more_than_all_ends_with_all(self, dock: Dock) -> None:
         async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
@@ -190,14 +190,14 @@ class GrowingContentContract:
             await arrival.write(DATA)
             await asyncio.sleep(0)
             await arrival.commit()
-            assert (await within(20, waiting)).available == SIZE
+            assert (await within(10, waiting)).available == SIZE
 
     async def test_waiting_ends_when_it_is_given_up(self, dock: Dock) -> None:
         async with aclosing(await dock.begin(DIGEST, size=SIZE)):
             waiting = asyncio.create_task(dock.store.wait_grown(DIGEST, beyond=0))
             await asyncio.sleep(0.01)
         with pytest.raises(ContentNotFound):
-            await within(20, waiting)
+            await within(10, waiting)
 
     # ---- in stripes
 
@@ -223,7 +223,7 @@ class GrowingContentContract:
             sending = [asyncio.create_task(send(each, sink)) for each, sink in zip(opened, sinks, strict=True)]
             await arrival.write(DATA[PIECE:])
             await arrival.commit()
-            await within(20, asyncio.gather(*sending))
+            await within(10, asyncio.gather(*sending))
             assert [sink.data for sink in sinks] == [stripe_bytes(DATA, stripe)[7:] for stripe in ALL]
 
     async def test_waiting_for_a_stripe_ends_when_more_of_it_has_come(self, dock: Dock) -> None:
@@ -234,7 +234,7 @@ class GrowingContentContract:
             await asyncio.sleep(0.01)
             assert not waiting.done()
             await arrival.write(DATA[PIECE : 2 * PIECE])
-            assert (await within(20, waiting)).available == 2 * PIECE_BYTES
+            assert (await within(10, waiting)).available == 2 * PIECE_BYTES
 
     async def test_waiting_for_more_of_a_stripe_than_all_ends_with_all(self, dock: Dock) -> None:
         async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
@@ -242,7 +242,7 @@ class GrowingContentContract:
             await arrival.write(DATA)
             await asyncio.sleep(0)
             await arrival.commit()
-            found = await within(20, waiting)
+            found = await within(10, waiting)
             assert found.available == found.size == len(stripe_bytes(DATA, 7))
 
     async def test_waiting_for_a_stripe_ends_when_it_is_given_up(self, dock: Dock) -> None:
@@ -250,7 +250,7 @@ class GrowingContentContract:
             waiting = asyncio.create_task(dock.store.growing_stripe(DIGEST, 1, beyond=0))
             await asyncio.sleep(0.01)
         with pytest.raises(ContentNotFound):
-            await within(20, waiting)
+            await within(10, waiting)
 
     async def test_what_has_not_come_of_a_stripe_is_not_opened(self, dock: Dock) -> None:
         async with aclosing(await dock.begin(DIGEST, size=SIZE)) as arrival:
@@ -284,7 +284,7 @@ class GrowingContentContract:
             await until(lambda: has(sink, PIECE))
             assert not sending.done()
         with pytest.raises(SourceBroken):
-            await within(20, sending)
+            await within(10, sending)
         assert sink.data == DATA[:PIECE]
 
     async def test_a_reader_may_go_away(self, dock: Dock) -> None:
@@ -361,7 +361,7 @@ async def is_not_growing(store: GrowingStore, digest: Digest) -> None:
 
 async def available(store: GrowingStore, *, at_least: int) -> int:
     """What is there, as soon as it is so much: a store's writer may be another process."""
-    return (await within(20, store.wait_grown(DIGEST, beyond=at_least - 1))).available
+    return (await within(10, store.wait_grown(DIGEST, beyond=at_least - 1))).available
 
 
 async def opening(store: GrowingStore, span: Span) -> OpenContent:

@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def files(path: Path, *, size: int = 10, stall_timeout: float = 5.0) -> GrowingFiles:
+def files(path: Path, *, size: int = 10, stall_timeout: float = 20.0) -> GrowingFiles:
     return GrowingFiles(
         lambda _: (os.open(path, os.O_RDONLY | os.O_CLOEXEC), size), lambda _: LAYER, stall_timeout=stall_timeout
     )
@@ -96,7 +96,7 @@ async def test_a_file_that_is_being_removed_is_not_growing(path: Path) -> None:
         await GrowingFiles(lambda _: (fd, 10), lambda _: None).growing(DIGEST)
 
 
-def in_chunks(path: Path, *, size: int = 10, stall_timeout: float = 5.0) -> GrowingFiles:
+def in_chunks(path: Path, *, size: int = 10, stall_timeout: float = 20.0) -> GrowingFiles:
     """Of a containerd that fetches in parallel; the file is no ingest any more when it has another name."""
 
     def open_ingest(_: Digest) -> tuple[int, int]:
@@ -125,7 +125,7 @@ async def test_what_is_withheld_is_told_when_it_has_been_verified(path: Path) ->
     done, _ = await asyncio.wait((waiting,), timeout=0.1)
     assert not done, "all of it is there, and has not been hashed yet"
     path.rename(path.with_name("blob"))
-    assert (await asyncio.wait_for(waiting, 30)).available == 5
+    assert (await asyncio.wait_for(waiting, 10)).available == 5
 
 
 async def test_what_was_given_up_while_it_was_withheld_is_gone(path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_what_was_given_up_while_it_was_withheld_is_gone(path: Path) -> No
     await asyncio.wait((waiting,), timeout=0.1)
     path.unlink()
     with pytest.raises(ContentNotFound):
-        await asyncio.wait_for(waiting, 30)
+        await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_reader_gets_what_is_sure_and_no_more(path: Path) -> None:
@@ -192,7 +192,7 @@ async def test_who_waits_for_a_stripe_is_told_when_it_comes_onto_the_board(path:
         await asyncio.sleep(0.01)
         assert not waiting.done()
         await board.put(5, bytes(PIECE_BYTES))
-        assert (await asyncio.wait_for(waiting, 30)).available == PIECE_BYTES
+        assert (await asyncio.wait_for(waiting, 10)).available == PIECE_BYTES
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES])
@@ -200,7 +200,7 @@ async def test_of_small_content_most_stripes_are_empty(path: Path, size: int) ->
     growing = begun(path, ROWS[:size], size=size)
     for stripe in range(1, STRIPES):
         for beyond in (None, 0, 2**64 - 1):
-            content = await asyncio.wait_for(growing.growing_stripe(DIGEST, stripe, beyond=beyond), 30)
+            content = await asyncio.wait_for(growing.growing_stripe(DIGEST, stripe, beyond=beyond), 10)
             assert (content.size, content.available) == (0, 0)
         with pytest.raises(NotArrived):
             await growing.open_stripe(DIGEST, stripe, Span.whole)

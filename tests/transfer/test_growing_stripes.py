@@ -356,7 +356,7 @@ async def test_when_the_stripes_fail_followers_hear_at_once(node: Node, follow: 
         assert await follower.has(PIECE_BYTES)
         board.fail(SourceBroken("the peer is gone"))
         with pytest.raises(SourceBroken, match="do not come any more: the peer is gone"):
-            await asyncio.wait_for(follower.sending, 30)
+            await asyncio.wait_for(follower.sending, 10)
 
 
 async def test_when_all_has_come_followers_get_the_rest(node: Node, follow: Following) -> None:
@@ -366,7 +366,7 @@ async def test_when_all_has_come_followers_get_the_rest(node: Node, follow: Foll
             await node.come(stripe)
         board.fail(SourceBroken("nobody gives more of it"))
         await node.pass_on()
-        await asyncio.wait_for(follower.sending, 30)
+        await asyncio.wait_for(follower.sending, 10)
     assert follower.sink.data == PARTS[2]
 
 
@@ -379,7 +379,7 @@ async def test_who_comes_when_it_goes_on_as_a_whole_follows_that(node: Node, fol
             await asyncio.sleep(0.01)
             board.fail(SourceBroken("the peer is gone"))
         with pytest.raises(SourceBroken):
-            await asyncio.wait_for(before.sending, 30)
+            await asyncio.wait_for(before.sending, 10)
         assert node.reach_of(0) == 0  # less than a step
         later = await follow(node.body(0), 0)
         inflow.take(DATA[100:])
@@ -455,7 +455,7 @@ async def test_a_file_that_is_given_up(node: Node, follow: Following) -> None:
         assert await follower.has(PIECE_BYTES)
         node.path.unlink()
         with pytest.raises(SourceBroken, match="given up after 0 bytes"):
-            await asyncio.wait_for(follower.sending, 30)
+            await asyncio.wait_for(follower.sending, 10)
 
 
 async def test_a_receiver_that_goes_away_and_one_that_is_cancelled(node: Node) -> None:
