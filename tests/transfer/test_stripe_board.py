@@ -190,11 +190,16 @@ async def test_all_stripes_together_are_bounded() -> None:
     board, memory, _ = board_of(LONG)
     chunk = bytes(64 * 1024)
     giving = [asyncio.create_task(give(board, stripe, [chunk] * 1000)) for stripe in range(1, STRIPES)]
-    await asyncio.sleep(0.05)
-    assert memory.held == (STRIPES - 1) * AHEAD_BYTES
-    for task in giving:
-        task.cancel()
-    await asyncio.wait(giving)
+    try:
+        async with asyncio.timeout(30):
+            while memory.held < (STRIPES - 1) * AHEAD_BYTES:  # noqa: ASYNC110 - memory has no event
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert memory.held == (STRIPES - 1) * AHEAD_BYTES
+    finally:
+        for task in giving:
+            task.cancel()
+        await asyncio.wait(giving)
     board.close()
     assert memory.held == 0
 
