@@ -274,6 +274,9 @@ async def test_what_waits_for_the_file_does_not_keep_the_loop_busy(node: Node, f
 
         fd = os.open(node.path, os.O_RDONLY | os.O_CLOEXEC)
         follower = await follow(StripeBody(fd, 1, Span.whole(len(PARTS[1])), watching, size=SIZE), 1)
+        async with asyncio.timeout(30):
+            while not changes.waits:  # noqa: ASYNC110 - the counting is the test's own
+                await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
         assert changes.waits == 1
         assert not follower.sending.done()

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from registryd.store.containerd.store import ContainerdStore
 
 # Patient, because machines that run tests are busy; and quick to try again.
-PATIENT = Timing(answer=5, presence=0.2, listing=5, chunk=5, subscription=0.02, retry=0.02)
+PATIENT = Timing(answer=20, presence=0.2, listing=20, chunk=20, subscription=0.02, retry=0.02)
 # For those who are kept waiting on purpose.
-HASTY = Timing(answer=0.3, presence=0.2, listing=5, chunk=0.3, subscription=0.02, retry=0.02)
+HASTY = Timing(answer=1.0, presence=0.2, listing=20, chunk=1.0, subscription=0.02, retry=0.02)
 # For those who wait for a first byte no longer than a tenth of what a late containerd takes.
 PROMPT = Timing(answer=LATE_SECONDS / 10, presence=0.2, listing=5, chunk=5, subscription=0.02, retry=0.02)
 

@@ -32,7 +32,7 @@ def _no_files(containerd: FakeContainerd) -> None:
     [
         (Fault.SHORT_READ, "bytes early"),
         (Fault.BROKEN_READ, "UNKNOWN: input/output error"),
-        (Fault.STALLED_READ, "sent nothing for 0.3 s"),
+        (Fault.STALLED_READ, "sent nothing for 1.0 s"),
     ],
 )
 async def test_a_stream_that_breaks_leaves_what_came(
