@@ -161,7 +161,7 @@ async def test_other_bytes_are_refused(containerd: FakeContainerd, data: bytes, 
     [(Fault.DISK_FULL, StoreFull), (Fault.STALLED_WRITE, StoreUnavailable)],
 )
 async def test_containerd_takes_no_bytes(containerd: FakeContainerd, fault: Fault, error: type[Exception]) -> None:
-    async with writing(containerd, timing=HASTY) as writer:
+    async with writing(containerd, timing=HASTY if fault is Fault.STALLED_WRITE else PATIENT) as writer:
         ingest = await writer.begin(DIGEST)
         containerd.fault = fault
         with pytest.raises(error):
