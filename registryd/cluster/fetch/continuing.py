@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from registryd.cluster.members.offer import Offer
     from registryd.content.source import OpenContent
-    from registryd.notation import Address
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
 
@@ -38,13 +37,13 @@ class Failover:
         leave: Callable[[Offer], None] = lambda _: None,
         is_held_up: IsHeldUp | None = None,
     ) -> None:
-        """`is_held_up` says of a source that broke off whether it is itself waiting for that byte: believed once."""
+        """`is_held_up` says of a source that broke off whether it is itself waiting for that byte. One is believed."""
         self._source = source
         self._open_other = open_other
         self._avoid = avoid
         self._leave = leave
         self._is_held_up = is_held_up
-        self._believed: set[Address] = set()
+        self._has_believed = False
         self._left = 0
         self._is_left = False
 
@@ -75,8 +74,7 @@ class Failover:
 
     async def _believe(self, rest: Span) -> bool:
         """Whether the source has not failed: it waits for that byte itself, as all nodes below one that failed do."""
-        source = self._source
-        if self._is_held_up is None or source.member.address in self._believed:
+        if self._is_held_up is None or self._has_believed:
             return False
-        self._believed.add(source.member.address)
-        return await self._is_held_up(source, rest)
+        self._has_believed = True  # whatever comes of it: sources that say so in turn could hold up a body for minutes
+        return await self._is_held_up(self._source, rest)
