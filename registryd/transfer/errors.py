@@ -15,6 +15,10 @@ class SourceBroken(Exception):
     """
 
 
+class SourceLeft(SourceBroken):
+    """This node broke the body off: a check found the source too slow or gone, or the content must not be sent."""
+
+
 class SourceRefused(SourceBroken):
     """The source answered with an HTTP status that brings no bytes; 404: the source does not have the content."""
 

@@ -28,7 +28,7 @@ from registryd.cluster.members.offer import offer_of
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.ranges import Span
-from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.errors import SourceBroken, SourceLeft, SourcesExhausted
 from registryd.transfer.monitoring.thresholds import (
     STRIPE_LOOK_SECONDS,
     STRIPE_MUCH_BYTES,
@@ -247,7 +247,8 @@ class Striper:
         if isinstance(reason, NotForName):  # noted; the index node is told with every question
             other = await self._index.change_stripe(sought)
             return None if other == address else other
-        return await self.change(sought, address, is_slow=False)
+        is_certain = isinstance(reason, SourceLeft)  # a check found it: a top need not be tried again
+        return await self._index.change_stripe(sought, failed=(address,), slow=(address,) if is_certain else ())
 
     async def find_other(self, sought: Sought, address: Address) -> Address | None:
         """Another source for the stripe in place of one that says that it waits itself; None: that one is kept."""

@@ -113,7 +113,8 @@ class StripeTrees:
     ) -> Address | None:
         """Another source of this stripe for that node; None: it takes the place of a top that failed, or there is none.
 
-        The same as before if no report is of that, or only this node finds it slow. Nothing is wrong with those that
+        The same as before if no report is of that, or only this node finds it slow, or once where only this node says
+        that a top has failed, without having found out that it is slow, too. Nothing is wrong with those that
         are `unfit`: they do not give it for the name that this node wants it for.
         """
         spot = self._spots.get(address)
@@ -121,11 +122,12 @@ class StripeTrees:
             return None
         source = spot.sources[stripe]
         current = source.place.address if source else None
-        to_leave = [reported for reported in slow if self._is_to_be_left(spot, reported, now)]
+        only_slow = [reported for reported in slow if reported not in failed]
+        to_leave = [reported for reported in only_slow if self._is_to_be_left(spot, reported, now)]
         is_as_good = current is not None and self._is_fit(current, spot, stripe, Refused(now=now))
         if is_as_good and not failed and current not in to_leave and current not in unfit:
             return current
-        if current in failed and self._is_to_be_tried_again(spot, stripe, now):
+        if current in failed and current not in slow and self._is_to_be_tried_again(spot, stripe, now):
             return current
         were_tops = [self._suspect(spot, reported, stripe, now) for reported in failed]
         if any(were_tops):

@@ -22,7 +22,7 @@ from registryd.content.source import Content, ContentNotFound, NotForName, OpenC
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
-from registryd.transfer.errors import SinkClosed, SourceBroken, SourcesExhausted
+from registryd.transfer.errors import SinkClosed, SourceBroken, SourceLeft, SourcesExhausted
 from registryd.transfer.inflow import InflowMemory, Inflows
 from registryd.transfer.monitoring.thresholds import STRIPE_LOOK_SECONDS
 from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES, reach
@@ -308,6 +308,12 @@ async def test_a_source_that_has_nothing_for_long_fails_though_the_index_node_ke
     assert await world.receive() == DATA
     assert world.changes == [(2, (FIRST[2],), ())]
     assert asyncio.get_running_loop().time() < 12.0
+
+
+async def test_of_a_source_that_a_check_found_slow_or_gone_the_index_node_is_told_so() -> None:
+    world = World({FIRST[2]: Source(opens=SourceLeft("a check")), FIRST[3]: Source(opens=SourceBroken("reset"))})
+    assert await world.receive() == DATA
+    assert sorted(world.changes) == [(2, (FIRST[2],), (FIRST[2],)), (3, (FIRST[3],), ())]
 
 
 async def test_for_a_new_top_that_is_behind_and_catches_up_the_node_waits() -> None:

@@ -177,6 +177,15 @@ def test_a_top_that_failed_once_for_one_node_is_tried_again_and_gives_way_when_a
     require_order(trees)
 
 
+def test_a_top_that_is_found_to_be_slow_or_gone_is_not_tried_again() -> None:
+    trees = trees_of(30)
+    below = next(of for of in trees.addresses if TOP.address in sources(trees, of))
+    stripe = sources(trees, below).index(TOP.address)
+    assert trees.change(below, stripe, failed=(TOP.address,), slow=(TOP.address,), now=0.0) is None
+    assert trees.top == below
+    require_order(trees)
+
+
 def test_a_slow_node_that_takes_the_place_of_the_top_gives_it_to_the_others() -> None:
     trees = StripeTrees()
     trees.lead(TOP)
