@@ -343,8 +343,8 @@ class PeersSettings:
     """Number of nodes that have to want a layer within 0.2 s so that it comes to them in stripes: eight parts, each
     from another node. Then no node's link is idle, and 1,000 nodes get the layer almost as quickly as 10 do. The layer
     must have 16 MiB or more, and the cluster so many nodes. 0: layers always come as a whole; otherwise at least 16,
-    because fewer nodes get it as quickly as a whole. 64 is what was simulated, with up to 1,000 nodes. It is off
-    because no wave of more than 16 real nodes was measured: these take as long as without stripes, with some more
+    because fewer nodes get it as quickly as a whole. 16 and 64 are what was simulated, with up to 1,000 nodes. It is
+    off because no wave of more than 16 real nodes was measured: these take as long as without stripes, with some more
     memory and processor time (docs/scale.md). The index node of a layer decides, so set it alike on all nodes."""
 
     def __post_init__(self) -> None:
