@@ -53,6 +53,8 @@ class Spot:
     """
     from_top: set[int] = field(default_factory=set)
     """The stripes whose source was a top when it was named."""
+    tried_again: set[int] = field(default_factory=set)
+    """The stripes for which a top that failed was named once more: once, or a top could fail every ten seconds."""
     named: set[Address] = field(default_factory=set)
     """The sources named to the node: only these it may report."""
     is_inner: bool = False

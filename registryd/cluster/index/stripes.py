@@ -339,7 +339,7 @@ class StripeTrees:
                 self._room.give_back(source, self._slot(source, stripe))
 
     def _is_to_be_tried_again(self, spot: Spot, stripe: int, now: float) -> bool:
-        """Whether the source is a top that failed only once for only one node.
+        """Whether the source is a top that failed for only one node, and for this stripe for the first time.
 
         Another one at the top costs a copy, and everybody time. When a top is gone, all that it gives a stripe say so.
         """
@@ -347,8 +347,9 @@ class StripeTrees:
         if top is None or not self.is_top(top.place.address) or stripe not in spot.from_top:
             return False
         top.reports = {of: one for of, one in top.reports.items() if one.latest > now - REPORTED_SECONDS}
-        if top.reports:
+        if top.reports or stripe in spot.tried_again:
             return False
+        spot.tried_again.add(stripe)
         top.reports[spot.place.address.host] = Report(now)
         return True
 

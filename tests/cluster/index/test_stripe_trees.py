@@ -167,14 +167,24 @@ def test_a_top_that_failed_once_for_one_node_is_tried_again_and_gives_way_when_a
     trees = trees_of(30)
     below = [of for of in trees.addresses if TOP.address in sources(trees, of)][:3]
     stripes = [sources(trees, of).index(TOP.address) for of in below]
-    for now in (0.0, REPORTED_SECONDS + 1.0):  # the first report is too old to count beside the second
-        assert trees.change(below[0], stripes[0], failed=(TOP.address,), slow=(), now=now) == TOP.address
+    assert trees.change(below[0], stripes[0], failed=(TOP.address,), slow=(), now=0.0) == TOP.address
+    later = REPORTED_SECONDS + 1.0  # the first report is too old to count beside the second
+    assert trees.change(below[1], stripes[1], failed=(TOP.address,), slow=(), now=later) == TOP.address
     stranger = next(of for of in trees.addresses if TOP.address not in sources(trees, of))
-    assert trees.change(stranger, 0, failed=(TOP.address,), slow=(), now=now) != TOP.address
+    assert trees.change(stranger, 0, failed=(TOP.address,), slow=(), now=later) != TOP.address
     assert trees.top == TOP.address
-    assert trees.change(below[1], stripes[1], failed=(TOP.address,), slow=(), now=now + 0.1) is None
-    assert trees.top == below[1]
+    assert trees.change(below[2], stripes[2], failed=(TOP.address,), slow=(), now=later + 0.1) is None
+    assert trees.top == below[2]
     require_order(trees)
+
+
+def test_a_top_that_fails_now_and_then_is_tried_again_once_for_each_stripe() -> None:
+    trees = trees_of(30)
+    below = next(of for of in trees.addresses if TOP.address in sources(trees, of))
+    stripe = sources(trees, below).index(TOP.address)
+    assert trees.change(below, stripe, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
+    assert trees.change(below, stripe, failed=(TOP.address,), slow=(), now=REPORTED_SECONDS + 5.0) is None
+    assert trees.top == below
 
 
 def test_a_top_that_is_found_to_be_slow_or_gone_is_not_tried_again() -> None:
