@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from registryd.aio.scope import alongside
-from registryd.transfer.errors import SourceLeft
+from registryd.transfer.errors import SourceBroken, SourceLeft
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -20,7 +20,7 @@ K = TypeVar("K")
 
 async def send_until(leave: Coroutine[Any, Any, str], body: Body, sink: Sink) -> None:
     """Send the body; raises SourceLeft for the reason that `leave` returns before, and what it raises."""
-    end = _End()
+    end = _End(SourceLeft)
 
     async def watch() -> None:
         end.come(await leave)
@@ -53,10 +53,10 @@ class Cuts(Generic[K]):
 
     @asynccontextmanager
     async def sending(self, what: K, *, is_cut: Callable[[K], bool]) -> AsyncIterator[None]:
-        """A body of this is sent within the block; raises SourceLeft when it is cut."""
+        """A body of this is sent within the block; raises SourceBroken when it is cut."""
         if is_cut(what):
-            raise SourceLeft(self._reason(what))
-        end = _End()
+            raise SourceBroken(self._reason(what))
+        end = _End(SourceBroken)
         self._running[end] = what
         try:
             async with end.may_come():
@@ -66,7 +66,7 @@ class Cuts(Generic[K]):
 
 
 class CuttableBody(Generic[K]):
-    """Another body. When it is cut it has ended as if its source had: with a SourceBroken, after what was sent."""
+    """Another body. When it is cut it has ended as if its source had: with SourceBroken, after what was sent."""
 
     def __init__(self, body: Body, cuts: Cuts[K], what: K, *, is_cut: Callable[[K], bool]) -> None:
         """`is_cut` tells when the sending begins: a body may have been opened a while before."""
@@ -90,7 +90,8 @@ class CuttableBody(Generic[K]):
 class _End:
     """The end of a body that is being sent, if it has to come before the last byte."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[SourceBroken]) -> None:
+        self._kind = kind
         self._limit = asyncio.timeout(None)
         self._reason = ""
 
@@ -101,11 +102,11 @@ class _End:
 
     @asynccontextmanager
     async def may_come(self) -> AsyncIterator[None]:
-        """The body is sent within the block; raises SourceLeft when the end has come."""
+        """The body is sent within the block; raises an error of that kind when the end has come."""
         try:
             async with self._limit:
                 yield
         except TimeoutError as error:
             if not self._limit.expired():
                 raise
-            raise SourceLeft(self._reason) from error
+            raise self._kind(self._reason) from error

@@ -16,7 +16,7 @@ class SourceBroken(Exception):
 
 
 class SourceLeft(SourceBroken):
-    """This node broke the body off: a check found the source too slow or gone, or the content must not be sent."""
+    """This node broke the body off, because it found the source too slow or gone, or wants the bytes no more."""
 
 
 class SourceRefused(SourceBroken):

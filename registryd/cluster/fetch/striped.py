@@ -29,6 +29,7 @@ from registryd.content.growing import NotArrived
 from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken, SourceLeft, SourcesExhausted
+from registryd.transfer.monitoring.floor import STRIPE_FLOOR
 from registryd.transfer.monitoring.thresholds import (
     STRIPE_LOOK_SECONDS,
     STRIPE_MUCH_BYTES,
@@ -65,6 +66,8 @@ _MOST_WAITS: Final = 4
 # The same for sources that get more meanwhile, as a node does that has taken the place of one at the top, and has less
 # of some stripes than those below it: a minute. A source may say so as long as it likes.
 _MOST_WAITS_IN_ALL: Final = 12
+# What a source that is at work gets of a stripe in one wait, at least: the floor of a stripe.
+_LEAST_RECEIVED: Final = int(STRIPE_FLOOR.bytes_per_second * sum(WAITS))
 # How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
 _ASK_SECONDS: Final = 1.0
 # How long a layer of which nothing comes is asked for in stripes. The node at the top may say that it waits itself;
@@ -273,6 +276,34 @@ class _Left(SourceBroken):
 
 
 @dataclass(slots=True)
+class _Waits:
+    """How often in a row a source of a stripe had nothing yet: in all, and without having got much itself meanwhile."""
+
+    count: int = 0
+    idle: int = 0
+    reached: int = -1
+    """How much of the stripe was here the last time."""
+    source: Address | None = None
+    """The source that had nothing the last time, and how much it had got."""
+    received: int = 0
+
+    def note(self, source: Address, received: int, *, reached: int) -> bool:
+        """Note that this source has nothing yet, and has got so much itself. Returns whether it is idle as before."""
+        if reached != self.reached:
+            self.count = self.idle = 0
+        is_same = source == self.source and reached == self.reached
+        is_idle = is_same and received < self.received + _LEAST_RECEIVED
+        self.count += 1
+        self.idle = self.idle + 1 if is_idle or not is_same else 1
+        self.reached, self.source, self.received = reached, source, received
+        return is_idle
+
+    @property
+    def are_many(self) -> bool:
+        return self.idle >= _MOST_WAITS or self.count >= _MOST_WAITS_IN_ALL
+
+
+@dataclass(slots=True)
 class _Stream:
     """One stripe: the node that gives it, and the attempt to get it from there that is under way."""
 
@@ -287,31 +318,7 @@ class _Stream:
     """The node that is to give it when the source is left; None: the index node is to say."""
     believed: set[Address] = field(default_factory=set)
     """The sources that broke off after long silence, and were believed once that they had no more themselves."""
-    waits: int = 0
-    """How often in a row a source had nothing yet."""
-    idle_waits: int = 0
-    """How often in a row it had not got any more itself, either."""
-    received: int = 0
-    """The most that such a source had got."""
-    idle: Address | None = None
-    """The latest source of those that had not got any more."""
-
-    def note_wait(self, received: int, *, is_news: bool) -> bool:
-        """Note that the source has nothing yet, and has got so much itself; `is_news`: some bytes came before that.
-
-        Returns whether it is the same as the last time, and idle.
-        """
-        if is_news:
-            self.waits = self.idle_waits = 0
-        self.waits += 1
-        is_idle, self.received = received <= self.received, max(received, self.received)
-        self.idle_waits = self.idle_waits + 1 if is_idle else 0
-        before, self.idle = self.idle, self.source if is_idle else None
-        return is_idle and before == self.source
-
-    @property
-    def has_waited_long(self) -> bool:
-        return self.idle_waits >= _MOST_WAITS or self.waits >= _MOST_WAITS_IN_ALL
+    waits: _Waits = field(default_factory=_Waits)
 
     def leave(self, other: Address | None) -> None:
         """End the attempt that is under way."""
@@ -375,16 +382,15 @@ class _StripedBody:
         sought, stream = replace(self._sought, stripe=stripe), self._streams[stripe]
         changes = 0
         while board.left(stripe):
-            reached = board.reached[stripe]
             try:
                 await self._receive_from(stream, sought, board, stripe)
             except NotArrived as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, self._sought.digest, reason)
-                is_same = stream.note_wait(reason.received, is_news=board.reached[stripe] > reached)
-                if stream.has_waited_long:
+                is_idle = stream.waits.note(stream.source, reason.received, reached=board.reached[stripe])
+                if stream.waits.are_many:
                     raise SourceBroken(f"no source has more of stripe {stripe} for long") from reason
                 other = await self._striper.find_other(sought, stream.source)
-                if other is None and is_same:
+                if other is None and is_idle:
                     other = await self._striper.find_one_that_has_some(sought, stream.source)
                     if other is None:
                         raise SourcesExhausted(f"no node gives stripe {stripe}: {reason}") from reason

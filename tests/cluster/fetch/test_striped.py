@@ -325,10 +325,10 @@ async def test_for_a_new_top_that_is_behind_and_catches_up_the_node_waits() -> N
     assert 2 * PIECE_BYTES / 8000 < asyncio.get_running_loop().time() < 2 * PIECE_BYTES / 8000 + 6
 
 
-@pytest.mark.parametrize(("comes", "seconds"), [(0.0, 26.0), (1.0, 66.0)])
+@pytest.mark.parametrize(("comes", "seconds"), [(0.0, 26.0), (1.0, 26.0), (7000.0, 66.0)])
 async def test_a_top_that_gets_nothing_or_next_to_nothing_ends_it(comes: float, seconds: float) -> None:
     top = address(10)
-    world = World({FIRST[2]: Source(gives=2 * PIECE_BYTES), top: Source(comes=comes)}, late_for=1000, kept=top)
+    world = World({FIRST[2]: Source(gives=4 * PIECE_BYTES), top: Source(comes=comes)}, late_for=1000, kept=top)
     with pytest.raises(SourceBroken):
         await world.receive()
     assert world.given_up == [DIGEST]
