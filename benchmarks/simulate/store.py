@@ -114,7 +114,10 @@ class SimulatedStore:
         if digest not in self.sizes:
             raise ContentNotFound("not arriving")
         size = self.sizes[digest]
-        available = await self.wait_beyond(digest, min(beyond, size - 1))
+        try:
+            available = await self.wait_beyond(digest, min(beyond, size - 1))
+        except SourceBroken as error:
+            raise ContentNotFound(str(error)) from error
         return GrowingContent(digest, size, None, available)
 
     async def wait_stripe(self, digest: Digest, stripe: int, beyond: int, board: StripeBoard | None = None) -> int:

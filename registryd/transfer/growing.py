@@ -30,7 +30,7 @@ T = TypeVar("T")
 GROWING_STALL_TIMEOUT: Final = 15.0
 # The same of a stripe. When a node at the top is replaced, the new one is behind those below it, and has no byte of a
 # stripe for them until it has fetched what they are ahead, by a link that others may share.
-STRIPE_STALL_TIMEOUT: Final = 45.0
+STRIPE_STALL_TIMEOUT: Final = 45.0  # more than the 40 s after which the floor of a stripe ends it
 # A reader this close behind the writer gets bytes that have just been written. Bytes that are older by more than a few
 # of containerd's writes may have to come from the disk.
 _FRESH_BYTES: Final = 4 * 1024 * 1024

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from registryd.transfer.body import Body
 
     OpenOther = Callable[[Span], Awaitable[tuple[Offer, OpenContent]]]
-    IsHeldUp = Callable[[Offer, Span], Awaitable[bool]]
 
 
 class Failover:
@@ -35,15 +34,11 @@ class Failover:
         open_other: OpenOther,
         avoid: Callable[[Offer], None],
         leave: Callable[[Offer], None] = lambda _: None,
-        is_held_up: IsHeldUp | None = None,
     ) -> None:
-        """`is_held_up` says of a source that broke off whether it is itself waiting for that byte. One is believed."""
         self._source = source
         self._open_other = open_other
         self._avoid = avoid
         self._leave = leave
-        self._is_held_up = is_held_up
-        self._has_believed = False
         self._left = 0
         self._is_left = False
 
@@ -59,9 +54,9 @@ class Failover:
 
     async def reopen(self, span: Span) -> Body:
         """The rest, from another source. Raises SourcesExhausted when no node has it, SourceBroken for no answer."""
-        is_left, self._is_left = self._is_left, False
-        if not is_left and not await self._believe(span):
+        if not self._is_left:
             self._avoid(self._source)
+        self._is_left = False
         try:
             async with bounded(REOPEN_TIMEOUT):
                 self._source, opened = await self._open_other(span)
@@ -71,10 +66,3 @@ class Failover:
         except TimeoutError as error:
             raise SourceBroken(f"no other source within {REOPEN_TIMEOUT:g} s") from error
         return opened.body
-
-    async def _believe(self, rest: Span) -> bool:
-        """Whether the source has not failed: it waits for that byte itself, as all nodes below one that failed do."""
-        if self._is_held_up is None or self._has_believed:
-            return False
-        self._has_believed = True  # whatever comes of it: sources that say so in turn could hold up a body for minutes
-        return await self._is_held_up(self._source, rest)

@@ -21,7 +21,7 @@ from registryd.cluster.health.links import UplinkProbe
 from registryd.cluster.health.own_link import OwnLink
 from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
-from registryd.cluster.health.silence import StillCheck, has_no_more
+from registryd.cluster.health.silence import StillCheck
 from registryd.cluster.health.totals import Totals
 from registryd.content.asker import AskAgain
 from registryd.content.hindrances import Hindrances
@@ -193,7 +193,7 @@ class Fetcher:
             other, given = await self._open_first(offer.sought, lambda _: rest, size=opened.content.size)
             return other, replace(given, body=doubted(other, given))
 
-        way_on = Failover(offer, open_other=open_other, avoid=self._lost, leave=self._left, is_held_up=_is_held_up)
+        way_on = Failover(offer, open_other=open_other, avoid=self._lost, leave=self._left)
         is_growing = opened.content.is_growing
         first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
         body = ResumingBody(first, opened.span, way_on.reopen)
@@ -244,11 +244,6 @@ class Fetcher:
                 return await first_success(attempts, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
         except AllFailed as error:
             raise refusal(error.reasons) from error
-
-
-async def _is_held_up(source: Offer, rest: Span) -> bool:
-    is_well = source.content.is_growing and source.member.is_available
-    return is_well and await has_no_more(source.member, source.sought, rest.start)
 
 
 async def _attempts(

@@ -157,7 +157,7 @@ class Opener:
         floor = floor if offer.sought.stripe is None else STRIPE_FLOOR
         checks: list[Check] = [FloorCheck(floor)]
         if offer.content.is_growing:
-            checks.append(GoneCheck(offer))
+            checks.append(GoneCheck(offer.member))
         body = MonitoredBody(await self._unwatched(offer, span, part), *checks)
         return self._blocklist.guard(offer.sought, body)
 

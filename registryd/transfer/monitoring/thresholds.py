@@ -30,8 +30,10 @@ GROWING_FLOOR_WINDOW_SECONDS: Final = 20.0
 # A node that lost its power says nothing. TCP sends a lost segment again after 0.2, 0.6 and 1.4 s, and a source on a
 # thin link that many share may give nothing for a second.
 GONE_SECONDS: Final = 3.0
-# Between looks, and so between questions to a source that answers: it is held up by its own source.
+# Between looks, and so until a source that answers is asked again: it is held up by its own source. Twice as long each
+# time: when an origin is silent, all nodes of a wave ask.
 GONE_LOOK_SECONDS: Final = 1.0
+GONE_LONGEST_LOOK_SECONDS: Final = 4.0
 
 # ------------------------------ compared with what others gave (`comparison`)
 
@@ -154,8 +156,8 @@ STRIPE_REPORTS: Final = 3
 # member could give the least that a floor allows otherwise, and hold pulls up for as long as it likes. Honest nodes
 # leave a slow source within a second, and a stripe that had little of a shared link has all of it when others wait.
 STRIPE_LATE_SECONDS: Final = 5.0
-# A node breaks off a stripe of which nothing has come for 45 s (STRIPE_STALL_TIMEOUT), and so do all below it at the
-# same moment. One that breaks off earlier than this fails by itself.
+# When a node above is silent, all below it break off, by the floor of a stripe after 20 to 40 s. A source that breaks
+# off earlier than this fails by itself.
 STRIPE_SILENCE_SECONDS: Final = 10.0
 # All nodes below such a member wait at the same time. Those right below it are given another source first, and those
 # on each level below so much later: by then the stripe comes there again.

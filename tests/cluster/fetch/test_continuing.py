@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -50,24 +49,3 @@ async def test_an_answer_that_does_not_come_counts_as_one_source() -> None:
     way_on = Failover(cast("Any", "the source"), open_other=open_other, avoid=lambda _: None)
     with pytest.raises(SourceBroken, match="no other source within"):
         await way_on.reopen(Span(0, 1))
-
-
-async def test_a_source_that_waits_itself_has_not_failed_the_first_time() -> None:
-    """All nodes below one that failed break off: of each of these it is believed once that it waits for the byte."""
-    told: list[object] = []
-    source = cast("Any", SimpleNamespace(member=SimpleNamespace(address="10.0.0.1:3173")))
-    opened = cast("Any", SimpleNamespace(body=BrokenBody(DATA[7:], breaks_after=0)))
-
-    async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
-        told.append(rest)
-        return source, opened
-
-    async def is_held_up(offer: Offer, rest: Span) -> bool:
-        assert (offer, rest.start) == (source, 7)
-        return True
-
-    way_on = Failover(source, open_other=open_other, avoid=told.append, is_held_up=is_held_up)
-    rest = Span(7, len(DATA))
-    await way_on.reopen(rest)
-    await way_on.reopen(rest)
-    assert told == [rest, source, rest]

@@ -42,9 +42,9 @@ class SlowMember:
         self.step = step
         self.pause = pause
 
-    async def find(self, _sought: Sought) -> object:
-        """It answers, whatever it says."""
-        return None
+    async def probe(self, *, again: bool) -> bool:
+        """It answers."""
+        return again
 
     async def read(self, _sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
         for start in range(span.start, span.stop, self.step):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -13,7 +14,6 @@ from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerSilent, PeerUnreachable
 from registryd.cluster.health.silence import GoneCheck, StillCheck, has_no_more
 from registryd.cluster.members.member import Member
-from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
 from registryd.content.source import Content
 from registryd.notation import Address
@@ -36,24 +36,29 @@ SIZE = 1000
 WANTED = sought(Digest.of(b"a layer"))
 HERE = GrowingContent(WANTED.digest, SIZE, None, 400)
 ANSWER_SECONDS = 1.0
+NODE = Node(NodeId("n"), 0)
 
 
 @dataclass
 class Source:
-    """Answers finds with this content, or with this error after a second; `wakes_at`: not until then."""
+    """Answers with this content, or with this error after a second; `wakes_at`: not until then."""
 
     says: Content | PeerFailed | PeerDeclined = HERE
     wakes_at: float = 0.0
-    finds: list[float] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
+
+    async def hello(self) -> Node:
+        self.asked.append(now())
+        if isinstance(self.says, PeerFailed) or now() < self.wakes_at:
+            await asyncio.sleep(ANSWER_SECONDS)
+            raise self.says if isinstance(self.says, PeerFailed) else PeerSilent("no answer")
+        return NODE
 
     async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
         assert (wanted, wait) == (WANTED, None)
-        self.finds.append(now())
-        says = PeerSilent("no answer") if now() < self.wakes_at else self.says
-        if isinstance(says, Content):
-            return FindAnswer(Node(NodeId("n"), 0), said(says), busy=False)
-        await asyncio.sleep(ANSWER_SECONDS)
-        raise says
+        if isinstance(self.says, Content):
+            return FindAnswer(NODE, said(self.says), busy=False)
+        raise self.says
 
 
 @dataclass
@@ -81,8 +86,7 @@ def member_of(source: Source) -> Member:
 
 
 def watched(source: Source, *, silent: float) -> MonitoredBody:
-    offer = Offer(member_of(source), WANTED, HERE, door=None, busy=False)
-    return MonitoredBody(PausingBody(silent), GoneCheck(offer))
+    return MonitoredBody(PausingBody(silent), GoneCheck(member_of(source)))
 
 
 @pytest.mark.parametrize("error", [PeerSilent, PeerUnreachable])
@@ -93,24 +97,32 @@ async def test_a_silent_source_that_does_not_answer_is_left_within_seconds(error
     assert GONE_SECONDS <= now() <= GONE_SECONDS + 1 + 2 * ANSWER_SECONDS
 
 
-@pytest.mark.parametrize("says", [HERE, PeerDeclined("the store does not answer")])
-async def test_a_silent_source_that_answers_is_kept_and_asked_once_a_second(says: Content | PeerDeclined) -> None:
-    source, sink = Source(says), FakeSink()
-    await watched(source, silent=12).send_to(sink)
+async def test_a_silent_source_that_answers_is_kept_and_asked_ever_less_often() -> None:
+    source, sink = Source(), FakeSink()
+    await watched(source, silent=14).send_to(sink)
     assert sink.sent == SIZE
-    assert 4 <= len(source.finds) <= 10
+    pauses = [later - earlier for earlier, later in pairwise(source.asked)]
+    assert pauses == pytest.approx([2.0, 4.0, 4.0])
+
+
+async def test_a_source_that_gives_again_while_it_is_asked_is_kept() -> None:
+    source, sink = Source(PeerSilent("much to do")), FakeSink()
+    await watched(source, silent=GONE_SECONDS + ANSWER_SECONDS).send_to(sink)
+    assert sink.sent == SIZE
+    assert source.asked
 
 
 async def test_one_answer_that_is_late_is_not_the_end() -> None:
-    source, sink = Source(wakes_at=GONE_SECONDS + 1), FakeSink()
+    source, sink = Source(wakes_at=GONE_SECONDS + ANSWER_SECONDS), FakeSink()
     await watched(source, silent=12).send_to(sink)
     assert sink.sent == SIZE
+    assert len(source.asked) > 1
 
 
 async def test_a_source_that_gives_is_not_asked() -> None:
     source = Source(PeerSilent("gone"))
     await watched(source, silent=GONE_SECONDS - 1).send_to(FakeSink())
-    assert not source.finds
+    assert not source.asked
 
 
 async def test_a_receiver_that_takes_nothing_is_not_the_sources_silence() -> None:
@@ -118,7 +130,7 @@ async def test_a_receiver_that_takes_nothing_is_not_the_sources_silence() -> Non
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(60):
             await watched(source, silent=0).send_to(StuckSink())
-    assert not source.finds
+    assert not source.asked
 
 
 @pytest.mark.parametrize(
