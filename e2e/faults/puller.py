@@ -84,11 +84,13 @@ class Puller:
         return Pull(time.monotonic() - began, tries)
 
     async def wait_thrown_away(self) -> None:
-        """After a failed pull, until containerd has thrown away what it knows to be wrong."""
+        """After a failed pull, until containerd has thrown away what it knows to be wrong: at once, when told to."""
 
         async def has_no_ingest() -> bool:
             return not self.ingests()
 
+        with contextlib.suppress(LabError):  # it may be starting
+            await self.node.containerd.collect_garbage()
         with contextlib.suppress(LabError):  # what is right as far as it goes is kept, and gone on with
             await settled(has_no_ingest, "it keeps what it has", seconds=_THROWN_AWAY_SECONDS)
 
