@@ -69,6 +69,17 @@ async def pull_everywhere(cluster: Cluster, reference: str) -> None:
     print(f"{NODES} nodes in {time.monotonic() - begun:.2f} s; S/B is {size * 8 / MEGABITS / 1e6:.2f} s")
 
 
+async def pulls_under_way(
+    cluster: Cluster, reference: str, layer: str
+) -> tuple[Node, asyncio.Task[str], list[asyncio.Task[str]]]:
+    """Of a wave in which some of the layer is there: the node that fetches it, its pull, and those of the others."""
+    pulls = {node.host.name: asyncio.create_task(node.pull(reference)) for node in cluster.nodes}
+    await wait_under_way(cluster, layer)
+    fetcher = fetcher_of(cluster, layer)
+    own = pulls.pop(fetcher.host.name)
+    return fetcher, own, list(pulls.values())
+
+
 async def pull_one_below_another(cluster: Cluster, reference: str, digest: str) -> list[float]:
     """Seconds that each node takes, which begins when the one before it has begun to receive the layer."""
 
@@ -164,13 +175,10 @@ async def test_a_fetching_node_that_is_lost_in_the_wave_fails_no_pull_of_another
     async with rollout(release) as cluster:
         reference = await cluster.push(image, "demo/app")
         begun = time.monotonic()
-        pulls = {node.host.name: asyncio.create_task(node.pull(reference)) for node in cluster.nodes}
-        await wait_under_way(cluster, layer)
-        victim = fetcher_of(cluster, layer)
+        victim, lost, others = await pulls_under_way(cluster, reference, layer)
         await victim.host.unplug()
-        lost = pulls.pop(victim.host.name)
-        await asyncio.gather(*pulls.values())
-        print(f"the other {len(pulls)} nodes in {time.monotonic() - begun:.2f} s")
+        await asyncio.gather(*others)
+        print(f"the other {len(others)} nodes in {time.monotonic() - begun:.2f} s")
         lost.cancel()
         await asyncio.wait([lost])
 
@@ -180,16 +188,14 @@ async def test_below_an_agent_that_stands_still_only_its_own_followers_look_for_
 ) -> None:
     """Its kernel answers for it. All others wait, and are told so by their sources, none of which counts as failed."""
     layer = one_layer.local.layers[0].digest
-    async with rollout(newest) as cluster:
+    # Its followers ask twice, for as long as this: together less than the 15 s after which all would break off.
+    async with rollout(newest, {"peers": {"find_timeout": "3s"}}) as cluster:
         reference = await cluster.push(one_layer, "demo/app")
         cluster.origin.forget_requests()
-        pulls = {node.host.name: asyncio.create_task(node.pull(reference)) for node in cluster.nodes}
-        await wait_under_way(cluster, layer)
-        victim = fetcher_of(cluster, layer)
+        victim, own, others = await pulls_under_way(cluster, reference, layer)
         assert victim.agent
         os.kill(victim.agent.process.pid, signal.SIGSTOP)
-        own = pulls.pop(victim.host.name)
-        await asyncio.gather(*pulls.values())
+        await asyncio.gather(*others)
         os.kill(victim.agent.process.pid, signal.SIGCONT)
         await own
         assert (await taken_from_origin(cluster, [layer] * 2))[layer] == 2
