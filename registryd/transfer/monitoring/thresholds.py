@@ -27,8 +27,8 @@ GROWING_FLOOR_WINDOW_SECONDS: Final = 20.0
 
 # ------------------------------ a source that may be gone (`cluster.health.silence`)
 
-# A node that lost its power says nothing. TCP sends a lost segment again after 0.2, 0.6 and 1.4 s, and a source on a
-# thin link that many share may give nothing for a second.
+# TCP keepalive does not find an agent that stands still, because its kernel answers. TCP sends a lost segment again
+# after 0.2, 0.6 and 1.4 s, and a source on a thin link that many share may give nothing for a second.
 GONE_SECONDS: Final = 3.0
 # Between looks, and so until a source that answers is asked again: it is held up by its own source. Twice as long each
 # time: when an origin is silent, all nodes of a wave ask.
