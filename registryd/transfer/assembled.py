@@ -30,7 +30,8 @@ BEGINNING_BYTES: Final = 1 << 20
 # The bytes to ask of a single source after that: further sources may be there by then. As many as take a moment.
 _ALONE_BYTES: Final = 64 << 20
 _ALONE_SECONDS: Final = 2.0
-# While others are still being looked for.
+# While others are still being looked for, and after the beginning: how busy this process was in those milliseconds says
+# little.
 _SOON_BYTES: Final = 8 << 20
 # A source that gives so much (bytes a second) is spliced, without a copy; several would not be quicker in one process.
 _ENOUGH: Final = 1_000_000_000
@@ -201,7 +202,7 @@ class AssembledBody:
     def _size_alone(self) -> int:
         if self._measured < _TELLING_BYTES and self._rate >= _QUICK:
             return _TELLING_BYTES
-        if self._is_searching:
+        if self._is_searching or self._measured <= BEGINNING_BYTES:
             return _SOON_BYTES
         return max(_ALONE_BYTES, int(self._rate * _ALONE_SECONDS))
 

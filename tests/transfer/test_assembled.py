@@ -35,7 +35,8 @@ class Cluster:
         self.memory = SlotMemory(128 * MIB)
         self.rates = RecentRates()
         self.tasks = 1
-        self.work = 0.0  # of its time
+        self.work = 0.0  # of its time, for so many seconds
+        self.work_seconds = 1000.0
 
     async def others(self) -> AsyncGenerator[FakeSupplier, None]:
         await asyncio.sleep(self.seconds)
@@ -60,7 +61,7 @@ class Cluster:
             others=self.others,
             memory=self.memory,
             rates=self.rates,
-            worked=lambda: now() * self.work,
+            worked=lambda: min(now(), self.work_seconds) * self.work,
         )
         try:
             yield body
@@ -118,6 +119,13 @@ async def test_several_are_no_help_for_a_processor_that_is_slow() -> None:
     cluster.work = 0.9
     assert (await cluster.send()).data == DATA[1:]
     assert not cluster.suppliers[1].asked
+
+
+async def test_a_processor_that_was_busy_for_a_moment_at_the_beginning_is_measured_again() -> None:
+    cluster = Cluster(10, 10)
+    cluster.work, cluster.work_seconds = 0.9, 0.1
+    assert (await cluster.send()).data == DATA[1:]
+    assert cluster.suppliers[1].given > 12 * MIB
 
 
 async def test_who_is_found_late_takes_part_later() -> None:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from tests.cluster.conftest import Lab, Node
 
 LARGE = sample_bytes(LEAST_BYTES + 12345)
-# So that no door alone is as quick as several: what each needs for a MiB.
-SECONDS = 0.05
+# So that no door alone is as quick as several, and others are found in time on a busy machine, too: what each needs for
+# a MiB.
+SECONDS = 0.15
 
 
 def door(**character: float | bool | None) -> Door:
