@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.fetch.opening import Opener
     from registryd.cluster.fetch.plan import SourcePlan
-    from registryd.cluster.fetch.striped import StripeIndex
+    from registryd.cluster.fetch.stripe_sources import StripeIndex
     from registryd.cluster.health.blame import DeliveryAttribution
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought

@@ -11,13 +11,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from registryd.cluster.members.offer import offer_of
-from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import GONE_LONGEST_LOOK_SECONDS, GONE_LOOK_SECONDS, GONE_SECONDS
 
 if TYPE_CHECKING:
     from registryd.cluster.members.member import Member
-    from registryd.content.sought import Sought
     from registryd.transfer.monitoring.meter import Reading
 
 
@@ -71,12 +68,3 @@ class GoneCheck(_SilenceCheck):
 
     async def _judge(self, silence: str) -> str | None:
         return None if await self._source.probe(again=True) else f"{silence}, and does not answer"
-
-
-async def has_no_more(member: Member, sought: Sought, reached: int) -> bool:
-    """Whether the member answers that it is still receiving the content, and has no byte beyond the first `reached`."""
-    try:
-        offer = offer_of(member, sought, await member.find(sought))
-    except ContentUnavailable:
-        return False
-    return offer.content.is_growing and offer.available <= reached

@@ -135,7 +135,7 @@ FULL_WITNESSES: Final = 2
 # long saves hardly more: six nodes that pull twelve layers are at 1.066 times S/B with this, and at 1.060.
 FULL_SECONDS: Final = 4.0
 
-# ------------------------------ the source of one stripe among others (`cluster.fetch.striped`)
+# ------------------------------ the source of one stripe among others (`cluster.fetch.stripe_watch`, `stripe_stream`)
 
 # Between looks at all stripes. A stripe that is held up holds up the whole layer when the others are AHEAD_BYTES ahead.
 STRIPE_LOOK_SECONDS: Final = 0.25

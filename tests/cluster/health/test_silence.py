@@ -10,55 +10,41 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.contract.peer import FindAnswer
-from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerSilent, PeerUnreachable
-from registryd.cluster.health.silence import GoneCheck, StillCheck, has_no_more
+from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
+from registryd.cluster.health.silence import GoneCheck, StillCheck
 from registryd.cluster.members.member import Member
-from registryd.content.growing import GrowingContent
-from registryd.content.source import Content
 from registryd.notation import Address
-from registryd.oci.digest import Digest
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.thresholds import GONE_SECONDS
-from tests.fakes.entitled import said, sought
 from tests.fakes.sinks import FakeSink, StuckSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registryd.content.sought import Sought
     from registryd.transfer.sink import Sink
 
 pytestmark = pytest.mark.looptime
 
 SIZE = 1000
-WANTED = sought(Digest.of(b"a layer"))
-HERE = GrowingContent(WANTED.digest, SIZE, None, 400)
 ANSWER_SECONDS = 1.0
 NODE = Node(NodeId("n"), 0)
 
 
 @dataclass
 class Source:
-    """Answers with this content, or with this error after a second; `wakes_at`: not until then."""
+    """Answers, or fails with this error after a second; `wakes_at`: does not answer until then."""
 
-    says: Content | PeerFailed | PeerDeclined = HERE
+    error: PeerFailed | None = None
     wakes_at: float = 0.0
     asked: list[float] = field(default_factory=list)
 
     async def hello(self) -> Node:
         self.asked.append(now())
-        if isinstance(self.says, PeerFailed) or now() < self.wakes_at:
+        if self.error or now() < self.wakes_at:
             await asyncio.sleep(ANSWER_SECONDS)
-            raise self.says if isinstance(self.says, PeerFailed) else PeerSilent("no answer")
+            raise self.error or PeerSilent("no answer")
         return NODE
-
-    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
-        assert (wanted, wait) == (WANTED, None)
-        if isinstance(self.says, Content):
-            return FindAnswer(NODE, said(self.says), busy=False)
-        raise self.says
 
 
 @dataclass
@@ -131,22 +117,6 @@ async def test_a_receiver_that_takes_nothing_is_not_the_sources_silence() -> Non
         async with asyncio.timeout(60):
             await watched(source, silent=0).send_to(StuckSink())
     assert not source.asked
-
-
-@pytest.mark.parametrize(
-    ("says", "waits"),
-    [
-        (HERE, True),
-        (GrowingContent(WANTED.digest, SIZE, None, 401), False),
-        (Content(WANTED.digest, SIZE, None), False),
-        (PeerDeclined("no"), False),
-        (PeerSilent("gone"), False),
-    ],
-)
-async def test_only_one_that_answers_and_has_nothing_more_waits_itself(
-    says: Content | PeerFailed | PeerDeclined, *, waits: bool
-) -> None:
-    assert await has_no_more(member_of(Source(says)), WANTED, 400) is waits
 
 
 async def test_one_that_nobody_is_above_is_left_for_its_silence_alone() -> None:

@@ -1,0 +1,137 @@
+"""One stripe of a layer as it comes to this node, from one source after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import TYPE_CHECKING, Final
+
+from registryd.cluster.fetch.stripe_waits import StripeWaits
+from registryd.content.growing import NotArrived
+from registryd.content.source import ContentUnavailable
+from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.monitoring.thresholds import STRIPE_SILENCE_SECONDS
+from registryd.transfer.stripe_board import StripeSink
+
+if TYPE_CHECKING:
+    from registryd.cluster.fetch.stripe_sources import StripeSources
+    from registryd.cluster.health.stripe_pace import StripePace
+    from registryd.content.sought import Sought
+    from registryd.notation import Address
+    from registryd.transfer.stripe_board import StripeBoard
+
+_log = logging.getLogger(__name__)
+
+# How often the source of a stripe may change.
+MOST_CHANGES: Final = 12
+
+
+class _Left(SourceBroken):
+    """The source of a stripe is left, because it is slow or because the index node names another one."""
+
+
+class StripeStream:
+    """Receives one stripe, and goes on at another source when one fails or is left."""
+
+    def __init__(  # noqa: PLR0913 - what it receives, all named
+        self, sources: StripeSources, sought: Sought, stripe: int, *, source: Address, top: Address | None, size: int
+    ) -> None:
+        """The stripe `sought` of a layer of that size, at first from this source; `top`: the node at the top."""
+        self.sought = sought
+        self.stripe = stripe
+        self.source = source
+        """The node that gives it."""
+        self.attempt: asyncio.Timeout | None = None
+        """To get it from there, under way; it expires when the source is left."""
+        self.judged_at = 0.0
+        """When the attempt began, or when the source was reported last."""
+        self.asked_at = -math.inf
+        """When the index node was asked last for another source, because the stripe is late."""
+        self._sources = sources
+        self._top = top
+        self._size = size
+        self._other: Address | None = None
+        """The node that is to give it when the source is left; None: the index node is to say."""
+        self._believed: set[Address] = set()
+        """The sources that broke off after long silence, and were believed once that they had no more themselves."""
+        self._waits = StripeWaits()
+
+    @property
+    def is_from_top(self) -> bool:
+        return self.source == self._top
+
+    def leave(self, other: Address | None) -> None:
+        """End the attempt that is under way."""
+        attempt, self.attempt = self.attempt, None  # once: it ends a moment later
+        if attempt is not None:
+            self._other = other
+            attempt.reschedule(asyncio.get_running_loop().time())
+
+    async def receive(self, board: StripeBoard, pace: StripePace) -> None:
+        """All of it. Raises SourceBroken when no source gives it."""
+        changes = 0
+        while board.left(self.stripe):
+            try:
+                await self._receive_from(self.source, board)
+            except NotArrived as reason:
+                _log.debug("stripe %d of %s does not come: %s", self.stripe, self.sought.digest, reason)
+                self.source = await self._find_after_wait(reason, board.reached[self.stripe])
+            except (SourceBroken, ContentUnavailable) as reason:
+                _log.debug("stripe %d of %s does not come: %s", self.stripe, self.sought.digest, reason)
+                other, self._other = self._other, None
+                silence = pace.silence(self.stripe, asyncio.get_running_loop().time())
+                other = other or await self._find_after(reason, board.reached[self.stripe], silence)
+                if other is None:
+                    raise SourcesExhausted(f"no node gives stripe {self.stripe}: {reason}") from reason
+                self.source = other
+                changes += 1
+                if changes >= MOST_CHANGES:
+                    raise SourceBroken(f"no source gives stripe {self.stripe} for long") from reason
+
+    async def _find_after_wait(self, reason: NotArrived, reached: int) -> Address:
+        """The next source of the stripe where this one had nothing yet; perhaps the same. Raises SourceBroken."""
+        source = self.source
+        is_idle = self._waits.note(source, reason.received, reached=reached)
+        if self._waits.are_many:
+            raise SourceBroken(f"no source has more of stripe {self.stripe} for long") from reason
+        other = await self._sources.find_other(self.sought, source)
+        if other is None and is_idle:
+            other = await self._sources.find_one_that_has_some(self.sought, source)
+            if other is None:
+                raise SourcesExhausted(f"no node gives stripe {self.stripe}: {reason}") from reason
+        return other or source
+
+    async def _find_after(self, reason: Exception, reached: int, silence: float) -> Address | None:
+        """The next source of a stripe that ended there for this reason, after so many seconds; perhaps the same one.
+
+        Where a node above is silent, all below it break off at the same moment, and none of them has failed: each has
+        no more of the stripe itself. That is believed once.
+        """
+        source = self.source
+        breaks_off = not isinstance(reason, _Left | ContentUnavailable) and silence >= STRIPE_SILENCE_SECONDS
+        if breaks_off and not self.is_from_top and source not in self._believed:
+            self._believed.add(source)
+            if await self._sources.has_no_more(source, self.sought, reached):
+                return await self._sources.find_other(self.sought, source) or source
+        return await self._sources.replace(self.sought, source, reason)
+
+    async def _receive_from(self, address: Address, board: StripeBoard) -> None:
+        """Raises SourceBroken, ContentUnavailable."""
+        attempt = self.attempt = asyncio.timeout(None)
+        self.judged_at = asyncio.get_running_loop().time()
+        try:
+            async with attempt:
+                start = board.reached[self.stripe]
+                offer = await self._sources.require(address, self.sought, start, self._size)
+                body = await self._sources.open(offer, start, is_top=self.is_from_top)
+                try:
+                    await body.send_to(StripeSink(board, self.stripe))
+                finally:
+                    await body.aclose()
+        except TimeoutError as error:
+            if not attempt.expired():
+                raise
+            raise _Left(f"{address} is left") from error
+        finally:
+            self.attempt = None

@@ -1,0 +1,92 @@
+"""Leaves the sources of a layer's stripes that hold the layer up, while others give well.
+
+The node reports a source that gives slowly or gets everything slowly to the index node, and leaves it if that one names
+another: when most of those that get something from this source say the same. A source that is held up itself reports
+its own source: it is believed for some seconds in which all other stripes wait, and then the index node finds out who
+is at fault. The node also asks whether another node has taken the place of the top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from registryd.transfer.monitoring.thresholds import STRIPE_LOOK_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registryd.cluster.fetch.stripe_sources import StripeSources
+    from registryd.cluster.fetch.stripe_stream import StripeStream
+    from registryd.cluster.health.stripe_pace import StripePace
+    from registryd.notation import Address
+    from registryd.transfer.stripe_board import StripeBoard
+
+# How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
+_ASK_SECONDS: Final = 1.0
+
+
+class StripeWatch:
+    """Watches all stripes of one layer; `streams` has them in their order."""
+
+    def __init__(self, sources: StripeSources, streams: Sequence[StripeStream]) -> None:
+        self._sources = sources
+        self._streams = streams
+
+    async def run(self, board: StripeBoard, pace: StripePace) -> None:
+        """Look at them again and again, until cancelled."""
+        time = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(STRIPE_LOOK_SECONDS)
+            pace.look(board.reached, time())
+            for stripe in pace.late([stream.stripe for stream in self._streams if board.waits_for(stream.stripe)]):
+                if await self._leave_late(self._streams[stripe]):
+                    pace.begin_anew(stripe)
+            for stripe in pace.held_up():
+                if not (pace.is_outrun(stripe) or board.waits_for(stripe)):
+                    continue
+                stream = self._streams[stripe]
+                if board.left(stripe) and time() - stream.judged_at >= pace.window:
+                    await self._judge(stream, board)
+            if pace.is_worth_a_change(board.span.stop - board.end):
+                await self._look_for_top(board)
+
+    async def _leave_late(self, stream: StripeStream) -> bool:
+        """Whether the source of this stripe, which is late, is left."""
+        attempt, source, now = stream.attempt, stream.source, asyncio.get_running_loop().time()
+        if attempt is None or stream.is_from_top or now - stream.asked_at < _ASK_SECONDS:
+            return False
+        stream.asked_at = now
+        other = await self._sources.find_other(stream.sought, source)
+        if other is None or stream.attempt is not attempt:
+            return False
+        stream.leave(other)
+        return True
+
+    async def _look_for_top(self, board: StripeBoard) -> None:
+        """Go to another node if another one has taken the place of the top: a node beside this one found that slow."""
+        for stream in self._streams:
+            attempt = stream.attempt
+            if stream.is_from_top and attempt is not None and board.left(stream.stripe):
+                other = await self._sources.has_other_source(stream.sought, stream.source)
+                if other and stream.attempt is attempt:
+                    stream.leave(None)
+
+    async def _judge(self, stream: StripeStream, board: StripeBoard) -> None:
+        """Report the source of this stripe if it is slow, and leave it if it does not answer, or is slow to most."""
+        attempt, source = stream.attempt, stream.source
+        if attempt is None or stream.is_from_top:
+            return
+        other: Address | None = None
+        match await self._sources.is_held_up(source, stream.sought, board, stream.stripe):
+            case True:
+                return
+            case False:
+                stream.judged_at = asyncio.get_running_loop().time()
+                other = await self._sources.report_slow(stream.sought, source)
+                if other is None or other == source:  # it is slow to this node only, as far as the index node knows
+                    return
+        if stream.attempt is attempt:  # it may have ended meanwhile
+            stream.leave(other)
+            if other is not None:
+                await self._sources.tell_slow(source, stream.sought)
