@@ -13,6 +13,7 @@ from registryd.content.source import ContentUnavailable
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
 from registryd.transfer.monitoring.thresholds import STRIPE_SILENCE_SECONDS
 from registryd.transfer.stripe_board import StripeSink
+from registryd.transfer.striping import reach
 
 if TYPE_CHECKING:
     from registryd.cluster.fetch.stripe_sources import StripeSources
@@ -76,7 +77,7 @@ class StripeStream:
                 await self._receive_from(self.source, board)
             except NotArrived as reason:
                 _log.debug("stripe %d of %s does not come: %s", self.stripe, self.sought.digest, reason)
-                self.source = await self._find_after_wait(reason, board.reached[self.stripe])
+                self.source = await self._find_after_wait(reason, board, pace)
             except (SourceBroken, ContentUnavailable) as reason:
                 _log.debug("stripe %d of %s does not come: %s", self.stripe, self.sought.digest, reason)
                 other, self._other = self._other, None
@@ -89,10 +90,21 @@ class StripeStream:
                 if changes >= MOST_CHANGES:
                     raise SourceBroken(f"no source gives stripe {self.stripe} for long") from reason
 
-    async def _find_after_wait(self, reason: NotArrived, reached: int) -> Address:
-        """The next source of the stripe where this one had nothing yet; perhaps the same. Raises SourceBroken."""
-        source = self.source
-        is_idle = self._waits.note(source, reason.received, reached=reached)
+    async def _find_after_wait(self, reason: NotArrived, board: StripeBoard, pace: StripePace) -> Address:
+        """The next source of the stripe where this one had nothing yet; perhaps the same. Raises SourceBroken.
+
+        The index node keeps one at the top, because another one costs a copy, until it is reported as failed.
+        """
+        source, reached = self.source, board.reached[self.stripe]
+        lead = reached - reach(self.stripe, board.end)
+        is_idle = self._waits.note(source, reason.received, reached=reached, lead=lead, rate=pace.rate)
+        if self._waits.are_many_for_one:
+            other = await self._sources.replace(self.sought, source, reason)
+            if other is None:
+                raise SourcesExhausted(f"no node gives stripe {self.stripe}: {reason}") from reason
+            if other != source:
+                self._waits.begin_anew()
+                return other
         if self._waits.are_many:
             raise SourceBroken(f"no source has more of stripe {self.stripe} for long") from reason
         other = await self._sources.find_other(self.sought, source)

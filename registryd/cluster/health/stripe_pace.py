@@ -42,6 +42,14 @@ class StripePace:
         """Over how many seconds stripes are compared."""
         return max(2 * STRIPE_LOOK_SECONDS, STRIPE_WINDOW_BYTES / self._usual) if self._usual else 0.0
 
+    @property
+    def rate(self) -> float:
+        """The rate at which stripes come, in bytes a second: the best for a while, or else that since the beginning."""
+        (then, before), (now, reached) = self._seen[0], self._seen[-1]
+        if self._usual or now == then:
+            return self._usual
+        return (third_best(reached) - third_best(before)) / (now - then)
+
     def look(self, reached: Sequence[int], now: float) -> None:
         """Note how much has come by now."""
         third = third_best(reached)
