@@ -102,7 +102,11 @@ class Sockets:
                 sock = socket.socket(fileno=os.dup(descriptor))
             except OSError:
                 continue  # closed meanwhile
-            found.append(sock)
+            # A connection that was reset has no other end, either.
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.append(sock)
+            else:
+                sock.close()
         return found
 
     def end(self, connections: Iterable[Connection]) -> None:
