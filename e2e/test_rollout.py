@@ -183,10 +183,11 @@ async def test_a_fetching_node_that_is_lost_in_the_wave_fails_no_pull_of_another
         await asyncio.wait([lost])
 
 
-async def test_below_an_agent_that_stands_still_only_its_own_followers_look_for_another_source(
-    newest: Release, one_layer: Image
+@pytest.mark.parametrize("what", ["agent", "containerd"])
+async def test_below_a_node_that_stands_still_only_its_own_followers_look_for_another_source(
+    newest: Release, one_layer: Image, what: str
 ) -> None:
-    """Its kernel answers for it. All others wait, and are told so by their sources, none of which counts as failed."""
+    """Its kernel or its agent answers. All others wait, and are told so by their sources, none of which has failed."""
     layer = one_layer.local.layers[0].digest
     # Its followers ask twice, for as long as this: together less than the 15 s after which all would break off.
     async with rollout(newest, {"peers": {"find_timeout": "3s"}}) as cluster:
@@ -194,9 +195,10 @@ async def test_below_an_agent_that_stands_still_only_its_own_followers_look_for_
         cluster.origin.forget_requests()
         victim, own, others = await pulls_under_way(cluster, reference, layer)
         assert victim.agent
-        os.kill(victim.agent.process.pid, signal.SIGSTOP)
+        process = victim.agent.process if what == "agent" else victim.containerd.process
+        os.kill(process.pid, signal.SIGSTOP)
         await asyncio.gather(*others)
-        os.kill(victim.agent.process.pid, signal.SIGCONT)
+        os.kill(process.pid, signal.SIGCONT)
         await own
         assert (await taken_from_origin(cluster, [layer] * 2))[layer] == 2
         slowed = [await slowed_by(node) for node in cluster.nodes if node is not victim]

@@ -34,11 +34,13 @@ class GrowingContent(Content):
     If 0 bytes are available, this node has asked for the content, and no byte has come yet. If all are available, the
     content is whole and not verified yet. Available bytes are believed to be right: the reader verifies them, or leaves
     that to containerd. The `withheld` bytes after them have come and may be wrong (`registryd.transfer.sure`): no node
-    gets them until the content is whole and verified.
+    gets them until the content is whole and verified. If it `is_held_up`, nothing comes through no fault of this node:
+    it waits for another node, or began to get the content elsewhere a moment ago.
     """
 
     available: int = field()  # hides what Content says of itself
     withheld: int = 0
+    is_held_up: bool = field(default=False)
 
     is_growing: ClassVar[bool] = True
 

@@ -61,6 +61,11 @@ class Content:
         """The number of bytes that have come to the source, whether or not it may give them yet: all."""
         return self.size
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it is another node's fault if nothing more comes to the source: nothing has to come."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class OpenContent:

@@ -13,16 +13,9 @@ from registryd.content.growing import GrowingContent, NotArrived, stripe_of
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.transfer import striping
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.growing import (
-    GROWING_STALL_TIMEOUT,
-    STRIPE_STALL_TIMEOUT,
-    GrowingBody,
-    StripeBody,
-    reach,
-    stripe_reach,
-    watching_arrival,
-)
+from registryd.transfer.growing import GrowingBody, StripeBody, reach, stripe_reach, watching_arrival
 from registryd.transfer.inflow import Inflows
+from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, GROWING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,8 +32,8 @@ if TYPE_CHECKING:
 class GrowingFiles:
     """A GrowingSource over the files of ingests.
 
-    A file that has not been written to for `stall_timeout` seconds is passed over: its writer is dead, or stuck, and a
-    follower would soon look for another source.
+    A file that has not been written to for `stall_timeout` seconds is passed over, unless another node is to blame: its
+    writer is dead, or stuck. A body of one ends after `giving_timeout` seconds without a byte.
     """
 
     def __init__(
@@ -49,6 +42,7 @@ class GrowingFiles:
         media_type: Callable[[Digest], str | None],
         *,
         stall_timeout: float = GROWING_STALL_TIMEOUT,
+        giving_timeout: float = GIVING_STALL_TIMEOUT,
     ) -> None:
         """`open_ingest` gives a new descriptor and the size in the end, or raises as `GrowingSource.growing` does.
 
@@ -57,6 +51,7 @@ class GrowingFiles:
         self._open_ingest = open_ingest
         self._media_type = media_type
         self._stall_timeout = stall_timeout
+        self._giving_timeout = giving_timeout
         self.events = FileEvents()
         """Told by the kernel; for others that watch files and folders, too."""
         self.inflows = Inflows()
@@ -78,7 +73,7 @@ class GrowingFiles:
         except BaseException:
             os.close(fd)
             raise
-        body = GrowingBody(fd, span, partial(self._watching, digest, size), stall_timeout=self._stall_timeout)
+        body = GrowingBody(fd, span, partial(self._watching, digest, size), stall_timeout=self._giving_timeout)
         return OpenContent(content, span, body)
 
     async def growing_stripe(self, digest: Digest, stripe: int, *, beyond: int | None = None) -> GrowingContent:
@@ -106,8 +101,7 @@ class GrowingFiles:
             os.close(fd)
             raise
         watching = partial(self._watching, digest, size, stripe=stripe)
-        stall_timeout = max(STRIPE_STALL_TIMEOUT, self._stall_timeout)
-        body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=stall_timeout)
+        body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=STRIPE_STALL_TIMEOUT)
         return OpenContent(content, span, body)
 
     def _passing(self, digest: Digest) -> tuple[Inflow | None, StripeBoard | None]:
@@ -162,11 +156,12 @@ class GrowingFiles:
         silence = time.time() - status.st_mtime
         # What the agent has taken in is here, however long containerd lets it wait for a place.
         board = self.inflows.board_of(digest)
-        is_waited_for = available > sure or (board is not None and board.has_told)
+        is_held_up = self.inflows.is_held_up(digest)
+        is_waited_for = is_held_up or available > sure or (board is not None and board.has_told)
         if status.st_size < size and silence > self._stall_timeout and not (is_patient or is_waited_for):
             raise ContentNotFound(f"its receiver has got nothing for {silence:.0f} s")
         withheld = max(0, min(size, status.st_size) - available)
-        return GrowingContent(digest, size, self._media_type(digest), available, withheld)
+        return GrowingContent(digest, size, self._media_type(digest), available, withheld, is_held_up)
 
 
 def _require_arrived(content: GrowingContent, first: int) -> None:

@@ -13,6 +13,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer import striping
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.file import FileBody, send_from_cache
+from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long a file may stay as it is before its writer is taken for dead. containerd writes 1 MiB at a time, so this is a
-# link of 70 KB/s. A node may also have to wait so long for the fetcher.
-GROWING_STALL_TIMEOUT: Final = 15.0
-# The same of a stripe. When a node at the top is replaced, the new one is behind those below it, and has no byte of a
-# stripe for them until it has fetched what they are ahead, by a link that others may share.
-STRIPE_STALL_TIMEOUT: Final = 45.0  # more than the 40 s after which the floor of a stripe ends it
 # A reader this close behind the writer gets bytes that have just been written. Bytes that are older by more than a few
 # of containerd's writes may have to come from the disk.
 _FRESH_BYTES: Final = 4 * 1024 * 1024
@@ -150,7 +145,7 @@ class _FollowingBody(ABC):
         span: Span,
         watching: Callable[[int], AbstractContextManager[Arriving]],
         *,
-        stall_timeout: float = GROWING_STALL_TIMEOUT,
+        stall_timeout: float = GIVING_STALL_TIMEOUT,
     ) -> None:
         self._fd: int | None = fd
         self._span = span

@@ -17,7 +17,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio import clock
+from registryd.aio.expiring import ExpiringSet
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.monitoring.thresholds import GROWING_STALL_TIMEOUT
 from registryd.transfer.sink import Sink
 from registryd.transfer.stripe_board import StripeBoard, together
 from registryd.transfer.sure import SureBytes
@@ -41,6 +44,8 @@ _ALWAYS_BYTES: Final = 1024 * 1024
 _STALL_SECONDS: Final = 0.25
 # The bytes that one inflow may hold: a layer without a request leaves room for others.
 _MOST_BYTES: Final = 32 * 1024 * 1024
+# Contents that other nodes stopped giving.
+_LEFT_REMEMBERED: Final = 1000
 
 
 class InflowMemory:
@@ -114,6 +119,7 @@ class Inflow:
         # Where the readers are: one, or more when several clients want the same.
         self._positions: dict[object, int] = {}
         self._failure: SourceBroken | None = None
+        self._failed_at: float | None = None
         self._more = asyncio.Event()
         self._left = asyncio.Event()
 
@@ -139,12 +145,20 @@ class Inflow:
     def fail(self, failure: SourceBroken) -> None:
         """No more will come."""
         self._failure = failure
+        self._failed_at = clock.now()
         self._more.set()
 
     @property
     def is_whole(self) -> bool:
         """Whether all of it has come."""
         return self.end == self.span.stop
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether nothing comes because the source gives nothing, or because none has been left for a moment."""
+        if self._failed_at is not None:
+            return clock.now() - self._failed_at < GROWING_STALL_TIMEOUT
+        return not self.is_whole and self._has_room()
 
     # For containerd
 
@@ -285,6 +299,8 @@ class Inflows:
         """How much of what containerd writes is right."""
         self._boards: dict[Digest, StripeBoard] = {}
         self._current: dict[Digest, Inflow] = {}
+        self._left: ExpiringSet[Digest] = ExpiringSet(lifetime=GROWING_STALL_TIMEOUT, capacity=_LEFT_REMEMBERED)
+        """What other nodes did not give to the end, and containerd has to get elsewhere."""
         self._waiting: defaultdict[Digest, dict[Changes, int | None]] = defaultdict(dict)
         """Who waits for which stripe; None: for the content from its beginning on."""
 
@@ -297,6 +313,8 @@ class Inflows:
         finally:
             if self._current.get(digest) is inflow:
                 del self._current[digest]
+                if not inflow.is_whole:
+                    self._left.add(digest)
             inflow.close()
 
     @contextmanager
@@ -348,6 +366,16 @@ class Inflows:
 
     def of(self, digest: Digest) -> Inflow | None:
         return self._current.get(digest)
+
+    def is_held_up(self, digest: Digest) -> bool:
+        """Whether it is not for this node to do something if nothing of this content comes.
+
+        The node waits for another one, or gave one up a moment ago: containerd is about to get the content elsewhere.
+        """
+        if digest in self._boards:
+            return False  # stripes are judged one by one
+        inflow = self._current.get(digest)
+        return digest in self._left if inflow is None else inflow.is_held_up
 
 
 class InflowSink(Sink):

@@ -9,9 +9,10 @@ import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.fetch.pulls import Pulls
-from registryd.cluster.rpc.limits import MAX_WAIT_SECONDS, MAX_WAITS
+from registryd.cluster.rpc.limits import MAX_WAIT_SECONDS, MAX_WAITS, STORE_TIMEOUT
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent
+from registryd.content.source import StoreUnavailable
 from registryd.identity.requester import Requester
 from registryd.oci.digest import Digest
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
@@ -133,3 +134,18 @@ async def test_more_than_can_wait_are_answered_at_once() -> None:
     assert asking.service._waits == 0
     assert await asking.find(wait=0.2) == pb.Content(size=SIZES[0], available=0)
     assert now() == pytest.approx(1.2, abs=0.01)
+
+
+async def test_while_containerd_says_nothing_the_answer_is_that_the_store_cannot_say() -> None:
+    """Who asks would take silence for the end of this node."""
+    asking = Asking()
+    real = asking.pulls.expects
+
+    async def expects(digest: Digest) -> GrowingContent | None:
+        await asyncio.sleep(3600)
+        return await real(digest)
+
+    asking.pulls.expects = expects  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await asking.find()
+    assert now() == pytest.approx(STORE_TIMEOUT, abs=0.01)

@@ -154,6 +154,7 @@ HERE = Node(NodeId("there"), 1)
         GrowingContent(DIGEST, 10, "a/b", 0),
         GrowingContent(DIGEST, 10, None, 10),
         GrowingContent(DIGEST, 10, None, 3, withheld=7),
+        GrowingContent(DIGEST, 10, None, 3, is_held_up=True),
     ],
 )
 def test_an_answer_tells_whole_from_growing(content: Content) -> None:

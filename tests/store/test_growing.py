@@ -17,6 +17,7 @@ from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.store.growing import GrowingFiles
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.monitoring.thresholds import GROWING_STALL_TIMEOUT
 from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES
 from tests.fakes.sinks import FakeSink
 from tests.fakes.sources import stripe_bytes
@@ -35,9 +36,12 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def files(path: Path, *, size: int = 10, stall_timeout: float = 5.0) -> GrowingFiles:
+def files(path: Path, *, size: int = 10, giving_timeout: float = 5.0) -> GrowingFiles:
     return GrowingFiles(
-        lambda _: (os.open(path, os.O_RDONLY | os.O_CLOEXEC), size), lambda _: LAYER, stall_timeout=stall_timeout
+        lambda _: (os.open(path, os.O_RDONLY | os.O_CLOEXEC), size),
+        lambda _: LAYER,
+        stall_timeout=5.0,
+        giving_timeout=giving_timeout,
     )
 
 
@@ -59,9 +63,9 @@ async def test_what_is_taken_in_for_a_containerd_that_does_not_ask_is_given(path
     """containerd's places may be in use for longer than a follower waits for a receiver that gets nothing."""
     growing = files(path)
     os.utime(path, (0, time.time() - 60))
+    with pytest.raises(ContentNotFound, match=r"nothing for 6\d s"):
+        await growing.growing(DIGEST)
     with growing.inflows.flowing(DIGEST, Span(5, 10)) as inflow:
-        with pytest.raises(ContentNotFound, match=r"nothing for 6\d s"):
-            await growing.growing(DIGEST)
         inflow.take(b"67890")
         assert (await growing.growing(DIGEST)).available == 10
         assert (await growing.wait_grown(DIGEST, beyond=5)).available == 10
@@ -71,9 +75,56 @@ async def test_what_is_taken_in_for_a_containerd_that_does_not_ask_is_given(path
     assert sink.data == b"1234567890"
 
 
+async def test_while_another_node_is_to_blame_what_stands_still_is_told(path: Path) -> None:
+    growing = files(path)
+    os.utime(path, (0, time.time() - 60))
+    with growing.inflows.flowing(DIGEST, Span(5, 10)) as inflow:
+        for failure in (None, SourceBroken("it has nothing more")):
+            if failure:
+                inflow.fail(failure)
+            content = await growing.growing(DIGEST)
+            assert (content.available, content.is_held_up) == (5, True)
+    assert (await growing.growing(DIGEST)).is_held_up, "containerd has to get it elsewhere, which takes a while"
+
+
+@pytest.mark.looptime
+async def test_a_node_without_a_source_is_not_to_blame_for_a_while(path: Path) -> None:
+    growing = files(path)
+    os.utime(path, (0, time.time() - 60))
+    with growing.inflows.flowing(DIGEST, Span(5, 10)) as inflow:
+        inflow.fail(SourceBroken("it has nothing more"))
+        await asyncio.sleep(GROWING_STALL_TIMEOUT + 1)
+        with pytest.raises(ContentNotFound):  # its containerd has not even taken what came
+            await growing.growing(DIGEST)
+    await asyncio.sleep(GROWING_STALL_TIMEOUT - 1)
+    assert (await growing.growing(DIGEST)).is_held_up
+    await asyncio.sleep(2)
+    with pytest.raises(ContentNotFound):
+        await growing.growing(DIGEST)
+
+
+async def test_a_node_that_could_take_no_more_is_to_blame(path: Path) -> None:
+    growing = files(path)
+    growing.inflows.memory.most = 1
+    os.utime(path)
+    with growing.inflows.flowing(DIGEST, Span(5, 10)) as inflow:
+        assert (await growing.growing(DIGEST)).is_held_up
+        inflow.take(b"6")
+        assert not (await growing.growing(DIGEST)).is_held_up
+
+
+async def test_what_has_come_to_the_end_is_not_held_up(path: Path) -> None:
+    growing = files(path)
+    os.utime(path)
+    with growing.inflows.flowing(DIGEST, Span(5, 10)) as inflow:
+        inflow.take(b"67890")
+        assert not (await growing.growing(DIGEST)).is_held_up
+    assert not (await growing.growing(DIGEST)).is_held_up
+
+
 async def test_what_stops_growing_ends_its_readers(path: Path) -> None:
     os.utime(path)  # just written to
-    opened = await files(path, stall_timeout=2).open_growing(DIGEST, Span.whole)
+    opened = await files(path, giving_timeout=2).open_growing(DIGEST, Span.whole)
     with pytest.raises(SourceBroken):
         await opened.body.send_to(sink := FakeSink())
     await opened.body.aclose()
@@ -97,7 +148,7 @@ async def test_a_file_that_is_being_removed_is_not_growing(path: Path) -> None:
         await GrowingFiles(lambda _: (fd, 10), lambda _: None).growing(DIGEST)
 
 
-def in_chunks(path: Path, *, size: int = 10, stall_timeout: float = 20.0) -> GrowingFiles:
+def in_chunks(path: Path, *, size: int = 10, giving_timeout: float = 20.0) -> GrowingFiles:
     """Of a containerd that fetches in parallel; the file is no ingest any more when it has another name."""
 
     def open_ingest(_: Digest) -> tuple[int, int]:
@@ -106,7 +157,7 @@ def in_chunks(path: Path, *, size: int = 10, stall_timeout: float = 20.0) -> Gro
         except FileNotFoundError as error:
             raise ContentNotFound("it is not being received") from error
 
-    growing = GrowingFiles(open_ingest, lambda _: LAYER, stall_timeout=stall_timeout)
+    growing = GrowingFiles(open_ingest, lambda _: LAYER, giving_timeout=giving_timeout)
     growing.inflows.sure.may_come_in_chunks = True
     growing.inflows.sure.asked(DIGEST, 0, in_chunks=True)
     return growing
@@ -140,7 +191,7 @@ async def test_what_was_given_up_while_it_was_withheld_is_gone(path: Path) -> No
 
 async def test_a_reader_gets_what_is_sure_and_no_more(path: Path) -> None:
     os.utime(path)  # just written to
-    files = in_chunks(path, stall_timeout=2)
+    files = in_chunks(path, giving_timeout=2)
     with files.inflows.sure.giving(DIGEST, 0) as given:
         given.follow(Counted(3))
         opened = await files.open_growing(DIGEST, Span.whole)
@@ -251,8 +302,7 @@ async def test_stripes_that_come_for_a_containerd_that_does_not_ask_are_given(pa
             await body.send_to(sink := FakeSink())
         assert (await growing.growing_stripe(DIGEST, 4)).available == 0
     assert sink.data == stripe_bytes(ROWS, 5)
-    with pytest.raises(ContentNotFound, match=r"nothing for 6\d s"):
-        await growing.growing_stripe(DIGEST, 5)
+    assert (await growing.growing_stripe(DIGEST, 5)).available == 0
 
 
 async def test_a_stripe_of_what_has_stopped_growing_is_passed_over(path: Path) -> None:

@@ -119,7 +119,7 @@ async def test_what_was_read_too_long_ago_comes_from_the_file(path: Path) -> Non
     assert follower.sink.data == DATA
 
 
-def test_followers_are_told_of_so_many_at_a_time_and_of_the_last() -> None:
+async def test_followers_are_told_of_so_many_at_a_time_and_of_the_last() -> None:
     with Inflows().flowing(DIGEST, Span(0, STEP + 2)) as inflow:
         inflow.take(b"x" * (STEP - 1))
         assert (inflow.reach(0), bytes(inflow.after(0))) == (0, b"")
@@ -129,7 +129,7 @@ def test_followers_are_told_of_so_many_at_a_time_and_of_the_last() -> None:
         assert (inflow.reach(0), bytes(inflow.after(STEP + 1))) == (STEP + 2, b"!")
 
 
-def test_of_two_the_latest_is_seen_and_none_when_they_have_ended() -> None:
+async def test_of_two_the_latest_is_seen_and_none_when_they_have_ended() -> None:
     inflows = Inflows()
     with inflows.flowing(DIGEST, WHOLE):
         with inflows.flowing(DIGEST, Span(7, 9)) as later:

@@ -29,11 +29,10 @@ from registryd.content.source import ContentNotFound, ContentUnavailable, OpenCo
 from registryd.oci.errors import RangeInvalid
 from registryd.transfer.allowance import Allowance, Priority
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
-from registryd.transfer.growing import GROWING_STALL_TIMEOUT
 from registryd.transfer.limited import LimitedBody
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.doubt import DoubtCheck
-from registryd.transfer.monitoring.thresholds import LINK_LOOKS, ROOM_LOOKS, SAMPLE_BYTES
+from registryd.transfer.monitoring.thresholds import GROWING_STALL_TIMEOUT, LINK_LOOKS, ROOM_LOOKS, SAMPLE_BYTES
 from registryd.transfer.resume import ResumingBody
 from registryd.transfer.striping import STRIPES
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
-from registryd.cluster.health.silence import GoneCheck
+from registryd.cluster.health.silence import GoneCheck, StuckCheck
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked
 from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER
@@ -22,12 +22,12 @@ from registryd.oci.ranges import Span
 from registryd.transfer.allowance import Priority
 from registryd.transfer.body import BytesBody, ChunksBody
 from registryd.transfer.errors import SourceBroken, SourceRefused
-from registryd.transfer.growing import GROWING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
 from registryd.transfer.http.connection import LOT_SECONDS
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.floor import DEFAULT_FLOOR, GROWING_FLOOR, STRIPE_FLOOR, FloorCheck
+from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
 from registryd.transfer.striping import STRIPES
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
@@ -153,12 +153,7 @@ class Opener:
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
-        floor = GROWING_FLOOR if offer.content.is_growing else DEFAULT_FLOOR
-        floor = floor if offer.sought.stripe is None else STRIPE_FLOOR
-        checks: list[Check] = [FloorCheck(floor)]
-        if offer.content.is_growing:
-            checks.append(GoneCheck(offer.member))
-        body = MonitoredBody(await self._unwatched(offer, span, part), *checks)
+        body = MonitoredBody(await self._unwatched(offer, span, part), *_checks(offer))
         return self._blocklist.guard(offer.sought, body)
 
     async def _unwatched(self, offer: Offer, span: Span, part: Part) -> Body:
@@ -197,10 +192,21 @@ class Opener:
         )
 
 
+def _checks(offer: Offer) -> list[Check]:
+    if not offer.content.is_growing:
+        return [FloorCheck(DEFAULT_FLOOR if offer.sought.stripe is None else STRIPE_FLOOR)]
+    gone = GoneCheck(offer.member)
+    if offer.sought.stripe is not None:
+        return [FloorCheck(STRIPE_FLOOR), gone]
+    stuck = StuckCheck(offer.member, offer.sought)
+    return [FloorCheck(GROWING_FLOOR, excused=lambda: stuck.excused), gone, stuck]
+
+
 def _stall_timeout(offer: Offer) -> float:
     if offer.sought.stripe is not None:
         return STRIPE_STALL_TIMEOUT
-    return GROWING_STALL_TIMEOUT if offer.content.is_growing else STALL_TIMEOUT
+    # Checks leave a growing source before that.
+    return GIVING_STALL_TIMEOUT if offer.content.is_growing else STALL_TIMEOUT
 
 
 def _headers(offer: Offer, part: Part, priority: Priority) -> tuple[tuple[str, str], ...]:

@@ -1,9 +1,9 @@
-"""Telling a source that is gone without a word from one that is held up by its own source.
+"""Telling a source that is gone without a word, or stuck, from one that is held up by its own source.
 
-When an agent stands still, nothing comes to any node below it, and all of them would break off at the same moment
-(GROWING_STALL_TIMEOUT): index nodes could not tell which of them has failed. So each node asks its own source, which
-answers at once if it is there. Only the nodes right below the one that is gone look for another source. To those
-further down, bytes come again on the connections that they have.
+When an agent, a containerd or the origin stands still, nothing comes to any node below it. If all of them broke off at
+the same moment, index nodes could not tell which of them has failed. So each node asks its own source, which answers at
+once if it is there, and says whether it waits itself. Only the nodes right below the one that is gone or stuck look for
+another source. To those further down, bytes come again on the connections that they have.
 """
 
 from __future__ import annotations
@@ -11,10 +11,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from registryd.transfer.monitoring.thresholds import GONE_LONGEST_LOOK_SECONDS, GONE_LOOK_SECONDS, GONE_SECONDS
+from registryd.cluster.errors import PeerFailed
+from registryd.cluster.members.offer import offer_of
+from registryd.content.source import ContentUnavailable
+from registryd.transfer.monitoring.thresholds import (
+    GONE_LONGEST_LOOK_SECONDS,
+    GONE_LOOK_SECONDS,
+    GONE_SECONDS,
+    GROWING_STALL_TIMEOUT,
+    HELD_UP_BYTES,
+    HELD_UP_SECONDS,
+)
 
 if TYPE_CHECKING:
     from registryd.cluster.members.member import Member
+    from registryd.content.sought import Sought
     from registryd.transfer.monitoring.meter import Reading
 
 
@@ -68,3 +79,48 @@ class GoneCheck(_SilenceCheck):
 
     async def _judge(self, silence: str) -> str | None:
         return None if await self._source.probe(again=True) else f"{silence}, and does not answer"
+
+
+class StuckCheck(_SilenceCheck):
+    """Of a source of growing content: it does not say that it is held up itself.
+
+    A source that says so is believed for HELD_UP_SECONDS in all, and again after it has given HELD_UP_BYTES. One that
+    says nothing twice in a row is not: its store may stand still.
+    """
+
+    def __init__(self, source: Member, sought: Sought) -> None:
+        super().__init__(GROWING_STALL_TIMEOUT)
+        self.excused = 0.0
+        """The seconds in which the source gave nothing, and said that it is held up."""
+        self._source = source
+        self._sought = sought
+        self._excused_before = 0.0  # the present silence
+        self._believed_from = 0.0  # of what is excused
+        self._sent = 0
+        self._was_silent = False
+
+    def begin(self, begun: Reading) -> None:
+        super().begin(begun)
+        self._sent = begun.sent
+
+    async def look(self, now: Reading, *, left: int) -> str | None:
+        if now.sent > self._latest.sent:
+            self._excused_before = self.excused
+        if now.sent - self._sent >= HELD_UP_BYTES:
+            self._sent, self._believed_from = now.sent, self.excused
+        return await super().look(now, left=left)
+
+    async def _judge(self, silence: str) -> str | None:
+        excused = self._excused_before + self._latest.at - self._silent_since
+        if excused - self._believed_from >= HELD_UP_SECONDS:
+            return f"it gave next to nothing for {HELD_UP_SECONDS:g} s"
+        try:
+            offer = offer_of(self._source, self._sought, await self._source.find(self._sought))
+        except ContentUnavailable as reason:
+            was_silent, self._was_silent = self._was_silent, isinstance(reason, PeerFailed)
+            return None if self._was_silent and not was_silent else f"{silence}: {reason}"
+        self._was_silent = False
+        if not (offer.content.is_growing and offer.content.is_held_up):
+            return f"{silence}, and is not held up by another node"
+        self.excused = excused
+        return None

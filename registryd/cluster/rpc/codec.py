@@ -173,6 +173,7 @@ def _content_message(content: Content) -> pb.Content:
     message = pb.Content(size=content.size, media_type=content.media_type or "")
     if content.is_growing:
         message.available, message.withheld = content.available, content.received - content.available
+        message.held_up = content.is_held_up
     return message
 
 
@@ -186,7 +187,7 @@ def _content(message: pb.Content, digest: Digest) -> Content:
         return Content(digest, message.size, media_type)
     if message.available + message.withheld > message.size:
         raise PeerGarbled(f"{message.available + message.withheld} of {message.size} bytes cannot be")
-    return GrowingContent(digest, message.size, media_type, message.available, message.withheld)
+    return GrowingContent(digest, message.size, media_type, message.available, message.withheld, message.held_up)
 
 
 def named_message(named: NamedContent) -> pb.NamedContent:

@@ -239,9 +239,12 @@ class ClusterService:
             await self._expected.wait_arrivals(seen)
 
     async def _content(self, sought: Sought) -> Content | None:
-        """Raises NotForName."""
+        """Raises NotForName, StoreUnavailable."""
+        return await _of_store(self._content_or_expected(sought))
+
+    async def _content_or_expected(self, sought: Sought) -> Content | None:
         try:
-            return await _of_store(self._store.find(sought))
+            return await self._store.find(sought)
         except ContentBlocked:
             return None
         except ContentNotFound as reason:

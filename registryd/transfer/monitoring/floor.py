@@ -14,6 +14,8 @@ from registryd.transfer.monitoring.thresholds import (
 from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.transfer.monitoring.meter import Reading
 
 
@@ -48,18 +50,24 @@ class FloorCheck:
     is dead. `registryd.transfer.monitoring.doubt` compares it with other nodes.
     """
 
-    def __init__(self, floor: FloorRate = DEFAULT_FLOOR) -> None:
+    def __init__(self, floor: FloorRate = DEFAULT_FLOOR, *, excused: Callable[[], float] = lambda: 0.0) -> None:
+        """`excused`: the seconds so far in which nothing came through no fault of the source; they do not count."""
         self._floor = floor
+        self._excused = excused
 
     def begin(self, begun: Reading) -> None:
-        self._before = begun
+        self._before, self._excused_before = begun, self._excused()
 
     def pause(self) -> float:
         return self._floor.window_seconds
 
     async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - it is too slow for anything
         floor, before, self._before = self._floor, self._before, now
-        if now.is_starved(before) and now.rate_since(before) < floor.bytes_per_second:
+        excused_before, self._excused_before = self._excused_before, self._excused()
+        starved = now.starved_since(before) - (self._excused_before - excused_before)
+        if starved < (now.at - before.at) / 2:
+            return None
+        if now.sent - before.sent < floor.bytes_per_second * starved:
             return f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s"
         return None
 

@@ -19,13 +19,13 @@ FLOOR_WINDOW_SECONDS: Final = 5.0
 
 # ------------------------------ a source that is still receiving (`floor`)
 
-# Any source may be as slow as its own source, the origin at last. But one that follows a file is left after 15 s
-# without one of containerd's steps of 1 MiB (GROWING_STALL_TIMEOUT). A source that gives that much has such a step in
-# each window. Without this floor a member could give a byte every ten seconds and hold a pull up for ever.
+# Any source may be as slow as its own source, the origin at last. But a node at the top is left after 15 s without one
+# of containerd's steps of 1 MiB (GROWING_STALL_TIMEOUT). A source that gives that much has such a step in each window.
+# Without this floor a member could give a byte every ten seconds and hold a pull up for ever.
 GROWING_FLOOR_BYTES_PER_SECOND: Final = 48.0 * 1024
 GROWING_FLOOR_WINDOW_SECONDS: Final = 20.0
 
-# ------------------------------ a source that may be gone (`cluster.health.silence`)
+# ------------------------------ a source that may be gone, or stuck (`cluster.health.silence`)
 
 # TCP keepalive does not find an agent that stands still, because its kernel answers. TCP sends a lost segment again
 # after 0.2, 0.6 and 1.4 s, and a source on a thin link that many share may give nothing for a second.
@@ -34,6 +34,19 @@ GONE_SECONDS: Final = 3.0
 # time: when an origin is silent, all nodes of a wave ask.
 GONE_LOOK_SECONDS: Final = 1.0
 GONE_LONGEST_LOOK_SECONDS: Final = 4.0
+# How long a file may stay as it is before its writer is taken for dead or stuck. containerd writes 1 MiB at a time, so
+# this is a link of 70 KB/s. A node may also have to wait so long for the fetcher.
+GROWING_STALL_TIMEOUT: Final = 15.0
+# A source that says that it is held up itself is believed for so long without a byte: three nodes, one after the other,
+# have tried the origin by then. containerd 1.7 gives a pull up that has not moved for a minute.
+HELD_UP_SECONDS: Final = 45.0
+# What such a source gives between two silences, or else they count as one: a step of containerd's.
+HELD_UP_BYTES: Final = 1 << 20
+# How long a giver keeps a body without a byte: the receiver leaves it before that.
+GIVING_STALL_TIMEOUT: Final = 60.0
+# How long a receiver waits for a byte of a stripe. When a node at the top is replaced, the new one is behind those
+# below it, and has no byte of a stripe for them until it has fetched what they are ahead, by a link that others share.
+STRIPE_STALL_TIMEOUT: Final = 45.0  # more than the 40 s after which the floor of a stripe ends it
 
 # ------------------------------ compared with what others gave (`comparison`)
 

@@ -10,23 +10,38 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.cluster.contract.node import Node, NodeId
-from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
-from registryd.cluster.health.silence import GoneCheck, StillCheck
+from registryd.cluster.contract.peer import FindAnswer
+from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerSilent, PeerUnreachable
+from registryd.cluster.health.silence import GoneCheck, StillCheck, StuckCheck
 from registryd.cluster.members.member import Member
+from registryd.content.growing import GrowingContent
+from registryd.content.source import Content
 from registryd.notation import Address
+from registryd.oci.digest import Digest
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.monitoring.body import MonitoredBody
-from registryd.transfer.monitoring.thresholds import GONE_SECONDS
+from registryd.transfer.monitoring.floor import GROWING_FLOOR, FloorCheck
+from registryd.transfer.monitoring.thresholds import (
+    GONE_SECONDS,
+    GROWING_STALL_TIMEOUT,
+    HELD_UP_BYTES,
+    HELD_UP_SECONDS,
+)
+from tests.fakes.entitled import said, sought
 from tests.fakes.sinks import FakeSink, StuckSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from registryd.content.sought import Sought
     from registryd.transfer.sink import Sink
 
 pytestmark = pytest.mark.looptime
 
 SIZE = 1000
+WANTED = sought(Digest.of(b"a layer"))
+HERE = GrowingContent(WANTED.digest, SIZE, None, 400)
+HELD_UP = GrowingContent(WANTED.digest, SIZE, None, 400, is_held_up=True)
 ANSWER_SECONDS = 1.0
 NODE = Node(NodeId("n"), 0)
 
@@ -45,6 +60,19 @@ class Source:
             await asyncio.sleep(ANSWER_SECONDS)
             raise self.error or PeerSilent("no answer")
         return NODE
+
+
+@dataclass
+class Receiver:
+    """Says this of the content."""
+
+    says: Content | PeerFailed | PeerDeclined
+
+    async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
+        assert (wanted, wait) == (WANTED, None)
+        if isinstance(self.says, Content):
+            return FindAnswer(NODE, said(self.says), busy=False)
+        raise self.says
 
 
 @dataclass
@@ -67,7 +95,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def member_of(source: Source) -> Member:
+def member_of(source: Source | Receiver) -> Member:
     return Member(Address("10.0.0.1", 3173), cast("Any", source), own_id=NodeId("own"), on_change=lambda _: None)
 
 
@@ -125,3 +153,81 @@ async def test_one_that_nobody_is_above_is_left_for_its_silence_alone() -> None:
     assert 15 <= now() <= 16
     await MonitoredBody(PausingBody(14), StillCheck(15)).send_to(FakeSink())
     assert now() <= 31
+
+
+# Stuck
+
+
+@dataclass
+class HaltingBody:
+    """Gives these parts, each after so many seconds."""
+
+    parts: tuple[tuple[float, int], ...]
+
+    @property
+    def length(self) -> int:
+        return sum(count for _, count in self.parts)
+
+    async def send_to(self, sink: Sink) -> None:
+        for seconds, count in self.parts:
+            await asyncio.sleep(seconds)
+            await sink.write(bytes(count))
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+def followed(source: Receiver, *parts: tuple[float, int]) -> MonitoredBody:
+    stuck = StuckCheck(member_of(source), WANTED)
+    return MonitoredBody(HaltingBody(parts), FloorCheck(GROWING_FLOOR, excused=lambda: stuck.excused), stuck)
+
+
+@pytest.mark.parametrize(
+    "says", [HERE, Content(WANTED.digest, SIZE, None), PeerDeclined("its receiver has got nothing for 15 s")]
+)
+async def test_a_silent_source_that_nobody_holds_up_is_left(says: Content | PeerDeclined) -> None:
+    with pytest.raises(SourceBroken, match="nothing for 15 s"):
+        await followed(Receiver(says), (0, HELD_UP_BYTES), (60, 1)).send_to(FakeSink())
+    assert GROWING_STALL_TIMEOUT <= now() <= GROWING_STALL_TIMEOUT + 1
+
+
+async def test_a_source_that_is_held_up_itself_is_followed_on() -> None:
+    sink = FakeSink()
+    await followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), (40, HELD_UP_BYTES), (40, 1)).send_to(sink)
+    assert sink.sent == 2 * HELD_UP_BYTES + 1
+
+
+async def test_a_source_that_is_not_held_up_any_more_and_gives_nothing_is_left() -> None:
+    source = Receiver(HELD_UP)
+
+    async def has_no_excuse() -> None:
+        await asyncio.sleep(25)
+        source.says = HERE
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(has_no_excuse())
+        with pytest.raises(SourceBroken, match="not held up by another node"):
+            await followed(source, (0, HELD_UP_BYTES), (60, 1)).send_to(FakeSink())
+    assert 25 <= now() <= 30
+
+
+async def test_it_is_not_believed_for_ever() -> None:
+    with pytest.raises(SourceBroken, match=f"next to nothing for {HELD_UP_SECONDS:g} s"):
+        await followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), (90, 1)).send_to(FakeSink())
+    assert HELD_UP_SECONDS <= now() <= HELD_UP_SECONDS + 5
+
+
+async def test_a_byte_now_and_then_does_not_prolong_it() -> None:
+    trickle = ((GROWING_STALL_TIMEOUT + 5, 1),) * 10
+    with pytest.raises(SourceBroken):
+        await followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), *trickle).send_to(FakeSink())
+    assert now() <= HELD_UP_SECONDS + GROWING_STALL_TIMEOUT + 10
+
+
+async def test_a_source_that_says_nothing_is_left_the_second_time() -> None:
+    sink = FakeSink()
+    await followed(Receiver(PeerSilent("much to do")), (0, HELD_UP_BYTES), (17, HELD_UP_BYTES)).send_to(sink)
+    assert sink.sent == 2 * HELD_UP_BYTES
+    with pytest.raises(SourceBroken, match="much to do"):
+        await followed(Receiver(PeerSilent("much to do")), (0, HELD_UP_BYTES), (60, HELD_UP_BYTES)).send_to(sink)
+    assert now() <= 17 + GROWING_STALL_TIMEOUT + 3
