@@ -1,17 +1,25 @@
 """Searches waves of pulls at random for nodes that wait for each other in circles.
 
-    python -m benchmarks.simulate.circles [--seeds 1000] [--first 0]
+    python -m benchmarks.simulate.circles [--seeds 1000] [--first 0] [--stripes]
 
 Each seed is a cluster of 2 to 10 nodes whose containerds are of any version, with 1 to 8 places, that pull one to three
 images of 1 to 40 layers, some of which they share. A circle would show as a wait that a time-out ends, as a pull that
 fails, or as more than one copy from the origin. Prints what is found, and the worst of all.
+
+With `--stripes`, each seed is a cluster of 3 to 24 nodes, some of whose layers are large enough for stripes, and come
+in stripes when 2 nodes or more want them at once. The same seed runs without stripes too: with stripes it must neither
+take many more copies from the origin nor much longer.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from random import Random
+from typing import Final
+
+from registryd.cluster.index.rush import LEAST_BYTES
 
 from .containerd import Behaviour
 from .node import FETCH_WAIT
@@ -19,8 +27,14 @@ from .scenario import Outcome, Scenario, run
 
 # Layers are as large as these, times what chance gives: a few are most of an image.
 LARGEST = 40_000_000
+# Of the layers that may come in stripes: so large at least, and one of them in each image.
+LARGE: Final = LEAST_BYTES + 1_000_000
 # More than one copy of a layer comes from the origin when a node that cannot wait is told so: a tenth of an image.
 MOST_COPIES = 1.1
+# A wave in stripes that stands still until a time-out of ours ends it takes longer than the same wave without stripes
+# by ten seconds at least; by chance of who is whose source it takes twice as long.
+MUCH_LONGER = 2.0
+STANDS_STILL_SECONDS = 10.0
 
 
 def scenario(seed: int) -> Scenario:
@@ -43,6 +57,27 @@ def scenario(seed: int) -> Scenario:
     )
 
 
+def striped(seed: int) -> Scenario:
+    """The same kind of waves, of nodes that are enough for trees, with layers that may come in stripes."""
+    chance = Random(f"stripes {seed}")
+    one = scenario(seed)
+    large = [chance.randint(LARGE, LARGEST) if chance.random() < 1 / 4 else size for size in one.sizes]
+    large[chance.randrange(len(large))] = chance.randint(LARGE, LARGEST)
+    nodes = chance.choice([chance.randint(3, 10), chance.randint(8, 24)])
+    return replace(one, nodes=nodes, sizes=tuple(large), stripes_from=chance.randint(2, max(2, nodes // 2)))
+
+
+def trouble_in_stripes(outcome: Outcome, whole: Outcome) -> str:
+    """What is wrong with it that is not wrong with the same wave without stripes; empty when nothing is."""
+    if outcome.waits_given_up > whole.waits_given_up:
+        return f"{outcome.waits_given_up} waits were ended by peers.fetch_wait, {whole.waits_given_up} without stripes"
+    if outcome.origin_copies > max(MOST_COPIES, whole.origin_copies + MOST_COPIES - 1):
+        return f"{outcome.origin_copies:.2f} copies, {whole.origin_copies:.2f} without stripes"
+    if outcome.last > MUCH_LONGER * whole.last + STANDS_STILL_SECONDS:
+        return f"{outcome.last:.1f} s, {whole.last:.1f} s without stripes"
+    return ""
+
+
 def trouble(outcome: Outcome) -> str:
     """What is wrong with it; empty when nothing is."""
     if outcome.waits_given_up:
@@ -52,30 +87,59 @@ def trouble(outcome: Outcome) -> str:
     return ""
 
 
+class Search:
+    """Runs one seed after the other, and keeps the worst."""
+
+    def __init__(self, *, in_stripes: bool) -> None:
+        self._in_stripes = in_stripes
+        self._seeds = self._bad = self._came_in_stripes = 0
+        self._worst = self._worst_copies = self._longest = (0.0, -1)
+
+    def look(self, seed: int) -> None:
+        """Print what is wrong with it, if anything is."""
+        one = striped(seed) if self._in_stripes else scenario(seed)
+        self._seeds += 1
+        try:
+            outcome = run(one)
+            whole = run(replace(one, stripes_from=0)) if self._in_stripes else outcome
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what is searched for
+            self._tell(one, repr(error))
+            return
+        if problem := trouble_in_stripes(outcome, whole) if self._in_stripes else trouble(outcome):
+            self._tell(one, problem)
+        self._came_in_stripes += outcome.striped > 0
+        self._worst = max(self._worst, (outcome.last / (one.size / one.bandwidth), seed))
+        self._worst_copies = max(self._worst_copies, (outcome.origin_copies, seed))
+        self._longest = max(self._longest, (outcome.last / whole.last, seed))
+
+    def _tell(self, one: Scenario, problem: str) -> None:
+        print(f"seed {one.seed}: {problem}: {one}", flush=True)
+        self._bad += 1
+
+    def summary(self) -> str:
+        told = (
+            f"{self._seeds} seeds, {self._bad} bad; the slowest took {self._worst[0]:.2f} times S/B (seed "
+            f"{self._worst[1]}), most copies {self._worst_copies[0]:.3f} (seed {self._worst_copies[1]})"
+        )
+        if not self._in_stripes:
+            return told
+        return (
+            f"{told}; layers came in stripes in {self._came_in_stripes}; the longest, of the same without stripes: "
+            f"{self._longest[0]:.2f} (seed {self._longest[1]})"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Search for circles of waiting")
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--stripes", action="store_true", help="large layers come in stripes, and once without")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    worst, worst_copies, bad = (0.0, -1), (0.0, -1), 0
+    search = Search(in_stripes=arguments.stripes)
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        one = scenario(seed)
-        try:
-            outcome = run(one)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what is searched for
-            print(f"seed {seed}: {error!r}: {one}")
-            bad += 1
-            continue
-        if problem := trouble(outcome):
-            print(f"seed {seed}: {problem}: {one}", flush=True)
-            bad += 1
-        worst = max(worst, (outcome.last / (one.size / one.bandwidth), seed))
-        worst_copies = max(worst_copies, (outcome.origin_copies, seed))
-    print(
-        f"{arguments.seeds} seeds, {bad} bad; the slowest took {worst[0]:.2f} times S/B (seed {worst[1]}), "
-        f"most copies {worst_copies[0]:.3f} (seed {worst_copies[1]})"
-    )
+        search.look(seed)
+    print(search.summary())
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 FETCH_WAIT = 15.0
 FANOUT_LIMIT = 32
-STRIPES_FROM = 64  # peers.stripes_from
+STRIPES_FROM = 64  # peers.stripes_from, where a scenario says nothing else
 BUFFER_BYTES = 64 << 20  # peers.receive_buffer
 _ENTITLEMENT = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
 
@@ -92,6 +92,7 @@ class SimulatedNode:
         zone: str = "",
         behaviour: Behaviour | None = None,
         chance: Random | None = None,
+        stripes_from: int = STRIPES_FROM,
     ) -> None:
         """`up` and `down`: what its link carries each way, in bytes a second."""
         self.address = address
@@ -102,20 +103,21 @@ class SimulatedNode:
         self.network = network
         self.origin = origin
         self.lookups = 0
+        self.striped_bytes = 0  # that came in stripes
         self.begun_at = 0.0
         self.done_at: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.containerd = SimulatedContainerd(self, behaviour or Behaviour(), chance or Random(str(address)))
-        self._assemble(asyncio.get_running_loop().time)
+        self._assemble(asyncio.get_running_loop().time, stripes_from)
 
-    def _assemble(self, clock: Any) -> None:
+    def _assemble(self, clock: Any, stripes_from: int) -> None:
         node = Node(NodeId.random(), 3174)
         shared = SharedStore(self.store, self.store)
         self.roster = Roster(self, node.id)
         place = partial(NodeLocation, self.address, self.zone)
         view = CurrentView(self.roster, place, most=FANOUT_LIMIT)
         desk = IndexState(
-            node.id, clock, count_members=lambda: len(Roster.everyone), view=view, stripes_from=STRIPES_FROM
+            node.id, clock, count_members=lambda: len(Roster.everyone), view=view, stripes_from=stripes_from
         )
         own = Receiving(shared)
         self.pulls = Pulls(own, self.store.arrivals.tell)

@@ -14,7 +14,7 @@ from registryd.oci.digest import Digest
 from .clock import run_virtually
 from .containerd import Behaviour
 from .network import Link, SimulatedNetwork
-from .node import Origin, SimulatedNode
+from .node import STRIPES_FROM, Origin, SimulatedNode
 from .peers import Roster
 from .store import Blob
 from .transport import STEP
@@ -50,6 +50,7 @@ class Scenario:
     shared_layers: int = 0  # that all images have in common
     start_seconds: float = START_SECONDS  # within which all nodes begin
     origin_first_byte: float = 0.0
+    stripes_from: int = STRIPES_FROM  # so many nodes that want a layer at once get it in stripes; 0: they never do
     is_second: bool = False  # image that these nodes pull, one after the other; that one is measured
     seed: str = ""
 
@@ -95,6 +96,7 @@ class Outcome:
     calls: dict[str, tuple[int, int]]  # messages and bytes by kind
     longest_wait: float  # of a request for its answer
     put_off: int  # requests that were ended before their first byte
+    striped: float  # of what nodes got, the share that came in stripes
     waits_given_up: int  # that nothing else ended than peers.fetch_wait
 
     @property
@@ -158,7 +160,7 @@ class _Wave:
         self.network.traffic.clear()
         self.origin.up.carried = 0
         for node in self.all:
-            node.lookups, node.done_at, node.down.carried = 0, None, 0
+            node.lookups, node.done_at, node.down.carried, node.striped_bytes = 0, None, 0, 0
 
     async def _pull_everywhere(self, images: list[Image]) -> None:
         for node in self.all:
@@ -193,6 +195,7 @@ class _Wave:
             zone=zone,
             behaviour=behaviours[number % len(behaviours)],
             chance=Random(f"{self.scenario.name}{self.scenario.seed}: {number}"),
+            stripes_from=self.scenario.stripes_from,
         )
         self.all.append(node)
         self.network.nodes[address] = node
@@ -248,6 +251,7 @@ class _Wave:
             calls,
             max(node.containerd.longest_wait for node in self.all),
             sum(node.containerd.ends_without_a_byte for node in self.all),
+            sum(node.striped_bytes for node in first) / sum(node.down.carried for node in first),
             sum(node.containerd.waits_given_up for node in self.all),
         )
 

@@ -51,6 +51,8 @@ class SimulatedBody:
             if self._source.store.is_dead:
                 raise SourceBroken("the source is gone")
             offset += count
+            if self._sought.stripe is not None:
+                self._target.striped_bytes += count
             await sink.write(ZEROS[:count] if count < PASSED else ZEROS)
 
     async def _wait_beyond(self, offset: int, board: StripeBoard | None) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from benchmarks.simulate import node
-from benchmarks.simulate.scenario import Scenario, run
+from benchmarks.simulate.circles import striped, trouble_in_stripes
+from benchmarks.simulate.scenario import Outcome, Scenario
+from benchmarks.simulate.scenario import run as run_wave
 
 
-@pytest.fixture(autouse=True)
-def _from_eight_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "STRIPES_FROM", 8)
+def run(scenario: Scenario) -> Outcome:
+    return run_wave(replace(scenario, stripes_from=8))
 
 
 def seconds_at_full_rate(scenario: Scenario) -> float:
@@ -48,3 +51,25 @@ def test_several_layers_come_as_well() -> None:
     outcome = run(Scenario("layers", 24, layers=4))
     assert outcome.last < 1.2 * seconds_at_full_rate(outcome.scenario)
     assert outcome.origin_copies == 1.0
+
+
+@pytest.mark.parametrize("seed", [2, 22, 29])
+def test_a_wave_of_the_search_for_circles_comes_in_stripes_with_nothing_wrong(seed: int) -> None:
+    outcome, whole = run_wave(striped(seed)), run_wave(replace(striped(seed), stripes_from=0))
+    assert outcome.striped > 0 == whole.striped
+    assert trouble_in_stripes(outcome, whole) == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"waits_given_up": 1}, "1 waits were ended"),
+        ({"origin_copies": 1.3}, "1.30 copies, 1.00 without"),
+        ({"last": 24.0}, "24.0 s, 6.0 s without"),
+    ],
+)
+def test_the_search_for_circles_says_what_is_wrong_in_stripes_only(changed: dict[str, Any], said: str) -> None:
+    whole = run_wave(replace(striped(22), stripes_from=0))
+    whole = replace(whole, last=6.0)
+    assert trouble_in_stripes(replace(whole, **changed), whole).startswith(said)
+    assert trouble_in_stripes(whole, replace(whole, **changed)) == ""
