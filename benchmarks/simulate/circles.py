@@ -1,14 +1,15 @@
 """Searches waves of pulls at random for nodes that wait for each other in circles.
 
-    python -m benchmarks.simulate.circles [--seeds 1000] [--first 0] [--stripes]
+    python -m benchmarks.simulate.circles [--seeds 1000] [--first 0] [--stripes N]
 
 Each seed is a cluster of 2 to 10 nodes whose containerds are of any version, with 1 to 8 places, that pull one to three
 images of 1 to 40 layers, some of which they share. A circle would show as a wait that a time-out ends, as a pull that
 fails, or as more than one copy from the origin. Prints what is found, and the worst of all.
 
-With `--stripes`, each seed is a cluster of 3 to 24 nodes, some of whose layers are large enough for stripes, and come
-in stripes when 2 nodes or more want them at once. The same seed runs without stripes too: with stripes it must neither
-take many more copies from the origin nor much longer.
+With `--stripes N`, each seed is a cluster of N + 1 to N + 8 nodes that pull one or two images of 1 to 8 layers, one or
+two of which are large enough for stripes, and come in stripes when N nodes or more want them at once. The same seed
+runs without stripes too: with stripes it must neither take many more copies from the origin nor much longer. (What an
+agent may be set to is 16 and more: with fewer nodes, the node at the top gives most of the stripes to several others.)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from registryd.cluster.index.rush import LEAST_BYTES
+from registryd.cluster.index.rush import GATHERED_SECONDS, LEAST_BYTES
 
 from .containerd import Behaviour
 from .node import FETCH_WAIT
@@ -27,8 +28,13 @@ from .scenario import Outcome, Scenario, run
 
 # Layers are as large as these, times what chance gives: a few are most of an image.
 LARGEST = 40_000_000
-# Of the layers that may come in stripes: so large at least, and one of them in each image.
+# Of the layers that may come in stripes: so large at least, and one or two of them in each image.
 LARGE: Final = LEAST_BYTES + 1_000_000
+MOST_LARGE: Final = 2
+# More would take minutes for a seed.
+MOST_LAYERS: Final = 8
+MOST_IMAGES: Final = 2
+MORE_NODES: Final = 8
 # More than one copy of a layer comes from the origin when a node that cannot wait is told so: a tenth of an image.
 MOST_COPIES = 1.1
 # A wave in stripes that stands still until a time-out of ours ends it takes longer than the same wave without stripes
@@ -57,14 +63,22 @@ def scenario(seed: int) -> Scenario:
     )
 
 
-def striped(seed: int) -> Scenario:
-    """The same kind of waves, of nodes that are enough for trees, with layers that may come in stripes."""
+def striped(seed: int, from_nodes: int) -> Scenario:
+    """The same kind of waves, of nodes that are enough, with some layers that may come in stripes."""
     chance = Random(f"stripes {seed}")
     one = scenario(seed)
-    large = [chance.randint(LARGE, LARGEST) if chance.random() < 1 / 4 else size for size in one.sizes]
-    large[chance.randrange(len(large))] = chance.randint(LARGE, LARGEST)
-    nodes = chance.choice([chance.randint(3, 10), chance.randint(8, 24)])
-    return replace(one, nodes=nodes, sizes=tuple(large), stripes_from=chance.randint(2, max(2, nodes // 2)))
+    sizes = list(one.sizes[:MOST_LAYERS])
+    for number in chance.sample(range(len(sizes)), chance.randint(1, min(MOST_LARGE, len(sizes)))):
+        sizes[number] = chance.randint(LARGE, LARGEST)
+    return replace(
+        one,
+        nodes=from_nodes + chance.randint(1, MORE_NODES),
+        sizes=tuple(sizes),
+        images=min(one.images, MOST_IMAGES),
+        shared_layers=min(one.shared_layers, len(sizes)),
+        start_seconds=min(one.start_seconds, GATHERED_SECONDS / 2),
+        stripes_from=from_nodes,
+    )
 
 
 def trouble_in_stripes(outcome: Outcome, whole: Outcome) -> str:
@@ -90,22 +104,23 @@ def trouble(outcome: Outcome) -> str:
 class Search:
     """Runs one seed after the other, and keeps the worst."""
 
-    def __init__(self, *, in_stripes: bool) -> None:
-        self._in_stripes = in_stripes
+    def __init__(self, stripes_from: int) -> None:
+        """`stripes_from`: so many nodes get large layers in stripes; 0: none do."""
+        self._stripes_from = stripes_from
         self._seeds = self._bad = self._came_in_stripes = 0
         self._worst = self._worst_copies = self._longest = (0.0, -1)
 
     def look(self, seed: int) -> None:
         """Print what is wrong with it, if anything is."""
-        one = striped(seed) if self._in_stripes else scenario(seed)
+        one = striped(seed, self._stripes_from) if self._stripes_from else scenario(seed)
         self._seeds += 1
         try:
             outcome = run(one)
-            whole = run(replace(one, stripes_from=0)) if self._in_stripes else outcome
+            whole = run(replace(one, stripes_from=0)) if self._stripes_from else outcome
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what is searched for
             self._tell(one, repr(error))
             return
-        if problem := trouble_in_stripes(outcome, whole) if self._in_stripes else trouble(outcome):
+        if problem := trouble_in_stripes(outcome, whole) if self._stripes_from else trouble(outcome):
             self._tell(one, problem)
         self._came_in_stripes += outcome.striped > 0
         self._worst = max(self._worst, (outcome.last / (one.size / one.bandwidth), seed))
@@ -121,7 +136,7 @@ class Search:
             f"{self._seeds} seeds, {self._bad} bad; the slowest took {self._worst[0]:.2f} times S/B (seed "
             f"{self._worst[1]}), most copies {self._worst_copies[0]:.3f} (seed {self._worst_copies[1]})"
         )
-        if not self._in_stripes:
+        if not self._stripes_from:
             return told
         return (
             f"{told}; layers came in stripes in {self._came_in_stripes}; the longest, of the same without stripes: "
@@ -133,10 +148,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Search for circles of waiting")
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--stripes", action="store_true", help="large layers come in stripes, and once without")
+    parser.add_argument(
+        "--stripes", type=int, default=0, metavar="N", help="large layers come in stripes to N nodes and more"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    search = Search(in_stripes=arguments.stripes)
+    search = Search(arguments.stripes)
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         search.look(seed)
     print(search.summary())
