@@ -51,6 +51,8 @@ LONG: Final = (
     r"faults/test_characters\.py::.*\[(silent|door-refuses|too-few|wrong-length|errors|trickles)-beside-a-good-one\]",
     r"faults/test_several\.py::.*\[(resets|ends-early|trickles|wrong-length|vanishes)-one\]",
     r"faults/test_several\.py::.*\[(stalls|sluggish|dies)-all\]",
+    # Each takes a wave of eight nodes; test_stripes has some of these faults besides.
+    r"faults/test_stripe_members\.py::.*\[(?!stands-still).*\]",
     r"test_cache_registries\.py::test_other_clients_.*\[(docker-registry-(crane|oras|regctl|podman)|ggcr-(oras|regctl|podman))\]",
     r"test_containerd_config\.py::test_we_read_what_containerd_reads\[(1\.7|2\.1)\]",
     r"test_parallel_fetch\.py::test_a_wrong_chunk_.*\[(0-short|1048576-whole|1000003-short)\]",
@@ -69,7 +71,8 @@ FIRST: Final = (
     *("test_containerd_store.py", "test_leases.py", "test_entitlement_matrix.py", "faults/test_characters.py"),
     *("test_parallel_fetch.py", "test_cache_trouble.py", "test_bandwidth.py", "faults/test_real_agents.py"),
     *("test_growing.py", "test_container_image.py", "test_cache_in_cluster.py", "test_states.py"),
-    *("test_containerd_config.py", "test_books.py", "faults/test_several.py", "test_cache_forms.py", "test_lab.py"),
+    *("faults/test_stripe_members.py", "test_containerd_config.py", "test_books.py", "faults/test_several.py"),
+    *("test_cache_forms.py", "test_lab.py"),
     *("test_sums.py", "test_copies.py", "test_copies_zones.py", "test_soak.py", "test_adversary.py"),
     *("test_blocking.py", "test_pins.py"),
 )

@@ -51,7 +51,7 @@ async def test_the_origin_sends_a_layer_once_that_comes_in_stripes(
     async with wave(release, tmp_path / "secret") as cluster:
         reference = await pushed(cluster, image)
         await pull_everywhere(cluster, reference)
-        require_stripes(cluster)
+        require_stripes(cluster, layer)
         assert copies(cluster, layer) == 1
         await require_all_well(cluster, layer)
 
@@ -70,7 +70,7 @@ async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
         assert victim.agent
         await victim.agent.kill()
         await pulling
-        require_stripes(cluster)
+        require_stripes(cluster, layer)
         print(f"{copies(cluster, layer)} copies from the origin")
         await require_all_well(cluster, layer, but=[victim])
 
@@ -93,7 +93,7 @@ async def test_a_node_that_falls_silent_in_the_wave_fails_no_pull_of_another(
         print(f"the other {len(pulls)} nodes in {time.monotonic() - begun:.2f} s")
         lost.cancel()
         await asyncio.wait([lost])
-        require_stripes(cluster)
+        require_stripes(cluster, layer)
         await require_all_well(cluster, layer, but=[victim])
 
 
@@ -110,7 +110,7 @@ async def test_wrong_bytes_of_a_stripe_are_refused_and_the_next_try_succeeds(
 
         counts = await asyncio.gather(*(tries(node, reference, layer) for node in cluster.nodes))
         print(f"tries: {counts}; {copies(cluster, layer)} copies from the origin")
-        require_stripes(cluster)
+        require_stripes(cluster, layer)
         assert WRONG in log_of(liar)
         assert max(counts) == 2, "somebody was given wrong bytes"
         for node in cluster.nodes:
@@ -142,6 +142,6 @@ async def test_an_agent_of_an_older_version_takes_part_in_the_wave(
         await asyncio.gather(*pulls, *(pull(node, reference) for node in follow))
         assert STRIPED not in log_of(old)
         if role == "middle":
-            require_stripes(cluster)
+            require_stripes(cluster, layer)
         assert copies(cluster, layer) == 1
         await require_all_well(cluster, layer)

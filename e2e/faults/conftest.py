@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from e2e.faults.field import Field, open_field
 from e2e.faults.leaks import require_nothing_left
-from e2e.faults.outcome import Outcome, report, table
+from e2e.faults.outcome import Outcome, StripedOutcome, report, striped_table, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lab.versions import Release
 
 _PROPERTY = "what became of the pulls"
+_IN_STRIPES = "what became of the wave in stripes"
 
 
 # Not for the session: a worker of pytest-xdist has modules of another kind after these, for half an hour, and all that
@@ -37,15 +38,21 @@ def put_down(record_property: Callable[[str, object], None]) -> Callable[[Outcom
     return lambda outcome: record_property(_PROPERTY, outcome.to_json())
 
 
+@pytest.fixture
+def put_down_striped(record_property: Callable[[str, object], None]) -> Callable[[StripedOutcome], None]:
+    return lambda outcome: record_property(_IN_STRIPES, outcome.to_json())
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table; also into the file that FAULTS_REPORT names."""
     reports = sorted(terminalreporter.getreports("passed"), key=lambda passed: passed.nodeid)
     properties = [entry for passed in reports for entry in passed.user_properties]
     outcomes = [Outcome.from_json(str(value)) for name, value in properties if name == _PROPERTY]
-    if not outcomes:
+    striped = [StripedOutcome.from_json(str(value)) for name, value in properties if name == _IN_STRIPES]
+    if not (outcomes or striped):
         return
     terminalreporter.section("faults, and what became of pulls")
-    for line in table(outcomes):
+    for line in [*table(outcomes), *striped_table(striped)]:
         terminalreporter.write_line(line)
     if path := os.environ.get("FAULTS_REPORT"):
-        Path(path).write_text(report(outcomes))
+        Path(path).write_text(report(outcomes, striped))

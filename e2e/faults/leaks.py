@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from e2e.faults.puller import settled
+from e2e.faults.holder import settled
 from lab.errors import LabError
 
 if TYPE_CHECKING:

@@ -46,6 +46,26 @@ class Outcome:
         return next((str(pull) for name, pull in self.pulls if name == puller), "—")
 
 
+@dataclass(frozen=True)
+class StripedOutcome:
+    """A wave in stripes: the fault of one member, and how it went with the others."""
+
+    fault: str
+    nodes: int
+    limit_seconds: float
+    seconds: float  # until the last of the others had the image
+    usual_seconds: float  # the same without a fault
+    copies: int  # from the origin, of the layer
+    own: str  # what became of the member's own pull
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     """Lines of Markdown, one for each case."""
     pullers = _pullers(outcomes)
@@ -56,11 +76,23 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def report(outcomes: Sequence[Outcome]) -> str:
+def striped_table(outcomes: Sequence[StripedOutcome]) -> list[str]:
+    """Lines of Markdown, one for each wave in stripes."""
+    titles = ("A member that passes on a stripe …", "limit", "the last of the others", "without a fault")
+    lines = [_line(*titles, "copies from the origin", "its own pull"), _line(*["---"] * (2 + len(titles)))]
+    for outcome in outcomes:
+        times = outcome.seconds / outcome.usual_seconds
+        cells = (f"{outcome.limit_seconds:.0f} s", f"{outcome.seconds:.1f} s, {times:.2f} times")
+        lines.append(_line(outcome.fault, *cells, f"{outcome.usual_seconds:.1f} s", str(outcome.copies), outcome.own))
+    return lines
+
+
+def report(outcomes: Sequence[Outcome], striped: Sequence[StripedOutcome]) -> str:
     """The page that is kept: docs/faults.md."""
     today = datetime.now(UTC).date().isoformat()
     versions = ", ".join(f"containerd {name}" for name in _pullers(outcomes) if "," not in name)
-    return "\n".join([_PREFACE.format(date=today, versions=versions), *table(outcomes), ""])
+    first = [_PREFACE.format(date=today, versions=versions), *table(outcomes)]
+    return "\n".join([*first, _STRIPES, *striped_table(striped), ""])
 
 
 def _pullers(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
@@ -86,4 +118,16 @@ of several peers. "Parallel" fetches layers in parallel: `concurrent_layer_fetch
 2.3 and 2.4 are maintained. [scope.md](scope.md#in) says until when.
 
 `lab/faults/characters.py` says what peers with a character do, and `e2e/faults/` what the tests assert.
+"""
+
+_STRIPES = """
+## A layer in stripes
+
+Eight nodes with containerd 2.4 and mTLS want an image of one layer of 24 MB at once, by links of 40 Mbit/s, and the
+layer comes in stripes ([scale.md](scale.md), `peers.stripes_from`; the index node gathers claims for 1.2 s there). When
+nodes have 2 MiB of it, and the member that is to go wrong has passed something on, it goes wrong. The pull of every
+other node succeeds, with the first try where nobody gives wrong bytes. Afterwards no other agent holds more
+descriptors, tasks or bytes than before, and no containerd an ingest. "Without a fault" is a wave of the same nodes
+before the first fault. A copy from the origin is one request for the layer, or for the rest of it.
+
 """

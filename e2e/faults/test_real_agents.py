@@ -9,8 +9,8 @@ import pytest
 
 from e2e.faults.field import MORTAL
 from e2e.faults.full_disk import full_directory_agent
+from e2e.faults.holder import settled
 from e2e.faults.outcome import Outcome, Pull
-from e2e.faults.puller import settled
 from lab.cluster import ORIGIN
 from lab.faults.characters import CHARACTERS
 
