@@ -54,7 +54,7 @@ class Spot:
     from_top: set[int] = field(default_factory=set)
     """The stripes whose source was a top when it was named."""
     tried_again: set[int] = field(default_factory=set)
-    """The stripes for which a top that failed was named once more: once, or a top could fail every ten seconds."""
+    """The stripes for which a top that only this node reported was named once more; after that, another source is."""
     named: set[Address] = field(default_factory=set)
     """The sources named to the node: only these it may report."""
     is_inner: bool = False

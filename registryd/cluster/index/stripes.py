@@ -114,8 +114,8 @@ class StripeTrees:
         """Another source of this stripe for that node; None: it takes the place of a top that failed, or there is none.
 
         The same as before if no report is of that, or only this node finds it slow, or once where only this node says
-        that a top has failed, without having found out that it is slow, too. Nothing is wrong with those that
-        are `unfit`: they do not give it for the name that this node wants it for.
+        that a top has failed. Nothing is wrong with those that are `unfit`: they do not give it for the name that this
+        node wants it for.
         """
         spot = self._spots.get(address)
         if spot is None or self.is_top(address):
@@ -127,15 +127,17 @@ class StripeTrees:
         is_as_good = current is not None and self._is_fit(current, spot, stripe, Refused(now=now))
         if is_as_good and not failed and current not in to_leave and current not in unfit:
             return current
-        if current in failed and current not in slow and self._is_to_be_tried_again(spot, stripe, now):
+        lost = {reported for reported in failed if self._has_lost(spot, reported, stripe, now)}
+        if current in failed and current not in lost and self._is_to_be_tried_again(spot, stripe):
             return current
-        were_tops = [self._suspect(spot, reported, stripe, now) for reported in failed]
+        were_tops = [self._suspect(spot, reported, now) for reported in failed if reported in lost]
         if any(were_tops):
             self.lead(spot.place)
             return None
         self._leave(spot, stripe)
         # A node that has become the top breaks off what it gave before. One of those has to get it from there again.
-        refused = frozenset(address for address in (*failed, *slow) if address in slow or not self.is_top(address))
+        is_told = stripe in spot.from_top
+        refused = frozenset(one for one in (*failed, *slow) if one in slow or is_told or not self.is_top(one))
         found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(refused.union(unfit), now))
         self._follow(spot, stripe, found)
         return found
@@ -338,26 +340,42 @@ class StripeTrees:
             if source is not None:
                 self._room.give_back(source, self._slot(source, stripe))
 
-    def _is_to_be_tried_again(self, spot: Spot, stripe: int, now: float) -> bool:
-        """Whether the source is a top that failed for only one node, and for this stripe for the first time.
+    def _has_lost(self, spot: Spot, address: Address, stripe: int, now: float) -> bool:
+        """Note that this node reports that one as failed; whether the other one loses its place for it.
 
-        Another one at the top costs a copy, and everybody time. When a top is gone, all that it gives a stripe say so.
+        Another top costs a copy, and everybody time, and who says that a top has failed may be at fault itself. When a
+        top is gone or slow, all that it gives a stripe say so: it takes two hosts, if it gives something to two.
         """
-        top = spot.sources[stripe]
-        if top is None or not self.is_top(top.place.address) or stripe not in spot.from_top:
+        other = self._spots.get(address)
+        if address not in spot.named:
             return False
-        top.reports = {of: one for of, one in top.reports.items() if one.latest > now - REPORTED_SECONDS}
-        if top.reports or stripe in spot.tried_again:
+        if other is None or not self.is_top(address):
+            return True
+        if stripe not in spot.from_top:
+            return False  # a node that has become the top breaks off what it gave before
+        other.reports = {of: one for of, one in other.reports.items() if one.latest > now - REPORTED_SECONDS}
+        other.reports[spot.place.address.host] = Report(now)
+        return len(other.reports) >= _LEAST_REPORTERS or not self._gives_to_another_host(other, spot)
+
+    def _gives_to_another_host(self, top: Spot, spot: Spot) -> bool:
+        host = spot.place.address.host
+        others = (other for other in self._spots.values() if other.place.address.host != host)
+        return any(
+            source is not None and source.place.address == top.place.address for o in others for source in o.sources
+        )
+
+    def _is_to_be_tried_again(self, spot: Spot, stripe: int) -> bool:
+        """Whether the source is a top that this node has not reported for this stripe before."""
+        top = spot.sources[stripe]
+        is_from_top = top is not None and self.is_top(top.place.address) and stripe in spot.from_top
+        if not is_from_top or stripe in spot.tried_again:
             return False
         spot.tried_again.add(stripe)
-        top.reports[spot.place.address.host] = Report(now)
         return True
 
-    def _suspect(self, spot: Spot, address: Address, stripe: int, now: float) -> bool:
-        """Note that this node did not help; whether it was the last top."""
+    def _suspect(self, spot: Spot, address: Address, now: float) -> bool:
+        """Name this node, which did not help, to nobody for a while; whether it was the last top."""
         other = self._spots.get(address)
-        if address not in spot.named or (self.is_top(address) and stripe not in spot.from_top):
-            return False  # a node that has become the top breaks off what it gave before
         spot.named.discard(address)
         if other is not None:
             other.suspected_until = now + REPORTED_SECONDS

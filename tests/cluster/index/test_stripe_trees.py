@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -149,17 +150,22 @@ def test_a_source_that_failed_is_named_to_nobody_for_a_while() -> None:
     require_order(trees)
 
 
-def test_when_the_only_top_fails_who_says_so_takes_its_place_and_gives_every_stripe_anew() -> None:
+def below_top(trees: StripeTrees) -> list[tuple[Address, int]]:
+    """The nodes right below the top, each with the first of the stripes that it gets from there."""
+    found = [(of, sources(trees, of)) for of in trees.addresses]
+    return [(of, of_stripes.index(TOP.address)) for of, of_stripes in found if TOP.address in of_stripes]
+
+
+def test_when_two_say_that_the_only_top_has_failed_one_takes_its_place_and_gives_every_stripe_anew() -> None:
     trees = trees_of(30)
-    below = [of for of in trees.addresses if TOP.address in sources(trees, of)]
-    stripe = sources(trees, below[0]).index(TOP.address)
-    assert trees.change(below[0], stripe, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
-    assert trees.change(below[0], stripe, failed=(TOP.address,), slow=(), now=0.1) is None
-    assert trees.top == below[0]
-    assert sources(trees, below[0]) == [None] * STRIPES
+    (first, its_stripe), (second, stripe), (third, third_stripe), *_ = below_top(trees)
+    assert trees.change(first, its_stripe, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
+    assert trees.change(second, stripe, failed=(TOP.address,), slow=(), now=0.1) is None
+    assert trees.top == second
+    assert sources(trees, second) == [None] * STRIPES
     require_order(trees)
-    stripe = sources(trees, below[1]).index(TOP.address)
-    assert trees.change(below[1], stripe, failed=(TOP.address,), slow=(), now=0.2) is not None
+    for of, its_own in ((first, its_stripe), (third, third_stripe)):
+        assert trees.change(of, its_own, failed=(TOP.address,), slow=(), now=0.2) not in {None, TOP.address}
     require_order(trees)
 
 
@@ -178,21 +184,84 @@ def test_a_top_that_failed_once_for_one_node_is_tried_again_and_gives_way_when_a
     require_order(trees)
 
 
-def test_a_top_that_fails_now_and_then_is_tried_again_once_for_each_stripe() -> None:
+@pytest.mark.parametrize("slow", [(), (TOP.address,)], ids=["broke off", "slow or gone"])
+def test_one_node_that_reports_a_top_again_and_again_does_not_change_it(slow: tuple[Address, ...]) -> None:
+    """It may be at fault itself, or lie: it gets the stripe from there again once, and from another after that."""
     trees = trees_of(30)
-    below = next(of for of in trees.addresses if TOP.address in sources(trees, of))
-    stripe = sources(trees, below).index(TOP.address)
-    assert trees.change(below, stripe, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
-    assert trees.change(below, stripe, failed=(TOP.address,), slow=(), now=REPORTED_SECONDS + 5.0) is None
-    assert trees.top == below
+    (bad, stripe), *_ = below_top(trees)
+    assert trees.change(bad, stripe, failed=(TOP.address,), slow=slow, now=0.0) == TOP.address
+    for now in range(1, 100):
+        for number in range(STRIPES):
+            assert trees.change(bad, number, failed=(TOP.address,), slow=slow, now=now / 2) != TOP.address
+    assert trees.top == TOP.address
+    assert all(TOP.address in sources(trees, of) for of, _ in below_top(trees))
+    require_order(trees)
 
 
-def test_a_top_that_is_found_to_be_slow_or_gone_is_not_tried_again() -> None:
+def test_one_host_at_many_ports_does_not_change_a_top() -> None:
+    trees = StripeTrees()
+    trees.lead(TOP)
+    ports = [NodeLocation(Address("10.1.0.1", port)) for port in range(1, 5)]
+    trees.join([(one, False) for one in (*ports, *map(place, range(2, 6)))])
+    for one in ports:
+        for stripe in range(STRIPES):
+            for now in range(3):
+                trees.change(one.address, stripe, failed=(TOP.address,), slow=(TOP.address,), now=float(now))
+    assert trees.top == TOP.address
+    require_order(trees)
+
+
+def test_the_only_one_that_a_top_gives_something_to_takes_its_place_at_once() -> None:
+    trees = trees_of(1)
+    assert trees.change(address(2), 0, failed=(TOP.address,), slow=(), now=0.0) is None
+    assert trees.top == address(2)
     trees = trees_of(30)
-    below = next(of for of in trees.addresses if TOP.address in sources(trees, of))
-    stripe = sources(trees, below).index(TOP.address)
-    assert trees.change(below, stripe, failed=(TOP.address,), slow=(TOP.address,), now=0.0) is None
-    assert trees.top == below
+    (last, stripe), *others = below_top(trees)
+    for of, _ in others:
+        trees.release(of)  # they have all of it
+    assert trees.change(last, stripe, failed=(TOP.address,), slow=(), now=0.0) is None
+    assert trees.top == last
+
+
+def test_the_only_host_that_a_top_gives_something_to_takes_its_place_at_once() -> None:
+    trees = StripeTrees()
+    trees.lead(TOP)
+    ports = [NodeLocation(Address("10.1.0.1", port)) for port in range(1, 5)]
+    trees.join([(one, False) for one in ports])
+    of, stripe = below_top(trees)[0]
+    assert trees.change(of, stripe, failed=(TOP.address,), slow=(), now=0.0) is None
+    assert trees.top == of
+
+
+def test_a_node_that_has_become_the_top_has_not_failed_those_that_it_gave_to_before() -> None:
+    """It breaks off what it gave them."""
+    trees = trees_of(60)
+    new = inner_of(trees)
+    children = [(of, stripe_from(trees, of, new)) for of in children_of(trees, new)]
+    trees.drop(TOP.address)
+    trees.lead(trees._spots[new].place)
+    found = [trees.change(of, stripe, failed=(new,), slow=(), now=0.0) for of, stripe in children]
+    assert trees.top == new
+    assert None not in found
+    assert new in found, "one of them has to get it from there again"
+    require_order(trees)
+
+
+def test_of_several_tops_one_that_a_single_node_reports_is_left_by_that_one_only() -> None:
+    trees = StripeTrees()
+    others = [place(100), place(101)]
+    for top in (*others, TOP):
+        trees.lead(top)
+    trees.join([(place(number), False) for number in range(2, 40)])
+    (bad, stripe), (second, other_stripe), *_ = below_top(trees)
+    assert trees.change(bad, stripe, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
+    found = trees.change(bad, stripe, failed=(TOP.address,), slow=(), now=1.0)
+    assert found not in {TOP.address, None}
+    assert trees.is_top(TOP.address)
+    require_order(trees)
+    trees.change(second, other_stripe, failed=(TOP.address,), slow=(), now=2.0)
+    assert not trees.is_top(TOP.address)
+    assert trees.top == place(101).address
     require_order(trees)
 
 
@@ -200,7 +269,7 @@ def test_a_slow_node_that_takes_the_place_of_the_top_gives_it_to_the_others() ->
     trees = StripeTrees()
     trees.lead(TOP)
     trees.join([(place(2), True), (place(3), True)])
-    assert trees.change(address(2), 0, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
+    assert trees.change(address(3), 0, failed=(TOP.address,), slow=(), now=0.0) == TOP.address
     assert trees.change(address(2), 0, failed=(TOP.address,), slow=(), now=0.0) is None
     assert trees.change(address(3), 0, failed=(TOP.address,), slow=(), now=0.1) == address(2)
     require_order(trees)
