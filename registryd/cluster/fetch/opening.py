@@ -199,7 +199,7 @@ def _checks(offer: Offer) -> list[Check]:
     if offer.sought.stripe is not None:
         return [FloorCheck(STRIPE_FLOOR), gone]
     stuck = StuckCheck(offer.member, offer.sought)
-    return [FloorCheck(GROWING_FLOOR, excused=lambda: stuck.excused), gone, stuck]
+    return [FloorCheck(GROWING_FLOOR, stuck), gone, stuck]
 
 
 def _stall_timeout(offer: Offer) -> float:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _BEGINNING_SECONDS: Final = 1.5
 # How long after a manifest its layers are asked for: a pull that waits for a place of containerd's comes later.
 _PULL_SECONDS: Final = 60.0
-# Without a byte for so long, a node is taken for stuck (registryd.transfer.growing).
+# Without a byte for so long, a node is taken for stuck (GROWING_STALL_TIMEOUT).
 _SILENCE_SECONDS: Final = 15.0
 # That something moves is believed for so long: to find out costs some opens of files for each layer.
 _BELIEVED_SECONDS: Final = 1.0

@@ -20,6 +20,7 @@ from registryd.transfer.monitoring.thresholds import (
     GONE_SECONDS,
     GROWING_STALL_TIMEOUT,
     HELD_UP_BYTES,
+    HELD_UP_LONGEST_SECONDS,
     HELD_UP_SECONDS,
 )
 
@@ -84,8 +85,8 @@ class GoneCheck(_SilenceCheck):
 class StuckCheck(_SilenceCheck):
     """Of a source of growing content: it does not say that it is held up itself.
 
-    A source that says so is believed for HELD_UP_SECONDS in all, and again after it has given HELD_UP_BYTES. One that
-    says nothing twice in a row is not: its store may stand still.
+    A source that says so is believed for HELD_UP_SECONDS in all, and again after it has given HELD_UP_BYTES, for which
+    it has HELD_UP_LONGEST_SECONDS. One that says nothing twice in a row is not: its store may stand still.
     """
 
     def __init__(self, source: Member, sought: Sought) -> None:
@@ -96,18 +97,25 @@ class StuckCheck(_SilenceCheck):
         self._sought = sought
         self._excused_before = 0.0  # the present silence
         self._believed_from = 0.0  # of what is excused
-        self._sent = 0
         self._was_silent = False
 
     def begin(self, begun: Reading) -> None:
         super().begin(begun)
-        self._sent = begun.sent
+        self._believed_at = begun
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether nothing comes now, for so short a time that the source was not asked."""
+        return GONE_SECONDS <= self._latest.at - self._silent_since < GROWING_STALL_TIMEOUT
 
     async def look(self, now: Reading, *, left: int) -> str | None:
         if now.sent > self._latest.sent:
-            self._excused_before = self.excused
-        if now.sent - self._sent >= HELD_UP_BYTES:
-            self._sent, self._believed_from = now.sent, self.excused
+            self._excused_before, self._was_silent = self.excused, False
+        if now.sent - self._believed_at.sent >= HELD_UP_BYTES:
+            self._believed_at, self._believed_from = now, self.excused
+        was_excused = self.excused > self._believed_from
+        if was_excused and now.starved_since(self._believed_at) >= HELD_UP_LONGEST_SECONDS:
+            return f"it gave next to nothing for {HELD_UP_LONGEST_SECONDS:.0f} s"
         return await super().look(now, left=left)
 
     async def _judge(self, silence: str) -> str | None:

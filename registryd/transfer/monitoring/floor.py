@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.transfer.monitoring.thresholds import (
     FLOOR_BYTES_PER_SECOND,
     FLOOR_WINDOW_SECONDS,
+    GONE_LOOK_SECONDS,
     GROWING_FLOOR_BYTES_PER_SECOND,
     GROWING_FLOOR_WINDOW_SECONDS,
 )
 from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from registryd.transfer.monitoring.meter import Reading
 
 
@@ -43,6 +42,18 @@ STRIPE_FLOOR: Final = FloorRate(
 """The same of a source of one stripe."""
 
 
+class Excuse(Protocol):
+    """Says when nothing came through no fault of the source (`registryd.cluster.health.silence.StuckCheck`)."""
+
+    @property
+    def excused(self) -> float:
+        """The seconds so far in which that was so."""
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether nothing comes now, and whose fault that is is not known yet."""
+
+
 class FloorCheck:
     """A Check: the source gave less than the floor in a window, in at least half of which the receiver waited for it.
 
@@ -50,26 +61,34 @@ class FloorCheck:
     is dead. `registryd.transfer.monitoring.doubt` compares it with other nodes.
     """
 
-    def __init__(self, floor: FloorRate = DEFAULT_FLOOR, *, excused: Callable[[], float] = lambda: 0.0) -> None:
-        """`excused`: the seconds so far in which nothing came through no fault of the source; they do not count."""
+    def __init__(self, floor: FloorRate = DEFAULT_FLOOR, excuse: Excuse | None = None) -> None:
+        """What is excused does not count. A window does not end while that is undecided."""
         self._floor = floor
-        self._excused = excused
+        self._excuse = excuse
+        self._is_undecided = False
 
     def begin(self, begun: Reading) -> None:
-        self._before, self._excused_before = begun, self._excused()
+        self._before, self._excused_before = begun, self._excused
 
     def pause(self) -> float:
-        return self._floor.window_seconds
+        return GONE_LOOK_SECONDS if self._is_undecided else self._floor.window_seconds
 
     async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - it is too slow for anything
+        self._is_undecided = self._excuse is not None and self._excuse.is_undecided
+        if self._is_undecided:
+            return None
         floor, before, self._before = self._floor, self._before, now
-        excused_before, self._excused_before = self._excused_before, self._excused()
+        excused_before, self._excused_before = self._excused_before, self._excused
         starved = now.starved_since(before) - (self._excused_before - excused_before)
         if starved < (now.at - before.at) / 2:
             return None
         if now.sent - before.sent < floor.bytes_per_second * starved:
             return f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s"
         return None
+
+    @property
+    def _excused(self) -> float:
+        return self._excuse.excused if self._excuse is not None else 0.0
 
     def end(self, ended: Reading) -> None:
         """Do nothing: this check keeps nothing."""

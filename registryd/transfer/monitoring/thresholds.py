@@ -42,6 +42,10 @@ GROWING_STALL_TIMEOUT: Final = 15.0
 HELD_UP_SECONDS: Final = 45.0
 # What such a source gives between two silences, or else they count as one: a step of containerd's.
 HELD_UP_BYTES: Final = 1 << 20
+# How long it may take to give that much, of the time in which the receiver waits for it: as long as it is believed, and
+# then at the floor. Without this bound a member that is silent for 15 s, gives a byte, and is silent again could hold a
+# pull up for 97 s for each MiB.
+HELD_UP_LONGEST_SECONDS: Final = HELD_UP_SECONDS + HELD_UP_BYTES / GROWING_FLOOR_BYTES_PER_SECOND
 # How long a giver keeps a body without a byte: the receiver leaves it before that.
 GIVING_STALL_TIMEOUT: Final = 60.0
 # How long a receiver waits for a byte of a stripe. When a node at the top is replaced, the new one is behind those

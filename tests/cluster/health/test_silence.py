@@ -25,6 +25,7 @@ from registryd.transfer.monitoring.thresholds import (
     GONE_SECONDS,
     GROWING_STALL_TIMEOUT,
     HELD_UP_BYTES,
+    HELD_UP_LONGEST_SECONDS,
     HELD_UP_SECONDS,
 )
 from tests.fakes.entitled import said, sought
@@ -179,7 +180,7 @@ class HaltingBody:
 
 def followed(source: Receiver, *parts: tuple[float, int]) -> MonitoredBody:
     stuck = StuckCheck(member_of(source), WANTED)
-    return MonitoredBody(HaltingBody(parts), FloorCheck(GROWING_FLOOR, excused=lambda: stuck.excused), stuck)
+    return MonitoredBody(HaltingBody(parts), FloorCheck(GROWING_FLOOR, stuck), stuck)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +218,36 @@ async def test_it_is_not_believed_for_ever() -> None:
     assert HELD_UP_SECONDS <= now() <= HELD_UP_SECONDS + 5
 
 
-async def test_a_byte_now_and_then_does_not_prolong_it() -> None:
-    trickle = ((GROWING_STALL_TIMEOUT + 5, 1),) * 10
+@pytest.mark.parametrize(
+    "silences",
+    [
+        (GROWING_STALL_TIMEOUT + 5,),
+        (29.5, 5, 17.5, 10, 14.5, 33.5),
+        (10, 17.5, 33.5, 5, 15.5, 29.5, 25.5),
+    ],
+)
+async def test_a_byte_now_and_then_does_not_prolong_it(silences: tuple[float, ...]) -> None:
+    """With what is excused, none of the floor's windows would count: the second would last 80 s, the third 97 s."""
+    trickle = tuple((seconds, 1) for seconds in silences * 10)
     with pytest.raises(SourceBroken):
-        await followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), *trickle).send_to(FakeSink())
-    assert now() <= HELD_UP_SECONDS + GROWING_STALL_TIMEOUT + 10
+        await followed(Receiver(HELD_UP), *trickle).send_to(FakeSink())
+    assert now() <= HELD_UP_LONGEST_SECONDS + 5
+
+
+async def test_a_byte_now_and_then_does_not_put_the_floor_off() -> None:
+    with pytest.raises(SourceBroken, match="slower than"):
+        await followed(Receiver(HELD_UP), *((GROWING_STALL_TIMEOUT - 1, 1),) * 10).send_to(FakeSink())
+    assert now() <= GROWING_FLOOR.window_seconds + GROWING_STALL_TIMEOUT
+
+
+@pytest.mark.parametrize("begin", [2, 6, 10, 14, 18])
+@pytest.mark.parametrize("rate", [80_000, 150_000])
+async def test_where_layers_come_slowly_a_silence_does_not_count_either(rate: int, begin: int) -> None:
+    """Twelve layers by a link of 8 or 15 Mbit/s: a window of the floor may end before the source is asked."""
+    flow = ((0.1, rate // 10),)
+    sink = FakeSink()
+    await followed(Receiver(HELD_UP), *flow * begin * 10, (40, 1), *flow * 300).send_to(sink)
+    assert sink.sent == rate * (begin + 30) + 1
 
 
 async def test_a_source_that_says_nothing_is_left_the_second_time() -> None:
@@ -231,3 +257,10 @@ async def test_a_source_that_says_nothing_is_left_the_second_time() -> None:
     with pytest.raises(SourceBroken, match="much to do"):
         await followed(Receiver(PeerSilent("much to do")), (0, HELD_UP_BYTES), (60, HELD_UP_BYTES)).send_to(sink)
     assert now() <= 17 + GROWING_STALL_TIMEOUT + 3
+
+
+async def test_a_source_that_says_nothing_now_and_then_is_not_left_for_that() -> None:
+    sink = FakeSink()
+    parts = ((0.0, HELD_UP_BYTES), (17.0, HELD_UP_BYTES))
+    await followed(Receiver(PeerSilent("much to do")), *parts * 3).send_to(sink)
+    assert sink.sent == 6 * HELD_UP_BYTES
