@@ -113,7 +113,9 @@ class _Assembly:
         settings = self._settings
         choosing = choosing_of(settings)
         choice = choosing.now()
-        store = await self._stack.enter_async_context(open_store(settings.store, choice))
+        store = await self._stack.enter_async_context(
+            open_store(settings.store, choice, search_seconds=settings.registry.first_byte_timeout)
+        )
         public = await self._ask_upstreams()
         entitlement = Entitlement(self._rules, public.vouches_for)
         membership = Membership(

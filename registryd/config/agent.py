@@ -113,7 +113,8 @@ class RegistrySettings:
     first_byte_timeout: Seconds = 3.0
     """How long a request may wait for its first byte, search and connecting included. After that the agent answers 404
     and containerd asks its next mirror. The default is far above a search, which takes milliseconds, and below the
-    time that a person is willing to wait."""
+    time that a person is willing to wait. The node's own containerd has a third of this time for each question: where
+    it is so busy that it needs more than a second, make this longer."""
 
     def __post_init__(self) -> None:
         _require_positive("registry.first_byte_timeout", self.first_byte_timeout)

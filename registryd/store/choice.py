@@ -145,15 +145,18 @@ def _folders_above(sockets: Iterable[Path]) -> set[Path]:
 
 
 @asynccontextmanager
-async def open_store(settings: StoreSettings, choice: Choice) -> AsyncIterator[NodeStore]:
+async def open_store(settings: StoreSettings, choice: Choice, *, search_seconds: float) -> AsyncIterator[NodeStore]:
     """The store for the length of the block; only what it needs is imported.
 
-    containerd may be away and is not waited for. Raises StoreUnavailable for a directory that cannot be used.
+    `search_seconds`: how long a whole search for content may take, of which this store is a part. containerd may be
+    away and is not waited for. Raises StoreUnavailable for a directory that cannot be used.
     """
     if choice.kind is StoreKind.CONTAINERD:
         from registryd.store.containerd.connect import connect_containerd_store  # noqa: PLC0415
+        from registryd.store.containerd.timing import Timing  # noqa: PLC0415
 
-        async with connect_containerd_store(replace(settings, containerd_socket=choice.socket)) as containerd:
+        chosen, timing = replace(settings, containerd_socket=choice.socket), Timing.within(search_seconds)
+        async with connect_containerd_store(chosen, timing=timing) as containerd:
             yield containerd
     else:
         from registryd.store.directory.store import open_directory_store  # noqa: PLC0415

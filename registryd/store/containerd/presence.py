@@ -63,10 +63,13 @@ class Presence:
         return located
 
     async def whence(self, digest: Digest) -> Whence:
-        """Content's size and the registry that containerd says it pulled it from. Raises as `locate` does."""
+        """Content's size and the registry that containerd says it pulled it from. Raises as `locate` does.
+
+        Asked in the background: a containerd that is busy has time to answer.
+        """
         for namespace in self._namespaces:
             try:
-                info = await self._info(namespace, digest)
+                info = await self._info(namespace, digest, timeout=self._connection.timing.listing)
             except ContentNotFound:
                 continue
             return Whence(info.size, info.created_at.ToNanoseconds() / 1e9, _registry_of(info.labels))
@@ -83,9 +86,9 @@ class Presence:
             raise ContentNotFound(f"not in containerd's namespaces {', '.join(self._namespaces)}")
         return found
 
-    async def _info(self, namespace: str, digest: Digest) -> Info:
-        request = InfoRequest(digest=str(digest))
-        answer = await self._connection.ask(self._connection.content.Info, request, namespace=namespace)
+    async def _info(self, namespace: str, digest: Digest, *, timeout: float | None = None) -> Info:
+        request, ask = InfoRequest(digest=str(digest)), self._connection.ask
+        answer = await ask(self._connection.content.Info, request, namespace=namespace, timeout=timeout)
         if answer.info.digest != str(digest) or answer.info.size < 0:
             raise StoreUnavailable(f"containerd's answer about {digest} is about something else")
         return answer.info

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Self
+
+# containerd has so much of the time of a search, and other nodes have the rest when it does not answer.
+_SHARE_OF_SEARCH: Final = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +14,7 @@ class Timing:
     """How long to wait for what, in seconds."""
 
     answer: float = 1.0
-    """One small question on the way to a first byte. containerd needs half a millisecond; the whole search has 3 s."""
+    """One small question on the way to a first byte. containerd needs half a millisecond."""
 
     presence: float = 1.0
     """A yes of containerd is believed for so long: enough for the `open` that follows a `find` and for the nodes of a
@@ -35,3 +39,8 @@ class Timing:
 
     retry: float = 0.25
     """Between two attempts to follow a containerd that is away."""
+
+    @classmethod
+    def within(cls, search_seconds: float) -> Self:
+        """For a search of so long (registry.first_byte_timeout): who gives that more time gives containerd more."""
+        return cls(answer=search_seconds * _SHARE_OF_SEARCH)

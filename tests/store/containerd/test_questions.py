@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.config.agent import StoreKind, StoreSettings
 from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.oci.reference import TaggedName
-from tests.fakes.containerd_faults import Fault
+from registryd.store.choice import Choice, open_store
+from tests.fakes.containerd_faults import LATE_SECONDS, Fault
 from tests.fakes.images import oci_image
-from tests.store.containerd.conftest import HASTY, Connect, eventually
+from tests.store.containerd.conftest import HASTY, PROMPT, Connect, eventually
 
 if TYPE_CHECKING:
     from tests.fakes.containerd import FakeContainerd
@@ -81,6 +83,30 @@ async def test_silence_is_bounded(containerd: FakeContainerd, connect: Connect) 
             with pytest.raises(StoreUnavailable, match="DEADLINE_EXCEEDED"):
                 await question
         assert asyncio.get_running_loop().time() - begun_at < 3 * HASTY.answer + 5
+
+
+@pytest.mark.parametrize(("search_seconds", "is_found"), [(LATE_SECONDS, False), (300 * LATE_SECONDS, True)])
+async def test_who_gives_a_search_more_time_gives_a_busy_containerd_more(
+    containerd: FakeContainerd, *, search_seconds: float, is_found: bool
+) -> None:
+    digest = containerd.put_blob(b"something")
+    choice = Choice(StoreKind.CONTAINERD, containerd.socket)
+    async with open_store(StoreSettings(keep_layers=0), choice, search_seconds=search_seconds) as store:
+        containerd.fault = Fault.LATE
+        if is_found:
+            assert (await store.find(digest)).size == len(b"something")
+        else:
+            with pytest.raises(StoreUnavailable, match="DEADLINE_EXCEEDED"):
+                await store.find(digest)
+
+
+async def test_what_is_asked_in_the_background_waits_for_a_busy_containerd(
+    containerd: FakeContainerd, connect: Connect
+) -> None:
+    digest = containerd.put_blob(b"something")
+    async with connect(timing=PROMPT) as store:
+        containerd.fault = Fault.LATE
+        assert (await store.newcomers.whence(digest)).size == len(b"something")
 
 
 async def test_a_question_can_be_cancelled(containerd: FakeContainerd, connect: Connect) -> None:
