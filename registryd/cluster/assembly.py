@@ -282,6 +282,7 @@ class Joining:
             on_received=self._ledger.received_from_peer,
             blocklist=blocklist,
             priority_of=self._priority_of,
+            hindrances=self._ledger.pulls.hindrances,
         )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)

@@ -13,6 +13,7 @@ from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.health.silence import GoneCheck, StuckCheck
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked
+from registryd.content.hindrances import Hindrances
 from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
@@ -83,13 +84,14 @@ class Opener:
         on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
         blocklist: Blocklist | None = None,
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
+        hindrances: Hindrances | None = None,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is the content that this node is receiving itself: it knows the size of content that containerd wants.
 
         `kept` has the connections to doors between bodies; without it, each body has a connection of its own. `learn`
-        is told of manifests that were read, `on_received` of the bytes that came through doors. Blocked content is
-        never opened, and is broken off.
+        is told of manifests that were read, `on_received` of the bytes that came through doors, `hindrances` of the
+        time in which a source was held up. Blocked content is never opened, and is broken off.
         """
         self._credentials = credentials
         self._kept = kept
@@ -102,6 +104,7 @@ class Opener:
         self._on_received = on_received
         self._blocklist = blocklist or Blocklist()
         self._priority_of = priority_of
+        self._hindrances = hindrances or Hindrances()
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -153,8 +156,21 @@ class Opener:
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
-        body = MonitoredBody(await self._unwatched(offer, span, part), *_checks(offer))
+        body = MonitoredBody(await self._unwatched(offer, span, part), *self._checks(offer))
         return self._blocklist.guard(offer.sought, body)
+
+    def _checks(self, offer: Offer) -> list[Check]:
+        if not offer.content.is_growing:
+            return [FloorCheck(DEFAULT_FLOOR if offer.sought.stripe is None else STRIPE_FLOOR)]
+        gone = GoneCheck(offer.member)
+        if offer.sought.stripe is not None:
+            return [FloorCheck(STRIPE_FLOOR), gone]
+
+        def excused(seconds: float) -> None:
+            self._hindrances.waited(offer.content.digest, seconds, offer.member.address)
+
+        stuck = StuckCheck(offer.member, offer.sought, on_excused=excused)
+        return [FloorCheck(GROWING_FLOOR, stuck), gone, stuck]
 
     async def _unwatched(self, offer: Offer, span: Span, part: Part) -> Body:
         door = offer.door
@@ -190,16 +206,6 @@ class Opener:
             kept=self._kept,
             on_sent=lambda count: self._on_received(digest, count, source),
         )
-
-
-def _checks(offer: Offer) -> list[Check]:
-    if not offer.content.is_growing:
-        return [FloorCheck(DEFAULT_FLOOR if offer.sought.stripe is None else STRIPE_FLOOR)]
-    gone = GoneCheck(offer.member)
-    if offer.sought.stripe is not None:
-        return [FloorCheck(STRIPE_FLOOR), gone]
-    stuck = StuckCheck(offer.member, offer.sought)
-    return [FloorCheck(GROWING_FLOOR, stuck), gone, stuck]
 
 
 def _stall_timeout(offer: Offer) -> float:

@@ -25,6 +25,8 @@ from registryd.transfer.monitoring.thresholds import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
     from registryd.transfer.monitoring.meter import Reading
@@ -89,12 +91,16 @@ class StuckCheck(_SilenceCheck):
     it has HELD_UP_LONGEST_SECONDS. One that says nothing twice in a row is not: its store may stand still.
     """
 
-    def __init__(self, source: Member, sought: Sought) -> None:
+    def __init__(
+        self, source: Member, sought: Sought, *, on_excused: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
+        """`on_excused` is told of seconds that are excused."""
         super().__init__(GROWING_STALL_TIMEOUT)
         self.excused = 0.0
         """The seconds in which the source gave nothing, and said that it is held up."""
         self._source = source
         self._sought = sought
+        self._on_excused = on_excused
         self._excused_before = 0.0  # the present silence
         self._believed_from = 0.0  # of what is excused
         self._was_silent = False
@@ -130,5 +136,6 @@ class StuckCheck(_SilenceCheck):
         self._was_silent = False
         if not (offer.content.is_growing and offer.content.is_held_up):
             return f"{silence}, and is not held up by another node"
+        self._on_excused(excused - self.excused)
         self.excused = excused
         return None

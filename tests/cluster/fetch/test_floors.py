@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.cluster.contract.node import Node, NodeId
+from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.fetch.opening import Opener
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
+from registryd.content.hindrances import Hindrances
 from registryd.content.source import Content
 from registryd.identity.credentials import NoCredentials
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken
-from tests.fakes.entitled import sought
+from tests.fakes.entitled import said, sought
 from tests.fakes.sinks import FakeSink
 
 if TYPE_CHECKING:
@@ -34,13 +37,20 @@ GROWING = GrowingContent(DIGEST, SIZE, None, 2 * MIB)
 
 
 class SlowMember:
-    """Gives so many bytes at a time by Read, with a pause of so many seconds before each but the first."""
+    """Gives so many bytes at a time by Read, with a pause of so many seconds before each but the first.
+
+    It says that it is held up.
+    """
 
     address = Address("192.0.2.1", 3173)
 
     def __init__(self, *, step: int, pause: float) -> None:
         self.step = step
         self.pause = pause
+
+    async def find(self, wanted: Sought) -> FindAnswer:
+        held_up = GrowingContent(wanted.digest, SIZE, None, 2 * MIB, is_held_up=True)
+        return FindAnswer(Node(NodeId("n"), 0), said(held_up), busy=False)
 
     async def probe(self, *, again: bool) -> bool:
         """It answers."""
@@ -52,9 +62,9 @@ class SlowMember:
             await asyncio.sleep(self.pause)
 
 
-async def send(content: Content, member: SlowMember, sink: FakeSink) -> None:
+async def send(content: Content, member: SlowMember, sink: FakeSink, hindrances: Hindrances | None = None) -> None:
     offer = Offer(cast("Any", member), sought(DIGEST), content, None, busy=False)
-    opened = await Opener(NoCredentials()).open(offer, Span.whole(SIZE))
+    opened = await Opener(NoCredentials(), hindrances=hindrances).open(offer, Span.whole(SIZE))
     try:
         await opened.body.send_to(sink)
     finally:
@@ -72,3 +82,9 @@ async def test_a_source_that_gives_a_byte_now_and_then_is_left(content: Content,
 async def test_a_source_that_is_receiving_may_be_as_slow_as_the_steps_of_containerd_allow() -> None:
     await send(GROWING, SlowMember(step=MIB, pause=14.9), sink := FakeSink())
     assert sink.sent == SIZE
+
+
+async def test_how_long_a_source_was_held_up_is_told() -> None:
+    hindrances = Hindrances()
+    await send(GROWING, SlowMember(step=2 * MIB, pause=22.5), FakeSink(), hindrances)
+    assert hindrances.told([DIGEST]) == ["waited 38.0 s for what 192.0.2.1 fetched"]
