@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from registryd.cluster.errors import PeerFailed
+from registryd.cluster.errors import PeerDeclined, PeerFailed
 from registryd.cluster.members.offer import offer_of
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import (
@@ -88,7 +88,7 @@ class StuckCheck(_SilenceCheck):
     """Of a source of growing content: it does not say that it is held up itself.
 
     A source that says so is believed for HELD_UP_SECONDS in all, and again after it has given HELD_UP_BYTES, for which
-    it has HELD_UP_LONGEST_SECONDS. One that says nothing twice in a row is not: its store may stand still.
+    it has HELD_UP_LONGEST_SECONDS. One that cannot say twice in a row is not: its store may stand still.
     """
 
     def __init__(
@@ -131,7 +131,8 @@ class StuckCheck(_SilenceCheck):
         try:
             offer = offer_of(self._source, self._sought, await self._source.find(self._sought))
         except ContentUnavailable as reason:
-            was_silent, self._was_silent = self._was_silent, isinstance(reason, PeerFailed)
+            # It is well and declines when its store takes long, or many ask: that may be over in a moment.
+            was_silent, self._was_silent = self._was_silent, isinstance(reason, PeerFailed | PeerDeclined)
             return None if self._was_silent and not was_silent else f"{silence}: {reason}"
         self._was_silent = False
         if not (offer.content.is_growing and offer.content.is_held_up):

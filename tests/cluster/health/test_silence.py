@@ -15,7 +15,7 @@ from registryd.cluster.errors import PeerDeclined, PeerFailed, PeerSilent, PeerU
 from registryd.cluster.health.silence import GoneCheck, StillCheck, StuckCheck
 from registryd.cluster.members.member import Member
 from registryd.content.growing import GrowingContent
-from registryd.content.source import Content
+from registryd.content.source import Content, ContentNotFound, ContentUnavailable
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.transfer.errors import SourceBroken
@@ -67,7 +67,7 @@ class Source:
 class Receiver:
     """Says this of the content."""
 
-    says: Content | PeerFailed | PeerDeclined
+    says: Content | ContentUnavailable
 
     async def find(self, wanted: Sought, wait: object = None) -> FindAnswer:
         assert (wanted, wait) == (WANTED, None)
@@ -184,9 +184,9 @@ def followed(source: Receiver, *parts: tuple[float, int]) -> MonitoredBody:
 
 
 @pytest.mark.parametrize(
-    "says", [HERE, Content(WANTED.digest, SIZE, None), PeerDeclined("its receiver has got nothing for 15 s")]
+    "says", [HERE, Content(WANTED.digest, SIZE, None), ContentNotFound("its receiver has got nothing for 15 s")]
 )
-async def test_a_silent_source_that_nobody_holds_up_is_left(says: Content | PeerDeclined) -> None:
+async def test_a_silent_source_that_nobody_holds_up_is_left(says: Content | ContentNotFound) -> None:
     with pytest.raises(SourceBroken, match="nothing for 15 s"):
         await followed(Receiver(says), (0, HELD_UP_BYTES), (60, 1)).send_to(FakeSink())
     assert GROWING_STALL_TIMEOUT <= now() <= GROWING_STALL_TIMEOUT + 1
@@ -250,16 +250,18 @@ async def test_where_layers_come_slowly_a_silence_does_not_count_either(rate: in
     assert sink.sent == rate * (begin + 30) + 1
 
 
-async def test_a_source_that_says_nothing_is_left_the_second_time() -> None:
+@pytest.mark.parametrize("says", [PeerSilent("much to do"), PeerDeclined("much to do")], ids=["nothing", "no"])
+async def test_a_source_that_cannot_say_is_left_the_second_time(says: ContentUnavailable) -> None:
+    """Its store takes long, or stands still."""
     sink = FakeSink()
-    await followed(Receiver(PeerSilent("much to do")), (0, HELD_UP_BYTES), (17, HELD_UP_BYTES)).send_to(sink)
+    await followed(Receiver(says), (0, HELD_UP_BYTES), (17, HELD_UP_BYTES)).send_to(sink)
     assert sink.sent == 2 * HELD_UP_BYTES
     with pytest.raises(SourceBroken, match="much to do"):
-        await followed(Receiver(PeerSilent("much to do")), (0, HELD_UP_BYTES), (60, HELD_UP_BYTES)).send_to(sink)
+        await followed(Receiver(says), (0, HELD_UP_BYTES), (60, HELD_UP_BYTES)).send_to(sink)
     assert now() <= 17 + GROWING_STALL_TIMEOUT + 3
 
 
-async def test_a_source_that_says_nothing_now_and_then_is_not_left_for_that() -> None:
+async def test_a_source_that_cannot_say_now_and_then_is_not_left_for_that() -> None:
     sink = FakeSink()
     parts = ((0.0, HELD_UP_BYTES), (17.0, HELD_UP_BYTES))
     await followed(Receiver(PeerSilent("much to do")), *parts * 3).send_to(sink)
