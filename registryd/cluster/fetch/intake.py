@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 1.0
 # How long bytes are kept without a request until it is asked whether there will be one.
 _UNASKED_SECONDS: Final = 60.0
+# How long they are kept at most. The ingest of a client that was killed stays for a day, and looks wanted as long as
+# bytes of it are here. A layer that waits longer than half an hour for its place is taken in anew.
+_UNASKED_LONGEST_SECONDS: Final = 1800.0
 # The least that a source at work gets between two looks: 70 KB/s, as for followed content (GROWING_STALL_TIMEOUT).
 _MUCH_BYTES: Final = 1024 * 1024
 # How often sources may fail one after the other before containerd's request has to look for itself.
@@ -117,6 +120,8 @@ class Intake:
         self._is_wanted = is_wanted
         self._tell = tell
         self._given: Body | None = None
+        self._read_at = self.since
+        """When a request was last known to read it, or might have begun to."""
         self._urgency = Urgency.AHEAD
         self._asked = asyncio.Event()
         self._following: asyncio.Timeout | None = None
@@ -180,6 +185,7 @@ class Intake:
         """Take in what this body gives, and keep it until containerd has it; closes the body."""
         with self._inflows.flowing(self.digest, span) as inflow:
             self.inflow = inflow
+            self._read_at = asyncio.get_running_loop().time()
             self._become(State.FLOWING)
             unwanted = self._wait_unwanted(inflow)
             try:
@@ -277,12 +283,16 @@ class Intake:
 
     async def _is_left_for_good(self, inflow: Inflow) -> bool:
         """Return when a reader has ended, or none has come for long: whether none is going to."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_UNASKED_SECONDS):
                 await inflow.wait_left()
-        except TimeoutError:
-            return not inflow.is_being_read and not await self._is_wanted(self.digest)
-        return False
+                self._read_at = asyncio.get_running_loop().time()
+                return False
+        now = asyncio.get_running_loop().time()
+        if inflow.is_being_read:
+            self._read_at = now
+            return False
+        return now - self._read_at >= _UNASKED_LONGEST_SECONDS or not await self._is_wanted(self.digest)
 
     def _become(self, state: State) -> None:
         if state is not self.state:

@@ -13,7 +13,7 @@ import pytest
 from registryd.cluster.fetch.intake import Intake, State, Urgency
 from registryd.content.source import ContentNotFound
 from registryd.oci.ranges import Span
-from registryd.transfer.errors import SourceBroken
+from registryd.transfer.errors import SinkClosed, SourceBroken
 from registryd.transfer.inflow import InflowMemory, Inflows
 from tests.cluster.finding import GROWING, NOBODY, WHOLE, Arriving, ScriptedFinder
 from tests.cluster.receiving import MIB, OwnStore, layer, now
@@ -367,6 +367,23 @@ async def test_what_nobody_reads_is_kept_as_long_as_it_is_wanted(memory: int) ->
         one.is_wanted = False
         await life
         assert now() < 661
+    assert one.finder.bodies[0].is_closed
+
+
+@pytest.mark.parametrize("memory", [64 * MIB, MIB])
+async def test_what_nobody_reads_is_not_kept_for_ever_though_it_looks_wanted(memory: int) -> None:
+    """The ingest of a client that was killed stays for a day: the agent kept 32 MiB for as long."""
+    one = lab(GROWING, Arriving(DATA), memory=memory)
+    async with one.running() as life:
+        await one.until(State.FLOWING)
+        await asyncio.sleep(1000)
+        async with asyncio.timeout(1):
+            with suppress(SinkClosed):
+                await one.inflow.send(Span(0, SIZE), FakeSink(closes_after=7))
+        await asyncio.sleep(1700)
+        assert one.inflows.memory.held
+        await life
+        assert now() < 2900
     assert one.finder.bodies[0].is_closed
 
 
