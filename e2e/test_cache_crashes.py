@@ -1,6 +1,7 @@
 """A cache that is killed at any moment: no wrong byte is ever served, and nothing is left behind.
 
-Ten times in the test suite; `KILLS=100 pytest e2e/test_cache_crashes.py` for a night's rest.
+Ten times in the test suite, each time at the same moments (`lab.chance`); `KILLS=100 SEED=random pytest
+e2e/test_cache_crashes.py` for a night's rest.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import asyncio
 import os
 import random
 import sys
-import time
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lab.cache import running_cache
+from lab.chance import chosen_seed
 from lab.commands import run
 from lab.errors import PullError
 from lab.fetch import Request
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.timeout(300 + 10 * KILLS)
 
 LIMIT = 24 * MIB  # of 8 images with 4 MiB each, so that evictions are interrupted too
 IMAGES = 8
+_PULLERS = 4
 
 
 def some_images(folder: Path) -> list[Image]:
@@ -63,7 +65,10 @@ async def test_killed_at_random_moments(
     assert callable(unused_tcp_port_factory)
     origin_port, port, admin = (unused_tcp_port_factory() for _ in range(3))
     images = some_images(tmp_path_factory.mktemp("images"))
-    chance = random.Random(time.time())
+    seed = chosen_seed()
+    print(f"seed: {seed}", flush=True)
+    moments = random.Random(seed)
+    chances = [random.Random(f"{seed}: {number}") for number in range(_PULLERS)]  # whose turns come as they come
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(workspace())
         origin = await stack.enter_async_context(running_origin(folder / "o", address=f"127.0.0.1:{origin_port}"))
@@ -79,8 +84,8 @@ async def test_killed_at_random_moments(
         )
         store = folder / "c" / "store"
         for _ in range(KILLS):
-            pulls = asyncio.gather(*(pull_on(cache, chance) for _ in range(4)))
-            await asyncio.sleep(chance.uniform(0.0, 1.5))
+            pulls = asyncio.gather(*(pull_on(cache, chance) for chance in chances))
+            await asyncio.sleep(moments.uniform(0.0, 1.5))
             await cache.kill()
             await pulls
             await check_sound(store)
