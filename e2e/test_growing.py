@@ -33,7 +33,7 @@ SLOW_MEGABITS = 8
 # And once a test has seen what it wants to see arriving.
 MEGABITS = 64
 LAYER_BYTES = 24 * MIB
-# What a busy machine is given besides what is promised. Less than a reader's own patience, which is 15 s.
+# What a busy machine is given besides what is promised. Less than the 15 s after which a reader asks its source.
 LOADED_SECONDS = 10
 
 

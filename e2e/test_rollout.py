@@ -189,7 +189,7 @@ async def test_below_a_node_that_stands_still_only_its_own_followers_look_for_an
 ) -> None:
     """Its kernel or its agent answers. All others wait, and are told so by their sources, none of which has failed."""
     layer = one_layer.local.layers[0].digest
-    # Its followers ask twice, for as long as this: together less than the 15 s after which all would break off.
+    # Its followers ask twice, for as long as this: together less than the 15 s after which all ask their sources.
     async with rollout(newest, {"peers": {"find_timeout": "3s"}}) as cluster:
         reference = await cluster.push(one_layer, "demo/app")
         cluster.origin.forget_requests()
