@@ -283,6 +283,7 @@ class Joining:
             blocklist=blocklist,
             priority_of=self._priority_of,
             hindrances=self._ledger.pulls.hindrances,
+            has_source=locator.has_source,
         )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)

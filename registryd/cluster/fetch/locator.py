@@ -129,6 +129,10 @@ class MemberLocator:
         """The members that ought to get the content as quickly as that member."""
         return [] if self._coalescing is None else await self._coalescing.beside(sought, address)
 
+    async def has_source(self, sought: Sought, address: Address) -> bool:
+        """Whether another node, perhaps in the same zone, gives that one the content, as far as index nodes know."""
+        return bool(await self.beside(sought, address))
+
     def blame(self, offer: Offer, *, is_certain: bool = True) -> None:
         """Do not ask this member for this digest for a long while: what it gave was wrong, if that is certain."""
         self._avoided.blame(offer.content.digest, offer.member.address, is_certain=is_certain)

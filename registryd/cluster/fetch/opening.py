@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
-from registryd.cluster.health.silence import GoneCheck, StuckCheck
+from registryd.cluster.health.silence import GoneCheck, StuckCheck, everybody_has_a_source
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked
 from registryd.content.hindrances import Hindrances
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from registryd.cluster.fetch.promised import Receiving
+    from registryd.cluster.health.silence import HasSource
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content
@@ -85,13 +86,15 @@ class Opener:
         blocklist: Blocklist | None = None,
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
         hindrances: Hindrances | None = None,
+        has_source: HasSource = everybody_has_a_source,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is the content that this node is receiving itself: it knows the size of content that containerd wants.
 
         `kept` has the connections to doors between bodies; without it, each body has a connection of its own. `learn`
         is told of manifests that were read, `on_received` of the bytes that came through doors, `hindrances` of the
-        time in which a source was held up. Blocked content is never opened, and is broken off.
+        time in which a source was held up; `has_source` says whether a node gives the content to that one. Blocked
+        content is never opened, and is broken off.
         """
         self._credentials = credentials
         self._kept = kept
@@ -105,6 +108,7 @@ class Opener:
         self._blocklist = blocklist or Blocklist()
         self._priority_of = priority_of
         self._hindrances = hindrances or Hindrances()
+        self._has_source = has_source
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -169,7 +173,7 @@ class Opener:
         def excused(seconds: float) -> None:
             self._hindrances.waited(offer.content.digest, seconds, offer.member.address)
 
-        stuck = StuckCheck(offer.member, offer.sought, on_excused=excused)
+        stuck = StuckCheck(offer.member, offer.sought, has_source=self._has_source, on_excused=excused)
         return [FloorCheck(GROWING_FLOOR, stuck), gone, stuck]
 
     async def _unwatched(self, offer: Offer, span: Span, part: Part) -> Body:

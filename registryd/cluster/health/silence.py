@@ -25,11 +25,14 @@ from registryd.transfer.monitoring.thresholds import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
+    from registryd.notation import Address
     from registryd.transfer.monitoring.meter import Reading
+
+    HasSource = Callable[[Sought, Address], Awaitable[bool]]
 
 
 class _SilenceCheck(ABC):
@@ -84,23 +87,36 @@ class GoneCheck(_SilenceCheck):
         return None if await self._source.probe(again=True) else f"{silence}, and does not answer"
 
 
+async def everybody_has_a_source(_sought: Sought, _address: Address) -> bool:
+    """Where no index node knows who gives content to whom."""
+    return True
+
+
 class StuckCheck(_SilenceCheck):
     """Of a source of growing content: it does not say that it is held up itself.
 
     A source that says so is believed for HELD_UP_SECONDS in all, and again after it has given HELD_UP_BYTES, for which
-    it has HELD_UP_LONGEST_SECONDS. One that cannot say twice in a row is not: its store may stand still.
+    it has HELD_UP_LONGEST_SECONDS. One that cannot say twice in a row is not: its store may stand still. Nor is one
+    that gets it from no node, as far as others know, for GROWING_STALL_TIMEOUT: it gets it from the origin, or lies.
     """
 
     def __init__(
-        self, source: Member, sought: Sought, *, on_excused: Callable[[float], None] = lambda _seconds: None
+        self,
+        source: Member,
+        sought: Sought,
+        *,
+        has_source: HasSource,
+        on_excused: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """`on_excused` is told of seconds that are excused."""
+        """`has_source` says whether a node gives it the content; `on_excused` is told of seconds that are excused."""
         super().__init__(GROWING_STALL_TIMEOUT)
         self.excused = 0.0
         """The seconds in which the source gave nothing, and said that it is held up."""
         self._source = source
         self._sought = sought
+        self._has_source = has_source
         self._on_excused = on_excused
+        self._alone_since: float | None = None
         self._excused_before = 0.0  # the present silence
         self._believed_from = 0.0  # of what is excused
         self._was_silent = False
@@ -116,7 +132,7 @@ class StuckCheck(_SilenceCheck):
 
     async def look(self, now: Reading, *, left: int) -> str | None:
         if now.sent > self._latest.sent:
-            self._excused_before, self._was_silent = self.excused, False
+            self._excused_before, self._was_silent, self._alone_since = self.excused, False, None
         if now.sent - self._believed_at.sent >= HELD_UP_BYTES:
             self._believed_at, self._believed_from = now, self.excused
         was_excused = self.excused > self._believed_from
@@ -137,6 +153,16 @@ class StuckCheck(_SilenceCheck):
         self._was_silent = False
         if not (offer.content.is_growing and offer.content.is_held_up):
             return f"{silence}, and is not held up by another node"
+        if await self._is_alone():
+            return f"{silence}, and no node gives it anything"
         self._on_excused(excused - self.excused)
         self.excused = excused
         return None
+
+    async def _is_alone(self) -> bool:
+        """Whether nobody has given it the content for so long that it ought to have some from elsewhere."""
+        if await self._has_source(self._sought, self._source.address):
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = self._latest.at
+        return self._alone_since is not None and self._latest.at - self._alone_since >= GROWING_STALL_TIMEOUT

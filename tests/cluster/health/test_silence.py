@@ -44,6 +44,7 @@ WANTED = sought(Digest.of(b"a layer"))
 HERE = GrowingContent(WANTED.digest, SIZE, None, 400)
 HELD_UP = GrowingContent(WANTED.digest, SIZE, None, 400, is_held_up=True)
 ANSWER_SECONDS = 1.0
+ADDRESS = Address("10.0.0.1", 3173)
 NODE = Node(NodeId("n"), 0)
 
 
@@ -97,7 +98,7 @@ def now() -> float:
 
 
 def member_of(source: Source | Receiver) -> Member:
-    return Member(Address("10.0.0.1", 3173), cast("Any", source), own_id=NodeId("own"), on_change=lambda _: None)
+    return Member(ADDRESS, cast("Any", source), own_id=NodeId("own"), on_change=lambda _: None)
 
 
 def watched(source: Source, *, silent: float) -> MonitoredBody:
@@ -178,8 +179,14 @@ class HaltingBody:
         """Do nothing."""
 
 
-def followed(source: Receiver, *parts: tuple[float, int]) -> MonitoredBody:
-    stuck = StuckCheck(member_of(source), WANTED)
+def followed(
+    source: Receiver, *parts: tuple[float, int], has_source: Callable[[], bool] = lambda: True
+) -> MonitoredBody:
+    async def index_says(wanted: Sought, address: Address) -> bool:
+        assert (wanted, address) == (WANTED, ADDRESS)
+        return has_source()
+
+    stuck = StuckCheck(member_of(source), WANTED, has_source=index_says)
     return MonitoredBody(HaltingBody(parts), FloorCheck(GROWING_FLOOR, stuck), stuck)
 
 
@@ -210,6 +217,24 @@ async def test_a_source_that_is_not_held_up_any_more_and_gives_nothing_is_left()
         with pytest.raises(SourceBroken, match="not held up by another node"):
             await followed(source, (0, HELD_UP_BYTES), (60, 1)).send_to(FakeSink())
     assert 25 <= now() <= 30
+
+
+async def test_one_to_which_no_node_gives_anything_is_believed_for_as_long_as_a_fetch_takes_to_begin() -> None:
+    """It gets it from the origin, or lies: only those right below it look elsewhere then."""
+    sink = FakeSink()
+    await followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), (28, 1), has_source=lambda: False).send_to(sink)
+    assert sink.sent == HELD_UP_BYTES + 1
+    with pytest.raises(SourceBroken, match="no node gives it anything"):
+        await followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), (60, 1), has_source=lambda: False).send_to(sink)
+    assert 28 + 2 * GROWING_STALL_TIMEOUT <= now() <= 28 + 2 * GROWING_STALL_TIMEOUT + 5
+
+
+async def test_one_that_has_just_lost_its_source_is_given_as_long() -> None:
+    """When a liar is left, those further down see that at the same moment."""
+    sink = FakeSink()
+    body = followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), (42, 1), has_source=lambda: now() < 32)
+    await body.send_to(sink)
+    assert sink.sent == HELD_UP_BYTES + 1
 
 
 async def test_it_is_not_believed_for_ever() -> None:
