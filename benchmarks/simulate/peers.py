@@ -85,7 +85,7 @@ class SimulatedPeer:
             ask=lambda node: node.service.find(request, self._requester),
         )
 
-    async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, sought: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         node = self._network.nodes.get(self._address)
         if node is None or node.store.available.get(sought.digest, 0) < span.stop:
             raise PeerDeclined("not here, or not so far yet")

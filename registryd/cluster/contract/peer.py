@@ -89,8 +89,11 @@ class Peer(IndexNode, Protocol):
     async def keep(self, offer: CopyOffer) -> CopyAnswer:
         """Whether the peer takes a copy of an image."""
 
-    def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
-        """The bytes of a span in chunks, never more than the span has; closing it ends the call."""
+    def read(self, sought: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
+        """The bytes of a span in chunks, never more than the span has; closing it ends the call.
+
+        If the content `is_growing`, the peer may be held up, and whoever reads finds out (`StuckCheck`).
+        """
 
     async def aclose(self) -> None:
         """Close the connection; calls that are under way fail."""

@@ -265,7 +265,8 @@ async def _read_started(offer: Offer, span: Span) -> Body:
 async def _read(offer: Offer, span: Span) -> AsyncGenerator[bytes, None]:
     """The chunks of a Read, after an empty one: when that is given, the first byte is here."""
     try:
-        async with aclosing(offer.member.read(offer.sought, span)) as chunks:
+        is_growing = offer.content.is_growing
+        async with aclosing(offer.member.read(offer.sought, span, is_growing=is_growing)) as chunks:
             first = await anext(chunks, b"")
             yield b""
             yield first

@@ -143,8 +143,8 @@ class Member:
     async def keep(self, offer: CopyOffer) -> CopyAnswer:
         return await self._judged(self._peer.keep(offer))
 
-    async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
-        chunks = self._peer.read(sought, span)
+    async def read(self, sought: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
+        chunks = self._peer.read(sought, span, is_growing=is_growing)
         try:
             while chunk := await self._judged(anext(chunks, b"")):
                 yield chunk

@@ -29,6 +29,7 @@ from registryd.cluster.rpc.index_codec import (
 )
 from registryd.cluster.rpc.name_codec import name_announcement_message
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
+from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -110,7 +111,7 @@ class GrpcPeer:
         reply = await self._ask("Keep", offer_message(offer))
         return answer_value(parse_reply(pb.KeepReply, reply))
 
-    async def read(self, sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, sought: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         request = pb.ReadRequest(
             digest=str(sought.digest),
             offset=span.start,
@@ -123,7 +124,7 @@ class GrpcPeer:
         try:
             timeout = limits.READ_START_TIMEOUT
             while left and (chunk := await self._next_chunk(call, timeout)):
-                timeout = limits.READ_STALL_TIMEOUT
+                timeout = GIVING_STALL_TIMEOUT if is_growing else limits.READ_STALL_TIMEOUT
                 if len(chunk) > left:
                     raise PeerGarbled(f"{self._address} sent more than it was asked for")
                 left -= len(chunk)

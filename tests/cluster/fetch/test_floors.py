@@ -56,7 +56,7 @@ class SlowMember:
         """It answers."""
         return again
 
-    async def read(self, _sought: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, _sought: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         for start in range(span.start, span.stop, self.step):
             yield bytes(min(self.step, span.stop - start))
             await asyncio.sleep(self.pause)

@@ -89,7 +89,7 @@ class TimedPeer:
     async def resolve(self, name: TaggedName) -> Resolution:
         raise NotImplementedError
 
-    def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+    def read(self, wanted: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         raise NotImplementedError
 
     async def aclose(self) -> None:

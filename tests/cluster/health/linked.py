@@ -51,7 +51,7 @@ class Linked:
         content = Content(wanted.digest, SIZE, None) if self.is_whole else growing
         return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False, uploads=self.uploads)
 
-    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, wanted: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         self.reads += 1
         assert wanted == sought(DIGEST)
         assert span.length == PART_BYTES

@@ -57,7 +57,7 @@ class Growing:
         if self.is_gone:
             raise PeerUnreachable("gone")
 
-    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, wanted: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         assert wanted == sought(DIGEST)
         if self.gives is None:
             raise PeerDeclined("not for others")

@@ -84,7 +84,7 @@ class ScriptedPeer:
         await self._answer("resolve", well=self.is_well)
         return Resolution(self.node, ())
 
-    async def read(self, wanted: Sought, span: Span) -> AsyncGenerator[bytes, None]:
+    async def read(self, wanted: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         await self._answer("read", well=self.is_well)
         yield b""
 

@@ -13,6 +13,7 @@ import pytest
 
 from registryd.cluster.errors import PeerDeclined, PeerGarbled, PeerSilent, PeerUnreachable
 from registryd.cluster.members.member import MemberState
+from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.content.source import Content, ContentNotFound
 from registryd.identity.credentials import NoCredentials
@@ -21,6 +22,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer.body import BytesBody
 from registryd.transfer.striping import STRIPES
 from tests.cluster.conftest import FIND_TIMEOUT, SHORT, until
+from tests.fakes.bodies import StalledBody
 from tests.fakes.entitled import said, sought
 from tests.fakes.images import sample_bytes
 from tests.fakes.peers import BoastingStore, FakePeer, SlowStore, garbling, good, resetting, silent, unreachable
@@ -112,6 +114,22 @@ async def test_a_stripe_is_found_and_read(lab: Lab, stripe: int) -> None:
         with pytest.raises(PeerDeclined, match="the content has"):
             async with aclosing(peer.read(wanted, Span(0, len(part) + 1))) as chunks:
                 [chunk async for chunk in chunks]
+
+
+async def test_a_read_of_what_is_still_arriving_may_be_silent_for_longer(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source may be held up; whoever reads it finds out whether it is."""
+    monkeypatch.setattr(limits, "READ_STALL_TIMEOUT", 0.3)
+    store = MemorySource(make_body=lambda data: StalledBody(data, stalls_after=1000))
+    store.add(DIGEST, DATA)
+    async with client(await lab.good(store)) as peer:
+        for is_growing in (False, True):
+            async with aclosing(peer.read(sought(DIGEST), Span(0, 2000), is_growing=is_growing)) as chunks:
+                assert len(await anext(chunks)) == 1000
+                with pytest.raises(TimeoutError if is_growing else PeerSilent):
+                    async with asyncio.timeout(3 if is_growing else None):
+                        await anext(chunks)
 
 
 async def test_a_read_is_refused_with_a_reason(lab: Lab, store: MemorySource) -> None:
