@@ -124,10 +124,9 @@ _STRIPES = """
 ## A layer in stripes
 
 Eight nodes with containerd 2.4 and mTLS want an image of one layer of 24 MB at once, by links of 40 Mbit/s, and the
-layer comes in stripes ([scale.md](scale.md), `peers.stripes_from`; the index node gathers claims for 1.2 s there). When
-nodes have 2 MiB of it, and the member that is to go wrong has passed something on, it goes wrong. The pull of every
+layer comes in stripes ([scale.md](scale.md), `peers.stripes_from`; the index node gathers claims for 1.2 s there). A
+member goes wrong when it has a MiB of the layer and less than half, and others get a stripe from it. The pull of every
 other node succeeds, with the first try where nobody gives wrong bytes. Afterwards no other agent holds more
 descriptors, tasks or bytes than before, and no containerd an ingest. "Without a fault" is a wave of the same nodes
 before the first fault. A copy from the origin is one request for the layer, or for the rest of it.
-
 """

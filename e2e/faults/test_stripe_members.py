@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ from e2e.faults import stripe_faults as faults
 from e2e.faults.holder import NOTHING, Holder, Holdings, settled
 from e2e.faults.outcome import StripedOutcome
 from e2e.stripe_stage import (
+    LAYER_BYTES,
     PATIENCE,
+    STRIPED,
     NotTogether,
     copies,
     gets_stripes,
     is_buffer_in_use,
+    log_of,
     require_stripes,
     striped_image,
     tries,
@@ -29,6 +33,7 @@ from e2e.stripe_stage import (
     wave,
 )
 from lab.errors import LabError, PullError
+from lab.images import MIB
 from lab.leftovers import workspace
 from lab.roles import fetcher_of, index_node_of
 
@@ -124,12 +129,14 @@ async def one_wave(stripes: StripeField, fault: Fault) -> StripedOutcome:
     try:
         await cluster.wait_acquainted()
         cluster.origin.forget_requests()
-        given = await sent_by(victim)
         async with pulling(it, fault) as began:
             await wait_under_way(cluster, layer)
             if not gets_stripes(victim, layer) or fetcher_of(cluster, layer) is victim:
                 raise NotTogether("the member that is to go wrong passes no stripe on")
-            await settled(lambda: has_given(victim, given), f"{victim.host.name} passes nothing on")
+            await settled(lambda: is_in_the_middle(it), f"{victim.host.name} passes nothing on")
+            if not 0 <= victim.containerd.arrived(layer) < LAYER_BYTES / 2:
+                raise NotTogether("it has most of the layer already")
+            print(f"{victim.host.name} has {victim.containerd.arrived(layer)} bytes")
             await fault.strike(it)
             outcome = await finished(stripes, it, fault, began)
     finally:
@@ -140,14 +147,11 @@ async def one_wave(stripes: StripeField, fault: Fault) -> StripedOutcome:
     return outcome
 
 
-async def sent_by(node: Node) -> float:
-    """Bytes of content that its agent sent to peers since it began."""
-    assert node.agent
-    return (await node.agent.metrics()).total("registryd_peer_sent_bytes_total")
-
-
-async def has_given(node: Node, before: float) -> bool:
-    return await sent_by(node) > before
+async def is_in_the_middle(it: Wave) -> bool:
+    """Whether the member that is to go wrong has something of each stripe, and others get one from it."""
+    named = re.compile(rf"{it.layer} {STRIPED}.*\b{re.escape(it.victim.host.ipv4)}:")
+    others = [node for node in it.cluster.nodes if node is not it.victim]
+    return it.victim.containerd.arrived(it.layer) >= MIB and any(named.search(log_of(node)) for node in others)
 
 
 @asynccontextmanager
