@@ -18,6 +18,7 @@ from registryd.content.growing import GrowingContent
 from registryd.content.provenance import Provenance
 from registryd.content.source import ContentUnavailable
 from registryd.oci.manifest import is_manifest_type
+from registryd.transfer.monitoring.thresholds import GROWING_STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 _BEGINNING_SECONDS: Final = 1.5
 # How long after a manifest its layers are asked for: a pull that waits for a place of containerd's comes later.
 _PULL_SECONDS: Final = 60.0
-# Without a byte for so long, a node is taken for stuck (GROWING_STALL_TIMEOUT).
-_SILENCE_SECONDS: Final = 15.0
 # That something moves is believed for so long: to find out costs some opens of files for each layer.
 _BELIEVED_SECONDS: Final = 1.0
 _REMEMBERED: Final = 500
@@ -182,7 +181,7 @@ class Pulls:
         return await self._is_alive(pull)
 
     async def _is_alive(self, pull: ExpectedPull) -> bool:
-        if pull.seen_at >= clock.now() - _SILENCE_SECONDS or pull.moved_at >= clock.now() - _BELIEVED_SECONDS:
+        if pull.seen_at >= clock.now() - GROWING_STALL_TIMEOUT or pull.moved_at >= clock.now() - _BELIEVED_SECONDS:
             return True
         for blob in pull.blobs:
             if await self.is_moving(blob.digest):

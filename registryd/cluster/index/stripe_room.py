@@ -69,6 +69,10 @@ class Spot:
     """By stripe: the source that the node says to have waited for."""
     suspected_until: float = 0.0
 
+    def forget_reports(self, *, before: float) -> None:
+        """Keep only the reports that are later than that, in seconds of the trees' clock."""
+        self.reports = {host: report for host, report in self.reports.items() if report.latest > before}
+
 
 class Room:
     """Which nodes can give a stripe to more: by zone, and by the stripe whose places they have."""

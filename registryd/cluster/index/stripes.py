@@ -320,7 +320,7 @@ class StripeTrees:
         other = self._spots.get(address)
         if other is None or address not in spot.named or self.is_top(address):
             return False
-        other.reports = {of: one for of, one in other.reports.items() if one.latest > now - STRIPE_REPORT_SECONDS}
+        other.forget_reports(before=now - STRIPE_REPORT_SECONDS)
         report = other.reports.setdefault(spot.place.address.host, Report(now))
         report.latest, report.count = now, report.count + 1
         if len(other.reports) >= _LEAST_REPORTERS and len(other.reports) * 2 >= self._children(other):
@@ -353,15 +353,17 @@ class StripeTrees:
             return True
         if stripe not in spot.from_top:
             return False  # a node that has become the top breaks off what it gave before
-        other.reports = {of: one for of, one in other.reports.items() if one.latest > now - REPORTED_SECONDS}
+        other.forget_reports(before=now - REPORTED_SECONDS)
         other.reports[spot.place.address.host] = Report(now)
         return len(other.reports) >= _LEAST_REPORTERS or not self._gives_to_another_host(other, spot)
 
     def _gives_to_another_host(self, top: Spot, spot: Spot) -> bool:
-        host = spot.place.address.host
-        others = (other for other in self._spots.values() if other.place.address.host != host)
+        """Whether the top gives a stripe to a host other than this node's."""
         return any(
-            source is not None and source.place.address == top.place.address for o in others for source in o.sources
+            source is not None and source.place.address == top.place.address
+            for other in self._spots.values()
+            if other.place.address.host != spot.place.address.host
+            for source in other.sources
         )
 
     def _is_to_be_tried_again(self, spot: Spot, stripe: int) -> bool:
