@@ -32,6 +32,7 @@ async def run_in_pool(call: Callable[[], _T], *, pool: Executor = _POOL) -> _T:
     except asyncio.CancelledError:
         if not job.cancel():  # a thread has begun with it
             await _wait_returned(result)
+            result.exception()  # looked at, so that asyncio does not complain that nobody did
         raise
 
 

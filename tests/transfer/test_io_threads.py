@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,6 +26,8 @@ async def test_cancelling_takes_effect_when_the_call_has_returned(*, call_fails:
         if call_fails:
             raise OSError
 
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
     running = asyncio.create_task(run_in_pool(call))
     await asyncio.sleep(0)
     begun.wait()
@@ -35,6 +38,10 @@ async def test_cancelling_takes_effect_when_the_call_has_returned(*, call_fails:
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await running
+    del running
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not complaints, "asyncio tells of an exception that nobody has looked at when it is collected"
 
 
 async def test_a_cancelled_call_that_no_thread_has_begun_is_never_made() -> None:
