@@ -46,6 +46,7 @@ from registryd.cluster.members.roster import Members
 from registryd.cluster.members.zones import Zones
 from registryd.cluster.rpc.index_service import IndexService
 from registryd.cluster.rpc.peer import GrpcPeer
+from registryd.cluster.rpc.queueing import accepts_connections, queue_seconds
 from registryd.cluster.rpc.server import CannotListen, serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import SettingsError
@@ -138,6 +139,7 @@ class Joining:
                 timeout=peers.find_timeout,
                 credentials=credentials,
                 on_received=ledger.received_from_peer,
+                queue=self._queue_seconds,
             ),
             backoff=Backoff(peers.backoff_min, peers.backoff_max),
             greet_limit=peers.fanout_limit,
@@ -162,6 +164,9 @@ class Joining:
     def own_address(self) -> Address:
         """The address at which peers find this node's gRPC."""
         return self._place().address if self._place else self._listen
+
+    def _queue_seconds(self) -> float:
+        return queue_seconds(len(self.members.discovered()))
 
     def _own_place(self) -> NodeLocation:
         return self._place() if self._place else NodeLocation(self._listen)
@@ -248,7 +253,14 @@ class Joining:
         naming = announce_names(store, members, self.names, own_id=self._node.id, own_place=place, above=limit)
         scope.serve(naming.run, name="announce names")
         self._announcers = (content, naming)
-        index = IndexNodes(members, self._desk, own_place=place, view=self._view)
+        index = IndexNodes(
+            members,
+            self._desk,
+            own_place=place,
+            view=self._view,
+            queue=self._queue_seconds,
+            is_there=accepts_connections,
+        )
         if self.copies:
             self.copies.join(scope, index, members, lambda: place().address, self._zone_at)
         companions = LayerSchedule()

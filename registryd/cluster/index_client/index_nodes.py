@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio import clock
+from registryd.aio.bound import off_the_clock
 from registryd.aio.racing import AllFailed, first_success
 from registryd.cluster.index.ring import RendezvousHash
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from registryd.aio.racing import Attempt
     from registryd.cluster.contract.index import Claim, ClaimReply, NodeLocation
@@ -25,8 +29,19 @@ if TYPE_CHECKING:
 
 # The time until the next index node is asked while the one before is silent. The first decides alone, so asking another
 # too early may send a second node to the origin. Asking too late costs a pull this much, once: after that the silent
-# index node is set aside.
+# index node is set aside. One that still accepts connections may be answering other nodes: see `queue`.
 _PATIENCE: Final = 0.5
+
+
+async def _is_nowhere(_: Address) -> bool:
+    return False
+
+
+async def _until_ended(attempt: Attempt[ClaimReply], ended: asyncio.Event) -> ClaimReply:
+    try:
+        return await attempt()
+    finally:
+        ended.set()
 
 
 class Roster(Protocol):
@@ -42,7 +57,7 @@ class Roster(Protocol):
 class IndexNodes:
     """The index nodes as this node sees them; `own_place` is where it stands itself."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it asks, and what for, all named
         self,
         roster: Roster,
         desk: IndexState,
@@ -50,16 +65,22 @@ class IndexNodes:
         own_place: Callable[[], NodeLocation],
         view: Callable[[], View | None] = lambda: None,
         make_ring: Callable[[frozenset[Address]], RendezvousHash] = RendezvousHash,
+        queue: Callable[[], float] = lambda: 0.0,
+        is_there: Callable[[Address], Awaitable[bool]] = _is_nowhere,
     ) -> None:
         """Many nodes in one process can share the rings that `make_ring` gives.
 
         `view` is this node's view of the members. Only an index node with the same view is believed to know about all.
+        `queue` says how many seconds a claim waits for silent index nodes in all, as long as each `is_there`: the other
+        nodes may be asking them, too.
         """
         self._roster = roster
         self._desk = desk
         self._own_place = own_place
         self._view = view
         self._make_ring = make_ring
+        self._queue = queue
+        self._is_there = is_there
         self._ring = RendezvousHash(())
         self._addresses: frozenset[Address] = frozenset()
         self._whole_ring = self._ring
@@ -82,18 +103,36 @@ class IndexNodes:
         nodes in it. Other nodes have sent their claims to the first one, and the second and third know nothing of them.
         """
         try:
-            waves = ((attempt,) for attempt in self._attempts(claim))
-            return await first_success(waves, expected=ContentUnavailable, patience=_PATIENCE)
+            return await first_success(self._waves(claim), expected=ContentUnavailable, patience=_PATIENCE)
         except AllFailed:
             return None
 
-    def _attempts(self, claim: Claim) -> Iterator[Attempt[ClaimReply]]:
+    async def _waves(self, claim: Claim) -> AsyncGenerator[Sequence[Attempt[ClaimReply]], None]:
+        """One index node after the other: the next one when the one before failed, or is silent and in no queue."""
+        until = clock.now() + _PATIENCE + self._queue()
+        before: tuple[Address, asyncio.Event] | None = None
+        for address, attempt in self._attempts(claim):
+            if before is not None:
+                await self._let_queue(*before, until=until)
+            ended = asyncio.Event()
+            yield (partial(_until_ended, attempt, ended),)
+            before = address, ended
+
+    async def _let_queue(self, address: Address, ended: asyncio.Event, *, until: float) -> None:
+        """Wait for this index node, which is silent or has failed, if many nodes may be asking it."""
+        if self._queue() < _PATIENCE or ended.is_set() or not await self._is_there(address):
+            return
+        with off_the_clock(), suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await ended.wait()
+
+    def _attempts(self, claim: Claim) -> Iterator[tuple[Address, Attempt[ClaimReply]]]:
         own = self._own_place().address
         for address in self.of(claim.digest):
             if address == own:
-                yield partial(self._ask, address, self._desk.decide, claim)
+                yield address, partial(self._ask, address, self._desk.decide, claim)
             elif (member := self._roster.get(address)) is not None:
-                yield partial(self._ask, address, member.claim, claim)
+                yield address, partial(self._ask, address, member.claim, claim)
 
     async def _ask(self, address: Address, decide: Decide, claim: Claim) -> ClaimReply:
         verdict = await decide(claim)

@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from registryd.oci.reference import Repository, TaggedName
 
 
+# Index nodes of names are asked together: a search for a name ends after registry.first_byte_timeout, and waits no
+# longer than this for one of them that is silent.
+_LONGEST_NAME_QUEUE: Final = 1.0
+
 # How gRPC says that a call has failed.
 _BROKEN: Final = (grpc.aio.AioRpcError, TimeoutError, asyncio.CancelledError)
 
@@ -64,10 +68,15 @@ class GrpcPeer:
         timeout: float,
         credentials: ClientCredentials,
         on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,
+        queue: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`on_received` is told the bytes of content that it gives."""
+        """`on_received` is told the bytes of content that it gives.
+
+        `queue` says how many seconds longer it may take to answer what all nodes may ask it at the same moment.
+        """
         self._address = address
         self._on_received = on_received
+        self._queue = queue
         self._timeout = timeout
         self._credentials = credentials
         self._connection: PeerChannel | None = None
@@ -86,18 +95,21 @@ class GrpcPeer:
         parse_reply(pb.FindReply, await self._ask("Find", _find_request(sought, None, is_left=True)))
 
     async def claim(self, claim: Claim) -> ClaimReply:
-        return verdict_value(parse_reply(pb.ClaimReply, await self._ask("Claim", claim_message(claim))))
+        reply = await self._ask("Claim", claim_message(claim), longer=self._queue())
+        return verdict_value(parse_reply(pb.ClaimReply, reply))
 
     async def announce(self, announcement: Announcement) -> Receipt:
-        reply = await self._ask("Announce", announcement_message(announcement))
+        reply = await self._ask("Announce", announcement_message(announcement), longer=self._queue())
         return receipt_value(parse_reply(pb.AnnounceReply, reply))
 
     async def announce_names(self, announcement: NameAnnouncement) -> Receipt:
-        reply = await self._ask("AnnounceNames", name_announcement_message(announcement))
+        message = name_announcement_message(announcement)
+        reply = await self._ask("AnnounceNames", message, longer=self._queue())
         return receipt_value(parse_reply(pb.AnnounceReply, reply))
 
     async def resolve(self, name: TaggedName) -> Resolution:
-        reply = await self._ask("Resolve", pb.ResolveRequest(name=str(name)))
+        longer = min(self._queue(), _LONGEST_NAME_QUEUE)
+        reply = await self._ask("Resolve", pb.ResolveRequest(name=str(name)), longer=longer)
         return resolution(parse_reply(pb.ResolveReply, reply))
 
     async def vouch(self, repository: Repository) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.aio.bound import bounded
 from registryd.cluster.contract.index import Announcement, Claim, NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.errors import PeerSilent
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.looptime
 
+# How long all nodes of a large cluster may have to wait.
+QUEUE = 2.0
 OWN = 0
 OTHERS = range(1, 5)
 
@@ -41,6 +44,8 @@ class IndexNode:
     def __init__(self, number: int) -> None:
         self.view: View | None = View.of(EVERYONE)
         self.is_silent = False
+        self.seconds = 0.0
+        self.asked = 0
         self.desk = IndexState(NodeId(f"node-{number}"), lambda: 0.0, view=lambda: self.view)
         self.hear_all(self.view)
 
@@ -50,9 +55,11 @@ class IndexNode:
             self.desk.announce(Announcement(place(number), process=process, view=view.name, complete_at=own_id))
 
     async def claim(self, claim: Claim) -> ClaimReply:
+        self.asked += 1
         if self.is_silent:
-            await asyncio.sleep(1)
+            await asyncio.sleep(1 + QUEUE)
             raise PeerSilent("says nothing")
+        await asyncio.sleep(self.seconds)
         return await self.desk.decide(claim)
 
 
@@ -144,3 +151,71 @@ async def test_where_nobody_asks_everyone_nobody_needs_to_be_believed() -> None:
     verdict = await index.claim(Claim(digests_of(1)[0], place(OWN)))
     assert verdict
     assert verdict.view == 0
+
+
+class TestNodesThatAllAskAtTheSameMoment:
+    """The first index node has much to do, or it is gone, or it hangs: a claim by a node of a large cluster."""
+
+    def setup_method(self) -> None:
+        self.cluster = Cluster()
+        self.digest = digests_of(1)[0]
+        self.first = self.cluster.nodes[place(1).address]
+        self.there: frozenset[Address] = EVERYONE
+        self.looked_for: list[Address] = []
+
+    async def claim(self, *, queue: float = QUEUE) -> tuple[ClaimReply | None, float]:
+        """The verdict, and the seconds after which it came."""
+        own, begun = self.cluster.nodes[place(OWN).address].desk, asyncio.get_running_loop().time()
+        index = IndexNodes(
+            self.cluster, own, own_place=partial(place, OWN), queue=lambda: queue, is_there=self.accepts_connections
+        )
+        verdict = await index.claim(Claim(self.digest, place(OWN)))
+        return verdict, asyncio.get_running_loop().time() - begun
+
+    async def accepts_connections(self, address: Address) -> bool:
+        self.looked_for.append(address)
+        await asyncio.sleep(0.1)
+        return address in self.there
+
+    def asked(self) -> list[Address]:
+        return [address for address, node in self.cluster.nodes.items() if node.asked]
+
+    async def test_the_first_index_node_is_waited_for_while_it_is_there(self) -> None:
+        self.first.seconds = 1.7
+        verdict, seconds = await self.claim()
+        assert verdict
+        assert seconds == pytest.approx(1.7)
+        assert self.asked() == [place(1).address]
+
+    async def test_one_that_is_gone_is_not_waited_for(self) -> None:
+        self.first.is_silent = True
+        self.there -= {place(1).address}
+        verdict, seconds = await self.claim()
+        assert verdict
+        assert seconds == pytest.approx(0.6)
+
+    async def test_one_that_hangs_is_waited_for_as_long_as_a_queue_takes(self) -> None:
+        self.first.is_silent = True
+        verdict, seconds = await self.claim()
+        assert verdict
+        assert seconds == pytest.approx(0.5 + QUEUE)
+
+    async def test_several_that_hang_are_not_each_waited_for_so_long(self) -> None:
+        for node in self.cluster.nodes.values():
+            node.is_silent = True
+        _, seconds = await self.claim()
+        assert seconds <= 0.5 + QUEUE + 3 * (0.5 + 0.1) + 1 + QUEUE
+
+    async def test_in_a_small_cluster_the_next_one_is_asked_soon(self) -> None:
+        self.first.seconds = 0.9
+        verdict, seconds = await self.claim(queue=0.1)
+        assert verdict
+        assert seconds == pytest.approx(0.5)
+        assert self.looked_for == []
+
+    async def test_the_wait_does_not_count_against_the_time_of_a_search(self) -> None:
+        self.first.seconds = 2.4
+        async with bounded(1.0):
+            verdict, seconds = await self.claim()
+        assert verdict
+        assert seconds == pytest.approx(2.4)
