@@ -59,6 +59,7 @@ class SimulatedNetwork:
     zone_bandwidth: float = 0.0  # of the link between zones, bytes a second each way; 0: as good as within one
     nodes: dict[Address, SimulatedNode] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)
+    question_seconds: float = 0.0  # of a node's processor for each question that it answers, one after the other
     _zone_links: dict[str, Link] = field(default_factory=dict)
 
     async def call(
@@ -77,6 +78,10 @@ class SimulatedNetwork:
                 if node is None:
                     await asyncio.Event().wait()
                 assert node is not None
+                if self.question_seconds:
+                    now = asyncio.get_running_loop().time()
+                    node.answers_at = max(node.answers_at, now) + self.question_seconds
+                    await asyncio.sleep(node.answers_at - now)
                 reply = await ask(node)
                 await self._travel(method, reply)
                 return reply

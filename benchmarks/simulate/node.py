@@ -26,6 +26,7 @@ from registryd.cluster.index_client.announcing import Announcer
 from registryd.cluster.index_client.companions import LayerSchedule
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.rpc.index_service import IndexService
+from registryd.cluster.rpc.queueing import queue_seconds
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings
 from registryd.content.entitled import EntitledStore
@@ -103,12 +104,20 @@ class SimulatedNode:
         self.network = network
         self.origin = origin
         self.lookups = 0
+        self.answers_at = 0.0  # when it has answered all that it has been asked
         self.striped_bytes = 0  # that came in stripes
         self.begun_at = 0.0
         self.done_at: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.containerd = SimulatedContainerd(self, behaviour or Behaviour(), chance or Random(str(address)))
         self._assemble(asyncio.get_running_loop().time, stripes_from)
+
+    def _queue_seconds(self) -> float:
+        return queue_seconds(len(Roster.everyone))
+
+    async def _accepts_connections(self, address: Address) -> bool:
+        await asyncio.sleep(2 * self.network.latency)
+        return address in self.network.nodes
 
     def _assemble(self, clock: Any, stripes_from: int) -> None:
         node = Node(NodeId.random(), 3174)
@@ -131,7 +140,15 @@ class SimulatedNode:
             hear_slow=own_pace.left_by,
         )
         self.index = IndexService(desk, NameIndexState(node.id, clock), Anyone())
-        index = IndexNodes(self.roster, desk, own_place=place, view=view, make_ring=shared_ring)
+        index = IndexNodes(
+            self.roster,
+            desk,
+            own_place=place,
+            view=view,
+            make_ring=shared_ring,
+            queue=self._queue_seconds,
+            is_there=self._accepts_connections,
+        )
         self.companions = LayerSchedule()
         coalescing = FetchCoordinator(
             index, self.roster, own, fetch_wait=FETCH_WAIT, companions=self.companions, own_pace=own_pace

@@ -15,6 +15,7 @@ from registryd.cluster.rpc.index_codec import (
     receipt_value,
     verdict_value,
 )
+from registryd.cluster.rpc.queueing import queue_seconds
 from registryd.identity.requester import Requester
 from registryd.pb.registryd.v1 import cluster_pb2 as pb
 
@@ -100,7 +101,7 @@ class SimulatedPeer:
             self._address,
             "claim",
             request,
-            timeout=FIND_TIMEOUT,
+            timeout=FIND_TIMEOUT + queue_seconds(len(Roster.everyone)),
             ask=lambda node: node.index.claim(request, self._requester),
         )
         return verdict_value(reply)
@@ -111,7 +112,7 @@ class SimulatedPeer:
             self._address,
             "announce",
             request,
-            timeout=FIND_TIMEOUT,
+            timeout=FIND_TIMEOUT + queue_seconds(len(Roster.everyone)),
             ask=lambda node: node.index.announce(request, self._requester),
         )
         return receipt_value(reply)

@@ -50,6 +50,7 @@ class Scenario:
     shared_layers: int = 0  # that all images have in common
     start_seconds: float = START_SECONDS  # within which all nodes begin
     origin_first_byte: float = 0.0
+    question_seconds: float = 0.0  # of a node's processor, for each question to it
     stripes_from: int = STRIPES_FROM  # so many nodes that want a layer at once get it in stripes; 0: they never do
     is_second: bool = False  # image that these nodes pull, one after the other; that one is measured
     seed: str = ""
@@ -128,7 +129,13 @@ class _Wave:
         self.chance = Random(scenario.name + scenario.seed)
         # Of its own: who begins first, and whether that is a slow one, does not depend on how much was said before.
         self.start_chance = Random(f"{scenario.name}{scenario.seed}: starts")
-        self.network = SimulatedNetwork(scenario.latency, scenario.loss, self.chance, scenario.zone_bandwidth)
+        self.network = SimulatedNetwork(
+            scenario.latency,
+            scenario.loss,
+            self.chance,
+            scenario.zone_bandwidth,
+            question_seconds=scenario.question_seconds,
+        )
         origin_link = Link(scenario.origin_bandwidth or scenario.bandwidth)
         zone = "zone0" if scenario.zones > 1 else ""
         self.origin = Origin(origin_link, zone=zone, first_byte_seconds=scenario.origin_first_byte)
