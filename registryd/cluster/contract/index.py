@@ -50,8 +50,9 @@ class Claim:
     pass the content on as quickly as it gets the content. `rank`: how many nodes claimed the manifest before.
 
     `is_question`: the claimant only asks for sources, and does not count as a node that gets the content. A question
-    with `beside` asks for nodes that ought to get the content as quickly as that node. In a question for several
-    sources at once, `places` is the number of sources to name.
+    with `beside` asks for nodes that ought to get the content as quickly as that node; with a `stripe`, too, for the
+    node that gives it to that node. In a question for several sources at once, `places` is the number of sources to
+    name.
 
     `is_ahead`: the claimant's containerd has not asked for the content yet. `is_pressed`: the index node names no
     source to the claimant, because a waiting request would keep the claimant from fetching what it was told to fetch.

@@ -53,8 +53,8 @@ class Spot:
     """
     from_top: set[int] = field(default_factory=set)
     """The stripes whose source was a top when it was named."""
-    tried_again: set[int] = field(default_factory=set)
-    """The stripes for which a top that only this node reported was named once more; after that, another source is."""
+    tried_again: dict[int, float] = field(default_factory=dict)
+    """The stripes for which a top that only this node reported was named again, and since when."""
     named: set[Address] = field(default_factory=set)
     """The sources named to the node: only these it may report."""
     is_inner: bool = False

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 CHILDREN: Final = STRIPES
 # One report may be of the link between two nodes.
 _LEAST_REPORTERS: Final = 2
+# How long a top that only one node reports is named to that node again. All nodes below a top that gives nothing any
+# more find that out, but not at the same moment: some have to wait for bytes that are still in the links.
+_TRIED_SECONDS: Final = 3.0
 # A node may still report so many of those that were named to it.
 _MOST_NAMED: Final = 4 * STRIPES
 
@@ -71,6 +74,12 @@ class StripeTrees:
 
     def is_top(self, address: Address) -> bool:
         return address in self._tops
+
+    def source_of(self, address: Address, stripe: int) -> Address | None:
+        """The node that gives this stripe to that one; a top gets it from none."""
+        spot = self._spots.get(address)
+        source = spot.sources[stripe] if spot else None
+        return source.place.address if source else None
 
     def lead(self, top: NodeLocation) -> None:
         """From now on this node gets the content from elsewhere, or has it."""
@@ -113,9 +122,9 @@ class StripeTrees:
     ) -> Address | None:
         """Another source of this stripe for that node; None: it takes the place of a top that failed, or there is none.
 
-        The same as before if no report is of that, or only this node finds it slow, or once where only this node says
-        that a top has failed. Nothing is wrong with those that are `unfit`: they do not give it for the name that this
-        node wants it for.
+        The same as before if no report is of that, or only this node finds it slow, or for a while where only this node
+        says that a top has failed. Nothing is wrong with those that are `unfit`: they do not give it for the name that
+        this node wants it for.
         """
         spot = self._spots.get(address)
         if spot is None or self.is_top(address):
@@ -128,7 +137,7 @@ class StripeTrees:
         if is_as_good and not failed and current not in to_leave and current not in unfit:
             return current
         lost = {reported for reported in failed if self._has_lost(spot, reported, stripe, now)}
-        if current in failed and current not in lost and self._is_to_be_tried_again(spot, stripe):
+        if current in failed and current not in lost and self._is_to_be_tried_again(spot, stripe, now):
             return current
         were_tops = [self._suspect(spot, reported, now) for reported in failed if reported in lost]
         if any(were_tops):
@@ -366,14 +375,11 @@ class StripeTrees:
             for source in other.sources
         )
 
-    def _is_to_be_tried_again(self, spot: Spot, stripe: int) -> bool:
-        """Whether the source is a top that this node has not reported for this stripe before."""
+    def _is_to_be_tried_again(self, spot: Spot, stripe: int, now: float) -> bool:
+        """Whether the source is a top that this node has not reported for this stripe before, or only a moment ago."""
         top = spot.sources[stripe]
         is_from_top = top is not None and self.is_top(top.place.address) and stripe in spot.from_top
-        if not is_from_top or stripe in spot.tried_again:
-            return False
-        spot.tried_again.add(stripe)
-        return True
+        return is_from_top and now - spot.tried_again.setdefault(stripe, now) < _TRIED_SECONDS
 
     def _suspect(self, spot: Spot, address: Address, now: float) -> bool:
         """Name this node, which did not help, to nobody for a while; whether it was the last top."""

@@ -119,11 +119,14 @@ class Wave:
             return (stays.place.address,)
         self._tree.leave_source(spot)
         found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim)
-        if claim.below and self._is_to_come(spot, claim, now) and not (found and found[0].is_whole):
+        leads = self._stripes is not None and self._stripes.is_top(spot.place.address)
+        if leads:  # all that get it in stripes wait for this one
+            found = [other for other in found if other.is_whole]
+        elif claim.below and self._is_to_come(spot, claim, now) and not (found and found[0].is_whole):
             self._tree.expect(spot, NodeLocation(claim.below, spot.place.zone))
             self._intending -= {spot.place.address}
             return (claim.below,)
-        if slow and not found:  # what comes slowly still comes: the origin has nothing to do with it
+        if slow and not found and not leads:  # what comes slowly still comes: the origin has nothing to do with it
             found = self._best(spot, refused, now, claim)
         self._tree.follow(spot, found[0].place.address if found else None)
         self._intending -= {spot.place.address}
@@ -286,6 +289,9 @@ class Wave:
 
     def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """The sources that `join` would name, without joining."""
+        if claim.beside and claim.stripe is not None and self._stripes and claim.beside in self._stripes.addresses:
+            giver = self._stripes.source_of(claim.beside, claim.stripe)
+            return (giver,) if giver else ()
         if claim.beside:
             return self._beside(claim.beside)
         count = max(SOURCES, min(claim.places or 0, SEVERAL))

@@ -84,6 +84,27 @@ async def test_those_that_come_at_once_get_it_in_stripes_from_each_other_and_the
     assert asyncio.get_running_loop().time() == pytest.approx(GATHERED_SECONDS)
 
 
+async def test_who_gives_a_stripe_to_a_node_is_told() -> None:
+    desk = Desk()
+    _, *others = await desk.decide(map(claim, range(1, 31)))
+    for number, reply in enumerate(others, 2):
+        for stripe in range(STRIPES):
+            question = Claim(DIGEST, place(99), is_question=True, beside=place(number).address, stripe=stripe)
+            assert desk.state.claim(question).sources == (reply.stripes[stripe],)
+    for nobody in (1, 98):
+        question = Claim(DIGEST, place(99), is_question=True, beside=place(nobody).address, stripe=0)
+        assert desk.state.claim(question).sources == ()
+    assert len(desk.state) == 30
+
+
+async def test_who_goes_on_without_stripes_has_the_source_of_the_whole() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 31)))
+    whole = desk.state.claim(replace(claim(5), takes_stripes=False))
+    question = Claim(DIGEST, place(99), is_question=True, beside=place(5).address, stripe=3)
+    assert desk.state.claim(question).sources == whole.sources
+
+
 async def test_too_few_get_it_as_a_whole() -> None:
     replies = await Desk().decide(map(claim, range(1, 5)))
     assert not any(reply.stripes for reply in replies)
@@ -125,6 +146,25 @@ async def test_one_that_is_to_fetch_in_place_of_the_top_does_not_wait_for_one_th
     whole = replace(claim(number, rank=number), takes_stripes=False, below=place(30 if number < 30 else 29).address)
     assert (await desk.state.decide(whole)).sources == ()
     assert asyncio.get_running_loop().time() == begun
+
+
+async def test_the_node_at_the_top_waits_for_none_of_those_that_are_receiving_it() -> None:
+    """One that gave its stripes up before is fetching it as well; all that are in stripes wait for the top."""
+    desk = Desk()
+    top = place(1).address
+    _, *others = await desk.decide(map(claim, range(1, 31)))
+    alone, *below = [(number, reply) for number, reply in enumerate(others, 2) if top in reply.stripes]
+    assert desk.state.claim(replace(claim(alone[0]), takes_stripes=False, failed=(top,))).sources == ()
+    found = [
+        desk.state.claim(replace(claim(number), takes_stripes=False, failed=(top,), stripe=reply.stripes.index(top)))
+        for number, reply in below[:2]
+    ]
+    assert [reply.sources for reply in found] == [(top,), ()]
+    number = below[1][0]
+    assert desk.state.claim(replace(claim(number), takes_stripes=False)).sources == ()
+    assert desk.state.claim(replace(claim(number), takes_stripes=False, slow=(place(99).address,))).sources == ()
+    desk.state.announce(Announcement(place(77), held=(DIGEST,)))
+    assert desk.state.claim(replace(claim(number), takes_stripes=False)).sources == (place(77).address,)
 
 
 async def test_one_that_others_follow_as_a_whole_gets_it_as_a_whole() -> None:

@@ -52,6 +52,8 @@ def test_values_survive_the_wire() -> None:
     assert claim_value(claim_message(placed), REQUESTER) == placed
     slow = Claim(DIGEST, PLACE, slow=(Address("10.0.0.3", 1),), is_question=True, beside=Address("10.0.0.4", 2))
     assert claim_value(claim_message(slow), REQUESTER) == slow
+    of_stripe = Claim(DIGEST, PLACE, is_question=True, beside=Address("10.0.0.4", 2), stripe=0)
+    assert claim_value(claim_message(of_stripe), REQUESTER) == of_stripe
     unfit = Claim(DIGEST, PLACE, unfit=(Address("10.0.0.3", 1), Address("10.0.0.4", 2)))
     assert claim_value(claim_message(unfit), REQUESTER) == unfit
     known_slow = Claim(DIGEST, PLACE, is_slow=True)
