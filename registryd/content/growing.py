@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 class NotArrived(ContentNotFound):
     """The content is on its way here, but not yet the byte that was asked for."""
 
-    def __init__(self, reason: str, *, received: int = 0) -> None:
-        """`received`: the bytes that have come to the receiving node, as far as that node says."""
+    def __init__(self, reason: str, *, received: int = 0, is_held_up: bool = False) -> None:
+        """`received`: the bytes that have come to the receiving node, as far as it says; so is `is_held_up`."""
         super().__init__(reason)
         self.received = received
+        self.is_held_up = is_held_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ def stripe_of(content: Content, stripe: int, available: int | None = None) -> Gr
     """A stripe of the content as content of its own, of which `available` bytes are here; None: all."""
     size = reach(stripe, content.size)
     there = size if available is None else available
-    return GrowingContent(content.digest, size, content.media_type, there, standing=content.standing)
+    is_held_up = content.is_held_up and there < size
+    return GrowingContent(
+        content.digest, size, content.media_type, there, is_held_up=is_held_up, standing=content.standing
+    )
 
 
 class GrowingSource(Protocol):

@@ -15,7 +15,7 @@ from registryd.transfer import striping
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.growing import GrowingBody, StripeBody, reach, stripe_reach, watching_arrival
 from registryd.transfer.inflow import Inflows
-from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, GROWING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
+from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, GROWING_STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ class GrowingFiles:
             os.close(fd)
             raise
         watching = partial(self._watching, digest, size, stripe=stripe)
-        body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=STRIPE_STALL_TIMEOUT)
+        body = StripeBody(fd, stripe, span, watching, size=size, stall_timeout=self._giving_timeout)
         return OpenContent(content, span, body)
 
     def _passing(self, digest: Digest) -> tuple[Inflow | None, StripeBoard | None]:

@@ -13,7 +13,7 @@ from registryd.oci.ranges import Span
 from registryd.transfer import striping
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.file import FileBody, send_from_cache
-from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
+from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -237,7 +237,7 @@ class StripeBody(_FollowingBody):
         watching: Callable[[int], AbstractContextManager[Arriving]],
         *,
         size: int,
-        stall_timeout: float = STRIPE_STALL_TIMEOUT,
+        stall_timeout: float = GIVING_STALL_TIMEOUT,
     ) -> None:
         """`size` is that of the content."""
         super().__init__(fd, span, watching, stall_timeout=stall_timeout)

@@ -371,9 +371,8 @@ class Inflows:
         """Whether it is not for this node to do something if nothing of this content comes.
 
         The node waits for another one, or gave one up a moment ago: containerd is about to get the content elsewhere.
+        So it is with each stripe: the inflow has room, so a source of that stripe, or of one before it, gives nothing.
         """
-        if digest in self._boards:
-            return False  # stripes are judged one by one
         inflow = self._current.get(digest)
         return digest in self._left if inflow is None else inflow.is_held_up
 

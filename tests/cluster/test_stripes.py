@@ -130,7 +130,10 @@ async def test_a_peer_tells_how_far_it_is_with_a_stripe(lab: Lab, tmp_path: Path
         await peer.come(6, 2 * PIECE_BYTES)
         for stripe, available in ((6, 2 * PIECE_BYTES), (5, 0)):
             answer = await peer.member.find(stripe_sought(stripe))
-            assert answer.content == said(GrowingContent(DIGEST, len(PARTS[stripe]), None, available))
+            content = GrowingContent(
+                DIGEST, len(PARTS[stripe]), None, available, is_held_up=available < len(PARTS[stripe])
+            )
+            assert answer.content == said(content)
 
 
 async def test_who_waits_for_a_stripe_is_answered_when_it_comes_whatever_else_comes(lab: Lab, tmp_path: Path) -> None:
@@ -146,10 +149,10 @@ async def test_who_waits_for_a_stripe_is_answered_when_it_comes_whatever_else_co
         assert not waiting.done()
         await peer.come(5, 1)
         reply = await asyncio.wait_for(waiting, 4)  # before it would be answered in any case
-        assert reply.content == pb.Content(size=len(PARTS[5]), available=PIECE_BYTES)
+        assert reply.content == pb.Content(size=len(PARTS[5]), available=PIECE_BYTES, held_up=True)
         request.wait_milliseconds, request.beyond = 20, 2**64 - 1
         reply = await asyncio.wait_for(service.find(request, Requester("10.0.0.2")), 30)
-        assert reply.content == pb.Content(size=len(PARTS[5]), available=PIECE_BYTES)
+        assert reply.content == pb.Content(size=len(PARTS[5]), available=PIECE_BYTES, held_up=True)
 
 
 async def test_what_a_peer_does_not_have_of_a_stripe_is_not_asked_for(lab: Lab, tmp_path: Path) -> None:

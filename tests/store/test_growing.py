@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.content.growing import NotArrived
+from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.source import ContentNotFound
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
 from registryd.store.growing import GrowingFiles
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.monitoring.thresholds import GROWING_STALL_TIMEOUT
-from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES
+from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES, reach
 from tests.fakes.sinks import FakeSink
 from tests.fakes.sources import stripe_bytes
 
@@ -85,6 +85,28 @@ async def test_while_another_node_is_to_blame_what_stands_still_is_told(path: Pa
             content = await growing.growing(DIGEST)
             assert (content.available, content.is_held_up) == (5, True)
     assert (await growing.growing(DIGEST)).is_held_up, "containerd has to get it elsewhere, which takes a while"
+
+
+async def test_so_it_is_with_what_comes_in_stripes(path: Path) -> None:
+    """No byte of it has been written for longer than a writer may take."""
+    size = 3 * ROW_BYTES
+    growing = files(path, size=size)
+    growing.inflows.memory.most = 10 * ROW_BYTES
+    os.utime(path, (0, time.time() - 60))
+    rest = Span(5, size)
+    with growing.inflows.flowing(DIGEST, rest) as inflow, growing.inflows.in_stripes(DIGEST, rest) as board:
+        for stripe in (None, 0, 3):
+            assert (await said_of(growing, stripe)).is_held_up
+        await board.put(3, bytes(reach(3, size)))
+        assert not (await said_of(growing, 3)).is_held_up, "all of that stripe is here"
+        assert (await said_of(growing, 4)).is_held_up
+        growing.inflows.memory.most = 1
+        inflow.take(b"6")
+        assert not (await said_of(growing, 4)).is_held_up, "its containerd takes nothing"
+
+
+async def said_of(growing: GrowingFiles, stripe: int | None) -> GrowingContent:
+    return await (growing.growing(DIGEST) if stripe is None else growing.growing_stripe(DIGEST, stripe))
 
 
 @pytest.mark.looptime
@@ -289,8 +311,7 @@ async def test_stripes_that_come_for_a_containerd_that_does_not_ask_are_given(pa
     os.utime(path, (0, time.time() - 60))
     whole = Span.whole(len(ROWS))
     with growing.inflows.flowing(DIGEST, whole), growing.inflows.in_stripes(DIGEST, whole) as board:
-        with pytest.raises(ContentNotFound, match=r"nothing for 6\d s"):
-            await growing.growing_stripe(DIGEST, 5)
+        assert (await growing.growing_stripe(DIGEST, 5)).available == 0
         waiting = asyncio.create_task(growing.growing_stripe(DIGEST, 5, beyond=0))
         await asyncio.sleep(0.01)
         assert not waiting.done()

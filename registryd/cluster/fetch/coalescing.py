@@ -131,8 +131,12 @@ class FetchCoordinator:
         )
 
     async def beside(self, sought: Sought, address: Address) -> list[Member]:
-        """The nodes that ought to get the content as quickly as that node, as far as the index nodes know."""
-        return await self._named(Claim(sought.digest, self._index.own_place(), is_question=True, beside=address))
+        """The nodes that ought to get the content as quickly as that node, as far as the index nodes know.
+
+        Of a stripe: the node from which that node gets it.
+        """
+        own = self._index.own_place()
+        return await self._named(Claim(sought.digest, own, is_question=True, beside=address, stripe=sought.stripe))
 
     async def _named(self, question: Claim) -> list[Member]:
         verdict = await self._index.claim(question)

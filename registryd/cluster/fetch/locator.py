@@ -130,7 +130,7 @@ class MemberLocator:
         return [] if self._coalescing is None else await self._coalescing.beside(sought, address)
 
     async def has_source(self, sought: Sought, address: Address) -> bool:
-        """Whether a node of its zone gives that one the content, as far as index nodes know."""
+        """Whether a node gives that one the stripe, or one of its zone the content, as far as index nodes know."""
         return bool(await self.beside(sought, address))
 
     def blame(self, offer: Offer, *, is_certain: bool = True) -> None:

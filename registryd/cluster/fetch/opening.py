@@ -28,7 +28,7 @@ from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.floor import DEFAULT_FLOOR, GROWING_FLOOR, STRIPE_FLOOR, FloorCheck
-from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, STRIPE_STALL_TIMEOUT
+from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, HELD_UP_BYTES
 from registryd.transfer.striping import STRIPES
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
@@ -93,8 +93,8 @@ class Opener:
 
         `kept` has the connections to doors between bodies; without it, each body has a connection of its own. `learn`
         is told of manifests that were read, `on_received` of the bytes that came through doors, `hindrances` of the
-        time in which a source was held up; `has_source` says whether a node gives the content to that one. Blocked
-        content is never opened, and is broken off.
+        time in which a source was held up; `has_source` says whether a node gives the content, or that stripe of
+        it, to that one. Blocked content is never opened, and is broken off.
         """
         self._credentials = credentials
         self._kept = kept
@@ -166,15 +166,19 @@ class Opener:
     def _checks(self, offer: Offer) -> list[Check]:
         if not offer.content.is_growing:
             return [FloorCheck(DEFAULT_FLOOR if offer.sought.stripe is None else STRIPE_FLOOR)]
-        gone = GoneCheck(offer.member)
-        if offer.sought.stripe is not None:
-            return [FloorCheck(STRIPE_FLOOR), gone]
+        is_stripe = offer.sought.stripe is not None
 
         def excused(seconds: float) -> None:
             self._hindrances.waited(offer.content.digest, seconds, offer.member.address)
 
-        stuck = StuckCheck(offer.member, offer.sought, has_source=self._has_source, on_excused=excused)
-        return [FloorCheck(GROWING_FLOOR, stuck), gone, stuck]
+        stuck = StuckCheck(
+            offer.member,
+            offer.sought,
+            has_source=self._has_source,
+            on_excused=excused,
+            step_bytes=HELD_UP_BYTES // STRIPES if is_stripe else HELD_UP_BYTES,
+        )
+        return [FloorCheck(STRIPE_FLOOR if is_stripe else GROWING_FLOOR, stuck), GoneCheck(offer.member), stuck]
 
     async def _unwatched(self, offer: Offer, span: Span, part: Part) -> Body:
         door = offer.door
@@ -213,8 +217,6 @@ class Opener:
 
 
 def _stall_timeout(offer: Offer) -> float:
-    if offer.sought.stripe is not None:
-        return STRIPE_STALL_TIMEOUT
     # Checks leave a growing source before that.
     return GIVING_STALL_TIMEOUT if offer.content.is_growing else STALL_TIMEOUT
 

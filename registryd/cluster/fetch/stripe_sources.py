@@ -61,6 +61,9 @@ class StripeIndex(Protocol):
         `is_late`: this node has waited for the stripe long, and the source says that it waits itself. A top is kept.
         """
 
+    async def beside(self, sought: Sought, address: Address) -> Sequence[Member]:
+        """The node from which that one gets that stripe, as far as index nodes know; none if it gets it from none."""
+
     def not_for_name(self, sought: Sought, address: Address) -> None:
         """This member does not give this for that name: it is not to be named for it, and not at fault."""
 
@@ -94,7 +97,7 @@ class StripeSources:
         member = self._index.member(address)
         if member is None or sought.stripe is None:
             raise ContentNotFound(f"{address} is not among the members")
-        received = 0
+        received, is_held_up = 0, False
         for seconds in WAITS:
             try:
                 offer = offer_of(member, sought, await member.find(sought, Wait(seconds, beyond=start)))
@@ -104,10 +107,11 @@ class StripeSources:
             if offer.content.size != reach(sought.stripe, size):
                 raise PeerDeclined(f"{address} has another size: {offer.content.size}")
             self._blame.require_verified(offer.content)
-            received = offer.received
+            received, is_held_up = offer.received, offer.content.is_held_up
             if offer.available > start:
                 return offer
-        raise NotArrived(f"stripe {sought.stripe} is to come from {address}", received=received)
+        reason = f"stripe {sought.stripe} is to come from {address}"
+        raise NotArrived(reason, received=received, is_held_up=is_held_up)
 
     async def open(self, offer: Offer, start: int, *, is_top: bool) -> Body:
         """What is left of the stripe. Raises ContentUnavailable, SourceBroken."""
@@ -158,6 +162,10 @@ class StripeSources:
         if (member := self._index.member(address)) is not None:
             with suppress(ContentUnavailable):
                 await member.tell_slow(sought)
+
+    async def is_excused(self, address: Address, sought: Sought, reason: NotArrived) -> bool:
+        """Whether that this member has nothing yet is another one's fault: it says so, and gets it from another one."""
+        return reason.is_held_up and bool(await self._index.beside(sought, address))
 
     # Another member
 

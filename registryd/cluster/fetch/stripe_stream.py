@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from registryd.cluster.fetch.stripe_waits import StripeWaits
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentUnavailable
-from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.errors import SourceBroken, SourceLeft, SourcesExhausted
 from registryd.transfer.monitoring.thresholds import STRIPE_SILENCE_SECONDS
 from registryd.transfer.stripe_board import StripeSink
 from registryd.transfer.striping import reach
@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 # How often the source of a stripe may change.
 MOST_CHANGES: Final = 12
+# Until a source that did not give it, and then not again, is asked once more because the index node names it: the word
+# of one node that a top has failed is no proof, and others may say so in a moment.
+_AGAIN_SECONDS: Final = 0.5
 
 
 class _Left(SourceBroken):
@@ -71,7 +74,7 @@ class StripeStream:
 
     async def receive(self, board: StripeBoard, pace: StripePace) -> None:
         """All of it. Raises SourceBroken when no source gives it."""
-        changes = 0
+        changes = again = 0
         while board.left(self.stripe):
             try:
                 await self._receive_from(self.source, board)
@@ -85,6 +88,9 @@ class StripeStream:
                 other = other or await self._find_after(reason, board.reached[self.stripe], silence)
                 if other is None:
                     raise SourcesExhausted(f"no node gives stripe {self.stripe}: {reason}") from reason
+                again = again + 1 if other == self.source else 0
+                if again > 1:
+                    await asyncio.sleep(_AGAIN_SECONDS)
                 self.source = other
                 changes += 1
                 if changes >= MOST_CHANGES:
@@ -97,7 +103,11 @@ class StripeStream:
         """
         source, reached = self.source, board.reached[self.stripe]
         lead = reached - reach(self.stripe, board.end)
-        is_idle = self._waits.note(source, reason.received, reached=reached, lead=lead, rate=pace.rate)
+        is_idle = False
+        if await self._sources.is_excused(source, self.sought, reason):
+            self._waits.note_excused(reached=reached)
+        else:
+            is_idle = self._waits.note(source, reason.received, reached=reached, lead=lead, rate=pace.rate)
         if self._waits.are_many_for_one:
             other = await self._sources.replace(self.sought, source, reason)
             if other is None:
@@ -117,11 +127,13 @@ class StripeStream:
     async def _find_after(self, reason: Exception, reached: int, silence: float) -> Address | None:
         """The next source of a stripe that ended there for this reason, after so many seconds; perhaps the same one.
 
-        Where a node above is silent, all below it break off at the same moment, and none of them has failed: each has
-        no more of the stripe itself. That is believed once.
+        A node that takes the place of a silent one above breaks off what it gives, and may not have failed: it has no
+        more of the stripe itself. That is believed once. A source that a check has left was asked for that before.
         """
         source = self.source
-        breaks_off = not isinstance(reason, _Left | ContentUnavailable) and silence >= STRIPE_SILENCE_SECONDS
+        breaks_off = (
+            not isinstance(reason, _Left | SourceLeft | ContentUnavailable) and silence >= STRIPE_SILENCE_SECONDS
+        )
         if breaks_off and not self.is_from_top and source not in self._believed:
             self._believed.add(source)
             if await self._sources.has_no_more(source, self.sought, reached):

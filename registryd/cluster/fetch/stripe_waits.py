@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.fetch.named import WAITS
 from registryd.transfer.monitoring.floor import STRIPE_FLOOR
-from registryd.transfer.monitoring.thresholds import STRIPE_MUCH_BYTES
+from registryd.transfer.monitoring.thresholds import HELD_UP_SECONDS, STRIPE_MUCH_BYTES
 
 if TYPE_CHECKING:
     from registryd.notation import Address
@@ -27,6 +27,8 @@ _MOST_WAITS_IN_ALL: Final = 12
 # After so many, a source that the index node keeps is reported: 15 s, as a top that gives nothing for so long
 # (GROWING_STALL_TIMEOUT).
 _MOST_WAITS_FOR_ONE: Final = 3
+# The same for one that is held up itself: so long as it is believed when it has begun to give (HELD_UP_SECONDS).
+_MOST_EXCUSED: Final = math.ceil(HELD_UP_SECONDS / _WAIT_SECONDS)
 # One that gets more is waited for longer, until it could have fetched what it lacks at such a part of the rate at which
 # stripes came: the node before it at the top may be fetching still, by the same link of the origin.
 _CATCHES_UP_SLOWER: Final = 2
@@ -48,6 +50,15 @@ class StripeWaits:
     count_here: int = 0
     """How often in a row this source had nothing, and how often it may if it gets more."""
     most_here: int = 0
+    excused: int = 0
+    """How often in a row a source of the stripe had nothing because it is held up itself."""
+
+    def note_excused(self, *, reached: int) -> None:
+        """Note that a source has nothing yet because it is held up itself; of this stripe, `reached` bytes are here."""
+        if reached != self.reached:
+            self.count = self.idle = self.excused = 0
+        self.reached, self.source, self.count_here = reached, None, 0
+        self.excused += 1
 
     def note(self, source: Address, received: int, *, reached: int, lead: int, rate: float) -> bool:
         """Note that this source has nothing yet, and has got so much itself. Returns whether it is idle as before.
@@ -56,7 +67,7 @@ class StripeWaits:
         this rate, in bytes a second.
         """
         if reached != self.reached:
-            self.count = self.idle = 0
+            self.count = self.idle = self.excused = 0
         is_same = source == self.source and reached == self.reached
         is_idle = is_same and received < self.received + _LEAST_RECEIVED
         if not is_same:
@@ -77,9 +88,12 @@ class StripeWaits:
     @property
     def are_many_for_one(self) -> bool:
         """Whether this source has had nothing for so long that it is to be reported, even if it is at the top."""
-        return self.count_here >= (_MOST_WAITS_FOR_ONE if self.idle >= _MOST_WAITS_FOR_ONE else self.most_here)
+        return self.count_here > 0 and self.count_here >= (
+            _MOST_WAITS_FOR_ONE if self.idle >= _MOST_WAITS_FOR_ONE else self.most_here
+        )
 
     @property
     def are_many(self) -> bool:
         """Whether this stripe is not to be waited for any longer: a source that was reported has been named again."""
-        return self.idle >= MOST_WAITS or self.count_here > self.most_here or self.count >= _MOST_WAITS_IN_ALL
+        is_long = self.idle >= MOST_WAITS or self.excused >= _MOST_EXCUSED or self.count >= _MOST_WAITS_IN_ALL
+        return is_long or self.count_here > self.most_here

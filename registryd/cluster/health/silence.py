@@ -95,7 +95,7 @@ async def everybody_has_a_source(_sought: Sought, _address: Address) -> bool:
 class StuckCheck(_SilenceCheck):
     """Of a source of growing content: it does not say that it is held up itself.
 
-    A source that says so is believed for HELD_UP_SECONDS in all, and again after it has given HELD_UP_BYTES, for which
+    A source that says so is believed for HELD_UP_SECONDS in all, and again after it has given `step_bytes`, for which
     it has HELD_UP_LONGEST_SECONDS. One that cannot say twice in a row is not: its store may stand still. Nor is one
     that gets it from no node, as far as others know, for GROWING_STALL_TIMEOUT: it gets it from the origin, or lies.
     """
@@ -107,6 +107,7 @@ class StuckCheck(_SilenceCheck):
         *,
         has_source: HasSource,
         on_excused: Callable[[float], None] = lambda _seconds: None,
+        step_bytes: int = HELD_UP_BYTES,
     ) -> None:
         """`has_source` says whether a node gives it the content; `on_excused` is told of seconds that are excused."""
         super().__init__(GROWING_STALL_TIMEOUT)
@@ -116,6 +117,7 @@ class StuckCheck(_SilenceCheck):
         self._sought = sought
         self._has_source = has_source
         self._on_excused = on_excused
+        self._step_bytes = step_bytes
         self._alone_since: float | None = None
         self._excused_before = 0.0  # the present silence
         self._believed_from = 0.0  # of what is excused
@@ -133,7 +135,7 @@ class StuckCheck(_SilenceCheck):
     async def look(self, now: Reading, *, left: int) -> str | None:
         if now.sent > self._latest.sent:
             self._excused_before, self._was_silent, self._alone_since = self.excused, False, None
-        if now.sent - self._believed_at.sent >= HELD_UP_BYTES:
+        if now.sent - self._believed_at.sent >= self._step_bytes:
             self._believed_at, self._believed_from = now, self.excused
         was_excused = self.excused > self._believed_from
         if was_excused and now.starved_since(self._believed_at) >= HELD_UP_LONGEST_SECONDS:

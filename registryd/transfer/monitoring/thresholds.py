@@ -40,7 +40,8 @@ GROWING_STALL_TIMEOUT: Final = 15.0
 # A source that says that it is held up itself is believed for so long without a byte: three nodes, one after the other,
 # have tried the origin by then. containerd 1.7 gives a pull up that has not moved for a minute.
 HELD_UP_SECONDS: Final = 45.0
-# What such a source gives between two silences, or else they count as one: a step of containerd's.
+# What such a source gives between two silences, or else they count as one: a step of containerd's. A source of one
+# stripe gives an eighth of that.
 HELD_UP_BYTES: Final = 1 << 20
 # How long it may take to give that much, of the time in which the receiver waits for it: as long as it is believed, and
 # then at the floor. Without this bound a member that is silent for 15 s, gives a byte, and is silent again could hold a
@@ -48,9 +49,6 @@ HELD_UP_BYTES: Final = 1 << 20
 HELD_UP_LONGEST_SECONDS: Final = HELD_UP_SECONDS + HELD_UP_BYTES / GROWING_FLOOR_BYTES_PER_SECOND
 # How long a giver keeps a body without a byte: the receiver leaves it before that.
 GIVING_STALL_TIMEOUT: Final = 60.0
-# How long a receiver waits for a byte of a stripe. When a node at the top is replaced, the new one is behind those
-# below it, and has no byte of a stripe for them until it has fetched what they are ahead, by a link that others share.
-STRIPE_STALL_TIMEOUT: Final = 45.0  # more than the 40 s after which the floor of a stripe ends it
 
 # ------------------------------ compared with what others gave (`comparison`)
 
@@ -173,8 +171,8 @@ STRIPE_REPORTS: Final = 3
 # member could give the least that a floor allows otherwise, and hold pulls up for as long as it likes. Honest nodes
 # leave a slow source within a second, and a stripe that had little of a shared link has all of it when others wait.
 STRIPE_LATE_SECONDS: Final = 5.0
-# When a node above is silent, all below it break off, by the floor of a stripe after 20 to 40 s. A source that breaks
-# off earlier than this fails by itself.
+# When a node above is silent, the node below it that takes its place breaks off what it gives, after as long. A source
+# that breaks off earlier than this fails by itself.
 STRIPE_SILENCE_SECONDS: Final = 10.0
 # All nodes below such a member wait at the same time. Those right below it are given another source first, and those
 # on each level below so much later: by then the stripe comes there again.

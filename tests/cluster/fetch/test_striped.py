@@ -61,7 +61,8 @@ class Source:
     `comes`: a byte, and so much of it a second.
 
     `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second;
-    `pauses_at`: at that byte nothing comes for six seconds; `silence`: before it breaks nothing comes for so many.
+    `pauses_at`: at that byte nothing comes for six seconds; `silence`: before it breaks nothing comes for so many;
+    `is_left`: a check finds that; `is_held_up`: so it says.
     """
 
     answers: Exception | None = None
@@ -76,6 +77,8 @@ class Source:
     slow_end: int = 0
     pauses_at: int | None = None
     silence: float = 0.0
+    is_left: bool = False
+    is_held_up: bool = False
 
 
 @dataclass
@@ -92,6 +95,8 @@ class World:
     """So often a source that is late is to be kept."""
     kept: Address | None = None
     """A node that has become the top: kept though it has nothing for long."""
+    givers: dict[Address, Address] = field(default_factory=dict)
+    """Who gives it to whom, as far as the index node knows."""
     unfit: list[Address] = field(default_factory=list)
     replaced_top: Address | None = None
     open_bodies: int = 0
@@ -131,6 +136,10 @@ class World:
             return self.further.pop(0) if self.unfit and self.further else self.replaced_top
         self.changes.append((wanted.stripe, failed, slow))
         return self.further.pop(0) if self.further else None
+
+    async def beside(self, wanted: Sought, of: Address) -> list[Member]:
+        giver = self.member(self.givers[of]) if of in self.givers else None
+        return [giver] if giver else []
 
     def not_for_name(self, wanted: Sought, of: Address) -> None:
         self.unfit.append(of)
@@ -200,7 +209,7 @@ class _Peer:
             has = 1 + int(source.comes * asyncio.get_running_loop().time())
         if wait is not None and has <= wait.beyond:
             await asyncio.sleep(wait.seconds)
-        content = GrowingContent(wanted.digest, size, None, min(size, has))
+        content = GrowingContent(wanted.digest, size, None, min(size, has), is_held_up=source.is_held_up)
         return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False)
 
     async def tell_slow(self, _: Sought) -> None:
@@ -235,7 +244,7 @@ class _Body:
             await sink.write(data)
         if stop < self.span.stop:
             await asyncio.sleep(self.source.silence)
-            raise SourceBroken("broke off")
+            raise (SourceLeft if self.source.is_left else SourceBroken)("broke off")
         if self.source.too_much:
             await sink.write(self.source.too_much)
 
@@ -370,6 +379,36 @@ async def test_where_the_index_node_names_only_nodes_that_have_nothing_it_ends(s
     assert asyncio.get_running_loop().time() < 26.0
 
 
+async def test_one_that_is_held_up_by_another_node_is_waited_for_as_long_as_one_that_gave_something() -> None:
+    """The index node knows who gives the stripe to it; else it is at the top, or lies."""
+    behind = Source(has=0, is_held_up=True)
+    world = HeldUp({FIRST[2]: replace(behind)}, late_for=1000, givers={FIRST[2]: TOP})
+    world.held_up = frozenset()
+    slowly = {one: Source(rate=2_000.0) for one in FIRST if one != FIRST[2]}
+    world.sources.update(slowly)
+
+    async def comes() -> None:
+        await asyncio.sleep(40.0)
+        world.sources[FIRST[2]].has = None
+
+    task = asyncio.ensure_future(comes())
+    assert await world.receive() == DATA
+    await task
+    assert (world.changes, world.given_up) == ([], [])
+    world = HeldUp({FIRST[2]: replace(behind), **slowly}, late_for=1000, givers={FIRST[2]: TOP})
+    world.held_up = frozenset()
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(SourceBroken, match="for long"):
+        await world.receive()
+    assert 45.0 <= asyncio.get_running_loop().time() - begun < 47.0
+    world = HeldUp({FIRST[2]: replace(behind)}, late_for=1000)
+    world.held_up = frozenset()
+    begun = asyncio.get_running_loop().time()
+    assert await world.receive() == DATA
+    assert world.changes == [(2, (FIRST[2],), ())]
+    assert asyncio.get_running_loop().time() - begun < 12.0
+
+
 CIRCLES = {
     "itself": [FIRST[2]],
     "two in turn": [FIRST[2], FIRST[3]],
@@ -386,7 +425,7 @@ async def test_where_the_index_node_names_sources_that_refuse_again_and_again_it
     with pytest.raises(SourceBroken):
         await world.receive()
     assert world.given_up == [DIGEST]
-    assert asyncio.get_running_loop().time() < 1.0
+    assert asyncio.get_running_loop().time() < (6.0 if FIRST[2] in named else 1.0)
 
 
 async def test_one_source_may_give_all_stripes() -> None:
@@ -462,6 +501,14 @@ async def test_of_those_that_break_off_after_long_silence_one_that_has_no_more_i
     assert (0, (FIRST[0],), ()) in world.changes, "it has more, and does not give it"
     assert (4, (FIRST[4],), ()) not in world.changes
     assert world.told_slow == []
+
+
+async def test_one_that_a_check_left_was_asked_before_and_has_failed() -> None:
+    silent = {one: Source(gives=2 * PIECE_BYTES, silence=15.0, is_left=True) for one in FIRST}
+    world = HeldUp(silent)
+    assert await world.receive() == DATA
+    assert (4, (FIRST[4],), (FIRST[4],)) in world.changes
+    assert world.late == []
 
 
 async def test_one_that_breaks_off_again_or_soon_has_failed() -> None:

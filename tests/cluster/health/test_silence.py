@@ -180,13 +180,16 @@ class HaltingBody:
 
 
 def followed(
-    source: Receiver, *parts: tuple[float, int], has_source: Callable[[], bool] = lambda: True
+    source: Receiver,
+    *parts: tuple[float, int],
+    has_source: Callable[[], bool] = lambda: True,
+    step_bytes: int = HELD_UP_BYTES,
 ) -> MonitoredBody:
     async def index_says(wanted: Sought, address: Address) -> bool:
         assert (wanted, address) == (WANTED, ADDRESS)
         return has_source()
 
-    stuck = StuckCheck(member_of(source), WANTED, has_source=index_says)
+    stuck = StuckCheck(member_of(source), WANTED, has_source=index_says, step_bytes=step_bytes)
     return MonitoredBody(HaltingBody(parts), FloorCheck(GROWING_FLOOR, stuck), stuck)
 
 
@@ -203,6 +206,15 @@ async def test_a_source_that_is_held_up_itself_is_followed_on() -> None:
     sink = FakeSink()
     await followed(Receiver(HELD_UP), (0, HELD_UP_BYTES), (40, HELD_UP_BYTES), (40, 1)).send_to(sink)
     assert sink.sent == 2 * HELD_UP_BYTES + 1
+
+
+async def test_one_of_a_stripe_is_believed_again_after_an_eighth_of_that() -> None:
+    step = HELD_UP_BYTES // 8
+    parts = (0, HELD_UP_BYTES), (40, step), (40, 1)
+    await followed(Receiver(HELD_UP), *parts, step_bytes=step).send_to(sink := FakeSink())
+    assert sink.sent == HELD_UP_BYTES + step + 1
+    with pytest.raises(SourceBroken, match="next to nothing"):
+        await followed(Receiver(HELD_UP), *parts).send_to(FakeSink())
 
 
 async def test_a_source_that_is_not_held_up_any_more_and_gives_nothing_is_left() -> None:
