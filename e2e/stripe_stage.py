@@ -47,7 +47,9 @@ def striped_image(folder: Path, *, tag: str = "latest") -> Image:
 
 
 @asynccontextmanager
-async def wave(release: Release, folder: Path, *, nodes: int = NODES) -> AsyncIterator[Cluster]:
+async def wave(
+    release: Release, folder: Path, *, nodes: int = NODES, program: tuple[str, ...] = ()
+) -> AsyncIterator[Cluster]:
     """Members by a secret on links that are limited, whose agents tell of stripes and of their receive buffers."""
     folder.mkdir()
     trust: Table = {"insecure": False, "secret_file": str(make_secret(folder))}
@@ -56,7 +58,7 @@ async def wave(release: Release, folder: Path, *, nodes: int = NODES) -> AsyncIt
         "registry": {"first_byte_timeout": f"{FIRST_BYTE_SECONDS}s"},
         "log": {"level": "debug"},
     }
-    plan = NodePlan(release, agent=settings, program=odd("plain"))
+    plan = NodePlan(release, agent=settings, program=program or odd("plain"))
     async with running_cluster([plan] * nodes) as cluster:
         await warm_up(cluster, folder)
         for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
@@ -64,8 +66,8 @@ async def wave(release: Release, folder: Path, *, nodes: int = NODES) -> AsyncIt
         yield cluster
 
 
-def odd(manner: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "lab.odd_stripes", manner, "agent")
+def odd(manner: str, *, program: str = "lab.odd_stripes") -> tuple[str, ...]:
+    return (sys.executable, "-m", program, manner, "agent")
 
 
 async def warm_up(cluster: Cluster, folder: Path) -> None:

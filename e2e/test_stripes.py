@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.stripe_stage import (
+    MEGABITS,
     PATIENCE,
     STRIPED,
     again,
     become,
     copies,
     log_of,
+    odd,
     pull,
     pull_everywhere,
     pushed,
@@ -26,8 +29,9 @@ from e2e.stripe_stage import (
     wait_under_way,
     wave,
 )
+from lab.hurried_silence import STALL_SECONDS
 from lab.odd_stripes import WRONG
-from lab.roles import index_node_of
+from lab.roles import fetcher_of, index_node_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +40,11 @@ if TYPE_CHECKING:
     from lab.versions import Release
 
 pytestmark = pytest.mark.timeout(600)
+
+# What a link carries that is as good as none; it cannot be set to nothing.
+STILL_MEGABITS = 0.05
+SAID_TO_HAVE_NOTHING = re.compile(r"stripe \d of \S+ does not come: (\S+):\d+ does not have it")
+NO_STRIPES = "does not come in stripes"
 
 
 @pytest.fixture
@@ -73,6 +82,32 @@ async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
         require_stripes(cluster, layer)
         print(f"{copies(cluster, layer)} copies from the origin")
         await require_all_well(cluster, layer, but=[victim])
+
+
+@again
+async def test_where_the_origin_stands_still_only_those_right_below_the_fetcher_look_for_another_source(
+    newest: Release, image: Image, tmp_path: Path
+) -> None:
+    """For longer than a fetcher may be silent; silences last a fifth of what they last in life."""
+    layer = image.local.layers[0].digest
+    async with wave(newest, tmp_path / "secret", program=odd("plain", program="lab.hurried_silence")) as cluster:
+        reference = await pushed(cluster, image)
+        pulling = asyncio.create_task(pull_everywhere(cluster, reference))
+        await wait_under_way(cluster, layer)
+        top = fetcher_of(cluster, layer)
+        await cluster.origin_host.limit(STILL_MEGABITS)
+        await asyncio.sleep(2 * STALL_SECONDS)  # of silence; after the second the successor has nothing, either
+        await cluster.origin_host.limit(MEGABITS)
+        await pulling
+        require_stripes(cluster, layer)
+        print(f"{copies(cluster, layer)} copies from the origin")
+        left = {host for node in cluster.nodes for host in SAID_TO_HAVE_NOTHING.findall(log_of(node))}
+        print(f"{top.host.ipv4} fetched it, and had nothing: {left}")
+        gave_up = [node.host.name for node in cluster.nodes if NO_STRIPES in log_of(node)]
+        print(f"{gave_up} went on without stripes")
+        assert copies(cluster, layer) <= 3
+        assert left <= {top.host.ipv4}
+        await require_all_well(cluster, layer)
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle"])
