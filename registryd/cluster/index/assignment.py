@@ -44,7 +44,7 @@ class Assignment:
         before, self._ring = self._ring, self._make_ring(addresses)
         gone = before.addresses - addresses
         touched = {digest for address in gone for digest in self._digests_at.get(address, ())}
-        for added in addresses - before.addresses:
+        for added in addresses - before.addresses if self._nodes_of else ():
             touched.update(
                 digest for digest, nodes in self._nodes_of.items() if self._ring.is_better(added, nodes, digest)
             )
