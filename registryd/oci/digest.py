@@ -66,5 +66,8 @@ class Digest:
         """Whether these bytes are the content."""
         return Digest.of(data, algorithm=self.algorithm) == self
 
+    def __hash__(self) -> int:
+        return hash(self.encoded)  # which a string keeps
+
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.encoded}"

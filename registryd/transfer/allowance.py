@@ -75,6 +75,8 @@ class Allowance:
 
     async def wait(self, ticket: Ticket) -> None:
         """Return when what was taken is paid; at once where nothing is limited."""
+        if not (self.bytes_per_second or ticket.background):
+            return  # without the accounts: asked for each step of each body
         while (seconds := self._seconds_until(ticket)) > 0:  # noqa: ASYNC110 - time is what it waits for
             await asyncio.sleep(max(_SHORTEST_SLEEP, min(seconds, _LONGEST_SLEEP)))
 

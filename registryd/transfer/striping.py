@@ -26,7 +26,8 @@ def stripe_of(position: int) -> int:
 def reach(stripe: int, count: int) -> int:
     """How many bytes of the stripe are among the first `count` bytes of the content."""
     rows, rest = divmod(count, ROW_BYTES)
-    return rows * PIECE_BYTES + min(max(rest - stripe * PIECE_BYTES, 0), PIECE_BYTES)
+    beyond = rest - stripe * PIECE_BYTES
+    return rows * PIECE_BYTES + (min(beyond, PIECE_BYTES) if beyond > 0 else 0)
 
 
 def place(stripe: int, position: int, size: int) -> Span:
