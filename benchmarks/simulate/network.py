@@ -41,6 +41,11 @@ class Link:
         return self.free_at
 
 
+def _pass(passed: asyncio.Future[None]) -> None:
+    if not passed.done():
+        passed.set_result(None)
+
+
 @dataclass
 class Traffic:
     """Control messages of one kind, each way counted."""
@@ -90,12 +95,18 @@ class SimulatedNetwork:
 
     async def carry(self, count: int, source: Any, target: Any) -> None:
         """Return when the bytes have passed the links of both, and the one between their zones."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         ends = [source.up.reserve(count, now), target.down.reserve(count, now)]
         if self.zone_bandwidth and source.zone != target.zone:
             link = self._zone_links.setdefault(source.zone, Link(self.zone_bandwidth))
             ends.append(link.reserve(count, now))
-        await asyncio.sleep(max(ends) - now)
+        passed = loop.create_future()
+        timer = loop.call_at(max(ends), _pass, passed)
+        try:
+            await passed
+        finally:
+            timer.cancel()
 
     async def _travel(self, method: str, message: Message) -> None:
         traffic = self.traffic.setdefault(method, Traffic())

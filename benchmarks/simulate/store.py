@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,11 +12,13 @@ from registryd.content.growing import GrowingContent
 from registryd.content.inventory import Stock
 from registryd.content.provenance import Provenance
 from registryd.content.source import Content, ContentNotFound, OpenContent
+from registryd.oci.ranges import Span
 from registryd.oci.reference import Repository
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.growing import stripe_reach
 from registryd.transfer.inflow import Inflows
 from registryd.transfer.sink import Sink
+from registryd.transfer.striping import PIECE_BYTES, STRIPES, stripe_of
 from registryd.transfer.striping import reach as stripe_size
 
 if TYPE_CHECKING:
@@ -44,7 +47,8 @@ class SimulatedStore:
         self.is_dead = False
         self.inflows = Inflows()
         self.arrivals = Waiter()
-        self._changes: dict[Digest, list[Waiter]] = {}
+        self._changes: defaultdict[Digest, dict[Waiter, int | None]] = defaultdict(dict)
+        """Who waits for which stripe of it; None: for the content from its beginning on."""
         self._changed = asyncio.Event()
 
     def begin(self, blob: Blob) -> None:
@@ -55,11 +59,12 @@ class SimulatedStore:
             self.arrivals.tell()
 
     def grow(self, digest: Digest, count: int) -> None:
-        self.available[digest] += count
-        if self.available[digest] == self.sizes[digest]:
+        before = self.available[digest]
+        self.available[digest] = before + count
+        if before + count == self.sizes[digest]:
             self._changed.set()
             self.arrivals.tell()
-        self._wake(digest)
+        self._wake(digest, Span(before, before + count))
 
     def pulled(self) -> None:
         """The image is complete: an event tells of it."""
@@ -75,14 +80,15 @@ class SimulatedStore:
         return await self._wait_more(digest, lambda: self.reach(digest), offset, stripe=None)
 
     async def _wait_more(self, digest: Digest, available: Callable[[], int], beyond: int, *, stripe: int | None) -> int:
-        changes = Waiter()
-        self._changes.setdefault(digest, []).append(changes)
-        try:
-            with self.inflows.watching(digest, changes, stripe):
-                while (there := available()) <= beyond and not self.is_dead:
-                    await changes.wait()
-        finally:
-            self._changes[digest].remove(changes)
+        if (there := available()) <= beyond and not self.is_dead:
+            changes, waiting = Waiter(), self._changes[digest]
+            waiting[changes] = stripe
+            try:
+                with self.inflows.watching(digest, changes, stripe):
+                    while (there := available()) <= beyond and not self.is_dead:
+                        await changes.wait()
+            finally:
+                del waiting[changes]
         if self.is_dead:
             raise SourceBroken("the source is gone")
         return there
@@ -92,9 +98,17 @@ class SimulatedStore:
         available, inflow = self.available.get(digest, 0), self.inflows.of(digest)
         return inflow.reach(available) if inflow else available
 
-    def _wake(self, digest: Digest) -> None:
-        for changes in self._changes.get(digest, ()):
-            changes.tell()
+    def _wake(self, digest: Digest, grown: Span | None = None) -> None:
+        """Tell those that wait for some of these bytes; None: all.
+
+        An agent wakes all followers of the file, and those of other stripes find nothing new.
+        """
+        inflow = self.inflows.of(digest)
+        begins_to_count = grown is not None and inflow is not None and inflow.start > grown.start
+        stripes = set(range(STRIPES)) if grown is None or begins_to_count else stripes_of(grown)
+        for changes, stripe in self._changes.get(digest, {}).items():
+            if stripe is None or stripe in stripes:
+                changes.tell()
 
     # What the real code asks
 
@@ -186,3 +200,9 @@ class GrowingSink(Sink):
         self.sent += len(data)
         self._store.grow(self._digest, len(data))
         await asyncio.sleep(0)
+
+
+def stripes_of(span: Span) -> set[int]:
+    """The stripes that have some of these bytes."""
+    first, last = span.start // PIECE_BYTES, (span.stop - 1) // PIECE_BYTES
+    return {stripe_of(piece * PIECE_BYTES) for piece in range(first, min(last + 1, first + STRIPES))}
