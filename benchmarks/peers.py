@@ -18,6 +18,7 @@ from registryd.cluster.index.desk import IndexState
 from registryd.cluster.index.names import NameIndexState
 from registryd.cluster.index.speakers import Speakers
 from registryd.cluster.rpc.index_service import IndexService
+from registryd.cluster.rpc.local_finder import LocalFinder
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings
@@ -100,7 +101,8 @@ async def _serve(control: Connection, credentials: MemberCredentials, folder: Pa
     index = IndexService(IndexState(node.id, clock), NameIndexState(node.id, clock), Speakers(frozenset, clock))
     async with open_directory_store(folder) as store:
         entitlement = Entitlement(NamingRules(AuthorizationSettings()), lambda _: False)
-        service = ClusterService(node, EntitledStore(SharedStore(store, store), entitlement), growing=store)
+        given = EntitledStore(SharedStore(store, store), entitlement)
+        service = ClusterService(node, given, finder=LocalFinder(given, growing=store))
         door = serve_peers(Address(_HOST, 0), service, credentials=credentials, index=index)
         async with door as port, _bare_door(credentials) as bare_port:
             control.send((port, bare_port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -37,6 +38,8 @@ FIRST_BYTE_SECONDS = 10
 # How long a busy machine may take for what takes a moment.
 PATIENCE = 60
 STRIPED = "is to come in stripes from"
+# So says a node that asks its source for bytes only.
+UNASKED = re.compile(r"stripe \d of (sha256:[0-9a-f]+) comes from \S+ unasked")
 
 
 def striped_image(folder: Path, *, tag: str = "latest") -> Image:

@@ -13,6 +13,7 @@ from e2e.stripe_stage import (
     MEGABITS,
     PATIENCE,
     STRIPED,
+    UNASKED,
     again,
     become,
     copies,
@@ -62,6 +63,9 @@ async def test_the_origin_sends_a_layer_once_that_comes_in_stripes(
         await pull_everywhere(cluster, reference)
         require_stripes(cluster, layer)
         assert copies(cluster, layer) == 1
+        unasked = [len(UNASKED.findall(log_of(node))) for node in cluster.nodes]
+        print(f"stripes that came from sources that were asked for bytes only: {unasked}")
+        assert sum(unasked) > len(cluster.nodes), "sources were asked what they have"
         await require_all_well(cluster, layer)
 
 

@@ -22,6 +22,8 @@ R = TypeVar("R", bound="Message")
 
 # Frames and headers of a gRPC call on a connection that exists, each way.
 OVERHEAD_BYTES = 100
+# A request at a bytes door, and an answer without bytes: digest, repository, some headers (transfer.http.fetch).
+DOOR_BYTES = 400
 # What TCP waits until it sends a lost segment again; a lost message is late by this, and is not lost.
 RETRANSMISSION_SECONDS = 0.2
 
@@ -93,6 +95,17 @@ class SimulatedNetwork:
         except TimeoutError as error:
             raise PeerSilent(f"{address} is silent") from error
 
+    def count_in_vain(self) -> None:
+        """Count a request for bytes, and its answer, which brings none. With bytes, it is part of the transfer."""
+        traffic = self.traffic.setdefault("door", Traffic())
+        traffic.messages += 2
+        traffic.bytes += 2 * DOOR_BYTES
+
+    async def cross(self) -> None:
+        """What a message takes."""
+        late = RETRANSMISSION_SECONDS if self.chance.random() < self.loss else 0.0
+        await asyncio.sleep(self.latency + late)
+
     async def carry(self, count: int, source: Any, target: Any) -> None:
         """Return when the bytes have passed the links of both, and the one between their zones."""
         loop = asyncio.get_running_loop()
@@ -112,5 +125,4 @@ class SimulatedNetwork:
         traffic = self.traffic.setdefault(method, Traffic())
         traffic.messages += 1
         traffic.bytes += message.ByteSize() + OVERHEAD_BYTES
-        late = RETRANSMISSION_SECONDS if self.chance.random() < self.loss else 0.0
-        await asyncio.sleep(self.latency + late)
+        await self.cross()

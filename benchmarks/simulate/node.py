@@ -26,6 +26,7 @@ from registryd.cluster.index_client.announcing import Announcer
 from registryd.cluster.index_client.companions import LayerSchedule
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.rpc.index_service import IndexService
+from registryd.cluster.rpc.local_finder import LocalFinder
 from registryd.cluster.rpc.queueing import queue_seconds
 from registryd.cluster.rpc.service import ClusterService
 from registryd.config.agent import AuthorizationSettings
@@ -42,7 +43,7 @@ from .containerd import Behaviour, SimulatedContainerd
 from .network import Link, SimulatedNetwork
 from .peers import Roster, shared_ring
 from .store import REPOSITORY, SimulatedStore
-from .transport import STEP, SimulatedOpener
+from .transport import CONTENT_PORT, STEP, SimulatedOpener
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -120,7 +121,7 @@ class SimulatedNode:
         return address in self.network.nodes
 
     def _assemble(self, clock: Any, stripes_from: int) -> None:
-        node = Node(NodeId.random(), 3174)
+        node = Node(NodeId.random(), CONTENT_PORT)
         shared = SharedStore(self.store, self.store)
         self.roster = Roster(self, node.id)
         place = partial(NodeLocation, self.address, self.zone)
@@ -131,12 +132,13 @@ class SimulatedNode:
         own = Receiving(shared)
         self.pulls = Pulls(own, self.store.arrivals.tell)
         own_pace = OwnPace()
+        given = EntitledStore(shared, _ENTITLEMENT)
+        self.finder = LocalFinder(given, growing=self.store, expected=self.pulls)
         self.service = ClusterService(
             node,
-            EntitledStore(shared, _ENTITLEMENT),
+            given,
             uploads=self.uploads,
-            growing=self.store,
-            expected=self.pulls,
+            finder=self.finder,
             hear_slow=own_pace.left_by,
         )
         self.index = IndexService(desk, NameIndexState(node.id, clock), Anyone())

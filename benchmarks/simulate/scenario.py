@@ -102,7 +102,8 @@ class Outcome:
 
     @property
     def messages_per_lookup(self) -> float:
-        return sum(self.calls.get(kind, (0, 0))[0] for kind in ("claim", "find")) / self.lookups
+        """With requests for bytes that brought none."""
+        return sum(self.calls.get(kind, (0, 0))[0] for kind in ("claim", "find", "door")) / self.lookups
 
     @property
     def bytes_per_node(self) -> float:

@@ -6,12 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from registryd.cluster.errors import PeerDeclined
+from registryd.cluster.fetch.doors import Doors, OwnPorts
+from registryd.cluster.fetch.opening import DoorTimeouts
 from registryd.content.source import OpenContent
-from registryd.transfer.errors import SourceBroken
+from registryd.transfer.errors import SourceBroken, SourceRefused
 
 if TYPE_CHECKING:
+    from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
+    from registryd.notation import Address
     from registryd.oci.ranges import Span
     from registryd.transfer.stripe_board import StripeBoard
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 STEP = 1 << 20
 # What a node that gets it from another passes on at a time, as agents do (registryd.transfer.inflow).
 PASSED = 128 << 10
+# Of all nodes' bytes doors.
+CONTENT_PORT = 3174
 # The same bytes for all: a thousand nodes keep some.
 ZEROS = bytes(PASSED)
 
@@ -70,6 +76,29 @@ class SimulatedOpener:
 
     def __init__(self, node: SimulatedNode) -> None:
         self._node = node
+        self._doors = Doors(OwnPorts(node.address.port, CONTENT_PORT))
+
+    def unasked(self, member: Member) -> Address | None:
+        return self._doors.unasked(member)
+
+    async def open_unasked(self, offer: Offer, span: Span, *, seconds: float) -> SimulatedBody:
+        network, address = self._node.network, offer.member.address
+        begun = asyncio.get_running_loop().time()
+        await network.cross()
+        source = network.nodes.get(address)
+        if source is None:
+            await asyncio.sleep(DoorTimeouts().connect)
+            network.count_in_vain()
+            self._doors.ask_first(offer.member)
+            raise SourceBroken("no connection")
+        content = await source.finder.find(offer.sought, beyond=span.start, seconds=seconds)
+        await network.cross()
+        if content is None or content.available <= span.start:
+            network.count_in_vain()
+            if asyncio.get_running_loop().time() - begun < seconds:
+                self._doors.ask_first(offer.member)
+            raise SourceRefused("not so far yet", status=404)
+        return SimulatedBody(source, self._node, offer.sought, span)
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         await asyncio.sleep(2 * self._node.network.latency)

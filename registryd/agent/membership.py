@@ -12,7 +12,7 @@ from registryd.agent.credentials import make_credentials, make_tickets
 from registryd.agent.descriptors import share_of
 from registryd.agent.diagnosing import Diagnosing
 from registryd.agent.pull_telling import tell_pulls
-from registryd.cluster.assembly import ClusterService, CopyAnswer, Joining, Node, NodeId, Pulls, Zones
+from registryd.cluster.assembly import ClusterService, CopyAnswer, Joining, LocalFinder, Node, NodeId, Pulls, Zones
 from registryd.content.blocked import UnblockedStore
 from registryd.content.doubt import Scrubber
 from registryd.content.entitled import EntitledStore
@@ -106,6 +106,8 @@ class Membership:
         await tell_pulls(settings, self.diagnosing.pulls, scope, doors.stack)
         given = UnblockedStore(EntitledStore(self._shared, self._entitlement), self.blocklist)
         uploads = self.bandwidth.uploads
+        pulls = Pulls(Receiving(self._shared), self._store.arrivals.tell)
+        finder = LocalFinder(given, growing=self._store, expected=pulls)
         bytes_door = PeerBytesDoor(
             store=given,
             ledger=self.ledger,
@@ -114,6 +116,7 @@ class Membership:
             transfers=self.diagnosing.transfers,
             still_accepts=credentials.still_accepts,
             nearness_of=self._zones.nearness_of,
+            wait_arrival=finder.find,
         )
         opened = await doors.open(
             "peers.content_listen",
@@ -123,7 +126,6 @@ class Membership:
             limits=CONNECTION_LIMITS,
         )
         node = Node(NodeId.random(), opened.address.port)
-        pulls = Pulls(Receiving(self._shared), self._store.arrivals.tell)
         joining = Joining(
             settings,
             node=node,
@@ -143,13 +145,12 @@ class Membership:
             remembers_public=public.vouches_for,
             hear_doubt=look.doubt,
             hear_slow=joining.own_pace.left_by,
-            growing=self._store,
+            finder=finder,
             uploads=uploads,
             on_sent=lambda digest, count, requester: self.ledger.sent_to_peer(
                 digest, count, nearness=self._zones.nearness_of(requester.address)
             ),
             told_of=joining.names.answer,
-            expected=pulls,
             offered=self.copies.offered if self.copies else lambda _offer: CopyAnswer.REFUSED,
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))

@@ -20,6 +20,7 @@ from registryd.cluster.diagnosis.checkup import Checkup
 from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Examination, Vitals
 from registryd.cluster.fetch.coalescing import FetchCoordinator
+from registryd.cluster.fetch.doors import Doors, OwnPorts
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.intakes import Intakes
 from registryd.cluster.fetch.locator import MemberLocator
@@ -45,11 +46,12 @@ from registryd.cluster.members.own_place import OwnPlace
 from registryd.cluster.members.roster import Members
 from registryd.cluster.members.zones import Zones
 from registryd.cluster.rpc.index_service import IndexService
+from registryd.cluster.rpc.local_finder import LocalFinder
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.queueing import accepts_connections, queue_seconds
 from registryd.cluster.rpc.server import CannotListen, serve_peers
 from registryd.cluster.rpc.service import ClusterService
-from registryd.config.agent import SettingsError
+from registryd.config.agent import PeerTransport, SettingsError
 from registryd.content.sharing import Receiving
 from registryd.notation import Address
 from registryd.transfer.http.pool import ConnectionPool
@@ -84,6 +86,7 @@ __all__ = [
     "Flow",
     "Hour",
     "Joining",
+    "LocalFinder",
     "Members",
     "Node",
     "NodeId",
@@ -160,6 +163,12 @@ class Joining:
         )
 
         self._speakers = Speakers(self.members.discovered, asyncio.get_running_loop().time)
+
+    def _own_ports(self) -> OwnPorts | None:
+        """None where doors ask for tickets, which a member gives when it is asked what it has."""
+        peers = self._peers
+        asks_for_tickets = peers.has_credentials and peers.transport is PeerTransport.PLAIN
+        return None if asks_for_tickets else OwnPorts(self._listen.port, self._node.content_port)
 
     def own_address(self) -> Address:
         """The address at which peers find this node's gRPC."""
@@ -296,6 +305,7 @@ class Joining:
             priority_of=self._priority_of,
             hindrances=self._ledger.pulls.hindrances,
             has_source=locator.has_source,
+            doors=Doors(self._own_ports()),
         )
         inflows = store.inflows
         memory = SlotMemory(peers.assembly_buffer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from registryd.oci.digest import Digest
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 REPOSITORY_HEADER: Final = "Registryd-Repository"
 # Between peers, for bytes: the number of the stripe.
 STRIPE_HEADER: Final = "Registryd-Stripe"
+# For how many milliseconds the answer may wait for the first byte. A door of an older version answers at once.
+WAIT_HEADER: Final = "Registryd-Wait"
+# In the answer with the bytes: what they are to the repository. A door of an older version does not say.
+STANDING_HEADER: Final = "Registryd-Standing"
 
 
 class Standing(Enum):
@@ -27,6 +31,16 @@ class Standing(Enum):
     REPOSITORY = "of that repository"
     REGISTRY = "of another repository of that registry"
     ANYONES = "of a repository that anyone may pull from"
+
+    @classmethod
+    def named(cls, text: str) -> Self | None:
+        """The standing that a header names; None: none, or one that this version does not know."""
+        return next((standing for standing in cls if standing.header == text), None)
+
+    @property
+    def header(self) -> str:
+        """As a header names it."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)

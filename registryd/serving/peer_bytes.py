@@ -1,17 +1,18 @@
 """The peers' bytes: `GET /v1/blobs/<digest>` with Range, out of this node's store and never out of another's.
 
-The name that they are wanted for is in a header.
+The name that they are wanted for is in a header. The answer may wait for bytes that are arriving, and says what the
+content is to the name: so a peer need not ask first whether the content is here (`registryd.cluster.fetch.opening`).
 """
 
 from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
-from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER, Sought
+from registryd.content.sought import REPOSITORY_HEADER, STANDING_HEADER, STRIPE_HEADER, WAIT_HEADER, Sought
 from registryd.content.source import ContentUnavailable
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER
@@ -48,6 +49,16 @@ CONNECTION_LIMITS: Final = ConnectionLimits(of_address=128, idle_at_once=128, id
 
 _STRIPE: Final = re.compile(rf"[0-{STRIPES - 1}]", re.ASCII)
 _PATH: Final = re.compile(r"/v1/blobs/(?P<digest>[^/]+)", re.ASCII)
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+
+class WaitArrival(Protocol):
+    """Looks for content, and waits until more than `beyond` bytes are here if it is arriving, for so long at most.
+
+    Bounds how long, and how many wait at once. Raises ContentUnavailable.
+    """
+
+    async def __call__(self, sought: Sought, *, beyond: int, seconds: float) -> object: ...
 
 
 class PeerBytesDoor:
@@ -63,11 +74,12 @@ class PeerBytesDoor:
         transfers: Transfers | None = None,
         still_accepts: Callable[[SSLObject | None], bool] = lambda _: True,
         nearness_of: Callable[[str], Nearness] = lambda _: Nearness.UNKNOWN,
+        wait_arrival: WaitArrival | None = None,
     ) -> None:
         """Make it of what it gives from and what it counts with.
 
         `uploads` limits how much is sent at once, `still_accepts` is ServerCredentials', `nearness_of` says of an IP
-        address whether it is in this node's zone.
+        address whether it is in this node's zone. `wait_arrival` is asked where a peer says that the answer may wait.
 
         `tickets`, where members cannot prove themselves by TLS: then only who carries one is answered.
         """
@@ -78,6 +90,7 @@ class PeerBytesDoor:
         self._transfers = Transfers() if transfers is None else transfers
         self._still_accepts = still_accepts
         self._nearness_of = nearness_of
+        self._wait_arrival = wait_arrival
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of a peer."""
@@ -114,6 +127,9 @@ class PeerBytesDoor:
             part = Part.named(request.headers.get(PART_HEADER, ""))
             priority = Priority.named(request.headers.get(PRIORITY_HEADER, ""))
             receiver = request.remote or ""
+            wanted = RequestedRange.of(request)
+            if self._wait_arrival and (seconds := _wait_of(request)) and wanted.start is not None:
+                await self._wait_arrival(sought, beyond=wanted.start, seconds=seconds)
             with self._uploads.begin(
                 _socket_of(request),
                 part,
@@ -121,7 +137,6 @@ class PeerBytesDoor:
                 priority=priority,
                 is_stripe=sought.stripe is not None,
             ):
-                wanted = RequestedRange.of(request)
                 opened = await self._store.open(sought, wanted)
                 delivery = await self._send(request, opened, wanted)
         except ContentUnavailable as reason:
@@ -132,11 +147,14 @@ class PeerBytesDoor:
         receiver = request.remote or "a peer"
         with self._transfers.transfer(opened, name="", source="local", receiver=receiver) as transfer:
             nearness = self._nearness_of(request.remote or "")
+            head = wanted.head_of(opened)
+            if opened.content.standing is not None:
+                head.headers[STANDING_HEADER] = opened.content.standing.header
             count = partial(self._ledger.sent_to_peer, opened.content.digest, nearness=nearness)
             delivery = await send_content(
                 request,
                 opened,
-                wanted.head_of(opened),
+                head,
                 on_sent=count,
                 follow=transfer.follow,
                 patience=_RECEIVER_PATIENCE,
@@ -158,3 +176,9 @@ def _stripe_of(request: web.BaseRequest) -> int | None:
     if not _STRIPE.fullmatch(text):
         raise RangeInvalid(f"there is no stripe {text[:20]!r}", size=0)
     return int(text)
+
+
+def _wait_of(request: web.BaseRequest) -> float:
+    """For how many seconds the answer may wait."""
+    text = request.headers.get(WAIT_HEADER, "")
+    return int(text) / 1000 if _MILLISECONDS.fullmatch(text) else 0.0

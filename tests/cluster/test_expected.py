@@ -10,6 +10,7 @@ import pytest
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.rpc.limits import MAX_WAIT_SECONDS, MAX_WAITS, STORE_TIMEOUT
+from registryd.cluster.rpc.local_finder import LocalFinder
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent
 from registryd.content.source import StoreUnavailable
@@ -47,7 +48,8 @@ class Asking:
         self.pulls = Pulls(self.own)
         self.own.tell = self.pulls.arrivals_changed
         store = cast("Any", self.own)
-        self.service = ClusterService(Node(NodeId("n"), 1), given(store), growing=store, expected=self.pulls)
+        self.finder = LocalFinder(given(store), growing=store, expected=self.pulls)
+        self.service = ClusterService(Node(NodeId("n"), 1), given(store), finder=self.finder)
         self.pulls.learn(sought(Digest.of(b"an image")), manifest(*SIZES))
 
     async def find(self, *, wait: float = 0.0, number: int = 0, beyond: int = 0) -> pb.Content | None:
@@ -131,7 +133,7 @@ async def test_more_than_can_wait_are_answered_at_once() -> None:
     for task in waiting[::2]:
         task.cancel()
     await asyncio.wait(waiting)
-    assert asking.service._waits == 0
+    assert asking.finder._waits == 0
     assert await asking.find(wait=0.2) == pb.Content(size=SIZES[0], available=0)
     assert now() == pytest.approx(1.2, abs=0.01)
 

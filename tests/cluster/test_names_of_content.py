@@ -13,6 +13,7 @@ from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer, Wait
 from registryd.cluster.members.offer import offer_of
 from registryd.cluster.rpc.codec import find_reply, finding
+from registryd.cluster.rpc.local_finder import LocalFinder
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
@@ -62,9 +63,11 @@ def store() -> MemorySource:
     return store
 
 
-def service_over(store: MemorySource, **more: Any) -> ClusterService:
+def service_over(store: MemorySource, *, growing: Any = None, expected: Any = None, **more: Any) -> ClusterService:
     entitlement = Entitlement(NamingRules(AuthorizationSettings()), lambda repository: repository == PUBLIC)
-    return ClusterService(NODE, EntitledStore(store, entitlement), **more)
+    entitled = EntitledStore(store, entitlement)
+    finder = LocalFinder(entitled, growing=growing, expected=expected)
+    return ClusterService(NODE, entitled, finder=finder, **more)
 
 
 async def ask(service: ClusterService, repository: Repository | None, **more: Any) -> pb.FindReply:

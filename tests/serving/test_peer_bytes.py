@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.content.ledger import Ledger
-from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER, Sought
+from registryd.content.sought import REPOSITORY_HEADER, STANDING_HEADER, STRIPE_HEADER, WAIT_HEADER, Sought
+from registryd.content.source import NotForName, StoreUnavailable
 from registryd.identity.requester import Requester
 from registryd.identity.ticket import TICKET_HEADER, Tickets
 from registryd.observability.metrics import Metrics
 from registryd.oci.digest import Digest
 from registryd.oci.reference import Repository
 from registryd.serving.listener import open_door
-from registryd.serving.peer_bytes import PeerBytesDoor
+from registryd.serving.peer_bytes import PeerBytesDoor, WaitArrival
 from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES
 from registryd.transfer.uploads import Uploads
 from tests.fakes.entitled import REPOSITORY, given, sought
@@ -43,8 +44,15 @@ async def serving(
     metrics: Metrics | None = None,
     uploads: Uploads | None = None,
     tickets: Tickets | None = None,
+    wait_arrival: WaitArrival | None = None,
 ) -> AsyncIterator[Client]:
-    door = PeerBytesDoor(store=given(store), ledger=Ledger(metrics or Metrics()), uploads=uploads, tickets=tickets)
+    door = PeerBytesDoor(
+        store=given(store),
+        ledger=Ledger(metrics or Metrics()),
+        uploads=uploads,
+        tickets=tickets,
+        wait_arrival=wait_arrival,
+    )
     async with open_door(door.handle, LOOPBACK) as opened, client_of(opened.address) as client:
         yield client
 
@@ -125,6 +133,66 @@ class Unasked(MemorySource):
 
     async def open(self, digest: Digest, wanted: RangeOf) -> OpenContent:
         raise AssertionError(f"{digest} was opened for {wanted}")
+
+
+class Arrival:
+    """What arrives while it is waited for: a stripe that was not there before."""
+
+    def __init__(self, store: StripedSource | None = None, error: Exception | None = None) -> None:
+        self.asked: list[tuple[Sought, int, float]] = []
+        self._store = store
+        self._error = error
+
+    async def __call__(self, sought: Sought, *, beyond: int, seconds: float) -> None:
+        self.asked.append((sought, beyond, seconds))
+        if self._store:
+            self._store.add(LARGE_DIGEST, LARGE)
+        if self._error:
+            raise self._error
+
+
+async def test_a_peer_may_wait_for_what_arrives_and_is_told_whose_it_is() -> None:
+    store, path = StripedSource(), f"/v1/blobs/{LARGE_DIGEST}"
+    arrival, headers = Arrival(store), {STRIPE_HEADER: "3", WAIT_HEADER: "2500", **NAME}
+    async with serving(store, wait_arrival=arrival) as client:
+        answer = await client.get(path, Range="bytes=7-", **headers)
+        assert (answer.status, answer.body) == (206, stripe_bytes(LARGE, 3)[7:])
+        assert answer.headers[STANDING_HEADER] == "repository"
+        assert (await client.get(path, **headers)).status == 200
+    wanted = replace(sought(LARGE_DIGEST), stripe=3)
+    assert arrival.asked == [(wanted, 7, 2.5), (wanted, 0, 2.5)]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1e3", "999999", "\u0663", "1" * 5000])
+async def test_a_wait_that_cannot_be_is_none(text: str) -> None:
+    arrival = Arrival()
+    async with serving(in_stripes(), wait_arrival=arrival) as client:
+        answer = await client.get(f"/v1/blobs/{LARGE_DIGEST}", **{STRIPE_HEADER: "3", WAIT_HEADER: text})
+    assert (answer.status, arrival.asked) == (200, [])
+
+
+async def test_where_nothing_arrives_or_is_given_the_answer_is_no() -> None:
+    path, headers = f"/v1/blobs/{LARGE_DIGEST}", {STRIPE_HEADER: "3", WAIT_HEADER: "10"}
+    for error in (None, NotForName("another's"), StoreUnavailable("slow")):
+        async with serving(StripedSource(), wait_arrival=Arrival(error=error)) as client:
+            answer = await client.get(path, **headers)
+        assert answer.status == 404
+        assert STANDING_HEADER not in answer.headers
+
+
+async def test_nobody_waits_without_the_right_ticket_and_nobody_takes_a_place_while_it_waits() -> None:
+    path, headers = f"/v1/blobs/{LARGE_DIGEST}", {STRIPE_HEADER: "3", WAIT_HEADER: "10", **NAME}
+    arrival = Arrival()
+    async with serving(in_stripes(), tickets=Tickets(), wait_arrival=arrival) as client:
+        assert (await client.get(path, **headers)).status == 404
+    assert not arrival.asked
+    uploads = Uploads(most=1)
+
+    async def wait(*_: object, **__: object) -> None:
+        assert uploads.count == 0
+
+    async with serving(in_stripes(), uploads=uploads, wait_arrival=wait) as client:
+        assert (await client.get(path, **headers)).status == 200
 
 
 HERE, ELSEWHERE = Requester("127.0.0.1"), Requester("10.0.0.2")

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.fetch.doors import Doors
 from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.health.silence import GoneCheck, StuckCheck, everybody_has_a_source
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked
 from registryd.content.hindrances import Hindrances
-from registryd.content.sought import REPOSITORY_HEADER, STRIPE_HEADER
+from registryd.content.sought import REPOSITORY_HEADER, STANDING_HEADER, STRIPE_HEADER, WAIT_HEADER, Standing
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
 from registryd.oci.errors import ManifestInvalid
@@ -22,7 +22,7 @@ from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_ma
 from registryd.oci.ranges import Span
 from registryd.transfer.allowance import Priority
 from registryd.transfer.body import BytesBody, ChunksBody
-from registryd.transfer.errors import SourceBroken, SourceRefused
+from registryd.transfer.errors import SourceBroken, SourceBusy, SourceRefused
 from registryd.transfer.http.connection import LOT_SECONDS
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
@@ -33,10 +33,11 @@ from registryd.transfer.striping import STRIPES
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from registryd.cluster.fetch.promised import Receiving
     from registryd.cluster.health.silence import HasSource
+    from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content
@@ -55,10 +56,6 @@ SMALL_BYTES: Final = 1024 * 1024
 # All of it: 1 MiB at 4 Mbit/s. Longer than a peer may be silent (limits.READ_START_TIMEOUT), which is told as such, and
 # less than registry.first_byte_timeout, so that there is time for another source.
 _SMALL_READ_SECONDS: Final = 2.0
-
-# How long a door that could not be reached is passed by. Each try may cost its connect_timeout.
-_DOOR_CLOSED_SECONDS: Final = 30.0
-_DOORS_REMEMBERED: Final = 1000
 
 # A stripe has an eighth of the link, and is passed on in whole pieces.
 _STRIPE_LOT_SECONDS: Final = LOT_SECONDS * STRIPES
@@ -87,6 +84,7 @@ class Opener:
         priority_of: Callable[[Sought], Priority] = lambda _sought: Priority.PULL,
         hindrances: Hindrances | None = None,
         has_source: HasSource = everybody_has_a_source,
+        doors: Doors | None = None,
         timeouts: DoorTimeouts | None = None,
     ) -> None:
         """`own` is the content that this node is receiving itself: it knows the size of content that containerd wants.
@@ -94,14 +92,13 @@ class Opener:
         `kept` has the connections to doors between bodies; without it, each body has a connection of its own. `learn`
         is told of manifests that were read, `on_received` of the bytes that came through doors, `hindrances` of the
         time in which a source was held up; `has_source` says whether a node gives the content, or that stripe of
-        it, to that one. Blocked content is never opened, and is broken off.
+        it, to that one. `doors`: which may be asked for stripes at once. Blocked content is never opened, and is
+        broken off.
         """
         self._credentials = credentials
         self._kept = kept
         self._timeouts = timeouts or DoorTimeouts()
-        self._closed_doors: ExpiringSet[Address] = ExpiringSet(
-            lifetime=_DOOR_CLOSED_SECONDS, capacity=_DOORS_REMEMBERED
-        )
+        self._doors = doors or Doors()
         self._promised = PromisedSizes(own)
         self._learn = learn
         self._on_received = on_received
@@ -126,6 +123,38 @@ class Opener:
             return OpenContent(offer.content, span, await self._stream(offer, span))
         content, data = await self._read_verified(offer)
         return OpenContent(content, span, BytesBody(data[span.start : span.stop]))
+
+    def unasked(self, member: Member) -> Address | None:
+        """The door that may be asked for a stripe at once; None: the member is to be asked first."""
+        return self._doors.unasked(member)
+
+    async def open_unasked(self, offer: Offer, span: Span, *, seconds: float) -> Body:
+        """A span of a stripe from a member that has not been asked for it: `offer` has what it would have to say.
+
+        Its door may wait for the first byte for so many seconds. Only the bytes are a yes, and only with what they are
+        to the repository that they are wanted for. Raises SourceBroken when the member is to be asked why not,
+        SourceRefused when its door answered; PeerDeclined when the member has no place now.
+        """
+        require_unblocked(self._blocklist, offer.sought)
+        if offer.door is None:
+            raise SourceBroken(f"it is not known where {offer.member.address} gives bytes")
+        now = asyncio.get_running_loop().time
+        begun = now()
+        try:
+            body = await self._fetch(offer.door, offer, span, Part.FIRST, unasked_seconds=seconds)
+        except SourceBusy as error:
+            offer.member.answered()
+            raise PeerDeclined(f"{offer.door}: {error}") from error
+        except SourceBroken as error:
+            is_answer = isinstance(error, SourceRefused)
+            if is_answer:
+                offer.member.answered()
+            has_waited = is_answer and now() - begun >= seconds
+            if not has_waited:  # it has none, or is of an older version
+                self._doors.ask_first(offer.member)
+            raise
+        offer.member.answered()
+        return self._watched(offer, body)
 
     async def open_part(self, offer: Offer, span: Span, part: Part) -> Body:
         """A part of large content of which this offer, or another one, was opened before."""
@@ -160,8 +189,10 @@ class Opener:
         return replace(offer.content, media_type=manifest.media_type), data
 
     async def _stream(self, offer: Offer, span: Span, part: Part = Part.FIRST) -> Body:
-        body = MonitoredBody(await self._unwatched(offer, span, part), *self._checks(offer))
-        return self._blocklist.guard(offer.sought, body)
+        return self._watched(offer, await self._unwatched(offer, span, part))
+
+    def _watched(self, offer: Offer, body: Body) -> Body:
+        return self._blocklist.guard(offer.sought, MonitoredBody(body, *self._checks(offer)))
 
     def _checks(self, offer: Offer) -> list[Check]:
         if not offer.content.is_growing:
@@ -182,7 +213,7 @@ class Opener:
 
     async def _unwatched(self, offer: Offer, span: Span, part: Part) -> Body:
         door = offer.door
-        if door is None or door in self._closed_doors:
+        if door is None or self._doors.is_closed(door):
             return await _read_started(offer, span)
         try:
             body = await self._fetch(door, offer, span, part)
@@ -191,14 +222,24 @@ class Opener:
             offer.member.answered()
             raise PeerDeclined(f"{door}: {error}") from error
         except SourceBroken:
-            self._closed_doors.add(door)
+            self._doors.close(door)
             offer.member.doubted()
             return await _read_started(offer, span)
         offer.member.answered()
         return body
 
-    async def _fetch(self, door: Address, offer: Offer, span: Span, part: Part) -> Body:
+    async def _fetch(
+        self, door: Address, offer: Offer, span: Span, part: Part, *, unasked_seconds: float = 0.0
+    ) -> Body:
+        """`unasked_seconds`: the member has not been asked before, and its door may wait for so long."""
         digest, source = offer.content.digest, offer.member.address
+        headers = _headers(offer, part, self._priority_of(offer.sought))
+
+        def require_standing(said: Mapping[str, str]) -> None:
+            standing = Standing.named(said.get(STANDING_HEADER.lower(), ""))
+            if standing is None or not offer.sought.accepts(standing):
+                raise SourceBroken(f"{door} does not say that it is for {offer.sought.repository}")
+
         return await fetch(
             (door.host, door.port),
             blob_path(digest),
@@ -206,12 +247,13 @@ class Opener:
             size=offer.content.size,
             # A member that hands out a ticket has a door without TLS.
             ssl=None if offer.ticket else self._credentials.client_context(),
-            headers=_headers(offer, part, self._priority_of(offer.sought)),
+            headers=(*headers, (WAIT_HEADER, str(round(unasked_seconds * 1000)))) if unasked_seconds else headers,
             connect_timeout=self._timeouts.connect,
-            first_byte_timeout=self._timeouts.first_byte,
+            first_byte_timeout=self._timeouts.first_byte + unasked_seconds,
             stall_timeout=_stall_timeout(offer),
             lot_seconds=LOT_SECONDS if offer.sought.stripe is None else _STRIPE_LOT_SECONDS,
             kept=self._kept,
+            on_head=require_standing if unasked_seconds else lambda _: None,
             on_sent=lambda count: self._on_received(digest, count, source),
         )
 

@@ -8,6 +8,7 @@ gets everything slowly. Any other source is held up itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,11 +18,11 @@ from registryd.cluster.errors import PeerDeclined
 from registryd.cluster.fetch.named import WAITS
 from registryd.cluster.health.stripe_pace import third_best
 from registryd.cluster.health.totals import available
-from registryd.cluster.members.offer import offer_of
-from registryd.content.growing import NotArrived
+from registryd.cluster.members.offer import Offer, offer_of
+from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.source import ContentNotFound, ContentUnavailable, NotForName
 from registryd.oci.ranges import Span
-from registryd.transfer.errors import SourceLeft
+from registryd.transfer.errors import SourceBroken, SourceLeft, SourceRefused
 from registryd.transfer.monitoring.thresholds import STRIPE_MUCH_BYTES
 from registryd.transfer.striping import STRIPES, reach
 
@@ -31,15 +32,24 @@ if TYPE_CHECKING:
     from registryd.cluster.fetch.opening import Opener
     from registryd.cluster.health.blame import DeliveryAttribution
     from registryd.cluster.members.member import Member
-    from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.notation import Address
     from registryd.oci.digest import Digest
     from registryd.transfer.body import Body
     from registryd.transfer.stripe_board import StripeBoard
 
+_log = logging.getLogger(__name__)
+
 # If so many other stripes can come, the layer has begun to arrive.
 _SOME: Final = 3
+
+
+class _ToAsk(Exception):
+    """A member did not give bytes at once. It is to be asked what it has, and each answer may wait for so long."""
+
+    def __init__(self, waits: Sequence[float]) -> None:
+        super().__init__()
+        self.waits = waits
 
 
 class StripeIndex(Protocol):
@@ -92,33 +102,69 @@ class StripeSources:
 
     # The member that is named
 
-    async def require(self, address: Address, sought: Sought, start: int, size: int) -> Offer:
-        """The offer of a member that has a byte of the stripe from there on. Raises ContentUnavailable."""
-        member = self._index.member(address)
-        if member is None or sought.stripe is None:
-            raise ContentNotFound(f"{address} is not among the members")
+    async def require(
+        self, address: Address, sought: Sought, start: int, size: int, *, waits: Sequence[float] = WAITS
+    ) -> Offer:
+        """The offer of a member that has a byte of the stripe from there on. Raises ContentUnavailable.
+
+        `waits`: for how many seconds each answer may wait for that byte.
+        """
+        member, stripe = self._member(address), _stripe_of(sought)
         received, is_held_up = 0, False
-        for seconds in WAITS:
+        for seconds in waits:
             try:
                 offer = offer_of(member, sought, await member.find(sought, Wait(seconds, beyond=start)))
             except NotForName:
                 self._index.not_for_name(sought, address)
                 raise
-            if offer.content.size != reach(sought.stripe, size):
+            if offer.content.size != reach(stripe, size):
                 raise PeerDeclined(f"{address} has another size: {offer.content.size}")
             self._blame.require_verified(offer.content)
             received, is_held_up = offer.received, offer.content.is_held_up
             if offer.available > start:
                 return offer
-        reason = f"stripe {sought.stripe} is to come from {address}"
+        reason = f"stripe {stripe} is to come from {address}"
         raise NotArrived(reason, received=received, is_held_up=is_held_up)
 
-    async def open(self, offer: Offer, start: int, *, is_top: bool) -> Body:
-        """What is left of the stripe. Raises ContentUnavailable, SourceBroken."""
-        opened = await self._opener.open(offer, Span(start, offer.content.size))
+    def _member(self, address: Address) -> Member:
+        member = self._index.member(address)
+        if member is None:
+            raise ContentNotFound(f"{address} is not among the members")
+        return member
+
+    async def open(self, address: Address, sought: Sought, start: int, size: int, *, is_top: bool) -> Body:
+        """What is left of the stripe from there on, of a layer of that size. Raises ContentUnavailable, SourceBroken.
+
+        The member is asked for the bytes at once, if it is known where, and waits for the first one as it does when it
+        is asked what it has. Only where no bytes come the node asks why.
+        """
+        member, span = self._member(address), Span(start, reach(_stripe_of(sought), size))
+        try:
+            offer, body = await self._open_unasked(member, sought, span)
+        except _ToAsk as to_ask:
+            offer = await self.require(address, sought, start, size, waits=to_ask.waits)
+            body = (await self._opener.open(offer, span)).body
         self._blame.gave(offer, from_start=False)
-        body = self._watched(offer, opened.body, start) if is_top else opened.body
-        return self._limited(offer, body)
+        return self._limited(offer, self._watched(offer, body, start) if is_top else body)
+
+    async def _open_unasked(self, member: Member, sought: Sought, span: Span) -> tuple[Offer, Body]:
+        """The bytes from a door that is known, with what its member would say of them. Raises _ToAsk, PeerDeclined."""
+        door = self._opener.unasked(member)
+        if door is None:
+            raise _ToAsk(WAITS)
+        offer = Offer(member, sought, GrowingContent(sought.digest, span.stop, None, span.start + 1), door, busy=False)
+        self._blame.require_verified(offer.content)
+        now = asyncio.get_running_loop().time
+        begun = now()
+        try:
+            body = await self._opener.open_unasked(offer, span, seconds=WAITS[0])
+        except SourceRefused as error:
+            has_waited = now() - begun >= WAITS[0]
+            raise _ToAsk(WAITS[1:] if has_waited else WAITS) from error
+        except SourceBroken as error:
+            raise _ToAsk((0.0, *WAITS)) from error  # it may be gone
+        _log.debug("stripe %d of %s comes from %s unasked", _stripe_of(sought), sought.digest, member.address)
+        return offer, body
 
     async def are_some_here(self, sought: Sought, sources: Sequence[Address], span: Span) -> bool:
         """Whether some stripes other than this one can come: then it is not the top that has nothing yet."""
@@ -198,3 +244,9 @@ class StripeSources:
     def give_up(self, sought: Sought) -> None:
         """Note that the stripes do not come."""
         self._index.get_whole(sought.digest)
+
+
+def _stripe_of(sought: Sought) -> int:
+    if sought.stripe is None:
+        raise ValueError(f"{sought} is no stripe")
+    return sought.stripe

@@ -147,8 +147,7 @@ class StripeStream:
         try:
             async with attempt:
                 start = board.reached[self.stripe]
-                offer = await self._sources.require(address, self.sought, start, self._size)
-                body = await self._sources.open(offer, start, is_top=self.is_from_top)
+                body = await self._sources.open(address, self.sought, start, self._size, is_top=self.is_from_top)
                 try:
                     await body.send_to(StripeSink(board, self.stripe))
                 finally:

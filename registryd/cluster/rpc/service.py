@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from registryd.cluster.contract.copies import CopyAnswer
 from registryd.cluster.contract.names import NameAnswer
-from registryd.cluster.contract.no_forwarding import AnsweringPeer
 from registryd.cluster.rpc.codec import find_reply, node_message, resolve_reply, sought_value
 from registryd.cluster.rpc.copy_codec import answer_message, offer_value
-from registryd.cluster.rpc.limits import (
-    MAX_WAIT_SECONDS,
-    MAX_WAITS,
-    READ_CHUNK_BYTES,
-    STORE_TIMEOUT,
-    WRITE_STALL_TIMEOUT,
-)
-from registryd.content.blocked import ContentBlocked
-from registryd.content.growing import stripe_of
+from registryd.cluster.rpc.limits import READ_CHUNK_BYTES, WRITE_STALL_TIMEOUT
+from registryd.cluster.rpc.local_finder import LocalFinder, of_store
 from registryd.content.names import newest_first
-from registryd.content.source import (
-    ContentNotFound,
-    ContentUnavailable,
-    EntitledSource,
-    NameSource,
-    NotForName,
-    StoreUnavailable,
-)
+from registryd.content.source import ContentUnavailable, NotForName
 from registryd.oci.digest import Digest
 from registryd.oci.errors import RangeInvalid
 from registryd.oci.ranges import Span
@@ -42,10 +27,9 @@ if TYPE_CHECKING:
 
     from registryd.cluster.contract.copies import CopyOffer
     from registryd.cluster.contract.node import Node
-    from registryd.content.growing import GrowingSource
-    from registryd.content.provenance import Provenance
+    from registryd.cluster.rpc.local_finder import LocalStore
     from registryd.content.sought import Sought
-    from registryd.content.source import Content, OpenContent
+    from registryd.content.source import OpenContent
     from registryd.identity.requester import Requester
     from registryd.transfer.body import Body
 
@@ -53,40 +37,11 @@ if TYPE_CHECKING:
     """Sends content as a message of a Read; returns when gRPC has room for more."""
     IssueTicket = Callable[[Sought, Requester], str]
 
-T = TypeVar("T")
-
 
 class HearSlow(Protocol):
     """Is told that a node at that host has left this one for being slow; `is_stripe`: it got a stripe from here."""
 
     def __call__(self, host: str, *, is_stripe: bool) -> None: ...
-
-
-class LocalStore(EntitledSource, NameSource, Protocol):
-    """This node's own store (`registryd.content.entitled.EntitledStore`).
-
-    A store that asks other nodes fails (see `registryd.cluster.contract.no_forwarding`).
-    """
-
-    async def entitled(self, sought: Sought, content: Content, provenance: Provenance | None = None) -> Content:
-        """Content that is here, with its standing; of `provenance` if that is known besides. Raises NotForName."""
-
-
-class Expected(Protocol):
-    """The content that this node's containerd is going to fetch (`registryd.cluster.fetch.pulls.Pulls`)."""
-
-    @property
-    def arrivals(self) -> int:
-        """How often something has begun or ended to arrive."""
-
-    def provenance(self, digest: Digest) -> Provenance:
-        """For which names."""
-
-    async def expects(self, digest: Digest) -> Content | None:
-        """The content if nothing of it has come, and it will be fetched."""
-
-    async def wait_arrivals(self, seen: int) -> None:
-        """Return when that is more than `seen`."""
 
 
 class ClusterService:
@@ -106,9 +61,8 @@ class ClusterService:
         remembers_public: Callable[[Repository], bool] = lambda _repository: False,
         hear_doubt: Callable[[Digest], None] = lambda _digest: None,
         hear_slow: HearSlow | None = None,
-        growing: GrowingSource | None = None,
+        finder: LocalFinder | None = None,
         told_of: Callable[[TaggedName], NameAnswer] = lambda _name: NameAnswer(),
-        expected: Expected | None = None,
         offered: Callable[[CopyOffer], CopyAnswer] = lambda _offer: CopyAnswer.REFUSED,
     ) -> None:
         """`uploads` limits how much large content is sent at once, and so says when this node is busy.
@@ -118,9 +72,9 @@ class ClusterService:
         `issue_ticket` gives the right to fetch content at the bytes door, empty where none is asked for.
         `remembers_public`: whether the upstream told this node that anyone may pull from a repository. `hear_doubt` is
         told that a peer thinks little of this node's copy; it is up to no good, or right. `hear_slow` is told that one
-        has left this node for being slow. `growing` is what peers may
-        wait for; without it they are answered at once. `told_of` is what others have told this node of a name,
-        `expected` what this node's containerd is going to fetch. `offered` says whether it takes a copy of an image.
+        has left this node for being slow. `finder` looks into the store, and
+        may wait for what is arriving. `told_of` is what others have told this node of a name. `offered` says whether it
+        takes a copy of an image.
         """
         self._node = node
         self._store = store
@@ -130,11 +84,9 @@ class ClusterService:
         self._remembers_public = remembers_public
         self._hear_doubt = hear_doubt
         self._hear_slow = hear_slow
-        self._growing = growing
+        self._finder = finder or LocalFinder(store)
         self._told_of = told_of
-        self._expected = expected
         self._offered = offered
-        self._waits = 0
 
     async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
         return pb.HelloReply(node=node_message(self._node))
@@ -145,19 +97,12 @@ class ClusterService:
         if request.is_left and self._hear_slow is not None:
             self._hear_slow(requester.address, is_stripe=is_stripe)
         try:
-            content = await self._found(sought, request)
+            content = await self._finder.find(sought, beyond=request.beyond, seconds=request.wait_milliseconds / 1000)
         except NotForName:
             return find_reply(self._node, None, busy=self._uploads.is_busy(is_stripe=is_stripe), is_not_for_name=True)
         busy = self._uploads.is_busy(is_stripe=is_stripe)
         ticket = "" if content is None else self._issue_ticket(sought, requester)
         return find_reply(self._node, content, busy=busy, ticket=ticket, uploads=self._uploads.count)
-
-    async def _found(self, sought: Sought, request: pb.FindRequest) -> Content | None:
-        content = await self._content(sought)
-        if request.wait_milliseconds and content and content.is_growing and content.available <= request.beyond:
-            seconds = min(MAX_WAIT_SECONDS, request.wait_milliseconds / 1000)
-            return await self._wait_grown(sought, request.beyond, seconds)
-        return content
 
     async def vouch(self, request: pb.VouchRequest, _requester: Requester) -> pb.VouchReply:
         return pb.VouchReply(public=self._remembers_public(Repository.parse(request.repository)))
@@ -173,7 +118,7 @@ class ClusterService:
         name = TaggedName.parse(request.name)
         told = self._told_of(name)
         try:
-            own = await _of_store(self._store.resolve(name))
+            own = await of_store(self._store.resolve(name))
         except ContentUnavailable:
             if not told.known:
                 raise
@@ -210,59 +155,13 @@ class ClusterService:
         except UploadRefused as error:
             raise ContentUnavailable(f"busy: {error}") from error
 
-    async def _wait_grown(self, sought: Sought, beyond: int, seconds: float) -> Content | None:
-        """The content when it has grown, or as it is after so many seconds."""
-        if self._growing is not None and self._waits < MAX_WAITS:
-            self._waits += 1
-            try:
-                async with asyncio.timeout(seconds):
-                    grown = await self._grown(self._growing, sought, beyond)
-                    # The content may be arriving for another name by now.
-                    return await self._store.entitled(sought, grown)
-            except (TimeoutError, ContentNotFound):
-                pass  # it may be whole by now
-            finally:
-                self._waits -= 1
-        return await self._content(sought)
-
-    async def _grown(self, growing: GrowingSource, sought: Sought, beyond: int) -> Content:
-        """The content when it has grown; waits until it begins to arrive, if that is expected."""
-        while True:
-            seen = self._expected.arrivals if self._expected else 0
-            try:
-                if sought.stripe is not None:
-                    return await growing.growing_stripe(sought.digest, sought.stripe, beyond=beyond)
-                return await growing.wait_grown(sought.digest, beyond=beyond)
-            except ContentNotFound:
-                if self._expected is None or await self._expected.expects(sought.digest) is None:
-                    raise
-            await self._expected.wait_arrivals(seen)
-
-    async def _content(self, sought: Sought) -> Content | None:
-        """Raises NotForName, StoreUnavailable."""
-        return await _of_store(self._content_or_expected(sought))
-
-    async def _content_or_expected(self, sought: Sought) -> Content | None:
-        try:
-            return await self._store.find(sought)
-        except ContentBlocked:
-            return None
-        except ContentNotFound as reason:
-            content = None if self._expected is None else await self._expected.expects(sought.digest)
-            if content is not None and self._expected is not None:
-                content = await self._store.entitled(sought, content, self._expected.provenance(sought.digest))
-                return content if sought.stripe is None else stripe_of(content, sought.stripe, 0)
-            if isinstance(reason, NotForName):
-                raise
-            return None
-
     async def _open(self, sought: Sought, *, offset: int, length: int) -> OpenContent:
         def exactly(size: int) -> Span:
             if offset + length > size:
                 raise RangeInvalid(f"the content has {size} bytes", size=size)
             return Span(offset, offset + length)
 
-        return await _of_store(self._store.open(sought, exactly))
+        return await of_store(self._store.open(sought, exactly))
 
 
 class _ReplySink(Sink):
@@ -285,13 +184,3 @@ class _ReplySink(Sink):
                 await self._write(chunk)
         except TimeoutError as error:
             raise SinkClosed(f"the peer took nothing for {WRITE_STALL_TIMEOUT:g} s") from error
-
-
-async def _of_store(answer: Awaitable[T]) -> T:
-    """The store's answer, within a time limit."""
-    try:
-        with AnsweringPeer():
-            async with asyncio.timeout(STORE_TIMEOUT):
-                return await answer
-    except TimeoutError as error:
-        raise StoreUnavailable(f"the store did not answer within {STORE_TIMEOUT:g} s") from error

@@ -41,6 +41,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     lot_seconds: float = LOT_SECONDS,
     headers: Sequence[tuple[str, str]] = (),
     kept: ConnectionPool | None = None,
+    on_head: Callable[[Mapping[str, str]], None] = lambda _: None,
     on_sent: Callable[[int], None] = lambda _: None,
 ) -> Body:
     """Ask a source for a span of content of `size` bytes; returns when its first byte is here (timeouts in seconds).
@@ -48,8 +49,9 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
     Connecting and the TLS handshake may take `connect_timeout`, the first byte after that `first_byte_timeout`.
     What comes slowly is passed on every `lot_seconds`.
     A connection of `kept` is used if there is one, and brought back there with the body's last byte. If it turns out
-    to have ended before an answer, which says nothing about the source, a new one is made. `on_sent` is told the bytes
-    of the body when it has been sent, or has broken off.
+    to have ended before an answer, which says nothing about the source, a new one is made. `on_head` is told the
+    headers of an answer that brings the bytes, their names in lower case, and may raise SourceBroken. `on_sent` is told
+    the bytes of the body when it has been sent, or has broken off.
     Raises SourceBroken with the reason: no connection, no answer in time, an answer that is not exactly these bytes;
     SourceBusy for 503, SourceRefused for other statuses.
     """
@@ -61,6 +63,7 @@ async def fetch(  # noqa: PLR0913 - all are named, and belong to this one reques
         stall_timeout=stall_timeout,
         lot_seconds=lot_seconds,
         keep=None if kept is None else kept.keep,
+        on_head=on_head,
         on_sent=on_sent,
     )
     try:
@@ -87,6 +90,7 @@ class _Question:
     stall_timeout: float
     lot_seconds: float
     keep: Callable[[SourceConnection], None] | None
+    on_head: Callable[[Mapping[str, str]], None]
     on_sent: Callable[[int], None]
 
     async def ask(self, wire: SourceConnection) -> Body:
@@ -95,7 +99,9 @@ class _Question:
             async with asyncio.timeout(self.first_byte_timeout):
                 await wire.send(self.request)
                 response, early = await _read_head(wire)
-                _check_response(response, span=self.span, size=self.size)
+                headers = _headers_of(response)
+                _check_response(response.status_code, headers, span=self.span, size=self.size)
+                self.on_head(headers)
                 early = early or await _first_bytes(wire, self.span)
         except BaseException:
             wire.close()
@@ -180,13 +186,17 @@ async def _read_head(wire: SourceConnection) -> tuple[h11.Response, bytes]:
     return event, parser.trailing_data[0]
 
 
-def _check_response(response: h11.Response, *, span: Span, size: int) -> None:
+def _headers_of(response: h11.Response) -> dict[str, str]:
+    """The beginning of each."""
+    return {name.decode("ascii"): value.decode("latin-1")[:100] for name, value in response.headers}
+
+
+def _check_response(status: int, headers: Mapping[str, str], *, span: Span, size: int) -> None:
     """Raise SourceBroken unless the body will be these bytes of content of this size, as they are."""
-    headers = {name.decode("ascii"): value.decode("latin-1")[:100] for name, value in response.headers}
-    _check_status(response.status_code, headers)
+    _check_status(status, headers)
     if "transfer-encoding" in headers or headers.get("content-encoding", "identity") != "identity":
         raise SourceBroken("the source encoded the body")
-    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+    if status == HTTPStatus.PARTIAL_CONTENT:
         _check_equal("Content-Range", headers.get("content-range"), span.content_range(size))
     elif span != span.whole(size):
         raise SourceBroken("the source sends everything instead of the range")

@@ -15,6 +15,7 @@ from registryd.cluster.contract.index import ClaimReply
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent
+from registryd.cluster.fetch.stripe_sources import StripeSources
 from registryd.cluster.fetch.striped import Striper
 from registryd.cluster.members.member import Member
 from registryd.content.growing import GrowingContent, NotArrived
@@ -22,7 +23,7 @@ from registryd.content.source import Content, ContentNotFound, NotForName, OpenC
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
-from registryd.transfer.errors import SinkClosed, SourceBroken, SourceLeft, SourcesExhausted
+from registryd.transfer.errors import SinkClosed, SourceBroken, SourceLeft, SourceRefused, SourcesExhausted
 from registryd.transfer.inflow import InflowMemory, Inflows
 from registryd.transfer.monitoring.thresholds import STRIPE_LOOK_SECONDS
 from registryd.transfer.striping import PIECE_BYTES, ROW_BYTES, STRIPES, reach
@@ -53,6 +54,7 @@ def address(number: int) -> Address:
 FIRST = tuple(address(number) for number in range(1, STRIPES + 1))
 """Node 1 gives stripe 0, and so on; node 9 is at the top, and the nodes from 10 on are further ones."""
 TOP = address(9)
+NOT_YET = SourceRefused("the source answered 404", status=404)
 
 
 @dataclass
@@ -62,7 +64,8 @@ class Source:
 
     `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second;
     `pauses_at`: at that byte nothing comes for six seconds; `silence`: before it breaks nothing comes for so many;
-    `is_left`: a check finds that; `is_held_up`: so it says.
+    `is_left`: a check finds that; `is_held_up`: so it says;
+    `door`: what becomes of a request for bytes at its door, if it is not asked first.
     """
 
     answers: Exception | None = None
@@ -79,6 +82,7 @@ class Source:
     silence: float = 0.0
     is_left: bool = False
     is_held_up: bool = False
+    door: Exception | None = None
 
 
 @dataclass
@@ -100,6 +104,9 @@ class World:
     unfit: list[Address] = field(default_factory=list)
     replaced_top: Address | None = None
     open_bodies: int = 0
+    finds: list[tuple[Address, float]] = field(default_factory=list)
+    """Who was asked whether it has a byte, and for how many seconds the answer could wait."""
+    are_doors_known: bool = False
 
     def __post_init__(self) -> None:
         self.breaks: defaultdict[Address, asyncio.Event] = defaultdict(asyncio.Event)
@@ -154,10 +161,27 @@ class World:
         await asyncio.sleep(0.001)
         if source.opens:
             raise source.opens
+        return OpenContent(offer.content, span, self._given(offer, span))
+
+    def unasked(self, member: Member) -> Address | None:
+        return Address(member.address.host, 3174) if self.are_doors_known else None
+
+    async def open_unasked(self, offer: Offer, span: Span, *, seconds: float) -> Any:
+        source = self.source(offer.member.address)
+        await asyncio.sleep(0.001)
+        if source.door:
+            raise source.door
+        if source.has is not None and source.has <= span.start:
+            await asyncio.sleep(seconds)
+            raise NOT_YET
+        return self._given(offer, span)
+
+    def _given(self, offer: Offer, span: Span) -> Any:
+        source = self.source(offer.member.address)
         assert offer.sought.stripe is not None
         self.open_bodies += 1
         breaks = self.breaks[offer.member.address]
-        return OpenContent(offer.content, span, _Body(self, source, offer.sought.stripe, span, breaks))
+        return _Body(self, source, offer.sought.stripe, span, breaks)
 
     # As this node
 
@@ -184,9 +208,11 @@ class World:
 class _Blame:
     def __init__(self) -> None:
         self.givers: set[Address] = set()
+        self.is_tainted = False
 
     def require_verified(self, content: Content) -> None:
-        """Nothing was wrong."""
+        if self.is_tainted:
+            raise PeerDeclined(f"{content.digest} was wrong lately")
 
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         self.givers.add(offer.member.address)
@@ -199,6 +225,8 @@ class _Peer:
 
     async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         source = self.world.source(self.address)
+        if wait is not None:
+            self.world.finds.append((self.address, wait.seconds))
         await asyncio.sleep(0.001)
         if source.answers:
             raise source.answers
@@ -690,3 +718,51 @@ async def test_where_the_receiver_goes_away_nothing_is_left() -> None:
         await body.send_to(FakeSink(closes_after=3 * PIECE_BYTES))
     world.require_nothing_left()
     assert not world.given_up
+
+
+# Doors that are asked for bytes at once
+
+
+async def test_where_doors_are_known_only_the_first_source_is_asked_what_it_has() -> None:
+    world = World(are_doors_known=True)
+    assert await world.receive() == DATA
+    assert world.finds == [(FIRST[0], 2.5)]
+    assert (world.blame.givers, world.changes) == (set(FIRST), [])
+
+
+@pytest.mark.parametrize(
+    ("door", "seconds"), [(NOT_YET, 2.5), (SourceBroken("no connection"), 0.0)], ids=["refused", "out of reach"]
+)
+async def test_a_source_that_gives_nothing_at_once_is_asked_why(door: Exception, seconds: float) -> None:
+    """One that is gone is found out without a wait."""
+    world = World({FIRST[3]: Source(door=door)}, are_doors_known=True)
+    assert await world.receive() == DATA
+    assert world.finds == [(FIRST[0], 2.5), (FIRST[3], seconds)]
+    assert world.changes == []
+
+
+@pytest.mark.parametrize(("are_doors_known", "finds"), [(True, 1), (False, 2)], ids=["at its door", "asked first"])
+async def test_a_source_that_has_nothing_yet_is_waited_for_as_long(*, are_doors_known: bool, finds: int) -> None:
+    world = World({FIRST[3]: Source(has=0)}, are_doors_known=are_doors_known)
+    parts = cast("Any", world), cast("Any", world.blame)
+    sources = StripeSources(world, parts[0], blame=parts[1], limited=lambda _, body: body, watched=cast("Any", None))
+    with pytest.raises(NotArrived):
+        await sources.open(FIRST[3], replace(WANTED, stripe=3), 0, SIZE, is_top=False)
+    assert world.finds == [(FIRST[3], 2.5)] * finds
+    assert asyncio.get_running_loop().time() == pytest.approx(5.0, abs=0.1)
+
+
+async def test_a_source_that_is_busy_is_replaced_without_a_question() -> None:
+    world = World({FIRST[3]: Source(door=PeerDeclined("busy"))}, are_doors_known=True)
+    assert await world.receive() == DATA
+    assert world.finds == [(FIRST[0], 2.5)]
+    assert world.changes == [(3, (FIRST[3],), ())]
+
+
+async def test_no_door_is_asked_for_what_was_wrong_lately() -> None:
+    world = World(are_doors_known=True)
+    body = await world.body()
+    world.blame.is_tainted = True
+    with pytest.raises(SourceBroken, match="was wrong lately"):
+        await body.send_to(FakeSink())
+    assert not world.blame.givers - {FIRST[0]}
