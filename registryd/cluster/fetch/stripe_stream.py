@@ -11,7 +11,11 @@ from registryd.cluster.fetch.stripe_waits import StripeWaits
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.errors import SourceBroken, SourceLeft, SourcesExhausted
-from registryd.transfer.monitoring.thresholds import STRIPE_SILENCE_SECONDS
+from registryd.transfer.monitoring.thresholds import (
+    STRIPE_LONGEST_LOOK_SECONDS,
+    STRIPE_LOOK_SECONDS,
+    STRIPE_SILENCE_SECONDS,
+)
 from registryd.transfer.stripe_board import StripeSink
 from registryd.transfer.striping import reach
 
@@ -50,6 +54,9 @@ class StripeStream:
         """To get it from there, under way; it expires when the source is left."""
         self.judged_at = 0.0
         """When the attempt began, or when the source was reported last."""
+        self._believed_until = 0.0
+        """Until when the source is not judged again, because it was held up itself; and the pause that led to that."""
+        self._pause = STRIPE_LOOK_SECONDS
         self.asked_at = -math.inf
         """When the index node was asked last for another source, because the stripe is late."""
         self._sources = sources
@@ -64,6 +71,15 @@ class StripeStream:
     @property
     def is_from_top(self) -> bool:
         return self.source == self._top
+
+    def is_to_be_judged(self, now: float, window: float) -> bool:
+        """Whether the source has given for so many seconds since the last time, and was not held up lately."""
+        return now - self.judged_at >= window and now >= self._believed_until
+
+    def believe(self, now: float) -> None:
+        """Do not judge the source again for a while: it is held up itself."""
+        self._pause = min(STRIPE_LONGEST_LOOK_SECONDS, 2 * self._pause)
+        self._believed_until = now + self._pause
 
     def leave(self, other: Address | None) -> None:
         """End the attempt that is under way."""
@@ -143,7 +159,8 @@ class StripeStream:
     async def _receive_from(self, address: Address, board: StripeBoard) -> None:
         """Raises SourceBroken, ContentUnavailable."""
         attempt = self.attempt = asyncio.timeout(None)
-        self.judged_at = asyncio.get_running_loop().time()
+        self.judged_at, self._believed_until = asyncio.get_running_loop().time(), 0.0
+        self._pause = STRIPE_LOOK_SECONDS
         try:
             async with attempt:
                 start = board.reached[self.stripe]

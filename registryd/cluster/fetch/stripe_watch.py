@@ -46,7 +46,7 @@ class StripeWatch:
                 if not (pace.is_outrun(stripe) or board.waits_for(stripe)):
                     continue
                 stream = self._streams[stripe]
-                if board.left(stripe) and time() - stream.judged_at >= pace.window:
+                if board.left(stripe) and stream.is_to_be_judged(time(), pace.window):
                     await self._judge(stream, board)
             if pace.is_worth_a_change(board.span.stop - board.end):
                 await self._look_for_top(board)
@@ -80,6 +80,7 @@ class StripeWatch:
         other: Address | None = None
         match await self._sources.is_held_up(source, stream.sought, board, stream.stripe):
             case True:
+                stream.believe(asyncio.get_running_loop().time())
                 return
             case False:
                 stream.judged_at = asyncio.get_running_loop().time()

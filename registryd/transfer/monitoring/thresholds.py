@@ -154,6 +154,9 @@ FULL_SECONDS: Final = 4.0
 
 # Between looks at all stripes. A stripe that is held up holds up the whole layer when the others are AHEAD_BYTES ahead.
 STRIPE_LOOK_SECONDS: Final = 0.25
+# Until the source of a stripe that is held up itself is asked again, at most; twice as long each time. Over a thin link
+# between zones most sources are held up all the time, and looking at them was nine tenths of all messages.
+STRIPE_LONGEST_LOOK_SECONDS: Final = 2.0
 # A stripe so far behind the third best, in bytes of the stripe, is held up: eight times as much of the layer.
 STRIPE_BEHIND_BYTES: Final = 768 << 10
 # What a node passes on at a time, and what is on its way, is less than this.

@@ -106,6 +106,8 @@ class World:
     open_bodies: int = 0
     finds: list[tuple[Address, float]] = field(default_factory=list)
     """Who was asked whether it has a byte, and for how many seconds the answer could wait."""
+    looks: list[Address] = field(default_factory=list)
+    """Who was asked how much it has."""
     are_doors_known: bool = False
 
     def __post_init__(self) -> None:
@@ -225,7 +227,9 @@ class _Peer:
 
     async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         source = self.world.source(self.address)
-        if wait is not None:
+        if wait is None:
+            self.world.looks.append(self.address)
+        else:
             self.world.finds.append((self.address, wait.seconds))
         await asyncio.sleep(0.001)
         if source.answers:
@@ -674,6 +678,19 @@ async def test_the_top_and_one_that_is_held_up_itself_are_not_left() -> None:
     world = HeldUp({FIRST[4]: Source(rate=200_000.0)})
     assert await world.receive() == DATA
     assert not [*world.changes, *world.told_slow]
+
+
+async def test_one_that_is_held_up_for_long_is_asked_less_and_less_often() -> None:
+    world = HeldUp({FIRST[4]: Source(rate=20_000.0)}, late_for=1000)
+    body = await world.body()
+    task = asyncio.ensure_future(body.send_to(FakeSink()))
+    await asyncio.sleep(4.0)
+    world.looks.clear()
+    world.tasks += 1  # which looks as it ends
+    await asyncio.sleep(8.0)
+    assert world.looks.count(FIRST[4]) in {6, 8, 10}  # two questions each time, every two seconds
+    task.cancel()
+    await asyncio.wait([task])
 
 
 class HeldUp(World):
