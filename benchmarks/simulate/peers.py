@@ -88,7 +88,7 @@ class SimulatedPeer:
 
     async def read(self, sought: Sought, span: Span, *, is_growing: bool = False) -> AsyncGenerator[bytes, None]:
         node = self._network.nodes.get(self._address)
-        if node is None or node.store.available.get(sought.digest, 0) < span.stop:
+        if node is None or node.store.reach(sought.digest) < span.stop:
             raise PeerDeclined("not here, or not so far yet")
         for start in range(span.start, span.stop, READ_BYTES):
             count = min(READ_BYTES, span.stop - start)
