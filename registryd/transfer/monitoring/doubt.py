@@ -27,22 +27,31 @@ class DoubtCheck:
     last, in bytes a second: a source that follows containerd's file grows in steps of a MiB.
     """
 
-    def __init__(self, start: int, is_slow: IsSlow) -> None:
+    def __init__(
+        self, start: int, is_slow: IsSlow, *, first: float = DOUBT_SECONDS, is_slow_early: IsSlow | None = None
+    ) -> None:
+        """The first look is after so many seconds, and asks `is_slow_early` if that is given."""
         self._start = start
         self._is_slow = is_slow
+        self._first = first
+        self._next = is_slow_early or is_slow
 
     def begin(self, begun: Reading) -> None:
         self._begun = self._latest = self._before = begun
 
     def pause(self) -> float:
         lasted = self._latest.at - self._begun.at
-        return min(LONGEST_DOUBT_SECONDS, max(DOUBT_SECONDS, lasted * DOUBT_SHARE))
+        least = DOUBT_SECONDS if lasted >= DOUBT_SECONDS else self._first
+        return min(LONGEST_DOUBT_SECONDS, max(least, lasted * DOUBT_SHARE))
 
     async def look(self, now: Reading, *, left: int) -> str | None:
+        # What has got quicker since the last look is quick enough; steps are why a look goes back further than that.
+        quickest = max(now.rate_since(self._before), now.rate_since(self._latest))
         before, self._before, self._latest = self._before, self._latest, now
-        if now.is_starved(before) and left > now.rate_since(before) * WORTH_SECONDS:
+        is_slow, self._next = self._next, self._is_slow
+        if now.is_starved(before) and left > quickest * WORTH_SECONDS:
             rate = (now.sent - before.sent) / (now.at - before.at)
-            if await self._is_slow(self._start + now.sent - self._begun.sent, rate):
+            if await is_slow(self._start + now.sent - self._begun.sent, rate):
                 return "it is slower than others beside it"
         return None
 

@@ -58,6 +58,25 @@ def doubted(body: SteadyBody, judge: Judge, *, start: int = 0) -> MonitoredBody:
     return MonitoredBody(body, DoubtCheck(start, judge.is_slow))
 
 
+async def test_the_first_look_may_be_early_and_ask_something_else() -> None:
+    judge, early = Judge(), Judge()
+    doubt = DoubtCheck(0, judge.is_slow, first=0.2, is_slow_early=early.is_slow)
+    await MonitoredBody(SteadyBody(15), doubt).send_to(FakeSink())
+    assert early.asked == pytest.approx([0.2])
+    assert judge.asked[:3] == pytest.approx([0.4, 0.6, 1.1])
+
+
+async def test_a_source_that_has_got_quicker_since_the_last_look_is_kept() -> None:
+    class Quickening(SteadyBody):
+        async def send_to(self, sink: Sink) -> None:
+            await asyncio.sleep(0.75)
+            await super().send_to(sink)
+
+    judge = Judge()
+    await doubted(Quickening(8), judge).send_to(FakeSink())
+    assert judge.asked == pytest.approx([0.5, 1.0])  # then a MiB a second comes: eight are there within ten seconds
+
+
 def now() -> float:
     return asyncio.get_running_loop().time()
 
