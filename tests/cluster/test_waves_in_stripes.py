@@ -43,8 +43,13 @@ def test_where_nodes_come_and_go_the_others_go_on_without_them() -> None:
 
 def test_a_slow_node_that_was_the_first_to_come_is_replaced_by_one_other() -> None:
     outcome = run(Scenario("slow top", 24, layers=1, is_first_slow=True))
-    assert outcome.last_fast < 2.2 * seconds_at_full_rate(outcome.scenario)
+    assert outcome.last_fast < 1.6 * seconds_at_full_rate(outcome.scenario)
     assert outcome.origin_copies < 2.0
+
+
+def test_where_the_origin_is_slow_the_top_is_kept() -> None:
+    outcome = run(Scenario("slow origin", 24, layers=1, megabytes=40, origin_bandwidth=2_500_000))
+    assert outcome.origin_copies == 1.0
 
 
 def test_several_layers_come_as_well() -> None:

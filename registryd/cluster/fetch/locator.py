@@ -103,9 +103,11 @@ class MemberLocator:
         """Whether all members are equally near, as far as is known."""
         return self._coalescing is None or self._coalescing.are_all_near
 
-    async def holders(self, sought: Sought) -> list[Member]:
-        """Some members that have the content or are getting it."""
-        return [] if self._coalescing is None else await self._coalescing.holders(sought)
+    async def holders(self, sought: Sought, count: int = 0) -> list[Member]:
+        """Some members that have the content or are getting it; with a `count`, so many at most."""
+        if self._coalescing is None:
+            return []
+        return await (self._coalescing.several(sought, count) if count else self._coalescing.holders(sought))
 
     async def several(self, sought: Sought, count: int) -> AsyncGenerator[Offer, None]:
         """Yield members that could give the content beside others, in no order; so many are asked at most.

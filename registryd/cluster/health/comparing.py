@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.aio import clock
 from registryd.cluster.health.own_link import Pace
 from registryd.transfer.monitoring.thresholds import LITTLE_ROOM, QUICKER_LINK
 
@@ -54,16 +55,38 @@ class LinkComparison:
         The source passes everything on at this rate, in bytes a second. The nodes `beside` it are the first to be
         compared.
         """
-        if not self._due or self._looks < self._due[0] or self._is_held_up_here(rate):
+        best = await self._quicker(rate, beside)
+        if not best:
             return False
+        enough = _enough(rate, best)
+        # Twice: the first one may open a connection.
+        is_slow = await self._source_gives_less(enough) and await self._source_gives_less(enough)
+        return self._note(is_slow=is_slow)
+
+    async def is_slow_top(self, rate: float) -> bool:
+        """The same of a source that has just said that it has what a sample takes, where all comes by way of it.
+
+        So one sample is enough, and it takes no longer than a quick link needs. What comes meanwhile has to be as
+        little as before: a source that stood still for a moment gives well again by then.
+        """
+        best = await self._quicker(rate)
+        if not best:
+            return False
+        begun, arrived = clock.now(), self._own.arrived()
+        is_slow = await self._source_gives_less(_enough(rate, best), has_answered=True)
+        came = (self._own.arrived() - arrived) / (clock.now() - begun) if is_slow else 0.0
+        return self._note(is_slow=is_slow and came * QUICKER_LINK <= best)
+
+    async def _quicker(self, rate: float, beside: Sequence[Member] = ()) -> float:
+        """The rate of another node that gives much more, if it is time for samples; else 0."""
+        if not self._due or self._looks < self._due[0] or self._is_held_up_here(rate):
+            return 0.0
         self._due = [look for look in self._due if look > self._looks]
         # Others first: where all links are full, two samples say so, and the source's link has no more to carry.
         best = await self._best(beside, rate)
-        if best < rate * QUICKER_LINK:
-            return False
-        enough = min(rate * LITTLE_ROOM, best / QUICKER_LINK)
-        # Twice: the first one may open a connection.
-        is_slow = await self._source_gives_less(enough) and await self._source_gives_less(enough)
+        return best if best >= rate * QUICKER_LINK else 0.0
+
+    def _note(self, *, is_slow: bool) -> bool:
         if is_slow:
             self._known.add(self._source.member.address)
         return is_slow
@@ -72,8 +95,10 @@ class LinkComparison:
         """Whether this node's own link is full, and not with what comes from much quicker sources than this one."""
         return self._came < rate * QUICKER_LINK and self._own.is_full(self._came)
 
-    async def _source_gives_less(self, enough: float) -> bool:
-        return 0 < await self._own.sample(self._source.member, self._source.sought, enough=enough) < enough
+    async def _source_gives_less(self, enough: float, *, has_answered: bool = False) -> bool:
+        source = self._source
+        given = await self._own.sample(source.member, source.sought, enough=enough, has_answered=has_answered)
+        return 0 < given < enough
 
     async def _best(self, beside: Sequence[Member], rate: float) -> float:
         """The rate of the first node that gives enough, or the best rate until this node's own link proves full."""
@@ -91,3 +116,8 @@ class LinkComparison:
         for other in await self._holders(self._source.sought):
             if other is not self._source.member and other not in beside:
                 yield other
+
+
+def _enough(rate: float, best: float) -> float:
+    """What a source gives at least that is not slow, where all comes at this rate, and another node gives the best."""
+    return min(rate * LITTLE_ROOM, best / QUICKER_LINK)

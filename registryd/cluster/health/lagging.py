@@ -88,16 +88,23 @@ class SiblingComparison:
         self._paces: dict[Address, ArrivalRate] = {}
         self._latest_totals: dict[Address, tuple[int, Total, Total]] = {}
 
+    async def is_slow_top(self, arrived: int, _rate: float) -> bool:
+        """Whether the source is the node at the top, and slow: all are held up by that one, so it is looked at early.
+
+        The follower has so many bytes by now. Where other contents come by the same links, one look says nothing yet.
+        """
+        if not self._totals.are_of_one:
+            return False
+        await self._ask_who_is_beside()
+        return not self._others and await self._is_top_limit(arrived)
+
     async def is_slow(self, arrived: int, rate: float) -> bool:
         """Whether the source is slow, for a follower with so many bytes and this rate lately, in bytes a second."""
         self._looks += 1
         if self._looks % LOOKS_PER_QUESTION == 1 or not self._others:
             await self._ask_who_is_beside()
         if not self._others:
-            is_limit = await self._top.is_limit(arrived)
-            if is_limit:
-                await self._tell_source()
-            return is_limit
+            return await self._is_top_limit(arrived)
         leads = [(await self._lead(other, arrived, rate), other) for other in self._others]
         lead, other = max(leads, key=itemgetter(0))
         is_slow = (
@@ -113,6 +120,12 @@ class SiblingComparison:
             self._leave()
             await self._tell_source()
         return is_slow
+
+    async def _is_top_limit(self, arrived: int) -> bool:
+        is_limit = await self._top.is_limit(arrived)
+        if is_limit:
+            await self._tell_source()
+        return is_limit
 
     async def _tell_source(self) -> None:
         """Tell the source that it is slow, so that no node is sent to it for a while. An older version hears a find."""

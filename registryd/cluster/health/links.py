@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from registryd.cluster.health.comparing import LinkComparison
-    from registryd.cluster.health.totals import Total, Totals
+    from registryd.cluster.health.totals import Totals
     from registryd.cluster.members.offer import Offer
     from registryd.notation import Address
 
@@ -23,26 +23,31 @@ if TYPE_CHECKING:
 class UplinkProbe:
     """Tells a slow node at the top of a tree from a slow origin, by samples of its link and of other nodes' links."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it tells by, all named
         self,
         source: Offer,
         *,
         links: LinkComparison,
         totals: Totals,
+        start: int,
+        begin: int | None = None,
         tell: Callable[[Address], None] = lambda _: None,
         least: int = SAMPLE_BYTES,
     ) -> None:
-        """`tell` is told of a node that has been found to be what is slow.
+        """The body begins now, at byte `start`, which is the byte `begin` of the content if the body is of a stripe.
 
-        `least`: the follower has to have got so much from the source before its rate says anything.
+        `tell` is told of a node that has been found to be what is slow. `least`: the follower has to have got so much
+        from the source before its rate says anything.
         """
         self._least = least
         self._source = source
         self._links = links
         self._tell = tell
         self._totals = totals
-        self._begun: tuple[Total, int] | None = None
-        self._total: Total | None = None
+        # The source had at least this by now: it may have got less than what this makes it, never more.
+        self._begun = self._total = totals.at_least(source.content.digest, start if begin is None else begin)
+        self._begun_with = start
+        self._has_looked = False
         self._gained = 0
 
     async def is_limit(self, arrived: int) -> bool:
@@ -53,24 +58,29 @@ class UplinkProbe:
         self._links.look()
         if self._links.is_known:
             return True
-        total = await self._note_total()
-        begun, begun_with = self._begun = self._begun or (total, arrived)
-        if min(arrived, arrived - begun_with) < self._least:
+        await self._note_total(arrived)
+        came, came_in_all = arrived - self._begun_with, self._total.arrived - self._begun.arrived
+        if came < self._least or max(came, came_in_all) < SAMPLE_BYTES or not self._has_a_sample:
             return False
-        is_limit = await self._links.is_slow(self._rate(begun, total, arrived - begun_with))
+        is_limit = await self._links.is_slow_top(self._rate(came))
         if is_limit:
             self._tell(self._source.member.address)
         return is_limit
 
-    def _rate(self, begun: Total, total: Total, arrived: int) -> float:
-        """The rate at which the source passes everything on, since the first look, as steps are large."""
-        seconds = total.at - begun.at
-        return total.passed_on_since(begun, gets=self._gained / seconds, own_rate=arrived / seconds)
+    @property
+    def _has_a_sample(self) -> bool:
+        return self._total.available.get(self._source.content.digest, 0) >= SAMPLE_BYTES
 
-    async def _note_total(self) -> Total:
+    def _rate(self, came: int) -> float:
+        """The rate at which the source passes everything on, since the body began, as steps are large."""
+        seconds = self._total.at - self._begun.at
+        return self._total.passed_on_since(self._begun, gets=self._gained / seconds, own_rate=came / seconds)
+
+    async def _note_total(self, arrived: int) -> None:
         """At each look, because layers that are through meanwhile have had their share of the link, too."""
         total = await self._totals.of(self._source.member)
-        if self._total is not None:
+        if not self._has_looked and total.available.keys() != self._total.available.keys():
+            self._begun, self._begun_with = total, arrived  # what it had of the others when the body began is unknown
+        else:
             self._gained += total.gained_since(self._total)
-        self._total = total
-        return total
+        self._total, self._has_looked = total, True

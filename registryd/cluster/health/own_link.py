@@ -28,7 +28,7 @@ class OwnLink:
 
     def __init__(self, arrived: Callable[[], int] = lambda: 0) -> None:
         """`arrived`: how many bytes ever have, without samples."""
-        self._arrived = arrived
+        self.arrived = arrived
         self._sampled = 0
         self._tried: ExpiringSet[tuple[Address, float]] = ExpiringSet(lifetime=FULL_SECONDS, capacity=_REMEMBERED)
         self._tried_all: ExpiringSet[None] = ExpiringSet(lifetime=FULL_SECONDS, capacity=1)
@@ -36,11 +36,11 @@ class OwnLink:
     @property
     def carried(self) -> int:
         """All bytes that have come to this node, samples included."""
-        return self._arrived() + self._sampled
+        return self.arrived() + self._sampled
 
-    async def sample(self, member: Member, sought: Sought, *, enough: float) -> float:
+    async def sample(self, member: Member, sought: Sought, *, enough: float, has_answered: bool = False) -> float:
         """Take a sample, which counts as carried."""
-        return await sample(member, sought, enough=enough, count=self._count)
+        return await sample(member, sought, enough=enough, count=self._count, has_answered=has_answered)
 
     async def try_other(self, member: Member, sought: Sought, *, enough: float) -> float:
         """Take a sample of a node that nobody suspects, and note how much came in all while it was taken."""

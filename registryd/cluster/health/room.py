@@ -7,11 +7,9 @@ A node whose link is slow has none, while others do. So all slow nodes of a wave
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from registryd.cluster.health.totals import Total
 from registryd.transfer.monitoring.thresholds import SAMPLE_BYTES
 
 if TYPE_CHECKING:
@@ -32,8 +30,7 @@ class RoomComparison:
         self._links = links
         self._totals = totals
         # The source had at least this by now: it may have got less than what this makes it, never more.
-        now = asyncio.get_running_loop().time()
-        self._before = Total(now, {source.content.digest: start}, totals.arrived())
+        self._before = totals.at_least(source.content.digest, start)
 
     async def is_limit(self, arrived: int, own_rate: float, beside: Sequence[Member]) -> bool:
         """Whether the source limits a follower that has so many bytes, and gets so many a second.

@@ -37,24 +37,32 @@ def slow_links() -> SlowLinks:
 
 
 async def sample(
-    member: Member, sought: Sought, *, enough: float, count: Callable[[int], None] = lambda _: None
+    member: Member,
+    sought: Sought,
+    *,
+    enough: float,
+    count: Callable[[int], None] = lambda _: None,
+    has_answered: bool = False,
 ) -> float:
     """Bytes a second at which it gives the beginning of the content, beside all its other work; 0: none.
 
     If the rate does not come to `enough`, the sample reads no more than it takes to know that. `count` is told of all
-    bytes as they come.
+    bytes as they come. Of a node that `has_answered` just now that it has these bytes, the sample need not come to an
+    end: what has not come by the time at which it would have been enough comes slowly.
     """
     begun, seconds, read = clock.now(), 0.0, 0
     longest = max(SAMPLE_BYTES / enough, SHORTEST_SAMPLE_SECONDS) if enough else SAMPLE_SECONDS
     try:
-        async with asyncio.timeout(SAMPLE_SECONDS):
+        async with asyncio.timeout(longest if has_answered else SAMPLE_SECONDS):
             while read < SAMPLE_BYTES and seconds <= longest:
                 await _read(member, sought, Span(read, read + PART_BYTES))
                 count(PART_BYTES)
                 read += PART_BYTES
                 seconds = clock.now() - begun
-    except (ContentUnavailable, TimeoutError):
+    except ContentUnavailable:
         return 0.0
+    except TimeoutError:
+        return max(read, 1) / longest if has_answered else 0.0
     return read / seconds
 
 

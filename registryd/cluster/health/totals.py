@@ -69,6 +69,10 @@ class Totals:
         """Whether only one content is coming: then its own rate says all."""
         return len(self._receiving()) <= 1
 
+    def at_least(self, digest: Digest, count: int) -> Total:
+        """What a node has now of which only that much is known."""
+        return Total(asyncio.get_running_loop().time(), {digest: count}, self.arrived())
+
     async def of(self, member: Member) -> Total:
         contents = tuple(self._receiving())
         offers = await asyncio.gather(*(_offered(member, sought) for sought in contents))

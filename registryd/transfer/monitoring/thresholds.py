@@ -123,9 +123,14 @@ SAMPLE_SECONDS: Final = 5.0
 LITTLE_ROOM: Final = 4
 # Sending a second node to the origin costs a copy: it is to be worth it.
 QUICKER_LINK: Final = 3
-# A sample is a hundredth of a layer, so only at these looks are any taken: after 1 to 3, 4, 5.5, 11 and 30 seconds. Our
-# own link may be busy at the first ones, with layers that came from elsewhere.
-LINK_LOOKS: Final = frozenset({2, 3, 4, 5, 6, 8, 10, 16, 24})
+# Everybody waits for that node, so it is looked at early; a body that has come for less says nothing.
+TOP_LOOK_SECONDS: Final = 0.25
+# The nodes that get one of its stripes each look one pair after the other: two say that it is slow, and if all took
+# samples at once, each sample would come slowly from a good link. A pair needs some 0.3 s.
+TOP_LOOKS_AT_ONCE: Final = 2
+# A sample is a hundredth of a layer, so only at these looks are any taken: after 0.25, 0.5, 1 to 2.5, 3.5, 4.5, 9 and
+# 23 seconds. Our own link may be busy at the first ones, with layers that came from elsewhere.
+LINK_LOOKS: Final = frozenset({1, 2, 3, 4, 5, 6, 8, 10, 16, 24})
 # That a link is slow is true of all layers that come by it: what was found with one counts for the others, so long.
 KNOWN_SLOW_SECONDS: Final = 10.0
 

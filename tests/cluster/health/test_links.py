@@ -14,7 +14,12 @@ from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.totals import Totals
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
-from registryd.transfer.monitoring.thresholds import KNOWN_SLOW_SECONDS, LINK_LOOKS
+from registryd.transfer.monitoring.thresholds import (
+    KNOWN_SLOW_SECONDS,
+    LINK_LOOKS,
+    SAMPLE_BYTES,
+    SHORTEST_SAMPLE_SECONDS,
+)
 from tests.cluster.health.linked import COMPANION, DIGEST, MIB, SIZE, Linked, member
 from tests.fakes.entitled import sought
 
@@ -29,9 +34,17 @@ pytestmark = pytest.mark.looptime
 
 
 async def looks(
-    top: Linked, *others: Linked, rate: float = 1.0, count: int = 25, known: SlowLinks | None = None
+    top: Linked,
+    *others: Linked,
+    rate: float = 1.0,
+    count: int = 25,
+    known: SlowLinks | None = None,
+    again: float | None = None,
 ) -> list[bool]:
-    """What is found, twice a second, by one who gets so many MiB a second from the top, and nothing else."""
+    """What is found, twice a second, by one who gets so many MiB a second from the top, and nothing else.
+
+    `again`: how many come while the top is sampled.
+    """
     source = member(1, top)
     members = [source, *(member(number, node) for number, node in enumerate(others, 2))]
 
@@ -43,12 +56,14 @@ async def looks(
     begun = asyncio.get_running_loop().time()
 
     def arrived() -> int:
-        return int((asyncio.get_running_loop().time() - begun) * rate * MIB)
+        seconds = asyncio.get_running_loop().time() - begun
+        more = max(0.0, seconds - 0.5) * (rate if again is None else again)
+        return int((min(seconds, 0.5) * rate + more) * MIB)
 
     totals = Totals(lambda: [sought(digest) for digest in top.gets], arrived)
     known = slow_links() if known is None else known
     links = LinkComparison(offer, holders, looks=LINK_LOOKS, own=OwnLink(arrived), known=known)
-    link = UplinkProbe(offer, links=links, totals=totals)
+    link = UplinkProbe(offer, start=0, links=links, totals=totals)
     found = []
     for _ in range(count):
         await asyncio.sleep(0.5)
@@ -57,8 +72,19 @@ async def looks(
 
 
 async def test_a_link_without_room_next_to_one_with_much_is_what_is_slow() -> None:
-    found = await looks(Linked(0.7), Linked(9), count=2)
-    assert found == [False, True]
+    assert await looks(Linked(0.7), Linked(9), count=1) == [True]
+
+
+async def test_one_that_stood_still_for_a_moment_is_not_slow() -> None:
+    assert await looks(Linked(0.7), Linked(9), count=1, again=2.9) == [True]
+    assert await looks(Linked(0.7), Linked(9), count=1, again=3.2) == [False]  # a third of what the other one gives
+
+
+async def test_the_sample_of_a_top_takes_no_longer_than_it_must() -> None:
+    begun = asyncio.get_running_loop().time()
+    assert await looks(Linked(0.01), Linked(9), count=1) == [True]
+    others = 0.5 + SAMPLE_BYTES / MIB / 9
+    assert asyncio.get_running_loop().time() - begun == pytest.approx(others + SHORTEST_SAMPLE_SECONDS, abs=0.01)
 
 
 async def test_a_link_that_is_full_of_another_layer_is_not_slow() -> None:
@@ -95,9 +121,12 @@ async def test_without_anybody_to_compare_it_with_it_is_kept_and_gives_no_sample
     assert top.reads == 0
 
 
-@pytest.mark.parametrize("top", [Linked(None), Linked(None, is_silent=True)], ids=["refuses", "is silent"])
-async def test_one_that_gives_no_sample_is_not_told_from_others(top: Linked) -> None:
-    assert not any(await looks(top, Linked(9), count=10))
+async def test_one_that_refuses_a_sample_is_not_told_from_others() -> None:
+    assert not any(await looks(Linked(None), Linked(9), count=10))
+
+
+async def test_one_that_says_that_it_has_a_sample_and_gives_none_is_slow() -> None:
+    assert await looks(Linked(None, is_silent=True), Linked(9), count=1) == [True]
 
 
 async def test_who_has_no_sample_yet_takes_none() -> None:

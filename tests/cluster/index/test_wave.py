@@ -141,6 +141,14 @@ def test_looking_does_not_join() -> None:
     assert join(wave, 3) == [1]
 
 
+def test_who_looks_into_a_chain_hears_of_the_nodes_below_its_top() -> None:
+    wave = Wave(crowd=20)
+    for number in range(1, 21):
+        join(wave, number)
+    found = wave.look(Claim(DIGEST, NodeLocation(address(2)), places=6, is_question=True), 0.0)
+    assert address(3) in found  # the last, which may have nothing yet, is the first
+
+
 @pytest.mark.parametrize("size", [1000, 3 * MIB, 100 * MIB])
 def test_whatever_happens_nobody_waits_in_a_circle(size: int) -> None:
     wave, follows = Wave(), dict[int, int | None]()
