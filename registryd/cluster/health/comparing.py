@@ -66,14 +66,16 @@ class LinkComparison:
     async def is_slow_top(self, rate: float) -> bool:
         """The same of a source that has just said that it has what a sample takes, where all comes by way of it.
 
-        So one sample is enough, and it takes no longer than a quick link needs. What comes meanwhile has to be as
-        little as before: a source that stood still for a moment gives well again by then.
+        So its samples take no longer than a quick link needs. Two: where the origin is slow, its link is full for
+        moments. What comes meanwhile has to be as little as before: one that stood still for a moment gives well again.
         """
         best = await self._quicker(rate)
         if not best:
             return False
         begun, arrived = clock.now(), self._own.arrived()
-        is_slow = await self._source_gives_less(_enough(rate, best), has_answered=True)
+        enough = _enough(rate, best)
+        is_slow = await self._source_gives_less(enough, has_answered=True)
+        is_slow = is_slow and await self._source_gives_less(enough, has_answered=True)
         came = (self._own.arrived() - arrived) / (clock.now() - begun) if is_slow else 0.0
         return self._note(is_slow=is_slow and came * QUICKER_LINK <= best)
 
