@@ -89,7 +89,7 @@ async def test_an_agent_that_dies_in_the_wave_fails_no_pull(
 
 
 @again
-async def test_where_the_origin_stands_still_only_those_right_below_the_fetcher_look_for_another_source(
+async def test_where_the_origin_stands_still_no_pull_fails_and_no_source_but_the_fetcher_is_left(
     newest: Release, image: Image, tmp_path: Path
 ) -> None:
     """For longer than a fetcher may be silent; silences last a fifth of what they last in life."""

@@ -111,7 +111,9 @@ class StripeSources:
         """
         member, stripe = self._member(address), _stripe_of(sought)
         received, is_held_up = 0, False
+        now = asyncio.get_running_loop().time
         for seconds in waits:
+            until = now() + seconds
             try:
                 offer = offer_of(member, sought, await member.find(sought, Wait(seconds, beyond=start)))
             except NotForName:
@@ -123,6 +125,7 @@ class StripeSources:
             received, is_held_up = offer.received, offer.content.is_held_up
             if offer.available > start:
                 return offer
+            await asyncio.sleep(until - now())  # too many may wait there, or it lies
         reason = f"stripe {stripe} is to come from {address}"
         raise NotArrived(reason, received=received, is_held_up=is_held_up)
 

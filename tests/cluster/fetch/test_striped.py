@@ -15,6 +15,7 @@ from registryd.cluster.contract.index import ClaimReply
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent
+from registryd.cluster.fetch.named import WAITS
 from registryd.cluster.fetch.stripe_sources import StripeSources
 from registryd.cluster.fetch.striped import Striper
 from registryd.cluster.members.member import Member
@@ -64,7 +65,7 @@ class Source:
 
     `closing`: how many seconds its body takes to be closed; `slow_end`: so many bytes come at 7,000 a second;
     `pauses_at`: at that byte nothing comes for six seconds; `silence`: before it breaks nothing comes for so many;
-    `is_left`: a check finds that; `is_held_up`: so it says;
+    `is_left`: a check finds that; `is_held_up`: so it says; `waits_for_nobody`: it says at once that it has nothing;
     `door`: what becomes of a request for bytes at its door, if it is not asked first.
     """
 
@@ -81,6 +82,7 @@ class Source:
     pauses_at: int | None = None
     silence: float = 0.0
     is_left: bool = False
+    waits_for_nobody: bool = False
     is_held_up: bool = False
     door: Exception | None = None
 
@@ -239,7 +241,7 @@ class _Peer:
         has = size if source.has is None else source.has
         if source.comes is not None:
             has = 1 + int(source.comes * asyncio.get_running_loop().time())
-        if wait is not None and has <= wait.beyond:
+        if wait is not None and has <= wait.beyond and not source.waits_for_nobody:
             await asyncio.sleep(wait.seconds)
         content = GrowingContent(wanted.digest, size, None, min(size, has), is_held_up=source.is_held_up)
         return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False)
@@ -489,6 +491,14 @@ async def test_where_nothing_begins_to_come_for_long_it_is_got_as_a_whole() -> N
     assert world.given_up == [DIGEST]
     assert asyncio.get_running_loop().time() < 17.0
     assert not [*world.changes, *world.late]
+
+
+async def test_a_source_that_lets_nobody_wait_is_asked_no_more_often_than_others() -> None:
+    world = World({one: Source(has=0, waits_for_nobody=True) for one in FIRST})
+    with pytest.raises(NotArrived):
+        await world.body()
+    assert len([one for one, _ in world.finds if one == FIRST[0]]) == len(WAITS)
+    assert asyncio.get_running_loop().time() >= sum(WAITS)
 
 
 async def test_what_has_not_come_long_ago_or_has_begun_since_is_waited_for_anew() -> None:
