@@ -283,7 +283,7 @@ class FetchCoordinator:
         self, member: Member, want: Want, patience: Patience, waits: tuple[float, ...]
     ) -> Offer | None:
         for seconds in waits:
-            wait = Wait(min(seconds, patience.left), beyond=want.start) if seconds else None
+            wait = Wait(max(0.0, min(seconds, patience.left)), beyond=want.start) if seconds else None
             offer = offer_of(member, want.sought, await member.find(want.sought, wait))
             if not want.size:  # what this node's containerd says of it is not a peer's to change
                 want.size = offer.content.size

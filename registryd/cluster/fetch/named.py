@@ -81,12 +81,15 @@ class Patience:
         self._seconds = seconds
         self._until: float | None = None
 
+    def begin(self) -> float:
+        """They begin now, if they have not. Returns when they end, by the event loop's clock."""
+        if self._until is None:
+            self._until = clock.now() + self._seconds
+        return self._until
+
     @property
     def left(self) -> float:
-        now = clock.now()
-        if self._until is None:
-            self._until = now + self._seconds
-        return self._until - now
+        return self.begin() - clock.now()
 
     @property
     def is_over(self) -> bool:
@@ -165,6 +168,7 @@ class NamedSources:
         if not self._left and self._may_ask_again():
             if not self._replies:
                 self._want.size = await self._coordinator.size(self._want.digest)
+                self._patience.begin()  # a claim may take seconds itself, where all nodes ask at the same moment
             self._replies += 1
             self._reply = self._known or await self._coordinator.claim_once(self._want, Urgency.ASKED)
             self._known = None

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 MOST_CHANGES: Final = 12
 # Until a source that did not give it, and then not again, is asked once more because the index node names it: the word
 # of one node that a top has failed is no proof, and others may say so in a moment.
-_AGAIN_SECONDS: Final = 0.5
+AGAIN_SECONDS: Final = 0.5
 
 
 class _Left(SourceBroken):
@@ -106,7 +106,7 @@ class StripeStream:
                     raise SourcesExhausted(f"no node gives stripe {self.stripe}: {reason}") from reason
                 again = again + 1 if other == self.source else 0
                 if again > 1:
-                    await asyncio.sleep(_AGAIN_SECONDS)
+                    await asyncio.sleep(AGAIN_SECONDS)
                 self.source = other
                 changes += 1
                 if changes >= MOST_CHANGES:

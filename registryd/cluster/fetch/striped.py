@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.fetch.stripe_sources import StripeSources
-from registryd.cluster.fetch.stripe_stream import MOST_CHANGES, StripeStream
+from registryd.cluster.fetch.stripe_stream import AGAIN_SECONDS, MOST_CHANGES, StripeStream
 from registryd.cluster.fetch.stripe_waits import MOST_WAITS
 from registryd.cluster.fetch.striped_body import StripedBody
 from registryd.content.growing import NotArrived
@@ -84,7 +84,7 @@ class Striper:
                 sources[stripe] = other
             except ContentUnavailable as reason:
                 _log.debug("stripe %d of %s does not come: %s", stripe, sought.digest, reason)
-                other = await self._sources.replace(wanted, sources[stripe], reason)
+                other = await self._other_than(sources[stripe], wanted, reason)
                 if other is None:
                     break
                 sources[stripe] = other
@@ -94,6 +94,13 @@ class Striper:
                 return self._body(sought, span, sources, top=reply.sources[0] if reply.sources else None)
         self.give_up(sought)
         raise ContentNotFound(f"no node gives stripe {stripe}")
+
+    async def _other_than(self, source: Address, wanted: Sought, reason: ContentUnavailable) -> Address | None:
+        """Another source in place of this one, or, after a moment, this one again; None: there is none."""
+        other = await self._sources.replace(wanted, source, reason)
+        if other == source:
+            await asyncio.sleep(AGAIN_SECONDS)
+        return other
 
     def give_up(self, sought: Sought) -> None:
         """Get this as a whole for a while."""

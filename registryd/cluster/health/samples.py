@@ -51,7 +51,7 @@ async def sample(
     end: what has not come by the time at which it would have been enough comes slowly.
     """
     begun, seconds, read = clock.now(), 0.0, 0
-    longest = max(SAMPLE_BYTES / enough, SHORTEST_SAMPLE_SECONDS) if enough else SAMPLE_SECONDS
+    longest = min(SAMPLE_SECONDS, max(SAMPLE_BYTES / enough, SHORTEST_SAMPLE_SECONDS)) if enough else SAMPLE_SECONDS
     try:
         async with asyncio.timeout(longest if has_answered else SAMPLE_SECONDS):
             while read < SAMPLE_BYTES and seconds <= longest:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio import clock
 from registryd.aio.bound import off_the_clock
+from registryd.aio.expiring import ExpiringSet
 from registryd.aio.racing import AllFailed, first_success
 from registryd.cluster.index.ring import RendezvousHash
 from registryd.content.source import ContentUnavailable
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 # too early may send a second node to the origin. Asking too late costs a pull this much, once: after that the silent
 # index node is set aside. One that still accepts connections may be answering other nodes: see `queue`.
 _PATIENCE: Final = 0.5
+
+# How long one that has not answered after the time of a queue is not waited for as if it had one.
+_HANGING_SECONDS: Final = 30.0
+_REMEMBERED: Final = 1000
 
 
 async def _is_nowhere(_: Address) -> bool:
@@ -81,6 +85,7 @@ class IndexNodes:
         self._make_ring = make_ring
         self._queue = queue
         self._is_there = is_there
+        self._hanging: ExpiringSet[Address] = ExpiringSet(lifetime=_HANGING_SECONDS, capacity=_REMEMBERED)
         self._ring = RendezvousHash(())
         self._addresses: frozenset[Address] = frozenset()
         self._whole_ring = self._ring
@@ -120,11 +125,14 @@ class IndexNodes:
 
     async def _let_queue(self, address: Address, ended: asyncio.Event, *, until: float) -> None:
         """Wait for this index node, which is silent or has failed, if many nodes may be asking it."""
-        if self._queue() < _PATIENCE or ended.is_set() or not await self._is_there(address):
+        if self._queue() < _PATIENCE or ended.is_set() or address in self._hanging or not await self._is_there(address):
             return
-        with off_the_clock(), suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await ended.wait()
+        with off_the_clock():
+            try:
+                async with asyncio.timeout_at(until):
+                    await ended.wait()
+            except TimeoutError:
+                self._hanging.add(address)
 
     def _attempts(self, claim: Claim) -> Iterator[tuple[Address, Attempt[ClaimReply]]]:
         own = self._own_place().address

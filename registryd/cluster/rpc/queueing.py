@@ -35,7 +35,7 @@ async def accepts_connections(address: Address) -> bool:
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(address.host, address.port, happy_eyeballs_delay=FAMILY_PAUSE)
-    except OSError:  # a TimeoutError is one
+    except (OSError, UnicodeError):  # a TimeoutError is an OSError, and not every text is the name of a host
         return False
     writer.transport.abort()
     with suppress(OSError):

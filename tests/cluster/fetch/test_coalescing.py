@@ -75,10 +75,12 @@ class ScriptedNode:
     gives_for_other_names: bool = False
     claims: list[Claim] = field(default_factory=list)
     finds: int = 0
+    waits: list[float] = field(default_factory=list)
 
     async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         digest = wanted.digest
         self.finds += 1
+        self.waits.append(wait.seconds if wait else 0.0)
         until = now() + (wait.seconds if wait else 0)
         await asyncio.sleep(0.001)
         if self.is_dead:
@@ -361,6 +363,18 @@ async def test_the_size_that_this_nodes_containerd_knows_is_not_a_members_to_cha
     want = Want(sought(digest_of(OWN, 1)), Span.whole, own)
     assert await coalescing.follow(place(1).address, want, Patience(1.0), (0.0,)) is not None
     assert want.size == expected
+
+
+async def test_a_request_whose_time_is_over_when_its_sources_are_named_asks_once_and_lets_nobody_wait() -> None:
+    """A claim may take seconds of it, and a find cannot wait for less than nothing."""
+    node = ScriptedNode(1, arrives=lambda _: 0)
+    coalescing, _ = make(node)
+    patience = Patience(1.0)
+    patience.begin()
+    await asyncio.sleep(3.0)
+    want = Want(sought(digest_of(OWN, 1)), Span.whole, SIZE)
+    assert await coalescing.follow(place(1).address, want, patience, (2.5, 2.5)) is None
+    assert node.waits == [0.0]
 
 
 async def test_who_has_it_can_be_asked_without_claiming() -> None:

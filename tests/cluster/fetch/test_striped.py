@@ -17,6 +17,7 @@ from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent
 from registryd.cluster.fetch.named import WAITS
 from registryd.cluster.fetch.stripe_sources import StripeSources
+from registryd.cluster.fetch.stripe_stream import AGAIN_SECONDS
 from registryd.cluster.fetch.striped import Striper
 from registryd.cluster.members.member import Member
 from registryd.content.growing import GrowingContent, NotArrived
@@ -499,6 +500,13 @@ async def test_a_source_that_lets_nobody_wait_is_asked_no_more_often_than_others
         await world.body()
     assert len([one for one, _ in world.finds if one == FIRST[0]]) == len(WAITS)
     assert asyncio.get_running_loop().time() >= sum(WAITS)
+
+
+async def test_a_source_that_is_named_again_is_asked_again_after_a_moment() -> None:
+    """The word of one node that a top has failed is no proof: the index node names it for three seconds."""
+    world = World({FIRST[0]: Source(answers=PeerSilent("nothing"))}, further=[FIRST[0]] * 5 + [address(20)])
+    assert await world.receive() == DATA
+    assert asyncio.get_running_loop().time() >= 5 * AGAIN_SECONDS
 
 
 async def test_what_has_not_come_long_ago_or_has_begun_since_is_waited_for_anew() -> None:

@@ -12,7 +12,7 @@ from registryd.cluster.health.own_link import OwnLink, Pace
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
-from registryd.transfer.monitoring.thresholds import FULL_SECONDS, PART_BYTES, SAMPLE_BYTES
+from registryd.transfer.monitoring.thresholds import FULL_SECONDS, PART_BYTES, SAMPLE_BYTES, SAMPLE_SECONDS
 from tests.cluster.health.linked import DIGEST, MIB, SIZE, Linked, member
 from tests.fakes.entitled import sought
 
@@ -96,6 +96,14 @@ async def test_samples_count_as_what_comes() -> None:
     await own.sample(member(1, Linked(0.5)), sought(DIGEST), enough=0.1)  # for a second
     assert pace.since_last() == pytest.approx(1.5 * MIB)
     assert pace.since_last() == 0  # no time has passed
+
+
+async def test_a_sample_ends_however_little_would_be_enough() -> None:
+    """A hostile source says how much it passes on, and gives a byte now and then."""
+    own = OwnLink()
+    begun = asyncio.get_running_loop().time()
+    await own.sample(member(1, Linked(0.0001)), sought(DIGEST), enough=800.0, has_answered=True)
+    assert asyncio.get_running_loop().time() - begun <= SAMPLE_SECONDS
 
 
 # ------------------------------ what it saves

@@ -200,6 +200,19 @@ class TestNodesThatAllAskAtTheSameMoment:
         assert verdict
         assert seconds == pytest.approx(0.5 + QUEUE)
 
+    async def test_one_that_hangs_is_waited_for_once(self) -> None:
+        self.first.is_silent = True
+        own = self.cluster.nodes[place(OWN).address].desk
+        index = IndexNodes(
+            self.cluster, own, own_place=partial(place, OWN), queue=lambda: QUEUE, is_there=self.accepts_connections
+        )
+        took = []
+        for _ in range(2):
+            begun = asyncio.get_running_loop().time()
+            assert await index.claim(Claim(self.digest, place(OWN)))
+            took.append(asyncio.get_running_loop().time() - begun)
+        assert took == [pytest.approx(0.5 + QUEUE), pytest.approx(0.5)]
+
     async def test_several_that_hang_are_not_each_waited_for_so_long(self) -> None:
         for node in self.cluster.nodes.values():
             node.is_silent = True
