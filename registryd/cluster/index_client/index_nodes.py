@@ -125,7 +125,9 @@ class IndexNodes:
 
     async def _let_queue(self, address: Address, ended: asyncio.Event, *, until: float) -> None:
         """Wait for this index node, which is silent or has failed, if many nodes may be asking it."""
-        if self._queue() < _PATIENCE or ended.is_set() or address in self._hanging or not await self._is_there(address):
+        if self._queue() < _PATIENCE or ended.is_set() or address in self._hanging or clock.now() >= until:
+            return
+        if not await self._is_there(address):
             return
         with off_the_clock():
             try:

@@ -213,6 +213,22 @@ class TestNodesThatAllAskAtTheSameMoment:
             took.append(asyncio.get_running_loop().time() - begun)
         assert took == [pytest.approx(0.5 + QUEUE), pytest.approx(0.5)]
 
+    async def test_one_for_which_no_time_was_left_is_not_said_to_hang(self) -> None:
+        index = IndexNodes(
+            self.cluster,
+            self.cluster.nodes[place(OWN).address].desk,
+            own_place=partial(place, OWN),
+            queue=lambda: QUEUE,
+            is_there=self.accepts_connections,
+        )
+        digest = next(digest for digest in digests_of(1) if place(OWN).address not in index.of(digest)[:3])
+        first, second, third = (self.cluster.nodes[address] for address in index.of(digest)[:3])
+        first.is_silent = second.is_silent = True
+        assert await index.claim(Claim(digest, place(OWN)))
+        second.is_silent, second.seconds = False, 1.7
+        assert await index.claim(Claim(digest, place(OWN)))
+        assert [first.asked, second.asked, third.asked] == [2, 2, 1]
+
     async def test_several_that_hang_are_not_each_waited_for_so_long(self) -> None:
         for node in self.cluster.nodes.values():
             node.is_silent = True
