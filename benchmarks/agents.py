@@ -112,19 +112,25 @@ def make_secret(folder: Path) -> Path:
 @contextmanager
 def running_agent(folder: Path, address: str, changes: Table) -> Iterator[RunningAgent]:
     """One agent that listens at this address; `changes` are merged over its settings last."""
-    store = folder / "store"
-    (store / "blobs/sha256").mkdir(parents=True)
-    (store / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (store / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    store = make_store(folder / "store")
     config = folder / "agent.toml"
-    config.write_text(to_toml(merged(_settings(address, store), changes)))
+    config.write_text(to_toml(merged(settings_at(address, store), changes)))
     command = [sys.executable, "-m", "registryd", "agent", "--config", str(config)]
     ports = (REGISTRY_PORT, _PEERS_PORT, _CONTENT_PORT, _ADMIN_PORT)
     with running(command, ports=ports, host=address, log=folder / "agent.log") as server:
         yield RunningAgent(server, address, store)
 
 
-def _settings(address: str, store: Path) -> Table:
+def make_store(folder: Path) -> Path:
+    """A new store in the OCI image layout, with nothing in it."""
+    (folder / "blobs/sha256").mkdir(parents=True)
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (folder / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    return folder
+
+
+def settings_at(address: str, store: Path) -> Table:
+    """Of an agent that listens at this address, at all of its fixed ports."""
     return {
         "registry": {"listen": f"{address}:{REGISTRY_PORT}"},
         # No upstream is asked: it is not what is measured. With "open", misses would ask everyone.

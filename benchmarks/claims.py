@@ -23,11 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.agents import make_secret
+from benchmarks.agents import make_secret, make_store, settings_at
 from benchmarks.processes import running
 from lab.commands import run
 from lab.namespaces import new_namespace
-from lab.toml_text import to_toml
+from lab.toml_text import Table, merged, to_toml
 from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.desk import IndexState
@@ -150,29 +150,18 @@ def _agents(folder: Path, nodes: int, networks: _Networks, secret: Path) -> Iter
     """The log and the command line of each."""
     peers = [*(f"{_host(number, '9')}:3173" for number in range(nodes)), *map(str, _INDEX_NODES)]
     for port in _PORTS:
-        store = folder / f"store-{port}"
-        (store / "blobs/sha256").mkdir(parents=True)
-        (store / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-        (store / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+        changes: Table = {
+            "registry": {"listen": f"127.0.0.1:{port - 1}"},
+            "admin": {"listen": f"127.0.0.1:{port + 2}"},
+            "peers": {
+                "secret_file": str(secret),
+                "listen": f"0.0.0.0:{port}",
+                "content_listen": f"{_AGENTS}:{port + 1}",
+            },
+            "discovery": {"kind": "static", "peers": peers},
+        }
         settings = folder / f"agent-{port}.toml"
-        settings.write_text(
-            to_toml(
-                {
-                    "registry": {"listen": f"127.0.0.1:{port - 1}"},
-                    "admin": {"listen": f"127.0.0.1:{port + 2}"},
-                    "authorization": {"mode": "upstream"},
-                    "store": {"kind": "directory", "directory": str(store)},
-                    "peers": {
-                        "secret_file": str(secret),
-                        "listen": f"0.0.0.0:{port}",
-                        "content_listen": f"{_AGENTS}:{port + 1}",
-                        "advertise": _AGENTS,
-                    },
-                    "discovery": {"kind": "static", "peers": peers},
-                    "log": {"level": "warning"},
-                }
-            )
-        )
+        settings.write_text(to_toml(merged(settings_at(_AGENTS, make_store(folder / f"store-{port}")), changes)))
         agent = [sys.executable, "-m", "registryd", "agent", "--config", str(settings)]
         yield folder / f"agent-{port}.log", networks.agents.command("taskset", "-c", "0", *agent)
 
