@@ -195,9 +195,9 @@ class Opener:
         return self._blocklist.guard(offer.sought, MonitoredBody(body, *self._checks(offer)))
 
     def _checks(self, offer: Offer) -> list[Check]:
-        if not offer.content.is_growing:
-            return [FloorCheck(DEFAULT_FLOOR if offer.sought.stripe is None else STRIPE_FLOOR)]
         is_stripe = offer.sought.stripe is not None
+        if not offer.content.is_growing:
+            return [FloorCheck(STRIPE_FLOOR if is_stripe else DEFAULT_FLOOR)]
 
         def excused(seconds: float) -> None:
             self._hindrances.waited(offer.content.digest, seconds, offer.member.address)
