@@ -3,6 +3,7 @@
     python -m benchmarks.rollout [--nodes 2 4 8] [--megabytes 10 100] [--layers 1 4] [--kinds create update]
                                  [--megabits 100] [--runs 3] [--without] [--insecure] [--containerd 2.4] [--links]
                                  [--fault fetcher|index|origin|partition] [--stripes-from N]
+                                 [--slow SHARE [--first-slow]]
     python -m benchmarks.rollout --app --nodes 6 --at-a-time 2 6
 
 The origin is a docker-registry behind a link of the same kind. `alone` is what one node needs from it without
@@ -11,8 +12,9 @@ registryd. Peers are members by a secret (mTLS). "create" is all nodes at once, 
 five small ones.
 Times are of PullImage, unpacking included, medians over the runs; prints a table in Markdown, row by row. "content" is
 when a node had all bytes, next to when the one alone had them: nodes of a cluster do not unpack on the same processors
-as they do here. Each rollout has a cluster of its own, which is removed with all its content before the next begins:
-some 2 x nodes x megabytes of disk at a time.
+as they do here. With `--slow` one of the nodes has only this share of the bandwidth, and times are those of the others.
+Each rollout has a cluster of its own, which is removed with all its content before the next begins: some 2 x nodes x
+megabytes of disk at a time.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 WAVE_SHARE = 0.2  # of the nodes at a time, in an update
 PULL_TIMEOUTS = 4.0  # times what the origin's link needs for all nodes one after the other, and a minute
+HEAD_START_SECONDS = 0.5  # of the first node, where one is slow: it is the first to claim, if that one is not
 KINDS = ("create", "update")
 FAULTS = ("fetcher", "index", "origin", "partition")
 
@@ -67,6 +70,10 @@ class Plan:
     shows_links: bool = False
     stripes_from: int | None = None
     """`peers.stripes_from`; None: the default."""
+    slow: float = 1.0
+    """The share of the bandwidth that one of several nodes has."""
+    is_first_slow: bool = False
+    """Whether that is the node that begins before all others."""
 
     @property
     def name(self) -> str:
@@ -74,7 +81,16 @@ class Plan:
         fault = f", fault: {self.fault}" if self.fault else ""
         without = "" if self.has_agents else ", without registryd"
         stripes = "" if self.stripes_from is None else f", stripes from {self.stripes_from}"
-        return f"{self.nodes} nodes {kind}, {self.megabytes:.0f} MB in {len(self.sizes)}{fault}{stripes}{without}"
+        which = "the first" if self.is_first_slow else "one"
+        slow = "" if self.slow_node is None else f", {which} with {self.slow:g} of the bandwidth"
+        return f"{self.nodes} nodes {kind}, {self.megabytes:.0f} MB in {len(self.sizes)}{fault}{stripes}{slow}{without}"
+
+    @property
+    def slow_node(self) -> int | None:
+        """The number of the node that is slow."""
+        if self.slow == 1.0 or self.nodes == 1:
+            return None
+        return 0 if self.is_first_slow else self.nodes // 2
 
     @property
     def megabytes(self) -> float:
@@ -82,7 +98,7 @@ class Plan:
 
     @property
     def pull_timeout(self) -> float:
-        return 60 + PULL_TIMEOUTS * self.nodes * self.megabytes * 8 / self.megabits
+        return 60 + PULL_TIMEOUTS * self.nodes * self.megabytes * 8 / (self.megabits * self.slow)
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,8 @@ async def roll_out(plan: Plan, release: Release) -> Result:
                 await cluster.wait_acquainted()
             for host in (cluster.origin_host, *(node.host for node in cluster.nodes)):
                 await host.limit(plan.megabits)
+            if plan.slow_node is not None:
+                await cluster.nodes[plan.slow_node].host.limit(plan.megabits * plan.slow)
             cluster.origin.forget_requests()
             before, carried_before = await _agents_seconds(cluster), await carried(cluster)
             trouble = asyncio.create_task(_trouble(plan, cluster, image))
@@ -145,6 +163,9 @@ async def roll_out(plan: Plan, release: Release) -> Result:
             spent, carried_after = await _agents_seconds(cluster) - before, await carried(cluster)
             ports = [node.host.port for node in cluster.nodes]
             received = tuple(carried_after[port][1] - carried_before[port][1] for port in ports)
+            if plan.slow_node is not None:
+                pulls.pop(plan.slow_node)
+                print("others:", *(f"{pull.content:.1f}" for pull in pulls if pull), "s")
             return _result(cluster, image, pulls, seconds, agents_seconds=spent, received=received)
 
 
@@ -163,11 +184,15 @@ async def _pull_everywhere(plan: Plan, cluster: Cluster, image: Image, reference
     pulls: list[Pull | None] = []
     for start in range(0, plan.nodes, plan.at_once):
         wave = cluster.nodes[start : start + plan.at_once]
-        pulls += await asyncio.gather(*(_pull(plan, node, image, reference) for node in wave))
+        late = [0.0 if plan.slow_node is None or not number else HEAD_START_SECONDS for number in range(len(wave))]
+        pulls += await asyncio.gather(
+            *(_pull(plan, node, image, reference, delay) for node, delay in zip(wave, late, strict=True))
+        )
     return pulls
 
 
-async def _pull(plan: Plan, node: Node, image: Image, reference: str) -> Pull | None:
+async def _pull(plan: Plan, node: Node, image: Image, reference: str, delay: float) -> Pull | None:
+    await asyncio.sleep(delay)
     begun, clock = time.monotonic(), time.time()
     try:
         await node.pull(reference, timeout=plan.pull_timeout)
@@ -306,6 +331,8 @@ def _plans(arguments: argparse.Namespace, sizes: tuple[int, ...]) -> list[Plan]:
             is_insecure=arguments.insecure,
             shows_links=arguments.links,
             stripes_from=arguments.stripes_from,
+            slow=arguments.slow,
+            is_first_slow=arguments.first_slow,
         )
         for nodes in arguments.nodes
         for at_once in _at_once(arguments, nodes)
@@ -334,6 +361,8 @@ def main() -> None:
     parser.add_argument("--insecure", action="store_true", help="peers without TLS")
     parser.add_argument("--links", action="store_true", help="print what each link carries, every half second")
     parser.add_argument("--stripes-from", type=int, metavar="N", help="peers.stripes_from of all agents")
+    parser.add_argument("--slow", type=float, default=1.0, metavar="SHARE", help="of the bandwidth that one node has")
+    parser.add_argument("--first-slow", action="store_true", help="with --slow: it is the first to come")
     parser.add_argument("--fault", choices=FAULTS, default="")
     asyncio.run(compare(parser.parse_args()))
 
