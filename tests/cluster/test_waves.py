@@ -38,6 +38,13 @@ def test_nodes_that_receive_well_and_send_badly_are_found_out(layers: int) -> No
     assert outcome.origin_copies == 1.0
 
 
+def test_nodes_that_are_found_out_take_no_link_from_others() -> None:
+    """A node with a slow uplink that kept its place, and half of the link above it, made this 2.03."""
+    outcome = run(Scenario("5 % slow uplinks", 30, layers=1, slow_share=0.05, only_uplinks=True))
+    assert outcome.last < 1.6 * outcome.scenario.size / outcome.scenario.bandwidth
+    assert outcome.origin_copies == 1.0
+
+
 @pytest.mark.parametrize("layers", [4, 1])
 def test_where_the_origin_is_slow_nobody_is_left_for_it(layers: int) -> None:
     outcome = run(Scenario("slow origin", 20, layers=layers, origin_bandwidth=2_500_000))

@@ -114,6 +114,11 @@ class FetchCoordinator:
         """Whether all members are equally near, as far as is known."""
         return not self._index.own_place().zone
 
+    @property
+    def slow_since(self) -> float:
+        """As OwnPace has it."""
+        return self._own_pace.slow_since
+
     def count_members(self) -> int:
         return len(self._roster.addresses())
 

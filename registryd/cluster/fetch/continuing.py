@@ -52,6 +52,10 @@ class Failover:
         self._is_left = True
         self._leave(self._source)
 
+    def give_way(self) -> None:
+        """There is another place for this node, and the source is about to be broken off, through no fault of it."""
+        self._is_left = True
+
     async def reopen(self, span: Span) -> Body:
         """The rest, from another source. Raises SourcesExhausted when no node has it, SourceBroken for no answer."""
         if not self._is_left:

@@ -23,6 +23,7 @@ from registryd.cluster.health.room import RoomComparison
 from registryd.cluster.health.samples import slow_links
 from registryd.cluster.health.silence import StillCheck
 from registryd.cluster.health.totals import Totals
+from registryd.cluster.health.yielding import YieldCheck
 from registryd.content.asker import AskAgain
 from registryd.content.hindrances import Hindrances
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
@@ -212,7 +213,9 @@ class Fetcher:
                 room = RoomComparison(source, start, links=self._links_of(source, ROOM_LOOKS), totals=totals)
             lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, room=room, totals=totals)
             doubt = DoubtCheck(start, lag.is_slow, first=TOP_LOOK_SECONDS, is_slow_early=lag.is_slow_top)
-            return MonitoredBody(given.body, doubt)
+            place = partial(self._locator.place, source.sought, source.content.size)
+            yields = YieldCheck(source.member.address, lambda: self._locator.slow_since, place, way_on.give_way)
+            return MonitoredBody(given.body, doubt, yields)
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
             other, given = await self._open_first(offer.sought, lambda _: rest, size=opened.content.size)

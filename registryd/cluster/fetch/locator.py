@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio import clock
 from registryd.aio.racing import AllFailed
+from registryd.cluster.fetch.intake import Urgency
+from registryd.cluster.fetch.named import Want
 from registryd.cluster.fetch.outcome import find_outcome
 from registryd.cluster.fetch.plan import SourcePlan
 from registryd.cluster.fetch.remaining import Doubts, FallbackMembers
 from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.health.avoided import PeerPenalties
 from registryd.observability.metrics import FindOutcome
+from registryd.oci.ranges import Span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.coalescing import FetchCoordinator
-    from registryd.cluster.fetch.intake import Urgency
     from registryd.cluster.fetch.outcome import FindObserver
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
@@ -142,6 +145,18 @@ class MemberLocator:
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """The sources of this content for this node, as its index nodes say; None when none of them answers."""
         return None if self._coalescing is None else await self._coalescing.claim(sought, size, urgency)
+
+    @property
+    def slow_since(self) -> float:
+        """When this node was told that it is slow; -inf: it is not."""
+        return -math.inf if self._coalescing is None else self._coalescing.slow_since
+
+    async def place(self, sought: Sought, size: int) -> Address | None:
+        """The source that index nodes name now to this node, which gets the content as a whole; None: no source."""
+        if self._coalescing is None:
+            return None
+        reply = await self._coalescing.claim_once(Want(sought, Span.whole, size), Urgency.ASKED)
+        return reply.sources[0] if reply is not None and reply.sources else None
 
     def plan(self, sought: Sought, wanted: RangeOf, *, reply: ClaimReply | None = None) -> SourcePlan:
         """The sources of a request that is going to get these bytes, and shares the work with others that do.

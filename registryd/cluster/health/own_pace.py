@@ -9,6 +9,7 @@ all of them as before.
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final
 
 from registryd.aio import clock
@@ -28,12 +29,18 @@ class OwnPace:
 
     def __init__(self) -> None:
         self._slow_until = -1.0
+        self._slow_since = -math.inf
         self._left_by: dict[str, float] = {}
         """When nodes left it that got stripes, by host."""
 
     @property
     def is_slow(self) -> bool:
         return clock.now() < self._slow_until
+
+    @property
+    def slow_since(self) -> float:
+        """When this node was first told so, in seconds of the event loop's clock; -inf if it is not slow."""
+        return self._slow_since if self.is_slow else -math.inf
 
     def left_by(self, host: str, *, is_stripe: bool = False) -> None:
         """A node at that host got content from here, and others get much more of it.
@@ -48,4 +55,5 @@ class OwnPace:
                 return
         if not self.is_slow:
             _log.info("%s gets content from elsewhere, because this node is much slower than others", host)
+            self._slow_since = now
         self._slow_until = now + _REMEMBERED_SECONDS

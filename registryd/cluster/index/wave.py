@@ -114,7 +114,8 @@ class Wave:
         refused, slow = frozenset((*claim.failed, *claim.unfit)), frozenset(claim.slow)
         stays = spot.source is not None and spot.source not in refused | slow and self._tree.get(spot.source)
         is_good = stays and stays.suspected_until <= now and not (stays.is_slow or stays.is_last)
-        if stays and is_good and not self._gives_way(stays, spot, claim):
+        # A slow one takes a share of the link from those that follow the same source: it goes where it costs least.
+        if stays and is_good and not claim.is_slow and not self._gives_way(stays, spot, claim):
             spot.named.add(stays.place.address)  # it may have been put there without being told
             return (stays.place.address,)
         self._tree.leave_source(spot)

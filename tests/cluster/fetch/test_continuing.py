@@ -41,6 +41,22 @@ async def test_the_receiver_keeps_what_it_got_when_nobody_may_go_on(reason: Exce
     assert avoided == ["the source"]
 
 
+async def test_a_source_that_is_left_for_another_place_is_not_to_blame() -> None:
+    reports: list[object] = []
+
+    async def open_other(_: Span) -> tuple[Offer, OpenContent]:
+        raise ContentNotFound("nobody has it")
+
+    way_on = Failover(cast("Any", "it"), open_other=open_other, avoid=reports.append, leave=reports.append)
+    way_on.give_way()
+    with pytest.raises(SourcesExhausted):
+        await way_on.reopen(Span(0, 1))
+    assert not reports
+    with pytest.raises(SourcesExhausted):
+        await way_on.reopen(Span(0, 1))
+    assert reports == ["it"]
+
+
 async def test_an_answer_that_does_not_come_counts_as_one_source() -> None:
     async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
         await asyncio.sleep(60)

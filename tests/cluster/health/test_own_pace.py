@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
+from registryd.aio import clock
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.transfer.monitoring.thresholds import STRIPE_REPORT_SECONDS
 
@@ -20,6 +22,17 @@ async def test_it_is_remembered_for_ten_minutes_after_the_last_time() -> None:
         if len(found) < 3:
             pace.left_by("10.0.0.1")
     assert found == [False, True, True, False]
+
+
+async def test_it_is_known_since_when() -> None:
+    pace, begun = OwnPace(), clock.now()
+    assert pace.slow_since == -math.inf
+    for seconds in (10, 500, 601):
+        await asyncio.sleep(seconds)
+        pace.left_by("10.0.0.1")
+        assert pace.slow_since - begun == (10 if seconds < 600 else 1111)
+    await asyncio.sleep(601)
+    assert pace.slow_since == -math.inf
 
 
 async def test_one_or_two_that_get_a_stripe_say_little_and_three_within_ten_seconds_are_believed() -> None:

@@ -30,11 +30,12 @@ def join(  # noqa: PLR0913 - what a claim consists of
     slow: tuple[int, ...] = (),
     unfit: tuple[int, ...] = (),
     zone: str = "",
+    is_slow: bool = False,
     now: float = 0.0,
 ) -> list[int]:
     place = NodeLocation(address(number), zone)
     named, others = tuple(map(address, slow)), tuple(map(address, unfit))
-    claim = Claim(DIGEST, place, size, tuple(map(address, failed)), slow=named, unfit=others)
+    claim = Claim(DIGEST, place, size, tuple(map(address, failed)), slow=named, unfit=others, is_slow=is_slow)
     return [source.port for source in wave.join(claim, now)]
 
 

@@ -48,6 +48,21 @@ def test_who_is_slow_keeps_its_place_and_its_source_takes_another_for_it() -> No
     assert join(wave, 4, failed=(3,)) == [1]
 
 
+def test_who_knows_that_it_is_slow_goes_to_the_end_when_another_has_taken_its_place() -> None:
+    wave = chain(5)
+    assert join(wave, 2, is_slow=True) == [1]  # all others are below it
+    assert join(wave, 3, slow=(2,)) == [1]
+    assert join(wave, 2, is_slow=True) == [5]
+    assert join(wave, 2, is_slow=True) == [5]  # where it stays
+    assert join(wave, 6) == [5]  # as if it were not there
+    require_no_circle({1: None, 2: 5, 3: 1, 4: 3, 5: 4, 6: 5})
+
+
+def test_who_is_slow_stays_where_it_is_in_nobodys_way() -> None:
+    wave = chain(3)
+    assert join(wave, 3, is_slow=True) == [2]
+
+
 def test_others_below_it_are_put_elsewhere_when_they_ask() -> None:
     wave = tree(7, places=2)
     assert (beside(wave, 4), beside(wave, 6)) == ([6, 2], [4, 2])

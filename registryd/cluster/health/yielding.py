@@ -1,0 +1,62 @@
+"""Making room for others while a body comes: a node that turns out to be slow gets its content where nobody else does.
+
+A slow node takes a share of its source's link, small as it is. The node below it that has left it follows the same
+source now, and gets only the rest, and so do all nodes further down. The last nodes of a tree give to nobody: there the
+slow node costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from registryd.notation import Address
+    from registryd.transfer.monitoring.meter import Reading
+
+# The node that has left this one claims another place meanwhile; other nodes below this one find out within seconds.
+_TRIES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
+# Between looks, while nobody has said that this node is slow.
+_LOOK_SECONDS: Final = 0.25
+
+
+class YieldCheck:
+    """A Check: since the body began, this node was told that it is slow, and index nodes name another source to it."""
+
+    def __init__(
+        self,
+        source: Address,
+        slow_since: Callable[[], float],
+        place: Callable[[], Awaitable[Address | None]],
+        give_way: Callable[[], None],
+    ) -> None:
+        """`slow_since`: when it was told, -inf if it was not; `place` asks the index nodes for a source.
+
+        `give_way` is told that the source is left for that.
+        """
+        self._source = source
+        self._slow_since = slow_since
+        self._place = place
+        self._give_way = give_way
+        self._tries = list(_TRIES)
+
+    def begin(self, begun: Reading) -> None:
+        self._begun_at = begun.at
+
+    def pause(self) -> float:
+        return _LOOK_SECONDS
+
+    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - what is left is in the way of others
+        since = self._slow_since()
+        if since <= self._begun_at or not self._tries or now.at < since + self._tries[0]:
+            return None
+        del self._tries[0]
+        place = await self._place()
+        if place is None or place == self._source:
+            return None
+        self._give_way()
+        return "this node is slow, and gets it where it is in nobody's way"
+
+    def end(self, ended: Reading) -> None:
+        """Do nothing: this check keeps nothing."""
