@@ -51,13 +51,18 @@ def striped_image(folder: Path, *, tag: str = "latest") -> Image:
 
 @asynccontextmanager
 async def wave(
-    release: Release, folder: Path, *, nodes: int = NODES, program: tuple[str, ...] = ()
+    release: Release,
+    folder: Path,
+    *,
+    nodes: int = NODES,
+    stripes_from: int = STRIPES_FROM,
+    program: tuple[str, ...] = (),
 ) -> AsyncIterator[Cluster]:
     """Members by a secret on links that are limited, whose agents tell of stripes and of their receive buffers."""
     folder.mkdir()
     trust: Table = {"insecure": False, "secret_file": str(make_secret(folder))}
     settings: Table = {
-        "peers": {**trust, "stripes_from": STRIPES_FROM},
+        "peers": {**trust, "stripes_from": stripes_from},
         "registry": {"first_byte_timeout": f"{FIRST_BYTE_SECONDS}s"},
         "log": {"level": "debug"},
     }
@@ -108,6 +113,13 @@ def log_of(node: Node) -> str:
 def gets_stripes(node: Node, digest: str) -> bool:
     """Whether its agent said that this layer is to come in stripes."""
     return f"{digest} {STRIPED}" in log_of(node)
+
+
+def gave_stripes(cluster: Cluster, digest: str) -> list[Node]:
+    """Nodes that were named as sources of stripes, and did not get it in stripes themselves."""
+    lines = [line for node in cluster.nodes for line in log_of(node).splitlines() if f"{digest} {STRIPED}" in line]
+    hosts = set(re.findall(r"([0-9.]+):\d+", " ".join(line.partition(STRIPED)[2] for line in lines)))
+    return [node for node in cluster.nodes if node.host.ipv4 in hosts and not gets_stripes(node, digest)]
 
 
 class NotTogether(AssertionError):

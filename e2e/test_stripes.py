@@ -17,6 +17,7 @@ from e2e.stripe_stage import (
     again,
     become,
     copies,
+    gave_stripes,
     log_of,
     odd,
     pull,
@@ -37,6 +38,7 @@ from lab.roles import fetcher_of, index_node_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lab.cluster import Cluster
     from lab.images import Image
     from lab.versions import Release
 
@@ -46,6 +48,9 @@ pytestmark = pytest.mark.timeout(600)
 STILL_MEGABITS = 0.05
 SAID_TO_HAVE_NOTHING = re.compile(r"stripe \d of \S+ does not come: (\S+):\d+ does not have it")
 NO_STRIPES = "does not come in stripes"
+# Where so many have to come at once, the first two and two more get it as a whole.
+SLOW_START_NODES = 8
+SLOW_START_STRIPES = 3
 
 
 @pytest.fixture
@@ -67,6 +72,54 @@ async def test_the_origin_sends_a_layer_once_that_comes_in_stripes(
         print(f"stripes that came from sources that were asked for bytes only: {unasked}")
         assert sum(unasked) > len(cluster.nodes), "sources were asked what they have"
         await require_all_well(cluster, layer)
+
+
+async def begin_slowly(cluster: Cluster, reference: str, layer: str) -> list[asyncio.Task[str]]:
+    """Pulls on all nodes, of which the first two get the layer as a whole before the others come."""
+    first, second, *others = cluster.nodes
+    pulls = [asyncio.create_task(pull(first, reference))]
+    async with asyncio.timeout(PATIENCE):
+        while first.containerd.arrived(layer) <= 0:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.005)
+        pulls.append(asyncio.create_task(pull(second, reference)))
+        while second.containerd.arrived(layer) <= 0:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.005)
+    return [*pulls, *(asyncio.create_task(pull(node, reference)) for node in others)]
+
+
+@again
+async def test_those_that_come_when_starts_quicken_get_it_in_stripes_from_one_that_gets_it_as_a_whole(
+    release: Release, image: Image, tmp_path: Path
+) -> None:
+    layer = image.local.layers[0].digest
+    async with wave(release, tmp_path / "secret", nodes=SLOW_START_NODES, stripes_from=SLOW_START_STRIPES) as cluster:
+        reference = await pushed(cluster, image)
+        await asyncio.gather(*await begin_slowly(cluster, reference, layer))
+        require_stripes(cluster, layer)
+        assert copies(cluster, layer) == 1
+        (top,) = gave_stripes(cluster, layer)
+        assert top is not fetcher_of(cluster, layer)
+        await require_all_well(cluster, layer)
+
+
+@pytest.mark.parametrize("role", ["fetcher", "top"])
+@again
+async def test_when_one_dies_that_they_get_stripes_by_way_of_no_other_pull_fails(
+    newest: Release, image: Image, tmp_path: Path, role: str
+) -> None:
+    layer = image.local.layers[0].digest
+    async with wave(newest, tmp_path / "secret", nodes=SLOW_START_NODES, stripes_from=SLOW_START_STRIPES) as cluster:
+        reference = await pushed(cluster, image)
+        pulls = await begin_slowly(cluster, reference, layer)
+        await wait_under_way(cluster, layer)
+        victim = fetcher_of(cluster, layer) if role == "fetcher" else gave_stripes(cluster, layer)[0]
+        assert victim.agent
+        await victim.agent.kill()
+        await asyncio.gather(*pulls)
+        require_stripes(cluster, layer)
+        print(f"{copies(cluster, layer)} copies from the origin")
+        assert copies(cluster, layer) <= 2
+        await require_all_well(cluster, layer, but=[victim])
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle", "index"])

@@ -35,6 +35,10 @@ def scenarios(sizes: list[int], megabytes: int = 100) -> list[Scenario]:
             for seconds in (2.0, 10.0)
             for layers in (4, 1)
         ],
+        *[
+            replace(largest, name="starts quicken over 2 s", start_seconds=2.0, quickening=3, layers=layers)
+            for layers in (4, 1)
+        ],
         replace(largest, name="1 % churn a minute", churn_per_minute=0.01),
         replace(largest, name="5 % slow nodes", slow_share=0.05),
         replace(largest, name="5 % slow nodes", slow_share=0.05, layers=1),

@@ -7,9 +7,10 @@ images of 1 to 40 layers, some of which they share. A circle would show as a wai
 fails, or as more than one copy from the origin. Prints what is found, and the worst of all.
 
 With `--stripes N`, each seed is a cluster of N + 1 to N + 8 nodes that pull one or two images of 1 to 8 layers, one or
-two of which are large enough for stripes, and come in stripes when N nodes or more want them at once. The same seed
-runs without stripes too: with stripes it must neither take many more copies from the origin nor much longer. (What an
-agent may be set to is 16 and more: with fewer nodes, the node at the top gives most of the stripes to several others.)
+two of which are large enough for stripes, and come in stripes when N nodes or more want them at once. In a third of the
+seeds twice as many nodes begin, slowly at first, and only the later ones get stripes. Each seed runs without stripes
+too: with stripes it must neither take many more copies from the origin nor much longer. (What an agent may be set to is
+16 and more: with fewer nodes, the node at the top gives most of the stripes to several others.)
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ MOST_LARGE: Final = 2
 MOST_LAYERS: Final = 8
 MOST_IMAGES: Final = 2
 MORE_NODES: Final = 8
+# A third of these waves begin slowly, and come in stripes when some nodes have begun as a whole: so many times as many
+# nodes, whose starts quicken with this power within a second.
+SLOW_STARTS: Final = 1 / 3
+TIMES_AS_MANY: Final = 2
+QUICKENING: Final = 3
 # More than one copy of a layer comes from the origin when a node that cannot wait is told so: a tenth of an image.
 MOST_COPIES = 1.1
 # A wave in stripes that stands still until a time-out of ours ends it takes longer than the same wave without stripes
@@ -70,7 +76,7 @@ def striped(seed: int, from_nodes: int) -> Scenario:
     sizes = list(one.sizes[:MOST_LAYERS])
     for number in chance.sample(range(len(sizes)), chance.randint(1, min(MOST_LARGE, len(sizes)))):
         sizes[number] = chance.randint(LARGE, LARGEST)
-    return replace(
+    found = replace(
         one,
         nodes=from_nodes + chance.randint(1, MORE_NODES),
         sizes=tuple(sizes),
@@ -79,6 +85,9 @@ def striped(seed: int, from_nodes: int) -> Scenario:
         start_seconds=min(one.start_seconds, GATHERED_SECONDS / 2),
         stripes_from=from_nodes,
     )
+    if chance.random() >= SLOW_STARTS:
+        return found
+    return replace(found, nodes=TIMES_AS_MANY * found.nodes, start_seconds=1.0, quickening=QUICKENING)
 
 
 def trouble_in_stripes(outcome: Outcome, whole: Outcome) -> str:

@@ -49,6 +49,7 @@ class Scenario:
     images: int = 1  # that each node pulls at once, in an order of its own
     shared_layers: int = 0  # that all images have in common
     start_seconds: float = START_SECONDS  # within which all nodes begin
+    quickening: int = 1  # begun by a share t of that time: t to this power; 1: evenly
     origin_first_byte: float = 0.0
     question_seconds: float = 0.0  # of a node's processor, for each question to it
     stripes_from: int = STRIPES_FROM  # so many nodes that want a layer at once get it in stripes; 0: they never do
@@ -211,7 +212,7 @@ class _Wave:
 
     def _start(self, node: SimulatedNode, images: list[Image]) -> None:
         async def pull() -> None:
-            delay = self.start_chance.uniform(0, self.scenario.start_seconds)
+            delay = self.scenario.start_seconds * self.start_chance.random() ** (1 / self.scenario.quickening)
             await asyncio.sleep(0 if self.scenario.is_first_slow and node is self.all[0] else delay)
             own_order = list(images)
             self.start_chance.shuffle(own_order)

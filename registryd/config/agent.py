@@ -343,7 +343,8 @@ class PeersSettings:
     stripes_from: int = 64
     """Number of nodes that have to want a layer within 0.2 s so that it comes to them in stripes: eight parts, each
     from another node. Then no node's link is idle, and 1,000 nodes get the layer almost as quickly as 10 do. The layer
-    must have 16 MiB or more, and the cluster so many nodes. 0: layers always come as a whole; otherwise at least 16,
+    must have 16 MiB or more, and the cluster so many nodes; in a cluster of four times as many or more, a quarter of
+    the number is enough (but 16 at least). 0: layers always come as a whole; otherwise at least 16,
     because fewer nodes get it as quickly as a whole. 16 and 64 are what was simulated, with up to 1,000 nodes; of real
     nodes 16 were measured, which take as long as without stripes, and 32, which take less (docs/scale.md). The index
     node of a layer decides: set it alike on all."""

@@ -34,6 +34,15 @@ def test_a_slow_node_holds_up_nobody() -> None:
     assert outcome.origin_copies == 1.0
 
 
+@pytest.mark.parametrize("layers", [1, 4])
+def test_those_that_come_when_starts_quicken_get_it_in_stripes(layers: int) -> None:
+    """As a whole, the last nodes took 2.0 times what one needs: whoever fetched each layer sent it twice."""
+    outcome = run(Scenario("quickening", 60, layers=layers, start_seconds=2.0, quickening=3))
+    assert outcome.origin_copies == 1.0
+    assert outcome.striped > 0.4
+    assert outcome.own < 1.4 * seconds_at_full_rate(outcome.scenario)
+
+
 def test_where_nodes_come_and_go_the_others_go_on_without_them() -> None:
     # Of 14 seeds ten take 1.07 to 1.48, where a top or its successor goes also 2.0 to 7.4; with this one the top stays.
     outcome = run(Scenario("churn", 24, layers=1, churn_per_minute=1.0, seed="d"))

@@ -31,6 +31,8 @@ class Rush:
         self._last = -math.inf
         self._until = 0.0
         self._gathered: dict[Address, Claim] = {}
+        self._ungathered = 0
+        self._counted_from = -math.inf
         self._others: set[Address] = set()
         self.assigned: dict[Address, tuple[Address, ...]] = {}
         """The sources of those that have been gathered, until they are told."""
@@ -50,13 +52,23 @@ class Rush:
         if not (self._least and claim.takes_stripes) or claim.size is None or claim.size < LEAST_BYTES:
             return 0.0
         self.note(claim, now)
-        if now >= self._until:
-            if not (self._gathered or is_striped):
+        if now >= self._until and not self._gathered:  # else the event loop is late, and these are about to be told
+            if not (is_striped or self._are_many_lately(now)):
                 return 0.0
-            if not self._gathered:  # else the event loop is late, and these are about to be told
-                self._until = now + LATE_SECONDS
+            self._until = now + (LATE_SECONDS if is_striped else GATHERED_SECONDS)
         self._gathered[claim.claimant.address] = claim
         return max(_MOMENT_SECONDS, self._until - now)
+
+    def _are_many_lately(self, now: float) -> bool:
+        """Whether so many have come by now that it would come in stripes if all began now: starts may quicken."""
+        if now > self._counted_from + GATHERED_SECONDS:
+            self._counted_from, self._ungathered = now, 0
+        self._ungathered += 1
+        if self._ungathered < self._least:
+            return False
+        self._ungathered = 0
+        self._others.clear()
+        return True
 
     def withdraw(self, address: Address) -> None:
         """The node does not wait any more."""
@@ -68,8 +80,13 @@ class Rush:
         if not self._gathered or now < self._until - _MOMENT_SECONDS:
             return []
         gathered, self._gathered = list(self._gathered.values()), {}
-        is_many = len(gathered) + 1 >= self._least and len(self._others) * _TENTH <= len(gathered)
+        is_many = len(gathered) + 1 >= self._least and are_few(len(self._others), among=len(gathered))
         return sorted(gathered, key=_rank) if is_striped or is_many else []
+
+
+def are_few(others: int, *, among: int) -> bool:
+    """Whether so few do not take stripes, beside so many that do, that these get it in stripes."""
+    return others * _TENTH <= among
 
 
 def _rank(claim: Claim) -> float:

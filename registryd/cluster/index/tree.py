@@ -41,6 +41,8 @@ class Spot:
     """The node says itself that it is slow: followed only when there is no other, and as costly as any other."""
     is_whole: bool = False
     gives_stripes: bool = False
+    was_striped: bool = False
+    """The node got it in stripes, and does not any more."""
     suspected_until: float = 0.0
     places: int = 1
     """How many children cost nothing but their depth."""
@@ -198,8 +200,12 @@ class FollowerTree:
 
     def top_of(self, spot: Spot) -> Spot:
         """The top of the tree above this spot, where its content comes into the tree."""
-        *_, top = islice(self._upwards(spot), len(self._spots) + 1)
+        *_, top = self.upwards(spot)
         return top
+
+    def upwards(self, spot: Spot) -> Iterator[Spot]:
+        """The spot, and all spots above it."""
+        return islice(self._upwards(spot), len(self._spots) + 1)
 
     def waits_for_expected(self, spot: Spot) -> bool:
         """Whether the node at the top of the tree above this spot waits for a node that has not come yet."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.contract.index import NodeLocation
-from registryd.cluster.index.rush import Rush
+from registryd.cluster.index.rush import LEAST_BYTES, Rush, are_few
 from registryd.cluster.index.stripes import StripeTrees
 from registryd.cluster.index.tree import FollowerTree, Spot
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
@@ -58,17 +58,25 @@ _MOST_SIZINGS: Final = 4
 _MOST_FAILED_TOPS: Final = 3
 
 
+# In clusters of so many times peers.stripes_from, a part of that number is enough: more are to follow, mostly. With
+# fewer than two for each stripe, trees get deep. By simulation of 1,000 nodes that begin within 10 s.
+_MANY_TIMES: Final = 4
+_LEAST_STRIPED: Final = 2 * STRIPES
+
+
 class Wave:
     """The tree of one digest. `now` is in seconds of any clock, always the same one."""
 
     def __init__(self, crowd: int = 0, *, stripes_from: int = 0) -> None:
         """`crowd` is how many may come to want it; with `stripes_from` at the same moment, it comes in stripes."""
         self._crowd = crowd
-        self._stripes_from = stripes_from if crowd >= stripes_from else 0
+        self._stripes_from = _least(stripes_from, crowd)
         # Most waves have none: nobody claims what they are of, or nothing comes in stripes.
         self._rush: Rush | None = None
         self._stripes: StripeTrees | None = None
         self._wholes = 0
+        # Of the nodes that came: how many can get it in stripes, and how many cannot.
+        self._able = self._unable = 0
         self._steps = _SUPPOSED_BYTES / STEP_BYTES
         self._size: int | None = None
         self._sizings = 0
@@ -100,9 +108,11 @@ class Wave:
             self.drop(claim.claimant.address)
             self.begin(claim.claimant)
             return ()
-        if self._stripes is not None and not self._stripes.is_top(claim.claimant.address):
-            self._stripes.drop(claim.claimant.address)  # what it gets as a whole it gives as a whole
         spot = self._spot(claim.claimant)
+        if self._stripes is not None and not self._stripes.is_top(claim.claimant.address):
+            spot.was_striped = spot.was_striped or claim.claimant.address in self._stripes.addresses
+            self._stripes.drop(claim.claimant.address)  # what it gets as a whole it gives as a whole
+        self._count_able(spot, claim)
         spot.places = 1 if claim.places is None or self._is_chain else claim.places
         spot.rank = spot.rank if claim.rank is None else claim.rank
         spot.is_last = claim.is_slow
@@ -122,7 +132,7 @@ class Wave:
         found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim)
         leads = self._stripes is not None and self._stripes.is_top(spot.place.address)
         if leads:  # all that get it in stripes wait for this one
-            found = [other for other in found if other.is_whole]
+            found = [other for other in found if other.is_whole or self._comes_from_elsewhere(other, now)]
         elif claim.below and self._is_to_come(spot, claim, now) and not (found and found[0].is_whole):
             self._tree.expect(spot, NodeLocation(claim.below, spot.place.zone))
             self._intending -= {spot.place.address}
@@ -189,12 +199,30 @@ class Wave:
         return found if len(found) == STRIPES else ()
 
     def _tops(self, now: float) -> list[Spot]:
-        """Those that get it from elsewhere, or have it, as far as these are to be the tops of stripes."""
+        """The nodes that are to be the tops of stripes: some that have all of it, or else one that gives it to nobody.
+
+        That is the node that fetches it; or, when many come after others that get it as a whole, one of those.
+        """
         spots = [self._tree.get(address) for address in self._tree.addresses]
-        tops = [spot for spot in spots if spot and spot.source is None and spot.gives_stripes]
-        found = [spot for spot in tops if spot.suspected_until <= now]
-        well = [spot for spot in found if not (spot.is_slow or spot.is_last)] or found
-        return sorted(well, key=lambda spot: spot.is_whole, reverse=True)[:STRIPES]
+        able = [spot for spot in spots if spot and spot.gives_stripes and spot.suspected_until <= now]
+        well = [spot for spot in able if not (spot.is_slow or spot.is_last)] or able
+        tops = [spot for spot in well if spot.source is None]
+        if all(spot.children for spot in tops if not spot.is_whole):
+            idle = [spot for spot in well if spot.source is not None and not spot.children]
+            # One with no place for children here passes other layers on.
+            idle.sort(key=lambda spot: (not spot.places, self._tree.cost(spot)))
+            tops = [*(spot for spot in tops if spot.is_whole), *idle[:1]] or tops
+        return sorted(tops, key=lambda spot: spot.is_whole, reverse=True)[:STRIPES]
+
+    def _comes_from_elsewhere(self, other: Spot, now: float) -> bool:
+        """Whether the other gets it by way of nodes that have never got it in stripes.
+
+        One that has may get it from any that still do, as long as all members of a small cluster are asked.
+        """
+        striped = self._stripes.addresses if self._stripes is not None else ()
+        way = list(self._tree.upwards(other))
+        is_good = way[-1].source is None and way[-1].suspected_until <= now
+        return is_good and not any(each.was_striped or each.place.address in striped for each in way)
 
     @property
     def top_of_stripes(self) -> Address | None:
@@ -357,7 +385,22 @@ class Wave:
 
     @property
     def _is_chain(self) -> bool:
-        return self._crowd <= self._steps
+        """Whether each node is to pass the content on to one other.
+
+        So it is where the content comes in stripes when many want it at once. While few have come, a node that passes
+        on another layer only would leave this one to the node that fetches all of them, which would send each twice.
+        """
+        return self._crowd <= self._steps or self._may_come_in_stripes
+
+    @property
+    def _may_come_in_stripes(self) -> bool:
+        is_large = self._steps >= LEAST_BYTES / STEP_BYTES
+        return self._stripes_from > 0 and is_large and are_few(self._unable, among=self._able)
+
+    def _count_able(self, spot: Spot, claim: Claim) -> None:
+        if spot.joined_at is None:
+            self._able, self._unable = self._able + claim.takes_stripes, self._unable + (not claim.takes_stripes)
+            self._tree.reweigh(self._weight)
 
     @property
     def _weight(self) -> float:
@@ -444,6 +487,14 @@ class Wave:
         if other is not None and is_near and not (other.children or other.is_last) and is_fit(other):
             found = [other, *(one for one in found if one is not other)]
         return found[:count]
+
+
+def _least(stripes_from: int, crowd: int) -> int:
+    """How many nodes have to come at the same moment, in a cluster of that size; 0: nothing comes in stripes."""
+    if crowd < stripes_from:
+        return 0
+    is_large = crowd >= _MANY_TIMES * stripes_from
+    return min(stripes_from, max(_LEAST_STRIPED, stripes_from // _MANY_TIMES)) if is_large else stripes_from
 
 
 def _goes_before(claim: Claim, spot: Spot, top: Spot) -> bool:

@@ -129,6 +129,66 @@ async def test_one_that_goes_on_without_stripes_is_named_for_none_any_more() -> 
     assert not [reply for reply in late if place(5).address in reply.stripes]
 
 
+async def slow_start(desk: Desk) -> list[ClaimReply]:
+    """Three get it below each other; then thirty more come, of which the first four do so, too."""
+    await desk.decide(map(claim, range(1, 4)))
+    desk.later = 1.0
+    return await desk.decide(map(claim, range(101, 131)))
+
+
+async def test_when_starts_quicken_the_last_of_those_that_get_it_as_a_whole_is_at_the_top() -> None:
+    replies = await slow_start(Desk())
+    assert [bool(reply.stripes) for reply in replies] == [False] * 4 + [True] * 26
+    whole = [place(3), *map(place, range(101, 104))]
+    assert [reply.sources for reply in replies[:4]] == [(each.address,) for each in whole]
+    top = place(104).address
+    for reply in replies[4:]:
+        assert reply.sources == (top,)
+        assert not {each.address for each in (place(1), place(2), *whole)} & set(reply.stripes)
+
+
+async def test_when_that_one_fails_its_successor_gets_it_from_the_others_and_not_from_the_origin() -> None:
+    desk = Desk()
+    replies = await slow_start(desk)
+    top = place(104).address
+    below = [(n, reply.stripes.index(top)) for n, reply in enumerate(replies, 101) if top in reply.stripes]
+    changes = [replace(claim(n), takes_stripes=False, failed=(top,), stripe=stripe) for n, stripe in below[:2]]
+    assert [desk.state.claim(change).sources for change in changes] == [(top,), ()]
+    successor = replace(claim(below[1][0]), takes_stripes=False)
+    (source,) = desk.state.claim(successor).sources
+    assert source in {place(number).address for number in (1, 2, 3, 101, 102, 103)}
+
+
+async def test_one_that_has_children_or_cannot_give_stripes_is_not_at_the_top() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 4)))
+    desk.later = 1.0
+    await desk.decide([replace(claim(50), takes_stripes=False)])
+    replies = await desk.decide(map(claim, range(101, 131)))
+    assert {reply.sources for reply in replies if reply.stripes} == {(place(104).address,)}
+
+
+@pytest.mark.parametrize(("members", "count", "is_striped"), [(255, 63, False), (255, 64, True), (256, 16, True)])
+async def test_in_a_large_cluster_a_quarter_is_enough(members: int, count: int, *, is_striped: bool) -> None:
+    replies = await Desk(stripes_from=64, members=members).decide(map(claim, range(1, count + 1)))
+    assert any(reply.stripes for reply in replies) is is_striped
+
+
+async def test_where_it_may_come_in_stripes_each_passes_it_on_to_one_whatever_else_it_passes_on() -> None:
+    """A node at the top whose only child had no place for others sent each layer twice, and all got half the rate."""
+
+    def leaf(number: int, **said: bool) -> Claim:
+        return replace(claim(number, rank=number - 1), below=place(number - 1).address, places=0, **said)
+
+    desk = Desk(stripes_from=64)
+    replies = await desk.decide([claim(1, rank=0), leaf(2), leaf(3)])
+    assert [reply.sources for reply in replies] == [(), (place(1).address,), (place(2).address,)]
+    other = Desk(stripes_from=64)
+    first, *others = [claim(1, rank=0), leaf(2), leaf(3)]
+    replies = await other.decide([first, *(replace(each, takes_stripes=False) for each in others)])
+    assert [reply.sources for reply in replies[1:]] == [(place(1).address,)] * 2
+
+
 async def test_one_that_is_to_fetch_in_place_of_the_top_does_not_wait_for_one_that_gets_stripes_from_it() -> None:
     """In a chain a node waits for the one that claimed the manifest before it, until that claims the layer, too."""
     desk = Desk(members=30)

@@ -53,6 +53,33 @@ def test_who_comes_late_waits_less_and_gets_it_in_stripes_with_others_that_come_
     assert numbers(rush.settle(AT + 0.3 + LATE_SECONDS, is_striped=True)) == [4, 5]
 
 
+def come(rush: Rush, seconds: list[float]) -> list[bool]:
+    """Whether each has to wait of those that come so long after the first moment is over."""
+    waits = [rush.seconds(claim(n), AT + GATHERED_SECONDS + at, is_striped=False) for n, at in enumerate(seconds, 50)]
+    return [wait > 0 for wait in waits]
+
+
+def test_when_starts_quicken_later_ones_are_gathered_after_as_many_as_are_enough() -> None:
+    rush = gathered(Rush(4), 1)
+    assert not rush.settle(AT + GATHERED_SECONDS, is_striped=False)
+    assert come(rush, [1.0, 1.01, 1.02, 1.03, 1.04, 1.05]) == [False] * 3 + [True] * 3
+    assert numbers(rush.settle(AT + 1.03 + 2 * GATHERED_SECONDS, is_striped=False)) == [53, 54, 55]
+
+
+def test_those_that_come_evenly_and_too_few_at_a_time_never_wait() -> None:
+    rush = gathered(Rush(4), 1)
+    assert not rush.settle(AT + GATHERED_SECONDS, is_striped=False)
+    assert come(rush, [0.07 * number for number in range(1, 100)]) == [False] * 99
+
+
+def test_when_it_was_only_a_few_that_came_at_once_these_lose_a_moment() -> None:
+    rush = gathered(Rush(4), 1)
+    assert not rush.settle(AT + GATHERED_SECONDS, is_striped=False)
+    assert come(rush, [1.0, 1.01, 1.02, 1.03]) == [False] * 3 + [True]
+    assert not rush.settle(AT + 1.03 + 2 * GATHERED_SECONDS, is_striped=False)
+    assert come(rush, [2.0, 2.01, 2.02]) == [False] * 3
+
+
 def test_another_rush_is_decided_anew() -> None:
     rush = gathered(Rush(3), 1)
     assert not rush.settle(AT + GATHERED_SECONDS, is_striped=False)
