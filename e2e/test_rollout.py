@@ -38,6 +38,7 @@ NODES = 4
 MEGABITS = 200
 LAYERS = (LayerRecipe(20_000_000), LayerRecipe(10_000_000))
 SLOWER = 5
+GIVES_WAY = "this node is slow: it gets content from"
 
 
 @pytest.fixture
@@ -255,4 +256,7 @@ async def test_a_slow_node_holds_up_none_of_those_below_it(
         slow = seconds.pop(place)
         print(f"the slow one {slow:.2f} s, the others {', '.join(f'{each:.2f}' for each in seconds)} s")
         assert max(seconds) < slow
+        agent = cluster.nodes[place].agent
+        assert agent
+        assert (GIVES_WAY in agent.process.log.read_text()) is (place > 0)
         assert (await taken_from_origin(cluster, [layer] * copies))[layer] == copies

@@ -7,6 +7,7 @@ slow node costs nothing.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from registryd.notation import Address
     from registryd.transfer.monitoring.meter import Reading
+
+_log = logging.getLogger(__name__)
 
 # The node that has left this one claims another place meanwhile; other nodes below this one find out within seconds.
 _TRIES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -55,6 +58,7 @@ class YieldCheck:
         place = await self._place()
         if place is None or place == self._source:
             return None
+        _log.info("this node is slow: it gets content from %s now, where no other node needs the link", place)
         self._give_way()
         return "this node is slow, and gets it where it is in nobody's way"
 

@@ -54,6 +54,8 @@ SEVERAL: Final = 12
 _WITNESSES: Final = 2
 # How often it may turn out to have another size than was said before. It has one.
 _MOST_SIZINGS: Final = 4
+# How often it may turn out to be such that it may come in stripes, or not: each costs a look at all nodes.
+_MOST_TURNS: Final = 4
 # An origin that refuses one node mostly refuses all: after so many tops failed, everyone may ask for himself.
 _MOST_FAILED_TOPS: Final = 3
 
@@ -76,7 +78,7 @@ class Wave:
         self._stripes: StripeTrees | None = None
         self._wholes = 0
         # Of the nodes that came: how many can get it in stripes, and how many cannot.
-        self._able = self._unable = 0
+        self._able = self._unable = self._turns = 0
         self._steps = _SUPPOSED_BYTES / STEP_BYTES
         self._size: int | None = None
         self._sizings = 0
@@ -207,12 +209,13 @@ class Wave:
         able = [spot for spot in spots if spot and spot.gives_stripes and spot.suspected_until <= now]
         well = [spot for spot in able if not (spot.is_slow or spot.is_last)] or able
         tops = [spot for spot in well if spot.source is None]
-        if all(spot.children for spot in tops if not spot.is_whole):
-            idle = [spot for spot in well if spot.source is not None and not spot.children]
-            # One with no place for children here passes other layers on.
-            idle.sort(key=lambda spot: (not spot.places, self._tree.cost(spot)))
-            tops = [*(spot for spot in tops if spot.is_whole), *idle[:1]] or tops
-        return sorted(tops, key=lambda spot: spot.is_whole, reverse=True)[:STRIPES]
+        idle = [spot for spot in tops if spot.is_whole or not spot.children]
+        if idle:
+            return sorted(idle, key=lambda spot: spot.is_whole, reverse=True)[:STRIPES]
+        last = [spot for spot in well if spot.source is not None and not (spot.children or spot.was_striped)]
+        # One with no place for children here passes other layers on.
+        last.sort(key=lambda spot: (not spot.places, self._tree.cost(spot)))
+        return last[:1] or tops[:1]
 
     def _comes_from_elsewhere(self, other: Spot, now: float) -> bool:
         """Whether the other gets it by way of nodes that have never got it in stripes.
@@ -398,8 +401,12 @@ class Wave:
         return self._stripes_from > 0 and is_large and are_few(self._unable, among=self._able)
 
     def _count_able(self, spot: Spot, claim: Claim) -> None:
-        if spot.joined_at is None:
-            self._able, self._unable = self._able + claim.takes_stripes, self._unable + (not claim.takes_stripes)
+        if spot.joined_at is not None or self._turns >= _MOST_TURNS:
+            return
+        was_chain = self._is_chain
+        self._able, self._unable = self._able + claim.takes_stripes, self._unable + (not claim.takes_stripes)
+        if self._is_chain is not was_chain:
+            self._turns += 1
             self._tree.reweigh(self._weight)
 
     @property

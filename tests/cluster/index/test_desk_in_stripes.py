@@ -15,6 +15,7 @@ from registryd.cluster.contract.node import NodeId
 from registryd.cluster.index.desk import WAVE_SECONDS, IndexState, Quotas
 from registryd.cluster.index.rush import GATHERED_SECONDS
 from registryd.cluster.index.stripes import StripeTrees
+from registryd.cluster.index.tree import FollowerTree
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 from registryd.transfer.striping import STRIPES
@@ -177,8 +178,8 @@ async def test_in_a_large_cluster_a_quarter_is_enough(members: int, count: int, 
 async def test_where_it_may_come_in_stripes_each_passes_it_on_to_one_whatever_else_it_passes_on() -> None:
     """A node at the top whose only child had no place for others sent each layer twice, and all got half the rate."""
 
-    def leaf(number: int, **said: bool) -> Claim:
-        return replace(claim(number, rank=number - 1), below=place(number - 1).address, places=0, **said)
+    def leaf(number: int) -> Claim:
+        return replace(claim(number, rank=number - 1), below=place(number - 1).address, places=0)
 
     desk = Desk(stripes_from=64)
     replies = await desk.decide([claim(1, rank=0), leaf(2), leaf(3)])
@@ -187,6 +188,17 @@ async def test_where_it_may_come_in_stripes_each_passes_it_on_to_one_whatever_el
     first, *others = [claim(1, rank=0), leaf(2), leaf(3)]
     replies = await other.decide([first, *(replace(each, takes_stripes=False) for each in others)])
     assert [reply.sources for reply in replies[1:]] == [(place(1).address,)] * 2
+
+
+async def test_claims_of_either_kind_in_turn_do_not_weigh_the_whole_tree_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weighed = []
+    monkeypatch.setattr(FollowerTree, "reweigh", lambda _, weight: weighed.append(weight))
+    desk = Desk(stripes_from=64)
+    for number in range(1, 500):
+        desk.state.claim(replace(claim(number), takes_stripes=number % 11 != 0))
+    assert len(weighed) < 10
 
 
 async def test_one_that_is_to_fetch_in_place_of_the_top_does_not_wait_for_one_that_gets_stripes_from_it() -> None:
