@@ -53,7 +53,11 @@ class Failover:
         self._leave(self._source)
 
     def give_way(self) -> None:
-        """There is another place for this node, and the source is about to be broken off, through no fault of it."""
+        """There is another place for this node, and the source is about to be broken off, through no fault of it.
+
+        It counts as one of those that may be left.
+        """
+        self._left += 1
         self._is_left = True
 
     async def reopen(self, span: Span) -> Body:

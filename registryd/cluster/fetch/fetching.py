@@ -213,8 +213,8 @@ class Fetcher:
                 room = RoomComparison(source, start, links=self._links_of(source, ROOM_LOOKS), totals=totals)
             lag = SiblingComparison(source, self._locator.beside, leave=way_on.leave, top=top, room=room, totals=totals)
             doubt = DoubtCheck(start, lag.is_slow, first=TOP_LOOK_SECONDS, is_slow_early=lag.is_slow_top)
-            place = partial(self._locator.place, source.sought, source.content.size)
-            yields = YieldCheck(source.member.address, lambda: self._locator.slow_since, place, way_on.give_way)
+            claim = partial(self._locator.claim_other_place, source.sought, source.content.size)
+            yields = YieldCheck(source.member.address, lambda: self._locator.slow_since, claim, way_on.give_way)
             return MonitoredBody(given.body, doubt, yields)
 
         async def open_other(rest: Span) -> tuple[Offer, OpenContent]:

@@ -151,7 +151,7 @@ class MemberLocator:
         """When this node was told that it is slow; -inf: it is not."""
         return -math.inf if self._coalescing is None else self._coalescing.slow_since
 
-    async def place(self, sought: Sought, size: int) -> Address | None:
+    async def claim_other_place(self, sought: Sought, size: int) -> Address | None:
         """The source that index nodes name now to this node, which gets the content as a whole; None: no source."""
         if self._coalescing is None:
             return None

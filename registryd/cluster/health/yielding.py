@@ -31,16 +31,16 @@ class YieldCheck:
         self,
         source: Address,
         slow_since: Callable[[], float],
-        place: Callable[[], Awaitable[Address | None]],
+        claim: Callable[[], Awaitable[Address | None]],
         give_way: Callable[[], None],
     ) -> None:
-        """`slow_since`: when it was told, -inf if it was not; `place` asks the index nodes for a source.
+        """`slow_since`: when it was told, -inf if it was not; `claim` returns the source that index nodes name now.
 
         `give_way` is told that the source is left for that.
         """
         self._source = source
         self._slow_since = slow_since
-        self._place = place
+        self._claim = claim
         self._give_way = give_way
         self._tries = list(_TRIES)
 
@@ -55,7 +55,7 @@ class YieldCheck:
         if since <= self._begun_at or not self._tries or now.at < since + self._tries[0]:
             return None
         del self._tries[0]
-        place = await self._place()
+        place = await self._claim()
         if place is None or place == self._source:
             return None
         _log.info("this node is slow: it gets content from %s now, where no other node needs the link", place)

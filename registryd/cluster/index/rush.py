@@ -31,20 +31,20 @@ class Rush:
         self._last = -math.inf
         self._until = 0.0
         self._gathered: dict[Address, Claim] = {}
-        self._ungathered = 0
-        self._counted_from = -math.inf
+        self._ungathered: dict[Address, float] = {}
+        """When those came lately that have not been gathered."""
         self._others: set[Address] = set()
         self.assigned: dict[Address, tuple[Address, ...]] = {}
         """The sources of those that have been gathered, until they are told."""
 
-    def note(self, claim: Claim, now: float) -> None:
-        """Note a claim, gathered or not."""
+    def note(self, claim: Claim, now: float, *, is_new: bool = True) -> None:
+        """Note a claim, gathered or not; one that is not `is_new` is of a node that has a place already."""
         if now > self._last + _RUSH_SECONDS:
             self._until = now + GATHERED_SECONDS
             self._others.clear()
             self.assigned.clear()
         self._last = now
-        if not claim.takes_stripes and now < self._until:
+        if is_new and not claim.takes_stripes and now < self._until:
             self._others.add(claim.claimant.address)
 
     def seconds(self, claim: Claim, now: float, *, is_striped: bool) -> float:
@@ -53,22 +53,21 @@ class Rush:
             return 0.0
         self.note(claim, now)
         if now >= self._until and not self._gathered:  # else the event loop is late, and these are about to be told
-            if not (is_striped or self._are_many_lately(now)):
+            if not (is_striped or self._are_many_lately(claim.claimant.address, now)):
                 return 0.0
             self._until = now + (LATE_SECONDS if is_striped else GATHERED_SECONDS)
         self._gathered[claim.claimant.address] = claim
         return max(_MOMENT_SECONDS, self._until - now)
 
-    def _are_many_lately(self, now: float) -> bool:
-        """Whether so many have come by now that it would come in stripes if all began now: starts may quicken."""
-        if now > self._counted_from + GATHERED_SECONDS:
-            self._counted_from, self._ungathered = now, 0
-        self._ungathered += 1
-        if self._ungathered < self._least:
-            return False
-        self._ungathered = 0
-        self._others.clear()
-        return True
+    def _are_many_lately(self, address: Address, now: float) -> bool:
+        """Whether as many have come, with this one, as are enough at the beginning: starts may quicken."""
+        lately = {of: at for of, at in self._ungathered.items() if at > now - GATHERED_SECONDS}
+        lately.setdefault(address, now)
+        is_many = len(lately) >= self._least
+        self._ungathered = {} if is_many else lately
+        if is_many:
+            self._others.clear()
+        return is_many
 
     def withdraw(self, address: Address) -> None:
         """The node does not wait any more."""

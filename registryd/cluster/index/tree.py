@@ -212,11 +212,27 @@ class FollowerTree:
         awaited = self._left_behind.get(self.top_of(spot).source or spot.place.address) if self._left_behind else None
         return awaited is not None and awaited.is_expected
 
-    def is_behind(self, other: Spot, spot: Spot) -> bool:
-        """Whether the other gets it by way of this spot, and so has less of it, or is the spot itself."""
-        if not spot.children:
-            return other is spot
-        return any(above is spot for above in islice(self._upwards(other), len(self._spots)))
+    def behind(self, spot: Spot) -> Callable[[Spot], bool]:
+        """Whether others get it by way of this spot, and so have less of it, or are the spot itself.
+
+        What is found out about one spot is remembered for those below it: all of them together are looked at once.
+        """
+        known: dict[Address, bool] = {}
+
+        def is_behind(other: Spot) -> bool:
+            if not spot.children:
+                return other is spot
+            way: list[Address] = []
+            found = False
+            for above in islice(self._upwards(other), len(self._spots)):
+                if above is spot or above.place.address in known:
+                    found = above is spot or known[above.place.address]
+                    break
+                way.append(above.place.address)
+            known.update(dict.fromkeys(way, found))
+            return found
+
+        return is_behind
 
     def _upwards(self, spot: Spot | None) -> Iterator[Spot]:
         while spot is not None:

@@ -105,7 +105,7 @@ class Wave:
         """The claimant's sources, the best first; empty: the claimant is at the top, and goes to the origin."""
         self._learn_size(claim)
         if self._stripes_from:
-            self._claimed_together().note(claim, now)
+            self._claimed_together().note(claim, now, is_new=self._tree.get(claim.claimant.address) is None)
         if claim.is_pressed:  # nobody is to wait for what is fetched besides
             self.drop(claim.claimant.address)
             self.begin(claim.claimant)
@@ -132,10 +132,11 @@ class Wave:
             return (stays.place.address,)
         self._tree.leave_source(spot)
         found = [] if self._is_hopeless(now) else self._best(spot, refused | slow, now, claim)
-        leads = self._stripes is not None and self._stripes.is_top(spot.place.address)
-        if leads:  # all that get it in stripes wait for this one
-            found = [other for other in found if other.is_whole or self._comes_from_elsewhere(other, now)]
-        elif claim.below and self._is_to_come(spot, claim, now) and not (found and found[0].is_whole):
+        leads = self._leads(spot)
+        if claim.is_slow and not found and stays and not self._tree.behind(spot)(stays):
+            found = [stays]  # from which it gets the content all the while
+        is_for_below = claim.below is not None and not leads and self._is_to_come(spot, claim, now)
+        if claim.below and is_for_below and not (found and found[0].is_whole):
             self._tree.expect(spot, NodeLocation(claim.below, spot.place.zone))
             self._intending -= {spot.place.address}
             return (claim.below,)
@@ -212,10 +213,14 @@ class Wave:
         idle = [spot for spot in tops if spot.is_whole or not spot.children]
         if idle:
             return sorted(idle, key=lambda spot: spot.is_whole, reverse=True)[:STRIPES]
-        last = [spot for spot in well if spot.source is not None and not (spot.children or spot.was_striped)]
+        # Not one that waits for a node which has not come, or by way of one that gets stripes.
+        last = [spot for spot in well if spot.source and not spot.children and self._comes_from_elsewhere(spot, now)]
         # One with no place for children here passes other layers on.
         last.sort(key=lambda spot: (not spot.places, self._tree.cost(spot)))
         return last[:1] or tops[:1]
+
+    def _leads(self, spot: Spot) -> bool:
+        return self._stripes is not None and self._stripes.is_top(spot.place.address)
 
     def _comes_from_elsewhere(self, other: Spot, now: float) -> bool:
         """Whether the other gets it by way of nodes that have never got it in stripes.
@@ -479,11 +484,15 @@ class Wave:
         def is_ranked(other: Spot) -> bool:
             return claim.rank is not None and claim.rank < other.rank
 
+        is_behind, leads = tree.behind(spot), self._leads(spot)
+
         def is_fit(other: Spot) -> bool:
             is_refused = other.place.address in refused or other.suspected_until > now
+            # All that get it in stripes wait for this one.
+            is_refused = is_refused or (leads and not (other.is_whole or self._comes_from_elsewhere(other, now)))
             # The node that has not come yet is to come after the claimant.
             is_refused = is_refused or (is_ranked(other) and tree.waits_for_expected(other))
-            return not (is_refused or tree.is_behind(other, spot) or self._gives_way(other, spot, claim))
+            return not (is_refused or is_behind(other) or self._gives_way(other, spot, claim))
 
         found = tree.cheapest(spot.place.zone, is_fit, count)
         if not found:

@@ -190,6 +190,58 @@ async def test_where_it_may_come_in_stripes_each_passes_it_on_to_one_whatever_el
     assert [reply.sources for reply in replies[1:]] == [(place(1).address,)] * 2
 
 
+async def test_one_that_waits_for_a_node_that_has_not_come_is_not_at_the_top() -> None:
+    """It would wait for its predecessor, which would get stripes from it."""
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 4)))
+    desk.state.claim(replace(claim(50, rank=49), below=place(49).address))
+    desk.later = 0.5
+    replies = await desk.decide(map(claim, (*range(101, 131), 49)))
+    assert {reply.sources for reply in replies if reply.stripes} == {(place(104).address,)}
+
+
+async def test_one_below_a_node_that_went_away_and_came_back_is_not_at_the_top() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 4)))
+    desk.state.announce(Announcement(place(2), is_all=True))
+    desk.later = 1.0
+    replies = await desk.decide(map(claim, (*range(101, 131), 2)))
+    assert replies[-1].stripes
+    assert {reply.sources for reply in replies if reply.stripes} != {(place(3).address,)}
+
+
+async def test_the_successor_of_the_top_looks_in_other_zones_before_the_origin() -> None:
+    def far(number: int) -> Claim:
+        return replace(claim(number), claimant=NodeLocation(place(number).address, "far"))
+
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 4)))
+    desk.later = 1.0
+    replies = await desk.decide(map(far, range(101, 131)))
+    top = place(104).address
+    below = [(n, reply.stripes.index(top)) for n, reply in enumerate(replies, 101) if top in reply.stripes]
+    gave_up, *successors = below
+    desk.state.claim(replace(far(gave_up[0]), takes_stripes=False))
+    desk.state.announce(Announcement(place(101), is_all=True))
+    for number in (101, 102, 103):
+        desk.state.announce(Announcement(place(number), is_all=True))
+    for number, stripe in successors[:2]:
+        desk.state.claim(replace(far(number), takes_stripes=False, failed=(top,), stripe=stripe))
+    (source,) = desk.state.claim(replace(far(successors[1][0]), takes_stripes=False)).sources
+    assert source in {place(number).address for number in (1, 2, 3)}
+
+
+async def test_claims_of_nodes_that_have_a_place_say_nothing_about_those_that_come() -> None:
+    desk = Desk()
+    await desk.decide(map(claim, range(1, 4)))
+    desk.later = 1.0
+    coming = asyncio.gather(*map(desk.state.decide, map(claim, range(101, 121))))
+    await asyncio.sleep(0.05)
+    for number in (1, 2, 3):
+        desk.state.claim(replace(claim(number), takes_stripes=False))
+    assert [bool(reply.stripes) for reply in await coming] == [False] * 4 + [True] * 16
+
+
 async def test_claims_of_either_kind_in_turn_do_not_weigh_the_whole_tree_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -72,6 +72,14 @@ def test_those_that_come_evenly_and_too_few_at_a_time_never_wait() -> None:
     assert come(rush, [0.07 * number for number in range(1, 100)]) == [False] * 99
 
 
+def test_one_that_comes_twice_counts_once_and_those_before_and_after_a_moment_count_together() -> None:
+    rush = gathered(Rush(4), 1)
+    assert not rush.settle(AT + GATHERED_SECONDS, is_striped=False)
+    for _ in range(20):
+        assert not rush.seconds(claim(9), AT + GATHERED_SECONDS + 1.0, is_striped=False)
+    assert come(rush, [1.1, 1.15, 1.19]) == [False, False, True]
+
+
 def test_when_it_was_only_a_few_that_came_at_once_these_lose_a_moment() -> None:
     rush = gathered(Rush(4), 1)
     assert not rush.settle(AT + GATHERED_SECONDS, is_striped=False)

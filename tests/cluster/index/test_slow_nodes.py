@@ -58,6 +58,18 @@ def test_who_knows_that_it_is_slow_goes_to_the_end_when_another_has_taken_its_pl
     require_no_circle({1: None, 2: 5, 3: 1, 4: 3, 5: 4, 6: 5})
 
 
+def test_who_is_slow_keeps_its_place_when_no_other_is_fit() -> None:
+    """It goes on with its source: were it a top, nodes above it could be sent below it."""
+    wave = chain(4)
+    named, failed = join(wave, 9), tuple[int, ...]()
+    while named:  # one member reports all that are named to it, and goes
+        failed = (*failed, *named)
+        named = join(wave, 9, failed=failed)
+    wave.drop(address(9))
+    assert join(wave, 3, is_slow=True) == [2]
+    assert join(wave, 2, failed=(1,)) == []
+
+
 def test_who_is_slow_stays_where_it_is_in_nobodys_way() -> None:
     wave = chain(3)
     assert join(wave, 3, is_slow=True) == [2]
