@@ -184,14 +184,14 @@ async def _pull_everywhere(plan: Plan, cluster: Cluster, image: Image, reference
     pulls: list[Pull | None] = []
     for start in range(0, plan.nodes, plan.at_once):
         wave = cluster.nodes[start : start + plan.at_once]
-        late = [0.0 if plan.slow_node is None or not number else HEAD_START_SECONDS for number in range(len(wave))]
-        pulls += await asyncio.gather(
-            *(_pull(plan, node, image, reference, delay) for node, delay in zip(wave, late, strict=True))
-        )
+        head_start = 0.0 if plan.slow_node is None else HEAD_START_SECONDS
+        first, *others = wave
+        others_pulls = (_pull(plan, node, image, reference, delay=head_start) for node in others)
+        pulls += await asyncio.gather(_pull(plan, first, image, reference), *others_pulls)
     return pulls
 
 
-async def _pull(plan: Plan, node: Node, image: Image, reference: str, delay: float) -> Pull | None:
+async def _pull(plan: Plan, node: Node, image: Image, reference: str, *, delay: float = 0.0) -> Pull | None:
     await asyncio.sleep(delay)
     begun, clock = time.monotonic(), time.time()
     try:
@@ -364,7 +364,12 @@ def main() -> None:
     parser.add_argument("--slow", type=float, default=1.0, metavar="SHARE", help="of the bandwidth that one node has")
     parser.add_argument("--first-slow", action="store_true", help="with --slow: it is the first to come")
     parser.add_argument("--fault", choices=FAULTS, default="")
-    asyncio.run(compare(parser.parse_args()))
+    arguments = parser.parse_args()
+    if not 0 < arguments.slow <= 1:
+        parser.error("--slow is a share of the bandwidth: more than 0, and 1 at most")
+    if arguments.first_slow and arguments.slow == 1:
+        parser.error("--first-slow says which node has the share of --slow")
+    asyncio.run(compare(arguments))
 
 
 if __name__ == "__main__":
