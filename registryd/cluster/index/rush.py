@@ -53,20 +53,19 @@ class Rush:
             return 0.0
         self.note(claim, now)
         if now >= self._until and not self._gathered:  # else the event loop is late, and these are about to be told
-            if not (is_striped or self._are_many_lately(claim.claimant.address, now)):
+            if not (is_striped or self._quickens(claim.claimant.address, now)):
                 return 0.0
+            self._others.clear()
             self._until = now + (LATE_SECONDS if is_striped else GATHERED_SECONDS)
         self._gathered[claim.claimant.address] = claim
         return max(_MOMENT_SECONDS, self._until - now)
 
-    def _are_many_lately(self, address: Address, now: float) -> bool:
-        """Whether as many have come, with this one, as are enough at the beginning: starts may quicken."""
+    def _quickens(self, address: Address, now: float) -> bool:
+        """Count this one; whether as many have come lately as are enough at the beginning."""
         lately = {of: at for of, at in self._ungathered.items() if at > now - GATHERED_SECONDS}
         lately.setdefault(address, now)
         is_many = len(lately) >= self._least
         self._ungathered = {} if is_many else lately
-        if is_many:
-            self._others.clear()
         return is_many
 
     def withdraw(self, address: Address) -> None:

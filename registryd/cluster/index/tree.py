@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -205,7 +204,12 @@ class FollowerTree:
 
     def upwards(self, spot: Spot) -> Iterator[Spot]:
         """The spot, and all spots above it."""
-        return islice(self._upwards(spot), len(self._spots) + 1)
+        above: Spot | None = spot
+        for _ in range(len(self._spots) + 1):
+            if above is None:
+                return
+            yield above
+            above = self._spots.get(above.source) if above.source else None
 
     def waits_for_expected(self, spot: Spot) -> bool:
         """Whether the node at the top of the tree above this spot waits for a node that has not come yet."""
@@ -224,7 +228,7 @@ class FollowerTree:
                 return other is spot
             way: list[Address] = []
             found = False
-            for above in islice(self._upwards(other), len(self._spots)):
+            for above in self.upwards(other):
                 if above is spot or above.place.address in known:
                     found = above is spot or known[above.place.address]
                     break
@@ -233,11 +237,6 @@ class FollowerTree:
             return found
 
         return is_behind
-
-    def _upwards(self, spot: Spot | None) -> Iterator[Spot]:
-        while spot is not None:
-            yield spot
-            spot = self._spots.get(spot.source) if spot.source else None
 
 
 def _add_child(source: Spot, spot: Spot) -> None:

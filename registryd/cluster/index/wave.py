@@ -58,8 +58,6 @@ _MOST_SIZINGS: Final = 4
 _MOST_TURNS: Final = 4
 # An origin that refuses one node mostly refuses all: after so many tops failed, everyone may ask for himself.
 _MOST_FAILED_TOPS: Final = 3
-
-
 # In clusters of so many times peers.stripes_from, a part of that number is enough: more are to follow, mostly. With
 # fewer than two for each stripe, trees get deep. By simulation of 1,000 nodes that begin within 10 s.
 _MANY_TIMES: Final = 4
@@ -72,7 +70,7 @@ class Wave:
     def __init__(self, crowd: int = 0, *, stripes_from: int = 0) -> None:
         """`crowd` is how many may come to want it; with `stripes_from` at the same moment, it comes in stripes."""
         self._crowd = crowd
-        self._stripes_from = _least(stripes_from, crowd)
+        self._stripes_from = _least_at_once(stripes_from, crowd)
         # Most waves have none: nobody claims what they are of, or nothing comes in stripes.
         self._rush: Rush | None = None
         self._stripes: StripeTrees | None = None
@@ -135,8 +133,8 @@ class Wave:
         leads = self._leads(spot)
         if claim.is_slow and not found and stays and not self._tree.behind(spot)(stays):
             found = [stays]  # from which it gets the content all the while
-        is_for_below = claim.below is not None and not leads and self._is_to_come(spot, claim, now)
-        if claim.below and is_for_below and not (found and found[0].is_whole):
+        waits_for_nobody = leads or (found and found[0].is_whole)
+        if claim.below and not waits_for_nobody and self._is_to_come(spot, claim, now):
             self._tree.expect(spot, NodeLocation(claim.below, spot.place.zone))
             self._intending -= {spot.place.address}
             return (claim.below,)
@@ -220,6 +218,7 @@ class Wave:
         return last[:1] or tops[:1]
 
     def _leads(self, spot: Spot) -> bool:
+        """Whether all that get it in stripes wait for this one."""
         return self._stripes is not None and self._stripes.is_top(spot.place.address)
 
     def _comes_from_elsewhere(self, other: Spot, now: float) -> bool:
@@ -488,7 +487,6 @@ class Wave:
 
         def is_fit(other: Spot) -> bool:
             is_refused = other.place.address in refused or other.suspected_until > now
-            # All that get it in stripes wait for this one.
             is_refused = is_refused or (leads and not (other.is_whole or self._comes_from_elsewhere(other, now)))
             # The node that has not come yet is to come after the claimant.
             is_refused = is_refused or (is_ranked(other) and tree.waits_for_expected(other))
@@ -505,7 +503,7 @@ class Wave:
         return found[:count]
 
 
-def _least(stripes_from: int, crowd: int) -> int:
+def _least_at_once(stripes_from: int, crowd: int) -> int:
     """How many nodes have to come at the same moment, in a cluster of that size; 0: nothing comes in stripes."""
     if crowd < stripes_from:
         return 0
