@@ -115,11 +115,12 @@ def gets_stripes(node: Node, digest: str) -> bool:
     return f"{digest} {STRIPED}" in log_of(node)
 
 
-def gave_stripes(cluster: Cluster, digest: str) -> list[Node]:
-    """Nodes that were named as sources of stripes, and did not get it in stripes themselves."""
+def top_of(cluster: Cluster, digest: str) -> Node:
+    """The node that was named as a source of stripes, and does not get it in stripes itself."""
     lines = [line for node in cluster.nodes for line in log_of(node).splitlines() if f"{digest} {STRIPED}" in line]
     hosts = set(re.findall(r"([0-9.]+):\d+", " ".join(line.partition(STRIPED)[2] for line in lines)))
-    return [node for node in cluster.nodes if node.host.ipv4 in hosts and not gets_stripes(node, digest)]
+    (top,) = [node for node in cluster.nodes if node.host.ipv4 in hosts and not gets_stripes(node, digest)]
+    return top
 
 
 class NotTogether(AssertionError):
@@ -197,6 +198,8 @@ def victim_of(cluster: Cluster, role: str, digest: str) -> Node:
         return fetcher_of(cluster, digest)
     if role == "index":
         return index_node_of(cluster, digest)
+    if role == "top":
+        return top_of(cluster, digest)
     others = (fetcher_of(cluster, digest), index_node_of(cluster, digest))
     return next(node for node in cluster.nodes if node not in others and gets_stripes(node, digest))
 
