@@ -169,7 +169,7 @@ async def test_bytes_that_come_by_grpc_count_and_trials_do_not(release: Release,
         await first.pull(reference)
         await second.pull(reference)
         await until(cluster, lambda read: total(read, "registryd_sent_bytes_total", source="peer") >= size)
-        # The giver counts what it has given when it is told that it is done, a moment after the receiver has all.
+        # The giver counts a message when its write is over, which may be a moment after the receiver has it.
         least = size * (1 - _TOLERANCE)
         read = await until(cluster, lambda read: total(read, "registryd_peer_sent_bytes_total") >= least)
         given = total(read, "registryd_peer_sent_bytes_total")
