@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio import clock
 from registryd.aio.bound import off_the_clock
 from registryd.aio.expiring import ExpiringSet
 from registryd.cluster.contract.index import Claim, ClaimReply
@@ -169,14 +170,21 @@ class FetchCoordinator:
         return member is not None and await available(member, sought) > 0
 
     def named(
-        self, sought: Sought, wanted: RangeOf, fallback: FallbackMembers, *, reply: ClaimReply | None = None
+        self,
+        sought: Sought,
+        wanted: RangeOf,
+        fallback: FallbackMembers,
+        *,
+        reply: ClaimReply | None = None,
+        longest: float = 0.0,
     ) -> NamedSources:
         """The sources for this node, as long as the index nodes name some.
 
         After these, this node has to look elsewhere: at the members that the `fallback` has learnt, and at last at the
-        origin. A `reply` that is known already is followed first.
+        origin. A `reply` that is known already is followed first. The request may wait for the `longest` time, in
+        seconds, for sources that say that they are held up themselves.
         """
-        return NamedSources(self, Want(sought, wanted), reply=reply, fallback=fallback)
+        return NamedSources(self, Want(sought, wanted), reply=reply, fallback=fallback, longest=longest)
 
     def named_by(self, reply: ClaimReply, sought: Sought, wanted: RangeOf) -> NamedSources:
         """The sources that the reply names, and no others."""
@@ -289,7 +297,10 @@ class FetchCoordinator:
     ) -> Offer | None:
         for seconds in waits:
             wait = Wait(max(0.0, min(seconds, patience.left)), beyond=want.start) if seconds else None
+            asked_at = clock.now()
             offer = offer_of(member, want.sought, await member.find(want.sought, wait))
+            if offer.content.is_held_up:
+                patience.excuse(clock.now() - asked_at)
             if not want.size:  # what this node's containerd says of it is not a peer's to change
                 want.size = offer.content.size
             want.received = offer.received

@@ -8,7 +8,7 @@ from registryd.aio.bound import bounded
 from registryd.content.asker import AskAgain
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
-from registryd.transfer.monitoring.thresholds import MOST_LEFT, REOPEN_TIMEOUT
+from registryd.transfer.monitoring.thresholds import HELD_UP_SECONDS, MOST_LEFT, REOPEN_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
 
-    OpenOther = Callable[[Span], Awaitable[tuple[Offer, OpenContent]]]
+    OpenOther = Callable[[Span, float], Awaitable[tuple[Offer, OpenContent]]]
 
 
 class Failover:
@@ -35,6 +35,7 @@ class Failover:
         avoid: Callable[[Offer], None],
         leave: Callable[[Offer], None] = lambda _: None,
     ) -> None:
+        """`open_other` is told for how many seconds to believe sources that say that they are held up themselves."""
         self._source = source
         self._open_other = open_other
         self._avoid = avoid
@@ -64,10 +65,11 @@ class Failover:
         """The rest, from another source. Raises SourcesExhausted when no node has it, SourceBroken for no answer."""
         if not self._is_left:
             self._avoid(self._source)
-        self._is_left = False
+        # This node has left a source that gave something. Meanwhile a node above all of them may have fallen silent.
+        longest, self._is_left = HELD_UP_SECONDS if self._is_left else 0.0, False
         try:
             async with bounded(REOPEN_TIMEOUT):
-                self._source, opened = await self._open_other(span)
+                self._source, opened = await self._open_other(span, longest)
         except (ContentUnavailable, AskAgain) as error:
             # Also when its place is needed: containerd keeps what it has got, and asks for the rest.
             raise SourcesExhausted(str(error)) from error

@@ -217,8 +217,9 @@ class Fetcher:
             yields = YieldCheck(source.member.address, lambda: self._locator.slow_since, claim, way_on.give_way)
             return MonitoredBody(given.body, doubt, yields)
 
-        async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
-            other, given = await self._open_first(offer.sought, lambda _: rest, size=opened.content.size)
+        async def open_other(rest: Span, longest: float) -> tuple[Offer, OpenContent]:
+            size = opened.content.size
+            other, given = await self._open_first(offer.sought, lambda _: rest, size=size, longest=longest)
             return other, replace(given, body=doubted(other, given))
 
         way_on = Failover(offer, open_other=open_other, avoid=self._lost, leave=self._left)
@@ -243,9 +244,15 @@ class Fetcher:
         self._locator.leave(offer)
 
     async def _open_first(
-        self, sought: Sought, wanted: RangeOf, *, size: int | None = None, verdict: ClaimReply | None = None
+        self,
+        sought: Sought,
+        wanted: RangeOf,
+        *,
+        size: int | None = None,
+        verdict: ClaimReply | None = None,
+        longest: float = 0.0,
     ) -> tuple[Offer, OpenContent]:
-        plan = self._locator.plan(sought, wanted, reply=verdict)
+        plan = self._locator.plan(sought, wanted, reply=verdict, longest=longest)
         use = partial(self._open_offer, wanted=wanted, size=size)
         return self._noted(*await self._first(plan, use, discard=_close))
 

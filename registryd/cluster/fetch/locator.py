@@ -158,14 +158,17 @@ class MemberLocator:
         reply = await self._coalescing.claim_once(Want(sought, Span.whole, size), Urgency.ASKED)
         return reply.sources[0] if reply is not None and reply.sources else None
 
-    def plan(self, sought: Sought, wanted: RangeOf, *, reply: ClaimReply | None = None) -> SourcePlan:
+    def plan(
+        self, sought: Sought, wanted: RangeOf, *, reply: ClaimReply | None = None, longest: float = 0.0
+    ) -> SourcePlan:
         """The sources of a request that is going to get these bytes, and shares the work with others that do.
 
-        With the `reply` of its index nodes, if that is known.
+        With the `reply` of its index nodes, if that is known. The request may wait for the `longest` time, in seconds,
+        for sources that say that they are held up themselves.
         """
         fallback = FallbackMembers()
         coalescing = self._coalescing
-        named = None if coalescing is None else coalescing.named(sought, wanted, fallback, reply=reply)
+        named = None if coalescing is None else coalescing.named(sought, wanted, fallback, reply=reply, longest=longest)
         return SourcePlan(self, named=named, search=self._search(sought, fallback, is_claimed=True))
 
     def plan_to_ask(self, sought: Sought) -> SourcePlan:

@@ -77,8 +77,10 @@ class Want:
 class Patience:
     """Seconds that a request may wait in all; they begin with the first look at them."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, longest: float = 0.0) -> None:
+        """As long as sources say that they are held up themselves, it lasts longer, up to the `longest` in all."""
         self._seconds = seconds
+        self._excusable = max(0.0, longest - seconds)
         self._until: float | None = None
 
     def begin(self) -> float:
@@ -86,6 +88,12 @@ class Patience:
         if self._until is None:
             self._until = clock.now() + self._seconds
         return self._until
+
+    def excuse(self, seconds: float) -> None:
+        """For so long a source had nothing, through no fault of its own."""
+        seconds = min(seconds, self._excusable)
+        self._until = self.begin() + seconds
+        self._excusable -= seconds
 
     @property
     def left(self) -> float:
@@ -111,7 +119,7 @@ class NamedSources:
     is over; with a reply that `is_final`, when all sources that it names were asked.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all named
         self,
         coordinator: FetchCoordinator,
         want: Want,
@@ -119,11 +127,15 @@ class NamedSources:
         reply: ClaimReply | None = None,
         is_final: bool = False,
         fallback: FallbackMembers | None = None,
+        longest: float = 0.0,
     ) -> None:
-        """A `reply` that is known already is followed first; the `fallback` learns what index nodes say."""
+        """A `reply` that is known already is followed first; the `fallback` learns what index nodes say.
+
+        Patience lasts `longest` seconds where sources say that they are held up themselves.
+        """
         self._coordinator = coordinator
         self._want = want
-        self._patience = Patience(coordinator.fetch_wait)
+        self._patience = Patience(coordinator.fetch_wait, longest=longest)
         self._known = reply
         self._is_final = is_final
         self._fallback = fallback

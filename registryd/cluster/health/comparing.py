@@ -53,15 +53,16 @@ class LinkComparison:
         """Whether the source's link has hardly more room than this rate, and the link of another node much more.
 
         The source passes everything on at this rate, in bytes a second. The nodes `beside` it are the first to be
-        compared.
+        compared. If nothing comes meanwhile, a node further up stands still: that says nothing about the source, and
+        a sample that comes slowly says that this machine has much to do.
         """
         best = await self._quicker(rate, beside)
         if not best:
             return False
-        enough = _enough(rate, best)
+        arrived, enough = self._own.arrived(), _enough(rate, best)
         # Twice: the first one may open a connection.
         is_slow = await self._source_gives_less(enough) and await self._source_gives_less(enough)
-        return self._note(is_slow=is_slow)
+        return self._note(is_slow=is_slow and self._own.arrived() > arrived)
 
     async def is_slow_top(self, rate: float) -> bool:
         """The same of a source that has just said that it has what a sample takes, where all comes by way of it.

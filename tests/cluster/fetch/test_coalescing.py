@@ -73,6 +73,7 @@ class ScriptedNode:
     desk: IndexState | None = None
     is_dead: bool = False
     gives_for_other_names: bool = False
+    is_held_up: bool = False
     claims: list[Claim] = field(default_factory=list)
     finds: int = 0
     waits: list[float] = field(default_factory=list)
@@ -93,7 +94,8 @@ class ScriptedNode:
             return FindAnswer(Node(NodeId("n"), 0), None, busy=False, is_not_for_name=True)
         if have is None:
             return FindAnswer(Node(NodeId("n"), 0), None, busy=False)
-        content = Content(digest, SIZE, None) if have == SIZE else GrowingContent(digest, SIZE, None, have)
+        growing = GrowingContent(digest, SIZE, None, have, is_held_up=self.is_held_up)
+        content = Content(digest, SIZE, None) if have == SIZE else growing
         return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False)
 
     async def claim(self, claim: Claim) -> ClaimReply:
@@ -375,6 +377,19 @@ async def test_a_request_whose_time_is_over_when_its_sources_are_named_asks_once
     want = Want(sought(digest_of(OWN, 1)), Span.whole, SIZE)
     assert await coalescing.follow(place(1).address, want, patience, (2.5, 2.5)) is None
     assert node.waits == [0.0]
+
+
+@pytest.mark.parametrize(("is_held_up", "longest", "seconds"), [(True, 45.0, 45), (False, 45.0, 15), (True, 0.0, 15)])
+async def test_who_has_some_of_it_waits_longer_for_a_source_that_is_held_up_itself(
+    *, is_held_up: bool, longest: float, seconds: float
+) -> None:
+    """A node further up stands still: those right below it leave it after 15 s, and then bytes come here again."""
+    node = ScriptedNode(1, arrives=lambda _: 1 << 20, is_held_up=is_held_up)
+    coalescing, _ = make(node)
+    patience = Patience(15.0, longest=longest)
+    want = Want(sought(digest_of(OWN, 1)), lambda size: Span(1 << 20, size), SIZE)
+    assert await coalescing.follow(place(1).address, want, patience, (2.5,) * 100) is None
+    assert now() == pytest.approx(seconds, abs=0.5)
 
 
 async def test_who_has_it_can_be_asked_without_claiming() -> None:

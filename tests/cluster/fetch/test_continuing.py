@@ -12,6 +12,7 @@ from registryd.content.asker import AskAgain
 from registryd.content.source import ContentNotFound
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.monitoring.thresholds import HELD_UP_SECONDS
 from registryd.transfer.resume import ResumingBody
 from tests.fakes.bodies import BrokenBody
 from tests.fakes.sinks import FakeSink
@@ -29,7 +30,7 @@ DATA = bytes(range(100))
 async def test_the_receiver_keeps_what_it_got_when_nobody_may_go_on(reason: Exception) -> None:
     avoided: list[object] = []
 
-    async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
+    async def open_other(rest: Span, _: float) -> tuple[Offer, OpenContent]:
         assert rest == Span(7, len(DATA))
         raise reason
 
@@ -44,7 +45,10 @@ async def test_the_receiver_keeps_what_it_got_when_nobody_may_go_on(reason: Exce
 async def test_a_source_that_is_left_for_another_place_is_not_to_blame() -> None:
     reports: list[object] = []
 
-    async def open_other(_: Span) -> tuple[Offer, OpenContent]:
+    believed: list[float] = []
+
+    async def open_other(_: Span, longest: float) -> tuple[Offer, OpenContent]:
+        believed.append(longest)
         raise ContentNotFound("nobody has it")
 
     way_on = Failover(cast("Any", "it"), open_other=open_other, avoid=reports.append, leave=reports.append)
@@ -55,10 +59,12 @@ async def test_a_source_that_is_left_for_another_place_is_not_to_blame() -> None
     with pytest.raises(SourcesExhausted):
         await way_on.reopen(Span(0, 1))
     assert reports == ["it"]
+    # One that broke may have been silent for long before that.
+    assert believed == [HELD_UP_SECONDS, 0.0]
 
 
 async def test_an_answer_that_does_not_come_counts_as_one_source() -> None:
-    async def open_other(rest: Span) -> tuple[Offer, OpenContent]:
+    async def open_other(_rest: Span, _longest: float) -> tuple[Offer, OpenContent]:
         await asyncio.sleep(60)
         raise AssertionError("nobody waits so long")
 

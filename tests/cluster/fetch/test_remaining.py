@@ -67,7 +67,7 @@ class Told:
     failed_addresses: list[Address] = field(default_factory=list)
 
     def named(
-        self, target: Sought, wanted: RangeOf, fallback: FallbackMembers, *, reply: ClaimReply | None
+        self, target: Sought, wanted: RangeOf, fallback: FallbackMembers, *, reply: ClaimReply | None, longest: float
     ) -> ToldSources:
         assert reply is None
         assert wanted == Span.whole

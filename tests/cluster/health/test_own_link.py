@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -17,10 +17,12 @@ from tests.cluster.health.linked import DIGEST, MIB, SIZE, Linked, member
 from tests.fakes.entitled import sought
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.looptime
 
@@ -162,10 +164,14 @@ async def test_a_slow_source_is_found_as_soon_as_less_comes() -> None:
         await asyncio.sleep(seconds)
         came += rate * seconds * MIB
 
-    for number in (2, 3):  # the link is full
-        own_sample = asyncio.create_task(own.try_other(member(number, Linked(2)), sought(DIGEST), enough=100.0 * MIB))
-        while not own_sample.done():
+    async def meanwhile(doing: Awaitable[T]) -> T:
+        done = asyncio.ensure_future(doing)
+        while not done.done():
             await advance(0.01)
+        return done.result()
+
+    for number in (2, 3):  # the link is full
+        await meanwhile(own.try_other(member(number, Linked(2)), sought(DIGEST), enough=100.0 * MIB))
     await advance(0.5)
     links.look()
     assert not await links.is_slow(rate * MIB)
@@ -173,4 +179,4 @@ async def test_a_slow_source_is_found_as_soon_as_less_comes() -> None:
     rate = 1.0
     await advance(0.5)
     links.look()
-    assert await links.is_slow(rate * MIB)
+    assert await meanwhile(links.is_slow(rate * MIB))

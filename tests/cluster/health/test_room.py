@@ -47,7 +47,7 @@ async def looks(
     begun = asyncio.get_running_loop().time()
 
     def arrived() -> int:
-        return int((asyncio.get_running_loop().time() - begun) * (in_all or rate) * MIB)
+        return int((asyncio.get_running_loop().time() - begun) * (rate if in_all is None else in_all) * MIB)
 
     async def holders_of(wanted: Sought) -> Sequence[Member]:
         assert wanted == sought(DIGEST)
@@ -68,6 +68,11 @@ async def looks(
 async def test_a_link_without_room_next_to_one_with_much_is_what_is_slow() -> None:
     """At the first look, though nobody is ahead, because all of them are below another slow node."""
     assert (await looks(Linked(0.7), [Linked(9)]))[0]
+
+
+async def test_where_nothing_comes_meanwhile_a_node_further_up_stands_still() -> None:
+    """A sample comes slowly then because this machine has much to do."""
+    assert not any(await looks(Linked(0.7), [Linked(9)], in_all=0))
 
 
 async def test_a_source_that_waits_itself_has_room() -> None:
