@@ -36,7 +36,7 @@ def test_a_slow_node_holds_up_nobody() -> None:
 
 @pytest.mark.parametrize("layers", [1, 4])
 def test_those_that_come_when_starts_quicken_get_it_in_stripes(layers: int) -> None:
-    """As a whole, the last nodes took 2.0 times what one needs: whoever fetched each layer sent it twice."""
+    """The last of those that came before is at the top, while the fetcher sends each layer once."""
     outcome = run(Scenario("quickening", 60, layers=layers, start_seconds=2.0, quickening=3))
     assert outcome.origin_copies == 1.0
     assert outcome.striped > 0.4

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from registryd.transfer.striping import STRIPES
+
 if TYPE_CHECKING:
     from registryd.cluster.contract.index import Claim
     from registryd.notation import Address
@@ -47,24 +49,29 @@ class Rush:
         if is_new and not claim.takes_stripes and now < self._until:
             self._others.add(claim.claimant.address)
 
-    def seconds(self, claim: Claim, now: float, *, is_striped: bool) -> float:
-        """How long this claim is to wait; 0: it gets the content as a whole."""
+    def seconds(self, claim: Claim, now: float, *, is_striped: bool, holders: int = 0) -> float:
+        """How long this claim is to wait; 0: it gets the content as a whole.
+
+        With one of the `holders` for each stripe, which have all of it, any of them gives it to those that come now and
+        then. Nobody waits before more than these have come at the same moment.
+        """
         if not (self._least and claim.takes_stripes) or claim.size is None or claim.size < LEAST_BYTES:
             return 0.0
         self.note(claim, now)
-        if now >= self._until and not self._gathered:  # else the event loop is late, and these are about to be told
-            if not (is_striped or self._quickens(claim.claimant.address, now)):
+        is_over = now >= self._until or (holders >= STRIPES and not is_striped)
+        if is_over and not self._gathered:  # else the event loop is late, and these are about to be told
+            if not (is_striped or self._quickens(claim.claimant.address, now, holders)):
                 return 0.0
             self._others.clear()
             self._until = now + (LATE_SECONDS if is_striped else GATHERED_SECONDS)
         self._gathered[claim.claimant.address] = claim
         return max(_MOMENT_SECONDS, self._until - now)
 
-    def _quickens(self, address: Address, now: float) -> bool:
-        """Count this one; whether as many have come lately as are enough at the beginning."""
+    def _quickens(self, address: Address, now: float, holders: int) -> bool:
+        """Count this one; whether as many have come lately as are enough at the beginning, and more than have it."""
         lately = {of: at for of, at in self._ungathered.items() if at > now - GATHERED_SECONDS}
         lately.setdefault(address, now)
-        is_many = len(lately) >= self._least
+        is_many = len(lately) >= self._least and len(lately) > holders
         self._ungathered = {} if is_many else lately
         return is_many
 

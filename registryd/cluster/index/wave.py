@@ -145,7 +145,10 @@ class Wave:
         if not found:
             self._lead(spot, claim)
         # Others than the first may be followed only if they wait for nobody: else nodes could wait in a circle.
-        sources = tuple(other.place.address for other in found if other is found[0] or other.is_whole)
+        others = [other for other in found[1:] if other.is_whole]
+        for other in others:
+            self._tree.offer(other)  # the next claimant is named another one: should all turn to these, no link is full
+        sources = tuple(other.place.address for other in [*found[:1], *others])
         spot.named.update(sources)
         return sources
 
@@ -155,11 +158,11 @@ class Wave:
         """How long the claim is to wait for others, with which it may get the content in stripes."""
         if not self._stripes_from:
             return 0.0
-        if not self._tree.addresses or self._is_to_lead(claim) or self._wholes >= STRIPES:
-            return 0.0  # with so many that have all of it, any of them gives it
+        if not self._tree.addresses or self._is_to_lead(claim):
+            return 0.0
         if self._tree.get(claim.claimant.address) is not None:
             return 0.0  # nodes in stripes could wait for nodes that get it as a whole from this one
-        return self._claimed_together().seconds(claim, now, is_striped=self._stripes is not None)
+        return self._claimed_together().seconds(claim, now, is_striped=self._stripes is not None, holders=self._wholes)
 
     def _claimed_together(self) -> Rush:
         self._rush = self._rush or Rush(self._stripes_from)
@@ -210,7 +213,7 @@ class Wave:
         tops = [spot for spot in well if spot.source is None]
         idle = [spot for spot in tops if spot.is_whole or not spot.children]
         if idle:
-            return sorted(idle, key=lambda spot: spot.is_whole, reverse=True)[:STRIPES]
+            return sorted(idle, key=lambda spot: (not spot.is_whole, spot.children))[:STRIPES]
         # Not one that waits for a node which has not come, or by way of one that gets stripes.
         last = [spot for spot in well if spot.source and not spot.children and self._comes_from_elsewhere(spot, now)]
         # One with no place for children here passes other layers on.
@@ -497,10 +500,18 @@ class Wave:
             found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, count)]
         found.sort(key=tree.cost)
         other = tree.get(claim.below) if claim.below and self._is_chain else None
-        is_near = other is not None and other.place.zone == spot.place.zone
-        if other is not None and is_near and not (other.children or other.is_last) and is_fit(other):
+        if other is not None and is_fit(other) and self._is_end_near(other, spot, found):
             found = [other, *(one for one in found if one is not other)]
         return found[:count]
+
+    def _is_end_near(self, other: Spot, spot: Spot, found: Collection[Spot]) -> bool:
+        """Whether the other is the end of a chain in the spot's zone, hardly further down than the best of those found.
+
+        In the order of another layer a chain may be longer than it would become by itself.
+        """
+        if other.children or other.is_last or other.place.zone != spot.place.zone:
+            return False
+        return self._tree.cost(other) <= min(map(self._tree.cost, found), default=0.0) + self._weight
 
 
 def _least_at_once(stripes_from: int, crowd: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from registryd.cluster.contract.index import Claim, NodeLocation
@@ -29,6 +30,7 @@ def join(  # noqa: PLR0913 - what a claim consists of
     failed: tuple[int, ...] = (),
     slow: tuple[int, ...] = (),
     unfit: tuple[int, ...] = (),
+    below: int | None = None,
     zone: str = "",
     is_slow: bool = False,
     now: float = 0.0,
@@ -36,6 +38,8 @@ def join(  # noqa: PLR0913 - what a claim consists of
     place = NodeLocation(address(number), zone)
     named, others = tuple(map(address, slow)), tuple(map(address, unfit))
     claim = Claim(DIGEST, place, size, tuple(map(address, failed)), slow=named, unfit=others, is_slow=is_slow)
+    if below is not None:
+        claim = replace(claim, below=address(below))
     return [source.port for source in wave.join(claim, now)]
 
 

@@ -383,6 +383,19 @@ async def test_when_all_have_it_anyone_gets_it_as_a_whole() -> None:
     assert (reply.is_whole, reply.stripes, desk.clock()) == (True, (), begun)
 
 
+async def test_when_many_more_come_at_once_than_have_it_those_that_have_it_are_at_the_top() -> None:
+    desk = Desk()
+    await desk.decide([claim(1)])
+    for number in range(1, 11):
+        desk.state.announce(Announcement(place(number), held=(DIGEST,), gives_stripes=True))
+    replies = await desk.decide(map(claim, range(100, 200)))
+    wholes, striped = [[reply for reply in replies if bool(reply.stripes) is are] for are in (False, True)]
+    assert len(wholes) == 10
+    assert all(reply.is_whole for reply in wholes)
+    tops = {address for reply in striped for address in reply.stripes} & {place(each).address for each in range(1, 11)}
+    assert len(tops) == STRIPES
+
+
 async def test_a_wave_of_5_000_takes_few_bytes_for_each() -> None:
     desk = Desk()
     await desk.decide([claim(1)])

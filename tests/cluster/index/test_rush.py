@@ -8,6 +8,7 @@ import pytest
 
 from registryd.cluster.contract.index import Claim, NodeLocation
 from registryd.cluster.index.rush import GATHERED_SECONDS, LATE_SECONDS, LEAST_BYTES, Rush
+from registryd.transfer.striping import STRIPES
 from tests.cluster.index.joining import DIGEST, address
 
 AT = 1000.0
@@ -70,6 +71,14 @@ def test_those_that_come_evenly_and_too_few_at_a_time_never_wait() -> None:
     rush = gathered(Rush(4), 1)
     assert not rush.settle(AT + GATHERED_SECONDS, is_striped=False)
     assert come(rush, [0.07 * number for number in range(1, 100)]) == [False] * 99
+
+
+def test_where_some_have_it_nobody_waits_before_more_than_these_have_come_in_a_moment() -> None:
+    """Those that come now and then get it from any of them."""
+    for holders, free in ((STRIPES - 1, 0), (STRIPES, STRIPES), (10, 10)):
+        rush = Rush(4)
+        waits = [rush.seconds(claim(number), AT, is_striped=False, holders=holders) > 0 for number in range(1, 21)]
+        assert waits == [False] * free + [True] * (20 - free)
 
 
 def test_one_that_comes_twice_counts_once_and_those_before_and_after_a_moment_count_together() -> None:

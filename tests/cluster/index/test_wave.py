@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from registryd.cluster.contract.index import Claim, NodeLocation
@@ -25,6 +27,25 @@ def test_a_chain_is_shortened_when_its_depth_costs_more_than_half_the_rate() -> 
     sources = [join(wave, number, size=4 * STEP_BYTES) for number in range(1, 8)]
     assert sources[:5] == [[], [1], [2], [3], [4]]
     assert sources[5:] == [[1], [6]]
+
+
+def test_a_chain_in_the_order_of_another_layer_is_shortened_when_it_is_twice_as_long() -> None:
+    wave = Wave()
+    sources = [join(wave, number, size=4 * STEP_BYTES, below=number - 1 or None) for number in range(1, 13)]
+    assert sources[:10] == [[], *([number] for number in range(1, 10))]
+    assert sources[10:] == [[1], [11]]
+
+
+def test_holders_that_are_named_beside_the_end_of_a_chain_take_turns() -> None:
+    """All that are far down turn to them when no byte comes for a second."""
+    wave = Wave()
+    for number in range(1, 11):
+        wave.hold(NodeLocation(address(number)))
+    named = [join(wave, number, below=number - 1) for number in range(11, 32)]
+    assert [sources[0] for sources in named[1:]] == list(range(11, 31))
+    counts = Counter(other for sources in named[1:] for other in sources[1:])
+    assert sum(counts.values()) == 40
+    assert max(counts.values()) <= 5
 
 
 def test_where_many_may_come_it_is_bushy_from_the_top_on() -> None:
