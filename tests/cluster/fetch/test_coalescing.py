@@ -30,7 +30,7 @@ from registryd.cluster.index_client.companions import LayerSchedule
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.member import Member
 from registryd.content.asker import Asker, asked_by
-from registryd.content.growing import GrowingContent
+from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.sought import Sought
 from registryd.content.source import Content, ContentNotFound, NotForName
 from registryd.notation import Address
@@ -74,6 +74,7 @@ class ScriptedNode:
     is_dead: bool = False
     gives_for_other_names: bool = False
     is_held_up: bool = False
+    uploads: int = 0
     claims: list[Claim] = field(default_factory=list)
     finds: int = 0
     waits: list[float] = field(default_factory=list)
@@ -96,7 +97,7 @@ class ScriptedNode:
             return FindAnswer(Node(NodeId("n"), 0), None, busy=False)
         growing = GrowingContent(digest, SIZE, None, have, is_held_up=self.is_held_up)
         content = Content(digest, SIZE, None) if have == SIZE else growing
-        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False)
+        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False, uploads=self.uploads)
 
     async def claim(self, claim: Claim) -> ClaimReply:
         self.claims.append(claim)
@@ -377,6 +378,25 @@ async def test_a_request_whose_time_is_over_when_its_sources_are_named_asks_once
     want = Want(sought(digest_of(OWN, 1)), Span.whole, SIZE)
     assert await coalescing.follow(place(1).address, want, patience, (2.5, 2.5)) is None
     assert node.waits == [0.0]
+
+
+@pytest.mark.parametrize(("uploads", "is_at_work", "is_given"), [(3, True, True), (4, True, False), (4, False, True)])
+async def test_a_holder_that_gives_to_many_is_left_to_these_while_a_source_is_at_work(
+    *, uploads: int, is_at_work: bool, is_given: bool
+) -> None:
+    """All whose source begins late would get a small share of one link to the end."""
+    source = ScriptedNode(1, arrives=lambda _: 0 if is_at_work else None)
+    coalescing, _ = make(source, ScriptedNode(2, arrives=lambda _: SIZE, uploads=uploads))
+    reply = ClaimReply((place(1).address, place(2).address))
+    named = coalescing.named_by(reply, sought(digest_of(OWN, 1, 2)), Span.whole)
+    if is_given:
+        offer = await named.next()
+        assert offer is not None
+        assert offer.member.address == place(2).address
+    else:
+        with pytest.raises(NotArrived):
+            await named.next()
+    assert now() == pytest.approx(1.0 if is_at_work else 0.0, abs=0.1)
 
 
 @pytest.mark.parametrize(("is_held_up", "longest", "seconds"), [(True, 45.0, 45), (False, 45.0, 15), (True, 0.0, 15)])
