@@ -37,9 +37,9 @@ WAITS: Final = (2.5, 2.5)
 # share of a link by which others get the whole content: with 0.3 s, waves in which 2 % of the messages were 0.2 s late
 # took up to three times as long (benchmarks.simulate), with a second no longer than without this.
 _BRIEF_WAIT: Final = (1.0,)
-# One that has all of it and sends so many bodies gives to nobody else that is named a source at work: all nodes whose
-# source begins late would turn to the few that have it by then, and get a small share of their links to the end. By
-# simulation of 500 nodes with four layers, whose starts quicken over 10 s.
+# A holder that sends so many bodies is passed over while a source that is named beside it is at work. Otherwise all
+# nodes whose source begins late would turn to the few holders of that moment, and get a small share of their links to
+# the end: by simulation of 500 nodes with four layers, whose starts quicken over 10 s, three times as long.
 _MOST_UPLOADS: Final = 4
 # For a holder: it has no byte to wait for, and may have fallen silent since its last announcement.
 _NO_WAIT: Final = (0.0,)

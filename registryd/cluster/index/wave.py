@@ -147,7 +147,7 @@ class Wave:
         # Others than the first may be followed only if they wait for nobody: else nodes could wait in a circle.
         others = [other for other in found[1:] if other.is_whole]
         for other in others:
-            self._tree.offer(other)  # the next claimant is named another one: should all turn to these, no link is full
+            self._tree.offer(other)  # behind its equals: the next claimant is named others
         sources = tuple(other.place.address for other in [*found[:1], *others])
         spot.named.update(sources)
         return sources
