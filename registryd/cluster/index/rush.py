@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.striping import STRIPES
@@ -33,8 +34,8 @@ class Rush:
         self._last = -math.inf
         self._until = 0.0
         self._gathered: dict[Address, Claim] = {}
-        self._ungathered: dict[Address, float] = {}
-        """When those came lately that have not been gathered."""
+        self._ungathered: OrderedDict[Address, float] = OrderedDict()
+        """When those came lately that have not been gathered, the first to come first."""
         self._others: set[Address] = set()
         self.assigned: dict[Address, tuple[Address, ...]] = {}
         """The sources of those that have been gathered, until they are told."""
@@ -69,10 +70,13 @@ class Rush:
 
     def _quickens(self, address: Address, now: float, holders: int) -> bool:
         """Count this one; whether as many have come lately as are enough at the beginning, and more than have it."""
-        lately = {of: at for of, at in self._ungathered.items() if at > now - GATHERED_SECONDS}
+        lately = self._ungathered
+        while lately and next(iter(lately.values())) <= now - GATHERED_SECONDS:
+            lately.popitem(last=False)
         lately.setdefault(address, now)
         is_many = len(lately) >= self._least and len(lately) > holders
-        self._ungathered = {} if is_many else lately
+        if is_many:
+            lately.clear()
         return is_many
 
     def withdraw(self, address: Address) -> None:

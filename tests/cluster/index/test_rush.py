@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -79,6 +80,17 @@ def test_where_some_have_it_nobody_waits_before_more_than_these_have_come_in_a_m
         rush = Rush(4)
         waits = [rush.seconds(claim(number), AT, is_striped=False, holders=holders) > 0 for number in range(1, 21)]
         assert waits == [False] * free + [True] * (20 - free)
+
+
+def test_counting_takes_no_longer_for_each_of_many() -> None:
+    def seconds(count: int) -> float:
+        rush, claims = Rush(4), [claim(number) for number in range(count)]
+        begun = time.process_time()
+        assert not any(rush.seconds(each, AT, is_striped=False, holders=count) for each in claims)
+        return (time.process_time() - begun) / count
+
+    few = min(seconds(500) for _ in range(3))
+    assert min(seconds(4000) for _ in range(2)) < 4 * few
 
 
 def test_one_that_comes_twice_counts_once_and_those_before_and_after_a_moment_count_together() -> None:
