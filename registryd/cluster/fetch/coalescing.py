@@ -5,7 +5,6 @@ This is only an optimisation: every failure here ends in a search by the node it
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from contextlib import nullcontext
 from dataclasses import replace
@@ -279,13 +278,13 @@ class FetchCoordinator:
         member = self._roster.get(address)
         if member is None:
             raise ContentNotFound(f"{address} is not among the members")
-        begun = asyncio.get_running_loop().time()
+        begun = clock.now()
         try:
             with off_the_clock():
                 async with self._waiting(want):
                     return await self._ask_until_there(member, want, patience, waits)
         finally:
-            self._hindrances.waited(want.digest, asyncio.get_running_loop().time() - begun, address)
+            self._hindrances.waited(want.digest, clock.now() - begun, address)
 
     def _waiting(self, want: Want) -> AbstractAsyncContextManager[None]:
         if self._places is None or want.size is None:

@@ -60,7 +60,7 @@ class Want:
     wanted: RangeOf
     size: int | None = None
     is_awaited: bool = False
-    """Whether the latest source was at work, and had not got so far."""
+    """Whether the latest source of the reply was at work, and had not got so far."""
     received: int = 0
     """Bytes that it had got, whether or not it may give them."""
     takes_stripes: bool = False
@@ -148,8 +148,6 @@ class NamedSources:
         self._reply: ClaimReply | None = None
         self._left: deque[Address] = deque()
         self._opening: _Opening | None = None
-        self._is_at_work = False
-        """Whether the latest source of the reply has nothing yet, and is to get it."""
 
     async def next(self) -> Offer | None:
         """The next source that has the byte; None when there is no source left to ask.
@@ -194,7 +192,7 @@ class NamedSources:
             if self._fallback is not None:
                 self._fallback.learn(self._reply)
             _log.debug("%s is to come from %s", self._want.digest, _told(self._reply))
-            self._is_at_work = False
+            self._want.is_awaited = False
             self._left.extend(self._reply.sources if self._reply is not None else ())
         return bool(self._left)
 
@@ -220,10 +218,9 @@ class NamedSources:
             _log.debug("%s does not come from %s: %s", want.digest, address, reason)
             self._coordinator.failed(want.digest, address)
             return None
-        if offer is not None and self._is_at_work and _gives_to_many(offer):
+        if offer is not None and want.is_awaited and _gives_to_many(offer):
             return None
-        # It is at work and has nothing yet; if it was the last, index nodes are asked.
-        want.is_awaited = self._is_at_work = offer is None
+        want.is_awaited = offer is None  # it is at work and has nothing yet; if it was the last, index nodes are asked
         return offer
 
     def _waits(self) -> tuple[float, ...]:

@@ -500,7 +500,7 @@ class Wave:
             found = [other for zone in tree.zones() for other in tree.cheapest(zone, is_fit, count)]
         found.sort(key=tree.cost)
         other = tree.get(claim.below) if claim.below and self._is_chain else None
-        if other is not None and is_fit(other) and self._is_end_near(other, spot, found):
+        if other is not None and self._is_end_near(other, spot, found) and is_fit(other):
             found = [other, *(one for one in found if one is not other)]
         return found[:count]
 
