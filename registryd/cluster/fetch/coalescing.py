@@ -17,6 +17,7 @@ from registryd.cluster.contract.index import Claim, ClaimReply
 from registryd.cluster.contract.peer import Wait
 from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.named import NamedSources, Want
+from registryd.cluster.fetch.spared import SPARED_SECONDS, SparedHolders
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.health.totals import available
 from registryd.cluster.index_client.companions import LARGE_BYTES, LayerSchedule, Side
@@ -76,6 +77,7 @@ class FetchCoordinator:
         self._roster = roster
         self._own = own
         self.fetch_wait = fetch_wait
+        self.spared = SparedHolders(min(SPARED_SECONDS, fetch_wait / 2))
         self._companions = companions or LayerSchedule()
         self._hindrances = hindrances or Hindrances()
         self._own_pace = own_pace or OwnPace()
@@ -299,7 +301,7 @@ class FetchCoordinator:
             asked_at = clock.now()
             offer = offer_of(member, want.sought, await member.find(want.sought, wait))
             if offer.content.is_held_up:
-                patience.excuse(clock.now() - asked_at)
+                patience.excuse(min(clock.now() - asked_at, seconds))
             if not want.size:  # what this node's containerd says of it is not a peer's to change
                 want.size = offer.content.size
             want.received = offer.received

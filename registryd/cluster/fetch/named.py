@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from registryd.aio import clock
 from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.places import Pressed
-from registryd.cluster.index_client.companions import LARGE_BYTES
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentUnavailable, NotForName
 from registryd.oci.errors import RangeInvalid
@@ -37,10 +36,6 @@ WAITS: Final = (2.5, 2.5)
 # share of a link by which others get the whole content: with 0.3 s, waves in which 2 % of the messages were 0.2 s late
 # took up to three times as long (benchmarks.simulate), with a second no longer than without this.
 _BRIEF_WAIT: Final = (1.0,)
-# A holder that sends so many bodies is passed over while a source that is named beside it is at work. Otherwise all
-# nodes whose source begins late would turn to the few holders of that moment, and get a small share of their links to
-# the end: by simulation of 500 nodes with four layers, whose starts quicken over 10 s, three times as long.
-_MOST_UPLOADS: Final = 4
 # For a holder: it has no byte to wait for, and may have fallen silent since its last announcement.
 _NO_WAIT: Final = (0.0,)
 # An impatient caller asks for the next offer while the last is still being opened. In a wave there is no other source
@@ -193,7 +188,10 @@ class NamedSources:
                 self._fallback.learn(self._reply)
             _log.debug("%s is to come from %s", self._want.digest, _told(self._reply))
             self._want.is_awaited = False
-            self._left.extend(self._reply.sources if self._reply is not None else ())
+            named = self._reply.sources if self._reply is not None else ()
+            self._left.extend(named)
+            if named:
+                self._left.extend(one for one in self._coordinator.spared.of(self._want.digest) if one not in named)
         return bool(self._left)
 
     def _may_ask_again(self) -> bool:
@@ -218,7 +216,7 @@ class NamedSources:
             _log.debug("%s does not come from %s: %s", want.digest, address, reason)
             self._coordinator.failed(want.digest, address)
             return None
-        if offer is not None and want.is_awaited and _gives_to_many(offer):
+        if offer is not None and want.is_awaited and self._coordinator.spared.spare(offer):
             return None
         want.is_awaited = offer is None  # it is at work and has nothing yet; if it was the last, index nodes are asked
         return offer
@@ -230,11 +228,6 @@ class NamedSources:
         # When the predecessor comes, or has not come for some time, there may be a better place.
         is_to_ask_again = self._reply is not None and self._reply.is_below_missing
         return _BRIEF_WAIT if self._left or is_to_ask_again else WAITS
-
-
-def _gives_to_many(offer: Offer) -> bool:
-    content = offer.content
-    return content.size > LARGE_BYTES and not content.is_growing and offer.uploads >= _MOST_UPLOADS
 
 
 def _told(reply: ClaimReply | None) -> str:

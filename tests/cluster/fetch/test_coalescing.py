@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -397,6 +397,35 @@ async def test_a_holder_that_gives_to_many_is_left_to_these_while_a_source_is_at
         with pytest.raises(NotArrived):
             await named.next()
     assert now() == pytest.approx(1.0 if is_at_work else 0.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("is_final", "free_at", "given_at"), [(False, 1.5, 2), (True, 1.5, 2), (False, 99, 5), (True, 99, 5)]
+)
+async def test_a_holder_that_was_left_to_others_is_asked_again_and_taken_when_the_source_never_begins(
+    *, is_final: bool, free_at: float, given_at: float
+) -> None:
+    """Index nodes name only the source when they are asked again."""
+    source, holder = ScriptedNode(1, arrives=lambda _: 0), ScriptedNode(2, arrives=lambda _: SIZE, uploads=4)
+    coalescing, desk = make(source, holder)
+    target = sought(digest_of(OWN, 1, 2))
+    desk.announce(Announcement(place(2), held=(target.digest,)))
+    desk.claim(Claim(target.digest, place(1), SIZE))
+    asyncio.get_running_loop().call_later(free_at, setattr, holder, "uploads", 3)
+    offer, claims = None, 0
+    while offer is None:
+        reply = await coalescing.claim(target, SIZE, Urgency.ASKED)
+        assert reply is not None
+        claims += 1
+        assert len(reply.sources) == (2 if claims == 1 else 1)
+        if not is_final:
+            offer = await coalescing.named(target, Span.whole, FallbackMembers(), reply=reply).next()
+            break
+        with suppress(NotArrived):
+            offer = await coalescing.named_by(reply, target, Span.whole).next()
+    assert offer is not None
+    assert offer.member.address == place(2).address
+    assert given_at <= now() < given_at + 1.5
 
 
 @pytest.mark.parametrize(("is_held_up", "longest", "seconds"), [(True, 45.0, 45), (False, 45.0, 15), (True, 0.0, 15)])
