@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from registryd.aio import clock
 from registryd.aio.bound import bounded
 from registryd.content.asker import AskAgain
 from registryd.content.source import ContentUnavailable
@@ -17,8 +18,37 @@ if TYPE_CHECKING:
     from registryd.content.source import OpenContent
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
+    from registryd.transfer.monitoring.meter import Reading
 
     OpenOther = Callable[[Span, float], Awaitable[tuple[Offer, OpenContent]]]
+
+
+class Arrival:
+    """A Check of all bodies of one transfer that breaks none of them off: it notes when bytes came last."""
+
+    _LOOK_SECONDS: Final = 1.0
+
+    def __init__(self) -> None:
+        self._latest: Reading | None = None
+
+    def begin(self, begun: Reading) -> None:
+        self.end(begun)  # another body of the same transfer does not begin anew
+
+    def pause(self) -> float:
+        return self._LOOK_SECONDS
+
+    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - a part of Check
+        self.end(now)
+        return None
+
+    def end(self, ended: Reading) -> None:
+        if self._latest is None or ended.sent > self._latest.sent:
+            self._latest = ended
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds nothing has come, the second between looks not counted."""
+        return 0.0 if self._latest is None else clock.now() - self._latest.at
 
 
 class Failover:
@@ -42,6 +72,8 @@ class Failover:
         self._leave = leave
         self._left = 0
         self._is_left = False
+        self.arrival = Arrival()
+        """A Check of each body whose source may be left."""
 
     @property
     def may_leave(self) -> bool:
@@ -65,8 +97,8 @@ class Failover:
         """The rest, from another source. Raises SourcesExhausted when no node has it, SourceBroken for no answer."""
         if not self._is_left:
             self._avoid(self._source)
-        # This node has left a source that gave something. Meanwhile a node above all of them may have fallen silent.
-        longest, self._is_left = HELD_UP_SECONDS if self._is_left else 0.0, False
+        # A source that is left gave something. Meanwhile a node above all of them may have fallen silent.
+        longest, self._is_left = HELD_UP_SECONDS - self.arrival.silence if self._is_left else 0.0, False
         try:
             async with bounded(REOPEN_TIMEOUT):
                 self._source, opened = await self._open_other(span, longest)

@@ -215,7 +215,7 @@ class Fetcher:
             doubt = DoubtCheck(start, lag.is_slow, first=TOP_LOOK_SECONDS, is_slow_early=lag.is_slow_top)
             claim = partial(self._locator.claim_other_place, source.sought, source.content.size)
             yields = YieldCheck(source.member.address, lambda: self._locator.slow_since, claim, way_on.give_way)
-            return MonitoredBody(given.body, doubt, yields)
+            return MonitoredBody(given.body, doubt, yields, way_on.arrival)
 
         async def open_other(rest: Span, longest: float) -> tuple[Offer, OpenContent]:
             size = opened.content.size
