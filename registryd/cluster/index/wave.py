@@ -186,7 +186,10 @@ class Wave:
         """Name sources of stripes to these claimants; returns those that are among the nodes in stripes now."""
         stripes = self._stripes or StripeTrees()
         if stripes.top is None:
-            for top in self._tops(now):
+            tops = self._tops(now)
+            if self._wholes >= STRIPES and not any(top.is_whole for top in tops):
+                return []  # these give no stripes, and any of them gives all of it
+            for top in tops:
                 stripes.lead(top.place)
         places = [(claim.claimant, claim.is_slow) for claim in claims if not stripes.is_top(claim.claimant.address)]
         if stripes.top is None or not places:

@@ -396,6 +396,16 @@ async def test_when_many_more_come_at_once_than_have_it_those_that_have_it_are_a
     assert len(tops) == STRIPES
 
 
+async def test_when_those_that_have_it_give_no_stripes_they_give_all_of_it() -> None:
+    desk = Desk()
+    await desk.decide([claim(1)])
+    for number in range(1, 11):
+        desk.state.announce(Announcement(place(number), held=(DIGEST,)))
+    replies = await desk.decide(map(claim, range(100, 200)))
+    assert not any(reply.stripes for reply in replies)
+    assert all(reply.sources for reply in replies)
+
+
 async def test_a_wave_of_5_000_takes_few_bytes_for_each() -> None:
     desk = Desk()
     await desk.decide([claim(1)])
