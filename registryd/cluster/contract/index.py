@@ -61,7 +61,8 @@ class Claim:
     `takes_stripes`: the claimant can get the content in stripes. `stripe`: the claimant wants another source for this
     stripe, for which `failed` and `slow` were named; such a claim is about nothing else. `is_late`: the claimant has
     waited long for this stripe, and the `slow` source says that it waits itself; a `failed` one has had nothing for
-    long, and is kept if it is a top.
+    long, and is kept if it is a top. `places` with a `stripe`: the claimant has all others, and can give this one to so
+    many; it had better get it from a node with few followers.
     """
 
     digest: Digest

@@ -249,14 +249,23 @@ class FetchCoordinator:
         failed: tuple[Address, ...] = (),
         slow: tuple[Address, ...] = (),
         is_late: bool = False,
+        places: int | None = None,
     ) -> Address | None:
         """Another source for that stripe in place of these; None: there is none.
 
         `is_late`: this node has waited for the stripe long, and the source says that it waits itself. A top is kept.
+        `places`: this node has all other stripes, and can give this one to so many.
         """
-        own = self._index.own_place()
-        unfit = self._unfit_for(sought)
-        claim = Claim(sought.digest, own, failed=failed, slow=slow, unfit=unfit, stripe=sought.stripe, is_late=is_late)
+        claim = Claim(
+            sought.digest,
+            self._index.own_place(),
+            failed=failed,
+            slow=slow,
+            unfit=self._unfit_for(sought),
+            stripe=sought.stripe,
+            is_late=is_late,
+            places=places,
+        )
         verdict = await self._index.claim(claim)
         return verdict.sources[0] if verdict and verdict.sources else None
 

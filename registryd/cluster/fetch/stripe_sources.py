@@ -44,6 +44,10 @@ _log = logging.getLogger(__name__)
 _SOME: Final = 3
 
 
+# To so many a node with all other stripes gives the last one: to as many as a chain or a tree of two needs.
+_PLACES: Final = 2
+
+
 class _ToAsk(Exception):
     """A member did not give bytes at once. It is to be asked what it has, and each answer may wait for so long."""
 
@@ -65,10 +69,12 @@ class StripeIndex(Protocol):
         failed: tuple[Address, ...] = (),
         slow: tuple[Address, ...] = (),
         is_late: bool = False,
+        places: int | None = None,
     ) -> Address | None:
         """Another source for that stripe in place of these; None: there is none.
 
         `is_late`: this node has waited for the stripe long, and the source says that it waits itself. A top is kept.
+        `places`: this node has all other stripes, and can give this one to so many.
         """
 
     async def beside(self, sought: Sought, address: Address) -> Sequence[Member]:
@@ -218,10 +224,10 @@ class StripeSources:
 
     # Another member
 
-    async def has_other_source(self, sought: Sought, address: Address) -> bool:
-        """Whether the index node names another source for the stripe by now."""
+    async def named_by_now(self, sought: Sought, address: Address) -> Address | None:
+        """Another source for the stripe that the index node names by now in place of this one; None: it names none."""
         other = await self._index.change_stripe(sought)
-        return other is not None and other != address
+        return None if other == address else other
 
     async def report_slow(self, sought: Sought, address: Address) -> Address | None:
         """Another source for the stripe, or this one, which is slow; None: there is none."""
@@ -230,14 +236,18 @@ class StripeSources:
     async def replace(self, sought: Sought, address: Address, reason: Exception) -> Address | None:
         """Another source for the stripe in place of one that did not give it for this reason; None: there is none."""
         if isinstance(reason, NotForName):  # noted; the index node is told with every question
-            other = await self._index.change_stripe(sought)
-            return None if other == address else other
+            return await self.named_by_now(sought, address)
         is_certain = isinstance(reason, SourceLeft)  # a check found it: a top need not be tried again
         return await self._index.change_stripe(sought, failed=(address,), slow=(address,) if is_certain else ())
 
     async def find_other(self, sought: Sought, address: Address) -> Address | None:
         """Another source for the stripe in place of one that says that it waits itself; None: that one is kept."""
         other = await self._index.change_stripe(sought, slow=(address,), is_late=True)
+        return None if other == address else other
+
+    async def spread(self, sought: Sought, address: Address) -> Address | None:
+        """Another source for the last stripe, with fewer followers than this one; None: there is none."""
+        other = await self._index.change_stripe(sought, places=_PLACES)
         return None if other == address else other
 
     async def find_one_that_has_some(self, sought: Sought, address: Address) -> Address | None:

@@ -52,13 +52,18 @@ class StripeStream:
         """The node that gives it."""
         self.attempt: asyncio.Timeout | None = None
         """To get it from there, under way; it expires when the source is left."""
-        self.judged_at = 0.0
+        self._judged_at = 0.0
         """When the attempt began, or when the source was reported last."""
+        self.ask_again_at = math.inf
+        """When to ask whether others have reported the source by now."""
+        self._reports_pause = STRIPE_LOOK_SECONDS
         self._believed_until = 0.0
         """Until when the source is not judged again, because it was held up itself; and the pause that led to that."""
         self._pause = STRIPE_LOOK_SECONDS
         self.asked_at = -math.inf
         """When the index node was asked last for another source, because the stripe is late."""
+        self.is_spread = False
+        """Whether the index node was asked for a source with fewer followers."""
         self._sources = sources
         self._top = top
         self._size = size
@@ -74,7 +79,18 @@ class StripeStream:
 
     def is_to_be_judged(self, now: float, window: float) -> bool:
         """Whether the source has given for so many seconds since the last time, and was not held up lately."""
-        return now - self.judged_at >= window and now >= self._believed_until
+        return now - self._judged_at >= window and now >= self._believed_until
+
+    def note_report(self, now: float) -> None:
+        """The source is reported now; others that get the stripe from it may report it a moment later."""
+        self._judged_at = now
+        self._reports_pause = STRIPE_LOOK_SECONDS
+        self.ask_again_at = now + self._reports_pause
+
+    def wait_for_reports(self, now: float) -> None:
+        """Twice as long each time: where others find nothing wrong with it, no report comes."""
+        self._reports_pause *= 2
+        self.ask_again_at = now + self._reports_pause
 
     def believe(self, now: float) -> None:
         """Do not judge the source again for a while: it is held up itself."""
@@ -159,7 +175,8 @@ class StripeStream:
     async def _receive_from(self, address: Address, board: StripeBoard) -> None:
         """Raises SourceBroken, ContentUnavailable."""
         attempt = self.attempt = asyncio.timeout(None)
-        self.judged_at, self._believed_until = asyncio.get_running_loop().time(), 0.0
+        self._judged_at, self._believed_until = asyncio.get_running_loop().time(), 0.0
+        self.ask_again_at = math.inf
         self._pause = STRIPE_LOOK_SECONDS
         try:
             async with attempt:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from registryd.transfer.monitoring.thresholds import STRIPE_LOOK_SECONDS
+from registryd.transfer.monitoring.thresholds import STRIPE_LOOK_SECONDS, STRIPE_SPREAD_SECONDS
+from registryd.transfer.striping import STRIPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
 _ASK_SECONDS: Final = 1.0
+# So many stripes may come last.
+_MOST_LAST: Final = STRIPES // 2
 
 
 class StripeWatch:
@@ -46,8 +49,13 @@ class StripeWatch:
                 if not (pace.is_outrun(stripe) or board.waits_for(stripe)):
                     continue
                 stream = self._streams[stripe]
-                if board.left(stripe) and stream.is_to_be_judged(time(), pace.window):
+                if not board.left(stripe):
+                    continue
+                if stream.is_to_be_judged(time(), pace.window):
                     await self._judge(stream, board)
+                elif stream.ask_again_at <= time():
+                    await self._ask_again(stream)
+            await self._spread_last(board, pace)
             if pace.is_worth_a_change(board.span.stop - board.end):
                 await self._look_for_top(board)
 
@@ -63,13 +71,29 @@ class StripeWatch:
         stream.leave(other)
         return True
 
+    async def _spread_last(self, board: StripeBoard, pace: StripePace) -> None:
+        """Pass the last stripes on, and get them from others that do, once all others are here: links are idle then."""
+        last = [stream for stream in self._streams if board.left(stream.stripe)]
+        if len(last) > _MOST_LAST:
+            return
+        for stream in last:
+            attempt, source = stream.attempt, stream.source
+            if attempt is None or stream.is_from_top or stream.is_spread:
+                continue
+            if pace.seconds(stream.stripe, board.left(stream.stripe)) < STRIPE_SPREAD_SECONDS:
+                continue
+            stream.is_spread = True
+            other = await self._sources.spread(stream.sought, source)
+            if other is not None and stream.attempt is attempt:
+                stream.leave(other)
+
     async def _look_for_top(self, board: StripeBoard) -> None:
         """Go to another node if another one has taken the place of the top: a node beside this one found that slow."""
         for stream in self._streams:
             attempt = stream.attempt
             if stream.is_from_top and attempt is not None and board.left(stream.stripe):
-                other = await self._sources.has_other_source(stream.sought, stream.source)
-                if other and stream.attempt is attempt:
+                other = await self._sources.named_by_now(stream.sought, stream.source)
+                if other is not None and stream.attempt is attempt:
                     stream.leave(None)
 
     async def _judge(self, stream: StripeStream, board: StripeBoard) -> None:
@@ -77,16 +101,33 @@ class StripeWatch:
         attempt, source = stream.attempt, stream.source
         if attempt is None or stream.is_from_top:
             return
-        other: Address | None = None
         match await self._sources.is_held_up(source, stream.sought, board, stream.stripe):
             case True:
                 stream.believe(asyncio.get_running_loop().time())
-                return
             case False:
-                stream.judged_at = asyncio.get_running_loop().time()
-                other = await self._sources.report_slow(stream.sought, source)
-                if other is None or other == source:  # it is slow to this node only, as far as the index node knows
-                    return
+                await self._report(stream, attempt, source)
+            case None:
+                await self._leave(stream, attempt, source, None)
+
+    async def _report(self, stream: StripeStream, attempt: asyncio.Timeout, source: Address) -> None:
+        stream.note_report(asyncio.get_running_loop().time())
+        other = await self._sources.report_slow(stream.sought, source)
+        if other is not None and other != source:  # else it is slow to this node only, as far as the index node knows
+            await self._leave(stream, attempt, source, other)
+
+    async def _ask_again(self, stream: StripeStream) -> None:
+        """Leave a source that this node has reported, if the index node has heard it from others, too, by now."""
+        attempt, source = stream.attempt, stream.source
+        if attempt is None:
+            return
+        stream.wait_for_reports(asyncio.get_running_loop().time())
+        other = await self._sources.named_by_now(stream.sought, source)
+        if other is not None:
+            await self._leave(stream, attempt, source, other)
+
+    async def _leave(
+        self, stream: StripeStream, attempt: asyncio.Timeout, source: Address, other: Address | None
+    ) -> None:
         if stream.attempt is attempt:  # it may have ended meanwhile
             stream.leave(other)
             if other is not None:

@@ -6,6 +6,7 @@ stripe may come slowly from a node whose link is as good as any. Looks at it com
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -85,6 +86,12 @@ class StripePace:
         (_, before), (_, reached) = self._seen[0], self._seen[-1]
         came = third_best(reached) - third_best(before)
         return (reached[stripe] - before[stripe]) * STRIPE_MUCH_SLOWER < came
+
+    def seconds(self, stripe: int, left: int) -> float:
+        """How long so many bytes of that stripe take at the rate at which it came lately."""
+        (then, before), (now, reached) = self._seen[0], self._seen[-1]
+        came = reached[stripe] - before[stripe]
+        return left * (now - then) / came if came else math.inf
 
     def silence(self, stripe: int, now: float) -> float:
         """For how many seconds nothing has come of that stripe."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.striping import STRIPES
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from registryd.notation import Address
 
 # When all are taken, some node gets one child more: of so many that come to mind, the one with the fewest.
-_LOOKED_AT: Final = 8
+_LOOKED_AT: Final = 32
 
 
 @dataclass(slots=True)
@@ -84,6 +85,8 @@ class Room:
         # All that pass a stripe on, in the order in which they came; the next that gets one more than it can.
         self._inner: defaultdict[tuple[str, int], list[Address]] = defaultdict(list)
         self._next: defaultdict[tuple[str, int], int] = defaultdict(int)
+        # Those that have all other stripes, in the order in which they said so: to how many more they give this one.
+        self._spare: defaultdict[tuple[str, int], OrderedDict[Address, int]] = defaultdict(OrderedDict)
 
     def lead(self, top: Spot) -> None:
         """A node at the top has a place for one node that passes on each stripe."""
@@ -97,6 +100,8 @@ class Room:
         zone, address = spot.place.zone, spot.place.address
         for stripe in range(STRIPES):
             self._open[zone, stripe].pop(address, None)
+            if (zone, stripe) in self._spare:
+                self._spare[zone, stripe].pop(address, None)
         if spot.is_inner and spot.own is not None:
             self._inner[zone, spot.own].remove(address)
         spot.is_inner = False
@@ -114,6 +119,24 @@ class Room:
             queue = self._open[source.place.zone, slot]
             queue[address] = None
             queue.move_to_end(address)
+
+    def add_spare(self, spot: Spot, stripe: int, places: int) -> None:
+        """The node has all other stripes: it can give this one to so many besides."""
+        self._spare[spot.place.zone, stripe].setdefault(spot.place.address, places)
+
+    def take_spare(self, stripe: int, zone: str, is_fit: Callable[[Address], bool]) -> Address | None:
+        """The first that is fit of some that have all other stripes; it has one place fewer then."""
+        spare = self._spare[zone, stripe]
+        for address in list(islice(spare, _LOOKED_AT)):
+            other = self._spots.get(address)
+            if other is None or other.is_slow:
+                del spare[address]
+            elif is_fit(address):
+                spare[address] -= 1
+                if not spare[address]:
+                    del spare[address]
+                return address
+        return None
 
     def has_inner(self, stripe: int, zone: str) -> bool:
         return bool(self._inner.get((zone, stripe)))

@@ -8,7 +8,7 @@ with all nodes that come at the same moment at once: first those that pass a str
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CHILDREN: Final = STRIPES
 # One report may be of the link between two nodes.
 _LEAST_REPORTERS: Final = 2
+# To so many a node gives the last stripe: by way of two each, a stripe reaches 5,000 nodes in a dozen steps.
+_MOST_SPREAD: Final = 2
 # How long a top that only one node reports is named to that node again. All nodes below a top that gives nothing any
 # more find that out, but not at the same moment: some have to wait for bytes that are still in the links.
 _TRIED_SECONDS: Final = 3.0
@@ -44,7 +46,7 @@ class Refused:
 
     nodes: frozenset[Address] = frozenset()
     now: float = 0.0
-    late: Spot | None = None
+    branch: Spot | None = None
     """This one and all that get the stripe by way of it."""
 
 
@@ -147,7 +149,8 @@ class StripeTrees:
         # A node that has become the top breaks off what it gave before. One of those has to get it from there again.
         is_told = stripe in spot.from_top
         refused = frozenset(one for one in (*failed, *slow) if one in slow or is_told or not self.is_top(one))
-        found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(refused.union(unfit), now))
+        at_fault = source if current in (*failed, *to_leave) or not is_as_good else None
+        found = self._best_beside(spot, stripe, Refused(refused.union(unfit), now, branch=at_fault))
         self._follow(spot, stripe, found)
         return found
 
@@ -174,12 +177,34 @@ class StripeTrees:
         spot.late[stripe] = Late(current, due, now)
         if now < due:
             return current
-        found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(now=now, late=source))
+        found = self._best(spot, stripe, is_inner=spot.own == stripe, refused=Refused(now=now, branch=source))
         if found is not None:
             self._is_to_be_left(spot, current, now)
             self._leave(spot, stripe)
             self._follow(spot, stripe, found)
         return found
+
+    def spread(self, address: Address, stripe: int, *, places: int, now: float) -> Address | None:
+        """A source with few followers for a node that has all other stripes; the same as before if there is none.
+
+        Where one stripe comes last, only an eighth of the nodes pass it on, each to as many as there are stripes, and
+        the links of all others are idle. Each of those gives it to so many that say the same after it.
+        """
+        spot = self._spots.get(address)
+        source = spot.sources[stripe] if spot else None
+        if spot is None or source is None or self.is_top(address):
+            return None
+        current, found = source.place.address, None
+        if not self.is_top(current) and self._children(source) > _MOST_SPREAD:
+            found = self._room.take_spare(
+                stripe, spot.place.zone, lambda other: self._is_fit(other, spot, stripe, Refused(now=now))
+            )
+        if not spot.is_slow:
+            self._room.add_spare(spot, stripe, min(places, _MOST_SPREAD))
+        if found is not None:
+            self._leave(spot, stripe)
+            self._follow(spot, stripe, found)
+        return found or current
 
     def _levels_above(self, spot: Spot, stripe: int) -> int:
         """How many nodes above this one may be at fault: all but the top."""
@@ -278,6 +303,17 @@ class StripeTrees:
             found = max(tops, key=lambda top: self._spots[top].free[stripe], default=None)
         return found
 
+    def _best_beside(self, spot: Spot, stripe: int, refused: Refused) -> Address | None:
+        """The best source that does not get the stripe by way of the one that is left, which may be above most nodes.
+
+        All that it gives to leave it at the same moment: one takes its place, and the others are put below that one.
+        """
+        is_inner = spot.own == stripe
+        found = self._best(spot, stripe, is_inner=is_inner, refused=refused)
+        if found is None and refused.branch is not None:
+            found = self._best(spot, stripe, is_inner=is_inner, refused=replace(refused, branch=None))
+        return found
+
     def _of_zone(self, spot: Spot, stripe: int, zone: str, *, is_inner: bool, refused: Refused) -> Address | None:
         """Nodes that pass it on go as far up as possible, leaves as far down; then whatever has most room."""
 
@@ -308,9 +344,9 @@ class StripeTrees:
             return False
         if other.suspected_until > refused.now:
             return False
-        if stripe not in spot.given and refused.late is None:
+        if stripe not in spot.given and refused.branch is None:
             return True
-        return all(above is not spot and above is not refused.late for above in self._upwards(other, stripe))
+        return all(above is not spot and above is not refused.branch for above in self._upwards(other, stripe))
 
     def _upwards(self, spot: Spot | None, stripe: int) -> Iterator[Spot]:
         for _ in range(len(self._spots)):

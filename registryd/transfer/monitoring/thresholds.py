@@ -179,6 +179,9 @@ STRIPE_REPORTS: Final = 3
 # member could give the least that a floor allows otherwise, and hold pulls up for as long as it likes. Honest nodes
 # leave a slow source within a second, and a stripe that had little of a shared link has all of it when others wait.
 STRIPE_LATE_SECONDS: Final = 5.0
+# When all other stripes are here, what is left of one has to take so long at the rate at which it came lately: another
+# source costs a connection, and each node one message.
+STRIPE_SPREAD_SECONDS: Final = 0.5
 # When a node above is silent, the node below it that takes its place breaks off what it gives, after as long. A source
 # that breaks off earlier than this fails by itself.
 STRIPE_SILENCE_SECONDS: Final = 10.0

@@ -105,6 +105,10 @@ class World:
     givers: dict[Address, Address] = field(default_factory=dict)
     """Who gives it to whom, as far as the index node knows."""
     unfit: list[Address] = field(default_factory=list)
+    spreads: list[tuple[int | None, int]] = field(default_factory=list)
+    """The stripes that were to go on by way of all, and to how many this node can give them."""
+    with_few: Address | None = None
+    """A source with few followers."""
     replaced_top: Address | None = None
     open_bodies: int = 0
     finds: list[tuple[Address, float]] = field(default_factory=list)
@@ -135,8 +139,12 @@ class World:
         failed: tuple[Address, ...] = (),
         slow: tuple[Address, ...] = (),
         is_late: bool = False,
+        places: int | None = None,
     ) -> Address | None:
         await asyncio.sleep(0.001)
+        if places is not None:
+            self.spreads.append((wanted.stripe, places))
+            return self.with_few
         if (is_late and failed == (self.kept,)) or slow == (self.kept,):
             return self.kept
         if is_late and not failed:
@@ -625,6 +633,67 @@ async def test_where_most_sources_give_slowly_each_of_them_is_left(count: int) -
     assert await world.receive() == DATA
     assert sorted(world.told_slow, key=str) == list(slow)
     assert asyncio.get_running_loop().time() < 3.0  # not 15
+
+
+async def test_a_source_is_left_soon_after_others_have_reported_it_too() -> None:
+    """The index node heard this node first, and was still to hear of the others."""
+    world = Hearing({FIRST[4]: Source(rate=200_000.0)})
+    assert await world.receive() == DATA
+    (reported_at, reported), (asked_at, nothing) = world.heard
+    assert (reported, nothing) == ((FIRST[4],), ())
+    assert asked_at - reported_at < 2 * STRIPE_LOOK_SECONDS  # when the next report would come
+    assert world.told_slow == [FIRST[4]]
+
+
+class Hearing(World):
+    """A moment after this node has reported its source, the index node names another one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.heard: list[tuple[float, tuple[Address, ...]]] = []
+
+    async def change_stripe(self, wanted: Sought, *, slow: tuple[Address, ...] = (), **other: Any) -> Address | None:
+        if other.get("places") or other.get("is_late") or wanted.stripe != 4:
+            return await super().change_stripe(wanted, slow=slow, **other)
+        now = asyncio.get_running_loop().time()
+        self.heard.append((now, slow))
+        return self.further.pop(0) if now > self.heard[0][0] + 0.1 else FIRST[4]
+
+
+async def test_a_stripe_that_comes_last_is_asked_for_once_at_a_source_with_few_followers() -> None:
+    """All others are here: the links of most nodes are idle, and a few pass this one on."""
+    world = World({FIRST[4]: Source(rate=2_900_000.0)}, with_few=address(50))
+    assert await world.receive() == DATA
+    assert world.spreads == [(4, 2)]
+    assert not [*world.changes, *world.told_slow, *world.given_up]
+    assert asyncio.get_running_loop().time() < 0.9  # not 1.1
+
+
+@pytest.mark.parametrize(
+    ("rates", "top"),
+    [
+        ({FIRST[4]: 8_000_000.0}, TOP),
+        (dict.fromkeys(FIRST[:5], 2_900_000.0), TOP),
+        ({FIRST[4]: 2_900_000.0}, FIRST[4]),
+        ({}, TOP),
+    ],
+    ids=["is soon here", "comes with most others", "comes from the top", "comes like all"],
+)
+async def test_a_stripe_stays_where_it_is_that(rates: dict[Address, float], top: Address) -> None:
+    world = World({one: Source(rate=rate) for one, rate in rates.items()}, with_few=address(50))
+    body = await world.striper.follow(WANTED, WHOLE, ClaimReply((top,), stripes=FIRST))
+    sink = FakeSink()
+    await body.send_to(sink)
+    assert bytes(sink.data) == DATA
+    assert not [*world.spreads, *world.changes]
+
+
+async def test_where_no_source_has_few_followers_or_an_index_node_of_before_is_asked_the_source_stays() -> None:
+    for with_few in (None, FIRST[4]):
+        world = World({FIRST[4]: Source(rate=2_900_000.0)}, with_few=with_few)
+        assert await world.receive() == DATA
+        assert world.spreads == [(4, 2)]
+        assert not [*world.changes, *world.given_up]
 
 
 async def test_a_source_is_left_once_however_long_that_takes() -> None:

@@ -378,7 +378,9 @@ def test_nothing_is_kept_of_nodes_that_all_have_gone() -> None:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["join", "join", "change", "fail", "slow", "slow to all", "lie", "drop", "lead", "release"]),
+        st.sampled_from(
+            ["join", "join", "change", "fail", "slow", "slow to all", "lie", "spread", "drop", "lead", "release"]
+        ),
         st.integers(1, 24),
         st.integers(0, STRIPES - 1),
         st.integers(0, 1000),
@@ -391,7 +393,7 @@ ACTIONS = st.lists(
 @example(19, 1, [("slow", 10, 2, 318), ("fail", 19, 2, 439), ("fail", 5, 1, 903), ("join", 1, 5, 179)])
 @example(15, 2, [("drop", 15, 0, 0), ("join", 13, 0, 3)] * 2)
 @given(st.integers(0, 20), st.integers(1, 2), ACTIONS)
-def test_whatever_happens_no_stripe_goes_in_a_circle_and_room_is_counted_right(  # noqa: C901 - each action
+def test_whatever_happens_no_stripe_goes_in_a_circle_and_room_is_counted_right(  # noqa: C901, PLR0912 - each action
     count: int, zones: int, actions: list[tuple[str, int, int, int]]
 ) -> None:
     trees = trees_of(count, slow=count // 8, zones=zones)
@@ -424,6 +426,8 @@ def test_whatever_happens_no_stripe_goes_in_a_circle_and_room_is_counted_right( 
                 liar = address(chance % 24 + 1)
                 found = trees.change(of, stripe, failed=(), slow=(liar,), now=now / 4)
                 refused = {liar} if is_slow(trees, liar) else set()
+            case "spread":
+                found = trees.spread(of, stripe, places=chance % 4 + 1, now=now / 4)
             case "drop":
                 trees.drop(of)
             case "lead":
@@ -562,3 +566,68 @@ def test_where_most_nodes_have_failed_the_others_do_not_crowd_at_the_top() -> No
     assert trees.top == TOP.address
     assert max(count for (of, _), count in children(trees).items() if of == TOP.address) <= STRIPES
     require_order(trees)
+
+
+@pytest.mark.parametrize("report", ["slow", "failed"])
+def test_all_below_one_that_is_left_get_it_by_way_of_one_of_them_and_not_from_each_other(report: str) -> None:
+    """The whole tree of a stripe may be below it: whoever is below another one that has not left it waits on."""
+    trees = trees_of(300)
+    stripe = 2
+    bad = next(of for of in trees.addresses if sources(trees, of)[stripe] == TOP.address)
+    below_bad = [of for of in trees.addresses if sources(trees, of)[stripe] == bad]
+    assert len(below(trees, bad, stripe)) == 299, "the test has the wrong node"
+    reports = {"slow": (), "failed": (), report: (bad,)}
+    for of in below_bad:
+        trees.change(of, stripe, **reports, now=0.0)
+    for of in below_bad:  # those that said so first, once more
+        trees.change(of, stripe, failed=(), slow=(), now=0.3)
+        assert bad not in [spot.place.address for spot in trees._upwards(trees._spots[of], stripe)]
+    assert max(depth(trees, of, stripe) for of in trees.addresses) <= 8
+    require_order(trees)
+
+
+def test_a_stripe_that_comes_last_goes_on_by_way_of_all() -> None:
+    """With eight children each, and an eighth of the nodes, it came as slowly as while all came."""
+    trees = trees_of(300)
+    stripe = 5
+    order = list(trees.addresses)
+    Random(3).shuffle(order)
+    for of in order:
+        before = trees.source_of(of, stripe)
+        found = trees.spread(of, stripe, places=2, now=0.0)
+        assert found == trees.source_of(of, stripe)
+        assert trees.is_top(of) or (before == TOP.address) <= (found == TOP.address), "a top is not left"
+        require_order(trees)
+    given = sorted((count for (_, one), count in children(trees).items() if one == stripe), reverse=True)
+    assert given[0] <= 4
+    assert sum(given) == 300
+    assert max(depth(trees, of, stripe) for of in trees.addresses) <= 14
+
+
+def test_one_with_few_followers_and_one_that_is_slow_give_a_last_stripe_to_no_more() -> None:
+    trees = trees_of(30, slow=2)
+    slow, well = address(2), address(20)
+    stripe = next(one for one in range(STRIPES) if sources(trees, well)[one] != TOP.address)
+    source = sources(trees, well)[stripe]
+    assert trees.spread(slow, stripe, places=2, now=0.0) == sources(trees, slow)[stripe]
+    assert trees.spread(well, stripe, places=2, now=0.0) == source, "there is no other yet"
+    others = [of for of in trees.addresses if of not in {slow, well, TOP.address}]
+    assert slow not in [trees.spread(of, stripe, places=2, now=0.0) for of in others]
+    few = next(of for of in others if sources(trees, of)[stripe] == well)
+    assert trees.spread(few, stripe, places=2, now=0.0) == well
+
+
+def test_who_says_again_and_again_that_it_can_give_a_last_stripe_is_named_to_two_at_a_time_and_kept_once() -> None:
+    trees = trees_of(300)
+    liar, stripe = address(200), 3
+    found = []
+    for of in list(trees.addresses)[:150]:
+        for _ in range(5):
+            trees.spread(liar, stripe, places=16, now=0.0)
+        found.append(trees.spread(of, stripe, places=2, now=0.0))
+    assert found.count(liar) <= 60
+    assert sum(map(len, trees._room._spare.values())) <= 151
+    require_order(trees)
+    for of in list(trees.addresses):
+        trees.drop(of)
+    assert not any(trees._room._spare.values())
