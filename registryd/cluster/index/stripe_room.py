@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from registryd.transfer.striping import STRIPES
 
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
 
     from registryd.cluster.contract.index import NodeLocation
     from registryd.notation import Address
-
-# When all are taken, some node gets one child more: of so many that come to mind, the one with the fewest.
-_LOOKED_AT: Final = 32
 
 
 @dataclass(slots=True)
@@ -66,6 +62,10 @@ class Spot:
 
     Of a top: that it failed.
     """
+    spare: dict[int, dict[Address, int]] = field(default_factory=dict)
+    """By stripe: the nodes that got it from here and had all others, the first at the left, and their places for it."""
+    last: frozenset[int] = frozenset()
+    """The stripes of which this node has said that it has all others."""
     late: dict[int, Late] = field(default_factory=dict)
     """By stripe: the source that the node says to have waited for."""
     suspected_until: float = 0.0
@@ -85,8 +85,6 @@ class Room:
         # All that pass a stripe on, in the order in which they came; the next that gets one more than it can.
         self._inner: defaultdict[tuple[str, int], list[Address]] = defaultdict(list)
         self._next: defaultdict[tuple[str, int], int] = defaultdict(int)
-        # Those that have all other stripes, in the order in which they said so: to how many more they give this one.
-        self._spare: defaultdict[tuple[str, int], OrderedDict[Address, int]] = defaultdict(OrderedDict)
 
     def lead(self, top: Spot) -> None:
         """A node at the top has a place for one node that passes on each stripe."""
@@ -100,8 +98,6 @@ class Room:
         zone, address = spot.place.zone, spot.place.address
         for stripe in range(STRIPES):
             self._open[zone, stripe].pop(address, None)
-            if (zone, stripe) in self._spare:
-                self._spare[zone, stripe].pop(address, None)
         if spot.is_inner and spot.own is not None:
             self._inner[zone, spot.own].remove(address)
         spot.is_inner = False
@@ -119,24 +115,6 @@ class Room:
             queue = self._open[source.place.zone, slot]
             queue[address] = None
             queue.move_to_end(address)
-
-    def add_spare(self, spot: Spot, stripe: int, places: int) -> None:
-        """The node has all other stripes: it can give this one to so many besides."""
-        self._spare[spot.place.zone, stripe].setdefault(spot.place.address, places)
-
-    def take_spare(self, stripe: int, zone: str, is_fit: Callable[[Address], bool]) -> Address | None:
-        """The first that is fit of some that have all other stripes; it has one place fewer then."""
-        spare = self._spare[zone, stripe]
-        for address in list(islice(spare, _LOOKED_AT)):
-            other = self._spots.get(address)
-            if other is None or other.is_slow:
-                del spare[address]
-            elif is_fit(address):
-                spare[address] -= 1
-                if not spare[address]:
-                    del spare[address]
-                return address
-        return None
 
     def has_inner(self, stripe: int, zone: str) -> bool:
         return bool(self._inner.get((zone, stripe)))
@@ -170,11 +148,11 @@ class Room:
             queue.move_to_end(address, last=not is_from_left)
         return found
 
-    def one_more(self, stripe: int, zone: str, is_fit: Callable[[Address], bool]) -> Address | None:
-        """Of some that pass it on, the one with the fewest children, though it has no room."""
+    def one_more(self, stripe: int, zone: str, is_fit: Callable[[Address], bool], *, among: int) -> Address | None:
+        """Of so many that pass it on, the one with the fewest children, though it has no room."""
         nodes = self._inner[zone, stripe]
         begin = self._next[zone, stripe]
-        self._next[zone, stripe] = begin + _LOOKED_AT
-        some = {nodes[(begin + number) % len(nodes)] for number in range(min(_LOOKED_AT, len(nodes)))}
+        self._next[zone, stripe] = begin + among
+        some = {nodes[(begin + number) % len(nodes)] for number in range(min(among, len(nodes)))}
         fit = [address for address in some if is_fit(address)]
         return max(fit, key=lambda address: (self._spots[address].free[stripe], str(address)), default=None)

@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 CHILDREN: Final = STRIPES
 # One report may be of the link between two nodes.
 _LEAST_REPORTERS: Final = 2
-# To so many a node gives the last stripe: by way of two each, a stripe reaches 5,000 nodes in a dozen steps.
+# To so many a node gives the last stripe, of those that had the same source.
 _MOST_SPREAD: Final = 2
+# When all places are taken, some node gets one child more: of so many that come to mind, the one with the fewest.
+# Beside one that is left there may be few that do not get the stripe by way of it.
+_LOOKED_AT: Final = 8
+_LOOKED_AT_BESIDE: Final = 256
 # How long a top that only one node reports is named to that node again. All nodes below a top that gives nothing any
 # more find that out, but not at the same moment: some have to wait for bytes that are still in the links.
 _TRIED_SECONDS: Final = 3.0
@@ -188,23 +192,45 @@ class StripeTrees:
         """A source with few followers for a node that has all other stripes; the same as before if there is none.
 
         Where one stripe comes last, only an eighth of the nodes pass it on, each to as many as there are stripes, and
-        the links of all others are idle. Each of those gives it to so many that say the same after it.
+        the links of all others are idle. So each of those gives it to some that get it from the same source and say so
+        later: all stay below that one. Once for each stripe: nobody is to have the others of half a cluster below it.
         """
         spot = self._spots.get(address)
         source = spot.sources[stripe] if spot else None
         if spot is None or source is None or self.is_top(address):
             return None
-        current, found = source.place.address, None
-        if not self.is_top(current) and self._children(source) > _MOST_SPREAD:
-            found = self._room.take_spare(
-                stripe, spot.place.zone, lambda other: self._is_fit(other, spot, stripe, Refused(now=now))
-            )
-        if not spot.is_slow:
-            self._room.add_spare(spot, stripe, min(places, _MOST_SPREAD))
+        siblings = source.spare.setdefault(stripe, {})
+        found = self._take_spare(siblings, spot, source, stripe, now) if self._children(source) > _MOST_SPREAD else None
+        if not (spot.is_slow or stripe in spot.last):
+            spot.last |= {stripe}
+            siblings[address] = min(places, _MOST_SPREAD)
         if found is not None:
             self._leave(spot, stripe)
             self._follow(spot, stripe, found)
-        return found or current
+        return found or source.place.address
+
+    def _take_spare(
+        self, siblings: dict[Address, int], spot: Spot, source: Spot, stripe: int, now: float
+    ) -> Address | None:
+        """The first of these that still gets the stripe by way of the source; it has one place fewer then.
+
+        So whatever becomes of the answer, nobody is put below a node that really gets the stripe by way of it. Those
+        that pass the stripe on anyway, to many, stay below others that do. Links between zones are thin.
+        """
+        is_inner = spot.own == stripe
+        for address in list(siblings):
+            other = self._spots.get(address)
+            if other is None:
+                del siblings[address]
+                continue
+            is_alike = other.place.zone == spot.place.zone and is_inner <= (other.own == stripe)
+            is_below = is_alike and source in self._upwards(other, stripe)
+            if is_below and self._is_fit(address, spot, stripe, Refused(now=now)):
+                siblings[address] -= 1
+                if not siblings[address]:
+                    del siblings[address]
+                return address
+        return None
 
     def _levels_above(self, spot: Spot, stripe: int) -> int:
         """How many nodes above this one may be at fault: all but the top."""
@@ -316,13 +342,14 @@ class StripeTrees:
 
     def _of_zone(self, spot: Spot, stripe: int, zone: str, *, is_inner: bool, refused: Refused) -> Address | None:
         """Nodes that pass it on go as far up as possible, leaves as far down; then whatever has most room."""
+        among = _LOOKED_AT_BESIDE if refused.branch else _LOOKED_AT
 
         def is_fit(address: Address) -> bool:
             return self._is_fit(address, spot, stripe, refused)
 
         if is_inner:
             found = self._room.first(stripe, zone, is_fit, is_from_left=True)
-            return found or self._room.one_more(stripe, zone, is_fit)
+            return found or self._room.one_more(stripe, zone, is_fit, among=among)
 
         def is_leaf_fit(address: Address) -> bool:
             is_kept = self.is_top(address) and self._room.has_inner(stripe, zone)  # for one that passes it on
@@ -336,7 +363,7 @@ class StripeTrees:
                     return self._spots[address].own == other and is_leaf_fit(address)
 
                 found = self._room.first(other, zone, can_give)
-        return found or self._room.one_more(stripe, zone, is_fit)
+        return found or self._room.one_more(stripe, zone, is_fit, among=among)
 
     def _is_fit(self, address: Address, spot: Spot, stripe: int, refused: Refused) -> bool:
         other = self._spots.get(address)
@@ -346,7 +373,8 @@ class StripeTrees:
             return False
         if stripe not in spot.given and refused.branch is None:
             return True
-        return all(above is not spot and above is not refused.branch for above in self._upwards(other, stripe))
+        branch = refused.branch.place.address if refused.branch else None
+        return all(above is not spot and above.place.address != branch for above in self._upwards(other, stripe))
 
     def _upwards(self, spot: Spot | None, stripe: int) -> Iterator[Spot]:
         for _ in range(len(self._spots)):
@@ -354,7 +382,7 @@ class StripeTrees:
                 return
             yield spot
             above = spot.sources[stripe]
-            spot = self._spots.get(above.place.address) if above else None
+            spot = (self._spots.get(above.place.address) or above) if above else None  # that one may be gone
 
     def _is_well(self, address: Address) -> bool:
         spot = self._spots.get(address)
