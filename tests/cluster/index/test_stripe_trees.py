@@ -623,7 +623,7 @@ def test_a_stripe_that_comes_last_goes_on_by_way_of_all() -> None:
         found = trees.spread(of, stripe, places=2, now=0.0)
         assert found == trees.source_of(of, stripe)
         assert trees.is_top(of) or (before == TOP.address) <= (found == TOP.address), "a top is not left"
-        require_order(trees)
+    require_order(trees)
     given = sorted((count for (_, one), count in children(trees).items() if one == stripe), reverse=True)
     assert given[0] <= 4
     assert sum(given) == 300
@@ -660,8 +660,8 @@ def test_one_with_few_followers_and_one_that_is_slow_give_a_last_stripe_to_no_mo
 @pytest.mark.parametrize("pause", [1000, 20, 1], ids=["first", "now and then", "after each other one"])
 def test_who_says_that_it_has_all_others_before_all_others_do_gets_hardly_more_of_them_below_it(pause: int) -> None:
     """It may lie: then those below it wait for it."""
-    trees = trees_of(300)
-    liar = min(trees.addresses, key=lambda of: sum(len(below(trees, of, stripe)) for stripe in range(STRIPES)))
+    trees = trees_of(150)
+    liar = address(150)
     others = [of for of in trees.addresses if of not in {liar, TOP.address}]
     Random(1).shuffle(others)
     for number, of in enumerate(others):
@@ -670,9 +670,9 @@ def test_who_says_that_it_has_all_others_before_all_others_do_gets_hardly_more_o
                 trees.spread(liar, stripe, places=16, now=0.0)
             trees.spread(of, stripe, places=2, now=0.0)
     assert len(children_of(trees, liar)) <= 2 * STRIPES
-    found = {stripe: len(below(trees, liar, stripe)) for stripe in range(STRIPES)}
-    own = trees._spots[liar].own
-    assert sum(count for stripe, count in found.items() if stripe != own) <= STRIPES**2
+    own = trees._spots[liar].own  # it passes this one on: to those on the same level, all the more
+    found = {stripe: len(below(trees, liar, stripe)) for stripe in range(STRIPES) if stripe != own}
+    assert sum(found.values()) <= STRIPES**2
     require_order(trees)
 
 
@@ -719,7 +719,7 @@ def test_where_an_answer_is_lost_no_two_nodes_follow_each_other() -> None:
 
 def test_what_was_said_of_a_last_stripe_is_forgotten_with_the_nodes() -> None:
     trees = trees_of(300)
-    for _ in range(5):
+    for _ in range(2):
         for stripe in range(STRIPES):
             spread_all(trees, stripe)
     assert sum(len(of) for spot in trees._spots.values() for of in spot.spare.values()) <= 300 * STRIPES
