@@ -48,6 +48,11 @@ pytestmark = pytest.mark.timeout(600)
 
 # What a link carries that is as good as none; it cannot be set to nothing.
 STILL_MEGABITS = 0.05
+# Of one node, for so long: as long as the whole layer takes.
+SLOW_MEGABITS = 2
+SLOW_SECONDS = 5.0
+SPREAD_NODES = 8
+LAST = re.compile(r"stripe \d of \S+ comes last, from \S+ now")
 SAID_TO_HAVE_NOTHING = re.compile(r"stripe \d of \S+ does not come: (\S+):\d+ does not have it")
 NO_STRIPES = "does not come in stripes"
 # Where so many have to come at once, the first two and two more get it as a whole.
@@ -165,6 +170,31 @@ async def test_where_the_origin_stands_still_no_pull_fails_and_no_source_but_the
         assert copies(cluster, layer) <= 3
         assert left <= {top.host.ipv4, *(host.ipv4 for host in gave_up)}, "one that waits itself"
         await require_all_well(cluster, layer)
+
+
+@again
+async def test_what_a_node_held_up_that_was_slow_for_a_while_comes_from_its_other_followers(
+    newest: Release, image: Image, tmp_path: Path
+) -> None:
+    """All other stripes are here by then: followers that would share one link get the last one from each other."""
+    layer = image.local.layers[0].digest
+    async with wave(newest, tmp_path / "secret", nodes=SPREAD_NODES) as cluster:
+        reference = await pushed(cluster, image)
+        pulling = asyncio.create_task(pull_everywhere(cluster, reference))
+        await wait_under_way(cluster, layer)
+        slow = victim_of(cluster, "middle", layer)
+        await slow.host.limit(SLOW_MEGABITS)
+        await asyncio.sleep(SLOW_SECONDS)
+        await slow.host.limit(MEGABITS)
+        await pulling
+        require_stripes(cluster, layer)
+        moved = [node.host.name for node in cluster.nodes if LAST.search(log_of(node))]
+        print(f"{moved} got their last stripe from others; {copies(cluster, layer)} copies from the origin")
+        assert copies(cluster, layer) == 1
+        assert not [node.host.name for node in cluster.nodes if NO_STRIPES in log_of(node)], "a node gave stripes up"
+        await require_all_well(cluster, layer)
+        if not moved:
+            raise NotTogether("the slow node gave no stripe to several others")
 
 
 @pytest.mark.parametrize("role", ["fetcher", "middle"])

@@ -3,12 +3,14 @@
 The node reports a source that gives slowly or gets everything slowly to the index node, and leaves it if that one names
 another: when most of those that get something from this source say the same. A source that is held up itself reports
 its own source: it is believed for some seconds in which all other stripes wait, and then the index node finds out who
-is at fault. The node also asks whether another node has taken the place of the top.
+is at fault. The node also asks whether another node has taken the place of the top. When only a few stripes have not
+come, those that get one from the same source get it from each other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.monitoring.thresholds import STRIPE_LOOK_SECONDS, STRIPE_SPREAD_SECONDS
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from registryd.cluster.health.stripe_pace import StripePace
     from registryd.notation import Address
     from registryd.transfer.stripe_board import StripeBoard
+
+_log = logging.getLogger(__name__)
 
 # How often the index node is asked for another source of a stripe that is late: that of a source above may come first.
 _ASK_SECONDS: Final = 1.0
@@ -46,11 +50,9 @@ class StripeWatch:
                 if await self._leave_late(self._streams[stripe]):
                     pace.begin_anew(stripe)
             for stripe in pace.held_up():
-                if not (pace.is_outrun(stripe) or board.waits_for(stripe)):
+                if not (board.left(stripe) and (pace.is_outrun(stripe) or board.waits_for(stripe))):
                     continue
                 stream = self._streams[stripe]
-                if not board.left(stripe):
-                    continue
                 if stream.is_to_be_judged(time(), pace.window):
                     await self._judge(stream, board)
                 elif stream.ask_again_at <= time():
@@ -85,6 +87,7 @@ class StripeWatch:
             stream.is_spread = True
             other = await self._sources.spread(stream.sought, source)
             if other is not None and stream.attempt is attempt:
+                _log.debug("stripe %d of %s comes last, from %s now", stream.stripe, stream.sought.digest, other)
                 stream.leave(other)
 
     async def _look_for_top(self, board: StripeBoard) -> None:
