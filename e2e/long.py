@@ -46,6 +46,7 @@ LONG: Final = (
     r"test_leases\.py::test_(an_uninstall|the_budget)_.*\[1\.6\]",
     r"test_node_life\.py::test_one_without_cri_.*\[1\.6\]",
     r"test_rollout\.py::test_(a_fetching_node_that_is_lost|a_partition|a_slow_node|an_index_node)_.*\[1\.6(-.*)?\]",
+    r"test_stripes\.py::test_those_that_come_when_.*\[1\.6\]",
     r"test_sums\.py::test_bytes_that_come_by_grpc_.*\[1\.6\]",
     # Other variants than containerds.
     r"faults/test_characters\.py::.*\[(silent|door-refuses|too-few|wrong-length|errors|trickles)-beside-a-good-one\]",
@@ -67,13 +68,14 @@ LONG: Final = (
 FIRST: Final = (
     *("test_layouts.py", "test_doctor.py", "test_install.py", "test_sharing.py", "test_node_life.py"),
     *("test_rollout.py", "test_stripes.py", "test_cache_odd.py", "test_play.py", "test_entitlement.py"),
+    *("test_copies.py", "test_copies_zones.py"),  # these wait for minutes, and compute little
     "test_cache_registries.py",
     *("test_containerd_store.py", "test_leases.py", "test_entitlement_matrix.py", "faults/test_characters.py"),
     *("test_parallel_fetch.py", "test_cache_trouble.py", "test_bandwidth.py", "faults/test_real_agents.py"),
     *("test_growing.py", "test_container_image.py", "test_cache_in_cluster.py", "test_states.py"),
     *("faults/test_stripe_members.py", "test_containerd_config.py", "test_books.py", "faults/test_several.py"),
     *("test_cache_forms.py", "test_lab.py"),
-    *("test_sums.py", "test_copies.py", "test_copies_zones.py", "test_soak.py", "test_adversary.py"),
+    *("test_sums.py", "test_soak.py", "test_adversary.py"),
     *("test_blocking.py", "test_pins.py"),
 )
 
