@@ -42,9 +42,7 @@ _log = logging.getLogger(__name__)
 
 # If so many other stripes can come, the layer has begun to arrive.
 _SOME: Final = 3
-
-
-# To so many a node with all other stripes gives the last one: to as many as a chain or a tree of two needs.
+# To so many a node with all other stripes can give the last one.
 _PLACES: Final = 2
 
 

@@ -56,7 +56,6 @@ class StripeStream:
         """When the attempt began, or when the source was reported last."""
         self.ask_again_at = math.inf
         """When to ask whether others have reported the source by now."""
-        self._reports_pause = STRIPE_LOOK_SECONDS
         self._believed_until = 0.0
         """Until when the source is not judged again, because it was held up itself; and the pause that led to that."""
         self._pause = STRIPE_LOOK_SECONDS
@@ -84,13 +83,11 @@ class StripeStream:
     def note_report(self, now: float) -> None:
         """The source is reported now; others that get the stripe from it may report it a moment later."""
         self._judged_at = now
-        self._reports_pause = STRIPE_LOOK_SECONDS
-        self.ask_again_at = now + self._reports_pause
+        self.wait_for_reports(now)
 
     def wait_for_reports(self, now: float) -> None:
         """Twice as long each time: where others find nothing wrong with it, no report comes."""
-        self._reports_pause *= 2
-        self.ask_again_at = now + self._reports_pause
+        self.ask_again_at = now + STRIPE_LOOK_SECONDS + (now - self._judged_at)
 
     def believe(self, now: float) -> None:
         """Do not judge the source again for a while: it is held up itself."""

@@ -188,7 +188,9 @@ class StripeTrees:
             self._follow(spot, stripe, found)
         return found
 
-    def spread(self, address: Address, stripe: int, *, places: int, now: float) -> Address | None:
+    def spread(
+        self, address: Address, stripe: int, *, places: int, unfit: Collection[Address] = (), now: float
+    ) -> Address | None:
         """A source with few followers for a node that has all other stripes; the same as before if there is none.
 
         Where one stripe comes last, only an eighth of the nodes pass it on, each to as many as there are stripes, and
@@ -199,38 +201,36 @@ class StripeTrees:
         source = spot.sources[stripe] if spot else None
         if spot is None or source is None or self.is_top(address):
             return None
-        siblings = source.spare.setdefault(stripe, {})
-        found = self._take_spare(siblings, spot, source, stripe, now) if self._children(source) > _MOST_SPREAD else None
+        known = source.spare.get(stripe, {}).items()
+        siblings = source.spare[stripe] = {other: free for other, free in known if free and other in self._spots}
+        found = None
+        if self._children(source) > _MOST_SPREAD:
+            found = self._spare(siblings, spot, source, stripe, Refused(frozenset(unfit), now))
         if not (spot.is_slow or stripe in spot.last):
             spot.last |= {stripe}
             siblings[address] = min(places, _MOST_SPREAD)
-        if found is not None:
-            self._leave(spot, stripe)
-            self._follow(spot, stripe, found)
-        return found or source.place.address
+        if found is None:
+            return source.place.address
+        siblings[found] -= 1
+        self._leave(spot, stripe)
+        self._follow(spot, stripe, found)
+        return found
 
-    def _take_spare(
-        self, siblings: dict[Address, int], spot: Spot, source: Spot, stripe: int, now: float
+    def _spare(
+        self, siblings: Iterable[Address], spot: Spot, source: Spot, stripe: int, refused: Refused
     ) -> Address | None:
-        """The first of these that still gets the stripe by way of the source; it has one place fewer then.
+        """The first of these that still gets the stripe by way of the source.
 
         So whatever becomes of the answer, nobody is put below a node that really gets the stripe by way of it. Those
         that pass the stripe on anyway, to many, stay below others that do. Links between zones are thin.
         """
-        is_inner = spot.own == stripe
-        for address in list(siblings):
-            other = self._spots.get(address)
-            if other is None:
-                del siblings[address]
-                continue
-            is_alike = other.place.zone == spot.place.zone and is_inner <= (other.own == stripe)
-            is_below = is_alike and source in self._upwards(other, stripe)
-            if is_below and self._is_fit(address, spot, stripe, Refused(now=now)):
-                siblings[address] -= 1
-                if not siblings[address]:
-                    del siblings[address]
-                return address
-        return None
+
+        def is_alike(other: Spot) -> bool:
+            passes_it_on = other.own == stripe or spot.own != stripe
+            return passes_it_on and other.place.zone == spot.place.zone and source in self._upwards(other, stripe)
+
+        fit = (one for one in siblings if is_alike(self._spots[one]) and self._is_fit(one, spot, stripe, refused))
+        return next(fit, None)
 
     def _levels_above(self, spot: Spot, stripe: int) -> int:
         """How many nodes above this one may be at fault: all but the top."""

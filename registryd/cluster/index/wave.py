@@ -246,7 +246,9 @@ class Wave:
         if self._stripes is None or claim.stripe is None:
             return None
         if claim.places:
-            return self._stripes.spread(claim.claimant.address, claim.stripe, places=claim.places, now=now)
+            return self._stripes.spread(
+                claim.claimant.address, claim.stripe, places=claim.places, unfit=claim.unfit, now=now
+            )
         if claim.is_late and all(map(self._stripes.is_top, claim.failed)):
             late = (*claim.slow, *claim.failed)
             return self._stripes.change_late(claim.claimant.address, claim.stripe, late=late, now=now)
