@@ -144,25 +144,27 @@ async def test_prefetch_goes_behind_a_pull_on_a_full_link(
         assert behind < 0.6 * _PULLED
         await second.remove(pulled, large.local.layers[0].digest)
         # A pod that is to run waits for the very image: equal shares. TCP gives 29 to 146 MiB then. A limit of the
-        # agent's own, below the link's, tells equal shares from a quarter (16 MiB) in each run.
+        # agent's own, below the link's, tells equal shares (48 MiB) from a quarter (16 MiB) in each run, also when a
+        # disk that is busy with other tests holds the prefetch's containerd up for two seconds (12 MiB less each).
         assert second.agent
-        asked = await _requests(second.agent)
+        asked = await _pulls_begun(second.agent)
         waiting = asyncio.create_task(second.pull(brought, timeout=120))
         limits.write_text("download=12MiB\n")
         await second.agent.process.wait_ready(partial(_is_limited, second.agent))
         async with asyncio.timeout(60):
-            while await _requests(second.agent) == asked:  # noqa: ASYNC110 - what the name means: its pull has begun
+            while await _pulls_begun(second.agent) == asked:  # noqa: ASYNC110 - a counter of the agent
                 await asyncio.sleep(0.05)
         beside = await beside_a_pull(second, pulled, large, larger)
         assert not bringing.done()
-        assert beside > 0.7 * _PULLED
+        assert beside > 0.5 * _PULLED
         await second.host.unlimit()
         limits.write_text("# none\n")
         await asyncio.gather(bringing, waiting)
 
 
-async def _requests(agent: Agent) -> float:
-    return (await agent.metrics()).total("registryd_requests_total")
+async def _pulls_begun(agent: Agent) -> float:
+    """How often containerd asked what a name means: a large layer alone is several requests."""
+    return (await agent.metrics()).total("registryd_requests_total", kind="manifest", method="HEAD")
 
 
 async def _is_limited(agent: Agent) -> bool:
