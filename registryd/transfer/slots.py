@@ -22,22 +22,33 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._unmade = count
+        self._made: list[mmap.mmap] = []
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview | None:
         """Room for a piece; None when all are in use."""
         if self._free:
             return self._free.pop()
-        if not self._unmade:
+        if len(self._made) >= self.count:
             return None
-        self._unmade -= 1
-        # Anonymous memory goes back to the system with the last reference to it; from the heap it might not.
-        return memoryview(mmap.mmap(-1, SLOT_BYTES))
+        made = mmap.mmap(-1, SLOT_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._made.append(made)
+        return memoryview(made)
 
     def give_back(self, slot: memoryview) -> None:
         """Return a slot whose bytes are no longer needed."""
         self._free.append(slot)
+
+    def discard(self) -> None:
+        """Give the memory back to the system, with whatever is in it; nobody is to use the slots any more.
+
+        Not when the last reference goes: the error that ended a body may keep its frames, and these the slots, until
+        the garbage collector comes by.
+        """
+        self._free.clear()
+        for made in self._made:
+            made.madvise(mmap.MADV_DONTNEED)
+        self._made.clear()
 
 
 class SlotMemory:
@@ -59,7 +70,9 @@ class SlotMemory:
             return
         count = min(self._left, _MOST_OF_A_BODY)
         self._left -= count
+        slots = Slots(count)
         try:
-            yield Slots(count)
+            yield slots
         finally:
+            slots.discard()
             self._left += count

@@ -88,8 +88,11 @@ class Together:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        # A task, and an error, keep the frames that they ended, and so this object: a circle, and all slots are in it.
+        self._supplies.clear()
+        self._reasons.clear()
         for task in tasks:
-            if not task.cancelled():
+            with suppress(asyncio.CancelledError):
                 task.result()
 
     async def _send_head(self, sink: Sink) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import pytest
 
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SinkClosed, SourcesExhausted
-from registryd.transfer.slots import SLOT_BYTES, SlotMemory
+from registryd.transfer.slots import SLOT_BYTES, SlotMemory, Slots
 from registryd.transfer.together import MOST_AT_ONCE, Together
 from tests.fakes.sinks import FakeSink
 from tests.fakes.suppliers import MIB, FakeSupplier
@@ -176,6 +179,35 @@ async def test_cancelling_leaves_nothing_behind() -> None:
         async with asyncio.timeout(0.7):
             await send(sources)
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("end", ["cancelled", "some break", "all break", "one is slow"])
+async def test_its_memory_needs_no_garbage_collector(end: str) -> None:
+    """An agent's oldest objects are looked at rarely: until then the memory of many bodies would be held."""
+    sources = suppliers(10.0, 10.0, 0.1 if end == "one is slow" else 10.0)
+    for source in sources[:3] if end == "all break" else sources[:1] if end == "some break" else ():
+        source.dies_after = 5 * MIB
+
+    async def use(slots: Slots) -> None:
+        together = Together(SPAN, slots)
+        for source in sources:
+            together.join(source)
+        with suppress(TimeoutError, SourcesExhausted):
+            async with asyncio.timeout(0.7 if end == "cancelled" else None):
+                await together.send_to(FakeSink())
+        await together.aclose()
+
+    gc.collect()
+    gc.disable()
+    try:
+        slots = Slots(8)
+        await use(slots)
+        await asyncio.sleep(0)
+        left = ref(slots)
+        del slots
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_who_comes_later_takes_part() -> None:
