@@ -9,6 +9,8 @@ import signal
 from typing import TYPE_CHECKING, Protocol
 
 from registryd.agent.descriptors import raise_limit
+from registryd.agent.watchdog import feed_watchdog
+from registryd.aio.scope import alongside
 from registryd.content.source import ContentUnavailable
 from registryd.failures import CommandFailed
 
@@ -36,12 +38,13 @@ async def run(settings: Settings, *, opening: Callable[[Settings], AbstractAsync
     raise_limit()
     stopping = _stop_signal()
     try:
-        while not stopping.is_set():
-            async with opening(settings) as agent:
-                _spare_what_stays()
-                await _wait_first(stopping.wait, agent.wait_outdated)
-                _log.info("stopping")
-                await agent.drain(settings.agent.shutdown_timeout)
+        async with alongside(feed_watchdog(), name="feed the watchdog"):
+            while not stopping.is_set():
+                async with opening(settings) as agent:
+                    _spare_what_stays()
+                    await _wait_first(stopping.wait, agent.wait_outdated)
+                    _log.info("stopping")
+                    await agent.drain(settings.agent.shutdown_timeout)
     except (CommandFailed, ContentUnavailable, BaseExceptionGroup) as failure:
         # Not by except*: Python before 3.11.4 wraps what is raised there in a group again.
         raise _said_in_one_line(failure) from None

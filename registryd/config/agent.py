@@ -40,6 +40,10 @@ class AuthorizationMode(StrEnum):
 # Below some eight nodes most stripes have no node that passes them on, and the node at the top sends two copies and
 # more: of six real nodes the last had a layer of 60 MB after 3.34 times S/B, and after 1.28 as a whole.
 LEAST_STRIPES_FROM = 16
+# More nodes than any cluster has: who sets more means "never", which is 0.
+_MOST_STRIPES_FROM = 100_000
+# A body from several peers gets no less (registryd.transfer.slots).
+LEAST_ASSEMBLY_BYTES = 12 << 20
 
 
 class StoreKind(StrEnum):
@@ -326,7 +330,8 @@ class PeersSettings:
 
     assembly_buffer: ByteCount = 128 << 20
     """Memory for layers that come from several peers at once: 32 MiB a layer, in which the bytes of one peer wait for
-    their turn. A layer for which less than 12 MiB is left comes from one peer at a time. 0B: all layers do."""
+    their turn. A layer for which less than 12 MiB is left comes from one peer at a time. 0B: all layers do; otherwise
+    at least 12MiB."""
 
     zone: str = ""
     """Zone of this node, such as its label topology.kubernetes.io/zone. The agent prefers sources in its own zone.
@@ -353,6 +358,10 @@ class PeersSettings:
         _require_positive("peers.fanout_limit", self.fanout_limit)
         if self.stripes_from and self.stripes_from < LEAST_STRIPES_FROM:
             raise SettingsError("peers.stripes_from", f"must be 0 (never) or at least {LEAST_STRIPES_FROM}")
+        if self.stripes_from > _MOST_STRIPES_FROM:
+            raise SettingsError("peers.stripes_from", f"must be at most {_MOST_STRIPES_FROM}; 0 is never")
+        if 0 < self.assembly_buffer < LEAST_ASSEMBLY_BYTES:
+            raise SettingsError("peers.assembly_buffer", "must be 12MiB or more, or 0B for one peer at a time")
         _require_positive("peers.max_uploads", self.max_uploads)
         _require_positive("peers.find_timeout", self.find_timeout)
         _require_positive("peers.fetch_wait", self.fetch_wait)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from registryd.config.agent import (
+    LEAST_ASSEMBLY_BYTES,
     AdminSettings,
     AgentSettings,
     AuthorizationMode,
@@ -21,6 +22,7 @@ from registryd.config.agent import (
     check,
 )
 from registryd.notation import Address
+from registryd.transfer.slots import SlotMemory
 
 LOOPBACK = Address("127.0.0.1", 0)
 CERT = Path("pem")
@@ -53,6 +55,8 @@ def test_settings_do_not_follow_the_mapping_they_were_made_of() -> None:
         ("peers.fanout_limit", lambda: PeersSettings(fanout_limit=0)),
         ("peers.stripes_from", lambda: PeersSettings(stripes_from=-1)),
         ("peers.stripes_from", lambda: PeersSettings(stripes_from=15)),
+        ("peers.stripes_from", lambda: PeersSettings(stripes_from=10**20)),
+        ("peers.assembly_buffer", lambda: PeersSettings(assembly_buffer=LEAST_ASSEMBLY_BYTES - 1)),
         ("peers.find_timeout", lambda: PeersSettings(find_timeout=-1)),
         ("peers.backoff_min", lambda: PeersSettings(backoff_min=0)),
         ("peers.backoff_max", lambda: PeersSettings(backoff_min=2, backoff_max=1)),
@@ -166,3 +170,8 @@ def test_an_open_registry_may_not_be_there() -> None:
 
 def test_the_admin_port_is_for_this_machine_unless_somebody_decides_otherwise() -> None:
     assert AdminSettings().listen.is_loopback
+
+
+def test_the_least_assembly_buffer_is_what_one_body_needs() -> None:
+    assert SlotMemory(PeersSettings(assembly_buffer=LEAST_ASSEMBLY_BYTES).assembly_buffer).is_enough
+    assert not SlotMemory(LEAST_ASSEMBLY_BYTES - 1).is_enough
