@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 # A clock that ticks so often tells a standstill to that precision.
 _TICK_SECONDS: Final = 0.25
-# An event loop that is busy is late as well, by less.
-_LEAST_SECONDS: Final = 0.5
+# An event loop that has too much to do is late as well, by less. That counts as waiting: else a busy node would never
+# find out that a source is silent.
+_LEAST_SECONDS: Final = 2.0
 
 
 class Standstill:

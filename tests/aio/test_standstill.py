@@ -88,10 +88,11 @@ def test_all_of_them_count(loop: FakeLoop, standstill: Standstill) -> None:
     assert standstill.seconds == pytest.approx(15, abs=0.75)
 
 
-def test_being_a_little_late_is_none(loop: FakeLoop, standstill: Standstill) -> None:
+def test_being_late_is_none(loop: FakeLoop, standstill: Standstill) -> None:
+    """A loop with too much to do is late each time, and has to find out that a source is silent all the same."""
     with standstill.watched():
         for _ in range(20):
-            loop.stand_still(0.4)
+            loop.stand_still(1.9)
             loop.work(0.1)
     assert standstill.seconds == 0
 
@@ -113,5 +114,5 @@ async def test_the_running_loop_has_one() -> None:
     assert own_standstill() is standstill
     with standstill.watched():
         await asyncio.sleep(0.05)
-        time.sleep(1)  # noqa: ASYNC251 - this is what it is about
-        assert standstill.seconds >= 0.7
+        time.sleep(2.5)  # noqa: ASYNC251 - this is what it is about
+        assert standstill.seconds >= 2.2

@@ -65,8 +65,9 @@ class TlsStream:
         return self.socket.fileno()
 
     def close(self) -> None:
-        """Close the socket; idempotent."""
+        """Close the socket, and give back what has not been received; idempotent."""
         self.socket.close()
+        self._taken, self._buffer = memoryview(b""), None
 
     # ---------------------------------------------------------------- beginning and end
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Real seconds: a clock that tests turn never stands still. The source gives 1.7 times the floor.
 _FLOOR = FloorRate(bytes_per_second=600, window_seconds=0.6)
 _STEP_BYTES, _STEP_SECONDS = 50, 0.05
-_STANDS_STILL_SECONDS = 2.0
+_STANDS_STILL_SECONDS = 3.0
 
 
 class SteadyBody:
