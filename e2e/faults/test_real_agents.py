@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +30,8 @@ LIMIT_SECONDS = 45
 EVERYBODY_BAD = [name for name in CHARACTERS if name not in {"good", "corrupts-large", *MORTAL}]
 # Gives 600 KiB a second: a body of it lasts for ten, long enough to be in the middle of.
 LONG_LASTING = "sluggish"
+# More than two of the windows in which a source is judged (FLOOR_WINDOW_SECONDS).
+STANDS_STILL_SECONDS = 12
 
 
 def reference(image: Image) -> str:
@@ -94,6 +99,26 @@ async def test_the_agent_is_killed_while_it_relays_and_started_again(
         return await pulling
 
     await each(field, put_down, "the agent is killed in the middle of a blob and started again", "the origin", pull)
+
+
+async def test_the_agent_stands_still_while_it_relays(field: Field, put_down: Callable[[Outcome], None]) -> None:
+    """Its source is not to blame: its bytes wait for the agent, and it gives the rest."""
+    field.cluster.origin.forget_requests()
+
+    async def pull(puller: Puller) -> Pull:
+        await puller.know(field.peer(LONG_LASTING, puller, accompanied=True))
+        pulling = asyncio.create_task(puller.pull(reference(field.images[2]), tries=1, timeout=LIMIT_SECONDS))
+        await wait_mid_body(puller)
+        os.kill(puller.agent.process.pid, signal.SIGSTOP)
+        await asyncio.sleep(STANDS_STILL_SECONDS)
+        os.kill(puller.agent.process.pid, signal.SIGCONT)
+        return await pulling
+
+    fault = f"the agent stands still (SIGSTOP) for {STANDS_STILL_SECONDS} s in the middle of a blob"
+    await each(field, put_down, fault, "that peer", pull)
+    # A layer that had no first byte yet may come from the origin: its time for that is over (first_byte_timeout).
+    blobs = [access for access in field.cluster.origin.requests() if access.is_blob_transfer]
+    assert not [access for access in blobs if access.status == HTTPStatus.PARTIAL_CONTENT]
 
 
 async def test_containerd_is_restarted_while_it_pulls(field: Field, put_down: Callable[[Outcome], None]) -> None:
