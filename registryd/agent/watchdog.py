@@ -47,16 +47,15 @@ class Watchdog:
     async def feed(self) -> NoReturn:
         """Say that the event loop goes on, until cancelled. Nobody who cannot be told ends the agent."""
         pause, is_heard = max(_LEAST_SECONDS, self.seconds * _SHARE), True
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.settimeout(0)
-            while True:
-                was_heard, is_heard = is_heard, self._tell(notify)
-                if was_heard and not is_heard:
-                    _log.warning("systemd does not hear that the agent goes on, and may end it (WatchdogSec=)")
-                await asyncio.sleep(pause)
+        while True:
+            was_heard, is_heard = is_heard, self._tell()
+            if was_heard and not is_heard:
+                _log.warning("systemd does not hear that the agent goes on, and may end it (WatchdogSec=)")
+            await asyncio.sleep(pause)
 
-    def _tell(self, notify: socket.socket) -> bool:
-        with suppress(OSError):
+    def _tell(self) -> bool:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.settimeout(0)
             return notify.sendto(b"WATCHDOG=1", self.address) > 0
         return False
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TICK_SECONDS: Final = 0.25
 # An event loop that has too much to do is late as well, by less. That counts as waiting: else a busy node would never
 # find out that a source is silent.
-_LEAST_SECONDS: Final = 2.0
+LEAST_SECONDS: Final = 2.0
 
 
 class Standstill:
@@ -54,7 +54,7 @@ class Standstill:
     @property
     def _late(self) -> float:
         late = self._time() - self._due if self._timer is not None else 0.0
-        return late if late >= _LEAST_SECONDS else 0.0
+        return late if late >= LEAST_SECONDS else 0.0
 
     def _set(self) -> None:
         self._due = self._time() + _TICK_SECONDS

@@ -74,5 +74,5 @@ class SlotMemory:
         try:
             yield slots
         finally:
-            slots.discard()
             self._left += count
+            slots.discard()

@@ -86,11 +86,13 @@ class Together:
         tasks = list(self._supplies.values())
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        # A task, and an error, keep the frames that they ended, and so this object: a circle, and all slots are in it.
-        self._supplies.clear()
-        self._reasons.clear()
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            # A task, and an error, keep the frames that they ended, and so this object: a circle with all slots in it.
+            self._supplies.clear()
+            self._reasons.clear()
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 task.result()
