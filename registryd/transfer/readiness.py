@@ -15,27 +15,21 @@ async def wait_readable(fd: int, *, seconds: float | None = None) -> None:
     process the timer comes before the loop has seen what there is to read, and may be what ended it.
     """
     loop = asyncio.get_running_loop()
+    while True:
+        begun = loop.time()
+        try:
+            return await _readable(loop, fd, seconds)
+        except TimeoutError:
+            if is_readable(fd):
+                return None
+            # Late, and so after a standstill: the other side may have waited for this one, and has its time anew.
+            if seconds is None or loop.time() - begun - seconds < LEAST_SECONDS:
+                raise
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, fd: int, seconds: float | None) -> None:
     readable = loop.create_future()
-    alarm: asyncio.TimerHandle | None = None
-
-    def expire(due: float) -> None:
-        nonlocal alarm
-        if readable.done():
-            return
-        if _is_readable(fd):
-            readable.set_result(None)
-        elif loop.time() - due >= LEAST_SECONDS:  # the other side may have waited for this one: it has its time anew
-            alarm = set_alarm()
-        else:
-            readable.set_exception(TimeoutError())
-
-    def set_alarm() -> asyncio.TimerHandle | None:
-        if seconds is None:
-            return None
-        due = loop.time() + seconds
-        return loop.call_at(due, expire, due)
-
-    alarm = set_alarm()
+    alarm = None if seconds is None else loop.call_later(seconds, _expire, readable)
     loop.add_reader(fd, _settle, readable)
     try:
         await readable
@@ -61,7 +55,13 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _is_readable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
+def _expire(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
+
+
+def is_readable(fd: int) -> bool:
+    """Whether there are bytes, an end or an error to read now."""
+    look = select.poll()
+    look.register(fd, select.POLLIN)
+    return bool(look.poll(0))

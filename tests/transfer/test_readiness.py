@@ -34,7 +34,7 @@ async def test_what_came_during_a_standstill_has_come(pair: Pair) -> None:
     ours, theirs = pair
     waiting = asyncio.create_task(wait_readable(ours.fileno(), seconds=0.2))
     await asyncio.sleep(0.05)
-    alarm = next(timer for timer in asyncio.get_running_loop()._scheduled if timer._callback.__name__ == "expire")  # type: ignore[attr-defined]
+    alarm = next(timer for timer in asyncio.get_running_loop()._scheduled if timer._callback.__name__ == "_expire")  # type: ignore[attr-defined]
     theirs.send(b"x")
     alarm._run()
     alarm.cancel()

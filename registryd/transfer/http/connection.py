@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from registryd.aio.racing import AllFailed, first_success
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.http.link import PlainLink, TlsLink
-from registryd.transfer.readiness import wait_readable
+from registryd.transfer.readiness import is_readable, wait_readable
 from registryd.transfer.tls.stream import TlsStream, until_done
 
 if TYPE_CHECKING:
@@ -70,9 +69,7 @@ class SourceConnection:
         if not self._link.is_empty:
             return False
         self._wake_at(1)
-        look = select.poll()
-        look.register(self._link.socket, select.POLLIN)
-        return not look.poll(0)
+        return not is_readable(self.fileno())
 
     def rest(self) -> None:
         """Give back the memory that only a body needs: there is none for the time being."""
