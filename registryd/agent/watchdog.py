@@ -1,6 +1,6 @@
 """Telling systemd that the agent goes on, so that systemd ends an agent that stands still (sd_notify(3), WatchdogSec=).
 
-containerd waits for minutes for an agent that has taken a request and does not go on: each pull on the node with it.
+containerd waits long for an agent that has taken a request and does not go on: each pull on the node with it.
 Kubernetes has a probe for that, a bare node has systemd.
 """
 
@@ -42,7 +42,7 @@ class Watchdog:
             seconds = 0.0
         if not is_address or seconds <= 0 or (watched is not None and watched != str(pid)):
             return None
-        return cls(address.replace("@", "\0", 1) if address.startswith("@") else address, seconds)
+        return cls("\0" + address[1:] if address.startswith("@") else address, seconds)
 
     async def feed(self) -> NoReturn:
         """Say that the event loop goes on, until cancelled. Nobody who cannot be told ends the agent."""
