@@ -18,6 +18,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.aio.steady_loop import SteadyLoop
 from registryd.commands.importing import garbage_left
 from registryd.identity.tls_version import refuse_old_tls
 from registryd.observability.logs import set_up_logs
@@ -62,7 +63,8 @@ def go_on() -> None:
         from registryd.agent.running import run  # noqa: PLC0415
 
         opening_function = getattr(import_module(module), name)
-    asyncio.run(run(settings, opening=opening_function))
+    with asyncio.Runner(loop_factory=SteadyLoop) as runner:
+        runner.run(run(settings, opening=opening_function))
 
 
 @contextmanager

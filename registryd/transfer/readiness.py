@@ -5,29 +5,13 @@ from __future__ import annotations
 import asyncio
 import select
 
-from registryd.aio.standstill import LEAST_SECONDS
-
 
 async def wait_readable(fd: int, *, seconds: float | None = None) -> None:
     """Wait until there are bytes, an end or an error to read; raises TimeoutError when that takes too long.
 
-    A timer of the loop, not `asyncio.timeout`: a relay waits thousands of times a second. After a standstill of this
-    process the timer comes before the loop has seen what there is to read, and may be what ended it.
+    A timer of the loop, not `asyncio.timeout`: a relay waits thousands of times a second.
     """
     loop = asyncio.get_running_loop()
-    while True:
-        begun = loop.time()
-        try:
-            return await _readable(loop, fd, seconds)
-        except TimeoutError:
-            if is_readable(fd):
-                return None
-            # Late, and so after a standstill: the other side may have waited for this one, and has its time anew.
-            if seconds is None or loop.time() - begun - seconds < LEAST_SECONDS:
-                raise
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, fd: int, seconds: float | None) -> None:
     readable = loop.create_future()
     alarm = None if seconds is None else loop.call_later(seconds, _expire, readable)
     loop.add_reader(fd, _settle, readable)

@@ -160,7 +160,9 @@ class GrpcPeer:
         raw = request if isinstance(request, bytes) else request.SerializeToString()
         ask = (await self._connected()).unary[method]
         try:
-            reply: bytes = await ask(raw, timeout=self._timeout + longer)
+            # By the loop's clock, which stands still while this process does; gRPC's deadlines would all be over.
+            async with asyncio.timeout(self._timeout + longer):
+                reply: bytes = await ask(raw)
         except _BROKEN as error:
             if _is_own_cancellation(error):
                 raise
@@ -197,7 +199,7 @@ class GrpcPeer:
         if isinstance(error, grpc.aio.AioRpcError):
             return reason_of(error, self._address)
         if isinstance(error, TimeoutError):
-            return PeerSilent(f"{self._address} stopped sending")
+            return PeerSilent(f"{self._address}: {PeerSilent.usual}")
         return PeerUnreachable(f"the connection to {self._address} was closed")
 
 

@@ -67,8 +67,14 @@ class ContainerdConnection:
         Raises ContentNotFound for what is not in the namespace, StoreUnavailable when containerd gives no answer. A
         containerd that is away fails at once; it is not waited for.
         """
-        with containerd_errors():
-            answer = await method(request, metadata=metadata(namespace), timeout=timeout or self.timing.answer)
+        seconds = timeout or self.timing.answer
+        try:
+            with containerd_errors():
+                # By the loop's clock, which stands still while this process does; gRPC's deadlines would all be over.
+                async with asyncio.timeout(seconds):
+                    answer = await method(request, metadata=metadata(namespace))
+        except TimeoutError as error:
+            raise StoreUnavailable(f"containerd did not answer within {seconds:g} s") from error
         return _readable(answer)
 
     async def change(

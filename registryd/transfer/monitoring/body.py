@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.aio.standstill import own_standstill
 from registryd.transfer.breaking import send_until
 from registryd.transfer.monitoring.meter import MeteredSink
 
@@ -34,8 +33,7 @@ class Check(Protocol):
 class MonitoredBody:
     """Another body, broken when a check finds that its source is too slow.
 
-    Only the time in which the receiver waited for the source counts: a slow receiver is not the source's fault, nor is
-    a node that stands still itself.
+    Only the time in which the receiver waited for the source counts: a slow receiver is not the source's fault.
     """
 
     def __init__(self, body: Body, *checks: Check) -> None:
@@ -47,16 +45,15 @@ class MonitoredBody:
         return self._body.length
 
     async def send_to(self, sink: Sink) -> None:
-        with own_standstill().watched():
-            metered = MeteredSink(sink)
-            begun = metered.read_meter()
+        metered = MeteredSink(sink)
+        begun = metered.read_meter()
+        for check in self._checks:
+            check.begin(begun)
+        try:
+            await send_until(self._watch(metered, begun), self._body, metered)
+        finally:
             for check in self._checks:
-                check.begin(begun)
-            try:
-                await send_until(self._watch(metered, begun), self._body, metered)
-            finally:
-                for check in self._checks:
-                    check.end(metered.read_meter())
+                check.end(metered.read_meter())
 
     async def aclose(self) -> None:
         await self._body.aclose()

@@ -1,4 +1,4 @@
-"""How quickly a source gives, not counting the time in which the receiver took nothing, or this node stood still."""
+"""How quickly a source gives, not counting the time in which the receiver took nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registryd.aio.standstill import own_standstill
 from registryd.transfer.sink import Sink
 
 if TYPE_CHECKING:
@@ -16,10 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A moment of a transfer: when, bytes sent by then, seconds by then in which the receiver took nothing.
-
-    Nothing is taken, either, while this process itself stands still.
-    """
+    """A moment of a transfer: when, bytes sent by then, seconds by then in which the receiver took nothing."""
 
     at: float
     sent: int
@@ -40,25 +36,18 @@ class Reading:
 
 
 class MeteredSink(Sink):
-    """Another sink, and the seconds during which it, or this process, made its source wait.
-
-    A standstill of the process counts within `own_standstill().watched()`.
-    """
+    """Another sink, and the seconds during which it made its source wait."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._time = asyncio.get_running_loop().time
-        self._standstill = own_standstill()
-        self._stood_before = self._standstill.seconds
         self._busy = 0.0
-        """Without standstills; and since when the sink makes its source wait now, by a clock that has none."""
         self._busy_since: float | None = None
 
     def read_meter(self) -> Reading:
         """How things are now."""
-        now, stood = self._time(), self._stood
-        busy = self._busy + (0 if self._busy_since is None else now - stood - self._busy_since)
-        return Reading(now, self._sink.sent, busy + stood)
+        now = self._time()
+        return Reading(now, self._sink.sent, self._busy + (0 if self._busy_since is None else now - self._busy_since))
 
     @property
     def fd(self) -> int | None:
@@ -93,13 +82,9 @@ class MeteredSink(Sink):
 
     @contextmanager
     def _making_wait(self) -> Iterator[None]:
-        self._busy_since = begun = self._time() - self._stood
+        self._busy_since = begun = self._time()
         try:
             yield
         finally:
-            self._busy += self._time() - self._stood - begun
+            self._busy += self._time() - begun
             self._busy_since = None
-
-    @property
-    def _stood(self) -> float:
-        return self._standstill.seconds - self._stood_before

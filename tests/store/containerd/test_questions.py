@@ -80,7 +80,7 @@ async def test_silence_is_bounded(containerd: FakeContainerd, connect: Connect) 
         containerd.fault = Fault.SILENT
         begun_at = asyncio.get_running_loop().time()
         for question in (store.find(digest), store.open(digest, Span.whole), store.check()):
-            with pytest.raises(StoreUnavailable, match="DEADLINE_EXCEEDED"):
+            with pytest.raises(StoreUnavailable, match="did not answer within"):
                 await question
         assert asyncio.get_running_loop().time() - begun_at < 3 * HASTY.answer + 5
 
@@ -96,7 +96,7 @@ async def test_who_gives_a_search_more_time_gives_a_busy_containerd_more(
         if is_found:
             assert (await store.find(digest)).size == len(b"something")
         else:
-            with pytest.raises(StoreUnavailable, match="DEADLINE_EXCEEDED"):
+            with pytest.raises(StoreUnavailable, match="did not answer within"):
                 await store.find(digest)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.aio.steady_loop import SteadyLoop
 from registryd.transfer.errors import SourceBroken
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.floor import FloorCheck, FloorRate
@@ -43,12 +44,17 @@ class SteadyBody:
         """Nothing is held."""
 
 
-async def test_its_own_standstill_is_not_the_sources() -> None:
+def send(body: SteadyBody) -> FakeSink:
     sink = FakeSink()
-    await MonitoredBody(SteadyBody(stands_still=True), FloorCheck(_FLOOR)).send_to(sink)
-    assert len(sink.data) == SteadyBody.length
+    with asyncio.Runner(loop_factory=SteadyLoop) as runner:
+        runner.run(MonitoredBody(body, FloorCheck(_FLOOR)).send_to(sink))
+    return sink
 
 
-async def test_silence_is() -> None:
+def test_its_own_standstill_is_not_the_sources() -> None:
+    assert len(send(SteadyBody(stands_still=True)).data) == SteadyBody.length
+
+
+def test_silence_is() -> None:
     with pytest.raises(SourceBroken, match="slower than"):
-        await MonitoredBody(SteadyBody(stands_still=False), FloorCheck(_FLOOR)).send_to(FakeSink())
+        send(SteadyBody(stands_still=False))
