@@ -11,7 +11,7 @@ from registryd.caching.following import FollowingBody, PassingBody
 from registryd.content.lookup import Hit, Origin
 from registryd.content.source import Content, ContentNotFound, NotForName, OpenContent, StoreUnavailable
 from registryd.oci.errors import RangeInvalid
-from registryd.transfer.errors import SourcesExhausted
+from registryd.transfer.errors import SourceBroken, SourcesExhausted
 from registryd.transfer.resume import ResumingBody
 from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
 
@@ -109,8 +109,8 @@ class BlobOpener:
         content = self._content(download.digest, size)
         return OpenContent(content, span, ResumingBody(body, span, self._reopener(repository, content)))
 
-    def _reopener(self, repository: Repository, content: Content) -> Callable[[Span], Awaitable[Body]]:
-        async def reopen(rest: Span) -> Body:
+    def _reopener(self, repository: Repository, content: Content) -> Callable[[Span, SourceBroken], Awaitable[Body]]:
+        async def reopen(rest: Span, _: SourceBroken) -> Body:
             _log.info("the rest of the content is fetched for one client alone", extra={"digest": str(content.digest)})
             try:
                 return await self._passing(repository, content, rest)

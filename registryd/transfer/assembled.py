@@ -208,7 +208,7 @@ class AssembledBody:
 
     def _drop_first(self, reason: SourceBroken) -> None:
         if self._first is not None and not isinstance(reason, SourceBusy):
-            self._first.failed()
+            self._first.failed(reason)
         self._first = None
 
     async def _search(self) -> None:

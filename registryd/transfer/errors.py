@@ -15,6 +15,10 @@ class SourceBroken(Exception):
     """
 
 
+class SourceCutOff(SourceBroken):
+    """The kernel found no way to the source's host any more; it says nothing about the source, nor about its host."""
+
+
 class SourceLeft(SourceBroken):
     """This node broke the body off, because it found the source too slow or gone, or wants the bytes no more."""
 
@@ -35,12 +39,19 @@ class SourceBusy(SourceRefused):
         self.retry_after = retry_after
 
 
-class SourcesExhausted(SourceBroken):
-    """No source is left that could go on; `reasons` tells what became of each, in order."""
+class AllBroken(SourceBroken):
+    """All sources broke off that gave a body together; `reasons` tells what became of each, in order.
+
+    Each was judged for its reason. There may be others.
+    """
 
     def __init__(self, message: str, *, reasons: Sequence[SourceBroken] = ()) -> None:
         super().__init__("; ".join([message, *map(str, reasons)]))
         self.reasons = tuple(reasons)
+
+
+class SourcesExhausted(AllBroken):
+    """No source is left that could go on."""
 
 
 class SinkClosed(Exception):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 from registryd.transfer.errors import SourceBroken, SourcesExhausted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
     from registryd.transfer.sink import Sink
 
-    Reopen = Callable[[Span], Awaitable[Body]]
+    Reopen = Callable[[Span, SourceBroken], Awaitable[Body]]
 
 # Each may cost the time-outs of one fetch, and containerd 1.7 cancels a pull that has not moved for a minute.
 _MAX_SOURCES: Final = 5
@@ -22,8 +22,8 @@ _MAX_SOURCES: Final = 5
 class ResumingBody:
     """The span, from the first body and from the bodies that `reopen` opens for the rest of the span.
 
-    This body calls `reopen` each time the latest body broke. `reopen` raises SourceBroken when a source failed, which
-    counts as one of `max_sources`, and SourcesExhausted when no source is left, which ends the attempt. The body of a
+    This body calls `reopen` with the reason each time the latest body broke. `reopen` raises SourceBroken when a source
+    failed, which counts as one of `max_sources`. SourcesExhausted, of it or of a body, ends the attempt. The body of a
     source decides whether the source is too slow (`registryd.transfer.monitoring.floor`). This body closes every other
     body, once.
     """
@@ -53,7 +53,7 @@ class ResumingBody:
         reasons: list[SourceBroken] = []
         while len(reasons) < self._max_sources:
             try:
-                await self._send_rest(self._span.after(sink.sent - begun_at), sink)
+                await self._send_rest(self._span.after(sink.sent - begun_at), sink, reasons)
             except SourceBroken as error:
                 reasons.append(error)
                 await self.aclose()
@@ -69,11 +69,11 @@ class ResumingBody:
         if body is not None:
             await body.aclose()
 
-    async def _send_rest(self, rest: Span, sink: Sink) -> None:
+    async def _send_rest(self, rest: Span, sink: Sink, reasons: Sequence[SourceBroken]) -> None:
         if not rest.length:
             return  # the last byte was sent, and the source found slow, in the same moment
         if self._body is None:
-            self._body = await self._reopen(rest)
+            self._body = await self._reopen(rest, reasons[-1])
             if self._body.length != rest.length:
                 raise SourceBroken(f"a source gives {self._body.length} bytes instead of {rest.length}")
         await self._body.send_to(sink)

@@ -42,7 +42,7 @@ class Supplier(Protocol):
     async def open(self, span: Span) -> Body:
         """A part of the content, when its first byte is here. Raises SourceBroken; SourceBusy: it may later."""
 
-    def failed(self) -> None:
+    def failed(self, reason: SourceBroken) -> None:
         """Note that it broke off, or was silent for too often."""
 
 
@@ -70,7 +70,7 @@ class Supply:
     def retire(self) -> None:
         """Ask this source for nothing any more; a source that is only busy is not to blame."""
         if not self._was_busy:
-            self.supplier.failed()
+            self.supplier.failed(SourceBroken("the source was silent too often"))
 
     def size_of_next(self, unplanned: int, supplies: int) -> int:
         """How much to ask for: what takes it a moment, and near the end as much less as there are others."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from registryd.transfer.errors import SourceBroken, SourceBusy, SourcesExhausted
+from registryd.transfer.errors import AllBroken, SourceBroken, SourceBusy
 from registryd.transfer.pieces import Pieces
 from registryd.transfer.supplying import Supply
 
@@ -71,15 +71,16 @@ class Together:
         return [(supply.supplier, supply.given, supply.rate) for supply in self._sources.values()]
 
     async def send_to(self, sink: Sink) -> None:
-        """Send the span in order; raises SourcesExhausted when no source takes part any more, SinkClosed."""
+        """Send the span in order; raises AllBroken when no source takes part any more, SinkClosed."""
         looking = asyncio.create_task(self._look_after(), name="look after pieces")
         try:
             while not self._pieces.is_over:
                 await self._send_head(sink)
         finally:
             looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await looking
+            await asyncio.wait((looking,))
+            if not looking.cancelled():
+                looking.result()  # it ends for no other reason than a fault of ours
 
     async def aclose(self) -> None:
         """End all that is under way; raises what must not have happened there."""
@@ -125,7 +126,7 @@ class Together:
         for task in [task for task in self._supplies.values() if task.done()]:
             task.result()  # it ends for no other reason than a fault of ours
         if not self._supplies:
-            raise SourcesExhausted("no source is left", reasons=self._reasons)
+            raise AllBroken("no source is left", reasons=self._reasons)
 
     async def _work(self, supply: Supply) -> None:
         try:
@@ -135,7 +136,7 @@ class Together:
                 supply.retire()
         except SourceBroken as reason:
             self._reasons.append(reason)
-            supply.supplier.failed()
+            supply.supplier.failed(reason)
         except BaseException:
             self._arrived.set()
             raise

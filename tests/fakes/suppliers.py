@@ -31,7 +31,7 @@ class FakeSupplier:
     stalls_after: int | None = None
     busy_times: int = 0
     given: int = 0
-    has_failed: bool = False
+    failures: list[str] = field(default_factory=list)
     asked: list[Span] = field(default_factory=list)
     open_now: int = 0
 
@@ -46,8 +46,12 @@ class FakeSupplier:
             raise SourceBroken("the fake source is dead")
         return FakePart(self, span)
 
-    def failed(self) -> None:
-        self.has_failed = True
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.failures)
+
+    def failed(self, reason: SourceBroken) -> None:
+        self.failures.append(str(reason))
 
 
 class FakePart:

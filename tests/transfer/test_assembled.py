@@ -210,12 +210,12 @@ async def test_others_are_looked_for_again_when_few_are_left() -> None:
     cluster = Cluster(1, 1)
     cluster.suppliers[1].dies_after = 3 * MIB
     cluster.suppliers.append(late := FakeSupplier(DATA, "late", 0.0, busy_times=0))
-    late.has_failed = True  # not found yet
+    late.failures.append("not found")  # not found yet
     late.rate = 5 * MIB
 
     async def come() -> None:
         await asyncio.sleep(6)
-        late.has_failed = False
+        late.failures.clear()
 
     coming = asyncio.create_task(come())
     sink = FakeSink()

@@ -63,11 +63,13 @@ class Sources:
     ways: list[Callable[[Span], FakeBody]]
     asked: list[Span] = field(default_factory=list)
     given: list[FakeBody] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     floor: FloorRate | None = FLOOR
 
-    async def reopen(self, rest: Span) -> Body:
+    async def reopen(self, rest: Span, reason: SourceBroken) -> Body:
         self.asked.append(rest)
+        self.reasons.append(str(reason))
         if not self.ways:
             raise SourcesExhausted("nobody has it")
         return self.give(rest)
@@ -110,6 +112,7 @@ async def test_goes_on_at_the_byte_where_a_source_broke() -> None:
     await body.aclose()
     assert sink.data == DATA
     assert sources.asked == [Span(30, 100), Span(30, 100), Span(80, 100)]
+    assert sources.reasons == ["broke after 30", "broke after 0", "broke after 50"]
     assert [given.closed for given in sources.given] == [1, 1, 1, 1]
 
 
@@ -254,7 +257,7 @@ async def test_cancelling_while_reopening_leaves_nothing_open() -> None:
     first = FakeBody(WHOLE, stops_after=5)
     reopening = asyncio.Event()
 
-    async def reopen(rest: Span) -> FakeBody:
+    async def reopen(rest: Span, _: SourceBroken) -> FakeBody:
         reopening.set()
         await asyncio.Event().wait()
         raise AssertionError("never")

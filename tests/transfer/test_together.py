@@ -12,7 +12,7 @@ from weakref import ref
 import pytest
 
 from registryd.oci.ranges import Span
-from registryd.transfer.errors import SinkClosed, SourcesExhausted
+from registryd.transfer.errors import AllBroken, SinkClosed
 from registryd.transfer.slots import SLOT_BYTES, SlotMemory, Slots
 from registryd.transfer.together import MOST_AT_ONCE, Together
 from tests.fakes.sinks import FakeSink
@@ -115,7 +115,7 @@ async def test_all_that_stall_end_it() -> None:
     for source in sources:
         source.stalls_after = 5 * MIB
     sink = FakeSink()
-    with pytest.raises(SourcesExhausted):
+    with pytest.raises(AllBroken):
         await send(sources, sink=sink)
     assert sink.data == DATA[3 : 3 + sink.sent]
     assert now() < 15
@@ -127,7 +127,7 @@ async def test_all_that_die_end_it_after_what_was_whole() -> None:
     for source in sources:
         source.dies_after = 10 * MIB
     sink = FakeSink()
-    with pytest.raises(SourcesExhausted, match="the fake source died"):
+    with pytest.raises(AllBroken, match="the fake source died"):
         await send(sources, sink=sink)
     assert sink.sent > 15 * MIB
     assert sink.data == DATA[3 : 3 + sink.sent]
@@ -192,7 +192,7 @@ async def test_its_memory_needs_no_garbage_collector(end: str) -> None:
         together = Together(SPAN, slots)
         for source in sources:
             together.join(source)
-        with suppress(TimeoutError, SourcesExhausted):
+        with suppress(TimeoutError, AllBroken):
             async with asyncio.timeout(0.7 if end == "cancelled" else None):
                 await together.send_to(FakeSink())
         await together.aclose()

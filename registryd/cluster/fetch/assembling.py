@@ -78,9 +78,9 @@ class Assembler:
         self._blame.gave(offer, from_start=False)
         return body
 
-    def failed(self, offer: Offer) -> None:
+    def failed(self, offer: Offer, reason: SourceBroken) -> None:
         """Note that the member of this source broke off."""
-        self._locator.avoid(offer)
+        self._locator.lost(offer, reason)
 
     def _compared(self, offer: Offer, body: Body) -> Body:
         """The body of a request's first source. A later source is not compared, so that no request wanders about."""
@@ -123,8 +123,8 @@ class _PeerSupplier:
             _require_not_busy(reason)
             raise SourceBroken(str(reason)) from reason
 
-    def failed(self) -> None:
-        self._assembler.failed(self._offer)
+    def failed(self, reason: SourceBroken) -> None:
+        self._assembler.failed(self._offer, reason)
 
     async def _open(self, span: Span) -> Body:
         return await self._assembler.open_part(self._offer, span, self._part)

@@ -8,7 +8,7 @@ from registryd.aio import clock
 from registryd.aio.bound import bounded
 from registryd.content.asker import AskAgain
 from registryd.content.source import ContentUnavailable
-from registryd.transfer.errors import SourceBroken, SourcesExhausted
+from registryd.transfer.errors import AllBroken, SourceBroken, SourcesExhausted
 from registryd.transfer.monitoring.thresholds import HELD_UP_SECONDS, MOST_LEFT, REOPEN_TIMEOUT
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Arrival:
 
 
 class Failover:
-    """The way on after `source`, to be given to a ResumingBody; each source that breaks is avoided from then on.
+    """The way on after `source`, to be given to a ResumingBody, for each source that breaks off.
 
-    Unless it is only slow: that is told by `leave`, and some of a body's sources may be left for that.
+    Some of a body's sources may be left for being slow.
     """
 
     def __init__(
@@ -62,13 +62,16 @@ class Failover:
         source: Offer,
         *,
         open_other: OpenOther,
-        avoid: Callable[[Offer], None],
+        lost: Callable[[Offer, SourceBroken], None],
         leave: Callable[[Offer], None] = lambda _: None,
     ) -> None:
-        """`open_other` is told for how many seconds to believe sources that say that they are held up themselves."""
-        self._source = source
+        """`lost` is told of each source that broke off, and why; `leave` of each that was slow.
+
+        `open_other` is told for how many seconds to believe sources that say that they are held up themselves.
+        """
+        self._source: Offer | None = source
         self._open_other = open_other
-        self._avoid = avoid
+        self._lost = lost
         self._leave = leave
         self._left = 0
         self._is_left = False
@@ -83,7 +86,8 @@ class Failover:
         """The source is slow, and is about to be broken off for that."""
         self._left += 1
         self._is_left = True
-        self._leave(self._source)
+        if self._source is not None:
+            self._leave(self._source)
 
     def give_way(self) -> None:
         """There is another place for this node, and the source is about to be broken off, through no fault of it.
@@ -93,10 +97,11 @@ class Failover:
         self._left += 1
         self._is_left = True
 
-    async def reopen(self, span: Span) -> Body:
+    async def reopen(self, span: Span, reason: SourceBroken) -> Body:
         """The rest, from another source. Raises SourcesExhausted when no node has it, SourceBroken for no answer."""
-        if not self._is_left:
-            self._avoid(self._source)
+        source, self._source = self._source, None
+        if source is not None and not self._is_left and not isinstance(reason, AllBroken):
+            self._lost(source, reason)
         # A source that is left gave something. Meanwhile a node above all of them may have fallen silent.
         longest, self._is_left = HELD_UP_SECONDS - self.arrival.silence if self._is_left else 0.0, False
         try:

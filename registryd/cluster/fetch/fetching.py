@@ -159,7 +159,7 @@ class Fetcher:
     async def _follow_stripes(self, striper: Striper, sought: Sought, span: Span, verdict: ClaimReply) -> Body:
         first = await striper.follow(sought, span, verdict)
 
-        async def go_on(rest: Span) -> Body:
+        async def go_on(rest: Span, _: SourceBroken) -> Body:
             try:
                 return self._going_on(*await self._open_first(sought, lambda _: rest, size=span.stop)).body
             except (ContentUnavailable, AskAgain) as error:
@@ -222,7 +222,7 @@ class Fetcher:
             other, given = await self._open_first(offer.sought, lambda _: rest, size=size, longest=longest)
             return other, replace(given, body=doubted(other, given))
 
-        way_on = Failover(offer, open_other=open_other, avoid=self._lost, leave=self._left)
+        way_on = Failover(offer, open_other=open_other, lost=self._lost, leave=self._left)
         is_growing = opened.content.is_growing
         first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
         body = ResumingBody(first, opened.span, way_on.reopen)
@@ -235,9 +235,9 @@ class Fetcher:
     async def _holders_near_top(self, sought: Sought) -> list[Member]:
         return await self._locator.holders(sought, _NEAR_TOP if self._totals.are_of_one else 0)
 
-    def _lost(self, offer: Offer) -> None:
+    def _lost(self, offer: Offer, reason: SourceBroken) -> None:
         self._hindrances.lost(offer.content.digest, offer.member.address)
-        self._locator.avoid(offer)
+        self._locator.lost(offer, reason)
 
     def _left(self, offer: Offer) -> None:
         self._hindrances.left(offer.content.digest, offer.member.address)

@@ -18,6 +18,7 @@ from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.health.avoided import PeerPenalties
 from registryd.observability.metrics import FindOutcome
 from registryd.oci.ranges import Span
+from registryd.transfer.errors import SourceCutOff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
     from registryd.notation import Address
+    from registryd.oci.digest import Digest
+    from registryd.transfer.errors import SourceBroken
 
 
 # Of one, it is the source that is known already.
@@ -73,13 +76,22 @@ class MemberLocator:
 
     def is_avoided(self, offer: Offer) -> bool:
         """Whether this member is better not asked for this digest."""
-        return self._avoided.has(offer.content.digest, offer.member.address)
+        return self._has_failed(offer.content.digest, offer.member)
 
     def avoid(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a while."""
         if self._coalescing is not None:
             self._coalescing.failed(offer.content.digest, offer.member.address)
-        self._avoided.add(offer.content.digest, offer.member.address)
+        self._avoided.add(offer.content.digest, offer.member.address, life=offer.member.life)
+        offer.member.doubted()
+
+    def lost(self, offer: Offer, reason: SourceBroken) -> None:
+        """Note why this member broke off. One that is cut off is no worse than before, if it is there at all."""
+        if isinstance(reason, SourceCutOff):
+            self.pass_by(offer)
+            offer.member.doubted()
+        else:
+            self.avoid(offer)
 
     def pass_by(self, offer: Offer) -> None:
         """This request gets nothing from this member; the next one may."""
@@ -197,7 +209,7 @@ class MemberLocator:
                     yield offer
 
     async def _found(self, sought: Sought, candidates: list[Member]) -> AsyncGenerator[Offer, None]:
-        members = [member for member in candidates if not self._avoided.has(sought.digest, member.address)]
+        members = [member for member in candidates if not self._has_failed(sought.digest, member)]
         begun = clock.now()
         is_found = False
         try:
@@ -210,6 +222,9 @@ class MemberLocator:
         except AllFailed as error:
             self._observe(begun, find_outcome(error.reasons))
             raise
+
+    def _has_failed(self, digest: Digest, member: Member) -> bool:
+        return self._avoided.has(digest, member.address, life=member.life)
 
     async def _candidates(self, sought: Sought, remaining: FallbackMembers, *, is_claimed: bool) -> list[Member]:
         """All members that are left, or in a larger cluster those that the index nodes name, unless they just have."""

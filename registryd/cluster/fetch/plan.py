@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.cluster.errors import ContentCorrupt, PeerFailed
+from registryd.cluster.errors import ContentCorrupt, PeerFailed, PeerUnreachable
 from registryd.content.source import NotForName
-from registryd.transfer.errors import SourceBroken
+from registryd.observability.metrics import PeerTrouble
+from registryd.transfer.errors import SourceBroken, SourceCutOff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -43,11 +44,13 @@ class SourcePlan:
     | the source | here | by later requests for the digest | told to index nodes |
     | --- | --- | --- | --- |
     | breaks, is silent, gives wrong bytes | the next is tried | it is not asked for a while | failed |
+    | is cut off: the kernel finds no way to it | the next is tried | it is asked, if it is there | failed |
     | declines: is busy, not so far, of another size | the next is tried | it is asked | failed |
     | gives the content for other names only | the next is tried | not for this name, for a while | unfit |
     | has not opened after three seconds | the next is tried as well | it is asked | failed |
     | is slow while it gives (`Failover.leave`) | a new plan is made | it is asked if no other node has it | slow |
     | breaks off while it gives (`Failover.reopen`) | a new plan is made | it is not asked for a while | failed |
+    | is cut off while it gives | a new plan is made | it is asked, if it is there | failed |
 
     Index nodes are told with the next claim.
     """
@@ -82,6 +85,8 @@ class SourcePlan:
     def failed(self, offer: Offer, reason: Exception) -> None:
         """A source that `next` gave did not open, for this reason."""
         match reason:
+            case SourceCutOff() | PeerUnreachable(trouble=PeerTrouble.NO_ANSWER | PeerTrouble.NO_ROUTE):
+                self._judge.pass_by(offer)
             case SourceBroken() | ContentCorrupt() | PeerFailed():
                 self._judge.avoid(offer)
             case NotForName():

@@ -1,4 +1,8 @@
-"""Which peers the agent does not ask for which content, because they failed before."""
+"""Which peers the agent does not ask for which content, because they failed before.
+
+A peer that could not be reached, and answers again, begins a new life: that it broke off before was the end of the last
+one, or of the way to it. That its content was wrong still counts.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +29,22 @@ class PeerPenalties:
     """Pairs of a digest and a peer, and peers that are bad altogether; each is forgotten after a while."""
 
     def __init__(self) -> None:
-        self._failed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
+        self._failed: ExpiringSet[tuple[Digest, Address, int]] = ExpiringSet(
+            lifetime=AVOID_SECONDS, capacity=_REMEMBERED
+        )
         self._suspect: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=SUSPECT_SECONDS, capacity=_REMEMBERED)
         self._one_of_several: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(
             lifetime=ONE_OF_SEVERAL_SECONDS, capacity=_REMEMBERED
         )
         self._accused: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BLAME_SECONDS, capacity=_REMEMBERED)
         self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BLAME_SECONDS, capacity=_REMEMBERED)
-        self._strikes: dict[Address, ExpiringSet[Digest]] = {}
+        self._strikes: dict[tuple[Address, int], ExpiringSet[Digest]] = {}
 
-    def add(self, digest: Digest, peer: Address) -> None:
-        """Note a failure: the peer broke off, stalled, or gave other bytes than those asked for."""
-        self._failed.add((digest, peer))
-        self._strikes = {address: strikes for address, strikes in self._strikes.items() if len(strikes)}
-        strikes = self._strikes.setdefault(peer, ExpiringSet(lifetime=AVOID_SECONDS, capacity=STRIKES))
+    def add(self, digest: Digest, peer: Address, *, life: int = 0) -> None:
+        """Note a failure: the peer broke off, stalled, or gave other bytes than those asked for, in this life of it."""
+        self._failed.add((digest, peer, life))
+        self._strikes = {living: strikes for living, strikes in self._strikes.items() if len(strikes)}
+        strikes = self._strikes.setdefault((peer, life), ExpiringSet(lifetime=AVOID_SECONDS, capacity=STRIKES))
         strikes.add(digest)
 
     def blame(self, digest: Digest, peer: Address, *, is_certain: bool = True) -> None:
@@ -52,12 +58,12 @@ class PeerPenalties:
         self._suspect.add(pair)
         self._accused.add(pair)
 
-    def has(self, digest: Digest, peer: Address) -> bool:
-        """Whether this peer is better not asked for this digest."""
+    def has(self, digest: Digest, peer: Address, *, life: int = 0) -> bool:
+        """Whether this peer is better not asked for this digest in this life of it."""
         pair = (digest, peer)
-        reasons = (self._failed, self._suspect, self._blamed, self._one_of_several)
-        return any(pair in pairs for pairs in reasons) or self._is_out(peer)
+        was_wrong = any(pair in pairs for pairs in (self._suspect, self._blamed, self._one_of_several))
+        return was_wrong or (digest, peer, life) in self._failed or self._is_out(peer, life)
 
-    def _is_out(self, peer: Address) -> bool:
-        strikes = self._strikes.get(peer)
+    def _is_out(self, peer: Address, life: int) -> bool:
+        strikes = self._strikes.get((peer, life))
         return strikes is not None and len(strikes) >= STRIKES

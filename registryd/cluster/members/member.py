@@ -59,6 +59,8 @@ class Member:
         self.state = MemberState.UNKNOWN
         self.failures = 0
         """How often in a row it failed, probes included; it starts anew with the first real answer."""
+        self.life = 0
+        """How often it has answered again after it did not even answer a greeting."""
         self.since = time.time()
         """When it came to be in this state, for this reason: seconds since the epoch."""
         self.trouble: PeerTrouble | None = None
@@ -67,6 +69,7 @@ class Member:
         """When it last answered anything, by the event loop's clock."""
         self.content_port: int | None = None
         """Where it has said that its bytes door is."""
+        self._is_away = False
         self._peer = peer
         self._on_doubt = on_doubt
         self._own_id = own_id
@@ -87,6 +90,7 @@ class Member:
                     raise
                 node = await self._peer.hello()
         except PeerFailed as error:
+            self._is_away = True
             self._fail(error)
             return False
         self.heard_from(node)
@@ -196,6 +200,9 @@ class Member:
             raise ContentNotFound(f"{self.address} is this node")
 
     def _become(self, state: MemberState) -> None:
+        if self._is_away and state is not MemberState.SET_ASIDE:
+            self._is_away = False
+            self.life += 1
         if state is not self.state:
             self.state, self.since = state, time.time()
             if state is not MemberState.SET_ASIDE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +11,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from registryd.aio.racing import AllFailed, first_success
-from registryd.transfer.errors import SourceBroken
+from registryd.transfer.errors import SourceBroken, SourceCutOff
 from registryd.transfer.http.link import PlainLink, TlsLink
 from registryd.transfer.readiness import is_readable, wait_readable
 from registryd.transfer.tls.stream import TlsStream, until_done
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 # that has nothing to give for the moment after 5 s, as long as a stalled one is given (fetch.STALL_TIMEOUT).
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
+
+# What the kernel says of a host that does not answer its questions, and of a link or a route that is away.
+_NO_WAY: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN})
 
 # Each wake-up of a relay costs some 0.15 ms of processor time here, in the followers and in containerd, however little
 # has come; from a link of 100 Mbit/s that was 20 KiB. So the relay waits until a lot has come, as far as the socket's
@@ -169,13 +173,14 @@ class SourceConnection:
 
 @contextmanager
 def source_errors(what_failed: str = "the connection broke") -> Iterator[None]:
-    """Errors of a source's socket as SourceBroken, except BlockingIOError, which is no error."""
+    """Errors of a source's socket as SourceBroken or SourceCutOff, except BlockingIOError, which is no error."""
     try:
         yield
     except BlockingIOError:
         raise
     except OSError as error:
-        raise SourceBroken(f"{what_failed}: {error.strerror or error}") from error
+        kind = SourceCutOff if error.errno in _NO_WAY else SourceBroken
+        raise kind(f"{what_failed}: {error.strerror or error}") from error
 
 
 # ---------------------------------------------------------------- connecting

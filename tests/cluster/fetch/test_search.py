@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,11 +20,12 @@ from registryd.content.source import Content
 from registryd.notation import Address
 from registryd.observability.metrics import FindOutcome
 from registryd.oci.digest import Digest
+from registryd.transfer.errors import SourceBroken, SourceCutOff
 from tests.fakes.entitled import said, sought
 from tests.fakes.peers import FindRecord
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from registryd.cluster.contract.copies import CopyAnswer, CopyOffer
     from registryd.cluster.contract.index import Announcement, Claim, ClaimReply, Receipt
@@ -46,6 +48,7 @@ class TimedPeer:
     def __init__(self, answer: str, *, after: float = 0.1, content_port: int = 0) -> None:
         self.asked_at: float | None = None
         self.is_cancelled = False
+        self.is_away = False
         self._answer = answer
         self._after = after
         self._content_port = content_port
@@ -66,7 +69,9 @@ class TimedPeer:
         return FindAnswer(Node(NodeId.random(), self._content_port), content, busy=self._answer == "busy")
 
     async def hello(self) -> Node:
-        raise NotImplementedError
+        if self.is_away:
+            raise PeerSilent("silence")
+        return Node(NodeId.random(), self._content_port)
 
     async def claim(self, claim: Claim) -> ClaimReply:
         raise NotImplementedError
@@ -96,10 +101,10 @@ class TimedPeer:
         """Nothing is held."""
 
 
-def members(*peers: TimedPeer) -> list[Member]:
+def members(*peers: TimedPeer, on_doubt: Callable[[Member], None] = lambda _: None) -> list[Member]:
     own = NodeId("own")
     return [
-        Member(Address("192.0.2.1", port), peer, own_id=own, on_change=lambda _: None)
+        Member(Address("192.0.2.1", port), peer, own_id=own, on_change=lambda _: None, on_doubt=on_doubt)
         for port, peer in enumerate(peers, 1)
     ]
 
@@ -156,8 +161,8 @@ async def test_when_nobody_has_it_every_reason_is_kept() -> None:
 class FixedMembers:
     """Always the same ones, in the same order."""
 
-    def __init__(self, *peers: TimedPeer) -> None:
-        self._members = members(*peers)
+    def __init__(self, *asked: TimedPeer | Member) -> None:
+        self._members = [each if isinstance(each, Member) else members(each)[0] for each in asked]
 
     def available(self) -> list[Member]:
         return self._members
@@ -179,6 +184,43 @@ async def test_who_failed_for_a_digest_is_asked_again_after_a_minute() -> None:
     assert [offer async for offer in locator.offers(sought(Digest.of(b"other")))]
     await asyncio.sleep(60)
     assert [offer async for offer in locator.offers(sought(DIGEST))]
+
+
+async def test_who_is_cut_off_is_asked_again_at_once_and_looked_after() -> None:
+    doubted: list[Member] = []
+    [member] = members(TimedPeer("yes"), on_doubt=doubted.append)
+    member.answered()
+    locator = MemberLocator(FixedMembers(member), fanout_limit=3)
+    [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
+    locator.lost(offer, SourceCutOff("Connection timed out"))
+    assert doubted == [member]
+    assert [offer async for offer in locator.offers(sought(DIGEST))]
+    locator.lost(offer, SourceBroken("slower than 5 bytes/s"))
+    assert doubted == [member, member]
+    with pytest.raises(AllFailed):
+        await anext(locator.offers(sought(DIGEST)))
+
+
+async def test_who_was_away_and_is_back_has_failed_for_nothing() -> None:
+    """Its connections broke because this node's own link was away, or the other's, or the other agent ended."""
+    peer = TimedPeer("yes")
+    [member] = members(peer)
+    locator = MemberLocator(FixedMembers(member), fanout_limit=3)
+    [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
+    for content in range(3):
+        locator.avoid(replace(offer, content=replace(offer.content, digest=Digest.of(bytes([content])))))
+    locator.avoid(offer)
+    assert await member.probe()  # it was there all the time
+    with pytest.raises(AllFailed):
+        await anext(locator.offers(sought(DIGEST)))
+    peer.is_away = True
+    assert not await member.probe()
+    peer.is_away = False
+    assert await member.probe()
+    assert [offer async for offer in locator.offers(sought(DIGEST))]
+    locator.blame(offer)
+    with pytest.raises(AllFailed):
+        await anext(locator.offers(sought(DIGEST)))
 
 
 async def test_searches_are_measured_once_to_the_first_offer() -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.transfer.errors import SourceBroken
-from registryd.transfer.http.connection import SourceConnection, connect
+from registryd.transfer.errors import SourceBroken, SourceCutOff
+from registryd.transfer.http.connection import SourceConnection, connect, source_errors
 from registryd.transfer.http.link import PlainLink
 
 if TYPE_CHECKING:
@@ -166,3 +168,20 @@ async def test_a_source_that_sends_no_content_is_silent() -> None:
             await wire.receive(memoryview(bytearray(100)), stall_timeout=3.5)
         assert asyncio.get_running_loop().time() == pytest.approx(3.5)
         chattering.cancel()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ETIMEDOUT, SourceCutOff),
+        (errno.EHOSTUNREACH, SourceCutOff),
+        (errno.ENETUNREACH, SourceCutOff),
+        (errno.ENETDOWN, SourceCutOff),
+        (errno.ECONNRESET, SourceBroken),
+        (errno.ECONNREFUSED, SourceBroken),
+    ],
+)
+def test_a_way_that_is_away_is_told_from_a_source_that_broke_off(number: int, kind: type[SourceBroken]) -> None:
+    with pytest.raises(SourceBroken) as caught, source_errors():
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is kind
