@@ -12,13 +12,14 @@ import re
 import signal
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lab.agent import PATIENT
 from lab.cluster import Cluster, NodePlan, running_cluster
+from lab.errors import PullError
 from lab.images import MIB, ImageRecipe, make_image
 from lab.layers import LayerRecipe
 from lab.roles import fetcher_of, index_node_of
@@ -239,6 +240,30 @@ async def test_a_partition_in_the_wave_fails_no_pull(release: Release, image: Im
         await asyncio.sleep(1.5)
         await cluster.nodes[1].host.plug_in()
         await pulling
+
+
+async def test_a_node_whose_own_cable_was_out_blames_none_of_its_sources(newest: Release, one_layer: Image) -> None:
+    """It lost all of them at once. A kubelet tries again after 10 and 20 s, and no origin would help it out."""
+    layer = one_layer.local.layers[0].digest
+    async with running_cluster([NodePlan(newest)] * 3) as cluster:
+        joining, *holders = cluster.nodes
+        reference = await cluster.push(one_layer, "demo/app")
+        for holder in holders:
+            await holder.pull(reference)
+            await holder.host.limit(MEGABITS / 2)
+        await cluster.wait_acquainted()
+        await cluster.origin_host.unplug()
+        pulling = asyncio.create_task(joining.pull(reference))
+        await wait_under_way(cluster, layer)
+        await joining.host.unplug()
+        await asyncio.sleep(8)
+        await joining.host.plug_in()
+        with suppress(PullError):
+            await pulling
+        async with asyncio.timeout(30):
+            while not joining.containerd.has_blob(layer):
+                with suppress(PullError):
+                    await joining.pull(reference)
 
 
 @pytest.mark.parametrize(("place", "copies"), [(1, 1), (0, 2)], ids=["in the chain", "at the top"])
