@@ -211,7 +211,7 @@ class Members:
     def _see(self, member: Member) -> None:
         """See soon whether a member is still there that was well until now."""
         if self._scope is not None and not self._is_cared_for(member) and self._may_wake(member.address):
-            self._scope.run(member.probe, name=f"see {member.address}")
+            self._scope.run(partial(member.probe, again=True), name=f"see {member.address}")
 
     def _may_wake(self, address: Address) -> bool:
         is_due = address not in self._woken

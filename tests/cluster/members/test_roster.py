@@ -471,4 +471,6 @@ async def test_a_member_of_which_something_does_not_answer_is_looked_at() -> Non
             member.doubted()
         await asyncio.sleep(0.1)
         assert made.states() == {A: MemberState.SET_ASIDE}
-        assert [question for _, question in made.peers[A].asked] == ["find", "hello"]
+        assert [question for _, question in made.peers[A].asked] == ["find", "hello", "hello"], (
+            "silence is believed the second time"
+        )
