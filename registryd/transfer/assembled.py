@@ -207,7 +207,7 @@ class AssembledBody:
         return max(_ALONE_BYTES, int(self._rate * _ALONE_SECONDS))
 
     def _drop_first(self, reason: SourceBroken) -> None:
-        if self._first is not None and not isinstance(reason, SourceBusy):
+        if self._first is not None:
             self._first.failed(reason)
         self._first = None
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio import clock
-from registryd.transfer.errors import SourceBroken
+from registryd.transfer.errors import SourceBroken, SourceBusy
 from registryd.transfer.monitoring.thresholds import (
     LONGEST_SILENT_PAUSE_SECONDS,
     MOST_SILENCES_IN_A_ROW,
@@ -43,7 +43,7 @@ class Supplier(Protocol):
         """A part of the content, when its first byte is here. Raises SourceBroken; SourceBusy: it may later."""
 
     def failed(self, reason: SourceBroken) -> None:
-        """Note that it broke off, or was silent for too often."""
+        """Note that it broke off, or was silent or busy too often."""
 
 
 class Supply:
@@ -68,9 +68,9 @@ class Supply:
         return self._left_in_a_row >= MOST_SILENCES_IN_A_ROW
 
     def retire(self) -> None:
-        """Ask this source for nothing any more; a source that is only busy is not to blame."""
-        if not self._was_busy:
-            self.supplier.failed(SourceBroken("the source was silent too often"))
+        """Ask this source for nothing any more."""
+        busy = SourceBusy("the source was busy too often", retry_after=None)
+        self.supplier.failed(busy if self._was_busy else SourceBroken("the source was silent too often"))
 
     def size_of_next(self, unplanned: int, supplies: int) -> int:
         """How much to ask for: what takes it a moment, and near the end as much less as there are others."""

@@ -18,7 +18,7 @@ from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.health.avoided import PeerPenalties
 from registryd.observability.metrics import FindOutcome
 from registryd.oci.ranges import Span
-from registryd.transfer.errors import SourceCutOff
+from registryd.transfer.errors import SourceBusy, SourceCutOff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -87,11 +87,15 @@ class MemberLocator:
 
     def lost(self, offer: Offer, reason: SourceBroken) -> None:
         """Note why this member broke off. One that is cut off is no worse than before, if it is there at all."""
-        if isinstance(reason, SourceCutOff):
-            self.pass_by(offer)
-            offer.member.doubted()
-        else:
-            self.avoid(offer)
+        match reason:
+            case SourceCutOff():
+                self.pass_by(offer)
+                offer.member.doubted()
+            case SourceBusy():
+                self.pass_by(offer)
+                self._avoided.spare(offer.content.digest, offer.member.address)
+            case _:
+                self.avoid(offer)
 
     def pass_by(self, offer: Offer) -> None:
         """This request gets nothing from this member; the next one may."""

@@ -41,6 +41,10 @@ _NO_WAIT: Final = (0.0,)
 # An impatient caller asks for the next offer while the last is still being opened. In a wave there is no other source
 # than the named one, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
 _OPEN_SECONDS: Final = 3.0
+# Of whole content there are other sources: those that are named as well, and those that index nodes name next. One that
+# loses large packets answers finds, and would take all of registry.first_byte_timeout: its door and its gRPC have 1.5 s
+# each. The second number is more than a lost SYN costs.
+_OPEN_WHOLE_SECONDS: Final = (1.0, 2.0)
 # Each costs milliseconds when sources say no; when they are silent, patience ends first.
 _MOST_REPLIES: Final = 8
 # Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
@@ -168,8 +172,10 @@ class NamedSources:
         opening = self._opening
         if opening is None:
             return
+        with_others, alone = _OPEN_WHOLE_SECONDS
+        whole_seconds = with_others if self._left else alone
         try:
-            async with asyncio.timeout(_OPEN_SECONDS):
+            async with asyncio.timeout(_OPEN_SECONDS if opening.offer.content.is_growing else whole_seconds):
                 await opening.ended.wait()
         except TimeoutError:
             self._coordinator.failed(self._want.digest, opening.offer.member.address)

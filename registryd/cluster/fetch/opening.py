@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.doors import Doors
@@ -28,6 +29,7 @@ from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.floor import DEFAULT_FLOOR, GROWING_FLOOR, STRIPE_FLOOR, FloorCheck
+from registryd.transfer.monitoring.giving import Giving
 from registryd.transfer.monitoring.thresholds import GIVING_STALL_TIMEOUT, HELD_UP_BYTES
 from registryd.transfer.striping import STRIPES
 from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
@@ -106,6 +108,7 @@ class Opener:
         self._priority_of = priority_of
         self._hindrances = hindrances or Hindrances()
         self._has_source = has_source
+        self._giving: WeakValueDictionary[Address, Giving] = WeakValueDictionary()
 
     async def open(self, offer: Offer, span: Span) -> OpenContent:
         """A span of the offered content, when its first byte is here.
@@ -192,12 +195,13 @@ class Opener:
         return self._watched(offer, await self._unwatched(offer, span, part))
 
     def _watched(self, offer: Offer, body: Body) -> Body:
-        return self._blocklist.guard(offer.sought, MonitoredBody(body, *self._checks(offer)))
+        giving = self._giving.setdefault(offer.member.address, Giving())
+        return self._blocklist.guard(offer.sought, MonitoredBody(body, *self._checks(offer, giving), giving=giving))
 
-    def _checks(self, offer: Offer) -> list[Check]:
+    def _checks(self, offer: Offer, giving: Giving) -> list[Check]:
         is_stripe = offer.sought.stripe is not None
         if not offer.content.is_growing:
-            return [FloorCheck(STRIPE_FLOOR if is_stripe else DEFAULT_FLOOR)]
+            return [FloorCheck(STRIPE_FLOOR if is_stripe else DEFAULT_FLOOR, giving=giving)]
 
         def excused(seconds: float) -> None:
             self._hindrances.waited(offer.content.digest, seconds, offer.member.address)

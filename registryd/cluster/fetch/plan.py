@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.fetch.named import NamedSources
     from registryd.cluster.members.offer import Offer
+    from registryd.notation import Address
 
 
 class Judge(Protocol):
@@ -47,8 +48,10 @@ class SourcePlan:
     | is cut off: the kernel finds no way to it | the next is tried | it is asked, if it is there | failed |
     | declines: is busy, not so far, of another size | the next is tried | it is asked | failed |
     | gives the content for other names only | the next is tried | not for this name, for a while | unfit |
-    | has not opened after three seconds | the next is tried as well | it is asked | failed |
+    | is receiving it, has not opened after three seconds | the next is tried as well | it is asked | failed |
+    | has it whole, has not opened after one or two | the next is tried as well | it is asked | failed |
     | is slow while it gives (`Failover.leave`) | a new plan is made | it is asked if no other node has it | slow |
+    | is busy, and again, before it has given all | another is asked | it is not asked for some seconds | failed |
     | breaks off while it gives (`Failover.reopen`) | a new plan is made | it is not asked for a while | failed |
     | is cut off while it gives | a new plan is made | it is asked, if it is there | failed |
 
@@ -61,6 +64,7 @@ class SourcePlan:
         self._judge = judge
         self._named = named
         self._search = search
+        self._opening: set[Address] = set()
 
     async def next(self) -> Offer | None:
         """The source to try now; None when all were tried. The caller closes the plan in any case.
@@ -68,6 +72,16 @@ class SourcePlan:
         Raises AllFailed when the search finds no source; NotArrived, Pressed, AskAgain as `NamedSources` does. No
         source comes after that.
         """
+        offer = await self._next()
+        while offer is not None and offer.member.address in self._opening:
+            if self._named is not None:
+                self._named.ended(offer)
+            offer = await self._next()
+        if offer is not None:
+            self._opening.add(offer.member.address)
+        return offer
+
+    async def _next(self) -> Offer | None:
         if self._named is not None:
             if (offer := await self._next_named(self._named)) is not None:
                 return offer
@@ -84,6 +98,7 @@ class SourcePlan:
 
     def failed(self, offer: Offer, reason: Exception) -> None:
         """A source that `next` gave did not open, for this reason."""
+        self._opening.discard(offer.member.address)
         match reason:
             case SourceCutOff() | PeerUnreachable(trouble=PeerTrouble.NO_ANSWER | PeerTrouble.NO_ROUTE):
                 self._judge.pass_by(offer)

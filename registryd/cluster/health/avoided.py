@@ -12,6 +12,7 @@ from registryd.aio.expiring import ExpiringSet
 from registryd.transfer.monitoring.thresholds import (
     AVOID_SECONDS,
     BLAME_SECONDS,
+    BUSY_SECONDS,
     ONE_OF_SEVERAL_SECONDS,
     STRIKES,
     SUSPECT_SECONDS,
@@ -38,6 +39,7 @@ class PeerPenalties:
         )
         self._accused: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BLAME_SECONDS, capacity=_REMEMBERED)
         self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BLAME_SECONDS, capacity=_REMEMBERED)
+        self._busy: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BUSY_SECONDS, capacity=_REMEMBERED)
         self._strikes: dict[tuple[Address, int], ExpiringSet[Digest]] = {}
 
     def add(self, digest: Digest, peer: Address, *, life: int = 0) -> None:
@@ -46,6 +48,10 @@ class PeerPenalties:
         self._strikes = {living: strikes for living, strikes in self._strikes.items() if len(strikes)}
         strikes = self._strikes.setdefault((peer, life), ExpiringSet(lifetime=AVOID_SECONDS, capacity=STRIKES))
         strikes.add(digest)
+
+    def spare(self, digest: Digest, peer: Address) -> None:
+        """Note that the peer, which is not at fault, was busy for as long as it was asked."""
+        self._busy.add((digest, peer))
 
     def blame(self, digest: Digest, peer: Address, *, is_certain: bool = True) -> None:
         """Note wrong bytes: from this peer, or from one of several sources, of which this peer was one."""
@@ -61,8 +67,9 @@ class PeerPenalties:
     def has(self, digest: Digest, peer: Address, *, life: int = 0) -> bool:
         """Whether this peer is better not asked for this digest in this life of it."""
         pair = (digest, peer)
-        was_wrong = any(pair in pairs for pairs in (self._suspect, self._blamed, self._one_of_several))
-        return was_wrong or (digest, peer, life) in self._failed or self._is_out(peer, life)
+        reasons = (self._suspect, self._blamed, self._one_of_several, self._busy)
+        has_failed = (digest, peer, life) in self._failed
+        return has_failed or any(pair in pairs for pairs in reasons) or self._is_out(peer, life)
 
     def _is_out(self, peer: Address, life: int) -> bool:
         strikes = self._strikes.get((peer, life))

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from registryd.transfer.breaking import send_until
+from registryd.transfer.monitoring.giving import Giving
 from registryd.transfer.monitoring.meter import MeteredSink
 
 if TYPE_CHECKING:
@@ -36,9 +37,11 @@ class MonitoredBody:
     Only the time in which the receiver waited for the source counts: a slow receiver is not the source's fault.
     """
 
-    def __init__(self, body: Body, *checks: Check) -> None:
+    def __init__(self, body: Body, *checks: Check, giving: Giving | None = None) -> None:
+        """What it sends counts as given by its source, if that is to be known."""
         self._body = body
         self._checks = checks
+        self._giving = giving or Giving()
 
     @property
     def length(self) -> int:
@@ -50,7 +53,8 @@ class MonitoredBody:
         for check in self._checks:
             check.begin(begun)
         try:
-            await send_until(self._watch(metered, begun), self._body, metered)
+            with self._giving.counting(metered):
+                await send_until(self._watch(metered, begun), self._body, metered)
         finally:
             for check in self._checks:
                 check.end(metered.read_meter())

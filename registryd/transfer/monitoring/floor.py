@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.transfer.monitoring.giving import Giving
 from registryd.transfer.monitoring.thresholds import (
     FLOOR_BYTES_PER_SECOND,
     FLOOR_WINDOW_SECONDS,
@@ -61,14 +62,20 @@ class FloorCheck:
     is dead. `registryd.transfer.monitoring.doubt` compares it with other nodes.
     """
 
-    def __init__(self, floor: FloorRate = DEFAULT_FLOOR, excuse: Excuse | None = None) -> None:
-        """What is excused does not count. A window does not end while that is undecided."""
+    def __init__(
+        self, floor: FloorRate = DEFAULT_FLOOR, excuse: Excuse | None = None, *, giving: Giving | None = None
+    ) -> None:
+        """What is excused does not count. A window does not end while that is undecided.
+
+        Where the source is `giving` as much as the floor to each of its bodies on average, none is too slow.
+        """
         self._floor = floor
         self._excuse = excuse
+        self._giving = giving or Giving()
         self._is_undecided = False
 
     def begin(self, begun: Reading) -> None:
-        self._before, self._excused_before = begun, self._excused
+        self._before, self._excused_before, self._given_before = begun, self._excused, self._giving.sent
 
     def pause(self) -> float:
         return GONE_LOOK_SECONDS if self._is_undecided else self._floor.window_seconds
@@ -79,10 +86,12 @@ class FloorCheck:
             return None
         floor, before, self._before = self._floor, self._before, now
         excused_before, self._excused_before = self._excused_before, self._excused
+        given_before, self._given_before = self._given_before, self._giving.sent
         starved = now.starved_since(before) - (self._excused_before - excused_before)
         if starved < (now.at - before.at) / 2:
             return None
-        if now.sent - before.sent < floor.bytes_per_second * starved:
+        least = floor.bytes_per_second * starved
+        if now.sent - before.sent < least and self._giving.sent - given_before < least * max(1, self._giving.bodies):
             return f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s"
         return None
 

@@ -202,6 +202,10 @@ MOST_LEFT: Final = 3
 # How long a peer that failed for a digest is not asked for it. A layer is pulled within minutes; after that the peer
 # may have got a good copy.
 AVOID_SECONDS: Final = 60.0
+# The same of a peer that answered for some seconds that it is busy, after it had given the beginning: longer than
+# containerd needs to ask for the rest, and less than a kubelet waits until its next try. Where all peers do so, the
+# rest comes from the origin: else members could hold a pull up at 200 KB/s for as long as they like.
+BUSY_SECONDS: Final = 5.0
 # How long a peer whose content was wrong is not asked for it: the first time, until the peer has checked its copy. It
 # may be innocent (several gave parts; an image was removed as soon as it was there), and may be the only one that has
 # it.

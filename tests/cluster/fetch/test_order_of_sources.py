@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 SOUGHT = sought(DIGEST)
 MOST_MEMBERS = 5
 # How long a source that is being opened is left alone: others may be tried beside it after the first time, and the
-# next of those that index nodes name after the second.
+# next of those that index nodes name after the second; of these, when it is the last, after the third.
 PATIENCE = 0.25
-OPEN_SECONDS = 3.0
+OPEN_SECONDS = 1.0
+LAST_SECONDS = 2.0
 
 # An opening ends within what `DoorTimeouts` allow. Each pause is on one side of a bound.
 characters = st.builds(
@@ -189,6 +190,18 @@ def test_index_nodes_are_asked_a_bounded_number_of_times(members: list[Character
     example, _ = run(lambda: asked_for_all(members, index))
     assert 1 <= len(index.claims) <= 8
     require_none_opened_again(example)
+
+
+def test_the_last_that_is_named_is_left_after_two_seconds_for_one_that_index_nodes_name_next() -> None:
+    async def example() -> list[float]:
+        members = [Character(seconds=60.0), Character()]
+        replies: list[ClaimReply | None] = [ClaimReply((address(number),), is_whole=True) for number in (1, 2)]
+        done, _ = await asked_for_all(members, ScriptedIndex(replies=replies))
+        assert done.opened == [1, 2]
+        return [opening.at for opening in done.openings]
+
+    first, second = run(example)
+    assert second - first == pytest.approx(PATIENCE + LAST_SECONDS, abs=0.1)
 
 
 def test_one_that_takes_very_long_to_open_is_left_for_the_next_that_is_named() -> None:

@@ -20,7 +20,7 @@ from registryd.content.source import Content
 from registryd.notation import Address
 from registryd.observability.metrics import FindOutcome
 from registryd.oci.digest import Digest
-from registryd.transfer.errors import SourceBroken, SourceCutOff
+from registryd.transfer.errors import SourceBroken, SourceBusy, SourceCutOff
 from tests.fakes.entitled import said, sought
 from tests.fakes.peers import FindRecord
 
@@ -199,6 +199,17 @@ async def test_who_is_cut_off_is_asked_again_at_once_and_looked_after() -> None:
     assert doubted == [member, member]
     with pytest.raises(AllFailed):
         await anext(locator.offers(sought(DIGEST)))
+
+
+async def test_who_was_busy_for_some_seconds_is_not_asked_by_the_next_request() -> None:
+    """containerd asks at once for the rest of what broke off, and is to get it from elsewhere."""
+    locator = MemberLocator(FixedMembers(TimedPeer("yes")), fanout_limit=3)
+    [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
+    locator.lost(offer, SourceBusy("it is busy", retry_after=None))
+    with pytest.raises(AllFailed):
+        await anext(locator.offers(sought(DIGEST)))
+    await asyncio.sleep(5)
+    assert [offer async for offer in locator.offers(sought(DIGEST))]
 
 
 async def test_who_was_away_and_is_back_has_failed_for_nothing() -> None:
