@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from registryd.aio import clock
 from registryd.cluster.fetch.intake import Urgency
+from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.places import Pressed
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentUnavailable, NotForName
@@ -45,6 +46,8 @@ _OPEN_SECONDS: Final = 3.0
 # loses large packets answers finds, and would take all of registry.first_byte_timeout: its door and its gRPC have 1.5 s
 # each. The second number is more than a lost SYN costs.
 _OPEN_WHOLE_SECONDS: Final = (1.0, 2.0)
+# What is small comes in one answer on a connection that exists, and costs next to nothing twice.
+_OPEN_SMALL_SECONDS: Final = (0.25, 1.0)
 # Each costs milliseconds when sources say no; when they are silent, patience ends first.
 _MOST_REPLIES: Final = 8
 # Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
@@ -172,10 +175,11 @@ class NamedSources:
         opening = self._opening
         if opening is None:
             return
-        with_others, alone = _OPEN_WHOLE_SECONDS
+        content = opening.offer.content
+        with_others, alone = _OPEN_SMALL_SECONDS if is_small(content) else _OPEN_WHOLE_SECONDS
         whole_seconds = with_others if self._left else alone
         try:
-            async with asyncio.timeout(_OPEN_SECONDS if opening.offer.content.is_growing else whole_seconds):
+            async with asyncio.timeout(_OPEN_SECONDS if content.is_growing else whole_seconds):
                 await opening.ended.wait()
         except TimeoutError:
             self._coordinator.failed(self._want.digest, opening.offer.member.address)
