@@ -39,7 +39,10 @@ class SteadyLoop(asyncio.SelectorEventLoop):
         super().__init__(_OftenLooking())
 
     def time(self) -> float:
-        """Seconds of a clock that never goes back, and that two seconds or more without a look at it do not move."""
+        """Seconds of a clock that never goes back, and that two seconds or more without a look at it do not move.
+
+        Unless it is ten minutes behind already.
+        """
         now = self._clock()
         passed, self._looked_at = now - self._looked_at, now
         if passed >= STANDSTILL_SECONDS:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.scope import alongside
-from registryd.transfer.errors import SourceBroken, SourceBusy
+from registryd.transfer.errors import AllBroken, SourceBroken, SourceBusy
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
 
@@ -82,6 +82,7 @@ class AssembledBody:
 
         `worked`: for how many seconds of the processor this process has worked.
         """
+        self._began_with = first
         self._first: Supplier | None = first
         self._beginning: Body | None = beginning
         self._span = span
@@ -172,9 +173,11 @@ class AssembledBody:
             finally:
                 await body.aclose()
         except SourceBroken as reason:
-            if not self._found:
+            if self._first is self._began_with and not self._found:
                 raise
             self._drop_first(reason)
+            if not self._found:
+                raise AllBroken("no source is left", reasons=[reason]) from reason
         finally:
             now = sink.read_meter()
             seconds = max(now.at - before.at, 1e-6)

@@ -77,7 +77,7 @@ class FakePart:
                 raise SourceBroken("the fake source died")
             if supplier.stalls_after is not None and supplier.given > supplier.stalls_after:
                 await asyncio.sleep(STALL_TIMEOUT)
-                raise SourceBroken("no byte for 5 s")
+                raise SourceBroken("no byte for 5.5 s")
             await sink.write(supplier.data[start:stop])
 
     async def aclose(self) -> None:

@@ -86,9 +86,9 @@ class MemberLocator:
         offer.member.doubted()
 
     def lost(self, offer: Offer, reason: SourceBroken) -> None:
-        """Note why this member broke off. One that is cut off is no worse than before, if it is there at all."""
+        """Note why this member broke off. One that is cut off once is no worse than before, if it is there at all."""
         match reason:
-            case SourceCutOff():
+            case SourceCutOff() if self._avoided.forgives_cut(offer.content.digest, offer.member.address):
                 self.pass_by(offer)
                 offer.member.doubted()
             case SourceBusy():

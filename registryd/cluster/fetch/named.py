@@ -39,7 +39,8 @@ WAITS: Final = (2.5, 2.5)
 _BRIEF_WAIT: Final = (1.0,)
 # For a holder: it has no byte to wait for, and may have fallen silent since its last announcement.
 _NO_WAIT: Final = (0.0,)
-# An impatient caller asks for the next offer while the last is still being opened. In a wave there is no other source
+# An impatient caller asks for the next offer while the last is still being opened, a quarter of a second after that was
+# given; these times run from then on. In a wave there is no other source
 # than the named one, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
 _OPEN_SECONDS: Final = 3.0
 # Of whole content there are other sources: those that are named as well, and those that index nodes name next. One that
@@ -47,7 +48,7 @@ _OPEN_SECONDS: Final = 3.0
 # each. The second number is more than a lost SYN costs.
 _OPEN_WHOLE_SECONDS: Final = (1.0, 2.0)
 # What is small comes in one answer on a connection that exists, and costs next to nothing twice.
-_OPEN_SMALL_SECONDS: Final = (0.25, 1.0)
+_OPEN_SMALL_SECONDS: Final = (0.5, 1.0)
 # Each costs milliseconds when sources say no; when they are silent, patience ends first.
 _MOST_REPLIES: Final = 8
 # Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.

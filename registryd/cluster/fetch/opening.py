@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from registryd.cluster.errors import ContentCorrupt, PeerDeclined
+from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerUnreachable
 from registryd.cluster.fetch.doors import Doors
 from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.health.silence import GoneCheck, StuckCheck, everybody_has_a_source
@@ -18,12 +18,13 @@ from registryd.content.hindrances import Hindrances
 from registryd.content.sought import REPOSITORY_HEADER, STANDING_HEADER, STRIPE_HEADER, WAIT_HEADER, Standing
 from registryd.content.source import ContentUnavailable, OpenContent
 from registryd.identity.ticket import TICKET_HEADER
+from registryd.observability.metrics import PeerTrouble
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.manifest import MAX_MANIFEST_SIZE, is_manifest_type, parse_manifest
 from registryd.oci.ranges import Span
 from registryd.transfer.allowance import Priority
 from registryd.transfer.body import BytesBody, ChunksBody
-from registryd.transfer.errors import SourceBroken, SourceBusy, SourceRefused
+from registryd.transfer.errors import SourceBroken, SourceBusy, SourceCutOff, SourceRefused
 from registryd.transfer.http.connection import LOT_SECONDS
 from registryd.transfer.http.fetch import STALL_TIMEOUT, fetch
 from registryd.transfer.memory import read_all
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 # Content up to this size comes by Read, whole: one round trip on a connection that exists, and it can be verified
 # before its first byte is sent on.
 SMALL_BYTES: Final = 1024 * 1024
+
+# What gRPC says of a connection when the kernel finds no way to the host.
+_NO_WAY: Final = frozenset({PeerTrouble.NO_ANSWER, PeerTrouble.NO_ROUTE})
 
 # All of it: 1 MiB at 4 Mbit/s. Longer than a peer may be silent (limits.READ_START_TIMEOUT), which is told as such, and
 # less than registry.first_byte_timeout, so that there is time for another source.
@@ -201,7 +205,7 @@ class Opener:
     def _checks(self, offer: Offer, giving: Giving) -> list[Check]:
         is_stripe = offer.sought.stripe is not None
         if not offer.content.is_growing:
-            return [FloorCheck(STRIPE_FLOOR if is_stripe else DEFAULT_FLOOR, giving=giving)]
+            return [FloorCheck(STRIPE_FLOOR) if is_stripe else FloorCheck(DEFAULT_FLOOR, giving=giving)]
 
         def excused(seconds: float) -> None:
             self._hindrances.waited(offer.content.digest, seconds, offer.member.address)
@@ -321,4 +325,5 @@ async def _read(offer: Offer, span: Span) -> AsyncGenerator[bytes, None]:
             async for chunk in chunks:
                 yield chunk
     except ContentUnavailable as error:
-        raise SourceBroken(str(error)) from error
+        is_cut_off = isinstance(error, PeerUnreachable) and error.trouble in _NO_WAY
+        raise (SourceCutOff if is_cut_off else SourceBroken)(str(error)) from error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from registryd.cluster.errors import ContentCorrupt, PeerFailed, PeerUnreachable
+from registryd.aio.racing import AllFailed
+from registryd.cluster.errors import ContentCorrupt, PeerFailed
 from registryd.content.source import NotForName
-from registryd.observability.metrics import PeerTrouble
-from registryd.transfer.errors import SourceBroken, SourceCutOff
+from registryd.transfer.errors import SourceBroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,6 +25,9 @@ class Judge(Protocol):
 
     def avoid(self, offer: Offer) -> None:
         """The member is not to be asked for this digest for a while."""
+
+    def lost(self, offer: Offer, reason: SourceBroken) -> None:
+        """The member broke off, for this reason."""
 
     def pass_by(self, offer: Offer) -> None:
         """The member gives this request nothing; the next request may ask it."""
@@ -45,15 +48,15 @@ class SourcePlan:
     | the source | here | by later requests for the digest | told to index nodes |
     | --- | --- | --- | --- |
     | breaks, is silent, gives wrong bytes | the next is tried | it is not asked for a while | failed |
-    | is cut off: the kernel finds no way to it | the next is tried | it is asked, if it is there | failed |
+    | is cut off: there is no way to it | the next is tried | it is asked once more, if it is there | failed |
     | declines: is busy, not so far, of another size | the next is tried | it is asked | failed |
     | gives the content for other names only | the next is tried | not for this name, for a while | unfit |
     | is receiving it, has not opened after three seconds | the next is tried as well | it is asked | failed |
-    | has it whole, has not opened after one or two | the next is tried as well | it is asked | failed |
+    | has it whole, has not opened after one (`named.py`) | the next is tried as well | it is asked | failed |
     | is slow while it gives (`Failover.leave`) | a new plan is made | it is asked if no other node has it | slow |
-    | is busy, and again, before it has given all | another is asked | it is not asked for some seconds | failed |
+    | is busy, and again, after the beginning | another is asked | it is not asked for some seconds | failed |
     | breaks off while it gives (`Failover.reopen`) | a new plan is made | it is not asked for a while | failed |
-    | is cut off while it gives | a new plan is made | it is asked, if it is there | failed |
+    | is cut off while it gives | a new plan is made | it is asked once more, if it is there | failed |
 
     Index nodes are told with the next claim.
     """
@@ -86,7 +89,12 @@ class SourcePlan:
             if (offer := await self._next_named(self._named)) is not None:
                 return offer
             self._named = None
-        return None if self._search is None else await anext(self._search, None)
+        try:
+            return None if self._search is None else await anext(self._search, None)
+        except AllFailed:
+            if self._opening:  # which may still give it, or else says why not
+                return None
+            raise
 
     async def _next_named(self, named: NamedSources) -> Offer | None:
         while (offer := await named.next()) is not None:
@@ -100,9 +108,9 @@ class SourcePlan:
         """A source that `next` gave did not open, for this reason."""
         self._opening.discard(offer.member.address)
         match reason:
-            case SourceCutOff() | PeerUnreachable(trouble=PeerTrouble.NO_ANSWER | PeerTrouble.NO_ROUTE):
-                self._judge.pass_by(offer)
-            case SourceBroken() | ContentCorrupt() | PeerFailed():
+            case SourceBroken():
+                self._judge.lost(offer, reason)
+            case ContentCorrupt() | PeerFailed():
                 self._judge.avoid(offer)
             case NotForName():
                 self._judge.not_for_name(offer)

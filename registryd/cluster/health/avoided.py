@@ -1,6 +1,6 @@
 """Which peers the agent does not ask for which content, because they failed before.
 
-A peer that could not be reached, and answers again, begins a new life: that it broke off before was the end of the last
+A peer that could not be greeted, and answers again, begins a new life: that it broke off before was the end of the last
 one, or of the way to it. That its content was wrong still counts.
 """
 
@@ -40,6 +40,7 @@ class PeerPenalties:
         self._accused: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BLAME_SECONDS, capacity=_REMEMBERED)
         self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BLAME_SECONDS, capacity=_REMEMBERED)
         self._busy: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BUSY_SECONDS, capacity=_REMEMBERED)
+        self._cut_off: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
         self._strikes: dict[tuple[Address, int], ExpiringSet[Digest]] = {}
 
     def add(self, digest: Digest, peer: Address, *, life: int = 0) -> None:
@@ -48,6 +49,15 @@ class PeerPenalties:
         self._strikes = {living: strikes for living, strikes in self._strikes.items() if len(strikes)}
         strikes = self._strikes.setdefault((peer, life), ExpiringSet(lifetime=AVOID_SECONDS, capacity=STRIKES))
         strikes.add(digest)
+
+    def forgives_cut(self, digest: Digest, peer: Address) -> bool:
+        """Whether this is the first time for a while that the way to the peer was away while it gave this.
+
+        A peer can drop what belongs to one connection, and a firewall forgets connections.
+        """
+        is_first = (digest, peer) not in self._cut_off
+        self._cut_off.add((digest, peer))
+        return is_first
 
     def spare(self, digest: Digest, peer: Address) -> None:
         """Note that the peer, which is not at fault, was busy for as long as it was asked."""

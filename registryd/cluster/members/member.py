@@ -8,8 +8,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from registryd.cluster.contract.names import NameAnswer
-from registryd.cluster.errors import PeerFailed, PeerSilent
+from registryd.cluster.errors import PeerFailed, PeerSilent, PeerUnreachable
 from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.transfer.monitoring.thresholds import AVOID_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -60,7 +61,10 @@ class Member:
         self.failures = 0
         """How often in a row it failed, probes included; it starts anew with the first real answer."""
         self.life = 0
-        """How often it has answered again after it did not even answer a greeting."""
+        """How often it has answered again after it could not even be greeted; counted once a minute.
+
+        Else a member that fails on purpose could begin anew each time.
+        """
         self.since = time.time()
         """When it came to be in this state, for this reason: seconds since the epoch."""
         self.trouble: PeerTrouble | None = None
@@ -70,6 +74,7 @@ class Member:
         self.content_port: int | None = None
         """Where it has said that its bytes door is."""
         self._is_away = False
+        self._begun_anew_at = float("-inf")
         self._peer = peer
         self._on_doubt = on_doubt
         self._own_id = own_id
@@ -82,6 +87,7 @@ class Member:
 
     async def probe(self, *, again: bool = False) -> bool:
         """Greet the member; returns whether it answered. With `again`, silence is only believed the second time."""
+        asked_at = asyncio.get_running_loop().time()
         try:
             try:
                 node = await self._peer.hello()
@@ -90,7 +96,9 @@ class Member:
                     raise
                 node = await self._peer.hello()
         except PeerFailed as error:
-            self._is_away = True
+            if self.heard_at > asked_at:  # it has answered something else meanwhile
+                return True
+            self._is_away = isinstance(error, PeerSilent | PeerUnreachable)
             self._fail(error)
             return False
         self.heard_from(node)
@@ -202,7 +210,9 @@ class Member:
     def _become(self, state: MemberState) -> None:
         if self._is_away and state is not MemberState.SET_ASIDE:
             self._is_away = False
-            self.life += 1
+            now = asyncio.get_running_loop().time()
+            if now - self._begun_anew_at >= AVOID_SECONDS:
+                self.life, self._begun_anew_at = self.life + 1, now
         if state is not self.state:
             self.state, self.since = state, time.time()
             if state is not MemberState.SET_ASIDE:

@@ -163,6 +163,8 @@ class GrpcPeer:
             # By the loop's clock, which stands still while this process does; gRPC's deadlines would all be over.
             async with asyncio.timeout(self._timeout + longer):
                 reply: bytes = await ask(raw)
+        except TimeoutError as error:
+            raise PeerSilent(f"{self._address}: {PeerSilent.usual}") from error
         except _BROKEN as error:
             if _is_own_cancellation(error):
                 raise
@@ -199,7 +201,7 @@ class GrpcPeer:
         if isinstance(error, grpc.aio.AioRpcError):
             return reason_of(error, self._address)
         if isinstance(error, TimeoutError):
-            return PeerSilent(f"{self._address}: {PeerSilent.usual}")
+            return PeerSilent(f"{self._address} stopped sending")
         return PeerUnreachable(f"the connection to {self._address} was closed")
 
 

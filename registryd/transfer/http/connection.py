@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 # Seconds of silence, then between questions, and how many stay unanswered: a host that is gone is told from a source
-# that has nothing to give for the moment after 5 s, as long as a stalled one is given (fetch.STALL_TIMEOUT).
+# that has nothing to give for the moment after 5 s, and before a stalled one is left (fetch.STALL_TIMEOUT).
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from registryd.transfer.http.pool import ConnectionPool
 
 # Silence in the middle of a body. TCP sends a lost segment again after 0.2, 0.6, 1.4 and 3 s: a link that lost four
-# in a row is still waited for, a peer that vanished is not.
-STALL_TIMEOUT: Final = 5.0
+# in a row is still waited for, a peer that vanished is not. Half a second longer than the kernel asks a host that is
+# silent (connection._KEEPALIVE), which tells whether it is the source that is silent or the way to it that is away.
+STALL_TIMEOUT: Final = 5.5
 
 
 async def fetch(  # noqa: PLR0913 - all are named, and belong to this one request

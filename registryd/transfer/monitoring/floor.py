@@ -12,6 +12,7 @@ from registryd.transfer.monitoring.thresholds import (
     GONE_LOOK_SECONDS,
     GROWING_FLOOR_BYTES_PER_SECOND,
     GROWING_FLOOR_WINDOW_SECONDS,
+    MOST_WINDOWS_BESIDE_OTHERS,
 )
 from registryd.transfer.striping import STRIPES
 
@@ -67,8 +68,10 @@ class FloorCheck:
     ) -> None:
         """What is excused does not count. A window does not end while that is undecided.
 
-        Where the source is `giving` as much as the floor to each of its bodies on average, none is too slow.
+        Where the source is `giving` as much as the floor to each of its bodies on average, none is too slow, for some
+        windows in a row.
         """
+        self._little_in_a_row = 0
         self._floor = floor
         self._excuse = excuse
         self._giving = giving or Giving()
@@ -91,7 +94,9 @@ class FloorCheck:
         if starved < (now.at - before.at) / 2:
             return None
         least = floor.bytes_per_second * starved
-        if now.sent - before.sent < least and self._giving.sent - given_before < least * max(1, self._giving.bodies):
+        self._little_in_a_row = self._little_in_a_row + 1 if now.sent - before.sent < least else 0
+        gives_others = self._giving.sent - given_before >= least * max(1, self._giving.bodies)
+        if self._little_in_a_row > (MOST_WINDOWS_BESIDE_OTHERS if gives_others else 0):
             return f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s"
         return None
 

@@ -17,6 +17,10 @@ FLOOR_BYTES_PER_SECOND: Final = 256.0 * 1024
 # Outlives a few lost segments in a row (see `transfer.http.fetch.STALL_TIMEOUT`).
 FLOOR_WINDOW_SECONDS: Final = 5.0
 
+# How many windows in a row a body may get less because the source gives others that much: half a minute. TCP lets one
+# of three bodies starve for five seconds; a member could hold up one for as long as it feeds another.
+MOST_WINDOWS_BESIDE_OTHERS: Final = 6
+
 # ------------------------------ a source that is still receiving (`floor`)
 
 # Any source may be as slow as its own source, the origin at last. But a node at the top is left after 15 s without one

@@ -285,6 +285,20 @@ async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() 
         assert now() == pytest.approx(1, abs=0.01)
 
 
+async def test_that_nobody_else_is_found_does_not_end_what_is_being_opened() -> None:
+    """Index nodes name nobody else after a while, and a search finds nobody. The request waits for the one."""
+    source = ScriptedNode(1, arrives=lambda _: SIZE)
+    coalescing, desk = make(source)
+    digest = digest_of(OWN, 1)
+    desk.announce(Announcement(place(1), held=(digest,)))
+    locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
+    async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
+        offer = await given(plan)
+        assert await plan.next() is None
+        assert 1 <= now() <= 3
+        plan.failed(offer, PeerDeclined("busy"))
+
+
 class Alone:
     """Nobody is there to be asked without being named."""
 

@@ -195,8 +195,20 @@ async def test_who_is_cut_off_is_asked_again_at_once_and_looked_after() -> None:
     locator.lost(offer, SourceCutOff("Connection timed out"))
     assert doubted == [member]
     assert [offer async for offer in locator.offers(sought(DIGEST))]
-    locator.lost(offer, SourceBroken("slower than 5 bytes/s"))
+    locator.lost(offer, SourceCutOff("Connection timed out"))  # again: it may drop what belongs to a connection
     assert doubted == [member, member]
+    with pytest.raises(AllFailed):
+        await anext(locator.offers(sought(DIGEST)))
+
+
+async def test_who_breaks_off_is_looked_after_and_not_asked() -> None:
+    doubted: list[Member] = []
+    [member] = members(TimedPeer("yes"), on_doubt=doubted.append)
+    member.answered()
+    locator = MemberLocator(FixedMembers(member), fanout_limit=3)
+    [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
+    locator.lost(offer, SourceBroken("slower than 5 bytes/s"))
+    assert doubted == [member]
     with pytest.raises(AllFailed):
         await anext(locator.offers(sought(DIGEST)))
 
@@ -228,6 +240,13 @@ async def test_who_was_away_and_is_back_has_failed_for_nothing() -> None:
     assert not await member.probe()
     peer.is_away = False
     assert await member.probe()
+    assert [offer async for offer in locator.offers(sought(DIGEST))]
+    locator.avoid(offer)  # on purpose, perhaps: being away again changes nothing within a minute
+    for peer.is_away in (True, False):
+        await member.probe()
+    with pytest.raises(AllFailed):
+        await anext(locator.offers(sought(DIGEST)))
+    await asyncio.sleep(60)
     assert [offer async for offer in locator.offers(sought(DIGEST))]
     locator.blame(offer)
     with pytest.raises(AllFailed):

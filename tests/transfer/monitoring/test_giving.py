@@ -66,6 +66,16 @@ async def test_what_all_get_little_of_is_too_slow_for_all() -> None:
     assert [isinstance(end, SourceBroken) for end in ends] == [True, True, False]
 
 
+async def test_for_half_a_minute_at_most() -> None:
+    """Else a member could hold one up for as long as it feeds another."""
+    giving = Giving()
+    other = asyncio.create_task(send(giving, 400, 200))
+    with pytest.raises(SourceBroken):
+        await send(giving, 10, 200)
+    assert asyncio.get_running_loop().time() == pytest.approx(35, abs=0.1)
+    await other
+
+
 async def test_another_source_excuses_nothing() -> None:
     other = asyncio.create_task(send(Giving(), 400, 30))
     with pytest.raises(SourceBroken):
