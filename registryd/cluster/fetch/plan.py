@@ -68,6 +68,8 @@ class SourcePlan:
         self._named = named
         self._search = search
         self._opening: set[Address] = set()
+        self._failed: set[Address] = set()
+        """A search may have its answer from before it failed."""
 
     async def next(self) -> Offer | None:
         """The source to try now; None when all were tried. The caller closes the plan in any case.
@@ -76,7 +78,7 @@ class SourcePlan:
         source comes after that.
         """
         offer = await self._next()
-        while offer is not None and offer.member.address in self._opening:
+        while offer is not None and offer.member.address in self._opening | self._failed:
             if self._named is not None:
                 self._named.ended(offer)
             offer = await self._next()
@@ -109,8 +111,10 @@ class SourcePlan:
         self._opening.discard(offer.member.address)
         match reason:
             case SourceBroken():
+                self._failed.add(offer.member.address)
                 self._judge.lost(offer, reason)
             case ContentCorrupt() | PeerFailed():
+                self._failed.add(offer.member.address)
                 self._judge.avoid(offer)
             case NotForName():
                 self._judge.not_for_name(offer)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from registryd.cluster.contract.index import ClaimReply
@@ -103,6 +103,10 @@ def test_content_is_found_if_any_member_gives_it(members: list[Character], index
         assert all(example.characters[number].can_give for number in given)
 
 
+@example(
+    [*[Character(seconds=seconds) for seconds in (0.3, 0.0, 0.0)], Character(opens=Opens.BREAKS, seconds=2.5)],
+    ScriptedIndex([4], is_whole=False),
+)
 @given(clusters, indexes)
 def test_a_member_that_failed_is_not_opened_again(members: list[Character], index: ScriptedIndex) -> None:
     example, _ = run(lambda: asked_for_all(members, index))
