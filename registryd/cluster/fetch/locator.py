@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from registryd.content.source import RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
-    from registryd.transfer.errors import SourceBroken
 
 
 # Of one, it is the source that is known already.
@@ -85,8 +84,8 @@ class MemberLocator:
         self._avoided.add(offer.content.digest, offer.member.address, life=offer.member.life)
         offer.member.doubted()
 
-    def lost(self, offer: Offer, reason: SourceBroken) -> None:
-        """Note why this member broke off. One that is cut off once is no worse than before, if it is there at all."""
+    def lost(self, offer: Offer, reason: Exception) -> None:
+        """Note why this member failed. One that is cut off once is no worse than before, if it is there at all."""
         match reason:
             case SourceCutOff() if self._avoided.forgives_cut(offer.content.digest, offer.member.address):
                 self.pass_by(offer)

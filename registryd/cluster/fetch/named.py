@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
-    from registryd.content.source import RangeOf
+    from registryd.content.source import Content, RangeOf
     from registryd.notation import Address
     from registryd.oci.digest import Digest
 
@@ -40,8 +40,8 @@ _BRIEF_WAIT: Final = (1.0,)
 # For a holder: it has no byte to wait for, and may have fallen silent since its last announcement.
 _NO_WAIT: Final = (0.0,)
 # An impatient caller asks for the next offer while the last is still being opened, a quarter of a second after that was
-# given; these times run from then on. In a wave there is no other source
-# than the named one, unless it fails: opening takes a connection and a first byte, limited by `DoorTimeouts`.
+# given; these times run from then on. In a wave there is no other source than the named one, unless it fails: opening
+# takes a connection and a first byte, limited by `DoorTimeouts`.
 _OPEN_SECONDS: Final = 3.0
 # Of whole content there are other sources: those that are named as well, and those that index nodes name next. One that
 # loses large packets answers finds, and would take all of registry.first_byte_timeout: its door and its gRPC have 1.5 s
@@ -176,15 +176,18 @@ class NamedSources:
         opening = self._opening
         if opening is None:
             return
-        content = opening.offer.content
-        with_others, alone = _OPEN_SMALL_SECONDS if is_small(content) else _OPEN_WHOLE_SECONDS
-        whole_seconds = with_others if self._left else alone
         try:
-            async with asyncio.timeout(_OPEN_SECONDS if content.is_growing else whole_seconds):
+            async with asyncio.timeout(self._seconds_to_open(opening.offer.content)):
                 await opening.ended.wait()
         except TimeoutError:
             self._coordinator.failed(self._want.digest, opening.offer.member.address)
         self._opening = None
+
+    def _seconds_to_open(self, content: Content) -> float:
+        if content.is_growing:
+            return _OPEN_SECONDS
+        beside_others, alone = _OPEN_SMALL_SECONDS if is_small(content) else _OPEN_WHOLE_SECONDS
+        return beside_others if self._left else alone
 
     async def _has_next(self) -> bool:
         """Whether another source is named; asks the index nodes again when all named sources were asked."""

@@ -23,11 +23,8 @@ class Judge(Protocol):
     def is_avoided(self, offer: Offer) -> bool:
         """Whether the member failed lately for this digest."""
 
-    def avoid(self, offer: Offer) -> None:
-        """The member is not to be asked for this digest for a while."""
-
-    def lost(self, offer: Offer, reason: SourceBroken) -> None:
-        """The member broke off, for this reason."""
+    def lost(self, offer: Offer, reason: Exception) -> None:
+        """The member failed, for this reason: SourceBroken, ContentCorrupt or PeerFailed."""
 
     def pass_by(self, offer: Offer) -> None:
         """The member gives this request nothing; the next request may ask it."""
@@ -110,12 +107,9 @@ class SourcePlan:
         """A source that `next` gave did not open, for this reason."""
         self._opening.discard(offer.member.address)
         match reason:
-            case SourceBroken():
+            case SourceBroken() | ContentCorrupt() | PeerFailed():
                 self._failed.add(offer.member.address)
                 self._judge.lost(offer, reason)
-            case ContentCorrupt() | PeerFailed():
-                self._failed.add(offer.member.address)
-                self._judge.avoid(offer)
             case NotForName():
                 self._judge.not_for_name(offer)
             case _:

@@ -90,12 +90,13 @@ class FloorCheck:
         floor, before, self._before = self._floor, self._before, now
         excused_before, self._excused_before = self._excused_before, self._excused
         given_before, self._given_before = self._given_before, self._giving.sent
+        given = self._given_before - given_before
         starved = now.starved_since(before) - (self._excused_before - excused_before)
         if starved < (now.at - before.at) / 2:
             return None
         least = floor.bytes_per_second * starved
         self._little_in_a_row = self._little_in_a_row + 1 if now.sent - before.sent < least else 0
-        gives_others = self._giving.sent - given_before >= least * max(1, self._giving.bodies)
+        gives_others = given >= least * max(1, self._giving.bodies)
         if self._little_in_a_row > (MOST_WINDOWS_BESIDE_OTHERS if gives_others else 0):
             return f"slower than {floor.bytes_per_second:g} bytes/s for {floor.window_seconds:g} s"
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -42,7 +42,7 @@ from registryd.oci.reference import Repository
 from tests.fakes.entitled import said, sought
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from registryd.cluster.contract.peer import Wait
     from registryd.cluster.fetch.plan import SourcePlan
@@ -268,14 +268,20 @@ async def test_a_source_that_broke_is_reported_with_the_next_claim() -> None:
     assert index.claims[-1].failed == (place(2).address,)
 
 
-async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() -> None:
+@asynccontextmanager
+async def opening_the_only_one() -> AsyncIterator[tuple[SourcePlan, Offer]]:
+    """A plan whose one source was given, and is being opened."""
     source = ScriptedNode(1, arrives=lambda _: SIZE)
     coalescing, desk = make(source)
     digest = digest_of(OWN, 1)
     desk.announce(Announcement(place(1), held=(digest,)))
     locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
     async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
-        offer = await given(plan)
+        yield plan, await given(plan)
+
+
+async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() -> None:
+    async with opening_the_only_one() as (plan, offer):
         asking = asyncio.create_task(plan.next())
         await asyncio.sleep(1)
         assert not asking.done()
@@ -287,13 +293,7 @@ async def test_one_that_is_being_opened_is_not_given_up_by_an_impatient_asker() 
 
 async def test_that_nobody_else_is_found_does_not_end_what_is_being_opened() -> None:
     """Index nodes name nobody else after a while, and a search finds nobody. The request waits for the one."""
-    source = ScriptedNode(1, arrives=lambda _: SIZE)
-    coalescing, desk = make(source)
-    digest = digest_of(OWN, 1)
-    desk.announce(Announcement(place(1), held=(digest,)))
-    locator = MemberLocator(Alone(), fanout_limit=32, coalescing=coalescing)
-    async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
-        offer = await given(plan)
+    async with opening_the_only_one() as (plan, offer):
         assert await plan.next() is None
         assert 1 <= now() <= 3
         plan.failed(offer, PeerDeclined("busy"))

@@ -186,29 +186,32 @@ async def test_who_failed_for_a_digest_is_asked_again_after_a_minute() -> None:
     assert [offer async for offer in locator.offers(sought(DIGEST))]
 
 
-async def test_who_is_cut_off_is_asked_again_at_once_and_looked_after() -> None:
-    doubted: list[Member] = []
+async def offered(doubted: list[Member]) -> tuple[MemberLocator, Offer]:
+    """What one member offers; who is doubted is put into the list."""
     [member] = members(TimedPeer("yes"), on_doubt=doubted.append)
     member.answered()
     locator = MemberLocator(FixedMembers(member), fanout_limit=3)
     [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
+    return locator, offer
+
+
+async def test_who_is_cut_off_is_asked_again_at_once_and_looked_after() -> None:
+    doubted: list[Member] = []
+    locator, offer = await offered(doubted)
     locator.lost(offer, SourceCutOff("Connection timed out"))
-    assert doubted == [member]
+    assert doubted == [offer.member]
     assert [offer async for offer in locator.offers(sought(DIGEST))]
     locator.lost(offer, SourceCutOff("Connection timed out"))  # again: it may drop what belongs to a connection
-    assert doubted == [member, member]
+    assert doubted == [offer.member, offer.member]
     with pytest.raises(AllFailed):
         await anext(locator.offers(sought(DIGEST)))
 
 
 async def test_who_breaks_off_is_looked_after_and_not_asked() -> None:
     doubted: list[Member] = []
-    [member] = members(TimedPeer("yes"), on_doubt=doubted.append)
-    member.answered()
-    locator = MemberLocator(FixedMembers(member), fanout_limit=3)
-    [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
+    locator, offer = await offered(doubted)
     locator.lost(offer, SourceBroken("slower than 5 bytes/s"))
-    assert doubted == [member]
+    assert doubted == [offer.member]
     with pytest.raises(AllFailed):
         await anext(locator.offers(sought(DIGEST)))
 
