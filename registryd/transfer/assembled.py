@@ -82,7 +82,6 @@ class AssembledBody:
 
         `worked`: for how many seconds of the processor this process has worked.
         """
-        self._began_with = first
         self._first: Supplier | None = first
         self._beginning: Body | None = beginning
         self._span = span
@@ -173,8 +172,6 @@ class AssembledBody:
             finally:
                 await body.aclose()
         except SourceBroken as reason:
-            if self._first is self._began_with and not self._found:
-                raise
             self._drop_first(reason)
             if not self._found:
                 raise AllBroken("no source is left", reasons=[reason]) from reason

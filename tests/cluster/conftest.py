@@ -19,6 +19,7 @@ from registryd.cluster.health.blame import DeliveryAttribution
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.roster import Members
 from registryd.cluster.rpc.peer import GrpcPeer
+from registryd.content.hindrances import Hindrances
 from registryd.identity.credentials import NoCredentials
 from tests.fakes.peers import FakePeer, FindRecord, good
 
@@ -44,6 +45,7 @@ class Node:
     source: ClusterSource
     members: Members
     record: FindRecord
+    hindrances: Hindrances
 
     def state_of(self, peer: FakePeer) -> MemberState:
         return self.members.states()[peer.address]
@@ -84,8 +86,16 @@ class Lab:
         scope.serve(partial(members.run, discovery), name="members")
         await until(lambda: len(members.states()) == len(peers))
         opener = Opener(NoCredentials(), timeouts=DoorTimeouts(connect=door_timeout, first_byte=door_timeout))
-        fetcher = Fetcher(locator, opener, blame=DeliveryAttribution(locator, scope), receiving=tuple, memory=memory)
-        return Node(ClusterSource(locator, fetcher), members, record)
+        hindrances = Hindrances()
+        fetcher = Fetcher(
+            locator,
+            opener,
+            blame=DeliveryAttribution(locator, scope),
+            receiving=tuple,
+            memory=memory,
+            hindrances=hindrances,
+        )
+        return Node(ClusterSource(locator, fetcher), members, record, hindrances)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from registryd.transfer.together import MOST_AT_ONCE
 from registryd.transfer.uploads import Part
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.fetch.opening import Opener
@@ -39,9 +39,17 @@ class Assembler:
     """Makes bodies of what several members have whole; without `memory`, of what one at a time gives."""
 
     def __init__(
-        self, locator: MemberLocator, opener: Opener, *, blame: DeliveryAttribution, memory: SlotMemory | None = None
+        self,
+        locator: MemberLocator,
+        opener: Opener,
+        *,
+        blame: DeliveryAttribution,
+        lost: Callable[[Offer, SourceBroken], None],
+        memory: SlotMemory | None = None,
     ) -> None:
+        """`lost` is told of each source that broke off, and why."""
         self._locator = locator
+        self._lost = lost
         self._opener = opener
         self._blame = blame
         self._memory = memory or SlotMemory()
@@ -80,7 +88,7 @@ class Assembler:
 
     def failed(self, offer: Offer, reason: SourceBroken) -> None:
         """Note that the member of this source broke off."""
-        self._locator.lost(offer, reason)
+        self._lost(offer, reason)
 
     def _compared(self, offer: Offer, body: Body) -> Body:
         """The body of a request's first source. A later source is not compared, so that no request wanders about."""

@@ -116,7 +116,7 @@ class Fetcher:
         self._allowance = allowance or Allowance()
         self._priority_of = priority_of
         self._hindrances = hindrances or Hindrances()
-        self._assembler = Assembler(locator, opener, blame=blame, memory=memory)
+        self._assembler = Assembler(locator, opener, blame=blame, lost=self._lost, memory=memory)
         self._striper = None
         if striping is not None:
             index, inflows = striping

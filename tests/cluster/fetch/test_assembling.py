@@ -108,6 +108,7 @@ async def test_when_all_break_off_the_body_breaks(lab: Lab) -> None:
         await pull(node, LARGE)
     with pytest.raises(ContentUnavailable):
         await node.source.open(sought(Digest.of(LARGE)), Span.whole)
+    assert node.hindrances.told([Digest.of(LARGE)]) == ["lost a source: 127.0.0.1"]
 
 
 async def test_all_that_gave_are_suspected_for_a_moment_when_it_was_wrong(
