@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
 from registryd.cluster.diagnosis.messages import reached_value, report_value
+from registryd.cluster.errors import PeerSilent
 from registryd.cluster.rpc import limits
 from registryd.cluster.rpc.codec import DIAGNOSIS, parse_reply
 from registryd.cluster.rpc.failures import reason_of
@@ -60,7 +62,10 @@ class ExaminedMember:
     async def _ask(self, method: str, request: Message, kind: type[M], *, timeout: float = _TIMEOUT) -> M:
         ask: Any = self._channel.unary_unary(f"/{DIAGNOSIS}/{method}")
         try:
-            reply: bytes = await ask(request.SerializeToString(), timeout=timeout)
+            async with asyncio.timeout(timeout):  # by the loop's clock, as GrpcPeer does
+                reply: bytes = await ask(request.SerializeToString())
+        except TimeoutError as error:
+            raise PeerSilent(f"{self._address}: {PeerSilent.usual}") from error
         except grpc.aio.AioRpcError as error:
             raise reason_of(error, self._address) from error
         return parse_reply(kind, reply)

@@ -43,7 +43,7 @@ class PeerPenalties:
         self._cut_off: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
         self._strikes: dict[tuple[Address, int], ExpiringSet[Digest]] = {}
 
-    def add(self, digest: Digest, peer: Address, *, life: int = 0) -> None:
+    def add(self, digest: Digest, peer: Address, *, life: int) -> None:
         """Note a failure: the peer broke off, stalled, or gave other bytes than those asked for, in this life of it."""
         self._failed.add((digest, peer, life))
         self._strikes = {living: strikes for living, strikes in self._strikes.items() if len(strikes)}
@@ -74,7 +74,7 @@ class PeerPenalties:
         self._suspect.add(pair)
         self._accused.add(pair)
 
-    def has(self, digest: Digest, peer: Address, *, life: int = 0) -> bool:
+    def has(self, digest: Digest, peer: Address, *, life: int) -> bool:
         """Whether this peer is better not asked for this digest in this life of it."""
         pair = (digest, peer)
         reasons = (self._suspect, self._blamed, self._one_of_several, self._busy)

@@ -148,25 +148,25 @@ class ReceivingLarge:
 async def test_three_failures_and_a_peer_is_left_alone_for_a_while() -> None:
     avoided, fresh = PeerPenalties(), Digest.of(b"fresh")
     for number in range(2):
-        avoided.add(Digest.of(bytes([number])), ELSEWHERE)
-    assert not avoided.has(fresh, ELSEWHERE)
-    avoided.add(Digest.of(b"third"), ELSEWHERE)
-    assert avoided.has(fresh, ELSEWHERE)
-    assert not avoided.has(fresh, LOOPBACK)
+        avoided.add(Digest.of(bytes([number])), ELSEWHERE, life=0)
+    assert not avoided.has(fresh, ELSEWHERE, life=0)
+    avoided.add(Digest.of(b"third"), ELSEWHERE, life=0)
+    assert avoided.has(fresh, ELSEWHERE, life=0)
+    assert not avoided.has(fresh, LOOPBACK, life=0)
     await asyncio.sleep(61)
-    assert not avoided.has(fresh, ELSEWHERE)
+    assert not avoided.has(fresh, ELSEWHERE, life=0)
 
 
 @pytest.mark.looptime
 async def test_blame_lasts_longer_than_a_failure_and_not_for_ever() -> None:
     avoided = PeerPenalties()
-    avoided.add(DIGEST, ELSEWHERE)
+    avoided.add(DIGEST, ELSEWHERE, life=0)
     avoided.blame(DIGEST, LOOPBACK)
     await asyncio.sleep(61)
-    assert not avoided.has(DIGEST, ELSEWHERE)
-    assert avoided.has(DIGEST, LOOPBACK)
+    assert not avoided.has(DIGEST, ELSEWHERE, life=0)
+    assert avoided.has(DIGEST, LOOPBACK, life=0)
     await asyncio.sleep(60)
-    assert not avoided.has(DIGEST, LOOPBACK), "it has looked at its copy, and may be the only one"
+    assert not avoided.has(DIGEST, LOOPBACK, life=0), "it has looked at its copy, and may be the only one"
 
 
 @pytest.mark.looptime
@@ -176,9 +176,9 @@ async def test_who_is_blamed_twice_is_not_asked_for_half_an_hour() -> None:
     await asyncio.sleep(121)
     avoided.blame(DIGEST, LOOPBACK)
     await asyncio.sleep(1799)
-    assert avoided.has(DIGEST, LOOPBACK)
+    assert avoided.has(DIGEST, LOOPBACK, life=0)
     await asyncio.sleep(1)
-    assert not avoided.has(DIGEST, LOOPBACK)
+    assert not avoided.has(DIGEST, LOOPBACK, life=0)
 
 
 @pytest.mark.looptime
@@ -186,6 +186,6 @@ async def test_one_of_several_is_left_alone_for_a_moment_only() -> None:
     avoided = PeerPenalties()
     for _ in range(3):
         avoided.blame(DIGEST, ELSEWHERE, is_certain=False)
-    assert avoided.has(DIGEST, ELSEWHERE)
+    assert avoided.has(DIGEST, ELSEWHERE, life=0)
     await asyncio.sleep(20)
-    assert not avoided.has(DIGEST, ELSEWHERE)
+    assert not avoided.has(DIGEST, ELSEWHERE, life=0)
