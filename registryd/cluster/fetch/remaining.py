@@ -35,6 +35,13 @@ class FallbackMembers:
         """The members that may have it; None: any."""
         return self._only
 
+    def awaits(self, address: Address) -> bool:
+        """Whether this member, if it is still receiving the content, may wait for this node.
+
+        The index nodes, which know where the member gets it, want this node to fetch it.
+        """
+        return self._only is not None and address not in self._only
+
 
 class Doubts:
     """The digests for which an index node's answer "no node has it" is not enough.

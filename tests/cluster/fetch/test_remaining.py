@@ -18,6 +18,7 @@ from registryd.cluster.fetch.outcome import refusal
 from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
+from registryd.content.growing import GrowingContent
 from registryd.content.source import Content, ContentNotFound
 from registryd.notation import Address
 from registryd.observability.metrics import FindOutcome
@@ -50,12 +51,15 @@ class Holder:
 
     number: int
     has_it: bool = False
+    is_receiving: bool = False
     asked: int = 0
 
     async def find(self, wanted: Sought, wait: Wait | None = None) -> FindAnswer:
         assert wait is None
         self.asked += 1
-        return FindAnswer(NODE, said(Content(wanted.digest, 1, None)) if self.has_it else None, busy=False)
+        whole = Content(wanted.digest, 2, None)
+        content = GrowingContent(wanted.digest, 2, None, 1) if self.is_receiving else whole
+        return FindAnswer(NODE, said(content) if self.has_it else None, busy=False)
 
 
 @dataclass
@@ -161,6 +165,22 @@ async def test_a_pull_that_comes_back_has_everyone_asked() -> None:
     assert await cluster.ask() == ({1, 2, 3}, True)
     await asyncio.sleep(2)
     assert await cluster.ask() == (set(), False)
+
+
+async def test_one_that_may_wait_for_this_node_is_no_source_until_it_has_all() -> None:
+    """Index nodes want this node to fetch it, and know where that one gets it: the few bytes more that it has are all.
+
+    Six nodes of which three lost their agents stood still so for 15 s.
+    """
+    cluster = Cluster(ClaimReply(view=7))
+    cluster.holders[2].is_receiving = True
+    assert await cluster.ask() == (set(), False)
+    assert await cluster.ask() == ({1, 2, 3}, False)
+    cluster.told.verdict = ClaimReply(view=7, unheard=(address(3),))
+    assert await cluster.ask() == ({1, 2, 3}, True), "they do not know it, so it follows none that they named"
+    cluster.holders[2].is_receiving = False
+    cluster.told.verdict = ClaimReply(view=7)
+    assert await cluster.ask() == ({1, 2, 3}, True)
 
 
 async def test_everyone_is_asked_for_what_is_vital() -> None:
