@@ -40,7 +40,7 @@ class Door:
         self.parts: list[str] = []
         self.connections = 0
         self._contents = {str(digest): data for digest, data in contents.items()}
-        self._stops_after = stops_after
+        self.stops_after = stops_after
         self._resets = resets
         self._status = status
         self._is_silent = is_silent
@@ -89,13 +89,13 @@ class Door:
         await self._send(writer, data[span.start : span.stop])
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        if self._stops_after is None or self._stops_after >= len(data):
+        if self.stops_after is None or self.stops_after >= len(data):
             for start in range(0, len(data), _STEP):
                 await asyncio.sleep(self._seconds * _STEP / (1 << 20))
                 writer.write(data[start : start + _STEP])
                 await writer.drain()
             return
-        writer.write(data[: self._stops_after])
+        writer.write(data[: self.stops_after])
         await writer.drain()
         await asyncio.sleep(0.05)  # what was sent has arrived before the end
         if self._resets:

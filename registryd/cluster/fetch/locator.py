@@ -16,6 +16,7 @@ from registryd.cluster.fetch.plan import SourcePlan
 from registryd.cluster.fetch.remaining import Doubts, FallbackMembers
 from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.health.avoided import PeerPenalties
+from registryd.cluster.health.coming_back import Refusals
 from registryd.observability.metrics import FindOutcome
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBusy, SourceCutOff
@@ -68,6 +69,19 @@ class MemberLocator:
         self._waves = waves or Waves()
         self._observer = observer
         self._avoided = PeerPenalties()
+        self._refused = Refusals()
+
+    def begin(self, digest: Digest, start: int) -> None:
+        """A request of this node's containerd begins, for this content from this byte on (-1: for no byte).
+
+        When it comes again because no other host gave the content, members that failed are asked again.
+        """
+        if self._refused.is_back(digest, start):
+            self._avoided.forgive(digest)
+
+    def refused(self, digest: Digest, start: int) -> None:
+        """Such a request ended without a source."""
+        self._refused.note(digest, start)
 
     def members(self) -> list[Member]:
         """Whom to ask about anything, the best first."""

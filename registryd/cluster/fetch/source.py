@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.racing import AllFailed, arrivals, at_once
 from registryd.cluster.contract.no_forwarding import refuse_to_forward
+from registryd.cluster.fetch.named import Want
 from registryd.cluster.fetch.opening import is_small
 from registryd.cluster.fetch.outcome import refusal
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from contextlib import AbstractContextManager
 
     from registryd.cluster.contract.index import ClaimReply
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, RangeOf
     from registryd.oci.reference import Repository, TaggedName
+
+
+# Where a question for size and type begins.
+_NO_BYTE: Final = -1
 
 
 class TakingIn(Protocol):
@@ -68,13 +73,24 @@ class ClusterSource:
         return self._fetcher.blame
 
     async def find(self, sought: Sought) -> Content:
-        return await self._fetcher.find(sought)
+        with self._request(sought, _NO_BYTE):
+            return await self._fetcher.find(sought)
 
     async def open(self, sought: Sought, wanted: RangeOf) -> OpenContent:
         refuse_to_forward()
-        if self._intakes is None:
-            return await self._fetcher.open(sought, wanted)
-        return await self._open_taking_in(self._intakes, sought, wanted)
+        with self._request(sought, Want(sought, wanted).start):
+            if self._intakes is None:
+                return await self._fetcher.open(sought, wanted)
+            return await self._open_taking_in(self._intakes, sought, wanted)
+
+    @contextmanager
+    def _request(self, sought: Sought, start: int) -> Generator[None, None, None]:
+        self._locator.begin(sought.digest, start)
+        try:
+            yield
+        except ContentUnavailable:
+            self._locator.refused(sought.digest, start)
+            raise
 
     async def _open_taking_in(self, intakes: TakingIn, sought: Sought, wanted: RangeOf) -> OpenContent:
         try:

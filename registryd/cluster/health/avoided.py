@@ -59,6 +59,16 @@ class PeerPenalties:
         self._cut_off.add((digest, peer))
         return is_first
 
+    def forgive(self, digest: Digest) -> None:
+        """Forget who broke off or was busy with this digest, and who did so with several others; not wrong bytes."""
+        for failed in self._failed:
+            if failed[0] == digest:
+                self._failed.discard(failed)
+        for busy in self._busy:
+            if busy[0] == digest:
+                self._busy.discard(busy)
+        self._strikes.clear()
+
     def spare(self, digest: Digest, peer: Address) -> None:
         """Note that the peer, which is not at fault, was busy for as long as it was asked."""
         self._busy.add((digest, peer))

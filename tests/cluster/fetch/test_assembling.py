@@ -111,6 +111,24 @@ async def test_when_all_break_off_the_body_breaks(lab: Lab) -> None:
     assert node.hindrances.told([Digest.of(LARGE)]) == ["lost a source: 127.0.0.1"]
 
 
+async def test_who_broke_off_is_asked_again_when_the_request_comes_again(lab: Lab) -> None:
+    """containerd has asked its other hosts meanwhile, in vain: behind an air gap there is none."""
+    doors = [door(stops_after=100_000), door(stops_after=100_000)]
+    node = await node_with(lab, *doors)
+    with pytest.raises(SourceBroken):
+        await pull(node, LARGE)
+    for one in doors:
+        one.stops_after = None
+    reached = Span(100_000, len(LARGE))
+    with pytest.raises(ContentUnavailable):
+        await node.source.open(sought(Digest.of(LARGE)), lambda _: reached)
+    await asyncio.sleep(1.1)
+    with pytest.raises(ContentUnavailable):  # what an origin gave until there is not asked for again
+        await node.source.open(sought(Digest.of(LARGE)), lambda _: Span(100_001, 200_000))
+    await asyncio.sleep(1.1)
+    assert await pull(node, LARGE, reached) == LARGE[100_000:]
+
+
 async def test_all_that_gave_are_suspected_for_a_moment_when_it_was_wrong(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

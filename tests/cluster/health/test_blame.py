@@ -158,6 +158,21 @@ async def test_three_failures_and_a_peer_is_left_alone_for_a_while() -> None:
 
 
 @pytest.mark.looptime
+async def test_who_failed_or_was_busy_is_forgiven_and_who_was_wrong_is_not() -> None:
+    avoided, other = PeerPenalties(), Digest.of(b"other")
+    for digest in (DIGEST, other, Digest.of(b"third")):
+        avoided.add(digest, ELSEWHERE, life=0)
+    avoided.spare(DIGEST, LOOPBACK)
+    wrong = Address("10.0.0.9", 3173)
+    avoided.blame(DIGEST, wrong)
+    avoided.forgive(DIGEST)
+    assert not avoided.has(DIGEST, ELSEWHERE, life=0)
+    assert not avoided.has(DIGEST, LOOPBACK, life=0)
+    assert avoided.has(DIGEST, wrong, life=0)
+    assert avoided.has(other, ELSEWHERE, life=0), "that did not come again"
+
+
+@pytest.mark.looptime
 async def test_blame_lasts_longer_than_a_failure_and_not_for_ever() -> None:
     avoided = PeerPenalties()
     avoided.add(DIGEST, ELSEWHERE, life=0)

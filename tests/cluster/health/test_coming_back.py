@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from registryd.cluster.health.coming_back import Refusals
+from registryd.oci.digest import Digest
+
+DIGEST = Digest.of(b"a layer")
+OTHER = Digest.of(b"another layer")
+
+
+@pytest.mark.looptime
+async def test_a_request_for_the_same_bytes_comes_back() -> None:
+    refusals = Refusals()
+    refusals.note(DIGEST, 1000)
+    await asyncio.sleep(10)
+    assert refusals.is_back(DIGEST, 1000)
+    assert refusals.is_back(DIGEST, 0)
+    assert not refusals.is_back(DIGEST, 1001), "it got those before from elsewhere"
+    assert not refusals.is_back(OTHER, 0)
+    await asyncio.sleep(50)
+    assert not refusals.is_back(DIGEST, 0), "nobody is avoided any more"
+
+
+@pytest.mark.looptime
+async def test_chunks_that_are_asked_for_side_by_side_are_no_return() -> None:
+    refusals = Refusals()
+    refusals.note(DIGEST, 1000)
+    await asyncio.sleep(0.5)
+    assert not refusals.is_back(DIGEST, 0)
+
+
+@pytest.mark.looptime
+async def test_only_the_latest_thousand_are_remembered() -> None:
+    refusals = Refusals()
+    for number in range(1001):
+        refusals.note(Digest.of(number.to_bytes(2, "big")), 0)
+    await asyncio.sleep(2)
+    assert not refusals.is_back(Digest.of(bytes(2)), 0)
+    assert refusals.is_back(Digest.of((1).to_bytes(2, "big")), 0)
