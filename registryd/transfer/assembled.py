@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.scope import alongside
+from registryd.transfer.breaking import send_until
 from registryd.transfer.errors import AllBroken, SourceBroken, SourceBusy
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
+    from registryd.transfer.monitoring.meter import Reading
     from registryd.transfer.monitoring.rates import RecentRates
     from registryd.transfer.sink import Sink
     from registryd.transfer.slots import SlotMemory
@@ -47,6 +49,10 @@ _GAIN: Final = 1.2
 # Between two searches for others, while there are too few.
 _SEARCH_SECONDS: Final = 5.0
 _FEW: Final = 2
+# How often to look at what one source gives alone. If the rest of that takes so long, others are looked for, if they
+# have not been, and take part. TCP sends a lost segment again after 0.2 and 0.6 s.
+_LOOK_SECONDS: Final = 1.0
+_LONG_SECONDS: Final = 4.0
 # How long a source that is busy between two parts is asked again.
 _BUSY_PAUSES: Final = (0.2, 0.5, 1.0)
 
@@ -61,9 +67,9 @@ class Others(Protocol):
 class AssembledBody:
     """A span of content that several sources have whole.
 
-    `beginning` is the part that `first` gives at first. The body breaks when no source is left. Bytes go to the
-    receiver in order. Bytes that wait for their turn are in the `memory`; without room there, one source at a time
-    gives the body.
+    `beginning` is the part that `first` gives at first. If that is the whole span, others are asked when it takes long.
+    The body breaks when no source is left. Bytes go to the receiver in order. Bytes that wait for their turn are in the
+    `memory`; without room there, one source at a time gives the body.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, all named
@@ -91,7 +97,11 @@ class AssembledBody:
         self._compared = compared
         self._worked = worked
         self._found: list[Supplier] = []
+        self._are_needed = asyncio.Event()
+        if beginning.length < span.length:
+            self._are_needed.set()
         self._is_searching = True
+        self._is_joined = False
         self._is_slow = False
         self._rate = 0.0
         self._measured = 0
@@ -165,23 +175,46 @@ class AssembledBody:
 
     async def _send_alone(self, rest: Span, sink: MeteredSink) -> None:
         before, worked = sink.read_meter(), self._worked()
+        self._is_joined = False
         try:
             body = self._compared(await self._open(rest))
             try:
-                await body.send_to(sink)
+                await send_until(self._until_joined(sink, body.length), body, sink)
             finally:
                 await body.aclose()
         except SourceBroken as reason:
+            if self._is_joined:
+                return
             self._drop_first(reason)
             if not self._found:
                 raise AllBroken("no source is left", reasons=[reason]) from reason
         finally:
-            now = sink.read_meter()
-            seconds = max(now.at - before.at, 1e-6)
-            self._measured = now.sent - before.sent
-            self._rate = self._measured / seconds
-            is_busy = self._worked() - worked > seconds * _BUSY
-            self._is_slow = now.is_starved(before) and self._rate < _ENOUGH and not is_busy
+            if not self._is_joined:
+                self._look_at_first(before, sink.read_meter(), worked)
+
+    def _look_at_first(self, before: Reading, now: Reading, worked: float) -> None:
+        """Note what it gives. `worked`: for how many seconds of the processor the process had worked before."""
+        seconds = max(now.at - before.at, 1e-6)
+        self._measured = now.sent - before.sent
+        self._rate = self._measured / seconds
+        is_busy = self._worked() - worked > seconds * _BUSY
+        self._is_slow = now.is_starved(before) and self._rate < _ENOUGH and not is_busy
+
+    async def _until_joined(self, sink: MeteredSink, length: int) -> str:
+        """Returns when others had better take part before the first source has given so many bytes."""
+        now, worked = sink.read_meter(), self._worked()
+        stop = now.sent + length
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            before, now = now, sink.read_meter()
+            self._look_at_first(before, now, worked)
+            worked = self._worked()
+            if not self._is_slow or stop - now.sent < self._rate * _LONG_SECONDS:
+                continue
+            self._are_needed.set()
+            if self._may_share and self._memory.is_enough:
+                self._is_joined = True
+                return "others can give it sooner together with it"
 
     async def _open(self, rest: Span) -> Body:
         body, self._beginning = self._beginning, None
@@ -212,6 +245,7 @@ class AssembledBody:
         self._first = None
 
     async def _search(self) -> None:
+        await self._are_needed.wait()
         while True:
             async with aclosing(self._others()) as others:
                 async for supplier in others:

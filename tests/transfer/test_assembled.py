@@ -37,8 +37,11 @@ class Cluster:
         self.tasks = 1
         self.work = 0.0  # of its time, for so many seconds
         self.work_seconds = 1000.0
+        self.beginning = BEGINNING_BYTES
+        self.searches = 0
 
     async def others(self) -> AsyncGenerator[FakeSupplier, None]:
+        self.searches += 1
         await asyncio.sleep(self.seconds)
         for supplier in self.suppliers:
             if not supplier.has_failed:
@@ -56,7 +59,7 @@ class Cluster:
         first = self.suppliers[0]
         body = AssembledBody(
             first,
-            await first.open(SPAN.first(BEGINNING_BYTES)),
+            await first.open(SPAN.first(self.beginning)),
             SPAN,
             others=self.others,
             memory=self.memory,
@@ -132,6 +135,37 @@ async def test_who_is_found_late_takes_part_later() -> None:
     cluster = Cluster(10, 10, seconds=1)
     assert (await cluster.send()).data == DATA[1:]
     assert cluster.suppliers[1].given > 8 * MIB
+
+
+async def test_nobody_else_is_looked_for_while_one_is_to_give_all_of_it() -> None:
+    cluster = Cluster(10, 10)
+    cluster.beginning = SPAN.length
+    assert (await cluster.send()).data == DATA[1:]
+    assert not cluster.searches
+
+
+@pytest.mark.parametrize("beginning", [SPAN.length, 8 * MIB])
+async def test_others_take_part_when_that_would_take_long(beginning: int) -> None:
+    cluster = Cluster(0.3, 100, 100)
+    cluster.beginning = beginning
+    assert (await cluster.send()).data == DATA[1:]
+    assert now() < 3.5
+    assert not any(one.failures for one in cluster.suppliers), "it is slow, and may be all that there is"
+
+
+async def test_others_take_part_when_the_first_ceases_to_give() -> None:
+    cluster = Cluster(10, 10)
+    cluster.beginning = SPAN.length
+    cluster.suppliers[0].stalls_after = 20 * MIB
+    assert (await cluster.send()).data == DATA[1:]
+    assert now() < 6.5
+
+
+async def test_a_slow_one_that_is_alone_gives_all_in_one_part() -> None:
+    cluster = Cluster(0.5)
+    cluster.beginning = SPAN.length
+    assert (await cluster.send()).data == DATA[1:]
+    assert len(cluster.suppliers[0].asked) == 1
 
 
 async def test_alone_it_is_asked_for_much_at_a_time() -> None:

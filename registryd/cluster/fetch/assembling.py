@@ -56,19 +56,14 @@ class Assembler:
         self._rates = RecentRates()
 
     def beginning(self, content: Content, span: Span) -> Span:
-        """The part to ask of the first source: less than the span when other sources may give the rest.
-
-        One source gives all of content that was wrong lately: then it is known which node was to blame.
-        """
-        is_worth_it = span.length >= LEAST_BYTES and self._memory.is_enough
-        if not is_worth_it or content.is_growing or self._blame.is_tainted(content.digest):
-            return span
-        return span.first(BEGINNING_BYTES)
+        """The part to ask of the first source: less than the span when other sources are to give the rest."""
+        is_worth_it = span.length >= LEAST_BYTES and self._may_give_parts(content)
+        return span.first(BEGINNING_BYTES) if is_worth_it else span
 
     def body(self, offer: Offer, opened: OpenContent) -> Body:
         """The whole span, of which the first source gives all or the beginning."""
         compared = partial(self._compared, offer)
-        if opened.body.length == opened.span.length:
+        if opened.body.length == opened.span.length and not self._may_give_parts(opened.content):
             return compared(opened.body)
         return AssembledBody(
             _PeerSupplier(self, offer, Part.NEXT),
@@ -79,6 +74,10 @@ class Assembler:
             rates=self._rates,
             compared=compared,
         )
+
+    def _may_give_parts(self, content: Content) -> bool:
+        """Whether several sources may. One gives all of what was wrong lately: then it is known who was to blame."""
+        return self._memory.is_enough and not content.is_growing and not self._blame.is_tainted(content.digest)
 
     async def open_part(self, offer: Offer, span: Span, part: Part) -> Body:
         """Ask its member. Raises ContentUnavailable, SourceBroken."""
@@ -91,7 +90,7 @@ class Assembler:
         self._lost(offer, reason)
 
     def _compared(self, offer: Offer, body: Body) -> Body:
-        """The body of a request's first source. A later source is not compared, so that no request wanders about."""
+        """A body that is left when the source gives much less than others that have it."""
         has_other = partial(_somebody_else_offers, self._locator, offer)
         return MonitoredBody(body, ComparisonCheck(offer.member.address, self._rates, has_other))
 

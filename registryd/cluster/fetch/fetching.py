@@ -201,9 +201,9 @@ class Fetcher:
             return opened
 
         def doubted(source: Offer, given: OpenContent) -> Body:
-            if given.body.length < given.span.length:
+            if not given.content.is_growing:
                 return self._assembler.body(source, given)
-            if not given.content.is_growing or not way_on.may_leave:
+            if not way_on.may_leave:
                 return given.body
             totals, start = self._totals, given.span.start
             links = self._links_of(source, LINK_LOOKS, self._holders_near_top)
@@ -223,9 +223,7 @@ class Fetcher:
             return other, replace(given, body=doubted(other, given))
 
         way_on = Failover(offer, open_other=open_other, lost=self._lost, leave=self._left)
-        is_growing = opened.content.is_growing
-        first = doubted(offer, opened) if is_growing else self._assembler.body(offer, opened)
-        body = ResumingBody(first, opened.span, way_on.reopen)
+        body = ResumingBody(doubted(offer, opened), opened.span, way_on.reopen)
         return replace(opened, body=LimitedBody(body, self._allowance, priority))
 
     def _links_of(self, source: Offer, looks: Collection[int], holders: Holders | None = None) -> LinkComparison:
