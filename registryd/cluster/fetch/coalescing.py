@@ -273,10 +273,6 @@ class FetchCoordinator:
         """Do not get this in stripes for a while."""
         self._unstriped.add(digest)
 
-    def has_left_stripes(self, digest: Digest) -> bool:
-        """Whether this node was to get it in stripes lately, and does not any more."""
-        return digest in self._unstriped
-
     async def size(self, digest: Digest) -> int | None:
         """As this node knows it: containerd begins an ingest, with its size, before it asks anybody for the bytes."""
         try:

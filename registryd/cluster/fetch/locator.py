@@ -217,15 +217,11 @@ class MemberLocator:
         self, sought: Sought, fallback: FallbackMembers, *, is_claimed: bool
     ) -> AsyncGenerator[Offer, None]:
         candidates = await self._candidates(sought, fallback, is_claimed=is_claimed)
-        # A node that is to fetch the content may have less of it than nodes that are to wait for this one: each of them
-        # has some bytes that others lack, and no more will come.
-        has_left_stripes = is_claimed and (
-            self._coalescing is not None and self._coalescing.has_left_stripes(sought.digest)
-        )
         async with aclosing(self._found(sought, candidates)) as found:
             async for offer in found:
-                is_awaited = has_left_stripes or fallback.awaits(offer.member.address)
-                if not (is_awaited and offer.content.is_growing):
+                # A node that is to fetch the content may have less of it than the nodes that wait for this one. No more
+                # would come to any of them.
+                if not (offer.content.is_growing and fallback.awaits(offer.member.address)):
                     yield offer
 
     async def _found(self, sought: Sought, candidates: list[Member]) -> AsyncGenerator[Offer, None]:

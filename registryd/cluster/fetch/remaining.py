@@ -25,10 +25,12 @@ class FallbackMembers:
 
     def __init__(self) -> None:
         self._only: Collection[Address] | None = None
+        self._is_to_fetch = False
 
     def learn(self, verdict: ClaimReply | None) -> None:
         """This is what the index nodes say."""
         self._only = verdict.unheard if verdict is not None and verdict.view else None
+        self._is_to_fetch = verdict is not None and not verdict.sources
 
     @property
     def only(self) -> Collection[Address] | None:
@@ -38,9 +40,9 @@ class FallbackMembers:
     def awaits(self, address: Address) -> bool:
         """Whether this member, if it is still receiving the content, may wait for this node.
 
-        The index nodes, which know where the member gets it, want this node to fetch it.
+        Index nodes have told this node to fetch it, and may have named it to the member, unless they do not know that.
         """
-        return self._only is not None and address not in self._only
+        return self._is_to_fetch and address not in (self._only or ())
 
 
 class Doubts:

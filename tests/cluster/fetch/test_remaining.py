@@ -84,10 +84,6 @@ class Told:
     def count_members(self) -> int:
         return 3
 
-    def has_left_stripes(self, digest: Digest) -> bool:
-        assert digest == DIGEST
-        return False
-
 
 class ToldSources:
     def __init__(self, told: Told, target: Sought, fallback: FallbackMembers) -> None:
@@ -178,8 +174,12 @@ async def test_one_that_may_wait_for_this_node_is_no_source_until_it_has_all() -
     assert await cluster.ask() == ({1, 2, 3}, False)
     cluster.told.verdict = ClaimReply(view=7, unheard=(address(3),))
     assert await cluster.ask() == ({1, 2, 3}, True), "they do not know it, so it follows none that they named"
+    cluster.told.verdict = ClaimReply()  # others are in the wave
+    assert await cluster.ask() == ({1, 2, 3}, False)
+    cluster.told.verdict = None
+    assert await cluster.ask() == ({1, 2, 3}, True), "nobody waits for this node"
     cluster.holders[2].is_receiving = False
-    cluster.told.verdict = ClaimReply(view=7)
+    cluster.told.verdict = ClaimReply()
     assert await cluster.ask() == ({1, 2, 3}, True)
 
 
