@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from registryd.upstream.answers import BlobStream
     from registryd.upstream.endpoint import Endpoint, Site
 
-# Interruptions in a row without a byte in between: some 8 s with these pauses, a registry's restart or a lost route.
+# Interruptions in a row without a byte in between: 6 to 8 s with these pauses, a registry's restart or a lost route.
 # After that the waiting client is told, and asks again.
-_MOST_INTERRUPTIONS: Final = 5
+_MOST_INTERRUPTIONS: Final = 6
 _PAUSES: Final = Backoff(first=0.25, longest=4.0)
 
 

@@ -98,6 +98,21 @@ async def test_a_mirror_that_is_down_does_not_hide_what_the_registry_says(world:
         assert (await client.get(BLOB)).body == DATA
 
 
+async def test_an_upstream_that_is_started_again_within_five_seconds_ends_no_body(world: World) -> None:
+    back_at = 0.0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal back_at
+        now = asyncio.get_running_loop().time()
+        back_at = back_at or now + 5
+        is_down = now < back_at and request.http_range.start
+        return await (answering(503) if is_down else breaking(DATA, every=1_200_000))(request)
+
+    world.upstream.character = answer
+    async with world.caching() as client:
+        assert (await client.get(BLOB)).body == DATA
+
+
 async def test_an_upstream_that_is_switched_off_ends_the_body_early(world: World) -> None:
     world.upstream.character = breaking(DATA, every=500_000)
     served = breaking(DATA, every=500_000)
