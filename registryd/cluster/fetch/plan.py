@@ -55,7 +55,8 @@ class SourcePlan:
     | breaks off while it gives (`Failover.reopen`) | a new plan is made | it is not asked for a while | failed |
     | is cut off while it gives | a new plan is made | it is asked once more, if it is there | failed |
 
-    Index nodes are told with the next claim.
+    Index nodes are told with the next claim. When containerd asks for the same bytes again, because no other host had
+    them, those are asked that are not asked for a while else (`registryd.cluster.health.coming_back`).
     """
 
     def __init__(
