@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from registryd.upstream.answers import BlobStream
     from registryd.upstream.endpoint import Endpoint, Site
 
-# Interruptions in a row without a byte in between: 6 to 8 s with these pauses, a registry's restart or a lost route.
-# After that the waiting client is told, and asks again.
+# Interruptions in a row: 6 to 8 s with these pauses, a registry's restart or a lost route. After that the waiting client
+# is told, and asks again.
 _MOST_INTERRUPTIONS: Final = 6
+# "In a row" are those with fewer bytes in between: an upstream that breaks each answer after a few bytes would be asked
+# hundreds of times a second.
+_LEAST_PROGRESS: Final = 64 * 1024
 _PAUSES: Final = Backoff(first=0.25, longest=4.0)
 
 
@@ -82,14 +85,15 @@ class BlobFetch:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Everything up to the end. Raises UpstreamFailed when it cannot go on."""
-        interruptions = 0
+        interruptions, reached = 0, self.position
         while self.position < self.size:
             try:
                 async with aclosing(self._next_stream()) as stream:
                     async for chunk in stream:
-                        interruptions = 0
                         yield chunk
             except UpstreamFailed:
+                if self.position - reached >= _LEAST_PROGRESS:
+                    interruptions, reached = 0, self.position
                 interruptions += 1
                 if interruptions > _MOST_INTERRUPTIONS:
                     raise

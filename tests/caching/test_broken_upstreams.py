@@ -113,6 +113,13 @@ async def test_an_upstream_that_is_started_again_within_five_seconds_ends_no_bod
         assert (await client.get(BLOB)).body == DATA
 
 
+async def test_an_upstream_that_breaks_each_answer_after_a_few_bytes_is_asked_seven_times(world: World) -> None:
+    world.upstream.character = breaking(DATA, every=1000)
+    async with world.caching() as client:
+        assert not (await client.get(BLOB)).is_whole
+    assert len(world.blob_gets()) == 7
+
+
 async def test_an_upstream_that_is_switched_off_ends_the_body_early(world: World) -> None:
     world.upstream.character = breaking(DATA, every=500_000)
     served = breaking(DATA, every=500_000)
