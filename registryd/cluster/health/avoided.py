@@ -41,6 +41,7 @@ class PeerPenalties:
         self._blamed: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BLAME_SECONDS, capacity=_REMEMBERED)
         self._busy: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BUSY_SECONDS, capacity=_REMEMBERED)
         self._cut_off: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
+        self._forgiven: ExpiringSet[Digest] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
         self._strikes: dict[tuple[Address, int], ExpiringSet[Digest]] = {}
 
     def add(self, digest: Digest, peer: Address, *, life: int) -> None:
@@ -60,14 +61,14 @@ class PeerPenalties:
         return is_first
 
     def forgive(self, digest: Digest) -> None:
-        """Forget who broke off or was busy with this digest, and who did so with several others; not wrong bytes."""
+        """Let those be asked for this digest again that broke off or were busy, but not who gave wrong bytes."""
         for failed in self._failed:
             if failed[0] == digest:
                 self._failed.discard(failed)
         for busy in self._busy:
             if busy[0] == digest:
                 self._busy.discard(busy)
-        self._strikes.clear()
+        self._forgiven.add(digest)
 
     def spare(self, digest: Digest, peer: Address) -> None:
         """Note that the peer, which is not at fault, was busy for as long as it was asked."""
@@ -89,7 +90,8 @@ class PeerPenalties:
         pair = (digest, peer)
         reasons = (self._suspect, self._blamed, self._one_of_several, self._busy)
         has_failed = (digest, peer, life) in self._failed
-        return has_failed or any(pair in pairs for pairs in reasons) or self._is_out(peer, life)
+        is_out = digest not in self._forgiven and self._is_out(peer, life)
+        return has_failed or is_out or any(pair in pairs for pairs in reasons)
 
     def _is_out(self, peer: Address, life: int) -> bool:
         strikes = self._strikes.get((peer, life))

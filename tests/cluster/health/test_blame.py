@@ -170,6 +170,9 @@ async def test_who_failed_or_was_busy_is_forgiven_and_who_was_wrong_is_not() -> 
     assert not avoided.has(DIGEST, LOOPBACK, life=0)
     assert avoided.has(DIGEST, wrong, life=0)
     assert avoided.has(other, ELSEWHERE, life=0), "that did not come again"
+    assert avoided.has(Digest.of(b"fresh"), ELSEWHERE, life=0)
+    avoided.add(DIGEST, ELSEWHERE, life=0)
+    assert avoided.has(DIGEST, ELSEWHERE, life=0)
 
 
 @pytest.mark.looptime
