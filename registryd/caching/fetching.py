@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from registryd.upstream.answers import BlobStream
     from registryd.upstream.endpoint import Endpoint, Site
 
-# Interruptions in a row: 6 to 8 s with these pauses, a registry's restart or a lost route. After that the waiting client
-# is told, and asks again.
+# Interruptions in a row: 6 to 8 s with these pauses, a registry's restart or a lost route. After that the waiting
+# client is told, and asks again.
 _MOST_INTERRUPTIONS: Final = 6
 # "In a row" are those with fewer bytes in between: an upstream that breaks each answer after a few bytes would be asked
 # hundreds of times a second.
