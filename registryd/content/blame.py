@@ -2,8 +2,9 @@
 
 The agent does not hash large content on its way, because hashing would halve the throughput. So containerd is the first
 to know that content is wrong, and containerd does not tell the agent. But containerd stores right content within
-moments of the last byte. So content was wrong if it was delivered whole to a client that is still connected, and then
-does not appear in the store.
+moments of the last byte. So content was wrong if it was delivered whole to a client that is still connected, or has
+used the connection again, and then does not appear in the store. Where the client closed the connection, another layer
+of the pull may have been wrong, or the user may have cancelled the pull: that counts the second time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.expiring import ExpiringSet
 from registryd.content.source import ContentNotFound, ContentUnavailable
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _LONGEST_LOOK: Final = 0.05
 # content as long as a slow disk needs, 50 MB a second.
 _PATIENCE: Final = 5.0
 _SLOW_DISK: Final = 50_000_000
+# Contents of which it is not known what became of them. A kubelet tries again after five minutes at the latest.
+_UNSETTLED_SECONDS: Final = 600.0
+_UNSETTLED_REMEMBERED: Final = 1000
 # A store that does not answer says nothing about the content.
 _LOOK_TIMEOUT: Final = 1.0
 
@@ -72,9 +77,10 @@ class Aftermath:
         self._givers = givers
         self._scope = scope
         self._open: dict[Digest, _Delivery] = {}
+        self._unsettled: ExpiringSet[Digest] = ExpiringSet(lifetime=_UNSETTLED_SECONDS, capacity=_UNSETTLED_REMEMBERED)
 
     def delivered(self, content: Content, *, is_connected: Callable[[], bool]) -> None:
-        """The last byte was handed over. `is_connected`: whether the receiver still is.
+        """The last byte was handed over. `is_connected`: whether the receiver still is, or surely has read that byte.
 
         A client that cancels a pull closes its connections. Content that the client no longer needs proves nothing.
         """
@@ -107,8 +113,11 @@ class Aftermath:
             return  # somebody else was quicker
         if is_stored:
             self._givers.kept(delivery.digest)
-        elif is_stored is False and delivery.is_connected():
+        elif is_stored is False and (delivery.is_connected() or delivery.digest in self._unsettled):
+            self._unsettled.discard(delivery.digest)
             self._givers.thrown_away(delivery.digest)
+        elif is_stored is False:
+            self._unsettled.add(delivery.digest)
 
     async def _is_stored(self, digest: Digest) -> bool | None:
         """None: it cannot be told now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -108,9 +109,11 @@ class RegistryDoor:
         self._sure = sure or SureBytes()
         self._background = background or Background()
         self._askers = Askers()
+        self._uses: WeakKeyDictionary[asyncio.Transport, int] = WeakKeyDictionary()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every failure that is no bug has an answer of its own."""
+        self._note_use(request.transport)
         try:
             return await self._answered(request)
         except OciError as error:
@@ -232,7 +235,17 @@ class RegistryDoor:
 
     def _note_delivery(self, given: OpenContent, connection: asyncio.Transport | None) -> None:
         if self._aftermath and connection and given.span.stop == given.content.size:
-            self._aftermath.delivered(given.content, is_connected=lambda: not connection.is_closing())
+            uses = self._uses.get(connection, 0)
+
+            def is_connected() -> bool:
+                # HTTP/1.1: who asks for something else has read all of the answer before.
+                return not connection.is_closing() or self._uses.get(connection, 0) > uses
+
+            self._aftermath.delivered(given.content, is_connected=is_connected)
+
+    def _note_use(self, connection: asyncio.Transport | None) -> None:
+        if self._aftermath and connection:
+            self._uses[connection] = self._uses.get(connection, 0) + 1
 
     def _locator_for(self, request: web.BaseRequest) -> Locating:
         return self._stored if _wants_stored_only(request) else self._locator

@@ -121,6 +121,20 @@ async def test_who_has_gone_away_proves_nothing(scene: Scene) -> None:
     assert scene.givers.verdicts == []
 
 
+async def test_who_has_gone_away_twice_threw_it_away(scene: Scene) -> None:
+    """Each time another layer of the image may have been wrong, too, and ended the pull."""
+    for _ in range(2):
+        scene.deliver()
+        scene.is_connected = False
+        await asyncio.sleep(60)
+        scene.is_connected = True
+    assert scene.givers.verdicts == [("thrown away", 65.0)]
+    scene.deliver()
+    scene.is_connected = False
+    await asyncio.sleep(60)
+    assert len(scene.givers.verdicts) == 1
+
+
 async def test_whoever_asks_again_from_the_start_settles_it_at_once(scene: Scene) -> None:
     scene.deliver()
     await asyncio.sleep(0.5)

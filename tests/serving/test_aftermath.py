@@ -55,6 +55,30 @@ async def test_who_asks_again_from_the_start_threw_it_away(registry: Registry) -
     assert await verdicts_after(having(registry), "", "") == ["thrown away"]
 
 
+async def test_who_used_the_connection_again_had_read_all_of_it(registry: Registry) -> None:
+    """containerd asks for the next layer by the same connection, and cancels that when this one turns out wrong."""
+    givers = FakeGivers()
+    async with open_scope() as scope:
+        having(registry).aftermath = Aftermath(MemorySource(), givers, scope)
+        async with registry.serving() as client:
+            await client.get(BLOB)
+            await client.get("/v2/")
+        assert not givers.verdicts
+        async with registry.serving() as client:
+            await client.get(BLOB)
+    assert givers.verdicts == ["thrown away"]
+
+
+async def test_who_did_not_has_perhaps_cancelled_the_pull(registry: Registry) -> None:
+    givers = FakeGivers()
+    async with open_scope() as scope:
+        having(registry).aftermath = Aftermath(MemorySource(), givers, scope)
+        for _ in range(2):
+            async with registry.serving() as client:
+                await client.get(BLOB)
+    assert givers.verdicts == []
+
+
 async def test_the_rest_of_content_completes_it(registry: Registry) -> None:
     assert await verdicts_after(having(registry), "bytes=5-", "bytes=0-") == ["thrown away"]
 

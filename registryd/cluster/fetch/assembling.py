@@ -76,8 +76,9 @@ class Assembler:
         )
 
     def _may_give_parts(self, content: Content) -> bool:
-        """Whether several sources may. One gives all of what was wrong lately: then it is known who was to blame."""
-        return self._memory.is_enough and not content.is_growing and not self._blame.is_tainted(content.digest)
+        """Whether several sources may."""
+        may_be_shared_out = self._blame.may_be_shared_out(content.digest)
+        return self._memory.is_enough and not content.is_growing and may_be_shared_out
 
     async def open_part(self, offer: Offer, span: Span, part: Part) -> Body:
         """Ask its member. Raises ContentUnavailable, SourceBroken."""

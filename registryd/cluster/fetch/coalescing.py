@@ -89,11 +89,13 @@ class FetchCoordinator:
             lifetime=_UNFIT_SECONDS, capacity=_REMEMBERED
         )
         self._distrusted: ExpiringSet[Address] = ExpiringSet(lifetime=_DISTRUST_SECONDS, capacity=_REMEMBERED)
+        self._bereft: ExpiringSet[Digest] = ExpiringSet(lifetime=_UNSTRIPED_SECONDS, capacity=_REMEMBERED)
         self._unstriped: ExpiringSet[Digest] = ExpiringSet(lifetime=_UNSTRIPED_SECONDS, capacity=_REMEMBERED)
 
     def failed(self, digest: Digest, address: Address) -> None:
         """This source did not help, or stopped helping: it is reported with the next claim."""
         self._failed.add(digest, address)
+        self._bereft.add(digest)
 
     def slow(self, digest: Digest, address: Address) -> None:
         """This source holds this node up: it is reported with the next claim, and followed if there is no other."""
@@ -272,6 +274,10 @@ class FetchCoordinator:
     def get_whole(self, digest: Digest) -> None:
         """Do not get this in stripes for a while."""
         self._unstriped.add(digest)
+
+    def has_lost_source(self, want: Want) -> bool:
+        """Whether this node got some of it, or was to get it, from a node that does not give it any more."""
+        return want.start > 0 or want.digest in self._bereft or want.digest in self._unstriped
 
     async def size(self, digest: Digest) -> int | None:
         """As this node knows it: containerd begins an ingest, with its size, before it asks anybody for the bytes."""

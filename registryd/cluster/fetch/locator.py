@@ -169,7 +169,9 @@ class MemberLocator:
 
     def blame(self, offer: Offer, *, is_certain: bool = True) -> None:
         """Do not ask this member for this digest for a long while: what it gave was wrong, if that is certain."""
-        self._avoided.blame(offer.content.digest, offer.member.address, is_certain=is_certain)
+        content = offer.content
+        was_whole = not content.is_growing
+        self._avoided.blame(content.digest, offer.member.address, is_certain=is_certain, was_whole=was_whole)
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """The sources of this content for this node, as its index nodes say; None when none of them answers."""
@@ -219,8 +221,8 @@ class MemberLocator:
         candidates = await self._candidates(sought, fallback, is_claimed=is_claimed)
         async with aclosing(self._found(sought, candidates)) as found:
             async for offer in found:
-                # A node that is to fetch the content may have less of it than the nodes that wait for this one. No more
-                # would come to any of them.
+                # A node that is to go on in place of its source may have less than the nodes that wait for this one. No
+                # more would come to any of them.
                 if not (offer.content.is_growing and fallback.awaits(offer.member.address)):
                     yield offer
 

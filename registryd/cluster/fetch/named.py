@@ -199,7 +199,7 @@ class NamedSources:
             self._reply = self._known or await self._coordinator.claim_once(self._want, Urgency.ASKED)
             self._known = None
             if self._fallback is not None:
-                self._fallback.learn(self._reply)
+                self._fallback.learn(self._reply, has_lost_source=self._coordinator.has_lost_source(self._want))
             _log.debug("%s is to come from %s", self._want.digest, _told(self._reply))
             self._want.is_awaited = False
             named = self._reply.sources if self._reply is not None else ()

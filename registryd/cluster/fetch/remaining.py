@@ -25,12 +25,12 @@ class FallbackMembers:
 
     def __init__(self) -> None:
         self._only: Collection[Address] | None = None
-        self._is_to_fetch = False
+        self._replaces_source = False
 
-    def learn(self, verdict: ClaimReply | None) -> None:
-        """This is what the index nodes say."""
+    def learn(self, verdict: ClaimReply | None, *, has_lost_source: bool) -> None:
+        """This is what the index nodes say to this node, which may have lost a source of the content before."""
         self._only = verdict.unheard if verdict is not None and verdict.view else None
-        self._is_to_fetch = verdict is not None and not verdict.sources
+        self._replaces_source = has_lost_source and verdict is not None and not verdict.sources
 
     @property
     def only(self) -> Collection[Address] | None:
@@ -40,9 +40,10 @@ class FallbackMembers:
     def awaits(self, address: Address) -> bool:
         """Whether this member, if it is still receiving the content, may wait for this node.
 
-        Index nodes have told this node to fetch it, and may have named it to the member, unless they do not know that.
+        Index nodes have told this node to fetch it in place of the source that it lost, and may have named this node to
+        the member, unless they do not know that one.
         """
-        return self._is_to_fetch and address not in (self._only or ())
+        return self._replaces_source and address not in (self._only or ())
 
 
 class Doubts:

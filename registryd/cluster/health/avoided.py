@@ -16,6 +16,7 @@ from registryd.transfer.monitoring.thresholds import (
     ONE_OF_SEVERAL_SECONDS,
     STRIKES,
     SUSPECT_SECONDS,
+    WRONG_FOR,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class PeerPenalties:
         self._busy: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BUSY_SECONDS, capacity=_REMEMBERED)
         self._cut_off: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
         self._forgiven: ExpiringSet[Digest] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
+        self._wrong: dict[Address, ExpiringSet[Digest]] = {}
         self._strikes: dict[tuple[Address, int], ExpiringSet[Digest]] = {}
 
     def add(self, digest: Digest, peer: Address, *, life: int) -> None:
@@ -74,14 +76,21 @@ class PeerPenalties:
         """Note that the peer, which is not at fault, was busy for as long as it was asked."""
         self._busy.add((digest, peer))
 
-    def blame(self, digest: Digest, peer: Address, *, is_certain: bool = True) -> None:
-        """Note wrong bytes: from this peer, or from one of several sources, of which this peer was one."""
+    def blame(self, digest: Digest, peer: Address, *, is_certain: bool = True, was_whole: bool = False) -> None:
+        """Note wrong bytes: from this peer, or from one of several sources, of which this peer was one.
+
+        `was_whole`: the peer had verified what it gave. Others may have given wrong bytes to a peer that was receiving.
+        """
         pair = (digest, peer)
         if not is_certain:
             self._one_of_several.add(pair)
             return
         if pair in self._accused:
             self._blamed.add(pair)
+        if was_whole:
+            self._wrong = {liar: wrong for liar, wrong in self._wrong.items() if wrong}
+            wrong = self._wrong.setdefault(peer, ExpiringSet(lifetime=SUSPECT_SECONDS, capacity=WRONG_FOR))
+            wrong.add(digest)
         self._suspect.add(pair)
         self._accused.add(pair)
 
@@ -94,5 +103,5 @@ class PeerPenalties:
         return has_failed or is_out or any(pair in pairs for pairs in reasons)
 
     def _is_out(self, peer: Address, life: int) -> bool:
-        strikes = self._strikes.get((peer, life))
-        return strikes is not None and len(strikes) >= STRIKES
+        strikes, wrong = self._strikes.get((peer, life), ()), self._wrong.get(peer, ())
+        return len(strikes) >= STRIKES or len(wrong) >= WRONG_FOR

@@ -36,8 +36,8 @@ class DeliveryAttribution:
     """Several nodes may have given parts of one content. It is not known which part was wrong, so all are suspected.
 
     This costs innocent nodes little: for a moment the agent does not ask them for this content, and they check their
-    copy. After that the content comes from one node at a time for a while, so that the agent detects the bad node and
-    does not avoid the others.
+    copy. After that all content comes from one node at a time for a while, so that the agent detects the bad node and
+    does not avoid the others. (All, because each layer of an image would cost another try.)
     """
 
     def __init__(self, asking: Penalties, scope: Scope) -> None:
@@ -46,6 +46,7 @@ class DeliveryAttribution:
         self._scope = scope
         self._givers: OrderedDict[Digest, dict[str, Offer]] = OrderedDict()
         self._tainted: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
+        self._unattributed: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
 
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         """A member begins to give content, from its first byte or what is left of it."""
@@ -64,6 +65,10 @@ class DeliveryAttribution:
         """Whether wrong bytes of it are about."""
         return digest in self._tainted
 
+    def may_be_shared_out(self, digest: Digest) -> bool:
+        """Whether several nodes may give parts of it, since it is not to be found out who gives wrong bytes."""
+        return not (self._unattributed or self.is_tainted(digest))
+
     def require_verified(self, content: Content) -> None:
         """Raise PeerDeclined for unverified content, if wrong bytes of it were seen."""
         if content.is_growing and self.is_tainted(content.digest):
@@ -79,6 +84,8 @@ class DeliveryAttribution:
         suspects = self._givers.pop(digest, {})
         if suspects:
             _log.warning("wrong bytes of %s came from %s", digest, ", ".join(suspects))
+        if len(suspects) > 1:
+            self._unattributed.add(digest)
         for offer in suspects.values():
             self._asking.blame(offer, is_certain=len(suspects) == 1)
             self._scope.run(partial(_tell, offer), name=f"doubt {digest}")

@@ -330,17 +330,23 @@ class All:
         return self.members
 
 
-async def test_who_is_to_fetch_does_not_wait_for_those_below() -> None:
+@pytest.mark.parametrize("loss", ["stripes", "source", "beginning", ""])
+async def test_who_is_to_fetch_in_place_of_another_does_not_wait_for_those_below(loss: str) -> None:
     """Each of them may have got bytes that others lack; a node that has all of it still gives it."""
     growing, whole = ScriptedNode(1, arrives=lambda _: 1 << 20), ScriptedNode(2, arrives=lambda _: SIZE)
     roster = ScriptedRoster(growing, whole)
     coalescing, _ = make(growing, whole)
     members = [member for member in map(roster.get, sorted(roster.addresses(), key=str)) if member]
     digest = digest_of(OWN, 1, 2)
-    for there, expected in ((members, [2]), (members[:1], [])):
+    if loss == "stripes":
+        coalescing.get_whole(digest)
+    if loss == "source":
+        coalescing.failed(digest, place(77).address)
+    wanted = Span(1, SIZE) if loss == "beginning" else Span.whole(SIZE)
+    for there, expected in ((members, [2] if loss else [2, 1]), (members[:1], [] if loss else [1])):
         locator = MemberLocator(All(there), fanout_limit=32, coalescing=coalescing)
         found = []
-        async with aclosing(locator.plan(sought(digest), Span.whole)) as plan:
+        async with aclosing(locator.plan(sought(digest), lambda _: wanted)) as plan:
             while (offer := await plan.next()) is not None:
                 found.append(offer.member.address)
         assert found == [place(number).address for number in expected]

@@ -69,6 +69,7 @@ class Told:
     verdict: ClaimReply | None
     sources: list[Member] = field(default_factory=list)
     failed_addresses: list[Address] = field(default_factory=list)
+    has_lost_source: bool = False
 
     def named(
         self, target: Sought, wanted: RangeOf, fallback: FallbackMembers, *, reply: ClaimReply | None, longest: float
@@ -96,7 +97,7 @@ class ToldSources:
         if self._left:
             content = Content(self._target.digest, 1, None)
             return Offer(self._left.pop(0), self._target, content, None, busy=False)
-        self._fallback.learn(self._told.verdict)
+        self._fallback.learn(self._told.verdict, has_lost_source=self._told.has_lost_source)
         return None
 
     def ended(self, offer: Offer) -> None:
@@ -171,6 +172,8 @@ async def test_one_that_may_wait_for_this_node_is_no_source_until_it_has_all() -
     cluster = Cluster(ClaimReply(view=7))
     cluster.holders[2].is_receiving = True
     assert await cluster.ask() == (set(), False)
+    assert await cluster.ask() == ({1, 2, 3}, True), "this one is only beginning: nobody was sent to it"
+    cluster.told.has_lost_source = True
     assert await cluster.ask() == ({1, 2, 3}, False)
     cluster.told.verdict = ClaimReply(view=7, unheard=(address(3),))
     assert await cluster.ask() == ({1, 2, 3}, True), "they do not know it, so it follows none that they named"

@@ -188,6 +188,22 @@ async def test_blame_lasts_longer_than_a_failure_and_not_for_ever() -> None:
 
 
 @pytest.mark.looptime
+async def test_who_gave_wrong_bytes_of_two_contents_is_asked_for_nothing_for_a_while() -> None:
+    avoided, fresh = PeerPenalties(), Digest.of(b"fresh")
+    for number in range(2):
+        assert not avoided.has(fresh, ELSEWHERE, life=0)
+        avoided.blame(Digest.of(bytes([number])), ELSEWHERE, was_whole=True)
+        avoided.blame(Digest.of(bytes([number])), LOOPBACK, was_whole=False)  # it may have got them so itself
+    assert avoided.has(fresh, ELSEWHERE, life=0)
+    assert not avoided.has(fresh, LOOPBACK, life=0)
+    avoided.forgive(fresh)
+    assert not avoided.has(fresh, ELSEWHERE, life=0), "nobody else has it"
+    assert avoided.has(Digest.of(b"another"), ELSEWHERE, life=0)
+    await asyncio.sleep(120)
+    assert not avoided.has(Digest.of(b"another"), ELSEWHERE, life=0)
+
+
+@pytest.mark.looptime
 async def test_who_is_blamed_twice_is_not_asked_for_half_an_hour() -> None:
     avoided = PeerPenalties()
     avoided.blame(DIGEST, LOOPBACK)
