@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.aio.scope import alongside
 from registryd.transfer.breaking import send_until
 from registryd.transfer.errors import AllBroken, SourceBroken, SourceBusy
+from registryd.transfer.joining import LinkRoom
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
 
@@ -53,6 +54,8 @@ _FEW: Final = 2
 # have not been, and take part. TCP sends a lost segment again after 0.2 and 0.6 s.
 _LOOK_SECONDS: Final = 1.0
 _LONG_SECONDS: Final = 4.0
+# Then what takes the first source so long alone shows whether that brings anything.
+_JOINED_SECONDS: Final = 3.0
 # How long a source that is busy between two parts is asked again.
 _BUSY_PAUSES: Final = (0.2, 0.5, 1.0)
 
@@ -81,12 +84,14 @@ class AssembledBody:
         others: Others,
         memory: SlotMemory,
         rates: RecentRates,
+        link: LinkRoom | None = None,
         compared: Callable[[Body], Body] = lambda body: body,
         worked: Callable[[], float] = time.thread_time,
     ) -> None:
-        """`rates` has what sources gave lately; `compared` watches a body of the first source while it is alone.
+        """`rates` has what sources gave lately, `link` what comes in all bodies of this node.
 
-        `worked`: for how many seconds of the processor this process has worked.
+        `compared` watches a body of the first source while it is alone. `worked`: for how many seconds of the processor
+        this process has worked.
         """
         self._first: Supplier | None = first
         self._beginning: Body | None = beginning
@@ -94,6 +99,7 @@ class AssembledBody:
         self._others = others
         self._memory = memory
         self._rates = rates
+        self._link = link or LinkRoom()
         self._compared = compared
         self._worked = worked
         self._found: list[Supplier] = []
@@ -102,6 +108,7 @@ class AssembledBody:
             self._are_needed.set()
         self._is_searching = True
         self._is_joined = False
+        self._all_before_joined = 0.0
         self._is_slow = False
         self._rate = 0.0
         self._measured = 0
@@ -116,10 +123,11 @@ class AssembledBody:
     async def send_to(self, sink: Sink) -> None:
         begun = sink.sent
         metered = MeteredSink(sink)
-        async with alongside(self._search(), name="search further sources"):
-            while (rest := self._span.after(sink.sent - begun)).length:
-                if not (self._may_share and await self._send_together(self._share_of(rest), metered)):
-                    await self._send_alone(rest, metered)
+        with self._link.counting(metered):
+            async with alongside(self._search(), name="search further sources"):
+                while (rest := self._span.after(sink.sent - begun)).length:
+                    if not (self._may_share and await self._send_together(self._share_of(rest), metered)):
+                        await self._send_alone(rest, metered)
 
     async def aclose(self) -> None:
         body, self._beginning = self._beginning, None
@@ -136,6 +144,8 @@ class AssembledBody:
     def _share_of(self, rest: Span) -> Span:
         """The bytes to get from several sources next: beside a quick source, as many as show whether others help."""
         self._is_on_trial &= self._first is not None and self._rate >= _QUICK
+        if self._is_joined:
+            return rest.first(max(BEGINNING_BYTES, int(self._rate * _JOINED_SECONDS)))
         return rest.first(_TRIAL_BYTES) if self._is_on_trial else rest
 
     async def _send_together(self, rest: Span, sink: MeteredSink) -> bool:
@@ -144,7 +154,7 @@ class AssembledBody:
             if slots is None:
                 return False
             together = self._together = Together(rest, slots)
-            before = sink.read_meter()
+            before, all_before = sink.read_meter(), self._link.total
             try:
                 if self._first is not None:
                     together.join(self._first, self._rate)
@@ -157,11 +167,15 @@ class AssembledBody:
                 for supplier, given, rate in together.rates():
                     if given >= BEGINNING_BYTES and rate:
                         self._rates.note(supplier.source, rate=rate)
-        self._judge(rest.length / max(sink.read_meter().at - before.at, 1e-6))
+        seconds = max(sink.read_meter().at - before.at, 1e-6)
+        self._judge(rest.length / seconds, (self._link.total - all_before) / seconds)
         return True
 
-    def _judge(self, rate: float) -> None:
-        """Several have given so many bytes a second."""
+    def _judge(self, rate: float, rate_of_all: float) -> None:
+        """Several have given so many bytes a second, and so much came in all bodies of this node."""
+        if self._is_joined:
+            self._is_joined = False
+            self._is_of_use = self._link.judge(self._all_before_joined, rate_of_all)
         if self._is_on_trial:
             self._is_on_trial = False
             self._is_of_use = rate > self._rate * _GAIN
@@ -202,18 +216,21 @@ class AssembledBody:
 
     async def _until_joined(self, sink: MeteredSink, length: int) -> str:
         """Returns when others had better take part before the first source has given so many bytes."""
-        now, worked = sink.read_meter(), self._worked()
+        now, worked, total = sink.read_meter(), self._worked(), self._link.total
         stop = now.sent + length
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             before, now = now, sink.read_meter()
             self._look_at_first(before, now, worked)
             worked = self._worked()
-            if not self._is_slow or stop - now.sent < self._rate * _LONG_SECONDS:
+            rate_of_all, total = (self._link.total - total) / (now.at - before.at), self._link.total
+            is_long = stop - now.sent >= self._rate * _LONG_SECONDS
+            if not (self._is_slow and is_long) or self._link.is_full(rate_of_all):
                 continue
             self._are_needed.set()
+            self._is_of_use = True
             if self._may_share and self._memory.is_enough:
-                self._is_joined = True
+                self._is_joined, self._all_before_joined = True, rate_of_all
                 return "others can give it sooner together with it"
 
     async def _open(self, rest: Span) -> Body:

@@ -12,6 +12,7 @@ import pytest
 from registryd.oci.ranges import Span
 from registryd.transfer.assembled import BEGINNING_BYTES, AssembledBody
 from registryd.transfer.errors import SourceBroken
+from registryd.transfer.joining import LinkRoom
 from registryd.transfer.monitoring.rates import RecentRates
 from registryd.transfer.slots import SLOT_BYTES, SlotMemory
 from tests.fakes.sinks import FakeSink
@@ -38,6 +39,7 @@ class Cluster:
         self.work = 0.0  # of its time, for so many seconds
         self.work_seconds = 1000.0
         self.beginning = BEGINNING_BYTES
+        self.link = LinkRoom()
         self.searches = 0
 
     async def others(self) -> AsyncGenerator[FakeSupplier, None]:
@@ -64,6 +66,7 @@ class Cluster:
             others=self.others,
             memory=self.memory,
             rates=self.rates,
+            link=self.link,
             worked=lambda: min(now(), self.work_seconds) * self.work,
         )
         try:
@@ -159,6 +162,30 @@ async def test_others_take_part_when_the_first_ceases_to_give() -> None:
     cluster.suppliers[0].stalls_after = 20 * MIB
     assert (await cluster.send()).data == DATA[1:]
     assert now() < 6.5
+
+
+async def test_others_that_bring_next_to_nothing_are_left_again_and_not_tried_for_a_minute() -> None:
+    cluster = Cluster(1, 0.1)
+    cluster.beginning = SPAN.length
+    assert (await cluster.send()).data == DATA[1:]
+    assert 0 < cluster.suppliers[1].given <= MIB
+    assert now() < 45
+
+
+async def test_others_are_not_looked_for_while_the_link_is_full() -> None:
+    cluster = Cluster(1, 100)
+    cluster.beginning = SPAN.length
+    cluster.link.judge(1.2 * MIB, 1.2 * MIB)
+    assert (await cluster.send()).data == DATA[1:]
+    assert not cluster.searches
+
+
+async def test_others_are_looked_for_when_it_has_room_again() -> None:
+    cluster = Cluster(1, 100)
+    cluster.beginning = SPAN.length
+    cluster.link.judge(2 * MIB, 2 * MIB)
+    assert (await cluster.send()).data == DATA[1:]
+    assert now() < 4
 
 
 async def test_a_slow_one_that_is_alone_gives_all_in_one_part() -> None:

@@ -12,6 +12,7 @@ from registryd.cluster.members.offer import offer_of
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES, AssembledBody
 from registryd.transfer.errors import SourceBroken, SourceBusy
+from registryd.transfer.joining import LinkRoom
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.comparison import ComparisonCheck
 from registryd.transfer.monitoring.rates import RecentRates
@@ -54,6 +55,7 @@ class Assembler:
         self._blame = blame
         self._memory = memory or SlotMemory()
         self._rates = RecentRates()
+        self._link = LinkRoom()
 
     def beginning(self, content: Content, span: Span) -> Span:
         """The part to ask of the first source: less than the span when other sources are to give the rest."""
@@ -72,6 +74,7 @@ class Assembler:
             others=partial(self._others, offer),
             memory=self._memory,
             rates=self._rates,
+            link=self._link,
             compared=compared,
         )
 
