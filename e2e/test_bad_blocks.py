@@ -1,0 +1,76 @@
+"""A holder whose disk has changed bytes of each layer of an image: it is found out, and the pull succeeds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab.cluster import NodePlan, running_cluster
+from lab.errors import PullError
+from lab.images import ImageRecipe, make_image
+from lab.layers import LayerRecipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.cluster import Node
+    from lab.images import Image
+    from lab.versions import Release
+
+pytestmark = pytest.mark.timeout(300)
+
+HOLDERS = 4
+LAYERS = 6
+# The image takes 15 s, so that several sources take part in each layer, and layers are under way when one is wrong.
+LAYER_BYTES = 12_000_000
+MEGABITS = 40
+# One fails by what several gave, and one by each of two contents that one gave.
+MOST_TRIES = 4
+# A kubelet's first; its next ones are longer.
+PAUSE_SECONDS = 10.0
+
+
+def spoil(node: Node, image: Image) -> None:
+    """Change a few bytes of each of its layers."""
+    for layer in image.local.layers:
+        file = node.containerd.places.blob(layer.digest)
+        data = bytearray(file.read_bytes())
+        for at in range(len(data) // 5, len(data), len(data) // 5):
+            data[at] ^= 1
+        file.chmod(0o644)
+        file.write_bytes(data)
+
+
+async def pull_as_a_kubelet(node: Node, reference: str) -> int:
+    """How many tries it takes, of those that may fail."""
+    for tries in range(1, MOST_TRIES):
+        try:
+            await node.pull(reference)
+        except PullError:
+            await asyncio.sleep(PAUSE_SECONDS)
+        else:
+            return tries
+    await node.pull(reference)
+    return MOST_TRIES
+
+
+async def test_bad_blocks_in_each_layer_cost_three_tries_at_most(newest: Release, tmp_path: Path) -> None:
+    recipe = ImageRecipe((LayerRecipe(LAYER_BYTES),) * LAYERS, ("amd64",), seed=str(time.time_ns()))
+    image = make_image(tmp_path / "layout", recipe)
+    async with running_cluster([NodePlan(newest)] * (1 + HOLDERS)) as cluster:
+        joining, *holders = cluster.nodes
+        reference = await cluster.push(image, "demo/app")
+        for holder in holders:
+            await holder.pull(reference)
+        spoil(holders[0], image)
+        await joining.host.limit(MEGABITS)
+        await cluster.wait_acquainted()
+        tries = await pull_as_a_kubelet(joining, reference)
+        assert joining.agent
+        accused = re.findall(r"wrong bytes of \S+ came from ([^\"]*)\"", joining.agent.process.log.read_text())
+        assert tries == 1 or accused, "nobody was found out"
+        print(f"{tries} tries; wrong bytes came from {accused}")
