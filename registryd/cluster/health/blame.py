@@ -61,17 +61,13 @@ class DeliveryAttribution:
         """Whether anybody gave this content."""
         return digest in self._givers
 
-    def is_tainted(self, digest: Digest) -> bool:
-        """Whether wrong bytes of it are about."""
-        return digest in self._tainted
-
     def may_be_shared_out(self, digest: Digest) -> bool:
         """Whether several nodes may give parts of it, since it is not to be found out who gives wrong bytes."""
-        return not (self._unattributed or self.is_tainted(digest))
+        return not (self._unattributed or digest in self._tainted)
 
     def require_verified(self, content: Content) -> None:
         """Raise PeerDeclined for unverified content, if wrong bytes of it were seen."""
-        if content.is_growing and self.is_tainted(content.digest):
+        if content.is_growing and content.digest in self._tainted:
             raise PeerDeclined(f"{content.digest} was wrong lately, and the peer is still receiving it")
 
     def kept(self, digest: Digest) -> None:

@@ -169,12 +169,16 @@ def test_sources_are_asked_in_the_order_in_which_index_nodes_name_them(
             assert set(once) == set(named), "nobody else is asked while index nodes name sources"
 
 
+@example(
+    [Character(seconds=2.5)], ScriptedIndex(replies=[ClaimReply((address(1),)), ClaimReply((address(1),))])
+)  # it is named again while it is being opened
 @given(clusters, indexes)
 def test_index_nodes_are_told_of_each_source_that_did_not_help(members: list[Character], index: ScriptedIndex) -> None:
     run(lambda: asked_for_all(members, index))
+    told: set[Address] = set()
     for answer, following in zip(index.answers, index.claims[1:], strict=False):
         assert answer is not None
-        told = {*following.failed, *following.unfit}
+        told |= {*following.failed, *following.unfit}
         for each in answer.sources:
             character = dict(enumerate(members, start=1)).get(int(each.host.rpartition(".")[2]), Character(Says.ABSENT))
             is_at_work = character.says in {Says.WAITING, Says.GROWING}
