@@ -41,6 +41,7 @@ from tests.fakes.sinks import FakeSink
 
 if TYPE_CHECKING:
     from registryd.content.source import OpenContent
+    from registryd.notation import Address
 
 SOUGHT = sought(DIGEST)
 MOST_MEMBERS = 5
