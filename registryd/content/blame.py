@@ -4,7 +4,7 @@ The agent does not hash large content on its way, because hashing would halve th
 to know that content is wrong, and containerd does not tell the agent. But containerd stores right content within
 moments of the last byte. So content was wrong if it was delivered whole to a client that is still connected, or has
 used the connection again, and then does not appear in the store. Where the client closed the connection, another layer
-of the pull may have been wrong, or the user may have cancelled the pull: that counts the second time.
+of the pull may have been wrong, or the user may have cancelled the pull. Twice in a row, that is a suspicion.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ class Givers(Protocol):
 
     def thrown_away(self, digest: Digest) -> None:
         """Note that containerd discarded this content: what these nodes gave was wrong, at least in part."""
+
+    def suspected(self, digest: Digest) -> None:
+        """Note that this content was perhaps discarded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +105,7 @@ class Aftermath:
                 return  # settled, or delivered once more
             if await self._is_stored(delivery.digest):
                 self._close(delivery)
-                self._givers.kept(delivery.digest)
+                self._kept(delivery.digest)
                 return
         await self._settle(delivery)
 
@@ -112,12 +115,24 @@ class Aftermath:
         if not self._close(delivery):
             return  # somebody else was quicker
         if is_stored:
-            self._givers.kept(delivery.digest)
-        elif is_stored is False and (delivery.is_connected() or delivery.digest in self._unsettled):
-            self._unsettled.discard(delivery.digest)
-            self._givers.thrown_away(delivery.digest)
+            self._kept(delivery.digest)
         elif is_stored is False:
-            self._unsettled.add(delivery.digest)
+            self._is_missing(delivery)
+
+    def _kept(self, digest: Digest) -> None:
+        self._unsettled.discard(digest)
+        self._givers.kept(digest)
+
+    def _is_missing(self, delivery: _Delivery) -> None:
+        digest = delivery.digest
+        if delivery.is_connected():
+            self._unsettled.discard(digest)
+            self._givers.thrown_away(digest)
+        elif digest in self._unsettled:
+            self._unsettled.discard(digest)
+            self._givers.suspected(digest)
+        else:
+            self._unsettled.add(digest)
 
     async def _is_stored(self, digest: Digest) -> bool | None:
         """None: it cannot be told now."""

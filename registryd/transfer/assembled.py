@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.aio.scope import alongside
 from registryd.transfer.breaking import send_until
 from registryd.transfer.errors import AllBroken, SourceBroken, SourceBusy
-from registryd.transfer.joining import LinkRoom
+from registryd.transfer.joining import VAIN_SECONDS, LinkRoom
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
 
@@ -103,12 +103,14 @@ class AssembledBody:
         self._compared = compared
         self._worked = worked
         self._found: list[Supplier] = []
+        self._is_one_request = beginning.length == span.length
         self._are_needed = asyncio.Event()
-        if beginning.length < span.length:
+        if not self._is_one_request:
             self._are_needed.set()
         self._is_searching = True
         self._is_joined = False
         self._all_before_joined = 0.0
+        self._may_join_at = 0.0
         self._is_slow = False
         self._rate = 0.0
         self._measured = 0
@@ -168,14 +170,21 @@ class AssembledBody:
                     if given >= BEGINNING_BYTES and rate:
                         self._rates.note(supplier.source, rate=rate)
         seconds = max(sink.read_meter().at - before.at, 1e-6)
-        self._judge(rest.length / seconds, (self._link.total - all_before) / seconds)
+        if self._is_joined:
+            others = sum(supplier is not self._first and given > 0 for supplier, given, _ in together.rates())
+            self._judge_joined((self._link.total - all_before) / seconds, others)
+        self._judge(rest.length / seconds)
         return True
 
-    def _judge(self, rate: float, rate_of_all: float) -> None:
-        """Several have given so many bytes a second, and so much came in all bodies of this node."""
-        if self._is_joined:
-            self._is_joined = False
-            self._is_of_use = self._link.judge(self._all_before_joined, rate_of_all)
+    def _judge_joined(self, rate_of_all: float, others: int) -> None:
+        """While so many others gave something, so many bytes a second came in all bodies."""
+        self._is_joined = False
+        self._is_of_use = self._link.judge(self._all_before_joined, rate_of_all, others=others)
+        if not self._is_of_use:
+            self._may_join_at = asyncio.get_running_loop().time() + VAIN_SECONDS
+
+    def _judge(self, rate: float) -> None:
+        """Several have given so many bytes a second."""
         if self._is_on_trial:
             self._is_on_trial = False
             self._is_of_use = rate > self._rate * _GAIN
@@ -225,7 +234,9 @@ class AssembledBody:
             worked = self._worked()
             rate_of_all, total = (self._link.total - total) / (now.at - before.at), self._link.total
             is_long = stop - now.sent >= self._rate * _LONG_SECONDS
-            if not (self._is_slow and is_long) or self._link.is_full(rate_of_all):
+            if not (self._is_slow and is_long) or now.at < self._may_join_at or self._link.is_full(rate_of_all):
+                if self._is_one_request:
+                    self._are_needed.clear()
                 continue
             self._are_needed.set()
             self._is_of_use = True
@@ -262,8 +273,8 @@ class AssembledBody:
         self._first = None
 
     async def _search(self) -> None:
-        await self._are_needed.wait()
         while True:
+            await self._are_needed.wait()
             async with aclosing(self._others()) as others:
                 async for supplier in others:
                     self._add(supplier)

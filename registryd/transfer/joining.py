@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from registryd.aio import clock
+from registryd.aio.expiring import ExpiringSet
+from registryd.transfer.monitoring.thresholds import FULL_SHARE, FULL_WITNESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 # More sources that raise the rate of everything by less than this bring nothing.
 _GAIN: Final = 1.2
-# How long that is believed, and the share of that rate at which the link is still full.
-_BELIEVED_SECONDS: Final = 60.0
-_FULL_SHARE: Final = 0.7
+# How long that is believed. Else each layer would find it out for itself; an image takes some such times.
+VAIN_SECONDS: Final = 10.0
+# Of one image, three layers come at a time.
+_REMEMBERED: Final = 10
 
 
 class LinkRoom:
-    """What comes to this node in all bodies together, and at which rate of it more sources brought nothing."""
+    """What comes to this node of all content that others have whole, and at which rate more sources brought nothing."""
 
     def __init__(self) -> None:
         self._running: dict[Sink, int] = {}
         self._ended = 0
-        self._full_rate = math.inf
-        self._known_at = -math.inf
+        self._full: ExpiringSet[float] = ExpiringSet(lifetime=VAIN_SECONDS, capacity=_REMEMBERED)
 
     @property
     def total(self) -> int:
@@ -43,16 +43,18 @@ class LinkRoom:
         finally:
             self._ended += sink.sent - self._running.pop(sink)
 
-    def judge(self, before: float, since: float) -> bool:
+    def judge(self, before: float, since: float, *, others: int) -> bool:
         """Whether more sources bring more: the rate of everything before they took part, and since, in bytes a second.
 
-        If not, the link is full.
+        If not, and several `others` have given something, the link is full: one other may be slow itself.
         """
         if since > before * _GAIN:
             return True
-        self._full_rate, self._known_at = since, clock.now()
+        if others >= FULL_WITNESSES:
+            self._full.add(since)
         return False
 
     def is_full(self, rate: float) -> bool:
         """Whether so much is about as much as the link carries, as far as is known."""
-        return clock.now() - self._known_at < _BELIEVED_SECONDS and rate >= self._full_rate * _FULL_SHARE
+        known = list(self._full)
+        return bool(known) and rate >= max(known) * FULL_SHARE

@@ -42,6 +42,9 @@ class FakeGivers:
     def thrown_away(self, digest: Digest) -> None:
         self._add("thrown away")
 
+    def suspected(self, digest: Digest) -> None:
+        self._add("suspected")
+
     def _add(self, verdict: str) -> None:
         self.verdicts.append((verdict, round(asyncio.get_running_loop().time(), 3)))
 
@@ -121,18 +124,26 @@ async def test_who_has_gone_away_proves_nothing(scene: Scene) -> None:
     assert scene.givers.verdicts == []
 
 
-async def test_who_has_gone_away_twice_threw_it_away(scene: Scene) -> None:
+async def test_who_has_gone_away_twice_perhaps_threw_it_away(scene: Scene) -> None:
     """Each time another layer of the image may have been wrong, too, and ended the pull."""
-    for _ in range(2):
-        scene.deliver()
-        scene.is_connected = False
-        await asyncio.sleep(60)
-        scene.is_connected = True
-    assert scene.givers.verdicts == [("thrown away", 65.0)]
-    scene.deliver()
     scene.is_connected = False
+    for _ in range(3):
+        scene.deliver()
+        await asyncio.sleep(60)
+    assert scene.givers.verdicts == [("suspected", 65.0)]
+
+
+async def test_who_has_gone_away_before_and_after_it_was_kept_proves_nothing(scene: Scene) -> None:
+    scene.is_connected = False
+    scene.deliver()
     await asyncio.sleep(60)
-    assert len(scene.givers.verdicts) == 1
+    scene.deliver()
+    scene.store.add(DIGEST, DATA)
+    await asyncio.sleep(60)
+    scene.store.remove(DIGEST)
+    scene.deliver()
+    await asyncio.sleep(60)
+    assert [verdict for verdict, _ in scene.givers.verdicts] == ["kept"]
 
 
 async def test_whoever_asks_again_from_the_start_settles_it_at_once(scene: Scene) -> None:

@@ -164,26 +164,29 @@ async def test_others_take_part_when_the_first_ceases_to_give() -> None:
     assert now() < 6.5
 
 
-async def test_others_that_bring_next_to_nothing_are_left_again_and_not_tried_for_a_minute() -> None:
+async def test_another_that_brings_next_to_nothing_is_left_again_and_tried_seldom() -> None:
     cluster = Cluster(1, 0.1)
     cluster.beginning = SPAN.length
     assert (await cluster.send()).data == DATA[1:]
-    assert 0 < cluster.suppliers[1].given <= MIB
+    assert 0 < cluster.suppliers[1].given <= 4 * MIB
     assert now() < 45
+    assert not cluster.link.is_full(1e9), "one other says nothing of the link"
+    assert cluster.searches <= 8
 
 
 async def test_others_are_not_looked_for_while_the_link_is_full() -> None:
     cluster = Cluster(1, 100)
     cluster.beginning = SPAN.length
-    cluster.link.judge(1.2 * MIB, 1.2 * MIB)
+    cluster.link.judge(1.2 * MIB, 1.2 * MIB, others=2)
     assert (await cluster.send()).data == DATA[1:]
-    assert not cluster.searches
+    assert 10 < now() < 14
+    assert cluster.suppliers[1].given > 25 * MIB, "what is believed of the link is believed for ten seconds"
 
 
 async def test_others_are_looked_for_when_it_has_room_again() -> None:
     cluster = Cluster(1, 100)
     cluster.beginning = SPAN.length
-    cluster.link.judge(2 * MIB, 2 * MIB)
+    cluster.link.judge(2 * MIB, 2 * MIB, others=2)
     assert (await cluster.send()).data == DATA[1:]
     assert now() < 4
 

@@ -26,10 +26,12 @@ async def test_everything_counts_that_is_sent_in_any_body() -> None:
 async def test_a_link_is_full_at_the_rate_that_more_sources_did_not_raise() -> None:
     link = LinkRoom()
     assert not link.is_full(1e12)
-    assert link.judge(100.0, 150.0)
+    assert link.judge(100.0, 150.0, others=2)
+    assert not link.judge(100.0, 110.0, others=1)
     assert not link.is_full(150.0)
-    assert not link.judge(100.0, 110.0)
+    assert not link.judge(100.0, 110.0, others=2)
+    assert not link.judge(10.0, 10.0, others=2)  # while other bodies were silent
     assert link.is_full(100.0)
     assert not link.is_full(70.0)
-    await asyncio.sleep(60)
+    await asyncio.sleep(10)
     assert not link.is_full(100.0)

@@ -138,13 +138,13 @@ class Fetcher:
     # As a finder of layers (`registryd.cluster.fetch.intake`)
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
-        if self._striper is not None and not self.blame.may_be_shared_out(sought.digest):
+        if self._striper is not None and self.blame.is_tainted(sought.digest):
             self._striper.give_up(sought)  # one node gives all of it: then it is known which node is to blame
         return await self._locator.claim(sought, size, urgency)
 
     async def follow(self, sought: Sought, span: Span, verdict: ClaimReply) -> Body:
         if verdict.stripes and self._striper is not None:
-            if not self.blame.may_be_shared_out(sought.digest):  # since it was claimed
+            if self.blame.is_tainted(sought.digest):  # since it was claimed
                 raise ContentNotFound(f"{sought.digest} was wrong lately")
             return await self._follow_stripes(self._striper, sought, span, verdict)
 

@@ -223,7 +223,7 @@ class MemberLocator:
             async for offer in found:
                 # A node that is to go on in place of its source may have less than the nodes that wait for this one. No
                 # more would come to any of them.
-                if not (offer.content.is_growing and fallback.awaits(offer.member.address)):
+                if not (offer.content.is_growing and fallback.may_wait_here(offer.member.address)):
                     yield offer
 
     async def _found(self, sought: Sought, candidates: list[Member]) -> AsyncGenerator[Offer, None]:

@@ -37,7 +37,7 @@ class FallbackMembers:
         """The members that may have it; None: any."""
         return self._only
 
-    def awaits(self, address: Address) -> bool:
+    def may_wait_here(self, address: Address) -> bool:
         """Whether this member, if it is still receiving the content, may wait for this node.
 
         Index nodes have told this node to fetch it in place of the source that it lost, and may have named this node to

@@ -16,7 +16,8 @@ from registryd.transfer.monitoring.thresholds import (
     ONE_OF_SEVERAL_SECONDS,
     STRIKES,
     SUSPECT_SECONDS,
-    WRONG_FOR,
+    WRONG_RECEIVING,
+    WRONG_WHOLE,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class PeerPenalties:
         self._busy: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=BUSY_SECONDS, capacity=_REMEMBERED)
         self._cut_off: ExpiringSet[tuple[Digest, Address]] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
         self._forgiven: ExpiringSet[Digest] = ExpiringSet(lifetime=AVOID_SECONDS, capacity=_REMEMBERED)
-        self._wrong: dict[Address, ExpiringSet[Digest]] = {}
+        self._wrong: dict[Address, ExpiringSet[tuple[Digest, bool]]] = {}
         self._strikes: dict[tuple[Address, int], ExpiringSet[Digest]] = {}
 
     def add(self, digest: Digest, peer: Address, *, life: int) -> None:
@@ -87,10 +88,9 @@ class PeerPenalties:
             return
         if pair in self._accused:
             self._blamed.add(pair)
-        if was_whole:
-            self._wrong = {liar: wrong for liar, wrong in self._wrong.items() if wrong}
-            wrong = self._wrong.setdefault(peer, ExpiringSet(lifetime=SUSPECT_SECONDS, capacity=WRONG_FOR))
-            wrong.add(digest)
+        self._wrong = {liar: wrong for liar, wrong in self._wrong.items() if wrong}
+        wrong = self._wrong.setdefault(peer, ExpiringSet(lifetime=SUSPECT_SECONDS, capacity=WRONG_RECEIVING))
+        wrong.add((digest, was_whole))
         self._suspect.add(pair)
         self._accused.add(pair)
 
@@ -100,8 +100,11 @@ class PeerPenalties:
         reasons = (self._suspect, self._blamed, self._one_of_several, self._busy)
         has_failed = (digest, peer, life) in self._failed
         is_out = digest not in self._forgiven and self._is_out(peer, life)
-        return has_failed or is_out or any(pair in pairs for pairs in reasons)
+        return has_failed or is_out or self._is_wrong(peer) or any(pair in pairs for pairs in reasons)
 
     def _is_out(self, peer: Address, life: int) -> bool:
-        strikes, wrong = self._strikes.get((peer, life), ()), self._wrong.get(peer, ())
-        return len(strikes) >= STRIKES or len(wrong) >= WRONG_FOR
+        return len(self._strikes.get((peer, life), ())) >= STRIKES
+
+    def _is_wrong(self, peer: Address) -> bool:
+        wrong = list(self._wrong.get(peer, ()))
+        return len(wrong) >= WRONG_RECEIVING or sum(was_whole for _, was_whole in wrong) >= WRONG_WHOLE

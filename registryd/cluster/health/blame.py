@@ -13,6 +13,8 @@ from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import TAINTED_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from registryd.aio.scope import Scope
     from registryd.cluster.members.offer import Offer
     from registryd.content.source import Content
@@ -36,8 +38,8 @@ class DeliveryAttribution:
     """Several nodes may have given parts of one content. It is not known which part was wrong, so all are suspected.
 
     This costs innocent nodes little: for a moment the agent does not ask them for this content, and they check their
-    copy. After that all content comes from one node at a time for a while, so that the agent detects the bad node and
-    does not avoid the others. (All, because each layer of an image would cost another try.)
+    copy. After that all content that nodes have whole comes from one at a time for a while, so that the agent detects
+    the bad node and does not avoid the others. (All, because each layer of an image would cost another try.)
     """
 
     def __init__(self, asking: Penalties, scope: Scope) -> None:
@@ -63,27 +65,41 @@ class DeliveryAttribution:
 
     def may_be_shared_out(self, digest: Digest) -> bool:
         """Whether several nodes may give parts of it, since it is not to be found out who gives wrong bytes."""
-        return not (self._unattributed or digest in self._tainted)
+        return not (self._unattributed or self.is_tainted(digest))
 
     def require_verified(self, content: Content) -> None:
         """Raise PeerDeclined for unverified content, if wrong bytes of it were seen."""
-        if content.is_growing and content.digest in self._tainted:
+        if content.is_growing and self.is_tainted(content.digest):
             raise PeerDeclined(f"{content.digest} was wrong lately, and the peer is still receiving it")
 
     def kept(self, digest: Digest) -> None:
         """The content was right."""
         self._givers.pop(digest, None)
 
+    def is_tainted(self, digest: Digest) -> bool:
+        """Whether wrong bytes of it are about."""
+        return digest in self._tainted
+
     def thrown_away(self, digest: Digest) -> None:
         """The content was wrong: its givers are not asked for it, and are told."""
-        self._tainted.add(digest)
         suspects = self._givers.pop(digest, {})
         if suspects:
             _log.warning("wrong bytes of %s came from %s", digest, ", ".join(suspects))
         if len(suspects) > 1:
             self._unattributed.add(digest)
+        self._accuse(digest, suspects, is_certain=len(suspects) == 1)
+
+    def suspected(self, digest: Digest) -> None:
+        """The content was perhaps wrong: for a moment its givers are not asked for it, and they are told."""
+        suspects = self._givers.pop(digest, {})
+        if suspects:
+            _log.info("bytes of %s from %s were perhaps wrong", digest, ", ".join(suspects))
+        self._accuse(digest, suspects, is_certain=False)
+
+    def _accuse(self, digest: Digest, suspects: Mapping[str, Offer], *, is_certain: bool) -> None:
+        self._tainted.add(digest)
         for offer in suspects.values():
-            self._asking.blame(offer, is_certain=len(suspects) == 1)
+            self._asking.blame(offer, is_certain=is_certain)
             self._scope.run(partial(_tell, offer), name=f"doubt {digest}")
 
 

@@ -215,9 +215,11 @@ BUSY_SECONDS: Final = 5.0
 # it.
 # A kubelet tries after 10, 30, 70 and 150 s.
 SUSPECT_SECONDS: Final = 120.0
-# A peer that gave wrong bytes of so many contents within SUSPECT_SECONDS is asked for nothing until one of them is
-# forgotten: each costs a failed pull, and an image has many layers.
-WRONG_FOR: Final = 2
+# A peer that alone gave wrong bytes of so many contents within SUSPECT_SECONDS, which it had whole, is asked for
+# nothing until one of them is forgotten: each costs a failed pull, and an image has many layers.
+WRONG_WHOLE: Final = 2
+# The same of contents that it was receiving: they may have come to it wrong, where the origin or another node is bad.
+WRONG_RECEIVING: Final = 4
 # The same where several gave parts of it, of which most are innocent: a kubelet's next try goes elsewhere, and the one
 # after it gets the content from one at a time, so that it is known whose fault it was.
 ONE_OF_SEVERAL_SECONDS: Final = 15.0
