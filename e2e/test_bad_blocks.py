@@ -25,9 +25,10 @@ pytestmark = pytest.mark.timeout(300)
 
 HOLDERS = 4
 LAYERS = 6
-# The image takes 15 s, so that several sources take part in each layer, and layers are under way when one is wrong.
-LAYER_BYTES = 12_000_000
-MEGABITS = 40
+# Large enough that several sources give each from its beginning on. The image takes 10 s: when one of its layers is
+# wrong, others are under way, and containerd closes their connections.
+LAYER_BYTES = 20_000_000
+MEGABITS = 100
 # One fails by what several gave, and one by each of two contents that one gave.
 MOST_TRIES = 4
 # A kubelet's first; its next ones are longer.
@@ -72,5 +73,5 @@ async def test_bad_blocks_in_each_layer_cost_three_tries_at_most(newest: Release
         tries = await pull_as_a_kubelet(joining, reference)
         assert joining.agent
         accused = re.findall(r"wrong bytes of \S+ came from ([^\"]*)\"", joining.agent.process.log.read_text())
-        assert tries == 1 or accused, "nobody was found out"
+        assert accused, "nobody was found out"
         print(f"{tries} tries; wrong bytes came from {accused}")
