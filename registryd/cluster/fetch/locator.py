@@ -76,7 +76,7 @@ class MemberLocator:
 
         When it comes again because no other host gave the content, members that failed are asked again.
         """
-        if self._refused.is_back(digest, start):
+        if self._refused.take(digest, start):
             self._avoided.forgive(digest)
 
     def refused(self, digest: Digest, start: int) -> None:

@@ -42,9 +42,13 @@ class Refusals:
         if len(self._latest) > _REMEMBERED:
             self._latest.popitem(last=False)
 
-    def is_back(self, digest: Digest, start: int) -> bool:
-        """Whether a request for it from this byte on was refused, and not just now."""
+    def take(self, digest: Digest, start: int) -> bool:
+        """Whether a request for it from this byte on was refused, and not just now; each refusal counts once.
+
+        A pull that begins anew may break off several times before it gets to that byte.
+        """
         refusal = self._latest.get(digest)
-        if refusal is None or start > refusal.start:
+        if refusal is None or start > refusal.start or clock.now() - refusal.at < _AT_ONCE_SECONDS:
             return False
-        return _AT_ONCE_SECONDS <= clock.now() - refusal.at < AVOID_SECONDS
+        del self._latest[digest]
+        return clock.now() - refusal.at < AVOID_SECONDS

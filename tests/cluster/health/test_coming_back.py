@@ -16,12 +16,27 @@ async def test_a_request_for_the_same_bytes_comes_back() -> None:
     refusals = Refusals()
     refusals.note(DIGEST, 1000)
     await asyncio.sleep(10)
-    assert refusals.is_back(DIGEST, 1000)
-    assert refusals.is_back(DIGEST, 0)
-    assert not refusals.is_back(DIGEST, 1001), "it got those before from elsewhere"
-    assert not refusals.is_back(OTHER, 0)
-    await asyncio.sleep(50)
-    assert not refusals.is_back(DIGEST, 0), "nobody is avoided any more"
+    assert not refusals.take(DIGEST, 1001), "it got those before from elsewhere"
+    assert not refusals.take(OTHER, 0)
+    assert refusals.take(DIGEST, 1000)
+
+
+@pytest.mark.looptime
+async def test_each_refusal_counts_once() -> None:
+    """What breaks off on the way to that byte is refused, so that it comes from the origin."""
+    refusals = Refusals()
+    refusals.note(DIGEST, 1000)
+    await asyncio.sleep(10)
+    assert refusals.take(DIGEST, 0)
+    assert not refusals.take(DIGEST, 500)
+
+
+@pytest.mark.looptime
+async def test_after_a_minute_nobody_is_avoided_any_more() -> None:
+    refusals = Refusals()
+    refusals.note(DIGEST, 1000)
+    await asyncio.sleep(60)
+    assert not refusals.take(DIGEST, 0)
 
 
 @pytest.mark.looptime
@@ -29,7 +44,7 @@ async def test_chunks_that_are_asked_for_side_by_side_are_no_return() -> None:
     refusals = Refusals()
     refusals.note(DIGEST, 1000)
     await asyncio.sleep(0.5)
-    assert not refusals.is_back(DIGEST, 0)
+    assert not refusals.take(DIGEST, 0)
 
 
 @pytest.mark.looptime
@@ -38,5 +53,5 @@ async def test_only_the_latest_thousand_are_remembered() -> None:
     for number in range(1001):
         refusals.note(Digest.of(number.to_bytes(2, "big")), 0)
     await asyncio.sleep(2)
-    assert not refusals.is_back(Digest.of(bytes(2)), 0)
-    assert refusals.is_back(Digest.of((1).to_bytes(2, "big")), 0)
+    assert not refusals.take(Digest.of(bytes(2)), 0)
+    assert refusals.take(Digest.of((1).to_bytes(2, "big")), 0)
