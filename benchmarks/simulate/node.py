@@ -234,5 +234,8 @@ class _NoBlame:
     def may_be_shared_out(self, _digest: Digest) -> bool:
         return True
 
+    def is_tainted(self, _digest: Digest) -> bool:
+        return False
+
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         pass
