@@ -113,10 +113,9 @@ time includes resolving at the origin and unpacking. The limit is the time that 
 "24 MiB", the larger layer has 24 MiB and comes from several peers at once. "2 tries" is a pull that failed and was made
 again, as a kubelet does. Only wrong content that is too large to be verified before it is passed on can cause that, and
 a peer can cause it for two contents in a row, or for four that it says to be receiving. "Origin" is a pull that went to
-the origin although a peer had
-everything, because the machine was too busy to keep registryd's time limits, or because wrong bytes had come from one
-of several peers. "Parallel" fetches layers in parallel: `concurrent_layer_fetch_buffer` is 1 MiB. Of these containerds
-2.3 and 2.4 are maintained. [scope.md](scope.md#in) says until when.
+the origin although a peer had everything, because the machine was too busy to keep registryd's time limits, or because
+wrong bytes had come from one of several peers. "Parallel" fetches layers in parallel: `concurrent_layer_fetch_buffer`
+is 1 MiB. Of these containerds 2.3 and 2.4 are maintained. [scope.md](scope.md#in) says until when.
 
 `lab/faults/characters.py` says what peers with a character do, and `e2e/faults/` what the tests assert.
 """

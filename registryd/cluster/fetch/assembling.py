@@ -80,8 +80,7 @@ class Assembler:
 
     def _may_give_parts(self, content: Content) -> bool:
         """Whether several sources may."""
-        may_be_shared_out = self._blame.may_be_shared_out(content.digest)
-        return self._memory.is_enough and not content.is_growing and may_be_shared_out
+        return self._memory.is_enough and not content.is_growing and self._blame.may_be_shared_out(content.digest)
 
     async def open_part(self, offer: Offer, span: Span, part: Part) -> Body:
         """Ask its member. Raises ContentUnavailable, SourceBroken."""

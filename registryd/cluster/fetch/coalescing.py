@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 1000
 # Another image, later, may find a link that was full then.
 _DISTRUST_SECONDS: Final = 60.0
+# How long this node may be named to others in place of a source that it lost.
+_BEREFT_SECONDS: Final = 60.0
 # How long a layer whose stripes did not come is got as a whole.
 _UNSTRIPED_SECONDS: Final = 60.0
 # By then a node may have been told that anyone may have it, or have been given it under that name.
@@ -89,7 +91,7 @@ class FetchCoordinator:
             lifetime=_UNFIT_SECONDS, capacity=_REMEMBERED
         )
         self._distrusted: ExpiringSet[Address] = ExpiringSet(lifetime=_DISTRUST_SECONDS, capacity=_REMEMBERED)
-        self._bereft: ExpiringSet[Digest] = ExpiringSet(lifetime=_UNSTRIPED_SECONDS, capacity=_REMEMBERED)
+        self._bereft: ExpiringSet[Digest] = ExpiringSet(lifetime=_BEREFT_SECONDS, capacity=_REMEMBERED)
         self._unstriped: ExpiringSet[Digest] = ExpiringSet(lifetime=_UNSTRIPED_SECONDS, capacity=_REMEMBERED)
 
     def failed(self, digest: Digest, address: Address) -> None:
