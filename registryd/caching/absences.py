@@ -10,11 +10,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.recent import Recent
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.errors import OciError
 from registryd.oci.reference import Repository, Tag, TaggedName
 from registryd.oci.referrers import is_attached_tag, subject_of
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.recent import Recent
 from registryd.caching.download import Download
 from registryd.caching.fetching import BlobFetch
 from registryd.caching.window import WindowMemory
 from registryd.content.source import StoreUnavailable
 from registryd.content.writer import ContentMismatch, StoreFull
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

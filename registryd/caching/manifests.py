@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.recent import Recent
 from registryd.aio.shared import Shared
 from registryd.aio.turns import Turns
 from registryd.content.lookup import Hit, Origin
@@ -23,7 +24,6 @@ from registryd.oci.reference import DigestedName, TaggedName
 from registryd.transfer.body import BytesBody
 from registryd.upstream.errors import HeadRefused, UpstreamBroken, UpstreamFailed
 from registryd.upstream.inflight import InFlight
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.recent import Recent
 from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.reference import DigestedName
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

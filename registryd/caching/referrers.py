@@ -11,6 +11,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.recent import Recent
 from registryd.aio.shared import Shared
 from registryd.caching.absences import AbsentLately
 from registryd.config.cache import TagMode
@@ -20,7 +21,6 @@ from registryd.oci.errors import ManifestInvalid
 from registryd.oci.reference import TaggedName
 from registryd.oci.referrers import EMPTY, parse_referrers, referrers_tag
 from registryd.upstream.errors import UpstreamBroken, UpstreamDenied, UpstreamFailed, UpstreamMissing
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

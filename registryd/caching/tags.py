@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
+from registryd.aio.recent import Recent
 from registryd.aio.shared import Shared
 from registryd.caching.absences import AbsentLately
 from registryd.config.cache import TagMode
@@ -15,7 +16,6 @@ from registryd.content.source import ContentNotFound, ContentUnavailable
 from registryd.oci.descriptor import Descriptor
 from registryd.oci.manifest import is_manifest_type
 from registryd.upstream.errors import HeadRefused, UpstreamDenied, UpstreamMissing
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

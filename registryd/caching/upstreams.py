@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from registryd.aio.recent import Recent
 from registryd.transfer.allowance import Allowance
 from registryd.upstream.contact import RegistryContact
 from registryd.upstream.errors import HeadRefused, UpstreamFailed, UpstreamLimited, UpstreamUnreachable
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.recent import Recent
 from registryd.upstream.challenge import Basic, Bearer, Challenge
 from registryd.upstream.credentials import Credentials, IdentityToken
 from registryd.upstream.endpoint import Site
 from registryd.upstream.errors import UpstreamBroken, UpstreamDenied
-from registryd.upstream.recent import Recent
 from registryd.upstream.tokens import Token, TokenRequest, Tokens
 from registryd.upstream.transport import Request
 

@@ -13,6 +13,7 @@ import re
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any, Final
 
+from registryd.aio.recent import Recent
 from registryd.json_text import parse_json
 from registryd.notation import DOCKER_HUB
 from registryd.oci.errors import NameInvalid
@@ -20,7 +21,6 @@ from registryd.oci.reference import Registry, Repository
 from registryd.plain_file import read_plain
 from registryd.upstream.credentials import Credentials, IdentityToken, Login
 from registryd.upstream.errors import UpstreamDenied
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from registryd.upstream.recent import Recent
+from registryd.aio.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

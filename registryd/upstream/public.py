@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.recent import Recent
 from registryd.aio.scope import open_scope
 from registryd.oci.digest import Digest
 from registryd.upstream.contact import RegistryState
@@ -27,7 +28,6 @@ from registryd.upstream.errors import (
 from registryd.upstream.inflight import InFlight
 from registryd.upstream.postponed import Postponed
 from registryd.upstream.reachability import Answering, Reachability
-from registryd.upstream.recent import Recent
 from registryd.upstream.word import Word
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.recent import Recent
 from registryd.aio.unexpected import note_unexpected
 from registryd.upstream.contact import RegistryContact, RegistryState
 from registryd.upstream.errors import UpstreamFailed, UpstreamLimited, UpstreamUnreachable
 from registryd.upstream.inflight import InFlight
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

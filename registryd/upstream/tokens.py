@@ -8,9 +8,9 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from registryd.aio.recent import Recent
 from registryd.json_text import parse_json
 from registryd.upstream.errors import UpstreamBroken, UpstreamFailed
-from registryd.upstream.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

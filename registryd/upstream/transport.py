@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from registryd.aio.recent import Recent
 from registryd.upstream.destinations import guarded_socket, is_forbidden_literal
 from registryd.upstream.endpoint import Site
 from registryd.upstream.errors import DestinationForbidden
 from registryd.upstream.proxies import Proxies
-from registryd.upstream.recent import Recent
 from registryd.upstream.reply import Reply
 from registryd.upstream.resolver import ThreadResolver
 from registryd.upstream.wire_errors import translated

@@ -7,11 +7,11 @@ an air-gapped node has.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio import clock
+from registryd.aio.recent import Recent
 from registryd.transfer.monitoring.thresholds import AVOID_SECONDS
 
 if TYPE_CHECKING:
@@ -33,14 +33,11 @@ class Refusals:
     """The latest refusal of each content, for as long as a member that failed is not asked."""
 
     def __init__(self) -> None:
-        self._latest: OrderedDict[Digest, _Refusal] = OrderedDict()
+        self._latest: Recent[Digest, _Refusal] = Recent(_REMEMBERED)
 
     def note(self, digest: Digest, start: int) -> None:
         """A request for the content from this byte on was refused."""
-        self._latest[digest] = _Refusal(start, clock.now())
-        self._latest.move_to_end(digest)
-        if len(self._latest) > _REMEMBERED:
-            self._latest.popitem(last=False)
+        self._latest.put(digest, _Refusal(start, clock.now()))
 
     def take(self, digest: Digest, start: int) -> bool:
         """Whether a request for it from this byte on was refused, and not just now; each refusal counts once.
@@ -50,5 +47,5 @@ class Refusals:
         refusal = self._latest.get(digest)
         if refusal is None or start > refusal.start or clock.now() - refusal.at < _AT_ONCE_SECONDS:
             return False
-        del self._latest[digest]
+        self._latest.drop(digest)
         return clock.now() - refusal.at < AVOID_SECONDS
