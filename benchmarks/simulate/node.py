@@ -140,6 +140,7 @@ class SimulatedNode:
             uploads=self.uploads,
             finder=self.finder,
             hear_slow=own_pace.left_by,
+            is_receiving=lambda: bool(self.store.inflows.contents()),
         )
         self.index = IndexService(desk, NameIndexState(node.id, clock), Anyone())
         index = IndexNodes(

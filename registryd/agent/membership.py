@@ -152,6 +152,7 @@ class Membership:
             ),
             told_of=joining.names.answer,
             offered=self.copies.offered if self.copies else lambda _offer: CopyAnswer.REFUSED,
+            is_receiving=lambda: bool(self._store.inflows.contents()),
         )
         await joining.answer_peers(doors.stack, service, self.diagnosing.service(node, joining, credentials))
         cluster = joining.find_peers(

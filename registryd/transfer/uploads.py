@@ -80,11 +80,19 @@ class Socket(Protocol):
 class Upload:
     """One body on its way to a peer."""
 
-    def __init__(
-        self, uploads: Uploads, sock: Socket | None, receiver: str, priority: Priority, *, is_stripe: bool
+    def __init__(  # noqa: PLR0913 - what it is, all named
+        self,
+        uploads: Uploads,
+        sock: Socket | None,
+        *,
+        part: Part,
+        receiver: str,
+        priority: Priority,
+        is_stripe: bool,
     ) -> None:
         self._uploads = uploads
         self._sock = sock
+        self.part = part
         self.receiver = receiver
         self.weight = _weight(is_stripe=is_stripe)
         """The places that it takes, in eighths."""
@@ -123,8 +131,8 @@ class Uploads:
 
     @property
     def count(self) -> int:
-        """How many there are now."""
-        return len(self._running)
+        """How many there are now, without those that another node could give as well."""
+        return sum(upload.part is not Part.EXTRA for upload in self._running)
 
     def is_busy(self, *, is_stripe: bool = False) -> bool:
         """Whether another one would be one too many; with a rate so low that not even two fit, one fits."""
@@ -172,7 +180,7 @@ class Uploads:
         # Half as many again may go on with what this node has begun.
         if receiver and sum(of_one) >= (share + share // 2 if part is Part.NEXT else share) * _OF_WHOLE:
             raise UploadRefused(f"{len(of_one)} uploads to {receiver} are under way")
-        upload = Upload(self, sock, receiver, priority, is_stripe=is_stripe)
+        upload = Upload(self, sock, part=part, receiver=receiver, priority=priority, is_stripe=is_stripe)
         self._running.add(upload)
         if self._has_limited and not self._bytes_per_second:
             upload.limit(_UNLIMITED)  # its connection may have a share of an earlier rate

@@ -118,13 +118,13 @@ class BusyUploads(Uploads):
     def begin(
         self,
         sock: Socket | None = None,
-        _: Part = Part.FIRST,
+        part: Part = Part.FIRST,
         *,
         receiver: str = "",
         priority: Priority = Priority.PULL,
         is_stripe: bool = False,
     ) -> Iterator[Upload]:
-        yield Upload(self, sock, receiver, priority, is_stripe=is_stripe)
+        yield Upload(self, sock, part=part, receiver=receiver, priority=priority, is_stripe=is_stripe)
 
 
 class SlowStore:

@@ -59,6 +59,15 @@ def test_a_stripe_takes_an_eighth_of_a_place() -> None:
             pass
 
 
+def test_parts_that_other_nodes_could_give_do_not_count() -> None:
+    """A node that sends nothing else has room for one that gets all of it from there."""
+    uploads = Uploads()
+    with uploads.begin(part=Part.EXTRA), uploads.begin(part=Part.EXTRA):
+        assert uploads.count == 0
+        with uploads.begin(part=Part.NEXT), uploads.begin(part=Part.FIRST):
+            assert uploads.count == 2
+
+
 def test_a_receiver_may_have_eight_times_as_many_stripes_as_wholes() -> None:
     uploads = Uploads(most=32)
     with ExitStack() as stack:

@@ -97,6 +97,9 @@ class ClaimReply:
     node of an older version.
 
     `stripes`: the source of each stripe, if the content is to come in stripes; `sources` then has the node at the top.
+
+    `idle`: one of the sources, where the first one is still getting the content. It has the whole content, and no node
+    gets that from it, as far as the index node knows. It may be passing other content on.
     """
 
     sources: tuple[Address, ...] = ()
@@ -108,6 +111,7 @@ class ClaimReply:
     is_whole: bool = False
     rank: int | None = None
     stripes: tuple[Address, ...] = ()
+    idle: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,7 @@ class NamedSources:
         self._replies = 0
         self._reply: ClaimReply | None = None
         self._left: deque[Address] = deque()
+        self._idle: Address | None = None
         self._opening: _Opening | None = None
 
     async def next(self) -> Offer | None:
@@ -160,7 +161,7 @@ class NamedSources:
         """
         await self._leave_opening()
         while await self._has_next():
-            if (offer := await self._ask(self._left.popleft())) is not None:
+            if (offer := await self._ask_idle() or await self._ask_first_left()) is not None:
                 self._opening = _Opening(offer)
                 return offer
         if self._is_final and self._want.is_awaited:
@@ -203,6 +204,7 @@ class NamedSources:
             _log.debug("%s is to come from %s", self._want.digest, _told(self._reply))
             self._want.is_awaited = False
             named = self._reply.sources if self._reply is not None else ()
+            self._idle = self._reply.idle if self._reply is not None else None
             self._left.extend(named)
             if named:
                 self._left.extend(one for one in self._coordinator.spared.of(self._want.digest) if one not in named)
@@ -213,11 +215,31 @@ class NamedSources:
             return True
         return not self._is_final and self._replies < _MOST_REPLIES and not self._patience.is_over
 
-    async def _ask(self, address: Address) -> Offer | None:
+    async def _ask_idle(self) -> Offer | None:
+        """The offer of the holder that gives this content to nobody, if it does nothing else either.
+
+        A node that gets the content from many at once passes it on slowly: what others acknowledge waits on its full
+        link. But a holder that passes other layers on to a chain of nodes, or is going to, is left to these.
+        """
+        address, self._idle = self._idle, None
+        if address is None or address not in self._left:
+            return None
+        offer = await self._ask(address, _NO_WAIT)
+        if offer is not None and offer.is_idle:
+            self._left.remove(address)
+            return offer
+        self._want.is_awaited = False
+        return None
+
+    async def _ask_first_left(self) -> Offer | None:
+        address = self._left.popleft()
+        return await self._ask(address, self._waits())
+
+    async def _ask(self, address: Address, waits: tuple[float, ...]) -> Offer | None:
         """The member's offer, None when it has none yet. Notes the rest of its answer."""
         want = self._want
         try:
-            offer = await self._coordinator.follow(address, want, self._patience, self._waits())
+            offer = await self._coordinator.follow(address, want, self._patience, waits)
         except Pressed:
             if not self._is_final:
                 await self._coordinator.claim_once(want, Urgency.PRESSED)

@@ -134,7 +134,8 @@ class IndexState:
         claimant = claim.claimant.address
         verdict = ClaimReply(sources, is_new=is_new, before=wave.before(claimant), rank=wave.number(claimant))
         if sources:
-            return replace(verdict, is_whole=wave.are_whole(sources))
+            idle = None if claim.is_question else wave.idle_of(sources, now)
+            return replace(verdict, is_whole=wave.are_whole(sources), idle=idle)
         if any(address != claimant for address in wave.addresses):
             return verdict  # whoever is in the wave may have it, though it is named to nobody now
         return self._with_books(verdict, now)

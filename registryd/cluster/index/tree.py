@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,8 @@ class Spot:
     """How many nodes had claimed the content before."""
     rank: int = 0
     """If two nodes intend to fetch the content, the node with the lower rank does."""
+    called_idle_at: float = -math.inf
+    """When a node was last told that nobody gets it from here."""
     named: set[Address] = field(default_factory=set)
     """The sources named to the node: only these it may report."""
     entry: int = 0

@@ -21,7 +21,7 @@ class Offer:
 
     `sought` is the question. `door` is the port at which the member gives bytes, None when it gives them only by Read.
     `ticket` opens the door without TLS. `busy`: the member asks to be spared. `uploads`: the number of bodies that the
-    member is sending, 0 if the member does not say.
+    member is sending, 0 if the member does not say. `is_receiving`: it is getting something from other nodes.
     """
 
     member: Member
@@ -31,6 +31,7 @@ class Offer:
     busy: bool
     ticket: str = ""
     uploads: int = 0
+    is_receiving: bool = False
 
     @property
     def available(self) -> int:
@@ -45,6 +46,11 @@ class Offer:
     @property
     def is_first_choice(self) -> bool:
         return not (self.busy or self.content.is_growing)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the member has all of it, and does nothing else for which it needs its link."""
+        return self.is_first_choice and not (self.uploads or self.is_receiving)
 
 
 def offer_of(member: Member, sought: Sought, finding: FindAnswer) -> Offer:
@@ -61,4 +67,13 @@ def offer_of(member: Member, sought: Sought, finding: FindAnswer) -> Offer:
         raise NotForName(f"{member.address} {said}")
     port = finding.node.content_port
     door = Address(member.address.host, port) if port else None
-    return Offer(member, sought, finding.content, door, finding.busy, finding.ticket, finding.uploads)
+    return Offer(
+        member,
+        sought,
+        finding.content,
+        door,
+        finding.busy,
+        finding.ticket,
+        finding.uploads,
+        finding.is_receiving,
+    )

@@ -136,9 +136,15 @@ def find_reply(  # noqa: PLR0913 - what a reply has, by name
     ticket: str = "",
     is_not_for_name: bool = False,
     uploads: int = 0,
+    is_receiving: bool = False,
 ) -> pb.FindReply:
     reply = pb.FindReply(
-        node=node_message(node), busy=busy, ticket=ticket, is_not_for_name=is_not_for_name, uploads=uploads
+        node=node_message(node),
+        busy=busy,
+        ticket=ticket,
+        is_not_for_name=is_not_for_name,
+        uploads=uploads,
+        is_receiving=is_receiving,
     )
     if content is not None:
         reply.content.CopyFrom(_content_message(content))
@@ -153,7 +159,15 @@ def finding(reply: pb.FindReply, digest: Digest) -> FindAnswer:
     # The text becomes the value of a header.
     if not _TICKET.fullmatch(reply.ticket):
         raise PeerGarbled("what it sent is no ticket")
-    return FindAnswer(node_value(reply.node), content, reply.busy, reply.ticket, reply.is_not_for_name, reply.uploads)
+    return FindAnswer(
+        node_value(reply.node),
+        content,
+        reply.busy,
+        reply.ticket,
+        reply.is_not_for_name,
+        reply.uploads,
+        reply.is_receiving,
+    )
 
 
 def resolve_reply(node: Node, known: Sequence[NamedContent], *, is_settled: bool = False) -> pb.ResolveReply:

@@ -94,6 +94,7 @@ def verdict_message(verdict: ClaimReply) -> pb.ClaimReply:
         is_whole=verdict.is_whole,
         rank=verdict.rank,
         stripes=[str(address) for address in verdict.stripes],
+        idle=str(verdict.idle or ""),
     )
 
 
@@ -116,6 +117,7 @@ def verdict_value(message: pb.ClaimReply) -> ClaimReply:
             message.is_whole,
             message.rank if message.HasField("rank") else None,
             tuple(_address(text) for text in message.stripes),
+            _address(message.idle) if message.idle else None,
         )
     except RequestInvalid as error:
         raise PeerGarbled(str(error)) from error

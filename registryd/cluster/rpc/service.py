@@ -64,6 +64,7 @@ class ClusterService:
         finder: LocalFinder | None = None,
         told_of: Callable[[TaggedName], NameAnswer] = lambda _name: NameAnswer(),
         offered: Callable[[CopyOffer], CopyAnswer] = lambda _offer: CopyAnswer.REFUSED,
+        is_receiving: Callable[[], bool] = lambda: False,
     ) -> None:
         """`uploads` limits how much large content is sent at once, and so says when this node is busy.
 
@@ -74,7 +75,7 @@ class ClusterService:
         told that a peer thinks little of this node's copy; it is up to no good, or right. `hear_slow` is told that one
         has left this node for being slow. `finder` looks into the store, and
         may wait for what is arriving. `told_of` is what others have told this node of a name. `offered` says whether it
-        takes a copy of an image.
+        takes a copy of an image. `is_receiving`: whether it is getting something from other nodes.
         """
         self._node = node
         self._store = store
@@ -87,6 +88,7 @@ class ClusterService:
         self._finder = finder or LocalFinder(store)
         self._told_of = told_of
         self._offered = offered
+        self._is_receiving = is_receiving
 
     async def hello(self, _request: pb.HelloRequest, _requester: Requester) -> pb.HelloReply:
         return pb.HelloReply(node=node_message(self._node))
@@ -102,7 +104,14 @@ class ClusterService:
             return find_reply(self._node, None, busy=self._uploads.is_busy(is_stripe=is_stripe), is_not_for_name=True)
         busy = self._uploads.is_busy(is_stripe=is_stripe)
         ticket = "" if content is None else self._issue_ticket(sought, requester)
-        return find_reply(self._node, content, busy=busy, ticket=ticket, uploads=self._uploads.count)
+        return find_reply(
+            self._node,
+            content,
+            busy=busy,
+            ticket=ticket,
+            uploads=self._uploads.count,
+            is_receiving=self._is_receiving(),
+        )
 
     async def vouch(self, request: pb.VouchRequest, _requester: Requester) -> pb.VouchReply:
         return pb.VouchReply(public=self._remembers_public(Repository.parse(request.repository)))

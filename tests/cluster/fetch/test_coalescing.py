@@ -75,6 +75,7 @@ class ScriptedNode:
     gives_for_other_names: bool = False
     is_held_up: bool = False
     uploads: int = 0
+    is_receiving: bool = False
     claims: list[Claim] = field(default_factory=list)
     finds: int = 0
     waits: list[float] = field(default_factory=list)
@@ -97,7 +98,8 @@ class ScriptedNode:
             return FindAnswer(Node(NodeId("n"), 0), None, busy=False)
         growing = GrowingContent(digest, SIZE, None, have, is_held_up=self.is_held_up)
         content = Content(digest, SIZE, None) if have == SIZE else growing
-        return FindAnswer(Node(NodeId("n"), 0), said(content), busy=False, uploads=self.uploads)
+        answer = FindAnswer(Node(NodeId("n"), 0), said(content), busy=False, uploads=self.uploads)
+        return replace(answer, is_receiving=self.is_receiving)
 
     async def claim(self, claim: Claim) -> ClaimReply:
         self.claims.append(claim)
@@ -412,6 +414,30 @@ async def test_a_holder_that_gives_to_many_is_left_to_these_while_a_source_is_at
         with pytest.raises(NotArrived):
             await named.next()
     assert now() == pytest.approx(1.0 if is_at_work else 0.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("uploads", "is_receiving", "is_there", "given"),
+    [(0, False, True, "2"), (1, False, True, "1"), (0, True, True, "1"), (0, False, False, "1")],
+)
+async def test_a_holder_that_does_nothing_else_is_taken_before_a_source_that_is_receiving(
+    *, uploads: int, is_receiving: bool, is_there: bool, given: str
+) -> None:
+    source = ScriptedNode(1, arrives=lambda _: 1 << 20)
+    holder = ScriptedNode(2, arrives=lambda _: SIZE if is_there else None, uploads=uploads, is_receiving=is_receiving)
+    coalescing, _ = make(source, holder)
+    reply = ClaimReply((place(1).address, place(2).address), idle=place(2).address)
+    named = coalescing.named_by(reply, sought(digest_of(OWN, 1, 2)), Span.whole)
+    offer = await named.next()
+    assert offer is not None
+    assert offer.member.address == place(int(given)).address
+    assert holder.finds == 1
+    assert source.finds == (given == "1")
+    named.ended(offer)
+    # Whichever was taken, the other one is left, unless it has said no.
+    other = await named.next()
+    assert (other is None) is not is_there
+    assert other is None or other.member.address == place(3 - int(given)).address
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from registryd.cluster.index.wave import LINE_SECONDS, SEVERAL, SOURCES
 from registryd.notation import Address
 from registryd.oci.digest import Digest
 
+MIB = 1 << 20
+
 
 class Clock:
     def __init__(self) -> None:
@@ -70,6 +72,19 @@ def test_who_gets_it_from_several_is_told_of_near_ones_only() -> None:
     claimant = NodeLocation(place(40).address, "a")
     named = desk.claim(Claim(digest(1), claimant, places=8, is_question=True)).sources
     assert set(named) == {place(number).address for number in (1, 2, 3)}
+
+
+def test_a_claimant_is_told_of_a_holder_that_gives_it_to_nobody_where_it_would_follow_one_that_is_receiving() -> None:
+    desk, _ = make()
+    for number in (1, 2):
+        desk.announce(Announcement(place(number), held=(digest(1),)))
+    first = desk.claim(Claim(digest(1), place(3), MIB))
+    assert (first.idle, first.is_whole) == (None, True)
+    claim = Claim(digest(1), place(4), MIB, below=place(3).address)
+    assert desk.claim(replace(claim, is_question=True)).idle is None, "a question takes no place"
+    second = desk.claim(claim)
+    assert second.sources[0] == place(3).address
+    assert second.idle in {place(1).address, place(2).address} - {first.sources[0]}
 
 
 def test_a_question_leaves_nothing_behind() -> None:

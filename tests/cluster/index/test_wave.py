@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from registryd.cluster.contract.index import Claim, NodeLocation
-from registryd.cluster.index.wave import LINE_SECONDS, RUSH_SECONDS, STEP_BYTES, Wave
+from registryd.cluster.index.wave import IDLE_SECONDS, LINE_SECONDS, RUSH_SECONDS, STEP_BYTES, Wave
 from registryd.transfer.monitoring.thresholds import REPORTED_SECONDS
 from tests.cluster.index.joining import DIGEST, MIB, address, join, require_no_circle
 
@@ -46,6 +46,39 @@ def test_holders_that_are_named_beside_the_end_of_a_chain_take_turns() -> None:
     counts = Counter(other for sources in named[1:] for other in sources[1:])
     assert sum(counts.values()) == 40
     assert max(counts.values()) <= 5
+
+
+def test_a_node_is_told_of_a_holder_that_gives_it_to_nobody_beside_the_end_of_a_chain() -> None:
+    wave = Wave()
+    for number in (1, 2, 3):
+        wave.hold(NodeLocation(address(number)))
+    idle = []
+    for number in (11, 12, 13):
+        sources = tuple(map(address, join(wave, number, below=number - 1)))
+        idle.append(wave.idle_of(sources, 0.0))
+    # Node 11 gets it from one holder itself. The others are told to the next nodes, which take a moment to begin there.
+    later = [wave.idle_of((address(11), address(number)), IDLE_SECONDS) for number in (1, 2, 3)]
+    assert idle[0] is None
+    assert len({None, *idle}) == 3
+    assert {None, *idle} == set(later)
+
+
+def test_no_holder_is_idle_while_more_nodes_get_it_than_have_it() -> None:
+    wave = Wave()
+    for number in (1, 2):
+        wave.hold(NodeLocation(address(number)))
+    idle = []
+    for number in (11, 12, 13):
+        sources = tuple(map(address, join(wave, number, below=number - 1)))
+        idle.append(wave.idle_of(sources, number * IDLE_SECONDS) is not None)
+    assert idle == [False, True, False]
+
+
+def test_no_holder_is_idle_for_one_that_gets_it_from_a_holder_anyway() -> None:
+    wave = Wave()
+    for number in (1, 2):
+        wave.hold(NodeLocation(address(number)))
+    assert wave.idle_of((address(1), address(2)), 0.0) is None
 
 
 def test_where_many_may_come_it_is_bushy_from_the_top_on() -> None:

@@ -131,6 +131,8 @@ def test_no_time_is_in_the_future(seen_at: float) -> None:
 def test_a_node_says_how_many_bodies_it_is_sending_and_an_older_one_does_not() -> None:
     assert finding(find_reply(NODE, None, busy=False, uploads=3), Digest.of(b"")).uploads == 3
     assert finding(find_reply(NODE, None, busy=False), Digest.of(b"")).uploads == 0
+    assert finding(find_reply(NODE, None, busy=False, is_receiving=True), Digest.of(b"")).is_receiving
+    assert not finding(find_reply(NODE, None, busy=False), Digest.of(b"")).is_receiving
 
 
 @pytest.mark.parametrize("stripe", [None, *range(STRIPES)])

@@ -75,6 +75,8 @@ def test_values_survive_the_wire() -> None:
     assert verdict_value(verdict_message(verdict)) == verdict
     whole = ClaimReply((Address("10.0.0.2", 1),), is_whole=True)
     assert verdict_value(verdict_message(whole)) == whole
+    beside_idle = ClaimReply((Address("10.0.0.2", 1), Address("10.0.0.3", 1)), idle=Address("10.0.0.3", 1))
+    assert verdict_value(verdict_message(beside_idle)) == beside_idle
     in_stripes = ClaimReply((Address("10.0.0.2", 1),), stripes=EIGHT)
     assert verdict_value(verdict_message(in_stripes)) == in_stripes
     nobody = ClaimReply(view=7, unheard=(Address("10.0.0.4", 1), Address("::1", 2)))
@@ -85,7 +87,8 @@ def test_what_older_versions_say_promises_nothing() -> None:
     announcement = announcement_value(pb.AnnounceRequest(holder=pb.Place(host="h", port=1)), REQUESTER)
     assert (announcement.process, announcement.view, announcement.complete_at) == (None, 0, None)
     assert verdict_value(pb.ClaimReply()).view == 0
-    assert verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"])).stripes == ()
+    reply = verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"]))
+    assert (reply.stripes, reply.idle) == ((), None)
     claim = claim_value(pb.ClaimRequest(digest=str(DIGEST), claimant=pb.Place(host="h", port=1)), REQUESTER)
     assert (claim.takes_stripes, claim.stripe, claim.is_late) == (False, None, False)
     assert not announcement.gives_stripes
@@ -148,6 +151,8 @@ def test_replies_that_are_not_valid_are_a_failed_peer() -> None:
         verdict_value(pb.ClaimReply(sources=["10.0.0.1:1"] * (SEVERAL + 1)))
     with pytest.raises(PeerGarbled):
         verdict_value(pb.ClaimReply(before="nonsense"))
+    with pytest.raises(PeerGarbled):
+        verdict_value(pb.ClaimReply(idle="nonsense"))
     with pytest.raises(PeerGarbled):
         verdict_value(pb.ClaimReply(view=1, unheard=["nonsense"]))
     with pytest.raises(PeerGarbled):
