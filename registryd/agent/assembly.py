@@ -169,7 +169,13 @@ class _Assembly:
             platforms=(Platform("linux", local_architecture()),),
         )
         token = make_token("registry.token_file", settings.token_file, scope)
-        aftermath = Aftermath(membership.offered, cluster.blame, scope, is_trial=diagnosing.is_trial)
+        aftermath = Aftermath(
+            membership.offered,
+            cluster.blame,
+            scope,
+            is_trial=diagnosing.is_trial,
+            would_have=store.would_have,
+        )
         door = RegistryDoor(
             locator=seek(lookup=lookup),
             local=seek(lookup=Lookup({Origin.LOCAL: given})),

@@ -34,11 +34,13 @@ class Asker:
 
     `waits`: it waits for an answer as long as it takes, or at least when it has been sent a response head.
     `is_patient`: a pull may stand still for minutes (`image_pull_progress_timeout`: 1 minute in 1.7, 5 since 2.0).
+    `is_containerd`: it keeps what it gets in containerd's store.
     """
 
     lines_up: bool = False
     waits: bool = False
     is_patient: bool = False
+    is_containerd: bool = False
 
 
 class Askers:
@@ -60,7 +62,7 @@ class Askers:
         if asks_for_all:
             self._parallel_until = now + _PARALLEL_SECONDS
         is_new = (int(match[1]), int(match[2])) >= _LINES_UP_SINCE
-        return Asker(lines_up=is_new and now >= self._parallel_until, waits=True, is_patient=is_new)
+        return Asker(is_new and now >= self._parallel_until, waits=True, is_patient=is_new, is_containerd=True)
 
 
 class AskAgain(Exception):

@@ -2,9 +2,10 @@
 
 The agent does not hash large content on its way, because hashing would halve the throughput. So containerd is the first
 to know that content is wrong, and containerd does not tell the agent. But containerd stores right content within
-moments of the last byte. So content was wrong if it was delivered whole to a client that is still connected, or has
+moments of the last byte. So content was wrong if it was delivered whole to a containerd that is still connected, or has
 used the connection again, and then does not appear in the store. Where the client closed the connection, another layer
-of the pull may have been wrong, or the user may have cancelled the pull. Twice in a row, that is a suspicion.
+of the pull may have been wrong, or the user may have cancelled the pull. Twice in a row, that is a suspicion. Where the
+store says that it would not have the content anyway, nothing is known.
 """
 
 from __future__ import annotations
@@ -59,8 +60,12 @@ class Givers(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Delivery:
-    digest: Digest
+    content: Content
     is_connected: Callable[[], bool]
+
+    @property
+    def digest(self) -> Digest:
+        return self.content.digest
 
 
 class Aftermath:
@@ -73,9 +78,14 @@ class Aftermath:
         scope: Scope,
         *,
         is_trial: Callable[[Digest], bool] = lambda _: False,
+        would_have: Callable[[Content], bool] = lambda _: True,
     ) -> None:
-        """`is_trial`: content that doctor pulls, and removes at once. That it is gone says nothing of its bytes."""
+        """`is_trial`: content that doctor pulls, and removes at once. That it is gone says nothing of its bytes.
+
+        `would_have`: whether the store would have this content now if what was delivered was right.
+        """
         self._is_trial = is_trial
+        self._would_have = would_have
         self._store = store
         self._givers = givers
         self._scope = scope
@@ -89,7 +99,7 @@ class Aftermath:
         """
         if self._is_trial(content.digest) or not self._givers.await_verdict(content.digest):
             return
-        delivery = _Delivery(content.digest, is_connected)
+        delivery = _Delivery(content, is_connected)
         self._open[content.digest] = delivery
         self._scope.run(partial(self._watch, delivery, content.size), name=f"aftermath of {content.digest}")
 
@@ -125,6 +135,8 @@ class Aftermath:
 
     def _is_missing(self, delivery: _Delivery) -> None:
         digest = delivery.digest
+        if not self._would_have(delivery.content):
+            return
         if delivery.is_connected():
             self._unsettled.discard(digest)
             self._givers.thrown_away(digest)

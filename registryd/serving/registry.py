@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from registryd.content.asker import Asker
     from registryd.content.blame import Aftermath
     from registryd.content.lookup import Hit
     from registryd.content.source import Content, OpenContent, RangeOf
@@ -153,7 +154,7 @@ class RegistryDoor:
                 digest = path.reference if isinstance(path.reference, Digest) else None
                 self._sure.asked(digest, start, in_chunks=wanted.names_all)
             with asked_by(asker):
-                return await self._get(request, path, record, wanted)
+                return await self._get(request, path, record, wanted, asker)
         except Unlocated as no:
             record.unlocated(no)
             raise no.error from no
@@ -166,7 +167,7 @@ class RegistryDoor:
         return await send_head(request, hit.value, headers=cache_status(hit))
 
     async def _get(
-        self, request: web.BaseRequest, path: ContentPath, record: RequestRecord, wanted: RequestedRange
+        self, request: web.BaseRequest, path: ContentPath, record: RequestRecord, wanted: RequestedRange, asker: Asker
     ) -> web.StreamResponse:
         if self._aftermath and isinstance(path.reference, Digest) and not wanted.is_partial:
             await self._aftermath.asked_again(path.reference)
@@ -179,7 +180,7 @@ class RegistryDoor:
         response = wanted.head_of(hit.value)
         response.headers.update({**cache_status(hit), **await self._as_preferred(request, path, hit.value)})
         delivery = await self._send(request, hit, response, record, name=str(path))
-        if not delivery.failure and hit.origin is Origin.PEER:
+        if not delivery.failure and hit.origin is Origin.PEER and asker.is_containerd:
             self._note_delivery(hit.value, request.transport)
         return delivery.response
 

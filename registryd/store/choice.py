@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registryd.content.description import StoreDescription
     from registryd.content.elsewhere import Newcomers
     from registryd.content.keepable import ImageHere
+    from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.oci.reference import FullName
     from registryd.store.containerd.pulling import PullSecret
@@ -57,6 +58,13 @@ class NodeStore(MemberStore, Protocol):
         """Take a copy that is not what its digest says out of the way, where the store is ours to change.
 
         Raises StoreUnavailable.
+        """
+
+    def would_have(self, content: Content) -> bool:
+        """Whether this content would be here now, if containerd had got it from this agent and it was right.
+
+        So it is not if containerd has it for a namespace that is not shared or has no room, nor in a store that
+        containerd does not write to.
         """
 
     @property

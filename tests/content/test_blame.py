@@ -69,6 +69,22 @@ async def scene() -> AsyncIterator[Scene]:
         yield Scene(Aftermath(store, givers, scope), store, givers)
 
 
+async def test_what_the_store_would_not_have_anyway_blames_nobody() -> None:
+    """containerd keeps it for another namespace, or the disk is full."""
+    givers, asked = FakeGivers(), []
+
+    def would_have(content: Content) -> bool:
+        asked.append(content.size)
+        return False
+
+    async with open_scope() as scope:
+        aftermath = Aftermath(MemorySource(), givers, scope, would_have=would_have)
+        aftermath.delivered(Content(DIGEST, len(DATA), None), is_connected=lambda: True)
+        await asyncio.sleep(60)
+    assert not givers.verdicts
+    assert asked == [len(DATA)]
+
+
 async def test_a_trial_that_is_removed_at_once_blames_nobody() -> None:
     givers = FakeGivers()
     async with open_scope() as scope:

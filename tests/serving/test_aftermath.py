@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DATA = b"a layer that peers gave"
 DIGEST = Digest.of(DATA)
 BLOB = f"/v2/demo/app/blobs/{DIGEST}?ns=registry.example"
+CONTAINERD = {"User-Agent": "containerd/2.4.2"}
 
 
 @dataclass
@@ -44,7 +45,7 @@ async def verdicts_after(registry: Registry, *ranges: str) -> list[str]:
         registry.aftermath = Aftermath(MemorySource(), givers, scope)
         async with registry.serving() as client:
             for asked in ranges:
-                await client.get(BLOB, **({"Range": asked} if asked else {}))
+                await client.get(BLOB, **CONTAINERD, **({"Range": asked} if asked else {}))
     return givers.verdicts
 
 
@@ -64,12 +65,23 @@ async def test_who_used_the_connection_again_had_read_all_of_it(registry: Regist
     async with open_scope() as scope:
         having(registry).aftermath = Aftermath(MemorySource(), givers, scope)
         async with registry.serving() as client:
-            await client.get(BLOB)
+            await client.get(BLOB, **CONTAINERD)
             await client.get("/v2/")
         assert not givers.verdicts
         async with registry.serving() as client:
-            await client.get(BLOB)
+            await client.get(BLOB, **CONTAINERD)
     assert givers.verdicts == ["thrown away"]
+
+
+async def test_only_a_containerd_is_to_keep_what_it_is_given(registry: Registry) -> None:
+    """curl and skopeo keep it elsewhere, and use their connections again."""
+    givers = FakeGivers()
+    async with open_scope() as scope:
+        having(registry).aftermath = Aftermath(MemorySource(), givers, scope)
+        async with registry.serving() as client:
+            for _ in range(3):
+                await client.get(BLOB, **{"User-Agent": "skopeo/1.9.3"})
+    assert not givers.verdicts
 
 
 async def test_who_did_not_has_perhaps_cancelled_the_pull(registry: Registry) -> None:
@@ -78,7 +90,7 @@ async def test_who_did_not_has_perhaps_cancelled_the_pull(registry: Registry) ->
         having(registry).aftermath = Aftermath(MemorySource(), givers, scope)
         for verdicts in ([], [], ["suspected"]):  # each request settles the one before
             async with registry.serving() as client:
-                await client.get(BLOB)
+                await client.get(BLOB, **CONTAINERD)
             assert givers.verdicts == verdicts
 
 

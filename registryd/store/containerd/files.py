@@ -43,6 +43,14 @@ class BlobFiles:
             return False  # whoever opens it says what is wrong
         return False
 
+    def has_room(self, size: int) -> bool:
+        """Whether the disk has so much room; it has, as far as is known, if it does not say."""
+        try:
+            disk = os.statvfs(self.root)
+        except OSError:
+            return True
+        return disk.f_bavail * disk.f_frsize >= size
+
     def changed_at(self) -> float | None:
         found = None
         for algorithm in ALGORITHMS:

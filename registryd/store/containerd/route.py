@@ -56,6 +56,11 @@ class Route:
         return self._files or self._streams
 
     @property
+    def files(self) -> BlobFiles | None:
+        """The files that content is read from, if it is."""
+        return self._files
+
+    @property
     def roots(self) -> Sequence[Path]:
         """The folder that content is read from, if any; while that cannot be known, all that come into question.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from registryd.content.description import StoreDescription
 from registryd.content.source import Content, ContentNotFound, OpenContent, StoreUnavailable
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from registryd.store.containerd.route import Route
     from registryd.store.growing import GrowingFiles
     from registryd.transfer.inflow import Inflows
+
+
+# A disk with less room than this beside the content is full: other layers come at the same time, and are unpacked.
+_SPARE_BYTES: Final = 64 << 20
 
 
 class ContainerdStore:
@@ -150,6 +154,10 @@ class ContainerdStore:
 
     async def withdraw(self, digest: Digest) -> None:
         """Does nothing: what containerd keeps is containerd's."""
+
+    def would_have(self, content: Content) -> bool:
+        files = self._route.files
+        return files is None or (files.lacks(content.digest) and files.has_room(content.size + _SPARE_BYTES))
 
     # Its state, for those who start it and watch over it
 

@@ -132,6 +132,9 @@ class BoundedStore:
     async def withdraw(self, digest: Digest) -> None:
         await self._store.withdraw(digest)
 
+    def would_have(self, content: Content) -> bool:
+        return self._store.would_have(content)
+
     @property
     def keepable(self) -> None:
         """None: no program pulls into this store."""

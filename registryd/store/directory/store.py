@@ -92,6 +92,9 @@ class DirectoryStore:
         """Move a corrupt blob out of the layout's way, to a place where an operator finds it."""
         await run_writing(partial(self._layout.withdraw_blob, digest))
 
+    def would_have(self, content: Content) -> bool:  # noqa: ARG002 - as for all stores
+        return False
+
     async def resolve(self, name: FullName) -> Sequence[NamedContent]:
         return await self.named.resolve(name)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registryd.content.source import ContentNotFound
+from registryd.content.source import Content, ContentNotFound
 from registryd.oci.descriptor import OCI_MANIFEST, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.ranges import Span
@@ -99,3 +99,16 @@ async def test_names_that_are_no_tags_are_only_kept_for_their_targets(
     async with connect() as store:
         [named] = await store.resolve(image.name)
         assert named.target == image.target
+
+
+async def test_content_that_containerd_keeps_for_another_namespace_is_not_missed(
+    containerd: FakeContainerd, connect: Connect
+) -> None:
+    containerd.put(oci_image())  # by which the agent recognises the files
+    kept = containerd.put_blob(b"for nerdctl", namespace="default")
+    async with connect("k8s.io") as store:
+        with pytest.raises(ContentNotFound):
+            await store.find(kept)
+        assert not store.would_have(Content(kept, 11, None))
+        assert store.would_have(Content(Digest.of(b"thrown away"), 11, None))
+        assert not store.would_have(Content(Digest.of(b"larger than the disk"), 1 << 50, None))
