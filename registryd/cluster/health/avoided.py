@@ -64,14 +64,26 @@ class PeerPenalties:
         return is_first
 
     def forgive(self, digest: Digest) -> None:
-        """Let those be asked for this digest again that broke off or were busy, but not who gave wrong bytes."""
-        for failed in self._failed:
-            if failed[0] == digest:
-                self._failed.discard(failed)
-        for busy in self._busy:
-            if busy[0] == digest:
-                self._busy.discard(busy)
+        """Let those be asked for this digest again that broke off or were busy; if that did not help, all others, too.
+
+        A full disk can look like wrong bytes, and a node that seems to give some may be the only one that has anything.
+        """
+        failed = [each for each in self._failed if each[0] == digest]
+        busy = [each for each in self._busy if each[0] == digest]
+        for each in failed:
+            self._failed.discard(each)
+        for pair in busy:
+            self._busy.discard(pair)
+        if digest in self._forgiven or not (failed or busy):
+            self._forgive_wrong(digest)
         self._forgiven.add(digest)
+
+    def _forgive_wrong(self, digest: Digest) -> None:
+        self._wrong.clear()
+        for pairs in (self._suspect, self._one_of_several, self._blamed):
+            for pair in pairs:
+                if pair[0] == digest:
+                    pairs.discard(pair)
 
     def spare(self, digest: Digest, peer: Address) -> None:
         """Note that the peer, which is not at fault, was busy for as long as it was asked."""

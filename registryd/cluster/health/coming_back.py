@@ -36,8 +36,13 @@ class Refusals:
         self._latest: Recent[Digest, _Refusal] = Recent(_REMEMBERED)
 
     def note(self, digest: Digest, start: int) -> None:
-        """A request for the content from this byte on was refused."""
-        self._latest.put(digest, _Refusal(start, clock.now()))
+        """A request for the content from this byte on was refused.
+
+        A client that asks again within the second is refused again: its first refusal counts.
+        """
+        before = self._latest.get(digest)
+        is_known = before is not None and before.start == start and clock.now() - before.at < AVOID_SECONDS
+        self._latest.put(digest, before if before is not None and is_known else _Refusal(start, clock.now()))
 
     def take(self, digest: Digest, start: int) -> bool:
         """Whether a request for it from this byte on was refused, and not just now; each refusal counts once.

@@ -158,7 +158,7 @@ async def test_three_failures_and_a_peer_is_left_alone_for_a_while() -> None:
 
 
 @pytest.mark.looptime
-async def test_who_failed_or_was_busy_is_forgiven_and_who_was_wrong_is_not() -> None:
+async def test_who_failed_or_was_busy_is_forgiven_first_and_who_was_wrong_when_that_did_not_help() -> None:
     avoided, other = PeerPenalties(), Digest.of(b"other")
     for digest in (DIGEST, other, Digest.of(b"third")):
         avoided.add(digest, ELSEWHERE, life=0)
@@ -172,6 +172,26 @@ async def test_who_failed_or_was_busy_is_forgiven_and_who_was_wrong_is_not() -> 
     assert avoided.has(other, ELSEWHERE, life=0), "that did not come again"
     assert avoided.has(Digest.of(b"fresh"), ELSEWHERE, life=0)
     avoided.add(DIGEST, ELSEWHERE, life=0)
+    assert avoided.has(DIGEST, ELSEWHERE, life=0)
+    avoided.forgive(DIGEST)
+    assert not avoided.has(DIGEST, ELSEWHERE, life=0)
+    assert not avoided.has(DIGEST, wrong, life=0)
+
+
+@pytest.mark.looptime
+async def test_the_only_one_that_has_anything_is_asked_again_whatever_it_seemed_to_give() -> None:
+    """Its receiver's disk may have been full."""
+    avoided, other = PeerPenalties(), Digest.of(b"other")
+    for digest in (DIGEST, DIGEST, other):  # the first one twice: for half an hour
+        avoided.blame(digest, ELSEWHERE, was_whole=True)
+    manifest = Digest.of(b"manifest")
+    assert all(avoided.has(digest, ELSEWHERE, life=0) for digest in (DIGEST, other, manifest))
+    avoided.forgive(manifest)
+    assert not avoided.has(manifest, ELSEWHERE, life=0)
+    assert all(avoided.has(digest, ELSEWHERE, life=0) for digest in (DIGEST, other)), "these did not come again"
+    avoided.forgive(DIGEST)
+    assert not avoided.has(DIGEST, ELSEWHERE, life=0)
+    avoided.blame(DIGEST, ELSEWHERE, was_whole=True)
     assert avoided.has(DIGEST, ELSEWHERE, life=0)
 
 
@@ -196,8 +216,6 @@ async def test_who_gave_wrong_bytes_of_two_contents_is_asked_for_nothing_for_a_w
         avoided.blame(Digest.of(bytes([number])), LOOPBACK, was_whole=False)  # it may have got them so itself
     assert avoided.has(fresh, ELSEWHERE, life=0)
     assert not avoided.has(fresh, LOOPBACK, life=0)
-    avoided.forgive(fresh)
-    assert avoided.has(fresh, ELSEWHERE, life=0)
     await asyncio.sleep(120)
     assert not avoided.has(fresh, ELSEWHERE, life=0)
 

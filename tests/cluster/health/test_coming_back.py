@@ -48,6 +48,17 @@ async def test_chunks_that_are_asked_for_side_by_side_are_no_return() -> None:
 
 
 @pytest.mark.looptime
+async def test_who_asks_twice_a_second_comes_back_after_a_second_all_the_same() -> None:
+    refusals = Refusals()
+    asked = []
+    for _ in range(4):
+        asked.append(refusals.take(DIGEST, 0))
+        refusals.note(DIGEST, 0)
+        await asyncio.sleep(0.4)
+    assert asked == [False, False, False, True]
+
+
+@pytest.mark.looptime
 async def test_only_the_latest_thousand_are_remembered() -> None:
     refusals = Refusals()
     for number in range(1001):
