@@ -53,11 +53,11 @@ class DeliveryAttribution:
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         """A member begins to give content, from its first byte or what is left of it."""
         digest = offer.content.digest
-        if from_start:
-            self._givers.pop(digest, None)
-        elif len(self._givers) >= _REMEMBERED:
+        before = self._givers.pop(digest, {})
+        givers = {} if from_start else before
+        self._givers[digest] = {**givers, str(offer.member.address): offer}
+        if len(self._givers) > _REMEMBERED:
             self._givers.popitem(last=False)
-        self._givers.setdefault(digest, {})[str(offer.member.address)] = offer
 
     def await_verdict(self, digest: Digest) -> bool:
         """Whether anybody gave this content."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from registryd.aio.scope import open_scope
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.health.avoided import PeerPenalties
+from registryd.cluster.health.blame import DeliveryAttribution
+from registryd.cluster.members.offer import Offer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
 from registryd.content.growing import GrowingContent
@@ -66,6 +70,30 @@ async def test_the_giver_of_wrong_content_is_told_and_not_asked_again(lab: Lab) 
     with pytest.raises(ContentUnavailable):
         await node.source.open(sought(DIGEST), Span.whole)
     assert not node.source.blame.await_verdict(DIGEST)
+
+
+async def test_only_the_latest_thousand_contents_have_givers() -> None:
+    blamed: list[str] = []
+
+    class Asking:
+        def blame(self, offer: Offer, *, is_certain: bool) -> None:
+            assert not is_certain, "another one began it"
+            blamed.append(str(offer.member.address))
+
+    def offer(member: str, number: int) -> Offer:
+        content = Content(Digest.of(number.to_bytes(2, "big")), 1 << 30, None)
+        node = SimpleNamespace(address=member, doubt=lambda _: asyncio.sleep(0))
+        return Offer(cast("Any", node), sought(content.digest), content, None, busy=False)
+
+    async with open_scope() as scope:
+        givers = DeliveryAttribution(Asking(), scope)
+        for number in range(1001):
+            givers.gave(offer("first", number), from_start=True)
+        assert not givers.await_verdict(offer("", 0).content.digest)
+        # The oldest that is left: who goes on with it does not make the agent forget who began it.
+        givers.gave(offer("second", 1), from_start=False)
+        givers.thrown_away(offer("", 1).content.digest)
+    assert blamed == ["first", "second"]
 
 
 async def test_the_giver_of_right_content_is_asked_again(lab: Lab) -> None:
