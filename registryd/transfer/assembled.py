@@ -164,8 +164,8 @@ class AssembledBody:
                     self._join(together, supplier)
                 await together.send_to(sink)
             finally:
+                self._together = None  # nobody joins any more
                 await together.aclose()
-                self._together = None
                 for supplier, given, rate in together.rates():
                     if given >= BEGINNING_BYTES and rate:
                         self._rates.note(supplier.source, rate=rate)

@@ -15,6 +15,7 @@ from registryd.transfer.errors import SourceBroken
 from registryd.transfer.joining import LinkRoom
 from registryd.transfer.monitoring.rates import RecentRates
 from registryd.transfer.slots import SLOT_BYTES, SlotMemory
+from registryd.transfer.together import Together
 from tests.fakes.sinks import FakeSink
 from tests.fakes.suppliers import MIB, FakeSupplier
 
@@ -298,6 +299,32 @@ async def test_others_are_looked_for_again_when_few_are_left() -> None:
     await coming
     assert sink.data == DATA[1:]
     assert late.given > 10 * MIB
+
+
+async def test_who_answers_while_the_body_ends_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, is_ending = Cluster(10, 10, 10), asyncio.Event()
+    late = cluster.suppliers.pop()
+    close = Together.aclose
+
+    async def others() -> AsyncGenerator[FakeSupplier, None]:
+        for supplier in cluster.suppliers:
+            yield supplier
+        await is_ending.wait()
+        yield late
+
+    async def close_slowly(together: Together) -> None:
+        await close(together)
+        is_ending.set()
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(Together, "aclose", close_slowly)
+    monkeypatch.setattr(cluster, "others", others)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await cluster.send()
+    assert is_ending.is_set()
+    await asyncio.sleep(1)
+    assert not late.asked
 
 
 async def test_cancelling_leaves_nothing_behind() -> None:
