@@ -10,9 +10,9 @@ from registryd.content.asker import Asker, Askers, asked_by, current_asker
 
 pytestmark = pytest.mark.looptime
 
-LINES_UP = Asker(lines_up=True, waits=True, is_patient=True, is_containerd=True)
-IN_CHUNKS = Asker(lines_up=False, waits=True, is_patient=True, is_containerd=True)
-KEEPS_ITS_PLACE = Asker(lines_up=False, waits=True, is_containerd=True)
+LINES_UP = Asker(lines_up=True, waits=True, is_patient=True)
+IN_CHUNKS = Asker(lines_up=False, waits=True, is_patient=True)
+KEEPS_ITS_PLACE = Asker(lines_up=False, waits=True)
 UNKNOWN = Asker(lines_up=False, waits=False)
 
 

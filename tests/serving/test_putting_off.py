@@ -135,7 +135,7 @@ async def test_the_source_knows_who_asks(registry: Registry, pressing: Pressing)
         await exchange(client, BLOB, "Range: bytes=5-")
         await exchange(client, BLOB, "Range: bytes=0-")  # a sign of parallel fetch
         await exchange(client, BLOB, "Range: bytes=5-")
-    lines_up, keeps_its_place = (Asker(one, waits=True, is_patient=True, is_containerd=True) for one in (True, False))
+    lines_up, keeps_its_place = (Asker(lines_up=one, waits=True, is_patient=True) for one in (True, False))
     assert pressing.askers == [lines_up, lines_up, keeps_its_place, keeps_its_place]
 
 

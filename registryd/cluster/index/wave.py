@@ -343,13 +343,14 @@ class Wave:
         starts quicken over 10 s took a third longer (simulated).
         """
         first, *others = [self._tree.get(address) for address in sources]
-        if first is None or first.is_whole or 2 * self._wholes < len(self.addresses):
+        if first is None or first.is_whole:
             return None
-        for other in others:
-            if other and other.is_whole and not other.children and other.called_idle_at + IDLE_SECONDS <= now:
-                other.called_idle_at = now
-                return other.place.address
-        return None
+        free = (other for other in others if other and other.is_whole and not other.children)
+        idle = next((other for other in free if other.called_idle_at + IDLE_SECONDS <= now), None)
+        if idle is None or 2 * self._wholes < len(self.addresses):
+            return None
+        idle.called_idle_at = now
+        return idle.place.address
 
     def look(self, claim: Claim, now: float) -> tuple[Address, ...]:
         """The sources that `join` would name, without joining."""
