@@ -6,7 +6,7 @@ one, or of the way to it. That its content was wrong still counts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from registryd.aio.expiring import ExpiringSet
 from registryd.transfer.monitoring.thresholds import (
@@ -23,6 +23,9 @@ from registryd.transfer.monitoring.thresholds import (
 if TYPE_CHECKING:
     from registryd.notation import Address
     from registryd.oci.digest import Digest
+
+# A digest and a peer, perhaps with its life.
+_Penalty = TypeVar("_Penalty", "tuple[Digest, Address]", "tuple[Digest, Address, int]")
 
 # How many pairs of a peer and a digest are kept in mind.
 _REMEMBERED: Final = 10_000
@@ -68,22 +71,12 @@ class PeerPenalties:
 
         A full disk can look like wrong bytes, and a node that seems to give some may be the only one that has anything.
         """
-        failed = [each for each in self._failed if each[0] == digest]
-        busy = [each for each in self._busy if each[0] == digest]
-        for each in failed:
-            self._failed.discard(each)
-        for pair in busy:
-            self._busy.discard(pair)
-        if digest in self._forgiven or not (failed or busy):
-            self._forgive_wrong(digest)
+        count = _forget(digest, self._failed) + _forget(digest, self._busy)
+        if digest in self._forgiven or not count:
+            self._wrong.clear()
+            for pairs in (self._suspect, self._one_of_several, self._blamed):
+                _forget(digest, pairs)
         self._forgiven.add(digest)
-
-    def _forgive_wrong(self, digest: Digest) -> None:
-        self._wrong.clear()
-        for pairs in (self._suspect, self._one_of_several, self._blamed):
-            for pair in pairs:
-                if pair[0] == digest:
-                    pairs.discard(pair)
 
     def spare(self, digest: Digest, peer: Address) -> None:
         """Note that the peer, which is not at fault, was busy for as long as it was asked."""
@@ -120,3 +113,11 @@ class PeerPenalties:
     def _is_wrong(self, peer: Address) -> bool:
         wrong = list(self._wrong.get(peer, ()))
         return len(wrong) >= WRONG_RECEIVING or sum(was_whole for _, was_whole in wrong) >= WRONG_WHOLE
+
+
+def _forget(digest: Digest, penalties: ExpiringSet[_Penalty]) -> int:
+    """How many penalties there were for this digest."""
+    found = [penalty for penalty in penalties if penalty[0] == digest]
+    for penalty in found:
+        penalties.discard(penalty)
+    return len(found)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.expiring import ExpiringSet
+from registryd.aio.recent import Recent
 from registryd.cluster.errors import PeerDeclined
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import TAINTED_SECONDS
@@ -46,22 +46,19 @@ class DeliveryAttribution:
         """Messages to suspects are sent in the scope."""
         self._asking = asking
         self._scope = scope
-        self._givers: OrderedDict[Digest, dict[str, Offer]] = OrderedDict()
+        self._givers: Recent[Digest, dict[str, Offer]] = Recent(_REMEMBERED)
         self._tainted: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
         self._unattributed: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
 
     def gave(self, offer: Offer, *, from_start: bool) -> None:
         """A member begins to give content, from its first byte or what is left of it."""
         digest = offer.content.digest
-        before = self._givers.pop(digest, {})
-        givers = {} if from_start else before
-        self._givers[digest] = {**givers, str(offer.member.address): offer}
-        if len(self._givers) > _REMEMBERED:
-            self._givers.popitem(last=False)
+        before = None if from_start else self._givers.get(digest)
+        self._givers.put(digest, {**(before or {}), str(offer.member.address): offer})
 
     def await_verdict(self, digest: Digest) -> bool:
         """Whether anybody gave this content."""
-        return digest in self._givers
+        return self._givers.get(digest) is not None
 
     def may_be_shared_out(self, digest: Digest) -> bool:
         """Whether several nodes may give parts of it, since it is not to be found out who gives wrong bytes."""
@@ -74,7 +71,7 @@ class DeliveryAttribution:
 
     def kept(self, digest: Digest) -> None:
         """The content was right."""
-        self._givers.pop(digest, None)
+        self._givers.drop(digest)
 
     def is_tainted(self, digest: Digest) -> bool:
         """Whether wrong bytes of it are about."""
@@ -82,7 +79,7 @@ class DeliveryAttribution:
 
     def thrown_away(self, digest: Digest) -> None:
         """The content was wrong: its givers are not asked for it, and are told."""
-        suspects = self._givers.pop(digest, {})
+        suspects = self._take(digest)
         if suspects:
             _log.warning("wrong bytes of %s came from %s", digest, ", ".join(suspects))
         if len(suspects) > 1:
@@ -91,10 +88,15 @@ class DeliveryAttribution:
 
     def suspected(self, digest: Digest) -> None:
         """The content was perhaps wrong: for a moment its givers are not asked for it, and they are told."""
-        suspects = self._givers.pop(digest, {})
+        suspects = self._take(digest)
         if suspects:
             _log.info("bytes of %s from %s were perhaps wrong", digest, ", ".join(suspects))
         self._accuse(digest, suspects, is_certain=False)
+
+    def _take(self, digest: Digest) -> dict[str, Offer]:
+        suspects = self._givers.get(digest) or {}
+        self._givers.drop(digest)
+        return suspects
 
     def _accuse(self, digest: Digest, suspects: Mapping[str, Offer], *, is_certain: bool) -> None:
         self._tainted.add(digest)

@@ -41,8 +41,8 @@ class Refusals:
         A client that asks again within the second is refused again: its first refusal counts.
         """
         before = self._latest.get(digest)
-        is_known = before is not None and before.start == start and clock.now() - before.at < AVOID_SECONDS
-        self._latest.put(digest, before if before is not None and is_known else _Refusal(start, clock.now()))
+        if before is None or before.start != start or clock.now() - before.at >= AVOID_SECONDS:
+            self._latest.put(digest, _Refusal(start, clock.now()))
 
     def take(self, digest: Digest, start: int) -> bool:
         """Whether a request for it from this byte on was refused, and not just now; each refusal counts once.
