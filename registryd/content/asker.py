@@ -32,15 +32,14 @@ _PARALLEL_SECONDS: Final = 600.0
 class Asker:
     """`lines_up`: a request that is ended before its first byte comes again, behind all that wait for a place.
 
-    `waits`: it waits for an answer as long as it takes, or at least when it has been sent a response head.
+    `waits`: it waits for an answer as long as it takes, or at least when it has been sent a response head, and stores
+    what it gets: it is a containerd.
     `is_patient`: a pull may stand still for minutes (`image_pull_progress_timeout`: 1 minute in 1.7, 5 since 2.0).
-    `is_containerd`: it keeps what it gets in containerd's store.
     """
 
     lines_up: bool = False
     waits: bool = False
     is_patient: bool = False
-    is_containerd: bool = False
 
 
 class Askers:
@@ -62,7 +61,7 @@ class Askers:
         if asks_for_all:
             self._parallel_until = now + _PARALLEL_SECONDS
         is_new = (int(match[1]), int(match[2])) >= _LINES_UP_SINCE
-        return Asker(is_new and now >= self._parallel_until, waits=True, is_patient=is_new, is_containerd=True)
+        return Asker(lines_up=is_new and now >= self._parallel_until, waits=True, is_patient=is_new)
 
 
 class AskAgain(Exception):

@@ -180,7 +180,7 @@ class RegistryDoor:
         response = wanted.head_of(hit.value)
         response.headers.update({**cache_status(hit), **await self._as_preferred(request, path, hit.value)})
         delivery = await self._send(request, hit, response, record, name=str(path))
-        if not delivery.failure and hit.origin is Origin.PEER and asker.is_containerd:
+        if not delivery.failure and hit.origin is Origin.PEER and asker.waits:
             self._note_delivery(hit.value, request.transport)
         return delivery.response
 
