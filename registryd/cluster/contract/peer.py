@@ -24,7 +24,8 @@ class FindAnswer:
     """A peer's answer to "do you have this?"; no content means no, GrowingContent that it is arriving there.
 
     `is_not_for_name`: it is there, but not for the name that it is wanted for. `uploads`: how many bodies it
-    is sending, 0 also when it does not say. `is_receiving`: it is getting something from other nodes.
+    is sending, without parts that other nodes could give as well; 0 also when it does not say. `is_receiving`: it is
+    getting something from other nodes.
     """
 
     node: Node

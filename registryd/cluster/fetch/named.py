@@ -225,11 +225,11 @@ class NamedSources:
         if address is None or address not in self._left:
             return None
         offer = await self._ask(address, _NO_WAIT)
-        if offer is not None and offer.is_idle:
+        is_idle = offer is not None and offer.is_idle
+        if is_idle or (offer is None and not self._want.is_awaited):  # else it may be the best of those that are left
             self._left.remove(address)
-            return offer
         self._want.is_awaited = False
-        return None
+        return offer if is_idle else None
 
     async def _ask_first_left(self) -> Offer | None:
         address = self._left.popleft()

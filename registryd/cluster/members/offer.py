@@ -21,7 +21,8 @@ class Offer:
 
     `sought` is the question. `door` is the port at which the member gives bytes, None when it gives them only by Read.
     `ticket` opens the door without TLS. `busy`: the member asks to be spared. `uploads`: the number of bodies that the
-    member is sending, 0 if the member does not say. `is_receiving`: it is getting something from other nodes.
+    member is sending, without parts that others could give as well, 0 if the member does not say. `is_receiving`: it is
+    getting something from other nodes.
     """
 
     member: Member

@@ -438,6 +438,7 @@ async def test_a_holder_that_does_nothing_else_is_taken_before_a_source_that_is_
     other = await named.next()
     assert (other is None) is not is_there
     assert other is None or other.member.address == place(3 - int(given)).address
+    assert is_there or holder.finds == 1
 
 
 @pytest.mark.parametrize(
