@@ -175,6 +175,7 @@ class _Assembly:
             scope,
             is_trial=diagnosing.is_trial,
             would_have=store.would_have,
+            ingest_of=store.ingest_of,
         )
         door = RegistryDoor(
             locator=seek(lookup=lookup),

@@ -5,7 +5,9 @@ to know that content is wrong, and containerd does not tell the agent. But conta
 moments of the last byte. So content was wrong if it was delivered whole to a containerd that is still connected, or has
 used the connection again, and then does not appear in the store. Where the client closed the connection, another layer
 of the pull may have been wrong, or the user may have cancelled the pull. Twice in a row, that is a suspicion. Where the
-store says that it would not have the content anyway, nothing is known.
+store says that it would not have the content anyway, nothing is known. Nor is it while containerd has the ingest that
+the content went into: containerd flushes the file, verifies it, and gives it its name before it ends the ingest, and
+ends the ingest of wrong content within a second.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.expiring import ExpiringSet
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from registryd.aio.scope import Scope
+    from registryd.content.growing import Began, OngoingIngest
     from registryd.content.source import Content, ContentSource
     from registryd.oci.digest import Digest
 
@@ -35,6 +39,8 @@ _LONGEST_LOOK: Final = 0.05
 # content as long as a slow disk needs, 50 MB a second.
 _PATIENCE: Final = 5.0
 _SLOW_DISK: Final = 50_000_000
+# How much longer it may take while the ingest is to be seen: other programs may keep the disk busy.
+_FLUSH_SECONDS: Final = 120.0
 # Contents of which it is not known what became of them. A kubelet tries again after five minutes at the latest.
 _UNSETTLED_SECONDS: Final = 600.0
 _UNSETTLED_REMEMBERED: Final = 1000
@@ -62,6 +68,8 @@ class Givers(Protocol):
 class _Delivery:
     content: Content
     is_connected: Callable[[], bool]
+    began: Began | None
+    """The ingest that it went into, where that is to be seen."""
 
     @property
     def digest(self) -> Digest:
@@ -71,7 +79,7 @@ class _Delivery:
 class Aftermath:
     """Watches the store after each delivery; the watch runs in the scope and ends with the verdict."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, all named
         self,
         store: ContentSource,
         givers: Givers,
@@ -79,13 +87,16 @@ class Aftermath:
         *,
         is_trial: Callable[[Digest], bool] = lambda _: False,
         would_have: Callable[[Content], bool] = lambda _: True,
+        ingest_of: Callable[[Digest], OngoingIngest | None] = lambda _: None,
     ) -> None:
         """`is_trial`: content that doctor pulls, and removes at once. That it is gone says nothing of its bytes.
 
         `would_have`: whether the store would have this content now if what was delivered was right.
+        `ingest_of`: what containerd is receiving of the content now.
         """
         self._is_trial = is_trial
         self._would_have = would_have
+        self._ingest_of = ingest_of
         self._store = store
         self._givers = givers
         self._scope = scope
@@ -99,17 +110,20 @@ class Aftermath:
         """
         if self._is_trial(content.digest) or not self._givers.await_verdict(content.digest):
             return
-        delivery = _Delivery(content, is_connected)
+        ingest = self._ingest_of(content.digest)
+        delivery = _Delivery(content, is_connected, ingest.began if ingest else None)
         self._open[content.digest] = delivery
-        self._scope.run(partial(self._watch, delivery, content.size), name=f"aftermath of {content.digest}")
+        self._scope.run(partial(self._watch, delivery), name=f"aftermath of {content.digest}")
 
     async def asked_again(self, digest: Digest) -> None:
         """The content is asked for from its first byte: settle now what became of it, before it is given again."""
-        if delivery := self._open.get(digest):
+        delivery = self._open.get(digest)
+        if delivery and not self._is_undecided(delivery):
             await self._settle(delivery)
 
-    async def _watch(self, delivery: _Delivery, size: int) -> None:
-        for pause in _pauses(_PATIENCE + size / _SLOW_DISK):
+    async def _watch(self, delivery: _Delivery) -> None:
+        patience = _pauses(_PATIENCE + delivery.content.size / _SLOW_DISK)
+        for pause in chain(patience, takewhile(lambda _: self._is_undecided(delivery), _pauses(_FLUSH_SECONDS))):
             await asyncio.sleep(pause)
             if self._open.get(delivery.digest) is not delivery:
                 return  # settled, or delivered once more
@@ -137,7 +151,7 @@ class Aftermath:
         digest = delivery.digest
         if not self._would_have(delivery.content):
             return
-        if delivery.is_connected():
+        if delivery.is_connected() and not self._is_undecided(delivery):
             self._unsettled.discard(digest)
             self._givers.thrown_away(digest)
         elif digest in self._unsettled:
@@ -145,6 +159,11 @@ class Aftermath:
             self._givers.suspected(digest)
         else:
             self._unsettled.add(digest)
+
+    def _is_undecided(self, delivery: _Delivery) -> bool:
+        """Whether the ingest that it went into is still there."""
+        ingest = self._ingest_of(delivery.digest) if delivery.began else None
+        return ingest is not None and ingest.began == delivery.began
 
     async def _is_stored(self, digest: Digest) -> bool | None:
         """None: it cannot be told now."""

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from registryd.oci.digest import Digest
 
 
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Which ingest it is: another one of the same content has another file, or began at another time."""
+
+    device: int
+    inode: int
+    nanoseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class OngoingIngest:
+    """An ingest that is there now, and the bytes that are in it."""
+
+    began: Began
+    size: int
+
+
 class NotArrived(ContentNotFound):
     """The content is on its way here, but not yet the byte that was asked for."""
 

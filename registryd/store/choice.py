@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registryd.config.agent import StoreSettings
     from registryd.content.description import StoreDescription
     from registryd.content.elsewhere import Newcomers
+    from registryd.content.growing import OngoingIngest
     from registryd.content.keepable import ImageHere
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
@@ -66,6 +67,9 @@ class NodeStore(MemberStore, Protocol):
         So it is not if containerd has it for a namespace that is not shared or has no room, nor in a store that
         containerd does not write to.
         """
+
+    def ingest_of(self, digest: Digest) -> OngoingIngest | None:
+        """What containerd is receiving of this content now; None where it receives none, or that cannot be seen."""
 
     @property
     def keepable(self) -> PullsInto | None:

@@ -10,6 +10,7 @@ import pytest
 
 from registryd.aio.scope import open_scope
 from registryd.content.blame import Aftermath
+from registryd.content.growing import Began, OngoingIngest
 from registryd.content.source import Content
 from registryd.oci.digest import Digest
 from tests.fakes.sources import FailingSource, MemorySource, SilentSource
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.looptime
 DATA = b"layer"
 DIGEST = Digest.of(DATA)
 MIB = 1 << 20
+INGEST = OngoingIngest(Began(1, 2, 3), len(DATA))
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Scene:
     store: MemorySource
     givers: FakeGivers
     is_connected: bool = True
+    ingest: OngoingIngest | None = None
 
     def deliver(self, *, size: int = len(DATA)) -> None:
         self.aftermath.delivered(Content(DIGEST, size, None), is_connected=lambda: self.is_connected)
@@ -66,7 +69,8 @@ class Scene:
 async def scene() -> AsyncIterator[Scene]:
     store, givers = MemorySource(), FakeGivers()
     async with open_scope() as scope:
-        yield Scene(Aftermath(store, givers, scope), store, givers)
+        made = Scene(Aftermath(store, givers, scope, ingest_of=lambda _: made.ingest), store, givers)
+        yield made
 
 
 async def test_what_the_store_would_not_have_anyway_blames_nobody() -> None:
@@ -131,6 +135,60 @@ async def test_large_content_is_given_the_time_that_a_slow_disk_needs(scene: Sce
     scene.deliver(size=500_000_000)
     await asyncio.sleep(60)
     assert scene.givers.verdicts == [("thrown away", 15.0)]
+
+
+@pytest.mark.parametrize("flushing_seconds", [7.0, 110.0])
+async def test_while_containerd_has_the_ingest_nothing_is_known(scene: Scene, flushing_seconds: float) -> None:
+    """Its disk is busy."""
+    scene.ingest = INGEST
+    scene.deliver()
+    await asyncio.sleep(flushing_seconds)
+    assert scene.givers.verdicts == []
+    scene.store.add(DIGEST, DATA)
+    scene.ingest = None
+    await asyncio.sleep(60)
+    assert [verdict for verdict, _ in scene.givers.verdicts] == ["kept"]
+
+
+async def test_content_whose_ingest_ends_late_and_leaves_nothing_was_wrong(scene: Scene) -> None:
+    scene.ingest = INGEST
+    scene.deliver()
+    await asyncio.sleep(20)
+    scene.ingest = None
+    await asyncio.sleep(60)
+    ((verdict, at),) = scene.givers.verdicts
+    assert verdict == "thrown away"
+    assert at == pytest.approx(20, abs=0.1)
+
+
+async def test_an_ingest_that_never_ends_proves_nothing_once(scene: Scene) -> None:
+    scene.ingest = INGEST
+    for _ in range(2):
+        scene.deliver()
+        await asyncio.sleep(300)
+    assert [verdict for verdict, _ in scene.givers.verdicts] == ["suspected"]
+
+
+@pytest.mark.parametrize("now", [None, OngoingIngest(Began(1, 3, 9), 0)], ids=["none", "another"])
+async def test_whoever_asks_again_when_that_ingest_has_ended_settles_it(
+    scene: Scene, now: OngoingIngest | None
+) -> None:
+    scene.ingest = INGEST
+    scene.deliver()
+    scene.ingest = now
+    await asyncio.sleep(0.5)
+    await scene.aftermath.asked_again(DIGEST)
+    assert scene.givers.verdicts == [("thrown away", 0.5)]
+
+
+async def test_another_that_asks_while_containerd_flushes_settles_nothing(scene: Scene) -> None:
+    scene.ingest = INGEST
+    scene.deliver()
+    await asyncio.sleep(0.5)
+    await scene.aftermath.asked_again(DIGEST)
+    scene.store.add(DIGEST, DATA)
+    await asyncio.sleep(60)
+    assert [verdict for verdict, _ in scene.givers.verdicts] == ["kept"]
 
 
 async def test_who_has_gone_away_proves_nothing(scene: Scene) -> None:

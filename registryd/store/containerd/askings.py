@@ -18,9 +18,10 @@ from registryd.aio.expiring import ExpiringSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from registryd.content.growing import Began
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Repository
-    from registryd.store.containerd.ingests import Began, Ingests
+    from registryd.store.containerd.ingests import Ingests
 
 # A node receives some layers of some images at a time.
 _REMEMBERED: Final = 2_000

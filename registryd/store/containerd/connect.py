@@ -99,6 +99,7 @@ def _assemble(
         presence=presence,
         origins=Origins(presence, images, documents, askings),
         askings=askings,
+        ingests=ingests,
         route=route,
         reader=reader,
         images=images,

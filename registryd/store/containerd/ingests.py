@@ -6,11 +6,11 @@ import hashlib
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.folder_events import FolderEvents
+from registryd.content.growing import Began, OngoingIngest
 from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.oci.digest import Digest
 from registryd.oci.errors import DigestInvalid
@@ -33,23 +33,6 @@ _TOTAL_BYTES: Final = 19
 _NAME: Final = re.compile(rf"(?P<namespace>[^/]+)/{_SEQUENCE}/(?:{'|'.join(_KINDS)})-(?P<digest>[a-z0-9]+:[0-9a-f]+)")
 # Longer than any name of the kind.
 _NAME_BYTES: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Began:
-    """Which ingest it is: another one of the same content has another file, or began at another time."""
-
-    device: int
-    inode: int
-    nanoseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class OngoingIngest:
-    """An ingest that is there now, and the bytes that are in it."""
-
-    began: Began
-    size: int
 
 
 class Ingests:

@@ -10,7 +10,7 @@ from registryd.content.source import Content, ContentNotFound, OpenContent, Stor
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from registryd.content.growing import GrowingContent
+    from registryd.content.growing import GrowingContent, OngoingIngest
     from registryd.content.inventory import Stock
     from registryd.content.naming import Naming
     from registryd.content.provenance import Provenance
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registryd.store.containerd.following import Follower
     from registryd.store.containerd.holdings import Holdings
     from registryd.store.containerd.images import Images
-    from registryd.store.containerd.ingests import IngestEvents
+    from registryd.store.containerd.ingests import IngestEvents, Ingests
     from registryd.store.containerd.keepable import KeepableImages
     from registryd.store.containerd.keeping import LayerKeeper
     from registryd.store.containerd.newcomers import ContainerdNewcomers
@@ -51,6 +51,7 @@ class ContainerdStore:
         presence: Presence,
         origins: Origins,
         askings: Askings,
+        ingests: Ingests,
         route: Route,
         reader: DocumentReader,
         images: Images,
@@ -65,6 +66,7 @@ class ContainerdStore:
         self._presence = presence
         self._origins = origins
         self._askings = askings
+        self._ingests = ingests
         self._route = route
         self._reader = reader
         self._images = images
@@ -158,6 +160,9 @@ class ContainerdStore:
     def would_have(self, content: Content) -> bool:
         files = self._route.files
         return files is None or (files.lacks(content.digest) and files.has_room(content.size + _SPARE_BYTES))
+
+    def ingest_of(self, digest: Digest) -> OngoingIngest | None:
+        return self._ingests.look(digest)
 
     # Its state, for those who start it and watch over it
 

@@ -135,6 +135,9 @@ class BoundedStore:
     def would_have(self, content: Content) -> bool:
         return self._store.would_have(content)
 
+    def ingest_of(self, digest: Digest) -> None:
+        self._store.ingest_of(digest)
+
     @property
     def keepable(self) -> None:
         """None: no program pulls into this store."""

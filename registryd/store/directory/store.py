@@ -95,6 +95,9 @@ class DirectoryStore:
     def would_have(self, content: Content) -> bool:  # noqa: ARG002 - as for all stores
         return False
 
+    def ingest_of(self, digest: Digest) -> None:
+        """None: no containerd writes into this store."""
+
     async def resolve(self, name: FullName) -> Sequence[NamedContent]:
         return await self.named.resolve(name)
 
