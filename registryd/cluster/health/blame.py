@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -34,6 +35,16 @@ class Penalties(Protocol):
         """Do not ask it for this content for a while; longer when it is certain that it was the one."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Givers:
+    offers: Mapping[str, Offer]
+    gave_all: bool
+    """Whether the first of them gave it from its first byte. Who gave what came before may be nobody of these."""
+
+
+_NOBODY: Final = _Givers({}, gave_all=False)
+
+
 class DeliveryAttribution:
     """Several nodes may have given parts of one content. It is not known which part was wrong, so all are suspected.
 
@@ -46,7 +57,7 @@ class DeliveryAttribution:
         """Messages to suspects are sent in the scope."""
         self._asking = asking
         self._scope = scope
-        self._givers: Recent[Digest, dict[str, Offer]] = Recent(_REMEMBERED)
+        self._givers: Recent[Digest, _Givers] = Recent(_REMEMBERED)
         self._tainted: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
         self._unattributed: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
 
@@ -54,7 +65,8 @@ class DeliveryAttribution:
         """A member begins to give content, from its first byte or what is left of it."""
         digest = offer.content.digest
         before = None if from_start else self._givers.get(digest)
-        self._givers.put(digest, {**(before or {}), str(offer.member.address): offer})
+        before = before or _Givers({}, gave_all=from_start)
+        self._givers.put(digest, replace(before, offers={**before.offers, str(offer.member.address): offer}))
 
     def await_verdict(self, digest: Digest) -> bool:
         """Whether anybody gave this content."""
@@ -79,24 +91,26 @@ class DeliveryAttribution:
 
     def thrown_away(self, digest: Digest) -> None:
         """The content was wrong: its givers are not asked for it, and are told."""
-        suspects = self._take(digest)
+        givers = self._take(digest)
+        suspects, is_certain = givers.offers, givers.gave_all and len(givers.offers) == 1
         if suspects:
-            _log.warning("wrong bytes of %s came from %s", digest, ", ".join(suspects))
+            elsewhere = "" if givers.gave_all else " or with what was there before"
+            _log.warning("wrong bytes of %s came from %s%s", digest, ", ".join(suspects), elsewhere)
         if len(suspects) > 1:
             self._unattributed.add(digest)
-        self._accuse(digest, suspects, is_certain=len(suspects) == 1)
+        self._accuse(digest, suspects, is_certain=is_certain)
 
     def suspected(self, digest: Digest) -> None:
         """The content was perhaps wrong: for a moment its givers are not asked for it, and they are told."""
-        suspects = self._take(digest)
+        suspects = self._take(digest).offers
         if suspects:
             _log.info("bytes of %s from %s were perhaps wrong", digest, ", ".join(suspects))
         self._accuse(digest, suspects, is_certain=False)
 
-    def _take(self, digest: Digest) -> dict[str, Offer]:
-        suspects = self._givers.get(digest) or {}
+    def _take(self, digest: Digest) -> _Givers:
+        givers = self._givers.get(digest) or _NOBODY
         self._givers.drop(digest)
-        return suspects
+        return givers
 
     def _accuse(self, digest: Digest, suspects: Mapping[str, Offer], *, is_certain: bool) -> None:
         self._tainted.add(digest)

@@ -72,28 +72,45 @@ async def test_the_giver_of_wrong_content_is_told_and_not_asked_again(lab: Lab) 
     assert not node.source.blame.await_verdict(DIGEST)
 
 
+class Blamed:
+    """Remembers who was blamed, and whether that was certain."""
+
+    def __init__(self) -> None:
+        self.members: list[tuple[str, bool]] = []
+
+    def blame(self, offer: Offer, *, is_certain: bool) -> None:
+        self.members.append((str(offer.member.address), is_certain))
+
+
+def offer_of(member: str, number: int = 1) -> Offer:
+    content = Content(Digest.of(number.to_bytes(2, "big")), 1 << 30, None)
+    node = SimpleNamespace(address=member, doubt=lambda _: asyncio.sleep(0))
+    return Offer(cast("Any", node), sought(content.digest), content, None, busy=False)
+
+
 async def test_only_the_latest_thousand_contents_have_givers() -> None:
-    blamed: list[str] = []
-
-    class Asking:
-        def blame(self, offer: Offer, *, is_certain: bool) -> None:
-            assert not is_certain, "another one began it"
-            blamed.append(str(offer.member.address))
-
-    def offer(member: str, number: int) -> Offer:
-        content = Content(Digest.of(number.to_bytes(2, "big")), 1 << 30, None)
-        node = SimpleNamespace(address=member, doubt=lambda _: asyncio.sleep(0))
-        return Offer(cast("Any", node), sought(content.digest), content, None, busy=False)
-
+    blamed = Blamed()
     async with open_scope() as scope:
-        givers = DeliveryAttribution(Asking(), scope)
+        givers = DeliveryAttribution(blamed, scope)
         for number in range(1001):
-            givers.gave(offer("first", number), from_start=True)
-        assert not givers.await_verdict(offer("", 0).content.digest)
+            givers.gave(offer_of("first", number), from_start=True)
+        assert not givers.await_verdict(offer_of("", 0).content.digest)
         # The oldest that is left: who goes on with it does not make the agent forget who began it.
-        givers.gave(offer("second", 1), from_start=False)
-        givers.thrown_away(offer("", 1).content.digest)
-    assert blamed == ["first", "second"]
+        givers.gave(offer_of("second"), from_start=False)
+        givers.thrown_away(offer_of("").content.digest)
+    assert blamed.members == [("first", False), ("second", False)]
+
+
+@pytest.mark.parametrize("from_start", [True, False])
+async def test_only_who_gave_all_of_it_is_surely_to_blame(*, from_start: bool) -> None:
+    """The agent may have been started anew since the first byte, or that came from another mirror."""
+    blamed = Blamed()
+    async with open_scope() as scope:
+        givers = DeliveryAttribution(blamed, scope)
+        for again in (from_start, False):
+            givers.gave(offer_of("only"), from_start=again)
+        givers.thrown_away(offer_of("").content.digest)
+    assert blamed.members == [("only", from_start)]
 
 
 async def test_the_giver_of_right_content_is_asked_again(lab: Lab) -> None:
