@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio import clock
@@ -49,6 +50,8 @@ _OPEN_SECONDS: Final = 3.0
 _OPEN_WHOLE_SECONDS: Final = (1.0, 2.0)
 # What is small comes in one answer on a connection that exists, and costs next to nothing twice.
 _OPEN_SMALL_SECONDS: Final = (0.5, 1.0)
+# A node gets three layers at a time, from as many holders.
+_MOST_ASKED_IF_IDLE: Final = 4
 # Each costs milliseconds when sources say no; when they are silent, patience ends first.
 _MOST_REPLIES: Final = 8
 # Larger than any content, so that a range that counts from the end of content whose size is not known yet waits for it.
@@ -216,20 +219,24 @@ class NamedSources:
         return not self._is_final and self._replies < _MOST_REPLIES and not self._patience.is_over
 
     async def _ask_idle(self) -> Offer | None:
-        """The offer of the holder that gives this content to nobody, if it does nothing else either.
+        """The offer of the holder that gives this content to nobody, or of another, if it does nothing else either.
 
         A node that gets the content from many at once passes it on slowly: what others acknowledge waits on its full
         link. But a holder that passes other layers on to a chain of nodes, or is going to, is left to these.
         """
         address, self._idle = self._idle, None
-        if address is None or address not in self._left:
+        if address is None:
             return None
-        offer = await self._ask(address, _NO_WAIT)
-        is_idle = offer is not None and offer.is_idle
-        if is_idle or (offer is None and not self._want.is_awaited):  # else it may be the best of those that are left
-            self._left.remove(address)
-        self._want.is_awaited = False
-        return offer if is_idle else None
+        others = [other for other in islice(self._left, 1, None) if other != address]
+        for holder in [address, *others][:_MOST_ASKED_IF_IDLE]:
+            offer = await self._ask(holder, _NO_WAIT)
+            is_idle = offer is not None and offer.is_idle
+            if is_idle or (offer is None and not self._want.is_awaited):  # else it may be the best of those left
+                self._left.remove(holder)
+            self._want.is_awaited = False
+            if is_idle:
+                return offer
+        return None
 
     async def _ask_first_left(self) -> Offer | None:
         address = self._left.popleft()

@@ -441,6 +441,19 @@ async def test_a_holder_that_does_nothing_else_is_taken_before_a_source_that_is_
     assert is_there or holder.finds == 1
 
 
+async def test_when_the_idle_holder_has_something_to_do_the_other_holders_are_asked_first_too() -> None:
+    """It may be giving another layer to the source that is still receiving this one."""
+    source = ScriptedNode(1, arrives=lambda _: 1 << 20)
+    busy, free = (ScriptedNode(n, arrives=lambda _: SIZE, uploads=uploads) for n, uploads in ((2, 1), (3, 0)))
+    coalescing, _ = make(source, busy, free)
+    reply = ClaimReply(tuple(place(n).address for n in (1, 2, 3)), idle=place(2).address)
+    named = coalescing.named_by(reply, sought(digest_of(OWN, 1, 2, 3)), Span.whole)
+    offer = await named.next()
+    assert offer is not None
+    assert offer.member.address == place(3).address
+    assert (source.finds, busy.finds, free.finds) == (0, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("is_final", "free_at", "given_at"), [(False, 1.5, 2), (True, 1.5, 2), (False, 99, 5), (True, 99, 5)]
 )
