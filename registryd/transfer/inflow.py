@@ -60,6 +60,7 @@ class InflowMemory:
         self.given = 0
         """All that was ever given to readers."""
         self._waiting: set[asyncio.Future[None]] = set()
+        self._for_room: set[asyncio.Event] = set()
 
     @property
     def is_full(self) -> bool:
@@ -79,6 +80,9 @@ class InflowMemory:
         """Note that so many fewer bytes are held."""
         self.held -= count
         self.tell()
+        if not self.is_full:
+            for room in self._for_room:
+                room.set()
 
     def hand_on(self, count: int) -> None:
         """Note that so many bytes go from one holder to another, which takes them anew."""
@@ -100,6 +104,18 @@ class InflowMemory:
             await waiter
         finally:
             self._waiting.discard(waiter)
+
+    @contextmanager
+    def telling(self, room: asyncio.Event) -> Iterator[None]:
+        """Set the event when bytes were given back, and it is not full any more.
+
+        For who waits for that alone: `wait_change` returns with each step of a reader of any content.
+        """
+        self._for_room.add(room)
+        try:
+            yield
+        finally:
+            self._for_room.discard(room)
 
 
 class Inflow:

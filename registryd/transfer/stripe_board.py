@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from registryd.transfer.errors import SourceBroken
@@ -45,7 +46,7 @@ class StripeBoard:
         self._chunks: list[deque[memoryview]] = [deque() for _ in range(STRIPES)]
         self._held = 0
         self._more = asyncio.Event()
-        self._room = asyncio.Event()
+        self._rooms = [asyncio.Event() for _ in range(STRIPES)]
         self.failure: SourceBroken | None = None
         """Why no more will come."""
 
@@ -75,8 +76,17 @@ class StripeBoard:
             self._more.set()
         self._tell_of(stripe)
         while self.left(stripe) and not self.has_room(stripe):
-            self._room.clear()
-            await self._room.wait()
+            await self._wait_room(stripe)
+
+    async def _wait_room(self, stripe: int) -> None:
+        """Return when the receiver has taken some of the stripe, or the memory has room, if that is what is missing.
+
+        No other change gives it room: what is taken of one stripe wakes no source of another one.
+        """
+        room = self._rooms[stripe]
+        room.clear()
+        with nullcontext() if self._ahead(stripe) >= AHEAD_BYTES else self._memory.telling(room):
+            await room.wait()
 
     def _tell_of(self, stripe: int) -> None:
         """Followers are told of whole pieces, as of all that flows in, and are sent each in one step."""
@@ -88,8 +98,12 @@ class StripeBoard:
 
     def has_room(self, stripe: int) -> bool:
         """Whether more of the stripe may come: it is not far ahead, or the receiver waits for it."""
-        ahead = self.reached[stripe] - reach(stripe, self.end)
+        ahead = self._ahead(stripe)
         return ahead < PIECE_BYTES or (ahead < AHEAD_BYTES and not self._memory.is_full)
+
+    def _ahead(self, stripe: int) -> int:
+        """How many bytes of the stripe are here that the receiver has not taken."""
+        return self.reached[stripe] - reach(stripe, self.end)
 
     def waits_for(self, stripe: int) -> bool:
         """Whether this stripe holds up others: at least three of them cannot come any further before it does."""
@@ -112,8 +126,8 @@ class StripeBoard:
         """
         while self.end < self.span.stop:
             stripe = self.wanted
-            if chunks := self._chunks[stripe]:
-                return self._cut(chunks, self._together(stripe))
+            if self._chunks[stripe]:
+                return self._cut(stripe, self._together(stripe))
             if self.failure is not None:
                 raise self.failure
             self._more.clear()
@@ -124,7 +138,8 @@ class StripeBoard:
         """How many bytes of the content from here on are of this stripe."""
         return place(stripe, reach(stripe, self.end), self.span.stop).length
 
-    def _cut(self, chunks: deque[memoryview], most: int) -> bytes | memoryview:
+    def _cut(self, stripe: int, most: int) -> bytes | memoryview:
+        chunks = self._chunks[stripe]
         chunk = chunks.popleft()
         if len(chunk) > most:
             chunks.appendleft(chunk[most:])
@@ -132,7 +147,7 @@ class StripeBoard:
         self.end += len(chunk)
         self._held -= len(chunk)
         self._memory.hand_on(len(chunk))
-        self._room.set()
+        self._rooms[stripe].set()
         whole = chunk.obj
         return whole if isinstance(whole, bytes) and len(whole) == len(chunk) else chunk
 

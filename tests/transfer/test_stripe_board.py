@@ -217,6 +217,31 @@ async def test_where_memory_is_full_what_the_receiver_waits_for_comes_and_other_
     assert memory.held == 0
 
 
+async def test_room_that_another_layer_gives_back_is_taken_at_once() -> None:
+    board, memory, _ = board_of(LONG, most=AHEAD_BYTES)
+    memory.take(AHEAD_BYTES)
+    putting = [await blocks(board, stripe, bytes(PIECE_BYTES)) for stripe in range(1, STRIPES)]
+    assert board.waits_for(0)
+    memory.give_back(1)
+    await asyncio.sleep(0.01)
+    assert not any(each.done() for each in putting), "it is still full"
+    memory.give_back(AHEAD_BYTES - 1)
+    assert not board.waits_for(0), "the others can come further"
+    await asyncio.wait_for(asyncio.gather(*putting), 30)
+
+
+async def test_what_is_taken_wakes_no_source_of_another_stripe() -> None:
+    board, memory, _ = board_of(LONG, most=1)
+    putting = [await blocks(board, stripe, bytes(PIECE_BYTES + 1)) for stripe in range(STRIPES)]
+    await board.take()
+    assert [stripe for stripe, room in enumerate(board._rooms) if room.is_set()] == [0]
+    memory.give_back(0)
+    assert [stripe for stripe, room in enumerate(board._rooms) if room.is_set()] == [0], "it is still full"
+    for each in putting:
+        each.cancel()
+    await asyncio.wait(putting)
+
+
 async def test_a_source_that_has_given_all_does_not_wait_for_room() -> None:
     board, _, _ = board_of(Span.whole(2 * ROW_BYTES), most=0)
     await asyncio.wait_for(board.put(7, bytes(2 * PIECE_BYTES)), 30)
