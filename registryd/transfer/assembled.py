@@ -15,7 +15,7 @@ from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Collection, Hashable
 
     from registryd.oci.ranges import Span
     from registryd.transfer.body import Body
@@ -156,10 +156,10 @@ class AssembledBody:
             if slots is None:
                 return False
             together = self._together = Together(rest, slots)
-            before, all_before = sink.read_meter(), self._link.total
+            first, before, all_before = self._first, sink.read_meter(), self._link.total
             try:
-                if self._first is not None:
-                    together.join(self._first, self._rate)
+                if first is not None:
+                    together.join(first, self._rate)
                 for supplier in self._best():
                     self._join(together, supplier)
                 await together.send_to(sink)
@@ -171,9 +171,10 @@ class AssembledBody:
                         self._rates.note(supplier.source, rate=rate)
         seconds = max(sink.read_meter().at - before.at, 1e-6)
         if self._is_joined:
-            others = sum(supplier is not self._first and given > 0 for supplier, given, _ in together.rates())
+            others = sum(supplier is not first and given > 0 for supplier, given, _ in together.rates())
             self._judge_joined((self._link.total - all_before) / seconds, others)
         self._judge(rest.length / seconds)
+        self._forget(together.lost)
         return True
 
     def _judge_joined(self, rate_of_all: float, others: int) -> None:
@@ -188,6 +189,12 @@ class AssembledBody:
         if self._is_on_trial:
             self._is_on_trial = False
             self._is_of_use = rate > self._rate * _GAIN
+
+    def _forget(self, lost: Collection[Hashable]) -> None:
+        """Ask these sources for nothing any more, until a search finds them again: they may have been away briefly."""
+        self._found = [supplier for supplier in self._found if supplier.source not in lost]
+        if self._first is not None and self._first.source in lost:
+            self._first = None
 
     def _best(self) -> list[Supplier]:
         """The sources that were found, slow ones last."""
@@ -275,6 +282,8 @@ class AssembledBody:
     async def _search(self) -> None:
         while True:
             await self._are_needed.wait()
+            if self._together is not None:
+                self._forget(self._together.lost)
             async with aclosing(self._others()) as others:
                 async for supplier in others:
                     self._add(supplier)

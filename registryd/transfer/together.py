@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -42,29 +43,31 @@ class Together:
         self._pieces = Pieces(span, slots)
         self._supplies: dict[Supply, asyncio.Task[None]] = {}
         self._sources: dict[Hashable, Supply] = {}
+        self._waiting: deque[Supply] = deque()
+        self.lost: set[Hashable] = set()
+        """The sources that have broken off, or were silent or busy too often."""
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._is_waiting = False
         self._idle: set[Supply] = set()
         self._reasons: list[SourceBroken] = []
 
-    def is_joined_by(self, source: Hashable) -> bool:
-        """Whether the source takes part, or has taken part."""
-        return source in self._sources
-
     @property
     def count(self) -> int:
         """How many take part."""
         return len(self._supplies)
 
-    def join(self, supplier: Supplier, rate: float | None = None) -> bool:
-        """Let it take part; whether it may: each may once, and not too many at a time."""
-        if self.is_joined_by(supplier.source) or self.count >= MOST_AT_ONCE:
-            return False
-        supply = Supply(supplier, rate)
-        self._sources[supplier.source] = supply
-        self._supplies[supply] = asyncio.create_task(self._work(supply), name="get pieces")
-        return True
+    def join(self, supplier: Supplier, rate: float | None = None) -> None:
+        """Let it take part as soon as there is a place; each may once."""
+        if supplier.source not in self._sources:
+            supply = self._sources[supplier.source] = Supply(supplier, rate)
+            self._waiting.append(supply)
+            self._fill_places()
+
+    def _fill_places(self) -> None:
+        while self._waiting and self.count < MOST_AT_ONCE and not self._pieces.is_over:
+            supply = self._waiting.popleft()
+            self._supplies[supply] = asyncio.create_task(self._work(supply), name="get pieces")
 
     def rates(self) -> Iterable[tuple[Supplier, int, float | None]]:
         """The bytes and the rate of each source, as far as the rate is known."""
@@ -84,6 +87,7 @@ class Together:
 
     async def aclose(self) -> None:
         """End all that is under way; raises what must not have happened there."""
+        self._waiting.clear()
         tasks = list(self._supplies.values())
         for task in tasks:
             task.cancel()
@@ -133,14 +137,17 @@ class Together:
             while not supply.is_hopeless and (piece := await self._next_piece(supply)) is not None:
                 await self._get(supply, piece)
             if supply.is_hopeless:
+                self.lost.add(supply.supplier.source)
                 supply.retire()
         except SourceBroken as reason:
             self._reasons.append(reason)
+            self.lost.add(supply.supplier.source)
             supply.supplier.failed(reason)
         except BaseException:
             self._arrived.set()
             raise
         del self._supplies[supply]
+        self._fill_places()
         self._arrived.set()
 
     async def _get(self, supply: Supply, piece: Piece) -> None:

@@ -301,6 +301,36 @@ async def test_others_are_looked_for_again_when_few_are_left() -> None:
     assert late.given > 10 * MIB
 
 
+@pytest.mark.parametrize(("broken", "seconds"), [(5, 13.0), (6, 14.5)])
+async def test_those_that_are_known_take_the_places_of_those_that_break(broken: int, seconds: float) -> None:
+    cluster = Cluster(*[1.0] * 9)
+    for supplier in cluster.suppliers[:broken]:
+        supplier.dies_after = 2 * MIB
+    assert (await cluster.send()).data == DATA[1:]
+    assert now() < seconds
+    assert cluster.searches == 1, "they were found before"
+
+
+async def test_one_that_broke_is_not_asked_again_while_others_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registryd.transfer.assembled._TRIAL_BYTES", 8 * MIB)
+    cluster = Cluster(200, 200, 200, 200, seconds=0.0)
+    cluster.suppliers[1].dies_after = 1
+    assert (await cluster.send()).data == DATA[1:]
+    assert len(cluster.suppliers[1].failures) == 1
+    assert cluster.suppliers[2].given > 7 * MIB
+
+
+async def test_one_that_was_away_for_a_moment_is_asked_again_when_it_is_found_again() -> None:
+    cluster = Cluster(0.5, 2)
+    cluster.beginning = SPAN.length
+    away = cluster.suppliers[1]
+    away.dies_after = 1
+    asyncio.get_running_loop().call_later(4.9, setattr, away, "dies_after", None)
+    asyncio.get_running_loop().call_later(4.9, away.failures.clear)
+    assert (await cluster.send()).data == DATA[1:]
+    assert away.given > 10 * MIB
+
+
 async def test_who_answers_while_the_body_ends_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, is_ending = Cluster(10, 10, 10), asyncio.Event()
     late = cluster.suppliers.pop()

@@ -218,8 +218,9 @@ async def test_who_comes_later_takes_part() -> None:
         together.join(first)
         sending = asyncio.create_task(together.send_to(sink))
         await asyncio.sleep(1)
-        assert together.join(second)
-        assert not together.join(second)
+        together.join(second)
+        together.join(second)
+        assert together.count == 2
         await sending
         await together.aclose()
     assert sink.data == DATA[3:-5]
@@ -230,9 +231,20 @@ async def test_not_too_many_take_part() -> None:
     with SlotMemory(MEMORY).reserved() as slots:
         assert slots is not None
         together = Together(SPAN, slots)
-        joined = [together.join(source) for source in suppliers(*[1.0] * 10)]
+        for source in suppliers(*[1.0] * 10):
+            together.join(source)
+        assert together.count == MOST_AT_ONCE
         await together.aclose()
-    assert joined.count(True) == MOST_AT_ONCE
+
+
+@pytest.mark.parametrize("broken", [1, 4, 6])
+async def test_those_for_whom_there_was_no_place_take_the_places_of_those_that_break(broken: int) -> None:
+    sources = suppliers(*[2.0] * 9)
+    for source in sources[:broken]:
+        source.dies_after = 2 * MIB
+    assert (await send(sources)).data == DATA[3:-5]
+    assert [source.given > 0 for source in sources] == [number < MOST_AT_ONCE + broken for number in range(9)]
+    assert now() < 64 / (2 * min(MOST_AT_ONCE, 9 - broken)) * 1.2
 
 
 @pytest.mark.parametrize("seed", range(40))
