@@ -276,9 +276,8 @@ class Fetcher:
     ) -> T:
         refuse_to_forward()
         try:
-            async with aclosing(plan):
-                attempts = one_by_one(_attempts(plan, use))
-                return await first_success(attempts, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
+            attempts = one_by_one(_attempts(plan, use))
+            return await first_success(attempts, expected=_TRY_NEXT, patience=_PATIENCE, discard=discard)
         except AllFailed as error:
             raise refusal(error.reasons) from error
 
@@ -286,8 +285,10 @@ class Fetcher:
 async def _attempts(
     plan: SourcePlan, use: Callable[[Offer], Coroutine[Any, Any, T]]
 ) -> AsyncGenerator[Attempt[T], None]:
-    while (offer := await plan.next()) is not None:
-        yield partial(_try, plan, offer, use)
+    """Closes the plan in the end: within the race, which discards what it has won if it is cancelled meanwhile."""
+    async with aclosing(plan):
+        while (offer := await plan.next()) is not None:
+            yield partial(_try, plan, offer, use)
 
 
 async def _try(plan: SourcePlan, offer: Offer, use: Callable[[Offer], Coroutine[Any, Any, T]]) -> T:

@@ -104,13 +104,17 @@ _REASONS: Final[dict[Opens, Callable[[], Exception]]] = {
 
 @dataclass(frozen=True)
 class Character:
-    """`seconds`: until an opening has ended; `since`: when content begins to grow; `gives`: bytes until it breaks."""
+    """`seconds`: until an opening has ended; `since`: when content begins to grow; `gives`: bytes until it breaks.
+
+    `lingers`: how long a question takes to end when it is given up.
+    """
 
     says: Says = Says.WHOLE
     opens: Opens = Opens.GIVES
     seconds: float = 0.0
     since: float = 0.0
     gives: int = SIZE
+    lingers: float = 0.0
 
     @property
     def size(self) -> int:
@@ -303,6 +307,9 @@ class _Peer:
         example.questions += 1
         try:
             return await self._answer(wanted, wait)
+        except asyncio.CancelledError:
+            await asyncio.sleep(example.characters[self.number].lingers)
+            raise
         finally:
             example.questions -= 1
 

@@ -291,6 +291,21 @@ def test_a_request_that_is_cancelled_leaves_nothing_and_harms_no_other(
         assert all(content is not None for content in contents)
 
 
+def test_what_was_opened_is_closed_when_the_request_is_cancelled_while_the_search_ends() -> None:
+    async def example() -> None:
+        example = Example([Character(), Character(says=Says.SILENT, lingers=0.25)], ScriptedIndex())
+        opening = asyncio.create_task(example.fetcher.open(SOUGHT, all_of_it))
+        await asyncio.sleep(0.125)
+        assert [each.is_left_open for each in example.openings] == [True]
+        assert example.questions == 1
+        opening.cancel()
+        await asyncio.wait((opening,))
+        assert opening.cancelled()
+        example.require_nothing_left()
+
+    run(example)
+
+
 # ---------------------------------------------------------------- following what an index node says, and no more
 
 
