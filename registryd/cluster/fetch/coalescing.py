@@ -87,6 +87,8 @@ class FetchCoordinator:
         self._places: Places | None = None
         self._failed = _Reports()
         self._slow = _Reports()
+        self._unheard = _Reports()
+        """Slow sources that were reported to index nodes of which none has answered."""
         self._unfit: ExpiringSet[tuple[Digest, Repository | None, Address]] = ExpiringSet(
             lifetime=_UNFIT_SECONDS, capacity=_REMEMBERED
         )
@@ -200,7 +202,8 @@ class FetchCoordinator:
     async def claim_once(self, want: Want, urgency: Urgency) -> ClaimReply | None:
         """The reply of the index nodes, which are told of all failed sources; None when none of them answers."""
         own = self._index.own_place()
-        failed, slow, unfit = self._failed.take(want.digest), self._slow.take(want.digest), self._unfit_for(want.sought)
+        failed, left, unfit = self._failed.take(want.digest), self._slow.take(want.digest), self._unfit_for(want.sought)
+        slow = tuple(dict.fromkeys((*self._unheard.take(want.digest), *left)))
         is_large = want.size is not None and want.size > LARGE_BYTES
         side = (
             self._companions.side(want.digest, own=own.address)
@@ -222,7 +225,13 @@ class FetchCoordinator:
             is_slow=self._own_pace.is_slow,
             takes_stripes=want.takes_stripes,
         )
-        verdict = await self._index.claim(claim)
+        verdict = None
+        try:
+            verdict = await self._index.claim(claim)
+        finally:
+            if verdict is None:  # none has answered, or the claim was cancelled: the next one tells it again
+                self._failed.add(want.digest, *failed)
+                self._unheard.add(want.digest, *slow)
         if verdict is not None and unfit:
             # An index node of an older version names them all the same.
             verdict = replace(verdict, sources=tuple(each for each in verdict.sources if each not in unfit))
@@ -235,8 +244,9 @@ class FetchCoordinator:
                     return await self.claim_once(want, urgency)
         elif verdict is not None and not is_large:
             self._companions.came_after(verdict.before, want.digest, rank=verdict.rank)
+        # Where nobody else is known, what comes slowly is no reason to ask the origin; without an answer, once.
+        slow = left if verdict is None else slow
         if slow and (verdict is None or not verdict.sources):
-            # An index node that knows of nobody: what comes slowly is no reason to ask the origin.
             return ClaimReply(slow)
         return verdict
 
@@ -331,10 +341,11 @@ class _Reports:
     def __init__(self) -> None:
         self._addresses: OrderedDict[Digest, list[Address]] = OrderedDict()
 
-    def add(self, digest: Digest, address: Address) -> None:
+    def add(self, digest: Digest, *addresses: Address) -> None:
+        if not addresses:
+            return
         known = self._addresses.setdefault(digest, [])
-        if address not in known:
-            known.append(address)
+        known.extend(address for address in addresses if address not in known)
         if len(self._addresses) > _REMEMBERED:
             self._addresses.popitem(last=False)
 

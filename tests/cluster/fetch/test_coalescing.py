@@ -270,6 +270,51 @@ async def test_a_source_that_broke_is_reported_with_the_next_claim() -> None:
     assert index.claims[-1].failed == (place(2).address,)
 
 
+@dataclass
+class AnsweringLater:
+    """Index nodes of which none answers the first claims, or not soon."""
+
+    seconds: float
+    unanswered: int = 1
+    claims: list[Claim] = field(default_factory=list)
+
+    def own_place(self) -> NodeLocation:
+        return place(OWN)
+
+    async def claim(self, claim: Claim) -> ClaimReply | None:
+        self.claims.append(claim)
+        if len(self.claims) > self.unanswered:
+            return ClaimReply()
+        await asyncio.sleep(self.seconds)
+        return None
+
+
+@pytest.mark.parametrize("seconds", [0.1, 10.0])
+async def test_what_no_index_node_has_heard_is_reported_again(seconds: float) -> None:
+    index = AnsweringLater(seconds)
+    coalescing = FetchCoordinator(cast("Any", index), ScriptedRoster(), OwnStore(), fetch_wait=FETCH_WAIT)
+    digest, failed, slow = digest_of(OWN), place(1).address, place(2).address
+    want = Want(sought(digest), Span.whole, SIZE)
+    coalescing.failed(digest, failed)
+    coalescing.slow(digest, slow)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):  # a request that is given up
+            await coalescing.claim_once(want, Urgency.ASKED)
+    for _ in range(2):
+        await coalescing.claim_once(want, Urgency.ASKED)
+    assert [(claim.failed, claim.slow) for claim in index.claims] == [((failed,), (slow,))] * 2 + [((), ())]
+
+
+async def test_a_slow_source_is_followed_once_while_no_index_node_answers() -> None:
+    index = AnsweringLater(0.1, unanswered=2)
+    coalescing = FetchCoordinator(cast("Any", index), ScriptedRoster(), OwnStore(), fetch_wait=FETCH_WAIT)
+    digest, slow = digest_of(OWN), place(2).address
+    want = Want(sought(digest), Span.whole, SIZE)
+    coalescing.slow(digest, slow)
+    assert await coalescing.claim_once(want, Urgency.ASKED) == ClaimReply((slow,))
+    assert await coalescing.claim_once(want, Urgency.ASKED) is None, "the node looks for another one itself"
+
+
 @asynccontextmanager
 async def opening_the_only_one() -> AsyncIterator[tuple[SourcePlan, Offer]]:
     """A plan whose one source was given, and is being opened."""
