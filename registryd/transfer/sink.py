@@ -96,12 +96,13 @@ class ConnectionSink(Sink):
             await wait_writable(self._fd)
 
     async def _write_through(self, data: bytes | memoryview) -> None:
+        # Counted before there is room for more: a body that is left meanwhile goes on behind these bytes.
+        self.sent += len(data)
         try:
             async with _patient(self._patience):
                 await self._write(data)
         except ConnectionError as error:
             raise SinkClosed("the receiver closed the connection") from error
-        self.sent += len(data)
         # A receiver that takes everything at once would never let another request of this loop run.
         await asyncio.sleep(0)
 

@@ -11,7 +11,7 @@ import pytest
 from registryd.transfer.body import BytesBody, ChunksBody
 from registryd.transfer.errors import ReceiverIdle, SinkClosed, SourceBroken
 from registryd.transfer.memory import MemorySink
-from registryd.transfer.sink import open_sink
+from registryd.transfer.sink import ConnectionSink, open_sink
 from tests.fakes.certificates import server_tls
 from tests.transfer.receiver import receiver
 
@@ -75,6 +75,25 @@ async def test_an_encrypted_connection_is_written_through(tmp_path: Path) -> Non
             await sink.write(DATA)
             assert sink.sent == len(DATA)
         assert await reading == DATA
+
+
+async def test_what_a_connection_has_taken_counts_when_its_body_is_left_in_the_drain() -> None:
+    taken, drained = bytearray(), asyncio.Event()
+
+    async def write_through(data: bytes | memoryview) -> None:
+        taken.extend(data)
+        await drained.wait()
+
+    sink = ConnectionSink(None, write_through)
+    writing = asyncio.create_task(BytesBody(DATA[:5]).send_to(sink))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait((writing,))
+    assert writing.cancelled()
+    drained.set()
+    await BytesBody(DATA[sink.sent : 9]).send_to(sink)
+    assert bytes(taken) == DATA[:9]
+    assert sink.sent == 9
 
 
 async def test_a_connection_that_is_gone_is_no_sink() -> None:
