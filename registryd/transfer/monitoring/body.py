@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from registryd.aio.unexpected import note_unexpected
 from registryd.transfer.breaking import send_until
 from registryd.transfer.monitoring.giving import Giving
 from registryd.transfer.monitoring.meter import MeteredSink
@@ -25,7 +26,10 @@ class Check(Protocol):
         """Seconds until it wants to look."""
 
     async def look(self, now: Reading, *, left: int) -> str | None:
-        """Why the body is to be broken off; None: it goes on. `left` is what of it has not been sent, in bytes."""
+        """Why the body is to be broken off; None: it goes on. `left` is what of it has not been sent, in bytes.
+
+        A check that raises anything does not look again.
+        """
 
     def end(self, ended: Reading) -> None:
         """End the check: no more bytes are sent, whether the body is whole or not."""
@@ -65,11 +69,18 @@ class MonitoredBody:
     async def _watch(self, sink: MeteredSink, begun: Reading) -> str:
         """Returns why the source is to be left."""
         due = {check: begun.at + check.pause() for check in self._checks}
-        while True:
+        while due:
             check = min(due, key=due.__getitem__)
             await asyncio.sleep(due[check] - asyncio.get_running_loop().time())
             now = sink.read_meter()
-            reason = await check.look(now, left=self.length - (now.sent - begun.sent))
+            try:
+                reason = await check.look(now, left=self.length - (now.sent - begun.sent))
+            except Exception as error:  # noqa: BLE001 - a bug in one check is no fault of the source, and ends no other
+                note_unexpected("checking a source", error)
+                del due[check]
+                continue
             if reason is not None:
                 return reason
             due[check] = asyncio.get_running_loop().time() + check.pause()
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never

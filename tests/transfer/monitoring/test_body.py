@@ -54,6 +54,36 @@ async def test_each_check_looks_at_its_own_times_and_the_first_that_finds_it_too
     assert rarely.looks == [(2.5, 6), (5.0, 6)]
 
 
+class Faulty(Noting):
+    """A check that has a bug."""
+
+    async def look(self, now: Reading, *, left: int) -> str | None:
+        await super().look(now, left=left)
+        raise ValueError("a bug")
+
+
+async def test_a_bug_in_a_check_is_one_line_in_the_log_and_ends_no_other_check(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faulty, other = Faulty(1.0), Noting(1.0, leaves_at_look=3)
+    sink = FakeSink()
+    with pytest.raises(SourceBroken, match="too slow"):
+        await MonitoredBody(StalledBody(DATA, stalls_after=4), faulty, other).send_to(sink)
+    assert (len(faulty.looks), len(other.looks)) == (1, 3)
+    assert sink.data == DATA[:4]
+    assert [record.message for record in caplog.records] == [
+        "checking a source failed, and the agent goes on without it: ValueError: a bug"
+    ]
+
+
+async def test_a_bug_in_the_only_check_does_not_break_the_body() -> None:
+    body, faulty, sink = StalledBody(DATA, stalls_after=4), Faulty(1.0), FakeSink()
+    asyncio.get_running_loop().call_later(5, body.resume.set)
+    await MonitoredBody(body, faulty).send_to(sink)
+    assert sink.data == DATA
+    assert len(faulty.looks) == 1
+
+
 async def test_checks_are_told_of_begin_and_end_whatever_happens() -> None:
     check = Noting(1.0)
     with pytest.raises(SourceBroken, match="the fake source broke"):
