@@ -127,12 +127,23 @@ async def run_to_end(cleanup: Coroutine[Any, Any, T], *, name: str) -> T:
 
 @asynccontextmanager
 async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
-    """Let the work run in a task during the block, at whose end it is cancelled; raises what it raised."""
+    """Let the work run in a task during the block, at whose end it is cancelled; raises what it raised.
+
+    What the block raises goes before that, also when the block is cancelled: what the work raised is logged then.
+    """
     task = asyncio.create_task(work, name=name)
     try:
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.result()
+    except BaseException:
+        await _end(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            note_unexpected(name, failure)
+        raise
+    await _end(task)
+    if not task.cancelled():
+        task.result()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))

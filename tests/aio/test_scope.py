@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from registryd.aio.scope import EndedUnexpectedly, open_scope, run_to_end
+from registryd.aio.scope import EndedUnexpectedly, alongside, open_scope, run_to_end
 
 pytestmark = pytest.mark.looptime
 
@@ -181,3 +181,50 @@ async def test_two_cancellations_do_not_stop_it(looptime: int) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert looptime == 5
+
+
+async def fails() -> None:
+    raise ValueError("the work failed")
+
+
+async def test_work_alongside_is_cancelled_at_the_end_of_the_block() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.set()
+
+    async with alongside(work(), name="work"):
+        await asyncio.sleep(1)
+        assert not ended.is_set()
+    assert ended.is_set()
+
+
+async def test_what_work_alongside_raises_is_raised_at_the_end_of_the_block(looptime: int) -> None:
+    with pytest.raises(ValueError, match="the work failed"):
+        async with alongside(fails(), name="work"):
+            await asyncio.sleep(1)
+    assert looptime == 1
+
+
+async def test_who_is_cancelled_hears_that_and_not_what_work_alongside_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1), alongside(fails(), name="work"):
+            await asyncio.sleep(100)
+    assert [record.message for record in caplog.records] == [
+        "work failed, and the agent goes on without it: ValueError: the work failed"
+    ]
+
+
+async def test_what_the_block_raises_goes_before_what_work_alongside_raises() -> None:
+    async def block() -> None:
+        async with alongside(fails(), name="work"):
+            await asyncio.sleep(1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await block()
