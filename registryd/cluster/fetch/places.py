@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio import clock
+from registryd.aio.scope import alongside
 from registryd.content.asker import AskAgain, current_asker
 from registryd.content.source import ContentUnavailable
 
@@ -149,13 +150,8 @@ class Places:
             return
         limit = asyncio.timeout(None)
         try:
-            async with limit:
-                watch = asyncio.create_task(self._watch(digest, start, limit), name="places")
-                try:
-                    yield
-                finally:
-                    watch.cancel()
-                    await asyncio.wait((watch,))
+            async with limit, alongside(self._watch(digest, start, limit), name="watching a request that waits"):
+                yield
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -176,6 +172,9 @@ class Places:
                         await changed.wait()
                 changed.clear()  # before the next look, which takes a moment: what changes meanwhile is looked at again
             limit.reschedule(clock.now())
+        except Exception:
+            limit.reschedule(clock.now())  # nobody would ever end it
+            raise
         finally:
             self._watching.discard(changed)
 

@@ -292,3 +292,21 @@ async def test_a_wait_that_is_cancelled_when_it_is_ended_is_not_told_to_ask_agai
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+class FaultyIntentions(Intentions):
+    """Has a bug."""
+
+    def is_idle(self) -> bool:
+        raise ValueError("a bug")
+
+
+async def test_a_wait_that_nobody_can_watch_is_ended_and_is_one_line_in_the_log(
+    caplog: pytest.LogCaptureFixture, no_watch_left: Node
+) -> None:
+    node = no_watch_left
+    node.places = Places(node.own, FaultyIntentions())
+    assert await node.wait(1) == (AGAIN, QUICK)
+    assert [record.message for record in caplog.records] == [
+        "watching a request that waits failed, and the agent goes on without it: ValueError: a bug"
+    ]
