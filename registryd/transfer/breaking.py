@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from registryd.aio.cancelling import CancelScope
 from registryd.aio.scope import alongside
 from registryd.transfer.errors import SourceBroken, SourceLeft
 
@@ -20,16 +20,20 @@ K = TypeVar("K")
 
 async def send_until(leave: Coroutine[Any, Any, str], body: Body, sink: Sink) -> None:
     """Send the body; raises SourceLeft for the reason that `leave` returns before, and what it raises."""
-    end = _End(SourceLeft)
+    sending, reason = CancelScope(), ""
 
     async def watch() -> None:
-        end.come(await leave)
+        nonlocal reason
+        reason = await leave
+        sending.cancel()
 
     try:
-        async with end.may_come(), alongside(watch(), name="watch a source"):
+        async with sending, alongside(watch(), name="watch a source"):
             await body.send_to(sink)
     finally:
         leave.close()  # a body that is sent at once ends before anybody has begun to watch it
+    if sending.cancelled_caught:
+        raise SourceLeft(reason)
 
 
 class Cuts(Generic[K]):
@@ -38,31 +42,29 @@ class Cuts(Generic[K]):
     def __init__(self, reason: Callable[[K], str]) -> None:
         """`reason` says why a body is broken off."""
         self._reason = reason
-        self._running: dict[_End, K] = {}
+        self._running: dict[CancelScope, K] = {}
 
     def __len__(self) -> int:
         return len(self._running)
 
     def cut(self, is_meant: Callable[[K], bool]) -> int:
         """Break those off; how many these were. Only to be called in the event loop that sends them."""
-        meant = [(end, what) for end, what in self._running.items() if is_meant(what)]
-        for end, what in meant:
-            del self._running[end]
-            end.come(self._reason(what))
-        return len(meant)
+        return sum(sending.cancel() for sending, what in self._running.items() if is_meant(what))
 
     @asynccontextmanager
     async def sending(self, what: K, *, is_cut: Callable[[K], bool]) -> AsyncIterator[None]:
         """A body of this is sent within the block; raises SourceBroken when it is cut."""
         if is_cut(what):
             raise SourceBroken(self._reason(what))
-        end = _End(SourceBroken)
-        self._running[end] = what
+        sending = CancelScope()
+        self._running[sending] = what
         try:
-            async with end.may_come():
+            async with sending:
                 yield
         finally:
-            self._running.pop(end, None)
+            del self._running[sending]
+        if sending.cancelled_caught:
+            raise SourceBroken(self._reason(what))
 
 
 class CuttableBody(Generic[K]):
@@ -85,28 +87,3 @@ class CuttableBody(Generic[K]):
 
     async def aclose(self) -> None:
         await self._body.aclose()
-
-
-class _End:
-    """The end of a body that is being sent, if it has to come before the last byte."""
-
-    def __init__(self, kind: type[SourceBroken]) -> None:
-        self._kind = kind
-        self._limit = asyncio.timeout(None)
-        self._reason = ""
-
-    def come(self, reason: str) -> None:
-        """Break the body off."""
-        self._reason = reason
-        self._limit.reschedule(asyncio.get_running_loop().time())
-
-    @asynccontextmanager
-    async def may_come(self) -> AsyncIterator[None]:
-        """The body is sent within the block; raises an error of that kind when the end has come."""
-        try:
-            async with self._limit:
-                yield
-        except TimeoutError as error:
-            if not self._limit.expired():
-                raise
-            raise self._kind(self._reason) from error

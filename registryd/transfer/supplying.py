@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio import clock
+from registryd.aio.cancelling import CancelScope
 from registryd.transfer.errors import SourceBroken, SourceBusy
 from registryd.transfer.monitoring.thresholds import (
     LONGEST_SILENT_PAUSE_SECONDS,
@@ -60,7 +60,7 @@ class Supply:
         self._was_left = False
         self._begun = self._heard = 0.0
         self._begun_with = 0
-        self._following: asyncio.Timeout | None = None
+        self._filling = CancelScope()
 
     @property
     def is_hopeless(self) -> bool:
@@ -84,22 +84,19 @@ class Supply:
         """
         self.piece, self._begun_with, self._was_left = piece, piece.filled, False
         self._begun = self._heard = clock.now()
-        limit = self._following = asyncio.timeout(None)
+        self._filling = CancelScope()
         try:
-            async with limit:
+            async with self._filling:
                 body = await self.supplier.open(piece.rest)
                 try:
                     await body.send_to(_PieceSink(self, piece, tell))
                 finally:
                     await body.aclose()
-            if piece.rest.length:
-                raise SourceBroken("the source gave less than was asked for")
-            self._left_in_a_row = 0
-        except TimeoutError:
-            if not limit.expired():
-                raise
+                if piece.rest.length:
+                    raise SourceBroken("the source gave less than was asked for")
+                self._left_in_a_row = 0
         finally:
-            self.piece = self._following = None
+            self.piece = None
             self._learn(piece)
 
     def heard(self) -> None:
@@ -108,14 +105,11 @@ class Supply:
 
     def leave(self) -> None:
         """Let others give the rest of its piece; a silent one is left alone for a while."""
-        if self._following is None:
+        if not self._filling.cancel():
             return
-        now = clock.now()
-        is_silent = now - self._heard >= SILENCE_SECONDS
+        is_silent = clock.now() - self._heard >= SILENCE_SECONDS
         self.rest(busy=False) if is_silent else self._pause(SILENT_PAUSE_SECONDS)
         self._was_left = True
-        following, self._following = self._following, None
-        following.reschedule(now)
 
     def rest(self, *, busy: bool) -> None:
         """Ask this source for nothing for a while, because it is silent or busy; each time for longer."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.cancelling import CancelScope
 from registryd.content.growing import GrowingContent, NotArrived
 from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
@@ -124,7 +125,7 @@ class Intake:
         """When a request was last known to read it, or might have begun to."""
         self._urgency = Urgency.AHEAD
         self._asked = asyncio.Event()
-        self._following: asyncio.Timeout | None = None
+        self._following = CancelScope()
         self._waiting: set[asyncio.Event] = set()
 
     # For containerd's requests
@@ -134,9 +135,8 @@ class Intake:
         if urgency is Urgency.PRESSED or self._urgency is Urgency.AHEAD:
             self._urgency = urgency
             self._asked.set()
-        if urgency is Urgency.PRESSED and self._following is not None:
-            following, self._following = self._following, None  # once: it ends a moment later
-            following.reschedule(asyncio.get_running_loop().time())
+        if urgency is Urgency.PRESSED:
+            self._following.cancel()
 
     async def wait_changed(self) -> None:
         """Return after the next change of the state."""
@@ -204,14 +204,10 @@ class Intake:
             return False
         span = Span(have, self.size)
         begun = asyncio.get_running_loop().time()
-        limit = self._following = asyncio.timeout(None)
+        body, self._following = None, CancelScope()
         try:
-            async with limit:
+            async with self._following:
                 body = await self._finder.follow(self.sought, span, verdict)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return True  # pressed
         except NotArrived as wait:
             self._hear(wait.received)
             await self._pause(begun + _LOOK_SECONDS)
@@ -220,8 +216,8 @@ class Intake:
             _log.debug("%s does not come: %s", self.digest, reason)
             self._failures += 1
             return True
-        finally:
-            self._following = None
+        if body is None:
+            return True  # pressed
         await self._pump(body, span)
         return False
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio import clock
+from registryd.aio.cancelling import CancelScope
 from registryd.aio.scope import alongside
 from registryd.content.asker import AskAgain, current_asker
 from registryd.content.source import ContentUnavailable
@@ -148,19 +149,17 @@ class Places:
         if asker is None or not asker.lines_up:
             yield
             return
-        limit = asyncio.timeout(None)
-        try:
-            async with limit, alongside(self._watch(digest, start, limit), name="watching a request that waits"):
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            if not self.may_end(digest, start):
-                raise Pressed("this node is to fetch something else") from error
-            self.end(digest, start)
-            raise AskAgain(size) from error
+        wait = CancelScope()
+        async with wait, alongside(self._watch(digest, start, wait), name="watching a request that waits"):
+            yield
+        if not wait.cancelled_caught:
+            return
+        if not self.may_end(digest, start):
+            raise Pressed("this node is to fetch something else")
+        self.end(digest, start)
+        raise AskAgain(size)
 
-    async def _watch(self, digest: Digest, start: int, limit: asyncio.Timeout) -> None:
+    async def _watch(self, digest: Digest, start: int, wait: CancelScope) -> None:
         changed = asyncio.Event()
         self._watching.add(changed)
         begun = clock.now()
@@ -171,9 +170,9 @@ class Places:
                     async with asyncio.timeout(_TURN_SECONDS):
                         await changed.wait()
                 changed.clear()  # before the next look, which takes a moment: what changes meanwhile is looked at again
-            limit.reschedule(clock.now())
+            wait.cancel()
         except Exception:
-            limit.reschedule(clock.now())  # nobody would ever end it
+            wait.cancel()  # nobody else ever would
             raise
         finally:
             self._watching.discard(changed)

@@ -7,6 +7,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Final
 
+from registryd.aio.cancelling import CancelScope
 from registryd.cluster.fetch.stripe_waits import StripeWaits
 from registryd.content.growing import NotArrived
 from registryd.content.source import ContentUnavailable
@@ -50,8 +51,8 @@ class StripeStream:
         self.stripe = stripe
         self.source = source
         """The node that gives it."""
-        self.attempt: asyncio.Timeout | None = None
-        """To get it from there, under way; it expires when the source is left."""
+        self.attempt: CancelScope | None = None
+        """To get it from there, under way; it is cancelled when the source is left."""
         self._judged_at = 0.0
         """When the attempt began, or when the source was reported last."""
         self.ask_again_at = math.inf
@@ -99,7 +100,7 @@ class StripeStream:
         attempt, self.attempt = self.attempt, None  # once: it ends a moment later
         if attempt is not None:
             self._other = other
-            attempt.reschedule(asyncio.get_running_loop().time())
+            attempt.cancel()
 
     async def receive(self, board: StripeBoard, pace: StripePace) -> None:
         """All of it. Raises SourceBroken when no source gives it."""
@@ -171,7 +172,7 @@ class StripeStream:
 
     async def _receive_from(self, address: Address, board: StripeBoard) -> None:
         """Raises SourceBroken, ContentUnavailable."""
-        attempt = self.attempt = asyncio.timeout(None)
+        attempt = self.attempt = CancelScope()
         self._judged_at, self._believed_until = asyncio.get_running_loop().time(), 0.0
         self.ask_again_at = math.inf
         self._pause = STRIPE_LOOK_SECONDS
@@ -183,9 +184,7 @@ class StripeStream:
                     await body.send_to(StripeSink(board, self.stripe))
                 finally:
                     await body.aclose()
-        except TimeoutError as error:
-            if not attempt.expired():
-                raise
-            raise _Left(f"{address} is left") from error
         finally:
             self.attempt = None
+        if attempt.cancelled_caught:
+            raise _Left(f"{address} is left")

@@ -19,6 +19,7 @@ from registryd.transfer.striping import STRIPES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from registryd.aio.cancelling import CancelScope
     from registryd.cluster.fetch.stripe_sources import StripeSources
     from registryd.cluster.fetch.stripe_stream import StripeStream
     from registryd.cluster.health.stripe_pace import StripePace
@@ -112,7 +113,7 @@ class StripeWatch:
             case None:
                 await self._leave(stream, attempt, source, None)
 
-    async def _report(self, stream: StripeStream, attempt: asyncio.Timeout, source: Address) -> None:
+    async def _report(self, stream: StripeStream, attempt: CancelScope, source: Address) -> None:
         stream.note_report(asyncio.get_running_loop().time())
         other = await self._sources.report_slow(stream.sought, source)
         if other is not None and other != source:  # else it is slow to this node only, as far as the index node knows
@@ -128,9 +129,7 @@ class StripeWatch:
         if other is not None:
             await self._leave(stream, attempt, source, other)
 
-    async def _leave(
-        self, stream: StripeStream, attempt: asyncio.Timeout, source: Address, other: Address | None
-    ) -> None:
+    async def _leave(self, stream: StripeStream, attempt: CancelScope, source: Address, other: Address | None) -> None:
         if stream.attempt is attempt:  # it may have ended meanwhile
             stream.leave(other)
             if other is not None:
