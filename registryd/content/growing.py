@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from registryd.content.source import Content, ContentNotFound
+from registryd.content.source import Content, ContentNotFound, ContentUnavailable
 from registryd.transfer.striping import reach
 
 if TYPE_CHECKING:
@@ -118,3 +118,18 @@ class GrowingSource(Protocol):
 
     async def open_stripe(self, digest: Digest, stripe: int, wanted: RangeOf) -> OpenContent:
         """As `open_growing`; `wanted` and the span are in bytes of the stripe, the content is the whole."""
+
+
+class Arrivals(Protocol):
+    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
+
+    async def arriving(self, digest: Digest) -> GrowingContent:
+        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
+
+
+async def arriving_or_none(own: Arrivals, digest: Digest) -> GrowingContent | None:
+    """The content that has begun to arrive here; None: it has not, is whole, or that cannot be seen."""
+    try:
+        return await own.arriving(digest)
+    except ContentUnavailable:
+        return None

@@ -22,8 +22,9 @@ from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.health.totals import available
 from registryd.cluster.index_client.companions import LARGE_BYTES, LayerSchedule, Side
 from registryd.cluster.members.offer import offer_of
+from registryd.content.growing import arriving_or_none
 from registryd.content.hindrances import Hindrances
-from registryd.content.source import ContentNotFound, ContentUnavailable
+from registryd.content.source import ContentNotFound
 from registryd.oci.ranges import Span
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 
     from registryd.cluster.fetch.named import Patience
     from registryd.cluster.fetch.places import Places
-    from registryd.cluster.fetch.promised import Receiving
     from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
+    from registryd.content.growing import Arrivals
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
     from registryd.notation import Address
@@ -62,7 +63,7 @@ class FetchCoordinator:
         self,
         index: IndexNodes,
         roster: Roster,
-        own: Receiving,
+        own: Arrivals,
         *,
         fetch_wait: float,
         companions: LayerSchedule | None = None,
@@ -293,10 +294,8 @@ class FetchCoordinator:
 
     async def size(self, digest: Digest) -> int | None:
         """As this node knows it: containerd begins an ingest, with its size, before it asks anybody for the bytes."""
-        try:
-            return (await self._own.arriving(digest)).size
-        except ContentUnavailable:
-            return None
+        content = await arriving_or_none(self._own, digest)
+        return None if content is None else content.size
 
     async def follow(self, address: Address, want: Want, patience: Patience, waits: tuple[float, ...]) -> Offer | None:
         """The member's offer as soon as it has the byte; None if that takes long. Raises ContentUnavailable."""

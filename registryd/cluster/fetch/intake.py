@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio.cancelling import CancelScope
-from registryd.content.growing import GrowingContent, NotArrived
+from registryd.content.growing import NotArrived, arriving_or_none
 from registryd.content.source import ContentUnavailable
 from registryd.oci.ranges import Span
 from registryd.transfer.breaking import send_until
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from registryd.cluster.contract.index import ClaimReply
+    from registryd.content.growing import Arrivals
     from registryd.content.sought import Sought
     from registryd.oci.digest import Digest
     from registryd.transfer.body import Body
@@ -64,13 +65,6 @@ class State(Enum):
     OVER = "over"
 
 
-class Receiving(Protocol):
-    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
-
-    async def arriving(self, digest: Digest) -> GrowingContent:
-        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
-
-
 class Finder(Protocol):
     """The source of layers."""
 
@@ -91,7 +85,7 @@ class Intake:
         *,
         finder: Finder,
         inflows: Inflows,
-        own: Receiving,
+        own: Arrivals,
         is_wanted: Callable[[Digest], Awaitable[bool]],
         tell: Callable[[], None],
     ) -> None:
@@ -261,11 +255,8 @@ class Intake:
 
     async def _available(self) -> int | None:
         """How much of it is here; None when containerd has all of it, or does not want it."""
-        try:
-            content = await self._own.arriving(self.digest)
-        except ContentUnavailable:
-            return None
-        return content.received if content.received < self.size else None
+        content = await arriving_or_none(self._own, self.digest)
+        return content.received if content is not None and content.received < self.size else None
 
     async def _wait_used_up(self, inflow: Inflow) -> None:
         while not inflow.is_used_up and not await self._is_left_for_good(inflow):

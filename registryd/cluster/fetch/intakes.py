@@ -17,6 +17,7 @@ from registryd.cluster.fetch.intake import Intake, State, Urgency
 from registryd.cluster.fetch.opening import SMALL_BYTES
 from registryd.cluster.fetch.places import Places, Pressed
 from registryd.content.asker import AskAgain, current_asker
+from registryd.content.growing import arriving_or_none
 from registryd.content.sought import Sought
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.transfer.errors import SourceBroken
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
     from registryd.aio.file_events import Changes
     from registryd.cluster.contract.index import ClaimReply
-    from registryd.cluster.fetch.intake import Finder, Receiving
+    from registryd.cluster.fetch.intake import Finder
     from registryd.cluster.fetch.pulls import Blob, ExpectedPull, Pulls
-    from registryd.content.growing import GrowingContent
+    from registryd.content.growing import Arrivals
     from registryd.content.source import Content, RangeOf
     from registryd.oci.digest import Digest
     from registryd.oci.ranges import Span
@@ -67,7 +68,7 @@ class Intakes:
         self,
         finder: Finder,
         pulls: Pulls,
-        own: Receiving,
+        own: Arrivals,
         inflows: Inflows,
         *,
         fetch_wait: float,
@@ -116,7 +117,7 @@ class Intakes:
         asker, digest = current_asker(), sought.digest
         self._intended.pop(digest, None)
         self._pulls.asked(digest, lines_up=asker is not None and asker.lines_up)
-        content = await self._arriving(digest)
+        content = await arriving_or_none(self._own, digest)
         if content is None or content.size <= SMALL_BYTES:
             return None
         span = wanted(content.size)
@@ -151,7 +152,7 @@ class Intakes:
         """
         digest = sought.digest
         try:
-            is_followed = await self._arriving(digest) is not None
+            is_followed = await arriving_or_none(self._own, digest) is not None
         except BaseException:
             await opened.body.aclose()
             raise
@@ -200,7 +201,7 @@ class Intakes:
                     await self._begin_ahead(pull, blob)
 
     async def _begin_ahead(self, pull: ExpectedPull, blob: Blob) -> None:
-        content = await self._arriving(blob.digest)
+        content = await arriving_or_none(self._own, blob.digest)
         sought = Sought(blob.digest, pull.repository)
         if content is not None and content.size > SMALL_BYTES:
             if blob.digest not in self._intakes and content.received < content.size and self._asked(sought):
@@ -222,7 +223,9 @@ class Intakes:
         """Drop the layers that containerd has, or has given up."""
         for digest in dict.fromkeys([*self._intakes, *self._intended]):
             intake = self._intakes.get(digest)
-            if self._is_in_use(digest) or await self._arriving(digest) or await self._pulls.expects(digest):
+            if self._is_in_use(digest) or await arriving_or_none(self._own, digest):
+                continue
+            if await self._pulls.expects(digest):
                 continue
             self._intended.pop(digest, None)
             if intake is not None and self._intakes.get(digest) is intake:
@@ -238,12 +241,6 @@ class Intakes:
         if self._pulls.knows(digest):
             return await self._pulls.expects(digest) is not None
         return await self._pulls.is_moving(digest)
-
-    async def _arriving(self, digest: Digest) -> GrowingContent | None:
-        try:
-            return await self._own.arriving(digest)
-        except ContentUnavailable:
-            return None
 
     def _begin(self, sought: Sought, size: int) -> Intake:
         intake = self._make(sought, size)

@@ -38,10 +38,10 @@ from registryd.transfer.uploads import PART_HEADER, PRIORITY_HEADER, Part
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from registryd.cluster.fetch.promised import Receiving
     from registryd.cluster.health.silence import HasSource
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer
+    from registryd.content.growing import Arrivals
     from registryd.content.sought import Sought
     from registryd.content.source import Content
     from registryd.identity.credentials import ClientCredentials
@@ -82,7 +82,7 @@ class Opener:
         self,
         credentials: ClientCredentials,
         *,
-        own: Receiving | None = None,
+        own: Arrivals | None = None,
         kept: ConnectionPool | None = None,
         learn: Callable[[Sought, Manifest], None] = lambda _sought, _manifest: None,
         on_received: Callable[[Digest, int, Address], None] = lambda _digest, _count, _from: None,

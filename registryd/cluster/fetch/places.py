@@ -20,12 +20,13 @@ from registryd.aio import clock
 from registryd.aio.cancelling import CancelScope
 from registryd.aio.scope import alongside
 from registryd.content.asker import AskAgain, current_asker
+from registryd.content.growing import arriving_or_none
 from registryd.content.source import ContentUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from registryd.content.growing import GrowingContent
+    from registryd.content.growing import Arrivals
     from registryd.oci.digest import Digest
 
 # containerd fails a pull with the fourth end without a byte in a row (httpReadSeeker's maxRetry; tried with 2.3.7 and
@@ -43,13 +44,6 @@ _LEFT_FREE: Final = 1
 _FORGOTTEN_SECONDS: Final = 10.0
 # Other content that containerd wants to fetch, also of other images, waits no longer than this for one place.
 _TURN_SECONDS: Final = 2.0
-
-
-class Receiving(Protocol):
-    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
-
-    async def arriving(self, digest: Digest) -> GrowingContent:
-        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class Intentions(Protocol):
@@ -75,7 +69,7 @@ class _Ends:
 class Places:
     """Knows what this node has been told to fetch, and ends waits that keep it from beginning."""
 
-    def __init__(self, own: Receiving, intentions: Intentions) -> None:
+    def __init__(self, own: Arrivals, intentions: Intentions) -> None:
         self._own = own
         self._intentions = intentions
         self._promised: dict[Digest, float] = {}
@@ -134,7 +128,7 @@ class Places:
     async def forget_ended(self) -> None:
         """Forget the ends of what containerd is not receiving any more: when it comes again, it counts anew."""
         for digest in {digest for digest, _ in self._ends}:
-            if await self._arriving(digest) is None:
+            if await arriving_or_none(self._own, digest) is None:
                 for key in [key for key in self._ends if key[0] == digest]:
                     del self._ends[key]
 
@@ -198,14 +192,8 @@ class Places:
 
     async def _is_to_begin(self, digest: Digest) -> bool:
         """Whether containerd means to have it, and has not got a byte yet."""
-        content = await self._arriving(digest)
+        content = await arriving_or_none(self._own, digest)
         return content is not None and not content.received
-
-    async def _arriving(self, digest: Digest) -> GrowingContent | None:
-        try:
-            return await self._own.arriving(digest)
-        except ContentUnavailable:
-            return None
 
     def _ended(self, digest: Digest, start: int) -> _Ends:
         return self._ends.get((digest, start)) or _Ends()

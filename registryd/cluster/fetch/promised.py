@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from registryd.cluster.errors import ContentCorrupt
-from registryd.content.source import ContentUnavailable
+from registryd.content.growing import arriving_or_none
 
 if TYPE_CHECKING:
-    from registryd.content.growing import GrowingContent
+    from registryd.content.growing import Arrivals
     from registryd.content.source import Content
     from registryd.oci.digest import Digest
     from registryd.oci.manifest import Manifest
 
 # Of what the latest manifests refer to: a pull asks for them right after its manifest. Two thousand images.
 _REMEMBERED: Final = 20_000
-
-
-class Receiving(Protocol):
-    """The content that this node is receiving itself (`registryd.content.sharing.Receiving` knows)."""
-
-    async def arriving(self, digest: Digest) -> GrowingContent:
-        """The content that has begun to arrive here, and is not whole. Raises ContentUnavailable."""
 
 
 class PromisedSizes:
@@ -32,7 +25,7 @@ class PromisedSizes:
     containerd counts the bytes.
     """
 
-    def __init__(self, own: Receiving | None) -> None:
+    def __init__(self, own: Arrivals | None) -> None:
         """`own`: what this node is receiving. containerd notes the size before it asks anybody for the bytes."""
         self._own = own
         self._sizes: OrderedDict[Digest, int | None] = OrderedDict()
@@ -52,9 +45,5 @@ class PromisedSizes:
                 raise ContentCorrupt(f"{content.digest} has {promised} bytes and was offered with {content.size}")
 
     async def _wanted_here(self, digest: Digest) -> int | None:
-        if self._own is None:
-            return None
-        try:
-            return (await self._own.arriving(digest)).size
-        except ContentUnavailable:
-            return None
+        content = None if self._own is None else await arriving_or_none(self._own, digest)
+        return None if content is None else content.size
