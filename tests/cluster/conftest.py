@@ -21,6 +21,7 @@ from registryd.cluster.members.roster import Members
 from registryd.cluster.rpc.peer import GrpcPeer
 from registryd.content.hindrances import Hindrances
 from registryd.identity.credentials import NoCredentials
+from tests.fakes.index_nodes import nobody_coordinates
 from tests.fakes.peers import FakePeer, FindRecord, good
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Lab:
             greet_limit=32 if greets else 0,
         )
         record = FindRecord()
-        locator = MemberLocator(members, fanout_limit=32, observer=record)
+        locator = MemberLocator(members, fanout_limit=32, coalescing=nobody_coordinates(), observer=record)
         scope = await self._stack.enter_async_context(open_scope())
         discovery = StaticDiscovery(peer.address for peer in peers)
         scope.serve(partial(members.run, discovery), name="members")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
@@ -47,17 +46,14 @@ class Candidates(Protocol):
 
 
 class MemberLocator:
-    """Searches among the members: all of up to `fanout_limit` members, in waves; of more, the named ones.
-
-    Without `coalescing` every node looks for itself, and no index node names sources.
-    """
+    """Searches among the members: all of up to `fanout_limit` members, in waves; of more, the named ones."""
 
     def __init__(  # noqa: PLR0913 - its parts, all of them named
         self,
         members: Candidates,
         *,
         fanout_limit: int,
-        coalescing: FetchCoordinator | None = None,
+        coalescing: FetchCoordinator,
         doubts: Doubts | None = None,
         waves: Waves | None = None,
         observer: FindObserver | None = None,
@@ -93,8 +89,7 @@ class MemberLocator:
 
     def avoid(self, offer: Offer) -> None:
         """Do not ask this member for this digest for a while."""
-        if self._coalescing is not None:
-            self._coalescing.failed(offer.content.digest, offer.member.address)
+        self._coalescing.failed(offer.content.digest, offer.member.address)
         self._avoided.add(offer.content.digest, offer.member.address, life=offer.member.life)
         offer.member.doubted()
 
@@ -112,33 +107,27 @@ class MemberLocator:
 
     def pass_by(self, offer: Offer) -> None:
         """This request gets nothing from this member; the next one may."""
-        if self._coalescing is not None:
-            self._coalescing.failed(offer.content.digest, offer.member.address)
+        self._coalescing.failed(offer.content.digest, offer.member.address)
 
     def leave(self, offer: Offer) -> None:
         """Note that this member holds up its followers for this digest; it is asked again when there is no other."""
-        if self._coalescing is not None:
-            self._coalescing.slow(offer.content.digest, offer.member.address)
+        self._coalescing.slow(offer.content.digest, offer.member.address)
 
     def distrust(self, address: Address) -> None:
         """Note that another node should fetch the content that this member intends to fetch from the origin."""
-        if self._coalescing is not None:
-            self._coalescing.distrust(address)
+        self._coalescing.distrust(address)
 
     def not_for_name(self, offer: Offer) -> None:
         """Note that this member, which is not at fault, does not give this for that name."""
-        if self._coalescing is not None:
-            self._coalescing.not_for_name(offer.sought, offer.member.address)
+        self._coalescing.not_for_name(offer.sought, offer.member.address)
 
     @property
     def are_all_near(self) -> bool:
         """Whether all members are equally near, as far as is known."""
-        return self._coalescing is None or self._coalescing.are_all_near
+        return self._coalescing.are_all_near
 
     async def holders(self, sought: Sought, count: int = 0) -> list[Member]:
         """Some members that have the content or are getting it; with a `count`, so many at most."""
-        if self._coalescing is None:
-            return []
         return await (self._coalescing.several(sought, count) if count else self._coalescing.holders(sought))
 
     async def several(self, sought: Sought, count: int) -> AsyncGenerator[Offer, None]:
@@ -147,7 +136,7 @@ class MemberLocator:
         These are the members that the index nodes name: index nodes know which members are near, and which have little
         to do. If they name none or only one, these are all members of a small cluster, near or not.
         """
-        named = [] if self._coalescing is None else await self._coalescing.several(sought, 2 * count)
+        named = await self._coalescing.several(sought, 2 * count)
         if len(named) < _SEVERAL and self.are_all_near:
             named = await self._candidates(sought, FallbackMembers(), is_claimed=False)
         else:
@@ -161,7 +150,7 @@ class MemberLocator:
 
     async def beside(self, sought: Sought, address: Address) -> list[Member]:
         """The members that ought to get the content as quickly as that member."""
-        return [] if self._coalescing is None else await self._coalescing.beside(sought, address)
+        return await self._coalescing.beside(sought, address)
 
     async def has_source(self, sought: Sought, address: Address) -> bool:
         """Whether a node gives that one the stripe, or one of its zone the content, as far as index nodes know."""
@@ -175,17 +164,15 @@ class MemberLocator:
 
     async def claim(self, sought: Sought, size: int, urgency: Urgency) -> ClaimReply | None:
         """The sources of this content for this node, as its index nodes say; None when none of them answers."""
-        return None if self._coalescing is None else await self._coalescing.claim(sought, size, urgency)
+        return await self._coalescing.claim(sought, size, urgency)
 
     @property
     def slow_since(self) -> float:
         """When this node was told that it is slow; -inf: it is not."""
-        return -math.inf if self._coalescing is None else self._coalescing.slow_since
+        return self._coalescing.slow_since
 
     async def claim_other_place(self, sought: Sought, size: int) -> Address | None:
         """The source that index nodes name now to this node, which gets the content as a whole; None: no source."""
-        if self._coalescing is None:
-            return None
         reply = await self._coalescing.claim_once(Want(sought, Span.whole, size), Urgency.ASKED)
         return reply.sources[0] if reply is not None and reply.sources else None
 
@@ -198,8 +185,7 @@ class MemberLocator:
         for sources that say that they are held up themselves.
         """
         fallback = FallbackMembers()
-        coalescing = self._coalescing
-        named = None if coalescing is None else coalescing.named(sought, wanted, fallback, reply=reply, longest=longest)
+        named = self._coalescing.named(sought, wanted, fallback, reply=reply, longest=longest)
         return SourcePlan(self, named=named, search=self._search(sought, fallback, is_claimed=True))
 
     def plan_to_ask(self, sought: Sought) -> SourcePlan:
@@ -208,8 +194,7 @@ class MemberLocator:
 
     def plan_to_follow(self, reply: ClaimReply, sought: Sought, wanted: RangeOf) -> SourcePlan:
         """The sources of a request that gets these bytes only from the nodes that the reply names."""
-        coalescing = self._coalescing
-        return SourcePlan(self, named=None if coalescing is None else coalescing.named_by(reply, sought, wanted))
+        return SourcePlan(self, named=self._coalescing.named_by(reply, sought, wanted))
 
     def offers(self, sought: Sought) -> AsyncGenerator[Offer, None]:
         """Yield offers of members, as `registryd.cluster.fetch.search.offers` does. Raises AllFailed."""
@@ -246,7 +231,7 @@ class MemberLocator:
 
     async def _candidates(self, sought: Sought, remaining: FallbackMembers, *, is_claimed: bool) -> list[Member]:
         """All members that are left, or in a larger cluster those that the index nodes name, unless they just have."""
-        if self._coalescing is None or self._coalescing.count_members() <= self._fanout_limit:
+        if self._coalescing.count_members() <= self._fanout_limit:
             return self._doubts.narrow(self.members(), sought.digest, remaining)
         return [] if is_claimed else await self._coalescing.holders(sought)
 

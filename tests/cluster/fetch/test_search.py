@@ -22,6 +22,7 @@ from registryd.observability.metrics import FindOutcome
 from registryd.oci.digest import Digest
 from registryd.transfer.errors import SourceBroken, SourceBusy, SourceCutOff
 from tests.fakes.entitled import said, sought
+from tests.fakes.index_nodes import nobody_coordinates
 from tests.fakes.peers import FindRecord
 
 if TYPE_CHECKING:
@@ -171,12 +172,14 @@ class FixedMembers:
 async def test_no_more_than_the_limit_are_asked() -> None:
     peers = [TimedPeer("no") for _ in range(5)]
     with pytest.raises(AllFailed):
-        await anext(MemberLocator(FixedMembers(*peers), fanout_limit=3).offers(sought(DIGEST)))
+        await anext(
+            MemberLocator(FixedMembers(*peers), fanout_limit=3, coalescing=nobody_coordinates()).offers(sought(DIGEST))
+        )
     assert [peer.asked_at is not None for peer in peers] == [True] * 3 + [False] * 2
 
 
 async def test_who_failed_for_a_digest_is_asked_again_after_a_minute() -> None:
-    locator = MemberLocator(FixedMembers(TimedPeer("yes")), fanout_limit=3)
+    locator = MemberLocator(FixedMembers(TimedPeer("yes")), fanout_limit=3, coalescing=nobody_coordinates())
     [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
     locator.avoid(offer)
     with pytest.raises(AllFailed):
@@ -190,7 +193,7 @@ async def offered(doubted: list[Member]) -> tuple[MemberLocator, Offer]:
     """What one member offers; who is doubted is put into the list."""
     [member] = members(TimedPeer("yes"), on_doubt=doubted.append)
     member.answered()
-    locator = MemberLocator(FixedMembers(member), fanout_limit=3)
+    locator = MemberLocator(FixedMembers(member), fanout_limit=3, coalescing=nobody_coordinates())
     [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
     return locator, offer
 
@@ -218,7 +221,7 @@ async def test_who_breaks_off_is_looked_after_and_not_asked() -> None:
 
 async def test_who_was_busy_for_some_seconds_is_not_asked_by_the_next_request() -> None:
     """containerd asks at once for the rest of what broke off, and is to get it from elsewhere."""
-    locator = MemberLocator(FixedMembers(TimedPeer("yes")), fanout_limit=3)
+    locator = MemberLocator(FixedMembers(TimedPeer("yes")), fanout_limit=3, coalescing=nobody_coordinates())
     [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
     locator.lost(offer, SourceBusy("it is busy", retry_after=None))
     with pytest.raises(AllFailed):
@@ -231,7 +234,7 @@ async def test_who_was_away_and_is_back_has_failed_for_nothing() -> None:
     """Its connections broke because this node's own link was away, or the other's, or the other agent ended."""
     peer = TimedPeer("yes")
     [member] = members(peer)
-    locator = MemberLocator(FixedMembers(member), fanout_limit=3)
+    locator = MemberLocator(FixedMembers(member), fanout_limit=3, coalescing=nobody_coordinates())
     [offer] = [offer async for offer in locator.offers(sought(DIGEST))]
     for content in range(3):
         locator.avoid(replace(offer, content=replace(offer.content, digest=Digest.of(bytes([content])))))
@@ -258,6 +261,11 @@ async def test_who_was_away_and_is_back_has_failed_for_nothing() -> None:
 
 async def test_searches_are_measured_once_to_the_first_offer() -> None:
     record = FindRecord()
-    locator = MemberLocator(FixedMembers(TimedPeer("yes"), TimedPeer("yes")), fanout_limit=3, observer=record)
+    locator = MemberLocator(
+        FixedMembers(TimedPeer("yes"), TimedPeer("yes")),
+        fanout_limit=3,
+        coalescing=nobody_coordinates(),
+        observer=record,
+    )
     assert len([offer async for offer in locator.offers(sought(DIGEST))]) == 2
     assert record.outcomes == {FindOutcome.FOUND: 1}

@@ -26,6 +26,7 @@ from registryd.notation import Address
 from registryd.oci.descriptor import OCI_MANIFEST, Descriptor
 from registryd.oci.digest import Digest
 from registryd.oci.reference import TaggedName
+from tests.fakes.index_nodes import nobody_coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -87,7 +88,7 @@ class Ground:
         self.desk = NameIndexState(NodeId("own"), now)
         index = IndexNodes(self, IndexState(NodeId("own"), now), own_place=partial(NodeLocation, address(own)))
         self.source = ClusterSource(
-            MemberLocator(self, fanout_limit=limit),
+            MemberLocator(self, fanout_limit=limit, coalescing=nobody_coordinates()),
             cast("Any", None),
             names=NameIndex(index, self, self.desk, above=limit),
         )
