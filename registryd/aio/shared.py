@@ -29,7 +29,9 @@ class Shared(Generic[K, V]):
             answer = self._running[key] = asyncio.get_running_loop().create_future()
             task = self._scope.run(partial(_settle, ask, answer), name=name)
             task.add_done_callback(partial(self._end, key, answer))
-        return await asyncio.shield(answer)
+        # Not asyncio.shield: Python 3.14.0 to 3.14.8 log a failure that comes after its caller was cancelled.
+        await asyncio.wait((answer,))
+        return answer.result()
 
     def _end(self, key: K, answer: asyncio.Future[V], _: asyncio.Task[object]) -> None:
         # Not in the task: a task that is cancelled before its first step never comes to its end.

@@ -28,12 +28,13 @@ async def run_in_pool(call: Callable[[], _T], *, pool: Executor = _POOL) -> _T:
     job = pool.submit(call)
     result = asyncio.wrap_future(job)
     try:
-        return await asyncio.shield(result)
+        await asyncio.wait((result,))
     except asyncio.CancelledError:
         if not job.cancel():  # a thread has begun with it
             await _wait_returned(result)
             result.exception()  # looked at, so that asyncio does not complain that nobody did
         raise
+    return result.result()
 
 
 async def _wait_returned(result: asyncio.Future[_T]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -66,13 +67,19 @@ async def test_who_is_cancelled_takes_nobody_along() -> None:
 
 
 async def test_nobody_needs_to_wait_for_a_failure() -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
     question = Question(LookupError("no"))
     async with open_scope() as scope:
         shared: Shared[str, int] = Shared(scope)
         [task] = await asking(shared, question, 1)
         task.cancel()
-        question.gate.set()
         await asyncio.wait((task,))
+        question.gate.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+    gc.collect()
+    assert not complaints
 
 
 async def test_the_end_of_the_scope_cancels_those_who_wait() -> None:
