@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -54,8 +56,19 @@ def test_what_is_no_connection_of_ip() -> None:
     system_calls.shut_down(-1, b"")
 
 
-def test_memory_can_be_given_back() -> None:
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="musl gives memory back at once")
+def test_memory_between_what_is_in_use_is_given_back() -> None:
+    blocks = [bytearray(b"x" * 60_000) for _ in range(600)]
+    kept = blocks[9::10]
+    del blocks
+    before = resident_bytes()
     system_calls.give_back_memory()
+    assert before - resident_bytes() > 16 << 20
+    assert len(kept) == 60
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 # Before 6.2 Linux gave the folder of descriptors no size, as it gives the other one none.
