@@ -46,8 +46,9 @@ from .store import REPOSITORY, SimulatedStore
 from .transport import CONTENT_PORT, STEP, SimulatedOpener
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
+    from registryd.aio.scope import Job
     from registryd.cluster.members.offer import Offer
     from registryd.content.source import Content
     from registryd.identity.requester import Requester
@@ -183,8 +184,8 @@ class SimulatedNode:
             gives_stripes=lambda: True,
         )
 
-    def _run_apart(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work, context=Context())
+    def _run_apart(self, job: Job) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(job(), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from registryd.aio.backoff import Backoff
 from registryd.cluster.contract.copies import CopyAnswer
@@ -58,10 +58,10 @@ from registryd.transfer.http.pool import ConnectionPool
 from registryd.transfer.slots import SlotMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
-    from registryd.aio.scope import Scope
+    from registryd.aio.scope import Job, Scope
     from registryd.config.agent import Settings
     from registryd.content.blocked import Blocklist
     from registryd.content.ledger import Ledger
@@ -339,7 +339,7 @@ class Joining:
         return ClusterSource(locator, fetcher, intakes, names=names)
 
 
-def _apart(scope: Scope, name: str) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[object]]:
+def _apart(scope: Scope, name: str) -> Callable[[Job], asyncio.Task[object]]:
     """Runs tasks of the scope that know nothing of the request in which they are begun."""
     own = contextvars.copy_context()
-    return lambda work: scope.run(lambda: work, name=name, context=own.copy())
+    return lambda job: scope.run(job, name=name, context=own.copy())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.bound import off_the_clock
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from registryd.aio.file_events import Changes
+    from registryd.aio.scope import Job
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.intake import Finder
     from registryd.cluster.fetch.pulls import Blob, ExpectedPull, Pulls
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from registryd.transfer.inflow import Inflow, InflowMemory, Inflows
     from registryd.transfer.sink import Sink
 
-    Run = Callable[[Coroutine[Any, Any, None]], asyncio.Task[Any]]
+    Run = Callable[[Job], asyncio.Task[Any]]
 
 # Since 2.3 containerd goes to its next host after 30 s without a response head, so that one is sent before that; the
 # wait goes on behind it.
@@ -160,7 +162,7 @@ class Intakes:
             return opened
         intake = self._make(sought, opened.content.size)
         intake.give(opened.body)
-        self._keep(intake, intake.take(opened.span))
+        self._keep(intake, partial(intake.take, opened.span))
         return _Request(intake, opened.content, opened.span, self).opened(None)
 
     def _is_in_use(self, digest: Digest) -> bool:
@@ -180,7 +182,7 @@ class Intakes:
         if not isinstance(reason, Pressed | TookTooLong):  # nobody waits for what is fetched besides
             self.places.promise(sought.digest)
         if self._await_manifest is not None and not self._pulls.knows(sought.digest):
-            self._run(_guarded(self._await_manifest(sought)))
+            self._start(partial(self._await_manifest, sought))
 
     # Ahead of them
 
@@ -190,7 +192,7 @@ class Intakes:
             await changes.wait()
             await asyncio.sleep(_BATCH_SECONDS)
             self._pulls.arrivals_changed()
-            await _guarded(self._look())
+            await _guarded(self._look)
 
     async def _look(self) -> None:
         await self.places.forget_ended()
@@ -212,7 +214,7 @@ class Intakes:
             if is_to_come or (content is not None and not content.received):
                 pull.intended.add(blob.digest)
                 self._intended[blob.digest] = asyncio.get_running_loop().time()
-                self._run(_guarded(self._intend(sought, blob.size)))
+                self._start(partial(self._intend, sought, blob.size))
 
     async def _intend(self, sought: Sought, size: int) -> None:
         verdict = await self._finder.claim(sought, size, Urgency.AHEAD)
@@ -244,7 +246,7 @@ class Intakes:
 
     def _begin(self, sought: Sought, size: int) -> Intake:
         intake = self._make(sought, size)
-        self._keep(intake, intake.run())
+        self._keep(intake, intake.run)
         return intake
 
     def _make(self, sought: Sought, size: int) -> Intake:
@@ -258,12 +260,15 @@ class Intakes:
             tell=self.places.tell,
         )
 
-    def _keep(self, intake: Intake, life: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, intake: Intake, life: Job) -> None:
         if (former := self._tasks.pop(intake.digest, None)) is not None:
             former.cancel()
         self._intakes[intake.digest] = intake
-        task = self._tasks[intake.digest] = self._run(_guarded(life))
+        task = self._tasks[intake.digest] = self._start(life)
         task.add_done_callback(lambda task: self._end(intake, task))
+
+    def _start(self, job: Job) -> asyncio.Task[Any]:
+        return self._run(partial(_guarded, job))
 
     def _end(self, intake: Intake, task: asyncio.Task[Any]) -> None:
         intake.end()  # a task that is cancelled before its first step has done nothing
@@ -273,10 +278,10 @@ class Intakes:
                 self._intakes.pop(intake.digest, None)
 
 
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+async def _guarded(job: Job) -> None:
     """Do it; what goes wrong in it costs this layer's head start, and nothing else."""
     try:
-        await work
+        await job()
     except Exception as error:  # noqa: BLE001 - it is an optimisation, whatever happens in it
         note_unexpected("taking in a layer ahead", error)
 
