@@ -6,9 +6,11 @@ import os
 import time
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from registryd.aio import clock
 from registryd.aio.file_events import FileEvents
+from registryd.aio.recent import Recent
 from registryd.content.growing import GrowingContent, NotArrived, stripe_of
 from registryd.content.source import ContentNotFound, ContentUnavailable, OpenContent
 from registryd.transfer import striping
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from registryd.transfer.stripe_board import StripeBoard
 
     OpenIngest = Callable[[Digest], tuple[int, int]]
+
+
+# More than a containerd receives at a time.
+_MOST_INGESTS: Final = 1000
 
 
 class GrowingFiles:
@@ -55,6 +61,8 @@ class GrowingFiles:
         self.events = FileEvents()
         """Told by the kernel; for others that watch files and folders, too."""
         self.inflows = Inflows()
+        self._written: Recent[Digest, tuple[int, float]] = Recent(_MOST_INGESTS)
+        """When files were last written to: by their own time, and by the loop's clock."""
 
     async def growing(self, digest: Digest) -> GrowingContent:
         with self._opened(digest) as (fd, size):
@@ -139,6 +147,17 @@ class GrowingFiles:
         except ContentUnavailable:
             return False
 
+    def _silence(self, digest: Digest, status: os.stat_result) -> float:
+        """For how many seconds the file has not been written to.
+
+        The system's clock may be set: it is asked once for each write, and the loop's clock counts on from there.
+        """
+        known = self._written.get(digest)
+        if known is None or known[0] != status.st_mtime_ns:
+            known = (status.st_mtime_ns, clock.now() - max(0.0, time.time() - status.st_mtime))
+            self._written.put(digest, known)
+        return clock.now() - known[1]
+
     @contextmanager
     def _opened(self, digest: Digest) -> Iterator[tuple[int, int]]:
         fd, size = self._open_ingest(digest)
@@ -153,7 +172,7 @@ class GrowingFiles:
             raise ContentNotFound("its receiver has just given it up")
         sure = self._sure(digest, size, fd)
         available = min(size, reach(sure, self.inflows.of(digest)))
-        silence = time.time() - status.st_mtime
+        silence = self._silence(digest, status)
         # What the agent has taken in is here, however long containerd lets it wait for a place.
         board = self.inflows.board_of(digest)
         is_held_up = self.inflows.is_held_up(digest)

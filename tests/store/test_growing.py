@@ -53,6 +53,19 @@ async def test_what_has_stopped_growing_is_passed_over(path: Path) -> None:
         await files(path).open_growing(DIGEST, Span.whole)
 
 
+@pytest.mark.looptime
+async def test_what_has_stopped_growing_is_passed_over_though_the_clock_was_set_back(path: Path) -> None:
+    growing = files(path)
+    for _ in range(2):
+        os.utime(path, (0, time.time() + 3600 + asyncio.get_running_loop().time()))  # written to, an hour ahead
+        await growing.growing(DIGEST)
+        await asyncio.sleep(4)
+        await growing.growing(DIGEST)
+        await asyncio.sleep(2)
+        with pytest.raises(ContentNotFound, match="nothing for 6 s"):
+            await growing.growing(DIGEST)
+
+
 async def test_what_has_all_arrived_need_not_grow(path: Path) -> None:
     """containerd flushes it to a slow disk."""
     os.utime(path, (0, time.time() - 60))
