@@ -9,6 +9,7 @@ from registryd.aio.bound import bounded
 from registryd.content.asker import AskAgain
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.errors import AllBroken, SourceBroken, SourcesExhausted
+from registryd.transfer.monitoring.body import Check
 from registryd.transfer.monitoring.thresholds import HELD_UP_SECONDS, MOST_LEFT, REOPEN_TIMEOUT
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     OpenOther = Callable[[Span, float], Awaitable[tuple[Offer, OpenContent]]]
 
 
-class Arrival:
+class Arrival(Check):
     """A Check of all bodies of one transfer that breaks none of them off: it notes when bytes came last."""
 
     _LOOK_SECONDS: Final = 1.0

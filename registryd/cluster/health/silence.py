@@ -8,12 +8,13 @@ another source. To those further down, bytes come again on the connections that 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from registryd.cluster.errors import PeerDeclined, PeerFailed
 from registryd.cluster.members.offer import offer_of
 from registryd.content.source import ContentUnavailable
+from registryd.transfer.monitoring.body import Check
 from registryd.transfer.monitoring.thresholds import (
     GONE_LONGEST_LOOK_SECONDS,
     GONE_LOOK_SECONDS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     HasSource = Callable[[Sought, Address], Awaitable[bool]]
 
 
-class _SilenceCheck(ABC):
+class _SilenceCheck(Check):
     """A Check of the body of a source that is still receiving: nothing comes for so many seconds."""
 
     def __init__(self, seconds: float) -> None:
@@ -60,9 +61,6 @@ class _SilenceCheck(ABC):
         self._reason = await self._judge(f"it gave nothing for {self._seconds:g} s")
         self._pause = min(2 * self._pause, GONE_LONGEST_LOOK_SECONDS)
         return None
-
-    def end(self, ended: Reading) -> None:  # noqa: B027 - a part of Check, and the same for both
-        """Do nothing: this check keeps nothing."""
 
     @abstractmethod
     async def _judge(self, silence: str) -> str | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from registryd.transfer.monitoring.body import Check
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -24,7 +26,7 @@ _TRIES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
 _LOOK_SECONDS: Final = 0.25
 
 
-class YieldCheck:
+class YieldCheck(Check):
     """A Check: since the body began, this node was told that it is slow, and index nodes name another source to it."""
 
     def __init__(
@@ -61,6 +63,3 @@ class YieldCheck:
         _log.info("this node is slow: it gets content from %s now, where no other node needs the link", place)
         self._give_way()
         return "this node is slow, and gets it where it is in nobody's way"
-
-    def end(self, ended: Reading) -> None:
-        """Do nothing: this check keeps nothing."""

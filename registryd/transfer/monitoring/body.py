@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from registryd.aio.unexpected import note_unexpected
 from registryd.transfer.breaking import send_until
@@ -16,22 +17,25 @@ if TYPE_CHECKING:
     from registryd.transfer.sink import Sink
 
 
-class Check(Protocol):
+class Check(ABC):
     """One way in which the source of one body may be too slow."""
 
+    @abstractmethod
     def begin(self, begun: Reading) -> None:
         """The body begins to be sent."""
 
+    @abstractmethod
     def pause(self) -> float:
         """Seconds until it wants to look."""
 
+    @abstractmethod
     async def look(self, now: Reading, *, left: int) -> str | None:
         """Why the body is to be broken off; None: it goes on. `left` is what of it has not been sent, in bytes.
 
         A check that raises anything does not look again.
         """
 
-    def end(self, ended: Reading) -> None:
+    def end(self, ended: Reading) -> None:  # noqa: B027 - most checks keep nothing
         """End the check: no more bytes are sent, whether the body is whole or not."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.transfer.monitoring.body import Check
 from registryd.transfer.monitoring.thresholds import COMPARISON_SECONDS, MUCH_SLOWER, TELLING_BYTES
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from registryd.transfer.monitoring.rates import RecentRates
 
 
-class ComparisonCheck:
+class ComparisonCheck(Check):
     """A Check: the source is silent or much slower than other sources, and `has_other` says yes.
 
     `has_other` says whether another node has the content. The check asks it at most once a second, when the source is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from registryd.transfer.monitoring.body import Check
 from registryd.transfer.monitoring.thresholds import (
     DOUBT_SECONDS,
     DOUBT_SHARE,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     IsSlow = Callable[[int, float], Awaitable[bool]]
 
 
-class DoubtCheck:
+class DoubtCheck(Check):
     """A Check of a body from byte `start` of its content: `is_slow` says whether the source holds the body up.
 
     The check asks `is_slow` when the receiver has been waiting for the source, and would have to wait for long. The
@@ -54,6 +55,3 @@ class DoubtCheck:
             if await is_slow(self._start + now.sent - self._begun.sent, rate):
                 return "it is slower than others beside it"
         return None
-
-    def end(self, ended: Reading) -> None:
-        """Do nothing: this check keeps nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.transfer.monitoring.body import Check
 from registryd.transfer.monitoring.giving import Giving
 from registryd.transfer.monitoring.thresholds import (
     FLOOR_BYTES_PER_SECOND,
@@ -56,7 +57,7 @@ class Excuse(Protocol):
         """Whether nothing comes now, and whose fault that is is not known yet."""
 
 
-class FloorCheck:
+class FloorCheck(Check):
     """A Check: the source gave less than the floor in a window, in at least half of which the receiver waited for it.
 
     A source that is still receiving cannot be quicker than its own source: its floor only tells it from a source that
@@ -104,6 +105,3 @@ class FloorCheck:
     @property
     def _excused(self) -> float:
         return self._excuse.excused if self._excuse is not None else 0.0
-
-    def end(self, ended: Reading) -> None:
-        """Do nothing: this check keeps nothing."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.monitoring.body import MonitoredBody
+from registryd.transfer.monitoring.body import Check, MonitoredBody
 from tests.fakes.bodies import BrokenBody, StalledBody
 from tests.fakes.sinks import FakeSink
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.looptime
 DATA = b"0123456789"
 
 
-class Noting:
+class Noting(Check):
     """A check that notes when it looks and how much is left; finds the source too slow at one of its looks."""
 
     def __init__(self, pause: float, *, leaves_at_look: int = 0) -> None:
