@@ -38,7 +38,7 @@ class Arrival(Check):
     def pause(self) -> float:
         return self._LOOK_SECONDS
 
-    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - a part of Check
+    async def look(self, now: Reading) -> str | None:
         self.end(now)
         return None
 

@@ -51,7 +51,7 @@ class _SilenceCheck(Check):
     def pause(self) -> float:
         return 0.0 if self._reason else self._pause
 
-    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - it is gone, however little is left
+    async def look(self, now: Reading) -> str | None:
         before, self._latest = self._latest, now
         if now.sent > before.sent or not now.is_starved(before):
             self._silent_since, self._reason, self._pause = now.at, None, GONE_LOOK_SECONDS
@@ -130,7 +130,7 @@ class StuckCheck(_SilenceCheck):
         """Whether nothing comes now, for so short a time that the source was not asked."""
         return GONE_SECONDS <= self._latest.at - self._silent_since < GROWING_STALL_TIMEOUT
 
-    async def look(self, now: Reading, *, left: int) -> str | None:
+    async def look(self, now: Reading) -> str | None:
         if now.sent > self._latest.sent:
             self._excused_before, self._was_silent, self._alone_since = self.excused, False, None
         if now.sent - self._believed_at.sent >= self._step_bytes:
@@ -138,7 +138,7 @@ class StuckCheck(_SilenceCheck):
         was_excused = self.excused > self._believed_from
         if was_excused and now.starved_since(self._believed_at) >= HELD_UP_LONGEST_SECONDS:
             return f"it gave next to nothing for {HELD_UP_LONGEST_SECONDS:.0f} s"
-        return await super().look(now, left=left)
+        return await super().look(now)
 
     async def _judge(self, silence: str) -> str | None:
         excused = self._excused_before + self._latest.at - self._silent_since

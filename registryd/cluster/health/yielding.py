@@ -52,7 +52,7 @@ class YieldCheck(Check):
     def pause(self) -> float:
         return _LOOK_SECONDS
 
-    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - what is left is in the way of others
+    async def look(self, now: Reading) -> str | None:
         since = self._slow_since()
         if since <= self._begun_at or not self._tries or now.at < since + self._tries[0]:
             return None

@@ -29,11 +29,8 @@ class Check(ABC):
         """Seconds until it wants to look."""
 
     @abstractmethod
-    async def look(self, now: Reading, *, left: int) -> str | None:
-        """Why the body is to be broken off; None: it goes on. `left` is what of it has not been sent, in bytes.
-
-        A check that raises anything does not look again.
-        """
+    async def look(self, now: Reading) -> str | None:
+        """Why the body is to be broken off; None: it goes on. A check that raises anything does not look again."""
 
     def end(self, ended: Reading) -> None:  # noqa: B027 - most checks keep nothing
         """End the check: no more bytes are sent, whether the body is whole or not."""
@@ -56,7 +53,7 @@ class MonitoredBody:
         return self._body.length
 
     async def send_to(self, sink: Sink) -> None:
-        metered = MeteredSink(sink)
+        metered = MeteredSink(sink, self.length)
         begun = metered.read_meter()
         for check in self._checks:
             check.begin(begun)
@@ -78,7 +75,7 @@ class MonitoredBody:
             await asyncio.sleep(due[check] - asyncio.get_running_loop().time())
             now = sink.read_meter()
             try:
-                reason = await check.look(now, left=self.length - (now.sent - begun.sent))
+                reason = await check.look(now)
             except Exception as error:  # noqa: BLE001 - a bug in one check is no fault of the source, and ends no other
                 note_unexpected("checking a source", error)
                 del due[check]

@@ -32,7 +32,7 @@ class ComparisonCheck(Check):
     def pause(self) -> float:
         return COMPARISON_SECONDS
 
-    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - others are quicker for anything
+    async def look(self, now: Reading) -> str | None:
         before, self._before = self._before, now
         if self._is_much_slower(before, now) and await self._has_other():
             return "others are much quicker, and somebody has it"

@@ -45,12 +45,12 @@ class DoubtCheck(Check):
         least = DOUBT_SECONDS if lasted >= DOUBT_SECONDS else self._first
         return min(LONGEST_DOUBT_SECONDS, max(least, lasted * DOUBT_SHARE))
 
-    async def look(self, now: Reading, *, left: int) -> str | None:
+    async def look(self, now: Reading) -> str | None:
         # What has got quicker since the last look is quick enough; steps are why a look goes back further than that.
         quickest = max(now.rate_since(self._before), now.rate_since(self._latest))
         before, self._before, self._latest = self._before, self._latest, now
         is_slow, self._next = self._next, self._is_slow
-        if now.is_starved(before) and left > quickest * WORTH_SECONDS:
+        if now.is_starved(before) and now.left > quickest * WORTH_SECONDS:
             rate = (now.sent - before.sent) / (now.at - before.at)
             if await is_slow(self._start + now.sent - self._begun.sent, rate):
                 return "it is slower than others beside it"

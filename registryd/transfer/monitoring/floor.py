@@ -84,7 +84,7 @@ class FloorCheck(Check):
     def pause(self) -> float:
         return GONE_LOOK_SECONDS if self._is_undecided else self._floor.window_seconds
 
-    async def look(self, now: Reading, *, left: int) -> str | None:  # noqa: ARG002 - it is too slow for anything
+    async def look(self, now: Reading) -> str | None:
         self._is_undecided = self._excuse is not None and self._excuse.is_undecided
         if self._is_undecided:
             return None

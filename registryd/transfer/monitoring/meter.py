@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A moment of a transfer: when, bytes sent by then, seconds by then in which the receiver took nothing."""
+    """A moment of a transfer: when, bytes sent by then, seconds by then in which the receiver took nothing.
+
+    `left`: bytes of the body that are still to be sent, if its length is known.
+    """
 
     at: float
     sent: int
     busy: float
+    left: int = 0
 
     def starved_since(self, before: Reading) -> float:
         """Seconds in which the receiver waited for the source."""
@@ -36,18 +40,20 @@ class Reading:
 
 
 class MeteredSink(Sink):
-    """Another sink, and the seconds during which it made its source wait."""
+    """Another sink, and the seconds during which it made its source wait. It may know the `length` of its body."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, length: int = 0) -> None:
         self._sink = sink
+        self._stop = sink.sent + length
         self._time = asyncio.get_running_loop().time
         self._busy = 0.0
         self._busy_since: float | None = None
 
     def read_meter(self) -> Reading:
         """How things are now."""
-        now = self._time()
-        return Reading(now, self._sink.sent, self._busy + (0 if self._busy_since is None else now - self._busy_since))
+        now, sent = self._time(), self._sink.sent
+        busy = self._busy + (0 if self._busy_since is None else now - self._busy_since)
+        return Reading(now, sent, busy, max(0, self._stop - sent))
 
     @property
     def fd(self) -> int | None:

@@ -56,7 +56,7 @@ async def test_a_source_that_is_left_for_another_place_is_not_to_blame() -> None
         cast("Any", "it"), open_other=open_other, lost=lambda *told: reports.append(told), leave=reports.append
     )
     way_on.arrival.begin(Reading(0.0, 5, 0.0))
-    await way_on.arrival.look(Reading(8.0, 9, 0.0), left=100)
+    await way_on.arrival.look(Reading(8.0, 9, 0.0))
     way_on.arrival.end(Reading(15.0, 9, 0.0))
     way_on.arrival.begin(Reading(18.0, 9, 0.0))  # the next source, which gives nothing either
     await asyncio.sleep(20.0)

@@ -36,8 +36,8 @@ class Noting(Check):
     def pause(self) -> float:
         return self._pause
 
-    async def look(self, now: Reading, *, left: int) -> str | None:
-        self.looks.append((now.at, left))
+    async def look(self, now: Reading) -> str | None:
+        self.looks.append((now.at, now.left))
         return "too slow" if len(self.looks) == self._leaves_at_look else None
 
     def end(self, ended: Reading) -> None:
@@ -57,8 +57,8 @@ async def test_each_check_looks_at_its_own_times_and_the_first_that_finds_it_too
 class Faulty(Noting):
     """A check that has a bug."""
 
-    async def look(self, now: Reading, *, left: int) -> str | None:
-        await super().look(now, left=left)
+    async def look(self, now: Reading) -> str | None:
+        await super().look(now)
         raise ValueError("a bug")
 
 
