@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from registryd.aio.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +34,7 @@ class Hindrances:
     """The hindrances of recent contents."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Digest, _Troubles] = OrderedDict()
+        self._known: Recent[Digest, _Troubles] = Recent(_REMEMBERED)
 
     def waited(self, digest: Digest, seconds: float, source: Address) -> None:
         """Note how long a request waited for a node that was getting the content itself."""
@@ -48,7 +50,7 @@ class Hindrances:
 
     def told(self, digests: Iterable[Digest]) -> list[str]:
         """The hindrances in words. Contents come side by side: the longest of the waits for one node counts."""
-        found = [self._known[digest] for digest in digests if digest in self._known]
+        found = [troubles for digest in digests if (troubles := self._known.get(digest))]
         waited: Counter[str] = Counter()
         left: Counter[str] = Counter()
         lost: Counter[str] = Counter()
@@ -68,11 +70,7 @@ class Hindrances:
         return words
 
     def _of(self, digest: Digest) -> _Troubles:
-        troubles = self._known.setdefault(digest, _Troubles())
-        self._known.move_to_end(digest)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return troubles
+        return self._known.get_or_put(digest, _Troubles)
 
 
 def _names(hosts: Counter[str]) -> str:

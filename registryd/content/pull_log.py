@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from registryd.aio.recent import Recent
 from registryd.content.hindrances import LONG_WAIT, Hindrances
 from registryd.notation import counted
 from registryd.oci.digest import Digest
@@ -90,7 +91,7 @@ class PullLog:
         self._patience = _PATIENCE if sees_elsewhere else _QUIET
         self._under_way: list[LoggedPull] = []
         self._recent: deque[LoggedPull] = deque(maxlen=_REMEMBERED)
-        self._sources: OrderedDict[Digest, Counter[str]] = OrderedDict()
+        self._sources: Recent[Digest, Counter[str]] = Recent(_SOURCES_REMEMBERED)
 
     # What happens
 
@@ -135,11 +136,7 @@ class PullLog:
 
     def received(self, digest: Digest, count: int, source: str) -> None:
         """Note that so many of its bytes came from a peer, perhaps before containerd asked."""
-        counted = self._sources.setdefault(digest, Counter())
-        counted[source] += count
-        self._sources.move_to_end(digest)
-        if len(self._sources) > _SOURCES_REMEMBERED:
-            self._sources.popitem(last=False)
+        self._sources.get_or_put(digest, Counter)[source] += count
 
     def appeared(self, digest: Digest, count: int) -> None:
         """Note that containerd has the content now, and got so many bytes of it elsewhere."""

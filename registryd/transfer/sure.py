@@ -11,10 +11,11 @@ where it goes on.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
+
+from registryd.aio.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ class SureBytes:
     def __init__(self) -> None:
         self.may_come_in_chunks = False
         """Whether what writes the files can fetch in parallel: containerd 2.1 and later."""
-        self._layers: OrderedDict[Digest, _Layer] = OrderedDict()
+        self._layers: Recent[Digest, _Layer] = Recent(_REMEMBERED)
         self._is_told = False
         self._is_in_chunks = False
 
@@ -63,15 +64,12 @@ class SureBytes:
             self._is_in_chunks |= in_chunks
         if digest is None:
             return
-        layer = self._layers.pop(digest, None) or _Layer(self._unasked if start else ALL_BYTES)
-        self._layers[digest] = layer
+        layer = self._layers.get_or_put(digest, lambda: _Layer(self._unasked if start else ALL_BYTES))
         if start == 0:
             layer.sure = 0 if in_chunks else ALL_BYTES
         elif self._is_in_chunks or not self._is_told:
             layer.sure = min(layer.reach(), start)
         layer.cut(start)
-        if len(self._layers) > _REMEMBERED:
-            self._layers.popitem(last=False)
 
     @contextmanager
     def giving(self, digest: Digest, start: int) -> Iterator[GivenRange]:

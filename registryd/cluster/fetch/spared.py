@@ -8,10 +8,10 @@ and again, and taken after SPARED_SECONDS whatever it gives.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio import clock
+from registryd.aio.recent import Recent
 from registryd.cluster.index_client.companions import LARGE_BYTES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class SparedHolders:
     def __init__(self, seconds: float = SPARED_SECONDS) -> None:
         """A digest's holders are spared for so many seconds, from the first one on."""
         self._seconds = seconds
-        self._spared: OrderedDict[Digest, tuple[float, dict[Address, None]]] = OrderedDict()
+        self._spared: Recent[Digest, tuple[float, dict[Address, None]]] = Recent(_REMEMBERED)
 
     def spare(self, offer: Offer) -> bool:
         """Whether this offer is not to be taken now. Its member will be among those `of` its digest then."""
@@ -45,14 +45,12 @@ class SparedHolders:
         if content.is_growing or content.size <= LARGE_BYTES or offer.uploads < _MOST_UPLOADS:
             return False
         if not self.of(content.digest):
-            self._spared.pop(content.digest, None)
-            if len(self._spared) >= _REMEMBERED:
-                self._spared.popitem(last=False)
-        since, holders = self._spared.setdefault(content.digest, (clock.now(), {}))
+            self._spared.drop(content.digest)
+        since, holders = self._spared.get_or_put(content.digest, lambda: (clock.now(), {}))
         holders[offer.member.address] = None
         return clock.now() - since < self._seconds
 
     def of(self, digest: Digest) -> Sequence[Address]:
         """The holders of this content that were spared lately: index nodes name them once only."""
-        since, holders = self._spared.get(digest, (0.0, {}))
+        since, holders = self._spared.get(digest) or (0.0, {})
         return tuple(holders) if clock.now() - since < _FORGOTTEN_SECONDS else ()

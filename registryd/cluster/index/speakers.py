@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.aio.recent import Recent
 from registryd.cluster.index.desk import WAVE_SECONDS
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Speakers:
         self._look_up = look_up or _addresses_of
         self._hosts: frozenset[str] = frozenset()
         self._hosts_of: frozenset[Address] | None = None
-        self._spoken: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._spoken: Recent[str, tuple[str, float]] = Recent(_MOST_HOSTS)
         """From which address each host was spoken for last, and when."""
-        self._names: OrderedDict[str, tuple[frozenset[str], float]] = OrderedDict()
+        self._names: Recent[str, tuple[frozenset[str], float]] = Recent(_MOST_HOSTS)
 
     async def may_speak(self, requester: Requester, host: str) -> bool:
         """Whether what comes from there can be the word of the host."""
@@ -84,16 +84,15 @@ class Speakers:
             with suppress(OSError, UnicodeError):  # TimeoutError is one
                 async with asyncio.timeout(_LOOK_UP_SECONDS):
                     addresses = await self._look_up(host)
-            known = self._names[host] = frozenset(map(_canonical, addresses)), self._clock()
-            if len(self._names) > _MOST_HOSTS:
-                self._names.popitem(last=False)
+            known = frozenset(map(_canonical, addresses)), self._clock()
+            self._names.put(host, known)
         return source in known[0]
 
     def _is_other_address(self, host: str, source: str) -> bool:
         hosts = self._known_hosts()
         if not _is_address(host) or host not in hosts or source in hosts:
             return False
-        spoken_from, spoken_at = self._spoken.get(host, (source, self._clock()))
+        spoken_from, spoken_at = self._spoken.get(host) or (source, self._clock())
         if spoken_from != source and self._clock() - spoken_at < WAVE_SECONDS:
             return False
         return not any(
@@ -102,10 +101,7 @@ class Speakers:
         )
 
     def _note(self, host: str, source: str) -> None:
-        self._spoken[host] = source, self._clock()
-        self._spoken.move_to_end(host)
-        if len(self._spoken) > _MOST_HOSTS:
-            self._spoken.popitem(last=False)
+        self._spoken.put(host, (source, self._clock()))
 
     def _known_hosts(self) -> frozenset[str]:
         discovered = self._discovered()

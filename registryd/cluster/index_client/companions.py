@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio import clock
+from registryd.aio.recent import Recent
 from registryd.oci.manifest import is_manifest_type
 
 if TYPE_CHECKING:
@@ -54,9 +55,8 @@ class LayerSchedule:
     """Learns from manifests which layers come together, and from claims of manifests which node came just before."""
 
     def __init__(self) -> None:
-        # Of the latest manifests: the place among their large layers, None for what is small.
-        self._children: OrderedDict[Digest, tuple[int, int] | None] = OrderedDict()
-        self._manifest_of: OrderedDict[Digest, Digest] = OrderedDict()
+        # Of the latest manifests: the manifest, and the place among its large layers, None for what is small.
+        self._children: Recent[Digest, tuple[Digest, tuple[int, int] | None]] = Recent(_REMEMBERED)
         # By manifest, the latest last.
         self._lines: OrderedDict[Digest, _Line] = OrderedDict()
 
@@ -66,17 +66,11 @@ class LayerSchedule:
         large = [child.digest for child in children if child.size > LARGE_BYTES]
         positions = {digest: (position, len(large)) for position, digest in enumerate(large)}
         for child in children:
-            self._children[child.digest] = positions.get(child.digest)
-            self._children.move_to_end(child.digest)
-            self._manifest_of[child.digest] = digest
-            self._manifest_of.move_to_end(child.digest)
-        while len(self._children) > _REMEMBERED:
-            self._children.popitem(last=False)
-            self._manifest_of.popitem(last=False)
+            self._children.put(child.digest, (digest, positions.get(child.digest)))
 
     def came_after(self, address: Address | None, digest: Digest, *, rank: int | None = None) -> None:
         """Note the node that claimed this small digest just before; `rank`: how many did. Layers may follow."""
-        if digest in self._children:
+        if self._children.get(digest):
             return
         self._lines[digest] = _Line(address, rank, clock.now() + _LINE_SECONDS)
         self._lines.move_to_end(digest)
@@ -102,8 +96,8 @@ class LayerSchedule:
 
     def rank(self, digest: Digest) -> int | None:
         """How many had claimed the manifest of this content before this node; None when that is not known."""
-        manifest = self._manifest_of.get(digest)
-        return None if manifest is None else self._rank_of(manifest)
+        child = self._children.get(digest)
+        return None if child is None else self._rank_of(child[0])
 
     def _rank_of(self, manifest: Digest) -> int | None:
         line = self._lines.get(manifest)
@@ -111,14 +105,15 @@ class LayerSchedule:
 
     def _line(self, digest: Digest) -> _Line | None:
         """The line of this layer's manifest; the latest, if no manifest is known to name the layer."""
-        line = self._lines.get(self._manifest_of.get(digest) or next(reversed(self._lines), digest))
+        child = self._children.get(digest)
+        line = self._lines.get(child[0] if child else next(reversed(self._lines), digest))
         return line if line is not None and clock.now() < line.until else None
 
     def _places(self, digest: Digest, own: Address) -> int | None:
-        found = self._children.get(digest)
-        if found is None:
+        child = self._children.get(digest)
+        if child is None or child[1] is None:
             return None
-        position, count = found
+        position, count = child[1]
         first = position - position % _LAYERS_AT_ONCE
         together = min(_LAYERS_AT_ONCE, count - first)
         if together == 1:

@@ -9,11 +9,11 @@ ingest that is there at this moment.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from registryd.aio.expiring import ExpiringSet
+from registryd.aio.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Askings:
         """`flows_in`: whether the agent is taking it in, for whichever name."""
         self._ingests = ingests
         self._flows_in = flows_in
-        self._of: OrderedDict[Digest, _Asking] = OrderedDict()
+        self._of: Recent[Digest, _Asking] = Recent(_REMEMBERED)
         self._pulled: ExpiringSet[Repository] = ExpiringSet(lifetime=_PULL_SECONDS, capacity=_MOST_PULLED)
 
     def asked(self, digest: Digest, repository: Repository) -> bool:
@@ -64,10 +64,7 @@ class Askings:
             return True
         if ingest.size or self._flows_in(digest):
             return False
-        self._of[digest] = _Asking(ingest.began, frozenset({repository}))
-        self._of.move_to_end(digest)
-        if len(self._of) > _REMEMBERED:
-            self._of.popitem(last=False)
+        self._of.put(digest, _Asking(ingest.began, frozenset({repository})))
         return True
 
     def of_arriving(self, digest: Digest) -> frozenset[Repository]:

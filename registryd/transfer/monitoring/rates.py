@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registryd.aio import clock
+from registryd.aio.recent import Recent
 from registryd.transfer.monitoring.thresholds import RATE_REMEMBERED_SECONDS, RATES_REMEMBERED, SLOWER
 
 if TYPE_CHECKING:
@@ -15,18 +16,15 @@ class RecentRates:
     """The rates of sources lately, in bytes a second."""
 
     def __init__(self) -> None:
-        self._rates: dict[Hashable, tuple[float, float]] = {}
+        self._rates: Recent[Hashable, tuple[float, float]] = Recent(RATES_REMEMBERED)
 
     def note(self, source: Hashable, *, rate: float) -> None:
         """Note the rate of a source."""
-        self._rates.pop(source, None)
-        if len(self._rates) >= RATES_REMEMBERED:
-            del self._rates[next(iter(self._rates))]
-        self._rates[source] = (rate, clock.now())
+        self._rates.put(source, (rate, clock.now()))
 
     def of(self, source: Hashable) -> float | None:
         """The rate of the source; None when it is not known."""
-        rate, at = self._rates.get(source, (0.0, 0.0))
+        rate, at = self._rates.get(source) or (0.0, 0.0)
         return rate if rate and at >= clock.now() - RATE_REMEMBERED_SECONDS else None
 
     def is_slow(self, source: Hashable) -> bool:
