@@ -61,6 +61,7 @@ class Pki:
 
     def server(self, *, asks_for_certificate: bool = False) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as registries in Go do
         context.load_cert_chain(self.certificate, self.key)
         context.verify_mode = ssl.CERT_REQUIRED if asks_for_certificate else ssl.CERT_NONE
         return context
