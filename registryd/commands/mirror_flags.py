@@ -1,5 +1,6 @@
 """Flags that several of `install`, `uninstall`, `doctor` and `talos` have, from words to values."""
 
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,7 +62,9 @@ def node_socket(setting: Path | None, root: HostRoot) -> Path | None:
 def root_from(flag: Path) -> HostRoot:
     """The node's file system. Raises CommandFailed where there is none: a node without any file is set up anew."""
     try:
-        is_folder = flag.is_dir()
+        is_folder = stat.S_ISDIR(flag.stat().st_mode)  # Path.is_dir hides what is wrong since Python 3.14
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
     except OSError as error:
         raise CommandFailed(f"--root: {flag}: {reason_of(error)}") from error
     if not is_folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket as sockets
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,9 +28,11 @@ _CONNECT_SECONDS: Final = 0.5
 def is_containerd_at(socket: Path) -> bool:
     """Whether a socket is there, also in a folder for root only: connecting then says that access is denied."""
     try:
-        return socket.is_socket()
+        return stat.S_ISSOCK(socket.stat().st_mode)  # Path.is_socket hides what is wrong since Python 3.14
     except PermissionError:
         return True
+    except OSError:
+        return False
 
 
 def is_listened_at(path: Path) -> bool:
