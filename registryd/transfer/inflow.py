@@ -59,7 +59,7 @@ class InflowMemory:
         """All that has ever come."""
         self.given = 0
         """All that was ever given to readers."""
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._changed = asyncio.Event()
         self._for_room: set[asyncio.Event] = set()
 
     @property
@@ -91,19 +91,12 @@ class InflowMemory:
 
     def tell(self) -> None:
         """Wake the waiting tasks: there may be room for them."""
-        waiting, self._waiting = self._waiting, set()
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._changed.set()
+        self._changed.clear()
 
     async def wait_change(self) -> None:
         """Return when bytes were given back, or room may be had for another reason."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiting.discard(waiter)
+        await self._changed.wait()
 
     @contextmanager
     def telling(self, room: asyncio.Event) -> Iterator[None]:

@@ -88,7 +88,7 @@ class Pulls:
         self._pulls: OrderedDict[Digest, ExpectedPull] = OrderedDict()
         # Of each blob, the latest first: images share layers.
         self._of: dict[Digest, tuple[ExpectedPull, ...]] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._arrivals_changed = asyncio.Event()
         self.arrivals = 0
         """How often something has begun or ended to arrive."""
 
@@ -128,21 +128,13 @@ class Pulls:
     def arrivals_changed(self) -> None:
         """Wake the waiting tasks: containerd has begun or ended to receive content."""
         self.arrivals += 1
-        waiting, self._waiting = self._waiting, set()
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._arrivals_changed.set()
+        self._arrivals_changed.clear()
 
     async def wait_arrivals(self, seen: int) -> None:
         """Return when that has happened oftener than `seen` times, as `arrivals` counts."""
-        if self.arrivals != seen:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiting.discard(waiter)
+        if self.arrivals == seen:
+            await self._arrivals_changed.wait()
 
     def provenance(self, digest: Digest) -> Provenance:
         """The repositories whose manifests name this blob; for what is expected, and has not come."""
