@@ -17,7 +17,7 @@ from registryd.agent.membership import Membership
 from registryd.agent.node_setup import prepare_token, set_up_node
 from registryd.agent.node_store import choosing_of
 from registryd.aio.scope import open_scope
-from registryd.content.blame import Aftermath
+from registryd.content.aftermath import Aftermath
 from registryd.content.blocked import Unblocked
 from registryd.content.elsewhere import Elsewhere
 from registryd.content.entitled import EntitledStore

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from registryd.content.aftermath import Aftermath
     from registryd.content.asker import Asker
-    from registryd.content.blame import Aftermath
     from registryd.content.lookup import Hit
     from registryd.content.source import Content, OpenContent, RangeOf
     from registryd.observability.metrics import Metrics

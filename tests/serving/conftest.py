@@ -28,7 +28,7 @@ from tests.fakes.sources import MemorySource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from registryd.content.blame import Aftermath
+    from registryd.content.aftermath import Aftermath
     from registryd.content.source import NameSource
     from registryd.oci.digest import Digest
     from registryd.oci.platform import Platform

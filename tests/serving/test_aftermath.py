@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registryd.aio.scope import open_scope
-from registryd.content.blame import Aftermath
+from registryd.content.aftermath import Aftermath
 from registryd.oci.digest import Digest
 from tests.fakes.sources import MemorySource
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registryd.aio.scope import open_scope
-from registryd.content.blame import Aftermath
+from registryd.content.aftermath import Aftermath
 from registryd.content.growing import Began, OngoingIngest
 from registryd.content.source import Content
 from registryd.oci.digest import Digest
