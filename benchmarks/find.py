@@ -35,7 +35,7 @@ from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.opening import Opener
 from registryd.cluster.fetch.source import ClusterSource
-from registryd.cluster.health.blame import DeliveryAttribution
+from registryd.cluster.health.attribution import DeliveryAttribution
 from registryd.cluster.index.desk import IndexState
 from registryd.cluster.index_client.index_nodes import IndexNodes
 from registryd.cluster.members.discovery.static import StaticDiscovery

@@ -29,7 +29,7 @@ from registryd.cluster.fetch.own_manifests import OwnManifests
 from registryd.cluster.fetch.pulls import Pulls
 from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.fetch.source import ClusterSource
-from registryd.cluster.health.blame import DeliveryAttribution
+from registryd.cluster.health.attribution import DeliveryAttribution
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.desk import IndexState
 from registryd.cluster.index.names import NameIndexState

@@ -15,7 +15,7 @@ from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.opening import DoorTimeouts, Opener
 from registryd.cluster.fetch.source import ClusterSource
-from registryd.cluster.health.blame import DeliveryAttribution
+from registryd.cluster.health.attribution import DeliveryAttribution
 from registryd.cluster.members.discovery.static import StaticDiscovery
 from registryd.cluster.members.roster import Members
 from registryd.cluster.rpc.peer import GrpcPeer

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from registryd.cluster.fetch.locator import MemberLocator
     from registryd.cluster.fetch.opening import Opener
-    from registryd.cluster.health.blame import DeliveryAttribution
+    from registryd.cluster.health.attribution import DeliveryAttribution
     from registryd.cluster.members.offer import Offer
     from registryd.content.source import Content, OpenContent
     from registryd.notation import Address

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from registryd.cluster.fetch.opening import Opener
     from registryd.cluster.fetch.plan import SourcePlan
     from registryd.cluster.fetch.stripe_sources import StripeIndex
-    from registryd.cluster.health.blame import DeliveryAttribution
+    from registryd.cluster.health.attribution import DeliveryAttribution
     from registryd.cluster.health.comparing import Holders
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer

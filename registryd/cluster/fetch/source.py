@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.fetching import Fetcher
     from registryd.cluster.fetch.locator import MemberLocator
-    from registryd.cluster.health.blame import DeliveryAttribution
+    from registryd.cluster.health.attribution import DeliveryAttribution
     from registryd.cluster.index_client.name_search import NameIndex
     from registryd.content.sought import Sought
     from registryd.content.source import Content, NamedContent, RangeOf

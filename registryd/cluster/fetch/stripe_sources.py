@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from registryd.cluster.fetch.opening import Opener
-    from registryd.cluster.health.blame import DeliveryAttribution
+    from registryd.cluster.health.attribution import DeliveryAttribution
     from registryd.cluster.members.member import Member
     from registryd.content.sought import Sought
     from registryd.notation import Address

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.opening import Opener
     from registryd.cluster.fetch.stripe_sources import StripeIndex
-    from registryd.cluster.health.blame import DeliveryAttribution
+    from registryd.cluster.health.attribution import DeliveryAttribution
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.notation import Address
