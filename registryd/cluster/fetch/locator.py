@@ -14,8 +14,8 @@ from registryd.cluster.fetch.outcome import find_outcome
 from registryd.cluster.fetch.plan import SourcePlan
 from registryd.cluster.fetch.remaining import Doubts, FallbackMembers
 from registryd.cluster.fetch.search import Waves, offers
-from registryd.cluster.health.avoided import PeerPenalties
 from registryd.cluster.health.coming_back import Refusals
+from registryd.cluster.health.penalties import PeerPenalties
 from registryd.observability.metrics import FindOutcome
 from registryd.oci.ranges import Span
 from registryd.transfer.errors import SourceBusy, SourceCutOff

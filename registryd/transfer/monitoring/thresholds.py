@@ -201,7 +201,7 @@ REOPEN_TIMEOUT: Final = 3.0
 # body has five sources in all (`registryd.transfer.resume`), of which some are to be there for those that fail.
 MOST_LEFT: Final = 3
 
-# ------------------------------ how long it counts (`cluster.health.avoided`, `blame`; `cluster.index.wave`)
+# ------------------------------ how long it counts (`cluster.health.penalties`, `attribution`; `cluster.index.wave`)
 
 # How long a peer that failed for a digest is not asked for it. A layer is pulled within minutes; after that the peer
 # may have got a good copy.

@@ -132,7 +132,7 @@ async def test_who_broke_off_is_asked_again_when_the_request_comes_again(lab: La
 async def test_all_that_gave_are_suspected_for_a_moment_when_it_was_wrong(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registryd.cluster.health.avoided.ONE_OF_SEVERAL_SECONDS", 4.0)
+    monkeypatch.setattr("registryd.cluster.health.penalties.ONE_OF_SEVERAL_SECONDS", 4.0)
     doors = [door(), door(), door()]
     node = await node_with(lab, *doors)
     await pull(node, LARGE)

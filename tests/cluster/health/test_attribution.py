@@ -13,7 +13,7 @@ from registryd.aio.scope import open_scope
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
 from registryd.cluster.fetch.promised import PromisedSizes
 from registryd.cluster.health.attribution import DeliveryAttribution
-from registryd.cluster.health.avoided import PeerPenalties
+from registryd.cluster.health.penalties import PeerPenalties
 from registryd.cluster.members.offer import Offer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
