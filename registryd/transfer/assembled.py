@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.aio.scope import alongside
 from registryd.transfer.breaking import send_until
 from registryd.transfer.errors import AllBroken, SourceBroken, SourceBusy
-from registryd.transfer.joining import VAIN_SECONDS, LinkRoom
+from registryd.transfer.link_room import VAIN_SECONDS, LinkRoom
 from registryd.transfer.monitoring.meter import MeteredSink
 from registryd.transfer.together import MOST_AT_ONCE, Together
 

@@ -12,7 +12,7 @@ import pytest
 from registryd.oci.ranges import Span
 from registryd.transfer.assembled import BEGINNING_BYTES, AssembledBody
 from registryd.transfer.errors import SourceBroken
-from registryd.transfer.joining import LinkRoom
+from registryd.transfer.link_room import LinkRoom
 from registryd.transfer.monitoring.rates import RecentRates
 from registryd.transfer.slots import SLOT_BYTES, SlotMemory
 from registryd.transfer.together import Together

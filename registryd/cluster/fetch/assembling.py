@@ -12,7 +12,7 @@ from registryd.cluster.members.offer import offer_of
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.assembled import BEGINNING_BYTES, LEAST_BYTES, AssembledBody
 from registryd.transfer.errors import SourceBroken, SourceBusy
-from registryd.transfer.joining import LinkRoom
+from registryd.transfer.link_room import LinkRoom
 from registryd.transfer.monitoring.body import MonitoredBody
 from registryd.transfer.monitoring.comparison import ComparisonCheck
 from registryd.transfer.monitoring.rates import RecentRates

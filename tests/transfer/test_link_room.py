@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from registryd.transfer.joining import LinkRoom
+from registryd.transfer.link_room import LinkRoom
 from tests.fakes.sinks import FakeSink
 
 pytestmark = pytest.mark.looptime
