@@ -25,7 +25,7 @@ PERIODS: Final[dict[str, tuple[str, ...]]] = {
     "registryd.upstream.postponed": ("_WAITS_SECONDS",),
     # What a node remembers of sources, content and pulls.
     "registryd.cluster.health.own_pace": ("_REMEMBERED_SECONDS",),
-    "registryd.cluster.fetch.remaining": ("_DOUBT_SECONDS",),
+    "registryd.cluster.fetch.fallback": ("_DOUBT_SECONDS",),
     "registryd.transfer.monitoring.thresholds": ("BLAME_SECONDS",),
     "registryd.content.doubt": ("_LOOK_AGAIN_SECONDS",),
     "registryd.content.asker": ("_PARALLEL_SECONDS",),

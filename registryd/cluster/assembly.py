@@ -21,13 +21,13 @@ from registryd.cluster.diagnosis.service import DiagnosisService
 from registryd.cluster.diagnosis.values import Examination, Vitals
 from registryd.cluster.fetch.coalescing import FetchCoordinator
 from registryd.cluster.fetch.doors import Doors, OwnPorts
+from registryd.cluster.fetch.fallback import Doubts
 from registryd.cluster.fetch.fetching import Fetcher
 from registryd.cluster.fetch.intakes import Intakes
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.opening import Opener
 from registryd.cluster.fetch.own_manifests import OwnManifests
 from registryd.cluster.fetch.pulls import Pulls
-from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.fetch.source import ClusterSource
 from registryd.cluster.health.attribution import DeliveryAttribution
 from registryd.cluster.health.own_pace import OwnPace

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from registryd.cluster.fetch.fallback import FallbackMembers
     from registryd.cluster.fetch.named import Patience
     from registryd.cluster.fetch.places import Places
-    from registryd.cluster.fetch.remaining import FallbackMembers
     from registryd.cluster.index_client.index_nodes import IndexNodes, Roster
     from registryd.cluster.members.member import Member
     from registryd.cluster.members.offer import Offer

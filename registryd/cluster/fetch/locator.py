@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from registryd.aio import clock
 from registryd.aio.racing import AllFailed
+from registryd.cluster.fetch.fallback import Doubts, FallbackMembers
 from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.named import Want
 from registryd.cluster.fetch.outcome import find_outcome
 from registryd.cluster.fetch.plan import SourcePlan
-from registryd.cluster.fetch.remaining import Doubts, FallbackMembers
 from registryd.cluster.fetch.search import Waves, offers
 from registryd.cluster.health.coming_back import Refusals
 from registryd.cluster.health.penalties import PeerPenalties

@@ -20,7 +20,7 @@ from registryd.oci.errors import RangeInvalid
 if TYPE_CHECKING:
     from registryd.cluster.contract.index import ClaimReply
     from registryd.cluster.fetch.coalescing import FetchCoordinator
-    from registryd.cluster.fetch.remaining import FallbackMembers
+    from registryd.cluster.fetch.fallback import FallbackMembers
     from registryd.cluster.members.offer import Offer
     from registryd.content.sought import Sought
     from registryd.content.source import Content, RangeOf

@@ -17,11 +17,11 @@ from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
 from registryd.cluster.errors import PeerDeclined, PeerSilent, PeerUnreachable
 from registryd.cluster.fetch.coalescing import FetchCoordinator
+from registryd.cluster.fetch.fallback import FallbackMembers
 from registryd.cluster.fetch.intake import Urgency
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.named import Patience, Want
 from registryd.cluster.fetch.places import Places
-from registryd.cluster.fetch.remaining import FallbackMembers
 from registryd.cluster.health.own_pace import OwnPace
 from registryd.cluster.index.desk import IndexState
 from registryd.cluster.index.ring import RendezvousHash

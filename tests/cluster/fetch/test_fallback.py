@@ -13,9 +13,9 @@ from registryd.aio.racing import AllFailed
 from registryd.cluster.contract.index import ClaimReply
 from registryd.cluster.contract.node import Node, NodeId
 from registryd.cluster.contract.peer import FindAnswer
+from registryd.cluster.fetch.fallback import Doubts
 from registryd.cluster.fetch.locator import MemberLocator
 from registryd.cluster.fetch.outcome import refusal
-from registryd.cluster.fetch.remaining import Doubts
 from registryd.cluster.members.member import Member
 from registryd.cluster.members.offer import Offer
 from registryd.content.growing import GrowingContent
@@ -29,7 +29,7 @@ from tests.fakes.peers import FindRecord
 
 if TYPE_CHECKING:
     from registryd.cluster.contract.peer import Wait
-    from registryd.cluster.fetch.remaining import FallbackMembers
+    from registryd.cluster.fetch.fallback import FallbackMembers
     from registryd.content.sought import Sought
     from registryd.content.source import RangeOf
 
