@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined, PeerUnreachable
 from registryd.cluster.fetch.doors import Doors
-from registryd.cluster.fetch.promised import PromisedSizes
+from registryd.cluster.fetch.promised_sizes import PromisedSizes
 from registryd.cluster.health.silence import GoneCheck, StuckCheck, everybody_has_a_source
 from registryd.cluster.rpc.codec import sought_message
 from registryd.content.blocked import Blocklist, require_unblocked

@@ -11,7 +11,7 @@ import pytest
 
 from registryd.aio.scope import open_scope
 from registryd.cluster.errors import ContentCorrupt, PeerDeclined
-from registryd.cluster.fetch.promised import PromisedSizes
+from registryd.cluster.fetch.promised_sizes import PromisedSizes
 from registryd.cluster.health.attribution import DeliveryAttribution
 from registryd.cluster.health.penalties import PeerPenalties
 from registryd.cluster.members.offer import Offer
