@@ -97,9 +97,10 @@ class Download:
             self._failure = self._failure or (
                 None if self._is_whole else ContentUnavailable("the download was given up")
             )
-            await fetch.aclose()
+            # Before anything that may fail or be cancelled: readers wait for this news without a bound.
             self.is_over = True
             self._announce()
+            await fetch.aclose()
 
     def drop(self) -> None:
         """Accept no new reader, and release everything when the present readers are through."""
