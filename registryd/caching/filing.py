@@ -79,8 +79,7 @@ class Claims:
         """The same of a manifest. Raises UpstreamFailed."""
         if not self._upstreams.is_named(repository.registry):
             return False
-        head = await self._upstreams.head_manifest(repository, digest)
-        if head.digest not in {None, digest}:
+        if not await self._upstreams.gives_manifest(repository, digest):
             return False
         await self._store.note_source(digest, repository)
         return True

@@ -197,11 +197,11 @@ class Manifests:
 
     async def _ask_for_name(self, name: DigestedName, target: Descriptor) -> None:
         try:
-            head = await self._upstreams.head_manifest(name.repository, name.digest)
+            is_given = await self._upstreams.gives_manifest(name.repository, name.digest)
         except UpstreamFailed:
             self._refused.put(name, self._clock())
             return
-        if head.digest in {None, name.digest}:
+        if is_given:
             await self._naming.name({name}, target)
 
     def _lead_on(self, repository: Repository, manifest: Manifest | None) -> None:

@@ -153,7 +153,6 @@ class Referrers:
     async def _is_there(self, repository: Repository, subject: Digest) -> bool:
         try:
             await self._filing.find(repository, subject)
-            await self._upstreams.head_manifest(repository, subject)
+            return await self._upstreams.gives_manifest(repository, subject)
         except ContentUnavailable:
             return False
-        return True

@@ -67,6 +67,15 @@ class Upstreams:
             self._metrics.limit(repository.registry, head.rate_limit)
         return head
 
+    async def gives_manifest(self, repository: Repository, digest: Digest) -> bool:
+        """Whether it says that the repository has the manifest. Raises UpstreamFailed."""
+        try:
+            head = await self.head_manifest(repository, digest)
+        except HeadRefused:
+            await self.get_manifest(repository, digest)
+            return True
+        return head.digest in {None, digest}
+
     async def get_manifest(self, repository: Repository, reference: Reference) -> ManifestBytes:
         """A manifest; by digest, its bytes are verified."""
         got = await self.ask(repository, lambda at: self._client.get_manifest(at, repository, reference))

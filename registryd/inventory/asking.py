@@ -13,6 +13,7 @@ from registryd.inventory.attaching import attach
 from registryd.inventory.walk import parts_of
 from registryd.oci.errors import ManifestInvalid
 from registryd.oci.referrers import EMPTY, parse_referrers, referrers_tag
+from registryd.upstream.errors import HeadRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -122,8 +123,8 @@ class EndpointQueries:
         async with self._slots:
             try:
                 size = await self._client.head_blob(self._endpoint, repository, blob.digest)
-            except ContentNotFound:
-                # A HEAD is answered without a reason.
+            except (ContentNotFound, HeadRefused):
+                # A HEAD is answered without a reason, or not at all.
                 async with self._client.open_blob(self._endpoint, repository, blob.digest) as stream:
                     size = stream.size
         if size != blob.size:

@@ -23,7 +23,7 @@ from registryd.upstream.answers import (
 )
 from registryd.upstream.authorizer import Access, Authorizer
 from registryd.upstream.endpoint import Site
-from registryd.upstream.errors import HeadRefused, UpstreamBroken
+from registryd.upstream.errors import HeadRefused, NotHttp, UpstreamBroken
 from registryd.upstream.lists import MOST_TAG_BYTES, referrers_in, tags_in
 from registryd.upstream.transport import Patience, Request, open_transport
 
@@ -74,8 +74,7 @@ class RegistryClient:
         url = endpoint.manifest_url(repository, reference)
         condition = {"If-None-Match": f'"{known}"'} if known else {}
         request = Request("HEAD", url, endpoint, self._patience, {"Accept": _ACCEPT, **condition})
-        async with self._exchange(request, scope=_scope(repository)) as reply:
-            _require_head(reply)
+        async with self._head(request, scope=_scope(repository)) as reply:
             await reply.expect(200, *([304] if known else []))
             unchanged = reply.status == 304  # noqa: PLR2004 - HTTP's own name of its status
             # No manifest is empty: some say so of all that they do not send.
@@ -128,8 +127,7 @@ class RegistryClient:
     async def head_blob(self, endpoint: Endpoint, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes, None when it is not said. Raises HeadRefused besides."""
         request = Request("HEAD", endpoint.blob_url(repository, digest), endpoint, self._patience)
-        async with self._exchange(request, scope=_scope(repository)) as reply:
-            _require_head(reply)
+        async with self._head(request, scope=_scope(repository)) as reply:
             await reply.expect(200)
             return length_of(reply)
 
@@ -155,6 +153,18 @@ class RegistryClient:
         async with self._exchange(request, scope=_scope(repository)) as reply:
             await reply.expect(200, *([206] if start else []))
             yield blob_stream_of(reply, start, size)
+
+    @asynccontextmanager
+    async def _head(self, request: Request, *, scope: str) -> AsyncIterator[Reply]:
+        """The reply to a HEAD. Raises HeadRefused where there is none that could be read."""
+        try:
+            async with self._exchange(request, scope=scope) as reply:
+                if reply.status in {405, 501}:
+                    raise HeadRefused(f"{reply.url.origin()}: does not answer HEAD ({reply.status})")
+                yield reply
+        except NotHttp as error:
+            # With a body that came along with the head, aiohttp's parser gives neither.
+            raise HeadRefused(str(error)) from error
 
     @asynccontextmanager
     async def _exchange(self, request: Request, *, scope: str) -> AsyncIterator[Reply]:
@@ -195,11 +205,6 @@ async def open_client(
     """
     async with open_transport(proxies=proxies) as transport:
         yield RegistryClient(transport, clock=clock, patience=patience or Patience())
-
-
-def _require_head(reply: Reply) -> None:
-    if reply.status in {405, 501}:
-        raise HeadRefused(f"{reply.url.origin()}: does not answer HEAD ({reply.status})")
 
 
 def _scope(repository: Repository) -> str:

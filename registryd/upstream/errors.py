@@ -39,8 +39,12 @@ class UpstreamBroken(UpstreamFailed):
     """The upstream's answer makes no sense: malformed, too large, too many redirects, an unexpected status."""
 
 
+class NotHttp(UpstreamBroken):
+    """What came is no answer of HTTP: something else, or what an earlier answer had too much."""
+
+
 class HeadRefused(UpstreamBroken):
-    """The upstream does not answer HEAD (405, 501): a GET may tell."""
+    """The upstream does not answer HEAD (405, 501), or with a body, which nobody can read: a GET may tell."""
 
 
 class SomethingElse(UpstreamBroken):

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from registryd.aio.expiring import ExpiringSet
 from registryd.aio.recent import Recent
 from registryd.upstream.destinations import guarded_socket, is_forbidden_literal
 from registryd.upstream.endpoint import Site
-from registryd.upstream.errors import DestinationForbidden
+from registryd.upstream.errors import DestinationForbidden, NotHttp
 from registryd.upstream.proxies import Proxies
 from registryd.upstream.reply import Reply
 from registryd.upstream.resolver import ThreadResolver
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 # Contexts of configured endpoints; each holds a parsed CA bundle, about 1 MiB.
 _MOST_CONTEXTS: Final = 32
+# Servers whose connections are not used again. An hour: one that was mended, or a proxy that was in between, costs a
+# handshake more for each request until then.
+_MOST_UNTIDY: Final = 256
+_UNTIDY_SECONDS: Final = 3600.0
+# May be asked twice (RFC 9110 section 9.2.2).
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,28 @@ class Request:
     form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
-class Transport:
-    """Sends requests; made by `open_transport`."""
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """aiohttp's sessions of one kind: `kept` uses a connection again, `single` opens one for each request."""
 
-    def __init__(self, *, free: aiohttp.ClientSession, guarded: aiohttp.ClientSession, proxies: Proxies) -> None:
+    kept: aiohttp.ClientSession
+    single: aiohttp.ClientSession
+
+
+class Transport:
+    """Sends requests; made by `open_transport`.
+
+    Some servers send more than an answer has: a body after the head for a HEAD, mostly. On a connection that is used
+    again, that is taken for the next answer. So a request whose answer is no HTTP is sent again on a connection of its
+    own, and from then on all requests to that server are.
+    """
+
+    def __init__(self, *, free: Sessions, guarded: Sessions, proxies: Proxies) -> None:
         self._free = free
         self._guarded = guarded
         self._proxies = proxies
         self._contexts: Recent[tuple[TlsTrust, bool], ssl.SSLContext] = Recent(_MOST_CONTEXTS)
+        self._untidy: ExpiringSet[Site] = ExpiringSet(lifetime=_UNTIDY_SECONDS, capacity=_MOST_UNTIDY)
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[Reply]:
@@ -83,15 +104,26 @@ class Transport:
         _check_url(request, vouched_for=vouched_for)
         proxy = self._proxies.for_url(request.url)
         # A proxy is the operator's choice and may be anywhere. What it connects to is then its own policy.
-        session = self._free if vouched_for or proxy is not None else self._guarded
-        response = await self._open(session, request, proxy)
+        sessions = self._free if vouched_for or proxy is not None else self._guarded
+        response = await self._open(sessions, request, proxy)
         try:
             yield Reply(response, request.url, now=time.time)
         finally:
             # A connection whose body was read has been given back already; the rest of an unread one may be long.
             response.close()
 
-    async def _open(
+    async def _open(self, sessions: Sessions, request: Request, proxy: Proxy | None) -> aiohttp.ClientResponse:
+        site = Site.of(request.url)
+        if site not in self._untidy:
+            try:
+                return await self._ask(sessions.kept, request, proxy)
+            except NotHttp:
+                if request.method not in _IDEMPOTENT:
+                    raise
+            self._untidy.add(site)
+        return await self._ask(sessions.single, request, proxy)
+
+    async def _ask(
         self, session: aiohttp.ClientSession, request: Request, proxy: Proxy | None
     ) -> aiohttp.ClientResponse:
         is_tls = request.url.scheme == "https"
@@ -140,13 +172,17 @@ async def open_transport(*, proxies: Proxies | None = None) -> AsyncIterator[Tra
     async with AsyncExitStack() as stack:
         resolver = ThreadResolver()
         stack.push_async_callback(resolver.close)
-        free = aiohttp.TCPConnector(resolver=resolver)
-        guarded = aiohttp.TCPConnector(resolver=resolver, socket_factory=guarded_socket)
-        yield Transport(
-            free=await stack.enter_async_context(_session(free)),
-            guarded=await stack.enter_async_context(_session(guarded)),
-            proxies=proxies,
-        )
+
+        async def session(*, guarded: bool, single: bool) -> aiohttp.ClientSession:
+            socket_factory = guarded_socket if guarded else None
+            connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=socket_factory, force_close=single)
+            return await stack.enter_async_context(_session(connector))
+
+        free, guarded = [
+            Sessions(await session(guarded=guarded, single=False), await session(guarded=guarded, single=True))
+            for guarded in (False, True)
+        ]
+        yield Transport(free=free, guarded=guarded, proxies=proxies)
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:

@@ -9,7 +9,7 @@ import aiohttp
 
 from registryd.aio.connecting import reason_of
 from registryd.upstream.destinations import AddressForbidden
-from registryd.upstream.errors import DestinationForbidden, UpstreamBroken, UpstreamFailed, UpstreamUnreachable
+from registryd.upstream.errors import DestinationForbidden, NotHttp, UpstreamFailed, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def translated(url: URL) -> Iterator[None]:
     except aiohttp.ClientHttpProxyError as error:
         raise UpstreamUnreachable(f"{url.origin()}: the proxy answers {error.status}") from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
-        raise UpstreamBroken(f"{url.origin()}: the answer is not HTTP, or its head is too large") from None
+        raise NotHttp(f"{url.origin()}: the answer is not HTTP, or its head is too large") from None
     except TimeoutError as error:
         raise UpstreamUnreachable(f"{url.origin()}: no answer in time") from error
     except UnicodeError:  # a label of a host name is empty or too long for the system's resolver

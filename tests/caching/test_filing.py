@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from registryd.caching.filing import Claims
+from registryd.caching.upstreams import Upstreams
 from registryd.config.agent import AuthorizationMode, AuthorizationSettings
 from registryd.config.cache import RegistryUpstream
 from registryd.oci.digest import Digest
@@ -141,6 +142,8 @@ class AnybodysWord:
     async def head_manifest(self, repository: Repository, digest: Digest) -> ManifestHead:
         self.asked.append(repository)
         return ManifestHead(digest=self.answer or digest, size=1, media_type=None)
+
+    gives_manifest = Upstreams.gives_manifest
 
 
 class Notes:

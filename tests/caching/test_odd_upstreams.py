@@ -14,6 +14,7 @@ from registryd.config.cache import RegistryUpstream
 from registryd.oci.digest import Digest
 from tests.fakes.images import OCI_LAYER, SampleImage, document_of, oci_image, sample_bytes
 from tests.fakes.upstream import FakeUpstream, answering, open_upstream
+from tests.fakes.wordy import WordyUpstream, open_wordy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -163,6 +164,23 @@ async def test_a_head_that_does_not_say_enough_is_followed_by_a_get(
     async with world.caching() as client:
         assert await is_given(client, LARGE, first=path)
         assert await is_given(client, LARGE, first=path)
+
+
+@pytest.mark.parametrize("late", [None, 0.005], ids=["at once", "late"])
+async def test_an_upstream_that_sends_a_body_for_a_head_is_usable(world: World, late: float | None) -> None:
+    """Each pull got 503: the body stood for the answer to the next request, or hid the one to this."""
+    octets = {str(digest): ("application/octet-stream", data) for digest, data in LARGE.blobs.items()}
+    manifest = LARGE.target.media_type, LARGE.manifest
+    contents = {**octets, "v1": manifest, str(LARGE.target.digest): manifest}
+    async with open_wordy(WordyUpstream(contents, late=late)) as upstream:
+        world.table = RegistryUpstream(url=upstream.url)
+        async with world.caching() as client:
+            for first in (BY_TAG, BY_DIGEST, BY_TAG):
+                assert await is_given(client, LARGE, first=first)
+            assert (await client.head(BY_TAG.replace("app", "other"))).status == 200
+            assert (await client.get(BY_DIGEST.replace("app", "other"))).body == LARGE.manifest
+            assert (await client.get(BLOB.replace("app", "other"))).body == DATA
+    assert {digest.encoded for digest in LARGE.blobs} <= world.stored()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from registryd.upstream.endpoint import Endpoint
 from registryd.upstream.proxies import Proxies
 from tests.fakes.images import OCI_LAYER, SampleImage, document_of, oci_image, raw_descriptor
 from tests.fakes.upstream import FakeUpstream, open_upstream
+from tests.fakes.wordy import WordyUpstream, open_wordy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,7 @@ class Silent:
         pass
 
 
-async def look(upstream: FakeUpstream, *platforms: str, hashes: bool = True) -> ImageOutcome:
+async def look(upstream: FakeUpstream | WordyUpstream, *platforms: str, hashes: bool = True) -> ImageOutcome:
     async with open_client(clock=time.monotonic, proxies=Proxies()) as client:
         wanted = [Platform.parse(name) for name in platforms]
         looker = Looker(client, Endpoint.parse(upstream.url), Silent(), platforms=wanted, parallel=2, hashes=hashes)
@@ -95,6 +96,15 @@ async def test_damage_is_found_by_reading() -> None:
         assert (await look(upstream, "linux/amd64", hashes=False)).is_complete
         [lacking] = (await look(upstream, "linux/amd64")).lacking
         assert (lacking.what, lacking.why) == (layer(AMD), "is damaged")
+
+
+@pytest.mark.parametrize("late", [None, 0.005], ids=["at once", "late"])
+async def test_an_endpoint_that_sends_a_body_for_a_head_lacks_nothing(late: float | None) -> None:
+    contents = {str(digest): ("application/octet-stream", data) for digest, data in AMD.blobs.items()}
+    for reference in ("v1", str(AMD.target.digest)):
+        contents[reference] = (AMD.target.media_type, AMD.manifest)
+    async with open_wordy(WordyUpstream(contents, late=late)) as upstream:
+        assert (await look(upstream, hashes=False)).is_complete
 
 
 async def test_a_platform_that_the_image_is_not_for() -> None:

@@ -10,6 +10,7 @@ import pytest
 from registryd.oci.digest import Digest
 from registryd.upstream.endpoint import Endpoint
 from registryd.upstream.errors import (
+    NotHttp,
     RateLimit,
     UpstreamBroken,
     UpstreamDenied,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         (fakes.answering(500), UpstreamUnreachable),
         (fakes.answering(200, b"other bytes"), UpstreamBroken),
         (fakes.answering(200, b"x" * (4 * 1024 * 1024 + 1)), UpstreamBroken),
-        (fakes.answering(200, b"", X_Huge="x" * 20_000), UpstreamBroken),
+        (fakes.answering(200, b"", X_Huge="x" * 20_000), NotHttp),
         (fakes.silent, UpstreamUnreachable),
         (fakes.stalling, UpstreamUnreachable),
         (fakes.short, UpstreamUnreachable),
