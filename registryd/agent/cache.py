@@ -137,7 +137,12 @@ class _Assembly:
         await self._remember(scope, public, registries)
         policy = CachePolicy(self._rules, registries, _Public(public))
         upstreams = Upstreams(
-            client, registries, metrics=self._counted, clock=self._clock, allowance=self._bandwidth.origin
+            client,
+            registries,
+            metrics=self._counted,
+            clock=self._clock,
+            patience=self._patience,
+            allowance=self._bandwidth.origin,
         )
         filing = Filing(store, Entitlement(self._rules, _anyones(registries, public.remembers_public)))
         naming = TagFiling(store, filing)

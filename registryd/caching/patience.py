@@ -23,3 +23,7 @@ class CachePatience:
     # How long an upstream may take to say what a tag means when we know what it meant: a HEAD with a token over new
     # connections to the other side of the world takes 1.5 s.
     tags: float = 3.0
+    # How long a question waits for an upstream that has had enough (429). containerd asks such a registry five or six
+    # times at once, whatever it says of when to come again, so by itself it would have failed; it waits 30 s for a head
+    # (2.4; 1.6 without a bound), and cache.first_byte_timeout is 20 s.
+    limited: float = 10.0

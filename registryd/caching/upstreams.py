@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from registryd.aio.recent import Recent
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from registryd.caching.metrics import CacheMetrics
+    from registryd.caching.patience import CachePatience
     from registryd.caching.registries import Registries
     from registryd.oci.digest import Digest
     from registryd.oci.reference import Reference, Registry, Repository
@@ -31,18 +34,22 @@ _MOST_LIES: Final = 4096
 # An upstream that sent wrong bytes is not asked for them for so long: a damaged file stays so until an operator has
 # looked at it, a damaged connection does not.
 _LIE_HOLDS_SECONDS: Final = 600.0
+# After 429s that do not say for how long. Limits by the second are over by then: containerd, which asks again at once
+# several times, gets through most of them. Those that are not are of minutes or hours (`contact`).
+_FIRST_PAUSES: Final = (1.0, 2.0, 4.0)
 
 
 class Upstreams:
     """A cache's questions to registries. Every method raises the kind of UpstreamFailed that occurred."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that meet here
         self,
         client: RegistryClient,
         registries: Registries,
         *,
         metrics: CacheMetrics,
         clock: Callable[[], float],
+        patience: CachePatience,
         allowance: Allowance | None = None,
     ) -> None:
         self.allowance = allowance or Allowance()
@@ -51,6 +58,7 @@ class Upstreams:
         self._registries = registries
         self._metrics = metrics
         self._clock = clock
+        self._patience = patience
         self._contacts: Recent[Site, RegistryContact] = Recent(_MOST_ENDPOINTS)
         self._lies: Recent[tuple[Site, Digest], float] = Recent(_MOST_LIES)
 
@@ -62,7 +70,12 @@ class Upstreams:
         self, repository: Repository, reference: Reference, *, known: Digest | None = None
     ) -> ManifestHead:
         """The manifest's descriptor, or that it is still the known one; costs no pull."""
-        head = await self.ask(repository, lambda at: self._client.head_manifest(at, repository, reference, known=known))
+        # Who has a known one does not wait.
+        head = await self.ask(
+            repository,
+            lambda at: self._client.head_manifest(at, repository, reference, known=known),
+            waits=known is None,
+        )
         if self._registries.is_named(repository.registry):
             self._metrics.limit(repository.registry, head.rate_limit)
         return head
@@ -119,9 +132,35 @@ class Upstreams:
         return all(self._contact(place).is_quiet(self._clock()) for place in self._registries.places(registry))
 
     async def ask(
-        self, repository: Repository, question: Callable[[Endpoint], Awaitable[T]], *, digest: Digest | None = None
+        self,
+        repository: Repository,
+        question: Callable[[Endpoint], Awaitable[T]],
+        *,
+        digest: Digest | None = None,
+        waits: bool = True,
     ) -> T:
-        """The first endpoint's answer that is one. When none is, the word of the registry's own address counts."""
+        """The first endpoint's answer that is one. When none is, the word of the registry's own address counts.
+
+        `waits`: it is asked again when all that stands against it is a limit that is over in a moment.
+        """
+        until = self._clock() + self._patience.limited
+        while True:
+            try:
+                return await self._ask_each(repository, question, digest)
+            except UpstreamLimited:
+                pause = self._limited_for(repository.registry)
+                if not waits or self._clock() + pause > until:
+                    raise
+            await asyncio.sleep(pause)
+
+    def _limited_for(self, registry: Registry) -> float:
+        """The seconds after which the first of those that had enough of us may be asked again."""
+        left = (self._contact(place).limited_until - self._clock() for place in self._registries.places(registry))
+        return min((each for each in left if each > 0), default=0.0)
+
+    async def _ask_each(
+        self, repository: Repository, question: Callable[[Endpoint], Awaitable[T]], digest: Digest | None
+    ) -> T:
         reasons: dict[Site, UpstreamFailed] = {}
         for endpoint in await self._order(repository, digest):
             try:
@@ -179,4 +218,4 @@ class Upstreams:
                 contact.answered(self._clock())
 
     def _contact(self, endpoint: Endpoint) -> RegistryContact:
-        return self._contacts.get_or_put(endpoint.site, RegistryContact)
+        return self._contacts.get_or_put(endpoint.site, partial(RegistryContact, _FIRST_PAUSES))

@@ -69,7 +69,7 @@ class Denied(OciError):
 
 
 class Unavailable(OciError):
-    """The upstream cannot be asked now. Not 429: containerd would ask six times at once.
+    """The upstream cannot be asked now. Not 429: containerd would ask five or six times at once.
 
     `retry_after`: in so many seconds it may be asked again, if that is known.
     """

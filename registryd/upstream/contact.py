@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from registryd.aio.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LONG_AGO: Final = float("-inf")
 # An answer proves that the registry is there for so long. The kubelet tries a failed pull again after 10 s: then an
@@ -33,8 +36,12 @@ class RegistryState(Enum):
 
 @dataclass(slots=True)
 class RegistryContact:
-    """One registry's latest answers and failures; times are of one clock, in seconds."""
+    """One registry's latest answers and failures; times are of one clock, in seconds.
 
+    `first_pauses`: for how long it is left alone after its first 429s in a row that do not say for how long.
+    """
+
+    first_pauses: Sequence[float] = ()
     answered_at: float = _LONG_AGO
     failed_at: float = _LONG_AGO
     failures: int = 0
@@ -68,8 +75,9 @@ class RegistryContact:
         self.limited_because = because
         self.answered_at = now
         self.failures = 0
-        self.limits += 1
-        pause = _AFTER_LIMIT.delay(self.limits) if retry_after is None else max(1.0, retry_after)
+        if now >= self.limited_until:  # the others were under way when it said so
+            self.limits += 1
+        pause = self._pause() if retry_after is None else max(1.0, retry_after)
         self.limited_until = now + min(pause, _LONGEST_LIMIT)
 
     def failed(self, now: float) -> None:
@@ -78,3 +86,8 @@ class RegistryContact:
         self.answered_at = _LONG_AGO
         self.failures += 1
         self.quiet_until = now + _AFTER_FAILURE.delay(self.failures)
+
+    def _pause(self) -> float:
+        """The seconds after a 429 that does not say for how long."""
+        later = self.limits - len(self.first_pauses)
+        return _AFTER_LIMIT.delay(later) if later > 0 else self.first_pauses[self.limits - 1]

@@ -189,6 +189,26 @@ async def test_a_limited_upstream_is_left_alone(world: World) -> None:
     assert len(world.upstream.seen) == 1
 
 
+async def test_a_registry_that_refuses_every_second_request_is_pulled_from(world: World) -> None:
+    """containerd pulls from it, because it asks again at once."""
+    image = oci_image()
+    world.upstream.add("demo/app", image)
+    asked = 0
+
+    async def every_second(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return await answering(429)(request) if asked % 2 else world.upstream._registry(request)
+
+    world.upstream.character = every_second
+    async with world.caching() as client:
+        assert (await client.head("demo/app/manifests/v1")).status == 200
+        assert (await client.get("demo/app/manifests/v1")).body == image.manifest
+        for digest, data in image.blobs.items():
+            if digest != Digest.of(image.manifest):
+                assert (await client.get(f"demo/app/blobs/{digest}")).body == data
+
+
 async def test_a_store_without_room_is_gone_past(world: World) -> None:
     world.cache = replace(world.cache, size_limit=1_000_000)
     world.upstream.blobs[str(DIGEST)] = DATA

@@ -176,6 +176,7 @@ async def test_empty_content(world: World) -> None:
 async def test_what_the_upstream_does_not_give_has_its_own_answer(
     world: World, status: int, expected: int, code: bytes
 ) -> None:
+    world.patience = CachePatience(limited=0)
     world.upstream.character = answering(status)
     async with world.caching() as client:
         answer = await client.get(f"demo/app/blobs/{LARGE_DIGEST}")

@@ -314,26 +314,28 @@ async def test_a_registry_that_asked_for_a_pause_gets_fewer_at_a_time_and_then_m
     assert await worklist.take() is not None, "one that is done makes room for itself and another"
 
 
-async def test_a_registry_that_admits_little_at_a_time_is_come_to_an_end_with(world: World, lists: Lists) -> None:
+@pytest.mark.parametrize(("every", "images"), [(4, 4), (2, 2)])
+async def test_a_registry_that_admits_little_at_a_time_is_come_to_an_end_with(
+    world: World, lists: Lists, every: int, images: int
+) -> None:
     """Fewer requests between two pauses than there are images, and than one image needs."""
-    world.upstream.add("demo/app0", image(0))
-    for number in range(1, 4):
+    for number in range(images):
         world.upstream.add(f"demo/app{number}", image(number))
     admitted = 0
 
     async def sometimes(request: web.Request) -> web.StreamResponse:
         nonlocal admitted
         admitted += 1
-        if admitted % 4 == 0:
+        if admitted % every == 0:
             return web.Response(status=429, headers={"Retry-After": "1"})
         return world.upstream._registry(request)
 
     world.upstream.character = sometimes
-    lists.write(*(f"{REGISTRY}/demo/app{number}:v1" for number in range(4)))
+    lists.write(*(f"{REGISTRY}/demo/app{number}:v1" for number in range(images)))
     async with world.caching() as client:
         code, document = await lists.fill(client.url, referrers=True)
     assert code == 0, document
-    assert [each["complete"] for each in document["images"]] == [True] * 4
+    assert [each["complete"] for each in document["images"]] == [True] * images
 
 
 @pytest.mark.parametrize("take", [lambda names: names, reversed])
