@@ -48,7 +48,7 @@ class Download:
     The caller that makes a download runs it, and drops it in the end.
 
     So no reader ever gets a whole content that is wrong. `is_suspect` content was wrong before: readers see its first
-    byte only when the content is verified, and so only if the store takes it.
+    byte only when the content is verified: in the store, or in memory as a whole.
 
     Content that the store does not take goes past the store: from there on the latest bytes are in memory, for the
     readers that are there.
@@ -173,9 +173,9 @@ class Download:
 
     async def _send_on(self, fetch: BlobFetch) -> None:
         """Go on without the store. The file has lost its name, and the cache can still read it."""
-        if self._is_suspect:
-            raise UpstreamBroken(f"{self.digest} was wrong before, and cannot be stored to be verified first")
         window = self._window = self._open_window(self._written)
+        if self._is_suspect and not await window.reserve(fetch.size - self._written):
+            raise UpstreamBroken(f"{self.digest} was wrong before, and there is no room to verify it first")
         hasher = self.digest.hasher()
         await self._hash_written(hasher)
         await fetch.go_to(self._written)
@@ -183,7 +183,7 @@ class Download:
             async for chunk in chunks:
                 await run_in_pool(partial(hasher.update, chunk))
                 await window.put(chunk)
-                self._show(window.end)
+                self._show_written(window.end)
         if not self.digest.matches(hasher):
             raise ContentMismatch(f"the bytes that came are not those of {self.digest}")
         self._end(fetch.size)

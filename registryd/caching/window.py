@@ -24,14 +24,28 @@ class WindowMemory:
     """So many bytes for all windows together; each may have an equal share, and one chunk in any case."""
 
     def __init__(self, total: int) -> None:
-        self._total = total
+        self.total = total
         self._wanted = asyncio.Event()
+        self._freed = asyncio.Event()
         self.held = 0
         self.windows = 0
 
     def fits(self, held: int, count: int) -> bool:
         """Whether a window that holds some bytes may take so many more."""
-        return not held or (held + count <= self._total // self.windows and self.held + count <= self._total)
+        return not held or (held + count <= self.total // self.windows and self.held + count <= self.total)
+
+    async def take(self, count: int) -> None:
+        """Return when there is room for so many bytes, which are held then."""
+        while self.held + count > self.total:
+            self.want()
+            await self._freed.wait()
+        self.held += count
+
+    def free(self, count: int) -> None:
+        """So many bytes are held no more."""
+        self.held -= count
+        self._freed.set()
+        self._freed = asyncio.Event()
 
     def want(self) -> None:
         """A window could do with more."""
@@ -57,21 +71,35 @@ class Window:
         self._patience = patience
         self._starts: list[int] = []
         self._chunks: list[bytes] = []
+        self._reserved = 0
         self._moved = asyncio.Event()
         self._now = asyncio.get_running_loop().time
         self._judged_at, self._waited = self._now(), 0.0
         memory.windows += 1
 
+    async def reserve(self, count: int) -> bool:
+        """Take room for the next so many bytes, which wait for no reader; False when there is none, for `patience`."""
+        if count > self._memory.total:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await self._memory.take(count)
+                self._reserved = count
+                return True
+        return False
+
     async def put(self, chunk: bytes) -> None:
         """Take the next bytes when there is room: when readers have moved on, or are left behind."""
-        while not self._memory.fits(self.end - self.start, len(chunk)):
+        reserved = min(self._reserved, len(chunk))
+        while not reserved and not self._memory.fits(self.end - self.start, len(chunk)):
             self._memory.want()
             if not self._drop_read():
                 await self._wait_moved()
         self._starts.append(self.end)
         self._chunks.append(chunk)
         self.end += len(chunk)
-        self._memory.held += len(chunk)
+        self._reserved -= reserved
+        self._memory.held += len(chunk) - reserved
 
     def get(self, position: int) -> memoryview:
         """The bytes from this one on, or some of them; the byte must be here."""
@@ -86,6 +114,8 @@ class Window:
         """Forget the bytes; idempotent."""
         if self._memory.windows:
             self._drop(len(self._chunks))
+            self._memory.free(self._reserved)
+            self._reserved = 0
             self._memory.windows -= 1
             self._memory = WindowMemory(0)
 
@@ -101,7 +131,7 @@ class Window:
         dropped = sum(map(len, self._chunks[:count]))
         del self._starts[:count], self._chunks[:count]
         self.start += dropped
-        self._memory.held -= dropped
+        self._memory.free(dropped)
 
     async def _wait_moved(self) -> None:
         """Wait for the readers of the bytes that are forgotten next. A slow reader without others sets the pace."""

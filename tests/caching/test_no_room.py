@@ -129,9 +129,28 @@ async def test_wrong_bytes_are_not_given_whole(full: World) -> None:
     async with full.caching() as client:
         answers = await asyncio.gather(*(client.get(BLOB) for _ in range(5)))
         assert not any(answer.is_whole for answer in answers)
-        # What was wrong is shown when it is verified, for which there is no room.
+        # What was wrong is shown when it is verified.
         assert (await client.get(BLOB)).status == 503
     assert len(full.blob_gets()) == 2
+
+
+@pytest.mark.parametrize("window", [4_000_000, 2_000_000])
+async def test_what_was_wrong_once_is_verified_in_memory_where_it_fits(
+    full: World, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registryd.caching.downloads._WINDOW_BYTES", window)
+    full.patience = CachePatience(behind=0.2)
+    other = sample_bytes(2_000_000, seed=1)
+    full.upstream.blobs |= {str(DIGEST): DATA[:-1] + bytes([DATA[-1] ^ 1]), str(Digest.of(other)): other}
+    async with full.caching() as client:
+        assert not (await client.get(BLOB)).is_whole
+        # It stays in memory for a while, unless that is needed.
+        assert (await client.get(f"demo/app/blobs/{Digest.of(other)}")).body == other
+        full.upstream.blobs[str(DIGEST)] = DATA
+        answers = await asyncio.gather(*(client.get(BLOB) for _ in range(5)))
+    fits = window > len(DATA)
+    assert [(answer.status, answer.body == DATA) for answer in answers] == [(200 if fits else 503, fits)] * 5
+    assert len(full.blob_gets()) == 3
 
 
 async def test_an_upstream_that_breaks_is_gone_on_with(full: World) -> None:

@@ -44,6 +44,32 @@ async def test_what_fits_is_kept_for_who_comes_late() -> None:
     assert (memory.held, memory.windows) == (0, 0)
 
 
+async def test_reserved_room_waits_for_no_reader() -> None:
+    memory, reader = WindowMemory(100), Reader()
+    other, window = Window(0, memory, {reader}, patience=4), Window(0, memory, {reader}, patience=4)
+    await fill(other, 3)
+    assert not await window.reserve(101)
+    begun = asyncio.get_running_loop().time()
+    assert not await window.reserve(80), "the other one is read"
+    assert asyncio.get_running_loop().time() - begun == 4
+    asyncio.get_running_loop().call_later(1, other.close)
+    assert await window.reserve(80)
+    assert (asyncio.get_running_loop().time() - begun, memory.held) == (5, 80)
+    await fill(window, 8)
+    assert (window.start, window.end, memory.held) == (0, 80, 80)
+    window.close()
+    assert (memory.held, memory.windows) == (0, 0)
+
+
+async def test_reserved_room_that_was_not_used_is_given_back() -> None:
+    memory = WindowMemory(100)
+    window = Window(0, memory, set(), patience=4)
+    assert await window.reserve(80)
+    await fill(window, 2)
+    window.close()
+    assert (memory.held, memory.windows) == (0, 0)
+
+
 async def test_what_all_have_read_makes_room() -> None:
     slow, quick = Reader(), Reader()
     memory = WindowMemory(30)
