@@ -52,7 +52,7 @@ def plan_install(tree: NodeFiles, record: InstallRecord | None, intent: Intent, 
     new = _record(original, entries, changes, record)
     notes = (*hosts.notes, *_generated(entries), *notes_on(original, config, changed))
     path = wanted_path(config, intent, facts.distribution)
-    return ChangePlan(changes, record, new and replace(new, socket=facts.socket), notes, path)
+    return ChangePlan(changes, record, new and replace(new, socket=facts.socket, config=facts.config), notes, path)
 
 
 def _require_readable(intent: Intent, facts: NodeFacts) -> None:

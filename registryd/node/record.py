@@ -46,6 +46,7 @@ class InstallRecord:
         changed_at: When its configuration was changed last, in seconds of the clock; 0: it was not.
         socket: Where the containerd answers that was set up; an agent on this node follows it.
         owner: Which release of the chart has set the node up; empty: nobody has said.
+        config: The main file of the containerd that was set up.
     """
 
     entries: tuple[RecordedFile, ...]
@@ -54,6 +55,7 @@ class InstallRecord:
     changed_at: float = 0
     socket: Path | None = None
     owner: str = ""
+    config: Path | None = None
 
     def covering(self, other: InstallRecord | None) -> InstallRecord:
         """The record for the way from `other` to this one, right wherever the way is broken off."""
@@ -83,6 +85,7 @@ class InstallRecord:
                 float(document.get("changed_at", 0)),
                 Path(document["socket"]) if document.get("socket") else None,
                 str(document.get("owner", "")),
+                Path(document["config"]) if document.get("config") else None,
             )
         except (ValueError, LookupError, TypeError) as error:
             remedy = "restore it, or move it away: then `uninstall` goes by the mark above our entries"

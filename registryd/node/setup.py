@@ -89,7 +89,11 @@ class NodeSetup:
             return None
         plan = plan_uninstall(self._tree, known)
         plan = replace(plan, notes=(*plan.notes, *self._on_strays(known)))
-        return SetupOutcome(plan, self.facts, self._confirming.look(plan))
+        facts = self.facts
+        if known.config and not (facts.process or self.containerd.config):
+            # Nothing that is here now says which file it reads.
+            facts = replace(facts, config=known.config)
+        return SetupOutcome(plan, facts, self._confirming.look(plan))
 
     # Doing it
 

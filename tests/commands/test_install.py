@@ -217,6 +217,16 @@ def test_a_restart_is_asked_for_until_it_is_done(run: Callable[..., tuple[int, s
     assert "must be restarted" in run("uninstall")[1]
 
 
+def test_an_uninstall_names_the_file_that_the_install_was_for(
+    run: Callable[..., tuple[int, str]], node: FolderNode
+) -> None:
+    node.with_files({"opt/containerd/config.toml": "version = 2\n"})
+    reads = "must be restarted, because it reads /opt/containerd/config.toml only"
+    assert reads in run("install", "--containerd-config", "/opt/containerd/config.toml")[1]
+    assert reads in run("uninstall", "--dry-run")[1]
+    assert reads in run("uninstall")[1]
+
+
 def test_a_restart_that_fails_takes_everything_back(run: Callable[..., tuple[int, str]], node: FolderNode) -> None:
     (node.root / "etc/containerd/config.toml").write_text("version = 2\n")
     before = node.state()
