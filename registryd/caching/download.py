@@ -47,8 +47,9 @@ class Download:
 
     The caller that makes a download runs it, and drops it in the end.
 
-    So no reader ever gets a whole content that is wrong. `is_suspect` content was wrong before: readers see its first
-    byte only when the content is verified: in the store, or in memory as a whole.
+    So no reader ever gets a whole content that is wrong. `is_suspect` content was wrong before, or comes in an
+    answer that says to be longer: readers see its first byte only when the content is verified, in the store, or in
+    memory as a whole.
 
     Content that the store does not take goes past the store: from there on the latest bytes are in memory, for the
     readers that are there.
@@ -118,6 +119,7 @@ class Download:
             await fetch.go_to(0)
             await fetch.open()
         self._size = fetch.size
+        self._is_suspect |= fetch.is_longer
         if not self._is_suspect and fetch.size > _SMALL_BYTES:
             # Sent from memory while the store makes room and a file for it.
             self._beginning = fetch.beginning

@@ -109,6 +109,7 @@ class Downloads:
             download.digest,
             observer=self._metrics,
             expected=size,
+            is_verified=True,
         )
         store = None if self._is_full_for(size) else self._store
         if store is None:
@@ -140,7 +141,8 @@ class Downloads:
         _log.debug("wrong content: %s", error)
         self._metrics.mismatched()
         self._suspects.put(digest, self._clock())
-        if not download.is_resumed:  # otherwise it may have been what somebody sent before
+        # Otherwise it may have been what somebody sent before, or the manifest is what lies.
+        if not (download.is_resumed or fetch.is_longer):
             for site in fetch.sites:
                 self._upstreams.blame(site, digest)
 

@@ -46,8 +46,13 @@ class BlobFetch:
         observer: Receipts,
         start: int = 0,
         expected: int | None = None,
+        is_verified: bool = False,
     ) -> None:
-        """`expected`: its size as a manifest has it, for upstreams that do not say it, or send something else."""
+        """`expected`: its size as a manifest has it, for upstreams that do not say it, or send something else.
+
+        `is_verified`: its user verifies it. So it may come from an answer that says to be longer, if no endpoint has a
+        better one: containerd takes the content from such an answer if the connection ends where the content does.
+        """
         self._upstreams = upstreams
         self.repository = repository
         self._digest = digest
@@ -57,9 +62,13 @@ class BlobFetch:
         self._held = AsyncExitStack()
         self._stream: BlobStream | None = None
         self._expected = expected
+        self._is_verified = is_verified
+        self._may_be_longer = False
         self.size = 0
         self.beginning = b""
         """What came with the head, if it is the content's first bytes; it comes again with the chunks."""
+        self.is_longer = False
+        """Whether the answer says to be longer than the content."""
         self.sites: set[Site] = set()
 
     async def open(self) -> None:
@@ -68,10 +77,12 @@ class BlobFetch:
             self._stream = await self._ask()
         except SomethingElse:
             # A page of a proxy in between, which is gone the next moment.
+            self._may_be_longer = self._is_verified
             self._stream = await self._ask()
-        size = self._expected if self._stream.size is None else self._stream.size
+        size = self._stream.size if self._expected is None else self._expected
         if size is None:
             raise UpstreamBroken(f"{self.repository.registry}: does not say how large {self._digest} is")
+        self.is_longer = self._stream.size not in {None, size}
         self.size = self._expected = size
         if not self.position:
             with suppress(UpstreamFailed):  # then the chunks begin with another attempt
@@ -113,12 +124,14 @@ class BlobFetch:
         beginning, self.beginning = self.beginning, b""
         async for chunk in _joined(beginning, stream.chunks):
             skipped, unwanted = min(unwanted, len(chunk)), max(0, unwanted - len(chunk))
-            if wanted := chunk[skipped:]:
+            if wanted := chunk[skipped:][: self.size - self.position]:
                 self.position += len(wanted)
                 ticket = self._upstreams.allowance.take(len(wanted))
                 self._observer.received(len(wanted))
                 yield wanted
                 await self._upstreams.allowance.wait(ticket)
+            if self.position >= self.size:
+                return
         if self.position < self.size:
             raise UpstreamUnreachable(f"{self.repository.registry}: ended {self.size - self.position} bytes early")
 
@@ -140,7 +153,14 @@ class BlobFetch:
 
     async def _open_from(self, endpoint: Endpoint, start: int) -> BlobStream:
         await self._held.aclose()
-        opening = self._upstreams.blob_at(endpoint, self.repository, self._digest, start, size=self._expected)
+        opening = self._upstreams.blob_at(
+            endpoint,
+            self.repository,
+            self._digest,
+            start=start,
+            size=self._expected,
+            may_be_longer=self._may_be_longer,
+        )
         return await self._held.enter_async_context(opening)
 
 

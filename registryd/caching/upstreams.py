@@ -117,11 +117,18 @@ class Upstreams:
         async with self._client.open_blob(endpoint, repository, digest) as stream:
             return stream.size
 
-    def blob_at(
-        self, endpoint: Endpoint, repository: Repository, digest: Digest, start: int, *, size: int | None
+    def blob_at(  # noqa: PLR0913 - all but what it is are named
+        self,
+        endpoint: Endpoint,
+        repository: Repository,
+        digest: Digest,
+        *,
+        start: int,
+        size: int | None,
+        may_be_longer: bool,
     ) -> AbstractAsyncContextManager[BlobStream]:
         """A blob of one endpoint, to be used within `ask` for as long as the head takes."""
-        return self._client.open_blob(endpoint, repository, digest, start=start, size=size)
+        return self._client.open_blob(endpoint, repository, digest, start=start, size=size, may_be_longer=may_be_longer)
 
     def blame(self, site: Site, digest: Digest) -> None:
         """Note that the upstream sent other bytes than those of the digest."""

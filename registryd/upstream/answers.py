@@ -72,8 +72,9 @@ class ManifestBytes:
 class BlobStream:
     """A blob that arrives: of `size` bytes, from `start` on, which is 0 when the server does not do ranges.
 
-    `size` is None when the server does not say it, as proxies and clouds in front of registries do not. The stream is
-    not verified: a reader that reads to the end compares the digest. `chunks` raises UpstreamFailed.
+    `size` is as the server says it, and may be more than was expected where that was allowed. It is None when the
+    server does not say it, as proxies and clouds in front of registries do not. The stream is not verified: a reader
+    that reads to the end compares the digest. `chunks` raises UpstreamFailed.
     """
 
     size: int | None
@@ -116,10 +117,10 @@ def whole_of(reply: Reply) -> StoredWhole | None:
     return StoredWhole(int(found["pieces"]), int(found["size"])) if found else None
 
 
-def blob_stream_of(reply: Reply, start: int, expected: int | None) -> BlobStream:
+def blob_stream_of(reply: Reply, start: int, expected: int | None, *, may_be_longer: bool = False) -> BlobStream:
     """The body of a 200 or a 206 that was asked for from `start` on, of content that should have `expected` bytes.
 
-    Raises UpstreamBroken; SomethingElse when it is not that content.
+    Raises UpstreamBroken; SomethingElse when it is not that content: of another size, or not even `may_be_longer`.
     """
     if reply.status == 200:  # noqa: PLR2004 - HTTP's own name of its status
         size, begins = length_of(reply), 0
@@ -128,8 +129,9 @@ def blob_stream_of(reply: Reply, start: int, expected: int | None) -> BlobStream
         if found is None or int(found["start"]) != start:
             raise UpstreamBroken(f"{reply.url.origin()}: does not say which bytes it sends")
         size, begins = None if found["size"] == "*" else int(found["size"]), start
-    if expected is not None and size not in {None, expected}:
+    is_longer = may_be_longer and size is not None and expected is not None and size > expected
+    if expected is not None and size not in {None, expected} and not is_longer:
         raise SomethingElse(f"{reply.url.origin()}: sends {size} bytes instead of {expected}")
-    if media_type_of(reply) in _PAGES and (size is None or expected is None):
+    if media_type_of(reply) in _PAGES and (size is None or size != expected):
         raise SomethingElse(f"{reply.url.origin()}: sends a page instead")
     return BlobStream(size, begins, reply.chunks(), kept_of(reply))

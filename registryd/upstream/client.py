@@ -132,7 +132,7 @@ class RegistryClient:
             return length_of(reply)
 
     @asynccontextmanager
-    async def open_blob(
+    async def open_blob(  # noqa: PLR0913 - all but what it is are named
         self,
         endpoint: Endpoint,
         repository: Repository,
@@ -140,10 +140,11 @@ class RegistryClient:
         *,
         start: int = 0,
         size: int | None = None,
+        may_be_longer: bool = False,
     ) -> AsyncIterator[BlobStream]:
         """Open a blob, from `start` on if the server can; closed at the end of the block. `size` if it is known.
 
-        Raises SomethingElse besides, when the answer has another size.
+        Raises SomethingElse besides, when the answer has another size; `may_be_longer`: when it is shorter.
         """
         # Some servers refuse a range without an end (go-containerregistry's: 416).
         headers = {"Range": f"bytes={start}-{'' if size is None else size - 1}"} if start else {}
@@ -152,7 +153,7 @@ class RegistryClient:
         request = Request("GET", endpoint.blob_url(repository, digest), endpoint, patience, headers)
         async with self._exchange(request, scope=_scope(repository)) as reply:
             await reply.expect(200, *([206] if start else []))
-            yield blob_stream_of(reply, start, size)
+            yield blob_stream_of(reply, start, size, may_be_longer=may_be_longer)
 
     @asynccontextmanager
     async def _head(self, request: Request, *, scope: str) -> AsyncIterator[Reply]:

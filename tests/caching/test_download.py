@@ -41,6 +41,7 @@ class StickyFetch:
     repository = None
     size = len(DATA)
     beginning = b""
+    is_longer = False
 
     def __init__(self, *, opens: bool, hangs: bool) -> None:
         self.position = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -100,6 +101,62 @@ async def test_a_range_of_what_has_no_length_is_given(world: World) -> None:
         answer = await client.get(BLOB, Range="bytes=5-9")
         assert (answer.status, answer.body) == (206, DATA[5:10])
         assert answer.headers["Content-Range"] == f"bytes 5-9/{len(DATA)}"
+
+
+def longer(data: bytes, *, more: bytes = b"") -> Character:
+    """Says that there are 1000 bytes more, and ends the connection after `more` of them."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        start = request.http_range.start or 0
+        response = web.StreamResponse(status=206 if start else 200)
+        response.content_length = len(data) + 1000 - start
+        if start:
+            response.headers["Content-Range"] = f"bytes {start}-{len(data) + 999}/{len(data) + 1000}"
+        await response.prepare(request)
+        await response.write(data[start:] + more)
+        await asyncio.sleep(0.05)
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+    return answer
+
+
+@pytest.mark.parametrize("more", [b"", b"x" * 1000])
+@pytest.mark.parametrize("image", [LARGE, SMALL], ids=["large", "small"])
+async def test_an_answer_that_says_to_be_longer_than_the_content_will_do(
+    world: World, image: SampleImage, more: bytes
+) -> None:
+    """containerd takes it, too, if the connection ends where the content does."""
+    world.upstream.add("demo/app", image)
+    digest = image.digest_of(OCI_LAYER)
+    world.upstream.character = blobs_by(world.upstream, longer(image.blobs[digest], more=more))
+    async with world.caching() as client:
+        await client.get(BY_TAG)
+        assert (await client.get(f"demo/app/blobs/{digest}")).body == image.blobs[digest]
+    assert digest.encoded in world.stored()
+
+
+async def test_a_longer_answer_of_wrong_bytes_is_not_shown(world: World) -> None:
+    world.upstream.add("demo/app", LARGE)
+    world.upstream.character = blobs_by(world.upstream, longer(b"?" * len(DATA)))
+    async with world.caching() as client:
+        await client.get(BY_TAG)
+        answer = await client.get(BLOB)
+        assert (answer.status, answer.is_whole, b"?" * 10 in answer.body) == (503, True, False)
+    assert DIGEST.encoded not in world.stored()
+
+
+async def test_an_endpoint_that_says_the_right_size_goes_before(world: World) -> None:
+    world.upstream.add("demo/app", LARGE)
+    async with open_upstream() as mirror:
+        mirror.add("demo/app", LARGE)
+        mirror.character = blobs_by(mirror, longer(DATA))
+        world.table = RegistryUpstream(mirrors=(mirror.url,))
+        async with world.caching() as client:
+            await client.get(BY_TAG)
+            assert (await client.get(BLOB)).body == DATA
+    assert len(world.blob_gets()) == 1
 
 
 async def test_heads_of_blobs_without_a_length_are_answered(world: World) -> None:
