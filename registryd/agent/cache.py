@@ -131,6 +131,7 @@ class _Assembly:
         """Build all other parts; their tasks run in the scope."""
         settings = self._settings
         store = await self._open_store()
+        scope.serve(store.keep_measured, name="count what is stored")
         client = await self._open_client()
         registries = self._registries()
         public = await self._ask_upstreams(client, registries)

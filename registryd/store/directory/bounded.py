@@ -70,6 +70,10 @@ class BoundedStore:
     async def check(self) -> None:
         await self._store.check()
 
+    async def keep_measured(self) -> None:
+        """Keep the count of its bytes right, whoever removes some; endless."""
+        await self._space.keep_measured()
+
     # where it is from
 
     async def provenance(self, content: Content) -> Provenance:

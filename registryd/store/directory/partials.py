@@ -89,6 +89,18 @@ class Partials:
         oldest = time.time() - _KEPT_SECONDS
         self._remove([kept for kept in list(self._kept.values()) if kept.used_at < oldest])
 
+    def recount(self) -> None:
+        """Forget those whose files are gone, removed by hand."""
+        for kept in list(self._kept.values()):
+            try:
+                with self._folder() as parent:
+                    os.stat(file_name(kept.digest), dir_fd=parent, follow_symlinks=False)
+            except FileNotFoundError:
+                if self._kept.get(kept.digest) is kept:
+                    self._kept.pop(kept.digest, None)
+            except OSError:
+                return
+
     def shrink(self, need: int) -> int:
         """Remove the oldest, until so many bytes are free or none is left; returns how many are."""
         chosen, freed = [], 0

@@ -10,8 +10,9 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from registryd.content.source import ContentNotFound, StoreUnavailable
 from registryd.content.writer import StoreFull
 from registryd.oci.image_layout import BLOBS_FOLDER
 from registryd.store.directory.errors import reading, writing
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from registryd.store.directory.usage import StoredBlob
 
 _log = logging.getLogger(__name__)
+
+# Whoever removes content by hand sees so soon that it is gone. A layout of 100,000 blobs is counted in a second.
+_RECOUNT_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +94,22 @@ class Space:
     async def measure(self) -> None:
         """Count what is there. Raises StoreUnavailable."""
         before = self._stored
-        found = sum(blob.size for blob in await run_writing(self._scan))
+        try:
+            found = sum(blob.size for blob in await run_writing(self._scan))
+        except ContentNotFound:  # the layout itself was removed
+            found = 0
+        await run_writing(self._partials.recount)
         # Content stored meanwhile may be counted or not: too much is better than too little.
         self._used = found + self._stored - before
         self._tell()
+
+    async def keep_measured(self) -> None:
+        """Count every few minutes what is there: it may be removed by hand, and nobody tells. Endless."""
+        while True:
+            await asyncio.sleep(_RECOUNT_SECONDS)
+            with suppress(StoreUnavailable):
+                async with self._evicting:
+                    await self.measure()
 
     # for one piece of content
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import threading
 import time
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -304,6 +305,37 @@ async def test_damage_is_found_and_put_right(root: Path) -> None:
         for entry in json.loads((root / "index.json").read_text())["manifests"]
     ]
     assert names == [str(sample.name)]
+
+
+class Gauge:
+    """What an observer was told last."""
+
+    used = -1
+
+    def space(self, *, used: int, evicted: int) -> None:
+        self.used = used
+
+
+@pytest.mark.parametrize("removed", ["", "blobs/sha256", "ingest"])
+async def test_what_is_removed_by_hand_is_counted_no_more(
+    tmp_path: Path, removed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registryd.store.directory.space._RECOUNT_SECONDS", 0.02)
+    gauge, root, broken = Gauge(), tmp_path / "store", sample_bytes(2_000_000)
+    async with open_bounded_store(root, SpaceLimits(), gauge) as store:
+        await put(store, root, image(1), used=0)
+        ingest = await store.begin(Digest.of(broken), size=len(broken), repository=REPOSITORY)
+        await ingest.write(broken[:1_500_000])
+        await ingest.aclose()
+        assert gauge.used > 1_510_000
+        shutil.rmtree(root / removed)
+        counting = asyncio.create_task(store.keep_measured())
+        expected = {"": range(1), "blobs/sha256": range(1_500_000, 1_500_001), "ingest": range(10_000, 20_000)}[removed]
+        async with asyncio.timeout(10):
+            while gauge.used not in expected:  # noqa: ASYNC110 - threads count
+                await asyncio.sleep(0.01)
+        counting.cancel()
+        await asyncio.wait((counting,))
 
 
 class SlowToNote(Sources):
