@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registryd.oci.reference import Tag
+from registryd.upstream.anonymous import AnonymousClient
 from registryd.upstream.endpoint import Endpoint
-from registryd.upstream.errors import HeadRefused
+from registryd.upstream.errors import HeadRefused, UpstreamMissing
 from tests.fakes.wordy import WordyUpstream, open_wordy
 from tests.upstream.world import APP, IMAGE, LAYER, TAG
 
@@ -52,6 +54,18 @@ async def test_a_body_that_comes_after_the_head_spoils_no_other_answer(
     # The first connection was used twice; after that each request had one of its own, and nothing was asked twice.
     assert wordy.seen.count("HEAD") + wordy.seen.count("GET") <= 11
     assert wordy.connections == 10
+
+
+@pytest.mark.parametrize("late", [None, 0.005], ids=["at once", "late"])
+async def test_it_is_public_if_it_gives_anyone_the_manifest(
+    client: RegistryClient, wordy: WordyUpstream, late: float | None
+) -> None:
+    wordy.late = late
+    anyone = AnonymousClient(client, lambda _: [Endpoint.parse(wordy.url)])
+    for _ in range(2):
+        assert await anyone.head(APP, TAG)
+        with pytest.raises(UpstreamMissing):
+            await anyone.head(APP, Tag("v2"))
 
 
 async def test_a_tidy_server_keeps_its_connections(client: RegistryClient, wordy: WordyUpstream) -> None:
