@@ -30,7 +30,8 @@ class Framing(Enum):
 class Answer:
     """What is going to be sent. `cut`: only so many bytes of the body, then the connection ends, or is reset.
 
-    `whole` is the content of which a range was asked for.
+    `whole` is the content of which a range was asked for. `says_more`: the length that is said is larger by so much.
+    `head_has_body`: a HEAD gets the body, too.
     """
 
     status: int
@@ -42,6 +43,8 @@ class Answer:
     resets: bool = False
     closes: bool = False
     says_length: bool = True
+    says_more: int = 0
+    head_has_body: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,12 @@ def _page_once(question: Question, answer: Answer) -> None:
         answer.headers = {"Content-Type": "text/html; charset=utf-8"}
 
 
+def _says_more(question: Question, answer: Answer) -> None:
+    if question.is_blob:
+        answer.says_more = 1000
+        answer.cut = len(answer.body)
+
+
 def _hangs_up(_: Question, answer: Answer) -> None:
     """Without a word: the next request on the same connection finds it closed."""
     answer.closes = True
@@ -150,6 +159,10 @@ def _head_of_another_type(question: Question, answer: Answer) -> None:
 def _no_head(question: Question, answer: Answer) -> None:
     if question.method == "HEAD":
         answer.status, answer.headers = 405, {"Allow": "GET"}
+
+
+def _head_with_body(_: Question, answer: Answer) -> None:
+    answer.head_has_body = True
 
 
 def _no_digest(_: Question, answer: Answer) -> None:
@@ -235,6 +248,7 @@ ROWS: Final[tuple[Row, ...]] = (
     _row("reset-once", _reset_once, direct=False),
     _row("cut-once-chunked", _framed(Framing.CHUNKED), _cut_once),
     _row("cut-once-until-close", _framed(Framing.CLOSE), _cut_once, direct=False),
+    _row("length-too-large", _says_more),
     # go-containerregistry's registry
     _row("no-open-ranges", _refuses_open_ranges),
     _row("no-open-ranges-cut-once", _refuses_open_ranges, _cut_once, direct=False),
@@ -246,6 +260,7 @@ ROWS: Final[tuple[Row, ...]] = (
     _row("head-without-type", _head_without_type, direct=False),
     _row("head-of-another-type", _head_of_another_type, direct=False),
     _row("head-refused", _no_head),
+    _row("head-with-body", _head_with_body),
     _row("no-digest", _no_digest),
     _row("head-says-nothing", _head_without_length, _head_without_type, _no_digest),
     _row("type-with-parameters", _type_with_parameters),

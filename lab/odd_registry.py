@@ -138,12 +138,12 @@ class _Connection(socketserver.StreamRequestHandler):
             case Framing.CLOSE:
                 headers["Connection"] = "close"
             case Framing.LENGTH if answer.says_length:
-                headers["Content-Length"] = str(len(answer.body))
+                headers["Content-Length"] = str(len(answer.body) + answer.says_more)
         version = "1.0" if answer.framing is Framing.HTTP10 else "1.1"
         lines = [f"HTTP/{version} {answer.status} {HTTPStatus(answer.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        if not is_head:
+        if answer.head_has_body or not is_head:
             self._send_body(answer)
         if answer.resets:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
