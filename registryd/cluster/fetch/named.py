@@ -225,7 +225,7 @@ class NamedSources:
         link. But a holder that passes other layers on to a chain of nodes, or is going to, is left to these.
         """
         address, self._idle = self._idle, None
-        if address is None:
+        if address is None or address not in self._left:
             return None
         others = [other for other in islice(self._left, 1, None) if other != address]
         for holder in [address, *others][:_MOST_ASKED_IF_IDLE]:

@@ -486,6 +486,18 @@ async def test_a_holder_that_does_nothing_else_is_taken_before_a_source_that_is_
     assert is_there or holder.finds == 1
 
 
+async def test_an_idle_holder_that_is_no_source_is_not_asked() -> None:
+    """An index node may say anything."""
+    stranger, holder = (ScriptedNode(n, arrives=lambda _: SIZE) for n in (1, 2))
+    coalescing, _ = make(stranger, holder)
+    reply = ClaimReply((place(2).address,), idle=place(1).address)
+    named = coalescing.named_by(reply, sought(digest_of(OWN, 1, 2)), Span.whole)
+    offer = await named.next()
+    assert offer is not None
+    assert offer.member.address == place(2).address
+    assert not stranger.finds
+
+
 async def test_when_the_idle_holder_has_something_to_do_the_other_holders_are_asked_first_too() -> None:
     """It may be giving another layer to the source that is still receiving this one."""
     source = ScriptedNode(1, arrives=lambda _: 1 << 20)
