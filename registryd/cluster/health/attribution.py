@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from registryd.aio.expiring import ExpiringSet
 from registryd.aio.recent import Recent
 from registryd.cluster.errors import PeerDeclined
+from registryd.content.asker import current_asker
 from registryd.content.source import ContentUnavailable
 from registryd.transfer.monitoring.thresholds import TAINTED_SECONDS
 
@@ -62,7 +63,14 @@ class DeliveryAttribution:
         self._unattributed: ExpiringSet[Digest] = ExpiringSet(lifetime=TAINTED_SECONDS, capacity=_REMEMBERED)
 
     def gave(self, offer: Offer, *, from_start: bool) -> None:
-        """A member begins to give content, from its first byte or what is left of it."""
+        """A member begins to give content, from its first byte or what is left of it.
+
+        Not to another client than a containerd: whether that keeps it is not to be seen, and what containerd gets at
+        the same time may be another member's.
+        """
+        asker = current_asker()
+        if asker is not None and not asker.waits:
+            return
         digest = offer.content.digest
         before = None if from_start else self._givers.get(digest)
         before = before or _Givers({}, gave_all=from_start)

@@ -17,6 +17,7 @@ from registryd.cluster.health.penalties import PeerPenalties
 from registryd.cluster.members.offer import Offer
 from registryd.cluster.rpc.server import serve_peers
 from registryd.cluster.rpc.service import ClusterService
+from registryd.content.asker import Asker, asked_by
 from registryd.content.growing import GrowingContent
 from registryd.content.source import Content, ContentNotFound, ContentUnavailable
 from registryd.identity.credentials import NoCredentials
@@ -111,6 +112,30 @@ async def test_only_who_gave_all_of_it_is_surely_to_blame(*, from_start: bool) -
             givers.gave(offer_of("only"), from_start=again)
         givers.thrown_away(offer_of("").content.digest)
     assert blamed.members == [("only", from_start)]
+
+
+async def test_who_gives_to_another_client_takes_no_blame_from_who_gives_to_containerd() -> None:
+    """curl on the same node asks for the beginning of a layer that containerd is getting from a liar."""
+    blamed = Blamed()
+    async with open_scope() as scope:
+        givers = DeliveryAttribution(blamed, scope)
+        with asked_by(Asker(waits=True)):
+            givers.gave(offer_of("liar"), from_start=True)
+        with asked_by(Asker()):
+            for from_start in (True, False):
+                givers.gave(offer_of("honest"), from_start=from_start)
+        givers.thrown_away(offer_of("").content.digest)
+    assert blamed.members == [("liar", True)]
+
+
+async def test_what_is_taken_in_ahead_of_any_client_has_a_giver() -> None:
+    async with open_scope() as scope:
+        givers = DeliveryAttribution(Blamed(), scope)
+        with asked_by(Asker()):
+            givers.gave(offer_of("first"), from_start=True)
+        assert not givers.await_verdict(offer_of("").content.digest)
+        givers.gave(offer_of("first"), from_start=True)
+        assert givers.await_verdict(offer_of("").content.digest)
 
 
 async def test_the_giver_of_right_content_is_asked_again(lab: Lab) -> None:
